@@ -1,0 +1,54 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint bench lock clean
+.DELETE_ON_ERROR:
+
+# The first of these that can make a virtual environment. 3.14 is left out: datasketches has no wheel for it.
+PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,$(if $(shell $(p) -c \
+	'import ensurepip, sys; print((3, 11) <= sys.version_info < (3, 14) or "")' 2>/dev/null),$(p))))
+
+# The stamp's name holds a checksum, so that the content of the lock decides and not its time.
+STAMP := .venv/installed-$(shell cat requirements.lock setup.py | cksum | cut -d' ' -f1)
+BIN := .venv/bin
+SOURCES := pipelines transforms tests benchmarks setup.py
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s  %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP)  ## make .venv from requirements.lock, with the `audience` command in it
+
+demo: $(STAMP)  ## real and simulated events through the graph, to a warehouse and a summary (minutes)
+	$(BIN)/audience demo
+
+test: $(STAMP)  ## run all tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## ruff, mypy, and the build file against its schema
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.cloudbuild cloudbuild.yaml
+
+check: lint test  ## what CI runs: lint, then test
+
+bench: $(STAMP)  ## this graph, a per-event graph and DuckDB, side by side
+	$(BIN)/python benchmarks/run.py
+
+lock: $(STAMP)  ## resolve setup.py anew into requirements.lock, with hashes
+	$(BIN)/uv pip compile setup.py --extra test --extra build --universal --python-version 3.11 \
+		--generate-hashes --upgrade --no-header --no-annotate --quiet --output-file requirements.lock
+
+clean:  ## remove .venv, caches and build output; the warehouses stay
+	rm -rf .venv build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --no-compile: writing byte code for what is never imported takes longer than the imports.
+# The constraint pins the builds in isolation too (pip before 25.3 reads the first name, later the second).
+$(STAMP): export PIP_DISABLE_PIP_VERSION_CHECK := 1
+$(STAMP):
+	$(if $(PYTHON),,$(error no Python 3.11 to 3.13 with venv: looked for python3, python3.11, python3.12, \
+		python3.13; install one (Debian: apt install python3-venv) or say which: make setup PYTHON=/path/to/python))
+	$(PYTHON) -m venv --clear .venv
+	PIP_CONSTRAINT=requirements.lock PIP_BUILD_CONSTRAINT=requirements.lock \
+		$(BIN)/pip install --quiet --no-compile --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-compile --no-deps --no-build-isolation -e .
+	touch $@

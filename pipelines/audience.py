@@ -1,0 +1,146 @@
+"""The one graph: from raw records to events, metrics, quarantine and the books. Read it top to bottom.
+
+    python -m pipelines.audience --input 'events/*.jsonl.gz' --warehouse warehouse
+
+Streaming and batch differ in three places only: the source at the head, when the windows fire, and how the sink writes.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NamedTuple
+
+import apache_beam as beam
+import polars as pl
+
+from pipelines.warehouse.sink import Outcome, Sink
+from pipelines.warehouse.tables import EVENTS, QUARANTINE
+from transforms.aggregate import Aggregate, Aggregation, BooksAggregation, Launch
+from transforms.deduplicate import Deduplicate
+from transforms.event_time import settle_event_time
+from transforms.in_range import Days, KeepDays, as_events
+from transforms.lateness import allowed_lateness, too_late, too_late_for_stream
+from transforms.mapping import Mapping
+from transforms.parse import Parse
+from transforms.quality import CountOutcome
+from transforms.quarantine import Quarantine
+from transforms.stage import Sift, in_turn
+from transforms.validate import NULL_IDS, validator
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run is: the source, the sink, and the rules between them, resolved from the options."""
+
+    source: beam.PTransform  # PBegin -> PCollection[RAW_SCHEMA block]
+    sink: Sink
+    input: str  # the name of what is read: the identity of this run's quarantine and books
+    launch: Launch
+    metrics: tuple[Aggregation, ...]
+    source_name: str = "events"  # for records that state none
+    mapping: Mapping | None = None
+    streaming: bool = False
+    days: Days | None = None
+    stored: beam.PTransform | None = None  # PBegin -> PCollection[EVENT_SCHEMA block] of the days that are added to
+    null_ids: tuple[str, ...] = NULL_IDS
+    max_lateness: timedelta = timedelta(days=1)
+    dedup_window: timedelta = timedelta(days=1)
+    shards: int = 4
+    spill_folder: str | None = None
+    clock: Callable[[], float] = time.time  # seconds; decides when, and what a stream is too late for
+
+
+class Settled(NamedTuple):
+    """The head of the graph: events in time, what was rejected on the way, and the entries for the books."""
+
+    events: beam.PCollection
+    rejected: list[beam.PCollection]
+    books: list[beam.PCollection]
+
+
+def settle(pipeline: beam.Pipeline, job: Job) -> Settled:
+    """Read, parse, validate and date: every rule that a record's own fields decide."""
+    raw = pipeline | "Read" >> job.source
+    received = raw | "Count what is received" >> beam.ParDo(CountOutcome("received", job.input)).with_output_types(
+        pl.DataFrame
+    )
+    parsed = raw | "Parse and map" >> Parse(job.mapping, job.source_name, job.input)
+    valid = parsed.passed | "Validate" >> Sift(validator(job.null_ids))
+    timed = valid.passed | "Settle event time" >> Sift(settle_event_time)
+    in_time = timed.passed | "Set aside what is too late" >> Sift(_lateness(job))
+    near = in_time.passed | "Keep the days and their margin" >> _KeepNear(job)
+    rejected = [stage.rejected for stage in (parsed, valid, timed, in_time)]
+    return Settled(near.passed, rejected, [received, parsed.books, near.books])
+
+
+def build(pipeline: beam.Pipeline, job: Job) -> None:
+    """Add the whole graph to a pipeline."""
+    head = settle(pipeline, job)
+
+    unique = _with_stored(head.events, job) | "Deduplicate" >> Deduplicate(
+        job.input, job.dedup_window, job.shards, job.streaming, allowed_lateness(job.max_lateness), job.spill_folder
+    )
+    kept = unique.passed | "Keep the days" >> KeepDays(job.days, job.input)
+    events = kept.passed | "Write events" >> job.sink.write(EVENTS, Outcome("events", job.input))
+
+    quarantined = (
+        head.rejected
+        | "Join rejected" >> beam.Flatten()
+        | "Quarantine" >> Quarantine(job.input, job.launch.version)
+        | "Write quarantine" >> job.sink.write(QUARANTINE, Outcome("quarantined", job.input))
+    )
+
+    books = [*head.books, unique.books, kept.books, events.books, quarantined.books]
+    published = [
+        (blocks | f"Aggregate {what.name}" >> _aggregate(what, job))
+        | f"Write {what.name}" >> job.sink.write(job.sink.table(what.name))
+        for what, blocks in [
+            *((metric, kept.passed) for metric in job.metrics),
+            (BooksAggregation(), books | "Join the books" >> beam.Flatten()),
+        ]
+    ]
+    written = [events, quarantined, *published]
+    files = [table.files for table in written] | "Join what was written" >> beam.Flatten()
+    files | "Confirm" >> job.sink.confirm()
+
+
+def _lateness(job: Job):
+    rule = too_late(job.max_lateness)
+    if not job.streaming:
+        return rule
+    return in_turn(rule, too_late_for_stream(allowed_lateness(job.max_lateness), job.clock))
+
+
+class _KeepNear(beam.PTransform):
+    def __init__(self, job: Job):
+        super().__init__()
+        self.job = job
+
+    def expand(self, blocks):
+        days = self.job.days.widened() if self.job.days else None
+        events = blocks | "Make events" >> beam.Map(as_events, self.job.input).with_output_types(pl.DataFrame)
+        return events | "Keep near days" >> KeepDays(days, self.job.input)
+
+
+def _with_stored(events, job: Job):
+    if job.stored is None:
+        return events
+    stored = events.pipeline | "Read stored events" >> job.stored
+    return (events, stored) | "Join stored events" >> beam.Flatten()
+
+
+def _aggregate(what: Aggregation, job: Job) -> Aggregate:
+    return Aggregate(what, job.launch, job.streaming, allowed_lateness(job.max_lateness), job.clock)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the graph as the options say; the exit status is 2 for a mistake that a person can mend."""
+    from pipelines.cli import main as command
+
+    return command(["backfill", *(sys.argv[1:] if argv is None else argv)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

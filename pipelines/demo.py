@@ -1,0 +1,74 @@
+"""The demo: real impressions and simulated events, from raw files to answers, in an embedded warehouse."""
+
+import shutil
+import sys
+from datetime import date
+from pathlib import Path
+
+from pipelines.backfill import backfill
+from pipelines.config import TEMPLATES
+from pipelines.options import resolve
+from pipelines.simulator import simulate
+from pipelines.summary import summary_lines
+from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.query import render, run_query
+from transforms.errors import WarehouseError
+
+EVENTS = 100_000
+MARK = "made-by-audience-demo"  # the folder of an earlier demo may be made anew; any other is left alone
+QUESTIONS = (
+    ("The books: every record that was read is in exactly one place", "SELECT * FROM quality_summary"),
+    ("Why records are in quarantine", "SELECT * FROM quarantine_by_code ORDER BY records DESC"),
+    (
+        "Engagement by channel",
+        "SELECT channel, SUM(events) AS events, SUM(views) AS views, SUM(clicks) AS clicks, SUM(purchases) AS purchases"
+        " FROM engagement_by_channel GROUP BY channel ORDER BY events DESC",
+    ),
+    (
+        "Top contents, with their rates",
+        "SELECT content_id, category, SUM(views) AS views, SUM(impressions) AS impressions, SUM(clicks) AS clicks,"
+        " ROUND(SUM(clicks) / NULLIF(SUM(impressions), 0), 4) AS click_through_rate,"
+        " ROUND(SUM(likes + shares + comments) / NULLIF(SUM(views), 0), 4) AS engagement_rate"
+        " FROM engagement_by_content GROUP BY content_id, category ORDER BY views DESC, impressions DESC LIMIT 8",
+    ),
+    (
+        "Campaigns: revenue, never across currencies",
+        "SELECT campaign, currency, SUM(purchases) AS purchases, SUM(revenue) AS revenue"
+        " FROM campaign_1h_current WHERE purchases > 0 GROUP BY campaign, currency ORDER BY revenue DESC LIMIT 8",
+    ),
+)
+
+
+def demo(folder: str) -> None:
+    """Make `folder` anew: simulate, backfill both inputs, and answer QUESTIONS on stdout."""
+    home = _fresh(Path(folder))
+    simulated, warehouse = home / "events.jsonl", str(home / "warehouse")
+    _say(f"simulating {EVENTS:,} events into {simulated}")
+    simulate(events=EVENTS, seed=7, days=3, start=date(2026, 3, 1), output=simulated, ledger=home / "ledger.json")
+    sample, mapping = TEMPLATES / "samples/ad-impressions/men.csv.gz", TEMPLATES / "mappings/ad-impressions.yaml"
+    for given in ({"input": [str(sample)], "mapping": str(mapping)}, {"input": [str(simulated)]}):
+        _say(f"\nbackfilling {given['input'][0]}")
+        _say("\n".join(summary_lines(backfill(resolve(given | {"warehouse": warehouse})), warehouse)))
+    opened = LocalWarehouse.open(warehouse)
+    for title, sql in QUESTIONS:
+        print(f"\n{title}\n")
+        for line in render(run_query(opened, sql), "table"):
+            print(line)
+    print(f"\nThe warehouse is in {warehouse}: Parquet files, and every table and view by name:\n")
+    print(f'  audience query --warehouse {warehouse} "SHOW TABLES"')
+    print(f'  audience query --warehouse {warehouse} "SELECT * FROM user_days_current ORDER BY events DESC LIMIT 5"')
+    print(f"  audience backfill --warehouse {warehouse} --input 'your-events/*.jsonl.gz'")
+
+
+def _fresh(home: Path) -> Path:
+    if home.exists() and any(home.iterdir()):
+        if not (home / MARK).exists():
+            raise WarehouseError(f"{home} exists and was not made by a demo: name another with --folder")
+        shutil.rmtree(home)
+    home.mkdir(parents=True, exist_ok=True)
+    (home / MARK).touch()
+    return home
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,33 @@
+"""Stored events: the warehouse's own events, as a source for a run that adds to days that have rows."""
+
+from collections.abc import Sequence
+
+import apache_beam as beam
+import polars as pl
+
+from transforms.block import EVENT_SCHEMA
+
+
+class ReadStored(beam.PTransform):
+    """PBegin -> PCollection[EVENT_SCHEMA block] from Parquet files, one block a file.
+
+    Rows of `without_input` are left out: the run that reads that very input again derives them anew.
+    """
+
+    def __init__(self, files: Sequence[str], without_input: str):
+        super().__init__()
+        self.files, self.without_input = list(files), without_input
+
+    def expand(self, begin):
+        return (
+            begin
+            | "List files" >> beam.Create(self.files)
+            | "Spread files" >> beam.Reshuffle()
+            | "Read each file" >> beam.FlatMap(_read, self.without_input).with_output_types(pl.DataFrame)
+        )
+
+
+def _read(file: str, without_input: str):
+    events = pl.read_parquet(file).filter(pl.col("input") != without_input)
+    if not events.is_empty():
+        yield events.select(pl.col(name).cast(dtype) for name, dtype in EVENT_SCHEMA.items())

@@ -1,0 +1,235 @@
+"""A warehouse in a folder: Parquet files for each table and day, DuckDB on top.
+
+    warehouse.json                         format and time zone, fixed when it is made
+    manifest.json                          the live files; see manifest.py
+    data/<table>/<day>/<run>-<n>.parquet   day is an ISO date in the warehouse's time zone, or `unknown`
+    staging/<run>/                         what a run has written and not yet committed
+    lock                                   held by the one run that writes
+
+Any number of processes read while one writes.
+"""
+
+import fcntl
+import os
+import re
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import duckdb
+import msgspec
+import polars as pl
+
+from pipelines.warehouse import views
+from pipelines.warehouse.manifest import FORMAT, Manifest, day_from, day_name, load, write_atomically
+from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
+from transforms.errors import WarehouseError
+
+if TYPE_CHECKING:
+    from pipelines.warehouse.writer import Run
+
+LOCK = "lock"
+ABOUT = "warehouse.json"
+WRITE_ERRORS = (OSError, pl.exceptions.ComputeError)  # Polars reports a full disk as a ComputeError
+
+
+class _About(msgspec.Struct):
+    format: int
+    time_zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A staged Parquet file: its table, day (None: unknown), absolute path, rows, and size in bytes."""
+
+    table: str
+    day: date | None
+    path: str
+    rows: int
+    bytes: int
+
+
+def write_file(staging: str | Path, table_name: str, day: date | None, frame: pl.DataFrame) -> FileEntry:
+    """Write `frame` (the table's columns, any row order) durably to the run's staging folder.
+
+    Safe to call from many processes and again for the same rows: only entries given to `commit` count.
+    Raises WarehouseError if the disk is full or not writable.
+    """
+    folder = Path(staging).absolute() / table_name / day_name(day)
+    path = folder / f"{uuid.uuid4().hex}.parquet"
+    aside = path.with_suffix(".tmp")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(aside, "wb") as file:
+            frame.write_parquet(file, compression="zstd", compression_level=1)
+            file.flush()
+            os.fsync(file.fileno())
+            size = file.tell()
+        os.replace(aside, path)
+    except WRITE_ERRORS as error:
+        raise cannot_write(path, error) from error
+    return FileEntry(table_name, day, str(path), frame.height, size)
+
+
+def cannot_write(path: Path, error: Exception) -> WarehouseError:
+    """The one line for a person whose disk is full or whose folder is not writable."""
+    number = re.search(r"\(os error (\d+)\)", str(error))  # as Polars tells it
+    why = (
+        os.strerror(int(number[1]))
+        if number
+        else getattr(error, "strerror", None) or f"{error}".splitlines()[0]
+    )
+    return WarehouseError(
+        f"{path} cannot be written: {why}; free space, check permissions or use another --warehouse"
+    )
+
+
+class LocalWarehouse:
+    """A warehouse in a local folder. Make one with `open`; write through `writer()`."""
+
+    def __init__(self, folder: Path, time_zone: str):
+        self.folder = folder
+        self.time_zone = time_zone
+
+    @classmethod
+    def open(cls, folder: str | Path, time_zone: str | None = None, create: bool = False) -> "LocalWarehouse":
+        """Open the warehouse in `folder`, or with `create` make one there (time zone: UTC unless given).
+
+        Raises WarehouseError if there is none, the folder holds something else, is not readable or writable,
+        was made by a newer version, or has another time zone than `time_zone`.
+        """
+        folder = Path(folder).absolute()
+        try:
+            if create and not (folder / ABOUT).exists():
+                _create(folder, time_zone or "UTC")
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        try:
+            about = msgspec.json.decode((folder / ABOUT).read_bytes(), type=_About)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise WarehouseError(_no_warehouse(folder)) from error
+        except OSError as error:
+            raise WarehouseError(
+                f"{folder} cannot be read: {error.strerror}; check the folder's permissions"
+            ) from error
+        except msgspec.DecodeError as error:
+            raise WarehouseError(
+                f"{folder / ABOUT} is damaged: {error}; it holds format and time_zone"
+            ) from error
+        if about.format > FORMAT:
+            raise WarehouseError(
+                f"{folder} has format {about.format}, "
+                f"this version reads up to {FORMAT}; upgrade audience-insights"
+            )
+        if time_zone is not None and time_zone != about.time_zone:
+            raise WarehouseError(
+                f"{folder} was made with time zone {about.time_zone!r}, not {time_zone!r}, and "
+                "its days are cut by it; leave the option out, or use another --warehouse"
+            )
+        return cls(folder, about.time_zone)
+
+    def manifest(self) -> Manifest:
+        """The live files and declared tables at this moment."""
+        return load(self.folder)
+
+    def writer(self) -> "Run":
+        """The run that writes, as a context manager; raises WarehouseError while another process writes."""
+        from pipelines.warehouse.writer import Run  # writer.py builds on this file
+
+        return Run(self)
+
+    def table(self, name: str) -> Table:
+        """The declaration of a table. Raises WarehouseError with the tables there are."""
+        return _table(self.manifest(), name)
+
+    def files(self, table: str, days: Iterable[date | None] | None = None) -> list[Path]:
+        """The live files of a table, of all days or of `days` (None in it: the unknown day), by day."""
+        wanted = None if days is None else {day_name(day) for day in days}
+        live = self.manifest().files.get(table, {})
+        chosen = (files for day, files in sorted(live.items()) if wanted is None or day in wanted)
+        return [self.folder / file.path for files in chosen for file in files]
+
+    def rows_by_day(self, table: str) -> dict[date | None, int]:
+        """How many rows a table has on each day that has any; None is the unknown day."""
+        live = self.manifest().files.get(table, {})
+        counts = {day_from(day): sum(file.rows for file in files) for day, files in sorted(live.items())}
+        return {day: rows for day, rows in counts.items() if rows}
+
+    def scan(self, table: str, days: Iterable[date | None] | None = None) -> pl.LazyFrame:
+        """The rows of a table, in its declared columns; a column that a file is older than is null."""
+        schema = polars_schema(self.table(table))
+        paths = self.files(table, days)
+        if not paths:
+            return pl.LazyFrame(schema=schema)
+        return pl.scan_parquet(
+            paths, schema=schema, missing_columns="insert", extra_columns="ignore", glob=False
+        )
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """A DuckDB connection in memory, its session in UTC, that sees every table and view as of now."""
+        manifest = self.manifest()
+        connection = duckdb.connect(":memory:")
+        connection.execute("SET TimeZone = 'UTC'")
+        for table in manifest.tables.values():
+            live = manifest.files.get(table.name, {})
+            paths = [str(self.folder / file.path) for _, files in sorted(live.items()) for file in files]
+            connection.execute(f"CREATE VIEW {views.quoted(table.name)} AS {_relation(table, paths)}")
+        for name, sql in views.duckdb_views(manifest.tables.values(), self.time_zone):
+            connection.execute(f"CREATE VIEW {views.quoted(name)} AS {sql}")
+        return connection
+
+
+def _table(manifest: Manifest, name: str) -> Table:
+    if name not in manifest.tables:
+        raise WarehouseError(
+            f"{name!r} is no table of this warehouse; tables are {', '.join(sorted(manifest.tables))}"
+        )
+    return manifest.tables[name]
+
+
+def _relation(table: Table, paths: list[str]) -> str:
+    """A SELECT over the files, typed by the declaration also where there are no files or older ones."""
+    columns = ", ".join(views.quoted(column.name) for column in table.columns)
+    typed = ", ".join(
+        f"CAST(NULL AS {duckdb_type(column)}) AS {views.quoted(column.name)}" for column in table.columns
+    )
+    empty = f"SELECT {typed} WHERE false"
+    if not paths:
+        return empty
+    listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+    # The parser of file lists expands * ? [ in names, so a folder may not hold them; see _create.
+    files = f"SELECT * FROM read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+    return f"SELECT {columns} FROM ({empty} UNION ALL BY NAME {files})"
+
+
+def _no_warehouse(folder: Path) -> str:
+    if folder.exists() and not folder.is_dir():
+        return f"{folder} is a file, not a folder; give the warehouse a folder of its own with --warehouse"
+    if folder.is_dir() and any(folder.iterdir()):
+        return f"{folder} holds other files and no {ABOUT}, so it is no warehouse; check --warehouse"
+    return f"{folder} is no warehouse; make it with `audience backfill --warehouse {folder} --input FILES`"
+
+
+def _create(folder: Path, time_zone: str) -> None:
+    if any(sign in str(folder) for sign in "*?["):
+        raise WarehouseError(
+            f"{folder} cannot be a warehouse: its path has one of * ? [; use another --warehouse"
+        )
+    try:
+        ZoneInfo(time_zone)
+    except (KeyError, ValueError, OSError) as error:
+        raise WarehouseError(
+            f"time zone {time_zone!r} is not known; use a name such as 'UTC' or 'Europe/Berlin'"
+        ) from error
+    foreign = folder.is_dir() and {each.name for each in folder.iterdir()} - {LOCK, ABOUT, ABOUT + ".tmp"}
+    if foreign or (folder.exists() and not folder.is_dir()):
+        raise WarehouseError(_no_warehouse(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / LOCK, "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that begin at once agree on one time zone
+        if not (folder / ABOUT).exists():
+            write_atomically(folder / ABOUT, msgspec.json.encode(_About(FORMAT, time_zone)))

@@ -1,0 +1,150 @@
+"""Sinks: where the graph's rows go, behind one interface for the local warehouse and for BigQuery.
+
+    write(table)   PCollection[rows] -> files: PCollection[confirmation], books: PCollection[BOOKS_SCHEMA block]
+    confirm()      the confirmations of all tables -> whatever makes them visible
+
+A sink counts what it wrote: a row that it refuses is no event.
+"""
+
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import apache_beam as beam
+import msgspec
+import polars as pl
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.transforms.window import GlobalWindows
+
+from pipelines.warehouse.local import FileEntry, write_file
+from pipelines.warehouse.tables import Table, polars_schema
+from transforms.block import day_of
+from transforms.quality import count
+from transforms.stage import in_global_window
+
+BUNDLE_ROWS = 250_000  # rows of a table that a bundle gathers before it writes a file
+CONFIRMED = "confirmed"
+
+
+class Outcome(NamedTuple):
+    """Under which name written rows enter the books: those of the run's own `input`; stored ones are in them already."""
+
+    name: str
+    input: str
+
+
+class Sink(Protocol):
+    """Where a run writes."""
+
+    def table(self, name: str) -> Table:
+        """The declaration of a table that this sink takes."""
+
+    def write(self, table: Table, outcome: Outcome | None = None) -> beam.PTransform:
+        """Write rows; `outcome` is how they enter the books."""
+
+    def confirm(self) -> beam.PTransform:
+        """Take note of everything that was written."""
+
+
+class LocalSink(NamedTuple):
+    """Parquet files in the staging folder of a run; the run's commit makes them visible."""
+
+    staging: str
+    tables: Mapping[str, Table]
+    zone: str
+
+    def table(self, name: str) -> Table:
+        """The declaration of a table."""
+        return self.tables[name]
+
+    def write(self, table: Table, outcome: Outcome | None = None) -> beam.PTransform:
+        """Rows to files by day."""
+        return WriteFiles(self.staging, table, self.zone, outcome)
+
+    def confirm(self) -> beam.PTransform:
+        """The confirmations to one file, read by `confirmed`."""
+        return _Confirm(self.staging)
+
+
+def confirmed(staging: Path) -> list[FileEntry]:
+    """The files that a finished run confirmed: what a failed bundle left behind is not among them."""
+    noted = sorted((staging / CONFIRMED).glob("*.json"))
+    return [entry for note in noted for entry in msgspec.json.decode(note.read_bytes(), type=list[FileEntry])]
+
+
+class WriteFiles(beam.PTransform):
+    """PCollection[rows] -> files: PCollection[bytes, a FileEntry as JSON], books: PCollection[BOOKS_SCHEMA block]"""
+
+    def __init__(self, staging: str, table: Table, zone: str, outcome: Outcome | None):
+        super().__init__()
+        self.staging, self.table, self.zone, self.outcome = staging, table, zone, outcome
+
+    def expand(self, rows):
+        writing = beam.ParDo(_WriteFiles(self)).with_output_types(bytes, books=pl.DataFrame)
+        # One global window: rows of all windows share a file, and what is confirmed has one home.
+        everywhere = rows | "Leave the windows" >> beam.WindowInto(GlobalWindows()).with_output_types(pl.DataFrame)
+        return everywhere | "Write files" >> writing.with_outputs("books", main="files")
+
+
+class _WriteFiles(beam.DoFn):
+    def __init__(self, sink: WriteFiles):
+        self.staging, self.table, self.zone, self.outcome = sink.staging, sink.table, sink.zone, sink.outcome
+
+    def start_bundle(self):
+        self.gathered: list[pl.DataFrame] = []
+        self.rows = 0
+
+    def process(self, rows):
+        self.gathered.append(rows)
+        self.rows += len(rows)
+        if self.rows >= BUNDLE_ROWS:
+            yield from self._flush()
+
+    def finish_bundle(self):
+        return map(in_global_window, self._flush())
+
+    def _flush(self):
+        if not self.gathered:
+            return
+        rows = pl.concat(shaped(part, self.table) for part in self.gathered)
+        self.gathered, self.rows = [], 0
+        for day, part in by_day(rows, self.table.partition, self.zone):
+            yield msgspec.json.encode(write_file(Path(self.staging), self.table.name, day, part))
+        if self.outcome:
+            own = rows.filter(pl.col("input") == self.outcome.input)
+            yield TaggedOutput("books", count(own, self.outcome.name))
+
+
+def shaped(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """The rows in the columns and types of the table."""
+    return rows.select(pl.col(name).cast(dtype) for name, dtype in polars_schema(table).items())
+
+
+def by_day(rows: pl.DataFrame, partition: str, zone: str):
+    """[(day or None, its rows)]"""
+    days = rows.select(day_of(pl.col(partition), zone)).to_series()
+    if days.n_unique() == 1:
+        return [(days[0], rows)]
+    marked = rows.with_columns(days.alias("_day"))
+    return [(key[0], part) for key, part in marked.partition_by("_day", as_dict=True, include_key=False).items()]
+
+
+class _Confirm(beam.PTransform):
+    def __init__(self, staging: str):
+        super().__init__()
+        self.staging = staging
+
+    def expand(self, files):
+        # A bounded run notes all at its end, so that no failed try of a bundle is among them; a stream has no end.
+        gathered = beam.combiners.ToList() if files.is_bounded else beam.Map(lambda file: [file])
+        return files | "Gather them" >> gathered | "Note them" >> beam.Map(_note, self.staging)
+
+
+def _note(entries: list[bytes], staging: str) -> None:
+    folder = Path(staging) / CONFIRMED
+    folder.mkdir(exist_ok=True)
+    aside = folder / f"{uuid.uuid4().hex}.tmp"
+    aside.write_bytes(b"[" + b",".join(sorted(entries)) + b"]")
+    os.replace(aside, aside.with_suffix(".json"))

@@ -1,0 +1,6 @@
+-- Records that no attempt could take in: the last attempt of each. An attempt that passed has a row whose code is NULL.
+SELECT *
+FROM quarantine
+WHERE TRUE
+QUALIFY ROW_NUMBER() OVER (PARTITION BY quarantine_id ORDER BY attempt DESC, failed_time DESC) = 1
+  AND COUNTIF(code IS NULL) OVER (PARTITION BY quarantine_id) = 0

@@ -1,0 +1,97 @@
+"""What every table must finally hold, computed by DuckDB from the raw files and the definitions alone.
+
+    connection = oracle(["events.jsonl.gz"], "native")
+    connection.sql("SELECT * FROM o_activity_1m")
+
+Nothing of the product is imported here: computations that share code share its mistakes. Distinct counts are exact.
+
+o_events        an accepted event a row; `event_id` NULL where the product derives one; `value` DECIMAL(38, 9)
+o_quarantine    a refused record a row: stage, code, source, received_time (NULL: unreadable, or told none), file,
+                line
+o_duplicates    a copy that was not kept a row; `conflict`: it states other things than the kept one
+o_conflicted    an id with conflicts a row: source, event_id, dedup_day, copies, conflicts, tied. Of copies that
+                were received together a hash of the product decides: where `tied`, its choice may differ
+o_activity_1m, o_content_1h, o_campaign_1h, o_user_days     the catalogue
+o_quality       per source and minute of received_time: received, events, duplicates, conflicts, quarantined,
+                out_of_range
+
+Times are TIMESTAMP without zone, UTC. `line` is a place to look at, negative for a line that is no UTF-8; it
+counts neither those nor blank lines.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+
+Kind = Literal["native", "github", "wikipedia", "ads"]
+
+SOURCES: dict[Kind, str] = {
+    "native": "events",
+    "github": "github-events",
+    "wikipedia": "wikipedia-edits",
+    "ads": "ad-impressions",
+}
+
+# The keys of the native form: every other one is `extra`.
+KNOWN = [
+    *(
+        "event_id",
+        "event_type",
+        "event_time",
+        "sent_time",
+        "received_time",
+        "source",
+        "user_id",
+        "anonymous_id",
+    ),
+    *("session_id", "content_id", "content_type", "category", "channel", "campaign", "referrer", "country"),
+    *("device", "value", "currency", "quantity", "is_bot", "text", "rating", "properties"),
+]
+
+
+def oracle(
+    files: list[str],
+    kind: Kind,
+    max_lateness_s: int = 86400,
+    start: str | None = None,
+    end: str | None = None,
+    *,
+    source: str | None = None,
+    clock: Literal["client", "trusted"] = "client",
+) -> duckdb.DuckDBPyConnection:
+    """Compute the tables above over `files` (JSON lines, for ads CSV; plain or gz) in a connection of its own.
+
+    start, end  days as YYYY-MM-DD; events of [start, end) count, UTC
+    source      name of records that state none; default: one for each kind
+    clock       what the mapping of a kind other than native says of the source's clock
+    """
+    connection = duckdb.connect(config={"threads": 2})
+    values = {
+        "$files": _literal(files),
+        "$known": _literal(KNOWN),
+        "$source": _literal(source or SOURCES[kind]),
+        "$max_lateness_us": str(max_lateness_s * 1_000_000),
+        "$range_start": f"TIMESTAMP {_literal(start or '-infinity')}",
+        "$range_end": f"TIMESTAMP {_literal(end or 'infinity')}",
+    }
+    for step in ("macros", "ads") if kind == "ads" else ("macros", "lines", kind):
+        _run(connection, step, values)
+    if kind != "native":
+        connection.execute("UPDATE o_parsed SET clock = ?", [clock])
+    _run(connection, "rules", values)
+    _run(connection, "tables", values)
+    return connection
+
+
+def _run(connection: duckdb.DuckDBPyConnection, step: str, values: dict[str, str]) -> None:
+    script = (Path(__file__).parent / f"{step}.sql").read_text()
+    for name, value in values.items():
+        script = script.replace(name, value)
+    connection.execute(script)
+
+
+def _literal(value: str | list[str]) -> str:
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return "[" + ", ".join(map(_literal, value)) + "]"

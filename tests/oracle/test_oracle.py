@@ -1,0 +1,314 @@
+"""The oracle itself, against answers worked out by hand: a proof against a wrong oracle proves nothing."""
+
+import gzip
+import importlib.util
+import json
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+_spec = importlib.util.spec_from_file_location("oracle", Path(__file__).parent / "oracle.py")
+_module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_module)
+oracle = _module.oracle
+
+NOON = "2026-03-01T12:00:00Z"
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+def line(**fields) -> bytes:
+    """A native record; a field given as None is left out."""
+    record = {"event_id": "e1", "event_type": "page_view", "event_time": NOON, "received_time": NOON} | fields
+    return json.dumps({name: value for name, value in record.items() if value is not None}).encode()
+
+
+@pytest.fixture
+def ask(tmp_path):
+    """ask(lines, query, **options) -> rows; `lines` is written as it stands, joined by newlines."""
+
+    def answer(lines, query, name="events.jsonl", kind="native", **options):
+        path = tmp_path / name
+        content = b"\n".join(lines) + b"\n"
+        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        return oracle([str(path)], kind, **options).sql(query).fetchall()
+
+    return answer
+
+
+def fate(ask, **fields):
+    """(stage, code) of one native record; None for an event."""
+    rows = ask(
+        [line(**fields)], "SELECT stage, code FROM o_quarantine UNION ALL SELECT NULL, NULL FROM o_events"
+    )
+    assert len(rows) == 1
+    return rows[0] if rows[0][0] else None
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "events.jsonl.gz"])
+def test_every_line_but_a_blank_one_is_a_record(ask, name):
+    broken = [
+        b"\xff\xfe",
+        b"caf\xe9",
+        b'{"event_type": "cli',
+        b"[1]",
+        b"null",
+        b"42",
+        b"a,b",
+        b'"q',
+        b'{"a":"\\ud800"}',
+    ]
+    lenient = [
+        b'{"event_type":"click",}',
+        b'{"event_type":"click","value":NaN}',
+        b'{"event_type":"click","value":-Infinity}',
+    ]
+    lines = [
+        line(),
+        *broken,
+        b"",
+        b"  \t",
+        *lenient,
+        line(event_id="e2") + b"\r",
+        line(event_id="e3", text="NaN, }\u20ac"),
+    ]
+    counts = ask(
+        lines,
+        "SELECT (SELECT count(*) FROM o_events),"
+        " (SELECT count(*) FROM o_quarantine WHERE code = 'invalid_json'), (SELECT sum(received) FROM o_quality)",
+        name=name,
+    )
+    assert counts == [(3, len(broken) + len(lenient), 3 + len(broken) + len(lenient))]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"user_id": 5}, {"value": "5"}, {"value": {}}, {"quantity": 1.5}, {"quantity": 2**63}, {"quantity": "1"},
+     {"is_bot": 1}, {"rating": "good"}, {"event_type": ["click"]}, {"source": 1}, {"text": True}],
+)  # fmt: skip
+def test_a_wrong_json_type_is_refused(ask, fields):
+    assert fate(ask, **fields) == ("parse", "wrong_type")
+
+
+@pytest.mark.parametrize(
+    ("code", "fields"),
+    [
+        ("invalid_event_id", {"event_id": ""}),
+        ("invalid_event_id", {"event_id": "x" * 129}),
+        ("invalid_event_id", {"event_id": "a\nb"}),
+        ("missing_event_type", {"event_type": None}),
+        ("invalid_event_type", {"event_type": ""}),
+        ("invalid_event_type", {"event_type": "Click"}),
+        ("invalid_event_type", {"event_type": "x" * 65}),
+        ("invalid_event_type", {"event_type": "click\n"}),
+        ("invalid_source", {"source": "My Shop"}),
+        ("too_long", {"user_id": "u" * 257}),
+        ("too_long", {"referrer": "r" * 2049}),
+        ("too_long", {"text": "\u20ac" * 2731}),
+        ("invalid_channel", {"channel": "tv"}),
+        ("invalid_channel", {"channel": ""}),
+        ("invalid_currency", {"currency": "usd"}),
+        ("invalid_value", {"value": 1e29}),
+        # the first of several rules in the order of the contract
+        ("invalid_event_id", {"event_id": "", "event_type": None, "channel": "tv"}),
+        ("too_long", {"device": "d" * 257, "channel": "tv", "value": 1e30}),
+        ("invalid_channel", {"channel": "tv", "currency": "usd", "value": 1e30}),
+    ],
+)
+def test_the_first_broken_rule_gives_the_code(ask, code, fields):
+    assert fate(ask, **fields) == ("validate", code)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"event_id": "\u00e9" * 128}, {"event_type": "x" * 64}, {"source": "a.b-c_1"},
+     {"user_id": "\u20ac" * 256}, {"referrer": "r" * 2048}, {"text": "\u20ac" * 2730}, {"channel": "pos"},
+     {"currency": "EUR"}, {"value": 9.9e28}, {"value": -12}, {"quantity": -3}, {"rating": 4},
+     {"properties": [1, {"a": None}]}, {"unknown": {"b": 1}}],
+)  # fmt: skip
+def test_the_limits_themselves_are_allowed(ask, fields):
+    assert fate(ask, **fields) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "time", "fields"),
+    [
+        ("client", "12:00:00", {}),
+        ("client", "12:00:00", {"received_time": None}),
+        ("client", "12:00:00", {"received_time": None, "sent_time": "2026-03-01T13:00:00Z"}),
+        ("client", "12:00:00", {"event_time": "2026-03-01T17:30:00+05:30"}),
+        ("client", "12:00:00.123456", {"event_time": "2026-03-01T12:00:00.1234569Z"}),
+        ("client", "13:00:00", {"event_time": "2026-03-01T13:00:00Z"}),
+        ("future_clamped", "12:00:00", {"event_time": "2026-03-01T13:00:00.000001Z"}),
+        ("received_missing", "12:00:00", {"event_time": None}),
+        ("received_invalid", "12:00:00", {"event_time": "yesterday"}),
+        ("received_invalid", "12:00:00", {"event_time": "2026-02-30T12:00:00Z"}),
+        ("received_invalid", "12:00:00", {"event_time": "2026-03-01T12:00:00"}),
+        ("received_invalid", "12:00:00", {"event_time": 1772366400}),
+        ("client", "12:00:00", {"sent_time": "2026-03-01T12:01:00Z"}),
+        # sent 90 s after it was received: the clock is 90 s fast
+        ("skew_corrected", "11:58:30", {"sent_time": "2026-03-01T12:01:30Z"}),
+        # 3 h fast: the shift brings a time of tomorrow back
+        (
+            "skew_corrected",
+            "11:59:00",
+            {"event_time": "2026-03-01T14:59:00Z", "sent_time": "2026-03-01T15:00:00Z"},
+        ),
+        (
+            "future_clamped",
+            "12:00:00",
+            {"event_time": "2026-03-03T12:00:00Z", "sent_time": "2026-03-01T15:00:00Z"},
+        ),
+    ],
+)
+def test_event_time_rules(ask, source, time, fields):
+    rows = ask([line(**fields)], "SELECT time_source, event_time FROM o_events")
+    assert rows == [(source, datetime.fromisoformat(f"2026-03-01T{time}"))]
+
+
+def test_no_time_and_too_late(ask):
+    assert fate(ask, event_time="?", received_time=None) == ("event_time", "no_time")
+    assert fate(ask, received_time="2026-03-02T12:00:00Z") is None
+    assert fate(ask, received_time="2026-03-02T12:00:00.001Z") == ("late", "too_late")
+    rows = ask(
+        [line(received_time="2026-03-01T12:00:02Z")], "SELECT code FROM o_quarantine", max_lateness_s=1
+    )
+    assert rows == [("too_late",)]
+
+
+def test_a_trusted_clock_is_not_corrected(ask):
+    record = {"id": "1", "dt": NOON, "repo": "a/b", "type": "watch", "actor": "c"}
+    columns = "event_type, time_source, user_id, content_id, channel"
+    rows = ask(
+        [json.dumps(record).encode()], f"SELECT {columns} FROM o_events", kind="github", clock="trusted"
+    )
+    assert rows == [("like", "trusted", "c", "a/b", "social")]
+
+
+def test_false_ids_become_null_with_a_warning(ask):
+    rows = ask(
+        [
+            line(user_id="[object Object]", anonymous_id="a1"),
+            line(event_id="e2", user_id="", anonymous_id="NaN"),
+        ],
+        "SELECT user_id, person, warnings FROM o_events ORDER BY event_id",
+    )
+    assert rows == [(None, "a1", "null_user_id"), (None, None, "null_user_id,null_anonymous_id")]
+
+
+def test_dedup_keeps_the_first_received_and_counts_the_others(ask):
+    lines = [
+        line(value=2, received_time="2026-03-01T12:00:05Z"),  # conflict: another value
+        line(value=1, received_time="2026-03-01T12:00:01Z"),  # kept
+        line(value=1, received_time="2026-03-01T12:00:09Z", sent_time="2026-03-01T12:00:00Z"),  # duplicate
+        line(value=1, source="shop"),  # another source
+        line(value=1, event_time="2026-02-28T23:59:59Z"),  # another day of the client's time
+        line(
+            value=1, event_time=None
+        ),  # no time of its own: the day of received_time, so the id's fourth copy
+    ]
+    # The last copy has the smallest received_time (12:00:00) of its day, so it is the one that is kept.
+    assert ask(lines, "SELECT source, event_time, value FROM o_events ORDER BY ALL") == [
+        ("events", datetime(2026, 2, 28, 23, 59, 59), Decimal(1)),
+        ("events", datetime(2026, 3, 1, 12), Decimal(1)),
+        ("shop", datetime(2026, 3, 1, 12), Decimal(1)),
+    ]
+    assert ask(lines[:5], "SELECT conflict FROM o_duplicates ORDER BY ALL") == [(False,), (True,)]
+    assert ask(lines[:5], "SELECT event_id, dedup_day, copies, conflicts, tied FROM o_conflicted") == [
+        ("e1", date(2026, 3, 1), 3, 1, False)
+    ]
+
+
+def test_copies_received_together_that_differ_are_marked_tied(ask):
+    assert ask([line(value=1), line(value=2)], "SELECT conflicts, tied FROM o_conflicted") == [(1, True)]
+
+
+def test_records_without_id_are_the_same_if_all_but_transport_is(ask):
+    first = {"event_type": "click", "event_time": NOON, "received_time": NOON, "a": 1}
+    again = {"a": 1, "received_time": "2026-03-01T12:00:01Z", "event_time": NOON, "event_type": "click"}
+    other = first | {"a": 2}
+    lines = [json.dumps(record).encode() for record in (first, again, other)]
+    assert ask(lines, "SELECT (SELECT count(*) FROM o_events), (SELECT count(*) FROM o_duplicates)") == [
+        (2, 1)
+    ]
+    assert ask(lines, "SELECT DISTINCT event_id, id_source FROM o_events") == [(None, "derived")]
+
+
+def test_range_is_cut_at_a_margin_before_dedup_and_at_the_days_after_it(ask):
+    def at(day, name, second=0):
+        return line(event_id=name, event_time=f"{day}T12:00:00Z", received_time=f"{day}T12:00:{second:02}Z")
+
+    lines = [at("2026-02-27", "far"), at("2026-02-27", "far", 1), at("2026-02-28", "margin"),
+             at("2026-02-28", "margin", 1), at("2026-03-01", "in"), at("2026-03-02", "margin"), at("2026-03-03", "far")]  # fmt: skip
+    books = "SELECT sum(received), sum(events), sum(duplicates), sum(out_of_range) FROM o_quality"
+    assert ask(lines, books, start="2026-03-01", end="2026-03-02") == [(7, 1, 1, 5)]
+    assert ask(lines, "SELECT event_id FROM o_events", start="2026-03-01", end="2026-03-02") == [("in",)]
+
+
+PURCHASE = {"event_type": "purchase", "campaign": "m", "channel": "web"}
+SIGNUP = {"event_id": "8", "event_type": "signup", "campaign": "m", "channel": "web"}
+SHOP = [
+    line(event_id="1", event_type="impression", user_id="u", content_id="c", category="k", channel="web"),
+    line(event_id="2", event_type="click", user_id="u", content_id="c", category="k", channel="web"),
+    line(event_id="3", event_type="click", anonymous_id="v", content_id="c", category="k", channel="web"),
+    line(event_id="4", event_type="add_to_cart", user_id="u", campaign="m", channel="web"),
+    line(event_id="5", user_id="u", currency="EUR", value=0.1, **PURCHASE),
+    line(event_id="6", user_id="w", currency="EUR", value=0.2, **PURCHASE),
+    line(event_id="7", user_id="w", currency="USD", value=5, event_time="2026-03-01T12:59:59Z", **PURCHASE),
+    line(**SIGNUP),
+    line(received_time="2026-03-01T12:01:00Z", **SIGNUP),
+    b"not json",
+    line(event_id="9", channel="tv"),
+]  # fmt: skip
+
+
+def test_the_catalogue_of_a_small_shop(ask):
+    noon, day = datetime(2026, 3, 1, 12), datetime(2026, 3, 1)
+    assert ask(SHOP, "SELECT * FROM o_activity_1m WHERE event_type = 'click'") == [
+        (noon, "web", "click", 2, 2)
+    ]
+    assert ask(SHOP, "SELECT * FROM o_content_1h") == [(noon, "c", "k", 0, 2, 1, 0, 0, 0, 2)]
+    assert ask(SHOP, "SELECT * FROM o_campaign_1h ORDER BY currency NULLS FIRST") == [
+        (noon, "m", "web", None, 1, 1, 1, 0, 0, None),
+        (noon, "m", "web", "EUR", 2, 0, 0, 2, 2, Decimal("0.300000000")),
+        (noon, "m", "web", "USD", 1, 0, 0, 1, 1, Decimal("5.000000000")),
+    ]
+    assert ask(SHOP, "SELECT * FROM o_user_days WHERE person = 'w'") == [
+        (day, "w", 2, 0, 0, 0, 0, 0, 0, 2, noon, datetime(2026, 3, 1, 12, 59, 59))
+    ]
+
+
+def test_the_books_balance_by_minute_of_receipt(ask):
+    noon = datetime(2026, 3, 1, 12)
+    columns = "bucket_start, received, events, duplicates, conflicts, quarantined, out_of_range"
+    assert ask(SHOP, f"SELECT {columns} FROM o_quality ORDER BY 1 NULLS FIRST") == [
+        (None, 1, 0, 0, 0, 1, 0),
+        (noon, 9, 8, 0, 0, 1, 0),
+        (noon.replace(minute=1), 1, 0, 1, 0, 0, 0),
+    ]
+
+
+GITHUB = {"publish": 82830, "comment": 16398, "submit": 11802, "like": 9327, "share": 4149, "delete": 2274}
+GITHUB |= {"follow": 617}
+
+
+@pytest.mark.parametrize(
+    ("kind", "glob", "by_type", "users", "contents"),
+    [
+        ("github", "github-events/*.json.gz", GITHUB, 45170, 48772),
+        ("wikipedia", "wikipedia-edits/*.jsonl.gz", {"edit": 36966, "publish": 2278}, 10531, 35278),
+        ("ads", "ad-impressions/men.csv.gz", {"impression": 10000}, 238, 34),
+    ],
+)  # fmt: skip
+@pytest.mark.skipif(not SHARED.exists(), reason="the real data is not beside the project")
+def test_real_data_gives_the_figures_of_its_readme(kind, glob, by_type, users, contents):
+    connection = oracle(sorted(map(str, SHARED.glob(glob))), kind)
+    assert (
+        dict(connection.sql("SELECT event_type, count(*) FROM o_events GROUP BY ALL").fetchall()) == by_type
+    )
+    distinct = connection.sql(
+        "SELECT count(DISTINCT person), count(DISTINCT content_id) FROM o_events"
+    ).fetchall()
+    assert distinct == [(users, contents)]
+    assert connection.sql("SELECT count(*) FROM o_quarantine").fetchall() == [(0,)]

@@ -1,0 +1,128 @@
+"""Stream = batch: the same records, shuffled, repeated, late and conflicting, give equal final rows in every table."""
+
+import importlib.util
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipelines.simulator import Faults, simulate
+
+# Tests are imported without packages, so what stands beside one is loaded by its path.
+_spec = importlib.util.spec_from_file_location("parity_runs", Path(__file__).with_name("runs.py"))
+runs = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(runs)
+
+METRICS = ("activity_1m", "content_1h", "campaign_1h", "user_days")
+FAULTS = Faults(repeats=0.08, conflicts=0.0, late=0.03, too_late=0.02, malformed=0.03, fast_clock=0.02, future=0.01)
+
+
+def simulated(folder: Path, events: int, seed: int, faults: Faults) -> tuple[list[bytes], object]:
+    path = folder / "events.jsonl"
+    ledger = simulate(events=events, seed=seed, output=path, days=2, start=date(2026, 3, 1), faults=faults)
+    return path.read_bytes().split(b"\n")[:-1], ledger
+
+
+def assert_same(one, other, sql: str) -> None:
+    first, second = runs.rows(one, sql), runs.rows(other, sql)
+    assert first.height > 0
+    assert first.equals(second), f"{sql}: {first.height} rows, {second.height} rows"
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_a_shuffled_late_repeated_stream_gives_the_rows_of_a_backfill(tmp_path, seed):
+    lines, ledger = simulated(tmp_path, 500, seed, FAULTS)
+    batch = runs.bounded(tmp_path / "batch", lines, seed)
+    stream = runs.streamed(tmp_path / "stream", lines, seed)
+    event = "SELECT * EXCLUDE (received_time) FROM events"  # of a repeat, arrival decides which delivery is kept
+    assert_same(batch, stream, event)
+    accepted = ledger.accepted + ledger.quarantined["no_time"]  # a queue says when it received what tells no time
+    assert runs.rows(batch, event).height == accepted
+    assert_same(batch, stream, "SELECT * FROM quarantine")
+    for metric in METRICS:
+        assert_same(batch, stream, f"SELECT * FROM {metric}_current")
+    assert_same(
+        batch,
+        stream,
+        "SELECT source, bucket_start, received, quarantined, events + duplicates AS settled FROM quality_1m_current",
+    )
+    for warehouse in (batch, stream):
+        totals = "SELECT sum(received), sum(events), sum(duplicates), sum(conflicts) FROM quality_1m_current"
+        assert warehouse.connect().execute(totals).fetchone() == (len(lines), accepted, ledger.repeats, 0)
+        unbalanced = "SELECT count(*) FROM quality_1m_current WHERE balance <> 0"
+        assert warehouse.connect().execute(unbalanced).fetchone() == (0,)
+    fired = "SELECT DISTINCT firing FROM activity_1m UNION SELECT DISTINCT firing FROM user_days"
+    firings = {firing for (firing,) in stream.connect().execute(fired).fetchall()}
+    assert firings == {"early", "on_time", "late"}
+
+
+def test_of_a_conflicted_id_each_path_keeps_exactly_one_payload_and_the_rest_is_equal(tmp_path):
+    lines, ledger = simulated(tmp_path, 300, 5, Faults(repeats=0.03, conflicts=0.03, late=0.02))
+    assert len(ledger.conflicted_ids) > 5
+    batch = runs.bounded(tmp_path / "batch", lines, 5)
+    stream = runs.streamed(tmp_path / "stream", lines, 5)
+    listed = ", ".join(f"'{id}'" for id in ledger.conflicted_ids)
+    assert_same(batch, stream, f"SELECT * EXCLUDE (received_time) FROM events WHERE event_id NOT IN ({listed})")
+    for warehouse in (batch, stream):
+        kept = warehouse.connect().execute(f"SELECT event_id FROM events WHERE event_id IN ({listed})").fetchall()
+        assert sorted(id for (id,) in kept) == sorted(ledger.conflicted_ids)
+
+
+def test_a_watermark_four_days_ahead_drops_nothing_what_no_window_takes_is_in_quarantine(tmp_path):
+    lines, _ = simulated(tmp_path, 300, 9, Faults(conflicts=0.0, too_late=0.0, late=0.0))
+    batch = runs.bounded(tmp_path / "batch", lines, 9)
+    limit = runs.utc(1772409600)  # midnight after the first day: what is older is too late for this stream
+    now = (limit + timedelta(days=3) - timedelta(hours=1)).timestamp()
+    stream = runs.streamed(tmp_path / "stream", lines, 9, jump=now, clock=_Clock(now))
+    recent = f"event_time >= TIMESTAMPTZ '{limit.isoformat()}'"
+    assert_same(batch, stream, f"SELECT * EXCLUDE (received_time) FROM events WHERE {recent}")
+    old = "SELECT count(*) FROM quarantine WHERE code = 'too_late_for_stream'"
+    deliveries = "SELECT sum(events + duplicates) FROM quality_1m_current"
+    (expected,) = batch.connect().execute(deliveries).fetchone()
+    (kept,) = stream.connect().execute(deliveries).fetchone()
+    (aside,) = stream.connect().execute(old).fetchone()
+    assert 0 < aside == expected - kept
+    for metric in METRICS:
+        since = f"SELECT * FROM {metric}_current WHERE bucket_start >= TIMESTAMPTZ '{limit.isoformat()}'"
+        assert_same(batch, stream, since)
+
+
+class _Clock:
+    """A clock that stands, picklable."""
+
+    def __init__(self, seconds: float):
+        self.seconds = seconds
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(block_rows=st.sampled_from([7, 60, 333, 2000]), shards=st.integers(1, 9), seed=st.integers(0, 9))
+def test_blocks_cut_anywhere_in_any_order_with_any_shards_give_equal_rows(tmp_path_factory, block_rows, shards, seed):
+    folder = tmp_path_factory.mktemp("cuts")
+    lines, _ = simulated(folder, 300, 3, Faults(repeats=0.1, conflicts=0.05, malformed=0.05))
+    whole = runs.bounded(folder / "whole", lines, 0, block_rows=10_000)
+    cut = runs.bounded(folder / "cut", lines, seed, block_rows, shards)
+    for table in ("events", "quarantine", *(f"{metric}_current" for metric in METRICS), "quality_1m_current"):
+        assert_same(whole, cut, f"SELECT * FROM {table}")
+
+
+def test_a_block_that_is_lost_between_two_stages_shows_in_the_balance(tmp_path, monkeypatch):
+    from transforms import lateness
+
+    class LoseOne(lateness._TooLate):
+        def __call__(self, block):
+            passed, rejected = super().__call__(block)
+            return passed.filter(pl.col("event_id") != victim), rejected
+
+    lines, _ = simulated(tmp_path, 50, 4, Faults(malformed=0.0, repeats=0.0, conflicts=0.0))
+    victim = runs.msgspec.json.decode(lines[20])["event_id"]
+    monkeypatch.setattr("pipelines.audience.too_late", LoseOne)
+    warehouse = runs.bounded(tmp_path / "w", lines, 4)
+    lost = warehouse.connect().execute("SELECT bucket_start, balance FROM quality_1m_current WHERE balance <> 0").fetchall()
+    received = runs.received_seconds(lines[20])
+    assert lost == [(runs.utc(received // 60 * 60), 1)]

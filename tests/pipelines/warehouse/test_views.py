@@ -1,0 +1,176 @@
+"""The views over rows of known content, their figures worked out by hand."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import polars as pl
+import pytest
+import sqlglot
+
+from pipelines.warehouse.local import LocalWarehouse, write_file
+from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Column, metric_table, polars_schema
+from pipelines.warehouse.views import bigquery_views, duckdb_views, to_duckdb
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LATE = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)  # already 2 March in Berlin
+COUNTS = ("views", "clicks", "impressions", "likes", "shares", "comments")
+CONTENT = metric_table(
+    "content_1h",
+    "Contents",
+    ["content_id", "category"],
+    [Column(name, "INT64", "REQUIRED", name) for name in COUNTS],
+)
+ACTIVITY = metric_table("activity_1m", "Activity", ["channel", "event_type"], [Column("events", "INT64")])
+TABLES = (CONTENT, ACTIVITY)
+
+
+@pytest.fixture
+def ask(tmp_path):
+    """ask(sql, (table, [row, ...]), ...) -> answer as tuples, of a warehouse in Berlin with these rows."""
+    warehouse = LocalWarehouse.open(tmp_path / "w", time_zone="Europe/Berlin", create=True)
+
+    def answer(sql, *tables):
+        with warehouse.writer() as run:
+            run.declare(TABLES)
+            frames = [(table, pl.DataFrame(rows, schema=polars_schema(table))) for table, rows in tables]
+            run.commit([write_file(run.staging, table.name, None, frame) for table, frame in frames])
+        return warehouse.connect().sql(sql).fetchall()
+
+    return answer
+
+
+def content(content_id, generation, revision, *counts, at=NOON, category="news") -> dict:
+    row = {"bucket_start": at, "content_id": content_id, "category": category, "firing": "on_time"}
+    return row | {"generation": generation, "revision": revision} | dict(zip(COUNTS, counts, strict=True))
+
+
+def test_current_is_the_highest_generation_then_revision_of_each_key(ask):
+    rows = [
+        content("a", 1, 9, 1, 0, 0, 0, 0, 0),
+        content("a", 2, 1, 2, 0, 0, 0, 0, 0),
+        content("a", 2, 2, 3, 0, 0, 0, 0, 0),
+        content("a", 1, 1, 4, 0, 0, 0, 0, 0, at=LATE),
+        content("a", 1, 1, 5, 0, 0, 0, 0, 0, category=None),
+        content("a", 1, 2, 6, 0, 0, 0, 0, 0, category=None),
+    ]
+    assert ask("SELECT views FROM content_1h_current ORDER BY views", (CONTENT, rows)) == [(3,), (4,), (6,)]
+
+
+def test_rates_of_a_content_are_of_its_day_and_null_without_a_denominator(ask):
+    rows = [
+        content("a", 1, 1, 8, 3, 10, 1, 0, 1),
+        content("a", 1, 1, 2, 1, 10, 1, 1, 0, at=NOON + timedelta(hours=1)),
+        content("a", 1, 1, 0, 0, 5, 1, 0, 0, at=LATE),
+        content("b", 1, 1, 4, 1, 0, 0, 0, 0),
+    ]
+    sql = """SELECT content_id, CAST(day AS VARCHAR), views, clicks, impressions, likes, shares, comments,
+        click_through_rate, engagement_rate FROM engagement_by_content ORDER BY content_id, day"""
+    assert ask(sql, (CONTENT, rows)) == [
+        ("a", "2026-03-01", 10, 4, 20, 2, 1, 1, 0.2, 0.4),
+        ("a", "2026-03-02", 0, 0, 5, 1, 0, 0, 0.0, None),
+        ("b", "2026-03-01", 4, 1, 0, 0, 0, 0, None, 0.0),
+    ]
+
+
+def test_rates_of_a_channel_come_from_its_event_types(ask):
+    events = [("web", "page_view", 8), ("web", "click", 2), ("web", "impression", 16), ("web", "like", 2)]
+    events += [("web", "purchase", 5), (None, "share", 3)]
+    rows = [
+        {
+            "bucket_start": NOON,
+            "channel": channel,
+            "event_type": kind,
+            "events": n,
+            "generation": 1,
+            "revision": 1,
+        }
+        for channel, kind, n in events
+    ]
+    sql = """SELECT channel, events, views, clicks, impressions, likes, shares, comments,
+        click_through_rate, engagement_rate FROM engagement_by_channel ORDER BY channel"""
+    assert ask(sql, (ACTIVITY, rows)) == [
+        ("web", 33, 8, 2, 16, 2, 0, 0, 0.125, 0.25),
+        (None, 3, 0, 0, 0, 0, 3, 0, None, None),
+    ]
+
+
+def test_an_event_is_unique_by_its_earliest_receipt(ask):
+    rows = [
+        {"source": source, "event_id": "1", "received_time": NOON + timedelta(hours=hours), "quantity": n}
+        for source, hours, n in [("a", 30, 1), ("a", 2, 2), ("b", 40, 3)]
+    ]
+    assert ask("SELECT quantity FROM events_unique ORDER BY 1", (EVENTS, rows)) == [(2,), (3,)]
+
+
+def books(
+    input_, at, revision, firing, received, events, duplicates, conflicts, quarantined, out, replaced
+) -> dict:
+    names = ("received", "events", "duplicates", "conflicts", "quarantined", "out_of_range", "replaced")
+    values = (received, events, duplicates, conflicts, quarantined, out, replaced)
+    row = {"source": "s", "input": input_, "bucket_start": at, "firing": firing, "generation": 1}
+    return row | {"revision": revision} | dict(zip(names, values, strict=True))
+
+
+def test_the_books_balance_by_minute_and_input(ask):
+    rows = [
+        books("f1", NOON, 1, "early", 10, 2, 0, 0, 0, 0, 0),
+        books("f1", NOON, 2, "on_time", 10, 4, 2, 1, 1, 2, 1),
+        books("f1", None, 1, "on_time", 3, 0, 0, 0, 3, 0, 0),
+        books("f2", NOON, 1, "early", 7, 4, 1, 0, 0, 0, 0),
+    ]
+    table = (QUALITY_1M, rows)
+    minutes = (
+        "SELECT input, balance, in_flight FROM quality_1m_current ORDER BY input, bucket_start NULLS LAST"
+    )
+    assert ask(minutes, table) == [("f1", 0, False), ("f1", 0, False), ("f2", 2, True)]
+    assert ask("SELECT * FROM quality_summary ORDER BY input") == [
+        ("s", "f1", 13, 4, 2, 1, 4, 2, 1, 0, 0),
+        ("s", "f2", 7, 4, 1, 0, 0, 0, 0, 2, 1),
+    ]
+
+
+def test_open_quarantine_is_the_last_attempt_of_what_never_passed(ask):
+    rows = [
+        {
+            "quarantine_id": id_,
+            "attempt": attempt,
+            "stage": "validate",
+            "code": code,
+            "source": "s",
+            "input": "f",
+        }
+        for id_, attempt, code in [
+            ("1", 1, "too_long"),
+            ("1", 2, "invalid_currency"),
+            ("2", 1, "too_long"),
+            ("2", 2, None),
+            ("3", 1, "too_long"),
+        ]
+    ]
+    opened = ask("SELECT quarantine_id, attempt, code FROM quarantine_open ORDER BY 1", (QUARANTINE, rows))
+    assert opened == [("1", 2, "invalid_currency"), ("3", 1, "too_long")]
+    by_code = ask("SELECT source, input, stage, code, records FROM quarantine_by_code ORDER BY code")
+    assert by_code == [("s", "f", "validate", "invalid_currency", 1), ("s", "f", "validate", "too_long", 1)]
+
+
+def test_a_view_without_its_table_or_columns_is_left_out():
+    without_likes = metric_table("content_1h", "", ["content_id", "category"], CONTENT.columns[4:7])
+    names = [name for name, _ in duckdb_views([EVENTS, without_likes], "UTC")]
+    assert names == ["content_1h_current", "events_unique"]
+
+
+def test_a_view_comes_after_the_views_it_reads_and_parses_as_bigquery():
+    views = bigquery_views((EVENTS, QUARANTINE, QUALITY_1M, *TABLES), "UTC")
+    names = [name for name, _ in views]
+    for position, (name, sql) in enumerate(views):
+        read = {table.name for table in sqlglot.parse_one(sql, read="bigquery").find_all(sqlglot.exp.Table)}
+        assert read & set(names) <= set(names[:position]), name
+        assert "{{" not in sql
+    assert len(names) == len(set(names)) == 9
+
+
+def test_bigquery_numeric_and_countif_keep_their_meaning(ask):
+    sql = (
+        "SELECT CAST('1.123456789' AS NUMERIC) AS v, COUNTIF(is_bot) AS n, SAFE_DIVIDE(1, 0) AS r FROM events"
+    )
+    assert ask(to_duckdb(sql)) == [(Decimal("1.123456789"), 0, None)]

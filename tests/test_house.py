@@ -1,0 +1,160 @@
+"""What holds for the tree as a whole: who imports whom, how long things may get, what CI and the docs say."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MEASURED = ("pipelines", "transforms", "benchmarks")
+MOST_LINES_OF_A_FUNCTION, MOST_LINES_OF_90_PERCENT, MOST_LINES_OF_A_FILE = 60, 30, 400
+ROW_LOOPS = {"iter_rows", "map_elements", "to_dicts", "rows"}
+DOCUMENTED = re.compile(r"^([a-z]+):[^=\n]*?(?:## (.+))?$", re.MULTILINE)
+
+
+def sources(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def place(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Top-level packages that a module imports, also inside functions."""
+    nodes = list(ast.walk(tree))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    from_ = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    return {name.partition(".")[0] for name in plain | from_}
+
+
+def function_lines(tree: ast.AST) -> dict[str, int]:
+    """`name:line` -> lines of each function without its docstring, nested ones too."""
+    lengths = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            head = node.body[0]
+            documented = ast.get_docstring(node) is not None
+            docstring = head.end_lineno - head.lineno + 1 if documented else 0
+            lengths[f"{node.name}:{node.lineno}"] = node.end_lineno - node.lineno + 1 - docstring
+    return lengths
+
+
+def unlabelled(tree: ast.AST) -> list[int]:
+    """Lines of `pcollection | beam.Something(...)`: Beam would name the step after its class or its line."""
+    operations = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp)]
+    right = [operation.right for operation in operations if isinstance(operation.op, ast.BitOr)]
+    calls = [node for node in right if isinstance(node, ast.Call)]
+    return [call.lineno for call in calls if ast.unparse(call).startswith("beam.")]
+
+
+def row_loops(tree: ast.AST) -> list[int]:
+    """Lines of calls that visit each row in Python."""
+    called = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [func.lineno for func in called if isinstance(func, ast.Attribute) and func.attr in ROW_LOOPS]
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("folder", "forbidden"),
+    [("transforms", {"pipelines", "tests", "benchmarks"}), ("tests/oracle", {"pipelines", "transforms"})],
+)
+def test_no_module_imports_upward(folder, forbidden):
+    assert (ROOT / folder).is_dir(), f"{folder} is gone; change this test with it"
+    wrong = {place(path): sorted(imported(parsed(path)) & forbidden) for path in sources(folder)}
+    assert {path: names for path, names in wrong.items() if names} == {}
+
+
+def test_no_function_is_longer_than_a_screen():
+    files = {place(path): function_lines(parsed(path)) for path in sources(*MEASURED)}
+    lengths = {f"{file}:{name}": lines for file, names in files.items() for name, lines in names.items()}
+    assert {name: n for name, n in lengths.items() if n > MOST_LINES_OF_A_FUNCTION} == {}
+    assert sorted(lengths.values())[len(lengths) * 9 // 10] <= MOST_LINES_OF_90_PERCENT
+
+
+def test_no_file_is_longer_than_400_lines():
+    lengths = {place(path): len(path.read_text().splitlines()) for path in sources(*MEASURED)}
+    assert {name: n for name, n in lengths.items() if n > MOST_LINES_OF_A_FILE} == {}
+
+
+def test_transforms_never_loop_over_rows():
+    found = {place(path): row_loops(parsed(path)) for path in sources("transforms")}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+
+
+def test_every_step_of_the_graph_has_a_label():
+    found = {place(path): unlabelled(parsed(path)) for path in sources("pipelines", "transforms")}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+
+
+def test_the_checks_see_what_they_forbid():
+    inside = ast.parse("def f():\n    from pipelines.config import load\n    import os.path")
+    assert imported(inside) == {"pipelines", "os"}
+    nested = ast.parse('def f():\n    """a\n    b"""\n    def g():\n        pass\n')
+    assert function_lines(nested) == {"f:1": 3, "g:4": 2}
+    steps = ast.parse("a | 'Read' >> beam.Create([1])\na | 'b' >> x | beam.Map(f)\nint | None")
+    assert unlabelled(steps) == [2]
+    assert row_loops(ast.parse("frame.rows()\npart.rows\nframe.iter_rows(named=True)")) == [1, 3]
+
+
+def test_make_alone_lists_at_most_ten_targets_each_with_a_line_of_help():
+    targets = dict(DOCUMENTED.findall((ROOT / "Makefile").read_text()))
+    assert len(targets) <= 10
+    assert [name for name, text in targets.items() if not text] == []
+    command = ["make", "--no-print-directory"]
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert [line.split()[1] for line in listing.splitlines()] == list(targets)
+
+
+def test_ci_calls_the_test_command_of_the_readme():
+    assert "make test\n" in (ROOT / "README.md").read_text()
+    assert re.search(r"^make test\b", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    assert ".ci/run" in (ROOT / "cloudbuild.yaml").read_text()
+
+
+WHY = sorted((ROOT / "docs/why").glob("*.md"))
+
+
+def test_the_large_choices_have_a_page():
+    pages = {page.stem for page in WHY}
+    assert pages >= {"blocks", "bucket-as-a-column", "one-stateful-aggregate", "dedup-window", "polars"}
+    assert pages >= {"local-warehouse", "days-and-backfill"}
+
+
+@pytest.mark.parametrize("page", WHY, ids=lambda page: page.stem)
+def test_a_why_page_says_what_was_chosen_instead_of_what_because_and_until_when(page):
+    sections = re.split(r"^## (.+)\n", page.read_text(), flags=re.MULTILINE)
+    assert sections[1::2] == ["Chosen", "Instead of", "Because", "Revisit when"]
+    assert all(body.strip() for body in sections[2::2])
+
+
+def setup_value(name: str):
+    """A literal of setup.py: the constant or keyword argument `name`."""
+    for node in ast.walk(parsed(ROOT / "setup.py")):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return ast.literal_eval(node.value)
+        if isinstance(node, ast.keyword) and node.arg == name:
+            return ast.literal_eval(node.value)
+    raise KeyError(name)
+
+
+def test_the_lock_pins_all_that_setup_asks_for_with_hashes_and_names_no_registry():
+    lock = (ROOT / "requirements.lock").read_text()
+    entries = re.findall(r"^([a-z0-9-]+)(?:\[.*?\])?==\S+.*(?:\\\n    --hash=\S+ ?)+$", lock, re.MULTILINE)
+    assert len(entries) == len(re.findall(r"^[^\s#]", lock, re.MULTILINE)), "a line is no pin with a hash"
+    asked = [text for name in ("REQUIRES", "TEST", "BUILD") for text in setup_value(name)]
+    wanted = {re.match(r"[\w-]+", text)[0].lower() for text in asked}
+    assert wanted - set(entries) == set()
+
+
+def test_every_data_file_of_templates_is_packaged():
+    folder = ROOT / "templates"
+    data = {path for path in folder.rglob("*") if path.suffix in {".yaml", ".sql", ".json", ".gz"}}
+    packed = {path for pattern in setup_value("package_data")["templates"] for path in folder.glob(pattern)}
+    assert data - packed == set()
+    assert folder / "samples/ad-impressions/men.csv.gz" in packed

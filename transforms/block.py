@@ -1,0 +1,148 @@
+"""The block: what moves through the graph.
+
+A block is a `polars.DataFrame` of some thousand rows; Beam moves it as one element, coded as an Arrow IPC stream.
+This file holds the schemas of the blocks, their coder, the hash that decides shards and dedup, and the day of a time.
+
+Hash    xxh3-64 of the UTF-8 bytes, pinned by golden values in the tests: state and shard keys outlive a version
+        of Polars, whose own `Expr.hash` does not promise to.
+Threads One Polars thread a process (`POLARS_MAX_THREADS`, set in `transforms/__init__.py`): a runner starts a
+        process or a thread for each core already.
+"""
+
+import io
+from collections.abc import Iterable
+
+import polars as pl
+import xxhash
+from apache_beam import coders
+
+TIME = pl.Datetime("us", "UTC")
+VALUE_DIGITS = 18  # before the point: NUMERIC holds 29, so sums of a hundred billion values still fit
+NUMERIC = pl.Decimal(38, 9)  # BigQuery's NUMERIC: sums are exact, so where blocks are cut cannot change them
+
+RAW_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "payload": pl.Binary,
+    "received_time": TIME,  # null where the record itself must say it
+    "source": pl.String,
+    "position": pl.String,  # file:line, file:row group:row, message id
+    "attributes": pl.String,  # JSON object; what is needed to read the payload again (a CSV header, message attributes)
+}
+
+# The fields of an event that a record may state, in the order of the `events` table.
+FIELDS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "event_id": pl.String,
+    "event_type": pl.String,
+    "user_id": pl.String,
+    "anonymous_id": pl.String,
+    "session_id": pl.String,
+    "content_id": pl.String,
+    "content_type": pl.String,
+    "category": pl.String,
+    "channel": pl.String,
+    "campaign": pl.String,
+    "referrer": pl.String,
+    "country": pl.String,
+    "device": pl.String,
+    "value": NUMERIC,
+    "currency": pl.String,
+    "quantity": pl.Int64,
+    "is_bot": pl.Boolean,
+    "text": pl.String,
+    "rating": pl.Float64,
+    "properties": pl.String,  # JSON
+    "extra": pl.String,  # JSON: every field that the contract or the mapping does not name
+}
+
+# What parse and map make of a raw block: the fields, the times as the record states them, and the raw bytes.
+PARSED_SCHEMA = {
+    **FIELDS,
+    "id_source": pl.String,  # client, derived
+    "client_time": TIME,  # the client's own time, null if absent or unreadable
+    "client_time_given": pl.Boolean,  # whether the record had one at all
+    "sent_time": TIME,
+    "received_time": TIME,
+    "clock": pl.String,  # trusted, client
+    "source": pl.String,
+    "source_format": pl.String,
+    "payload": pl.Binary,
+    "position": pl.String,
+    "attributes": pl.String,
+}
+
+# A record on its way to quarantine.
+REJECTED_SCHEMA = {
+    "payload": pl.Binary,
+    "position": pl.String,
+    "attributes": pl.String,
+    "received_time": TIME,
+    "source": pl.String,
+    "source_format": pl.String,
+    "stage": pl.String,  # parse, map, validate, event_time, late, load
+    "code": pl.String,
+    "errors": pl.String,  # JSON array of {path, code, message}; the path of the field, never its value
+}
+
+# An event: the columns of the `events` table.
+EVENT_SCHEMA = {
+    "event_id": pl.String,
+    "id_source": pl.String,
+    "event_type": pl.String,
+    "event_time": TIME,
+    "time_source": pl.String,
+    "received_time": TIME,
+    "client_time": TIME,
+    "sent_time": TIME,
+    "source": pl.String,
+    "source_format": pl.String,
+    "input": pl.String,  # where the run read it: lineage, and what makes adding a file twice change nothing
+    **{name: dtype for name, dtype in FIELDS.items() if name not in ("event_id", "event_type")},
+    "warnings": pl.String,  # codes joined by commas
+}
+
+EVENT_COLUMNS = list(EVENT_SCHEMA)
+
+SEPARATOR = "\x1f"  # between the parts of a hashed key: no printable identifier holds it
+
+
+def empty(schema: dict) -> pl.DataFrame:
+    """A block of no rows."""
+    return pl.DataFrame(schema=schema)
+
+
+def hash64(texts: pl.Series) -> pl.Series:
+    """xxh3-64 of each string's UTF-8 bytes, as UInt64; null hashes as the empty string."""
+    digest = xxhash.xxh3_64_intdigest
+    parts = texts.fill_null("").cast(pl.Binary).to_list()
+    return pl.Series(texts.name, [digest(part) for part in parts], dtype=pl.UInt64)
+
+
+def hash128(parts: Iterable[bytes]) -> str:
+    """xxh3-128 of the parts, separated, as 32 hex digits."""
+    return xxhash.xxh3_128_hexdigest(SEPARATOR.encode().join(parts))
+
+
+def day_of(time: pl.Expr, zone: str) -> pl.Expr:
+    """The calendar day of a UTC time in the warehouse's time zone, as Date."""
+    return time.dt.convert_time_zone(zone).dt.date() if zone != "UTC" else time.dt.date()
+
+
+class BlockCoder(coders.Coder):
+    """A block as an Arrow IPC stream, lz4."""
+
+    def encode(self, block):
+        return block.write_ipc_stream(None, compression="lz4", compat_level=pl.CompatLevel.oldest()).getvalue()
+
+    def decode(self, encoded):
+        return pl.read_ipc_stream(io.BytesIO(encoded))
+
+    def is_deterministic(self):
+        return False
+
+    def estimate_size(self, block):
+        return block.estimated_size()  # the default would encode every sampled block just to count its bytes
+
+    def to_type_hint(self):
+        return pl.DataFrame
+
+
+coders.registry.register_coder(pl.DataFrame, BlockCoder)

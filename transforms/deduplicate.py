@@ -1,0 +1,345 @@
+"""Deduplicate: keep one event of each (source, event_id) within a day.
+
+    PCollection[EVENT_SCHEMA block] -> passed: PCollection[EVENT_SCHEMA block], books: PCollection[BOOKS_SCHEMA block]
+
+Window  fixed, a day by default, of the client's own time where the record has one that can be read, else of
+        `received_time`. Not of the corrected time: two deliveries of one event may be corrected differently, but carry
+        the same id and client time, so they meet in one window, in a stream and in a backfill alike.
+Kept    a bounded run keeps the smallest (received_time, fingerprint); a stream the first that arrives. The others are
+        `duplicates`; those whose fingerprint differs from the kept one's are also `conflicts`.
+State   a stream's, per window and shard: 16 bytes an event (id hash, fingerprint), append-only, freed when the window
+        and its lateness have ended. Bounded: none, one shuffle.
+Emits   a stream: at once. Bounded: when the input has ended, in blocks of at most GROUP_ROWS.
+"""
+
+import math
+import secrets
+from collections import OrderedDict
+from datetime import timedelta
+from typing import NamedTuple
+
+import apache_beam as beam
+import numpy as np
+import polars as pl
+from apache_beam.coders import BytesCoder
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
+from apache_beam.transforms.window import FixedWindows, GlobalWindows, TimestampedValue
+from apache_beam.utils.timestamp import Duration
+
+from transforms.block import EVENT_COLUMNS, FIELDS, SEPARATOR, hash64
+from transforms.quality import count
+from transforms.stage import in_global_window
+from transforms.spill import Part, parts, spill
+
+GATHER_ROWS = 200_000  # rows that are split, or compared, together: small frames cost as much as large ones
+GROUP_ROWS = 500_000  # rows that are compared at a time; more of one window and shard are split by bits of their hash
+CACHE_BYTES = 256 << 20
+KEY = "_key"  # hash of (source, event_id), computed once and carried to where it is compared
+WINDOW = "_window"  # number of the dedup window, likewise
+_SAME = [WINDOW, "source", "event_id"]
+Gathered = tuple[tuple[int, int], tuple[int, str, pl.DataFrame]]  # (window, shard), a spilled block
+_STATED = [name for name in FIELDS if name != "event_id"] + ["client_time"]
+
+
+def dedup_time() -> pl.Expr:
+    """The time that decides in which window an event is compared."""
+    return pl.coalesce("client_time", "received_time")
+
+
+class Piece(NamedTuple):
+    """Events of one window and shard, with KEY and WINDOW; `at` is their earliest dedup time in seconds."""
+
+    window: int
+    shard: int
+    events: pl.DataFrame
+    at: float
+
+
+def split(events: pl.DataFrame, window: timedelta, shards: int) -> list[Piece]:
+    """Cut a block by window and shard, in the order of both."""
+    key = hash64(events.select(pl.concat_str("source", "event_id", separator=SEPARATOR)).to_series())
+    marked = events.with_columns(
+        key.alias(KEY),
+        (dedup_time().dt.epoch("us") // int(window.total_seconds() * 1_000_000)).alias(WINDOW),
+    ).with_columns(_shard=pl.col(KEY) % shards)
+    pieces = marked.partition_by(WINDOW, "_shard", as_dict=True, include_key=True)
+    return [
+        Piece(window, int(shard), piece.drop("_shard"), piece.select(dedup_time().min()).item().timestamp())
+        for (window, shard), piece in sorted(pieces.items(), key=lambda piece: piece[0])
+    ]
+
+
+def fingerprint(events: pl.DataFrame) -> pl.Series:
+    """Hash of what the event states: not of how it travelled or where it was read."""
+    texts = [pl.col(name).cast(pl.String).fill_null("\x00") for name in _STATED]
+    return hash64(events.select(pl.concat_str(texts, separator=SEPARATOR)).to_series())
+
+
+class Kept(NamedTuple):
+    """What deduplication makes of a block: EVENT_SCHEMA blocks; `conflicts` are among the `duplicates`."""
+
+    events: pl.DataFrame
+    duplicates: pl.DataFrame
+    conflicts: pl.DataFrame
+
+
+def keep_smallest(events: pl.DataFrame, input: str) -> Kept:
+    """Of each (window, source, event_id) keep the smallest (received_time, fingerprint); exact, whatever the order."""
+    # Hashes of one id are equal in all windows too; that only makes a few more rivals.
+    repeated = events[KEY].is_duplicated()
+    if not repeated.any():
+        nothing = events.clear().select(EVENT_COLUMNS)
+        return Kept(events.select(EVENT_COLUMNS), nothing, nothing)
+    # Only ids whose hash repeats are compared by what they say: two different ids of one hash both stay.
+    rivals = events.filter(repeated)
+    rivals = rivals.with_columns(_print=fingerprint(rivals)).sort(
+        # Of two copies that are alike in all, a stored one stays, so that adding a file again moves no event.
+        *_SAME, "received_time", "_print", pl.col("input") == input
+    )
+    rivals = rivals.with_columns(
+        _first=pl.struct(_SAME).is_first_distinct(),
+        _conflict=pl.col("_print") != pl.col("_print").first().over(_SAME),
+    )
+    kept = pl.concat([events.filter(~repeated).select(EVENT_COLUMNS), rivals.filter("_first").select(EVENT_COLUMNS)])
+    return Kept(
+        kept,
+        rivals.filter(~pl.col("_first")).select(EVENT_COLUMNS),
+        rivals.filter("_conflict").select(EVENT_COLUMNS),
+    )
+
+
+class Deduplicated(NamedTuple):
+    """Events kept, and the entries for the books."""
+
+    passed: beam.PCollection
+    books: beam.PCollection
+
+
+class Deduplicate(beam.PTransform):
+    """`streaming` picks the stateful step; `spill_folder` is where a bounded local run keeps what it shuffles."""
+
+    def __init__(
+        self,
+        input: str,
+        window: timedelta = timedelta(days=1),
+        shards: int = 4,
+        streaming: bool = False,
+        lateness: timedelta = timedelta(days=3),
+        spill_folder: str | None = None,
+    ):
+        super().__init__()
+        self.input, self.window, self.shards, self.streaming = input, window, shards, streaming
+        self.lateness, self.spill_folder = lateness, spill_folder
+
+    def expand(self, events):
+        if self.streaming:
+            window = FixedWindows(self.window.total_seconds())
+            pieces = (
+                events
+                | "Split by window and shard" >> beam.ParDo(_Split(self)).with_output_types(tuple[int, pl.DataFrame])
+                | "Window by dedup day"
+                >> beam.WindowInto(window, allowed_lateness=Duration(self.lateness.total_seconds()))
+            )
+            keep = beam.ParDo(KeepFirst(self.input, self.lateness))
+        else:
+            pieces = (
+                events
+                | "Split by window and shard" >> beam.ParDo(_SplitGathered(self)).with_output_types(Gathered)
+                | "Gather each window and shard" >> beam.GroupByKey()
+            )
+            keep = beam.ParDo(_KeepSmallest(self.input))
+        keep = keep.with_output_types(pl.DataFrame, books=pl.DataFrame).with_outputs("books", main="passed")
+        kept = pieces | "Keep one of each id" >> keep
+        # Back in the one window that it came from: what is joined later must stand in windows of one kind.
+        return Deduplicated(*(kept[tag] | f"Leave the windows of {tag}" >> _everywhere() for tag in Deduplicated._fields))
+
+
+def _everywhere() -> beam.PTransform:
+    return beam.WindowInto(GlobalWindows()).with_output_types(pl.DataFrame)
+
+
+class _Split(beam.DoFn):
+    """The stream's: a block at a time, each piece stamped with a time in its window."""
+
+    def __init__(self, options: Deduplicate):
+        self.window, self.shards = options.window, options.shards
+
+    def process(self, events):
+        for piece in split(events, self.window, self.shards):
+            yield TimestampedValue((piece.shard, piece.events), piece.at)
+
+
+class _SplitGathered(beam.DoFn):
+    """The bounded one: GATHER_ROWS at a time, since stray days would make many pieces of a few rows."""
+
+    def __init__(self, options: Deduplicate):
+        self.window, self.shards, self.folder = options.window, options.shards, options.spill_folder
+
+    def start_bundle(self):
+        self.gathered: list[pl.DataFrame] = []
+        self.rows = 0
+
+    def process(self, events):
+        self.gathered.append(events)
+        self.rows += len(events)
+        if self.rows >= GATHER_ROWS:
+            yield from self._flush()
+
+    def finish_bundle(self):
+        return map(in_global_window, self._flush())
+
+    def _flush(self):
+        if self.gathered:
+            events = pl.concat(self.gathered)
+            self.gathered, self.rows = [], 0
+            for piece in split(events, self.window, self.shards):
+                yield (piece.window, piece.shard), spill(piece.events, self.folder)
+
+
+class _KeepSmallest(beam.DoFn):
+    """Whole windows and shards; small ones are compared together."""
+
+    def __init__(self, input: str):
+        self.input = input
+
+    def start_bundle(self):
+        self.gathered: list[Part] = []
+
+    def process(self, gathered):
+        self.gathered += parts(gathered[1])
+        if sum(part.rows for part in self.gathered) >= GATHER_ROWS:
+            yield from self._flush()
+
+    def finish_bundle(self):
+        return map(in_global_window, self._flush())
+
+    def _flush(self):
+        pieces, self.gathered = self.gathered, []
+        groups = math.ceil(sum(piece.rows for piece in pieces) / GROUP_ROWS)
+        for group in range(groups):
+            # The shard took the low bits of the hash: the high ones still spread evenly.
+            mine = pl.col(KEY) // pl.lit(2**32, pl.UInt64) % groups == group
+            yield from _outcomes(keep_smallest(pl.concat(piece.load().filter(mine) for piece in pieces), self.input), self.input)
+
+
+def _outcomes(kept: Kept, input: str):
+    if not kept.events.is_empty():
+        yield kept.events
+    for outcome, block in (("duplicates", kept.duplicates), ("conflicts", kept.conflicts)):
+        # A stored event that joined the run was counted by the run that stored it.
+        own = block.filter(pl.col("input") == input)
+        if not own.is_empty():
+            yield TaggedOutput("books", count(own, outcome))
+
+
+SEEN = np.dtype([("key", "<u8"), ("print", "<u8")])
+
+
+def keep_unseen(events: pl.DataFrame, seen: np.ndarray) -> tuple[Kept, np.ndarray]:
+    """Keep what `seen` (SEEN, sorted by key) lacks, the first of each id: (kept, the new entries in order of arrival)."""
+    prints = fingerprint(events)
+    rows = events.with_columns(_print=prints, _first=pl.col(KEY).is_first_distinct())
+    keys = events[KEY].to_numpy()
+    at = np.minimum(np.searchsorted(seen["key"], keys), max(len(seen) - 1, 0))
+    known = seen["key"][at] == keys if len(seen) else np.zeros(len(keys), bool)
+    before = np.where(known, seen["print"][at] if len(seen) else 0, 0)
+    rows = rows.with_columns(
+        _new=pl.Series(~known) & pl.col("_first"),
+        _kept=pl.when(pl.Series(known)).then(pl.Series(before, dtype=pl.UInt64)).otherwise(
+            pl.col("_print").first().over(KEY)
+        ),
+    )
+    new = rows.filter("_new")
+    entries = np.empty(len(new), SEEN)
+    entries["key"], entries["print"] = new[KEY].to_numpy(), new["_print"].to_numpy()
+    repeats = rows.filter(~pl.col("_new"))
+    conflicts = repeats.filter(pl.col("_print") != pl.col("_kept"))
+    return Kept(new.select(EVENT_COLUMNS), repeats.select(EVENT_COLUMNS), conflicts.select(EVENT_COLUMNS)), entries
+
+
+class SeenCache:
+    """Sorted entries of the windows and shards that this process works on; only a copy of what is in state.
+
+    An entry is valid only while the random token beside it equals the one that the last *committed* bundle wrote to state.
+    A counter would not do: a failed bundle and its successor on another worker share a number, and what the failed one
+    had seen would be dropped when it comes again.
+    """
+
+    def __init__(self, most_bytes: int = CACHE_BYTES):
+        self.most_bytes = most_bytes
+        self.entries: OrderedDict[tuple, tuple[bytes, np.ndarray]] = OrderedDict()
+
+    def get(self, key: tuple, token: bytes | None) -> np.ndarray | None:
+        """The sorted entries, if they are those of the committed token."""
+        held = self.entries.get(key)
+        if held is None or token is None or held[0] != token:
+            return None
+        self.entries.move_to_end(key)
+        return held[1]
+
+    def put(self, key: tuple, token: bytes, seen: np.ndarray) -> None:
+        """Hold `seen` for the token that this bundle writes; the least recently used make room."""
+        self.entries[key] = (token, seen)
+        self.entries.move_to_end(key)
+        while len(self.entries) > 1 and sum(held[1].nbytes for held in self.entries.values()) > self.most_bytes:
+            self.entries.popitem(last=False)
+
+    def drop(self, key: tuple) -> None:
+        """Forget a window that has ended."""
+        self.entries.pop(key, None)
+
+
+# Of the module, so that it outlives a DoFn: the legacy local runner unpickles a new one for each bundle.
+_CACHE = SeenCache()
+
+
+class KeepFirst(beam.DoFn):
+    """The stream's step, keyed by shard, in the dedup window."""
+
+    SEEN = BagStateSpec("seen", BytesCoder())
+    TOKEN = ReadModifyWriteStateSpec("token", BytesCoder())
+    EXPIRE = TimerSpec("expire", TimeDomain.WATERMARK)
+
+    def __init__(self, input: str, lateness: timedelta):
+        self.input, self.lateness = input, Duration(lateness.total_seconds())
+        self.run = secrets.token_hex(8)  # two pipelines in one process must not share cache entries
+
+    def process(
+        self,
+        keyed,
+        window=beam.DoFn.WindowParam,
+        seen_state=beam.DoFn.StateParam(SEEN),
+        token_state=beam.DoFn.StateParam(TOKEN),
+        expire=beam.DoFn.TimerParam(EXPIRE),
+    ):
+        shard, events = keyed
+        key = (self.run, shard, window.start.micros)
+        seen = _CACHE.get(key, token_state.read())
+        if seen is None:
+            seen = _sorted(np.frombuffer(b"".join(seen_state.read()), SEEN))
+        kept, entries = keep_unseen(events, seen)
+        if len(entries):
+            token = secrets.token_bytes(16)
+            seen_state.add(entries.tobytes())
+            token_state.write(token)
+            _CACHE.put(key, token, _sorted(np.concatenate([seen, entries])))
+        expire.set(window.end + self.lateness)
+        yield from _outcomes(kept, self.input)
+
+    @on_timer(EXPIRE)
+    def expire(
+        self,
+        shard=beam.DoFn.KeyParam,
+        window=beam.DoFn.WindowParam,
+        seen_state=beam.DoFn.StateParam(SEEN),
+        token_state=beam.DoFn.StateParam(TOKEN),
+    ):
+        _CACHE.drop((self.run, shard, window.start.micros))
+        seen_state.clear()
+        token_state.clear()
+
+
+def _sorted(entries: np.ndarray) -> np.ndarray:
+    return entries[np.argsort(entries["key"], kind="stable")]

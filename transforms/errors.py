@@ -1,0 +1,30 @@
+"""Every error a person can cause, one line each.
+
+    AudienceError           what was got, what is allowed, what to do; `audience` prints it and exits with 2
+    ├── OptionError         a command line option, or two that contradict each other
+    ├── ConfigError         the configuration file, a mapping or a metric; carries the path of the field
+    ├── SourceError         an input that is missing, unreadable or of another shape than declared
+    └── WarehouseError      a warehouse that cannot be read or written, or days that already have rows
+
+A malformed record is never an error: it goes to quarantine with a reason.
+"""
+
+
+class AudienceError(Exception):
+    """A mistake that a person can mend; its text is one line."""
+
+
+class OptionError(AudienceError):
+    """An option is unknown, missing, or contradicts another one."""
+
+
+class ConfigError(AudienceError):
+    """A configuration file, a mapping or a metric is not what it may be."""
+
+
+class SourceError(AudienceError):
+    """An input is missing, unreadable, or of another shape than declared."""
+
+
+class WarehouseError(AudienceError):
+    """The warehouse cannot be read or written, or the run would touch days that have rows."""

@@ -1,0 +1,63 @@
+"""Event time: settle when an event happened, from the record's own fields alone.
+
+    PCollection[PARSED_SCHEMA block, received_given, warnings] -> passed: + event_time, time_source; rejected (no_time)
+
+The rules, in this order (`time_source` says which was taken; all raw times are kept):
+    trusted           the mapping says that the source's clock is right
+    received_missing  the record has no time of its own: the time it was received
+    received_invalid  it has one that cannot be read: likewise
+    future_clamped    later than received + 1 h: the time it was received
+    skew_corrected    `sent_time` is more than 60 s after it was received: the clock is provably fast, shift by that
+    client            else the client's time as it stands
+`received - (sent - original)` is not applied blindly: it would turn the time of transit into event time and reorder
+events (PostHog's issue 98250, Sentry Relay's MINIMUM_CLOCK_DRIFT).
+State   none
+Emits   at once
+"""
+
+from datetime import timedelta
+
+import polars as pl
+
+from transforms.block import REJECTED_SCHEMA, empty
+from transforms.records import errors_json
+from transforms.stage import rejections
+
+PROVABLE_SKEW = timedelta(seconds=60)
+FUTURE = timedelta(hours=1)
+_NO_TIME = errors_json("$.event_time", "no_time", "neither an event time nor a received time that can be read")
+
+
+def settle_event_time(block: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Add `event_time` and `time_source`; a record with no time at all is rejected."""
+    timeless = block["received_time"].is_null()
+    rejected = empty(REJECTED_SCHEMA)
+    if timeless.any():
+        rejected = rejections(block.filter(timeless), "event_time", "no_time", _NO_TIME)
+        block = block.filter(~timeless)
+    client, sent, received = pl.col("client_time"), pl.col("sent_time"), pl.col("received_time")
+    skew = sent - received
+    fast = (skew > PROVABLE_SKEW).fill_null(False) & pl.col("received_given")
+    corrected = pl.when(fast).then(client - skew).otherwise(client)
+    source = (
+        pl.when(client.is_null() & pl.col("client_time_given"))
+        .then(pl.lit("received_invalid"))
+        .when(client.is_null())
+        .then(pl.lit("received_missing"))
+        .when(pl.col("clock") == "trusted")
+        .then(pl.lit("trusted"))
+        .when(corrected > received + FUTURE)
+        .then(pl.lit("future_clamped"))
+        .when(fast)
+        .then(pl.lit("skew_corrected"))
+        .otherwise(pl.lit("client"))
+    )
+    block = block.with_columns(time_source=source, _corrected=corrected)
+    time = (
+        pl.when(pl.col("time_source").is_in(["trusted", "client"]))
+        .then(client)
+        .when(pl.col("time_source") == "skew_corrected")
+        .then(pl.col("_corrected"))
+        .otherwise(received)
+    )
+    return block.with_columns(event_time=time).drop("_corrected"), rejected

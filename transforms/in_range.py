@@ -1,0 +1,70 @@
+"""Range: a backfill writes the days it was asked for, and counts what lies outside.
+
+    PCollection[EVENT_SCHEMA block] -> passed: PCollection[EVENT_SCHEMA block], books: PCollection[BOOKS_SCHEMA block]
+
+Before deduplication a day of margin stays on both sides: a repeat may have been given another event time than
+its first copy, and they must still meet. After it the margin goes too.
+State   none
+Emits   at once
+"""
+
+from datetime import date, timedelta
+from typing import NamedTuple
+
+import apache_beam as beam
+import polars as pl
+from apache_beam.pvalue import TaggedOutput
+
+from transforms.block import EVENT_COLUMNS, day_of
+from transforms.quality import count
+
+MARGIN = timedelta(days=1)
+
+
+class Days(NamedTuple):
+    """Days from `start` to `end`, the end not included, in the time zone of the warehouse."""
+
+    start: date
+    end: date
+    zone: str = "UTC"
+
+    def widened(self) -> "Days":
+        """With the margin on both sides."""
+        return self._replace(start=self.start - MARGIN, end=self.end + MARGIN)
+
+    def holds(self, time: pl.Expr) -> pl.Expr:
+        """Whether a time lies in these days."""
+        return day_of(time, self.zone).is_between(self.start, self.end, closed="left")
+
+
+class KeepDays(beam.PTransform):
+    """`days` None keeps everything; only rows of the run's own `input` are counted."""
+
+    def __init__(self, days: Days | None, input: str):
+        super().__init__()
+        self.days, self.input = days, input
+
+    def expand(self, events):
+        keep = beam.ParDo(_KeepDays(self.days, self.input)).with_output_types(pl.DataFrame, books=pl.DataFrame)
+        return events | "Keep days" >> keep.with_outputs("books", main="passed")
+
+
+class _KeepDays(beam.DoFn):
+    def __init__(self, days, input):
+        self.days, self.input = days, input
+
+    def process(self, events):
+        if self.days is None:
+            yield events
+            return
+        inside = events.select(self.days.holds(pl.col("event_time"))).to_series()
+        kept, outside = events.filter(inside), events.filter(~inside & (events["input"] == self.input))
+        if not outside.is_empty():
+            yield TaggedOutput("books", count(outside, "out_of_range"))
+        if not kept.is_empty():
+            yield kept
+
+
+def as_events(block: pl.DataFrame, input: str) -> pl.DataFrame:
+    """A settled block as EVENT_SCHEMA: the raw bytes stay behind."""
+    return block.with_columns(input=pl.lit(input)).select(EVENT_COLUMNS)

@@ -1,0 +1,99 @@
+"""Paths: where in a record a value stands.
+
+a.b         keys, joined by dots; a key may hold anything but . [ ] ' "
+c[0]        an element of a list, counted from 0
+['a b.c']   a key with anything in it but a quote, also behind a key: a['b.c'].d
+"""
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+Path = tuple[str | int, ...]
+Record = dict[Any, Any]  # a JSON object: its keys are texts
+
+_STEP = re.compile(
+    r"""(?P<dot>\.?)(?P<key>[^.\[\]'"]+) | \[(?P<index>[0-9]{1,9})\] | \[(['"])(?P<quoted>[^'"]*)\4\]""",
+    re.VERBOSE,
+)
+_FORM = "keys joined by dots, [0] for an element of a list, ['a b.c'] for any other key"
+
+
+@lru_cache(maxsize=4096)
+def parse_path(text: str) -> Path:
+    """The steps of a path: str is a key, int an index. Errors: ValueError `got ..., allowed ...`."""
+    steps: list[str | int] = []
+    at = 0
+    while at < len(text):
+        step = _STEP.match(text, at)
+        # A dot stands between two steps only, and a list is never the record itself.
+        if (
+            step is None
+            or (step["key"] and bool(step["dot"]) != bool(steps))
+            or (step["index"] and not steps)
+        ):
+            raise ValueError(f"got {text!r}, allowed {_FORM}")
+        steps.append(int(step["index"]) if step["index"] else step["key"] or step["quoted"] or "")
+        at = step.end()
+    if not steps:
+        raise ValueError(f"got {text!r}, allowed {_FORM}")
+    return tuple(steps)
+
+
+def read(records: list[Record], path: Path) -> list[Any]:
+    """The value at the path in each record, None where there is none."""
+    first, *inner = path
+    values = [record.get(first) for record in records]
+    for step in inner:
+        if type(step) is int:
+            values = [at[step] if type(at) is list and step < len(at) else None for at in values]
+        else:
+            values = [at.get(step) if type(at) is dict else None for at in values]
+    return values
+
+
+def take(records: list[Record], key: str) -> list[Any]:
+    """As `read` of a single key, which leaves the records; reading and removing apart would cost twice."""
+    return [record.pop(key, None) for record in records]
+
+
+def remove(records: list[Record], path: Path) -> None:
+    """Take a path of keys out of each record, with the parents that it leaves empty."""
+    first, *inner = path
+    if not inner:
+        for record in records:
+            record.pop(first, None)
+        return
+    for record in records:
+        parent = record.get(first)
+        if type(parent) is dict and parent:
+            remove([parent], tuple(inner))
+            if not parent:
+                del record[first]
+
+
+def without(record: Record, paths: Iterable[Path]) -> Record:
+    """A copy of the record in which nothing stands at the paths; the record itself is left as it is."""
+    for path in paths:
+        record = _without(record, path)
+    return record
+
+
+def _without(value: Any, path: Path) -> Any:
+    first: Any = path[0]
+    inner = path[1:]
+    if type(value) is list:
+        found = type(first) is int and first < len(value)
+    else:
+        found = type(value) is dict and first in value
+    if not found:
+        return value
+    copy: Any = value.copy()  # a dict or a list
+    if inner:
+        copy[first] = _without(copy[first], inner)
+    elif type(copy) is list:
+        copy[first] = None  # the elements behind it keep their places
+    else:
+        del copy[first]
+    return copy

@@ -1,0 +1,69 @@
+"""The books: every record read ends in exactly one place, and the table `quality_1m` proves it.
+
+    PCollection[BOOKS_SCHEMA block], from every stage that ends a record's way -> Aggregate -> quality_1m
+
+`received` is counted where raw bytes are read. A record of a file tells its time only once it is parsed, so the reader
+counts it under the NULL minute and parse moves the count to the minute of `received_time`. `events` and
+`quarantined` are counted by the sinks, from what they wrote. So a block that is lost anywhere on its way leaves
+a balance that is not zero, in the minute and the source where it was last seen.
+Counts are PCollections, never Metrics counters: a bundle that is tried again would count twice.
+"""
+
+from datetime import timedelta
+
+import apache_beam as beam
+import polars as pl
+
+from transforms.block import TIME, empty
+
+COUNTS = ("received", "events", "duplicates", "conflicts", "quarantined", "out_of_range", "replaced")
+BOOKS_SCHEMA = {
+    "bucket_start": TIME,
+    "source": pl.String,
+    "input": pl.String,
+    **dict.fromkeys(COUNTS, pl.Int64),
+}
+MINUTE = timedelta(minutes=1)
+
+
+def count(block: pl.DataFrame, outcome: str, input: str | None = None) -> pl.DataFrame:
+    """Count rows (source, received_time, input unless given) as one of COUNTS, by minute: a BOOKS_SCHEMA block."""
+    if input is not None:
+        block = block.with_columns(input=pl.lit(input))
+    counted = block.group_by(pl.col("received_time").dt.truncate("1m").alias("bucket_start"), "source", "input").len()
+    return entries(counted.with_columns(pl.col("len").cast(pl.Int64).alias(outcome)))
+
+
+def entries(counted: pl.DataFrame) -> pl.DataFrame:
+    """Fill the counts that a block of entries lacks with zero, in the order of BOOKS_SCHEMA."""
+    missing = [pl.lit(0, pl.Int64).alias(name) for name in COUNTS if name not in counted.columns]
+    return counted.with_columns(missing).select(list(BOOKS_SCHEMA))
+
+
+def redate(settled: pl.DataFrame, source: str, input: str, *, queue: bool) -> pl.DataFrame:
+    """Move rows (source, received_time) from the reader's entry to the source and minute that they turned out to have.
+
+    The reader of a queue knew the minute already (`queue`); a reader of files counted under NULL.
+    """
+    arrived = count(settled, "received", input)
+    minute = pl.col("bucket_start") if queue else pl.lit(None, TIME)
+    left = arrived.with_columns(minute.alias("bucket_start"), received=-pl.col("received"), source=pl.lit(source))
+    return merge([arrived, left])
+
+
+def merge(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    """Add up entries: one row per (bucket_start, source, input), in that order."""
+    if not parts:
+        return empty(BOOKS_SCHEMA)
+    keys = ["bucket_start", "source", "input"]
+    return pl.concat(parts).group_by(keys).agg(pl.col(COUNTS).sum()).sort(keys)
+
+
+class CountOutcome(beam.DoFn):
+    """PCollection[block with source, received_time] -> PCollection[BOOKS_SCHEMA block]."""
+
+    def __init__(self, outcome: str, input: str):
+        self.outcome, self.input = outcome, input
+
+    def process(self, block):
+        yield count(block, self.outcome, self.input)

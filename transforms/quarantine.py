@@ -1,0 +1,49 @@
+"""Quarantine: give a rejected record the identity and the circumstances under which it can be found and replayed.
+
+    PCollection[REJECTED_SCHEMA block] -> PCollection[rows of the table `quarantine`]
+
+State   none
+Emits   at once
+"""
+
+import time
+
+import apache_beam as beam
+import polars as pl
+
+from transforms.block import TIME, hash128
+
+
+class Quarantine(beam.PTransform):
+    """`input` is the run's, `version` the pipeline's."""
+
+    def __init__(self, input: str, version: str):
+        super().__init__()
+        self.input, self.version = input, version
+
+    def expand(self, rejected):
+        return rejected | "Identify" >> beam.ParDo(_Identify(self.input, self.version)).with_output_types(pl.DataFrame)
+
+
+class _Identify(beam.DoFn):
+    def __init__(self, input, version):
+        self.input, self.version = input, version
+
+    def process(self, rejected):
+        yield identify(rejected, self.input, self.version, time.time())
+
+
+def identify(rejected: pl.DataFrame, input: str, version: str, now: float) -> pl.DataFrame:
+    """Rows of `quarantine`; the id is a hash of source, position and payload, the same whenever the record is read."""
+    columns = (rejected[name].to_list() for name in ("source", "position", "payload"))
+    ids = [
+        hash128(((source or "").encode(), (position or "").encode(), payload or b""))
+        for source, position, payload in zip(*columns, strict=True)
+    ]
+    return rejected.with_columns(
+        quarantine_id=pl.Series(ids, dtype=pl.String),
+        input=pl.lit(input),
+        failed_time=pl.lit(int(now * 1_000_000)).cast(TIME),
+        pipeline_version=pl.lit(version),
+        attempt=pl.lit(1, pl.Int64),
+    )

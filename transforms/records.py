@@ -1,0 +1,94 @@
+"""Payloads to records: the JSON object or the CSV row that a raw payload holds.
+
+The raw bytes stay beside the record until it is an event, so that quarantine can keep them. What is needed to read a
+payload again (a CSV header) travels in `attributes`, so a quarantined row can be replayed by itself.
+"""
+
+import csv
+import re
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from transforms.block import REJECTED_SCHEMA, empty
+from transforms.stage import rejections
+
+# What a decoder may raise on hostile bytes; anything else is a fault of ours and stops the run.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_AT = re.compile(r" - at `(\$[^`]*)`$")
+
+decode_object = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+encode_json = msgspec.json.Encoder(order="deterministic", decimal_format="number").encode
+
+
+def error_of(problem: Exception) -> tuple[str, str]:
+    """The (code, errors JSON) of a payload that the decoder refused; names the path, never the value."""
+    text = str(problem)
+    at = _AT.search(text)
+    if isinstance(problem, msgspec.ValidationError) and at and at[1] not in ("$", "$[...]"):
+        return "wrong_type", errors_json(at[1], "wrong_type", _AT.sub("", text))
+    return "invalid_json", errors_json("$", "invalid_json", f"not a JSON object in UTF-8: {_AT.sub('', text)}")
+
+
+def errors_json(path: str, code: str, message: str) -> str:
+    """One error as the JSON array that the column `errors` holds."""
+    return encode_json([{"path": path, "code": code, "message": message}]).decode()
+
+
+def read_records(raw: pl.DataFrame) -> tuple[list[dict[str, Any]], pl.DataFrame, pl.DataFrame]:
+    """Decode a raw block: (records, their raw rows in the same order, rejected)."""
+    header = _csv_header(raw)
+    return _read_json(raw) if header is None else _read_csv(raw, header)
+
+
+def _read_json(raw: pl.DataFrame) -> tuple[list[dict[str, Any]], pl.DataFrame, pl.DataFrame]:
+    records, kept, refused = [], [], []
+    for row, payload in enumerate(raw["payload"].to_list()):
+        try:
+            records.append(decode_object(payload))
+            kept.append(row)
+        except UNREADABLE as problem:
+            refused.append((row, *error_of(problem)))
+    return records, raw if not refused else raw[kept], refuse(raw, refused)
+
+
+def _csv_header(raw: pl.DataFrame) -> dict[str, Any] | None:
+    first = raw["attributes"][0] if len(raw) else None
+    attributes = msgspec.json.decode(first) if first else {}
+    return attributes if attributes.get("format") == "csv" else None
+
+
+def _read_csv(raw: pl.DataFrame, form: dict[str, Any]) -> tuple[list[dict[str, Any]], pl.DataFrame, pl.DataFrame]:
+    names, quote = form["header"], form.get("quote") or None
+    quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
+    records, kept, refused = [], [], []
+    for row, payload in enumerate(raw["payload"].to_list()):
+        try:
+            text = payload.decode()
+            lines = csv.reader([text], delimiter=form["delimiter"], quotechar=quote, quoting=quoting, strict=True)
+            values = next(lines)
+        except (UnicodeDecodeError, csv.Error) as problem:
+            message = f"not a CSV record in UTF-8: {type(problem).__name__}"
+            refused.append((row, "invalid_csv", errors_json("$", "invalid_csv", message)))
+            continue
+        if len(values) != len(names):
+            message = f"{len(values)} fields where the header has {len(names)}"
+            refused.append((row, "invalid_csv", errors_json("$", "invalid_csv", message)))
+            continue
+        # An empty CSV field is an absent one: the format has no other way to say so.
+        records.append({name: value for name, value in zip(names, values, strict=True) if value != ""})
+        kept.append(row)
+    return records, raw if not refused else raw[kept], refuse(raw, refused)
+
+
+def refuse(raw: pl.DataFrame, refused: list[tuple[int, str, str]], format: str = "unknown") -> pl.DataFrame:
+    """The raw rows at [(row, code, errors)] as rejected by the stage `parse`."""
+    if not refused:
+        return empty(REJECTED_SCHEMA)
+    rows, codes, errors = zip(*refused, strict=True)
+    block = raw[list(rows)].with_columns(
+        source_format=pl.lit(format), code=pl.Series(codes), errors=pl.Series(errors)
+    )
+    return rejections(block, "parse", pl.col("code"), pl.col("errors"))

@@ -1,0 +1,44 @@
+"""Spill: let blocks cross a local shuffle by reference.
+
+The in-process runner keeps in memory what crosses a shuffle. For a bounded run on one machine a block is therefore written to
+an Arrow file in the run's own folder and only its path crosses: memory stays flat as the input grows, and worker
+processes exchange paths instead of bytes. On a cluster nothing is spilled: workers share no disk, and its shuffle
+has its own.
+
+A file that a failed bundle left behind is never referred to; the folder goes with the run.
+"""
+
+import uuid
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+
+INLINE_ROWS = 1_000  # a file costs more than it saves below
+
+
+class Part(NamedTuple):
+    """A block on its way through a shuffle: itself, or the file that holds it."""
+
+    rows: int
+    block: pl.DataFrame | None
+    path: str
+
+    def load(self) -> pl.DataFrame:
+        """The block."""
+        return self.block if self.block is not None else pl.read_ipc(self.path)
+
+
+def spill(block: pl.DataFrame, folder: str | None) -> tuple[int, str, pl.DataFrame]:
+    """(rows, path, block) with the block in a file of `folder`, or inline where there is no folder."""
+    if folder is None or len(block) < INLINE_ROWS:
+        return len(block), "", block
+    path = Path(folder) / f"{uuid.uuid4().hex}.arrow"
+    block.write_ipc(path, compression="uncompressed", compat_level=pl.CompatLevel.newest())
+    return len(block), str(path), block.clear()
+
+
+def parts(crossed) -> list[Part]:
+    """What came out of the shuffle."""
+    return [Part(rows, None if path else block, path) for rows, path, block in crossed]

@@ -1,0 +1,119 @@
+"""Strict YAML: a document into msgspec Structs, each mistake one line with its path.
+
+Keys are taken as they are written, so that `true:`, `1:` and `no:` are the texts true, 1 and no. A key stated
+twice is refused. Only true and false are booleans, and a date is a text (YAML 1.2).
+"""
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+from msgspec import inspect
+
+from transforms.errors import ConfigError
+
+T = TypeVar("T")
+
+_AT = re.compile(r"^(?P<text>.*?)(?: - at (?:`key` in )?`(?P<path>\$[^`]*)`)?$", re.DOTALL)
+_INNER = re.compile(r"^(?P<path>[.\[][^:\s]*): (?P<text>.*)$", re.DOTALL)
+_STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]")
+_WORDS = {"str": "a text", "int": "an integer", "float": "a number", "bool": "true or false"}
+_WORDS |= {"object": "keys with values", "array": "a list", "null": "null"}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's idea of a boolean, no dates, keys as texts."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if len(keys) < len(node.value):
+            raise _at(node, "a key is a single text")
+        twice = next((key for at, key in enumerate(keys) if key in keys[:at]), None)
+        if twice is not None:
+            raise _at(node, f"key {twice!r} is stated twice")
+        values = [self.construct_object(value, deep=True) for _, value in node.value]
+        return dict(zip(keys, values, strict=True))
+
+
+def _at(node: yaml.Node, text: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, text, node.start_mark)
+
+
+_PLAIN = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:merge")
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in forms if tag not in _PLAIN]
+    for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|false)$"), list("tf"))
+
+
+def load(text: str, type_: type[T], where: str) -> T:
+    """The document as `type_`. Errors: ConfigError `where: $.path: got ..., allowed ...`.
+
+    A `__post_init__` may begin its ValueError with the path from its Struct on: `.csv.quote: got ...`.
+    """
+    try:
+        document = yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as problem:
+        raise ConfigError(f"{where}: not YAML: {' '.join(str(problem).split())}") from None
+    try:
+        return msgspec.convert(document, type_)
+    except msgspec.ValidationError as problem:
+        raise ConfigError(f"{where}: {_explained(str(problem), document, type_)}") from None
+
+
+def _explained(problem: str, document: Any, type_: Any) -> str:
+    """`$.path: got ..., allowed ...` from the words of msgspec."""
+    found = _AT.match(problem)
+    assert found is not None
+    path, text = found["path"] or "$", found["text"]
+    inner = _INNER.match(text)
+    if inner:
+        return f"{path}{inner['path']}: {inner['text']}"
+    name = text.partition("`")[2].rstrip("`")
+    if text.startswith("Object contains unknown field"):
+        return f"{path}.{name}: got the unknown key {name!r}, allowed {', '.join(_allowed(type_, path))}"
+    if text.startswith("Object missing required field"):
+        return f"{path}.{name}: got nothing, but it is required; state it"
+    if text.startswith("Invalid enum value"):
+        return f"{path}: got {_shown(document, path)}, allowed {', '.join(_allowed(type_, path))}"
+    if text.startswith("Expected"):
+        kinds = re.findall(r"`([^`]*)`", text)
+        allowed = [_WORDS.get(kind, kind) for kind in kinds[0].split(" | ")] if kinds else []
+        return f"{path}: got {_shown(document, path)}, allowed {' or '.join(allowed)}"
+    return f"{path}: {text}"
+
+
+def _shown(document: Any, path: str) -> str:
+    """The value at the path, as short as a message can bear."""
+    for key, index in _STEP.findall(path):
+        try:
+            document = document[key] if key else document[int(index)]
+        except (LookupError, TypeError, ValueError):
+            return "another kind of value"
+    text = repr(document)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _allowed(type_: Any, path: str) -> list[str]:
+    """The keys of the Struct, or the texts of the Literal, that the type has at the path."""
+    candidates = [inspect.type_info(type_)]
+    for key, _ in _STEP.findall(path):
+        flat = [inner for at in candidates for inner in _flat(at)]
+        candidates = [inner for at in flat for inner in _below(at, key)]
+    found = [inner for candidate in candidates for inner in _flat(candidate)]
+    keys = [field.encode_name for at in found if isinstance(at, inspect.StructType) for field in at.fields]
+    return keys or [str(value) for at in found if isinstance(at, inspect.LiteralType) for value in at.values]
+
+
+def _flat(at: inspect.Type) -> list[inspect.Type]:
+    return list(at.types) if isinstance(at, inspect.UnionType) else [at]
+
+
+def _below(at: inspect.Type, key: str) -> list[inspect.Type]:
+    if key and isinstance(at, inspect.StructType):
+        return [field.type for field in at.fields if field.encode_name == key]
+    if not key and isinstance(at, inspect.VarTupleType | inspect.ListType):
+        return [at.item_type]
+    return [at.value_type] if not key and isinstance(at, inspect.DictType) else []

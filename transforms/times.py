@@ -1,0 +1,66 @@
+"""Times: the texts and numbers by which records state a time, as Datetime(us, UTC).
+
+An unreadable time is null, never an error: transforms/event_time.py settles what a record without one gets.
+A time without a zone counts as UTC. A fraction finer than a microsecond is cut. A year before 1970 or after
+2200 is unreadable: it comes from a wrong unit or an unset clock.
+"""
+
+from datetime import UTC, datetime
+
+import polars as pl
+
+from transforms.block import TIME
+
+EPOCH_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}  # how many microseconds one of it is
+RFC3339 = "rfc3339"
+_FIRST, _END = datetime(1970, 1, 1, tzinfo=UTC), datetime(2201, 1, 1, tzinfo=UTC)
+_NAIVE = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?$"
+
+
+def read_times(texts: pl.Series) -> pl.Series:
+    """RFC 3339 texts (T or a space, any fraction, any or no zone) as Datetime(us, UTC), or null."""
+    times = _parse(texts, "%+")
+    if times.null_count() > texts.null_count():
+        naive = times.is_null() & texts.str.contains(_NAIVE).fill_null(False)
+        if naive.any():
+            zoned = texts.set(~naive, None) + "Z"
+            times = times.zip_with(~naive, _parse(zoned, "%+"))
+    return _in_range(times)
+
+
+def read_formatted(texts: pl.Series, pattern: str) -> pl.Series:
+    """Texts in a strptime pattern, such as `%m/%d/%Y %H:%M`, as Datetime(us, UTC), null if unreadable."""
+    return _in_range(_parse(texts, pattern))
+
+
+def read_epochs(numbers: pl.Series, unit: str) -> pl.Series:
+    """Int64 or Decimal(38, 9) counts of s, ms or us since 1970 as Datetime(us, UTC), null if out of range."""
+    last = int(_END.timestamp()) * 1_000_000 // EPOCH_UNITS[unit]
+    possible = numbers.set(~numbers.is_between(0, last, closed="left").fill_null(False), None)
+    if numbers.dtype == pl.Int64:
+        return _in_range((possible * EPOCH_UNITS[unit]).cast(TIME))
+    whole = possible.cast(pl.Int64)
+    rest = ((possible - whole) * EPOCH_UNITS[unit]).cast(pl.Int64)
+    return _in_range((whole * EPOCH_UNITS[unit] + rest).cast(TIME))
+
+
+def is_readable_pattern(pattern: str) -> bool:
+    """Whether a strptime pattern tells a whole day at least, and reads what it writes."""
+    sample = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
+    try:
+        written = pl.Series([sample], dtype=TIME).dt.to_string(pattern)
+        time = read_formatted(written, pattern)[0]
+    except pl.exceptions.PolarsError:
+        return False
+    return time is not None and time.date() == sample.date()
+
+
+def _parse(texts: pl.Series, pattern: str) -> pl.Series:
+    times = texts.str.to_datetime(pattern, time_unit="us", strict=False)
+    zone = getattr(times.dtype, "time_zone", None)
+    return times.dt.replace_time_zone("UTC") if zone is None else times.dt.convert_time_zone("UTC")
+
+
+def _in_range(times: pl.Series) -> pl.Series:
+    inside = times.is_between(_FIRST, _END, closed="left")
+    return times.cast(TIME) if inside.all() else times.set(~inside.fill_null(False), None).cast(TIME)
