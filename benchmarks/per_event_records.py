@@ -1,4 +1,4 @@
-"""What per_event_rival.py does to one record: a line's bytes -> an event as dict, or the code of the rule it breaks."""
+"""One record of per_event_rival.py: a line's bytes -> an event as dict, or the code of the rule it breaks."""
 
 import hashlib
 import json

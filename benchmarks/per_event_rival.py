@@ -1,13 +1,14 @@
 """The usual way: the tables of the graph from the same JSON lines, by a Beam graph of one event an element.
 
-    python benchmarks/per_event_rival.py INPUT.jsonl OUT_DIR  # prints {"seconds", "events", "rows": {table: rows}}
+    python benchmarks/per_event_rival.py INPUT.jsonl OUT_DIR
+    prints {"seconds", "events", "rows": {table: rows}}
 
-Read, parse and validate in one DoFn with a tagged output for what is refused, settle the event time, drop repeats
-with a GroupByKey on (source, id) in day windows, then one windowed CombinePerKey a metric, written as Parquet. It
-is written as Beam's own guide teaches it, and as plainly as it goes fast: regular expressions compiled once, one
-dict an event, tuples for accumulators, exact sets of users (cheaper here than sketches, since most groups are
-small), no work twice. It runs in one process; events a second hardly change with the input, so measure some ten
-thousand and scale.
+Read, parse and validate in one DoFn with a tagged output for what is refused, settle the event time, drop
+repeats with a GroupByKey on (source, id) in day windows, then one windowed CombinePerKey a metric, written
+as Parquet. It is written as Beam's own guide teaches it, and as plainly as it goes fast: regular
+expressions compiled once, one dict an event, tuples for accumulators, exact sets of users (cheaper here
+than sketches, since most groups are small), no work twice. It runs in one process; events a second hardly
+change with the input, so measure some ten thousand and scale.
 """
 
 import argparse
@@ -96,7 +97,7 @@ def _stated(event: dict) -> list:
 
 
 class Measure(beam.CombineFn):
-    """(kind, person, time, value) of events -> a dict of the metric's columns; keeps only what the metric shows."""
+    """(kind, person, time, value) of events -> the metric's columns as dict; keeps only what they show."""
 
     def __init__(self, counts: dict[str, str | None], others: tuple[str, ...]):
         self.counts = counts

@@ -22,6 +22,7 @@ _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 _PRECISE = r"[eE]|\.[0-9]{10}"  # Polars rounds half to even; BigQuery half away from zero, and so do we
 _GROUPED = r"^[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?$"
 _NINE_PLACES = Decimal("1E-9")
+_TOO_LARGE = Decimal(10) ** VALUE_DIGITS
 _WIDE = Context(prec=60, rounding=ROUND_HALF_UP)
 
 
@@ -195,15 +196,20 @@ def cast(column: Column, dtype: Any) -> Column:
 def to_numeric(values: pl.Series) -> pl.Series:
     """Decimal(38, 9), rounded half away from zero; null what is no number or too large."""
     if values.dtype == pl.Int64:
-        return values.cast(NUMERIC)
+        return _within(values.cast(NUMERIC))
     texts = texts_of(values)
-    numbers = texts.cast(NUMERIC, strict=False)
+    numbers = _within(texts.cast(NUMERIC, strict=False))
     precise = texts.str.contains(_PRECISE).fill_null(False)
     if precise.any():
         at = precise.arg_true()
         rounded = [_rounded(text) for text in texts[at].to_list()]
         numbers = numbers.scatter(at, pl.Series(rounded, dtype=NUMERIC))
     return numbers
+
+
+def _within(numbers: pl.Series) -> pl.Series:
+    fits = numbers.is_between(-_TOO_LARGE, _TOO_LARGE, closed="none")
+    return numbers if fits.all() else numbers.set(~fits.fill_null(False), None)
 
 
 def _rounded(text: str) -> Decimal | None:

@@ -15,42 +15,17 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import zstandard
 
+from transforms.csv_format import CsvFormat
+
 BOM = b"\xef\xbb\xbf"
 NEWLINE = ord("\n")
 SEARCH_BYTES = 256 << 10
 RECORD_LIMIT = 64 << 20  # bytes; a longer "record" is a quote that never closes, or another format
-
-
-class CsvFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How CSV is written.
-
-    delimiter  one ASCII character; "" = by the file's name: tab for .tsv, else a comma
-    quote      one ASCII character; "" = fields are never quoted
-    header     whether the first record names the columns
-    columns    their names where it does not
-    """
-
-    delimiter: str = ""
-    quote: str = '"'
-    header: bool = True
-    columns: tuple[str, ...] = ()
-
-    def __post_init__(self):
-        for name, char in (("delimiter", self.delimiter), ("quote", self.quote)):
-            if len(char) > 1 or char in ("\r", "\n") or not char.isascii():
-                raise ValueError(f"csv {name} {char!r}: give one ASCII character that ends no line, or ''")
-        if self.quote and self.quote in (self.delimiter or "\t,"):
-            raise ValueError(f"csv quote {self.quote!r}: is the delimiter too; give another, or ''")
-        if not self.header and not self.columns:
-            raise ValueError("csv header false: name the columns in `columns`")
-        if self.header and self.columns:
-            raise ValueError("csv columns: the header names them; leave `columns` out, or set header false")
 
 
 class Piece(NamedTuple):

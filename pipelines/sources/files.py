@@ -25,7 +25,6 @@ from pipelines.sources import parquet
 from pipelines.sources.cuts import (
     BOM,
     RECORD_LIMIT,
-    CsvFormat,
     Piece,
     RecordTooLong,
     bounds,
@@ -46,6 +45,7 @@ from pipelines.sources.inputs import (
     opened_file,
 )
 from transforms.block import TIME
+from transforms.csv_format import CsvFormat
 
 __all__ = ["CsvFormat", "FileInput", "ReadFiles", "check_inputs"]
 

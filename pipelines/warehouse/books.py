@@ -64,7 +64,7 @@ def _taken_out(run: Run, entries: list[FileEntry], days: Sequence[date], input: 
     counted = [
         quality.count(
             part.filter(pl.col("input") != input).select("received_time", "source", "input").collect(), "replaced"
-        ).with_columns(sign * pl.col("replaced"))
+        ).with_columns(pl.col("replaced") * sign)
         for sign, part in [(1, before), *((-1, part) for part in after)]
     ]
     return quality.merge(counted).filter(pl.col("replaced") != 0)

@@ -3,20 +3,20 @@
     connection = oracle(["events.jsonl.gz"], "native")
     connection.sql("SELECT * FROM o_activity_1m")
 
-Nothing of the product is imported here: computations that share code share its mistakes. Distinct counts are exact.
+Nothing of the product is imported here: computations that share code share its mistakes. Distinct counts
+are exact.
 
 o_events        an accepted event a row; `event_id` NULL where the product derives one; `value` DECIMAL(38, 9)
-o_quarantine    a refused record a row: stage, code, source, received_time (NULL: unreadable, or told none), file,
-                line
+o_quarantine    a refused record a row: stage, code, source, received_time (NULL: unreadable or untold), file, line
 o_duplicates    a copy that was not kept a row; `conflict`: it states other things than the kept one
-o_conflicted    an id with conflicts a row: source, event_id, dedup_day, copies, conflicts, tied. Of copies that
-                were received together a hash of the product decides: where `tied`, its choice may differ
+o_conflicted    an id with conflicts a row: source, event_id, dedup_day, copies, conflicts, tied. Of copies
+                received together a hash of the product decides: where `tied`, its choice may differ
 o_activity_1m, o_content_1h, o_campaign_1h, o_user_days     the catalogue
 o_quality       per source and minute of received_time: received, events, duplicates, conflicts, quarantined,
                 out_of_range
 
-Times are TIMESTAMP without zone, UTC. `line` is a place to look at, negative for a line that is no UTF-8; it
-counts neither those nor blank lines.
+Times are TIMESTAMP without zone, UTC. `line` is a place to look at, negative for a line that is no UTF-8;
+it counts neither those nor blank lines.
 """
 
 from pathlib import Path
@@ -60,7 +60,7 @@ def oracle(
     source: str | None = None,
     clock: Literal["client", "trusted"] = "client",
 ) -> duckdb.DuckDBPyConnection:
-    """Compute the tables above over `files` (JSON lines, for ads CSV; plain or gz) in a connection of its own.
+    """Compute the tables above over `files` (JSON lines, for ads CSV; plain or gz) in a new connection.
 
     start, end  days as YYYY-MM-DD; events of [start, end) count, UTC
     source      name of records that state none; default: one for each kind

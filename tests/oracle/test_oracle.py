@@ -76,7 +76,8 @@ def test_every_line_but_a_blank_one_is_a_record(ask, name):
     counts = ask(
         lines,
         "SELECT (SELECT count(*) FROM o_events),"
-        " (SELECT count(*) FROM o_quarantine WHERE code = 'invalid_json'), (SELECT sum(received) FROM o_quality)",
+        " (SELECT count(*) FROM o_quarantine WHERE code = 'invalid_json'),"
+        " (SELECT sum(received) FROM o_quality)",
         name=name,
     )
     assert counts == [(3, len(broken) + len(lenient), 3 + len(broken) + len(lenient))]
@@ -240,7 +241,8 @@ def test_range_is_cut_at_a_margin_before_dedup_and_at_the_days_after_it(ask):
         return line(event_id=name, event_time=f"{day}T12:00:00Z", received_time=f"{day}T12:00:{second:02}Z")
 
     lines = [at("2026-02-27", "far"), at("2026-02-27", "far", 1), at("2026-02-28", "margin"),
-             at("2026-02-28", "margin", 1), at("2026-03-01", "in"), at("2026-03-02", "margin"), at("2026-03-03", "far")]  # fmt: skip
+             at("2026-02-28", "margin", 1), at("2026-03-01", "in"), at("2026-03-02", "margin"),
+             at("2026-03-03", "far")]  # fmt: skip
     books = "SELECT sum(received), sum(events), sum(duplicates), sum(out_of_range) FROM o_quality"
     assert ask(lines, books, start="2026-03-01", end="2026-03-02") == [(7, 1, 1, 5)]
     assert ask(lines, "SELECT event_id FROM o_events", start="2026-03-01", end="2026-03-02") == [("in",)]

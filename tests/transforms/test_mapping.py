@@ -137,17 +137,19 @@ def test_a_map_takes_a_values_text_and_default_or_else_what_it_lacks():
 
 
 def test_value_is_exact_and_rounds_half_away_from_zero_at_nine_places():
-    texts = ("12.34", "0.0000000005", "-0.0000000005", "1.1234567894999", "1E-400", "9" * 29)
-    made = [Decimal(text) for text in ("12.34", "0.000000001", "-0.000000001", "1.123456789", "0", "9" * 29)]
+    texts = ("12.34", "0.0000000005", "-0.0000000005", "1.1234567894999", "1E-400", "9" * 18)
+    made = [Decimal(text) for text in ("12.34", "0.000000001", "-0.000000001", "1.123456789", "0", "9" * 18)]
     assert values("value", "{path: v}", *texts) == made
     assert values("value", "{path: v}", *map(Decimal, texts)) == made
-    assert values("value", "{path: v}", 0.1, 3, -(2**63)) == [Decimal("0.1"), Decimal(3), Decimal(-(2**63))]
+    assert values("value", "{path: v}", 0.1, 3, 1 - 10**18) == [Decimal("0.1"), 3, 1 - 10**18]
+    assert values("value", "{path: v}", 3, 1 - 10**18) == [3, 1 - 10**18]
 
 
 @pytest.mark.parametrize(
-    "value", ["x", "", "NaN", "1_000", "9" * 30, "9" * 29 + ".9999999999", "1E+400", True, "1\n", "1E2\n"]
+    "value",
+    ["x", "", "NaN", "1_000", "1" * 19, 10**18, "9" * 18 + ".9999999999", "1E+400", True, "1\n", "1E2\n"],
 )
-def test_what_numeric_cannot_hold_is_not_a_number(value):
+def test_what_a_value_cannot_be_is_not_a_number(value):
     assert code("value", "{path: v}", value) == "not_a_number"
 
 
@@ -210,6 +212,25 @@ def test_a_rejected_row_keeps_its_bytes_and_names_the_paths_of_all_that_failed_b
     ]
     assert errors[0]["message"] == "read from t: a value that the map lacks; it has a"
     assert "secret" not in rejected["errors"].item()
+
+
+def test_a_value_that_fails_twice_is_one_error():
+    spec = mapping("value: {path: v, functions: [number]}")
+    errors = mapped(spec, {"v": "x"})[1]["errors"].item()
+    assert errors == '[{"code":"not_a_number","message":"read from v: not a number","path":"$.value"}]'
+
+
+def test_a_value_that_coalesce_passes_over_cannot_fail():
+    spec = mapping("category: {coalesce: [{path: a}, {path: b}, {path: c}]}")
+    passed, rejected = mapped(spec, {"a": "x", "b": []}, {"b": [], "c": "y"})
+    assert passed["category"].to_list() == ["x"]
+    assert rejected["code"].to_list() == ["not_a_text"]
+
+
+def test_constants_are_the_texts_that_stand_in_the_yaml():
+    stated = {"2015-01-01": "2015-01-01", "no": "no", "true": "true", "12": "12", "1.5": "1.5", "'01'": "01"}
+    for written, read in stated.items():
+        assert values("user_id", f"{{const: {written}}}", ...) == [read]
 
 
 def test_on_error_null_leaves_the_field_null_whether_it_or_the_mapping_says_so():
@@ -366,7 +387,7 @@ BAD_FIELDS = [
         "got the unknown key 'event_tpye', allowed event_time, sent_time, ",
     ),
     ("channel: {const: tv}", ".channel.const", "got 'tv', allowed web, mobile, social"),
-    ("value: {path: v, default: x}", ".value.default", "got 'x', allowed a number of at most 29 digits"),
+    ("value: {path: v, default: x}", ".value.default", "got 'x', allowed a number of at most 18 digits"),
     ("is_bot: {const: maybe}", ".is_bot.const", "got 'maybe', allowed true, 1, yes, false, 0, no"),
     (
         "event_time: {path: t, time: '%H'}",
@@ -463,9 +484,9 @@ REPEATED = settings(derandomize=True, deadline=None, max_examples=60)
 EVERYTHING = mapping(
     "event_id: {path: a}, event_type: {path: b, functions: [snake], map: {a: view}, else: other},"
     "event_time: {path: c, time: s}, sent_time: {path: d}, received_time: {path: d.a, time: '%Y%m%d'},"
-    "user_id: {hash: [{path: a}, {path: 'b[0]'}]}, content_id: {concat: [{path: c}, {const: /}, {path: d.b}]},"
-    "category: {coalesce: [{path: e.a}, {path: e}], on_error: null}, quantity: {path: f, on_error: null},"
-    "value: {path: f, functions: [number]}, is_bot: {path: f, on_error: null}, rating: {path: c}",
+    "user_id: {hash: [{path: a}, {path: 'b[0]'}]}, value: {path: f, functions: [number]}, rating: {path: c},"
+    "content_id: {concat: [{path: c}, {const: /}, {path: d.b}]}, is_bot: {path: f, on_error: null},"
+    "category: {coalesce: [{path: e.a}, {path: e}], on_error: null}, quantity: {path: f, on_error: null}",
     "transport: [g, 'e[0].a']\nproperties: [g]",
 )
 
