@@ -56,7 +56,7 @@ WITH lines AS (
     FROM read_csv($input, columns = {{'line': 'VARCHAR'}}, delim = chr(7), quote = '', escape = '',
                   header = false, auto_detect = false, new_line = '\\n', strict_mode = false,
                   ignore_errors = true, store_rejects = true)
-    WHERE trim(line, ' ' || chr(9) || chr(13)) <> ''
+    WHERE rtrim(line, chr(13)) <> ''
 ),
 structs AS (
     SELECT line, readable, CASE WHEN readable THEN from_json(line, '{STRUCT}') END AS e,

@@ -55,7 +55,7 @@ class ParseAndValidate(beam.DoFn):
     """A line -> an event as dict, or a refused record to `quarantine`."""
 
     def process(self, line: bytes):
-        if not line.strip():
+        if not line.rstrip(b"\r"):
             return
         event = {}
         try:

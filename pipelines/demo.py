@@ -9,7 +9,7 @@ from pipelines.backfill import backfill
 from pipelines.config import TEMPLATES
 from pipelines.options import resolve
 from pipelines.simulator import simulate
-from pipelines.summary import summary_lines
+from pipelines.summary import books_lines
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.query import render, run_query
 from transforms.errors import WarehouseError
@@ -17,11 +17,18 @@ from transforms.errors import WarehouseError
 EVENTS = 100_000
 MARK = "made-by-audience-demo"  # the folder of an earlier demo may be made anew; any other is left alone
 QUESTIONS = (
-    ("The books: every record that was read is in exactly one place", "SELECT * FROM quality_summary"),
-    ("Why records are in quarantine", "SELECT * FROM quarantine_by_code ORDER BY records DESC"),
+    (
+        "The books: every record that was read is in exactly one place",
+        "SELECT source, received, events, duplicates, conflicts, quarantined, balance FROM quality_summary",
+    ),
+    (
+        "Why records are in quarantine",
+        "SELECT source, stage, code, SUM(records) AS records FROM quarantine_by_code GROUP BY ALL ORDER BY records DESC",
+    ),
     (
         "Engagement by channel",
-        "SELECT channel, SUM(events) AS events, SUM(views) AS views, SUM(clicks) AS clicks, SUM(purchases) AS purchases"
+        "SELECT channel, SUM(events) AS events, SUM(views) AS views, SUM(impressions) AS impressions,"
+        " SUM(clicks) AS clicks, SUM(likes) AS likes, SUM(shares) AS shares, SUM(comments) AS comments"
         " FROM engagement_by_channel GROUP BY channel ORDER BY events DESC",
     ),
     (
@@ -48,7 +55,7 @@ def demo(folder: str) -> None:
     sample, mapping = TEMPLATES / "samples/ad-impressions/men.csv.gz", TEMPLATES / "mappings/ad-impressions.yaml"
     for given in ({"input": [str(sample)], "mapping": str(mapping)}, {"input": [str(simulated)]}):
         _say(f"\nbackfilling {given['input'][0]}")
-        _say("\n".join(summary_lines(backfill(resolve(given | {"warehouse": warehouse})), warehouse)))
+        _say("\n".join(books_lines(backfill(resolve(given | {"warehouse": warehouse})))))
     opened = LocalWarehouse.open(warehouse)
     for title, sql in QUESTIONS:
         print(f"\n{title}\n")

@@ -8,19 +8,27 @@ PLACES = ("events", "duplicates", "quarantined", "out_of_range", "replaced")
 
 
 def summary_lines(done: Summary, warehouse: str) -> list[str]:
-    """The books of the run, the days it wrote, and what to type next."""
+    """The books of the run, and what to type next."""
+    option = "" if warehouse == "warehouse" else f" --warehouse {shlex.quote(warehouse)}"
+    lines = [
+        *books_lines(done),
+        f"  warehouse     {warehouse}",
+        f'next: audience query{option} "SELECT * FROM engagement_by_channel ORDER BY day, channel"',
+    ]
+    if done.counts["quarantined"]:
+        lines.append(f'      audience query{option} "SELECT * FROM quarantine_by_code"')
+    return lines
+
+
+def books_lines(done: Summary) -> list[str]:
+    """The books of a run and the days it wrote."""
     counts = done.counts
     balance = counts["received"] - sum(counts[place] for place in PLACES)
     rate = counts["received"] / done.seconds if done.seconds else 0
-    days = f"{done.days[0]} to {done.days[-1]} ({len(done.days)} days)" if done.days else "none"
+    days = f"{done.days[0]} to {done.days[-1]} ({len(done.days)} with events)" if done.days else "none"
     lines = [f"{done.input}", f"  received      {counts['received']:>12,}   in {done.seconds:.1f} s, {rate:,.0f} a second"]
     lines += [f"  {place:<13} {counts[place]:>12,}" for place in PLACES if counts[place] or place in PLACES[:3]]
     lines += [f"  {'balance':<13} {balance:>12,}" + ("" if balance == 0 else "   NOT ZERO: records are missing")]
     if counts["conflicts"]:
         lines.append(f"  of the duplicates {counts['conflicts']:,} say something else than the event that was kept")
-    lines += [f"  days          {days}", f"  warehouse     {warehouse}"]
-    option = "" if warehouse == "warehouse" else f" --warehouse {shlex.quote(warehouse)}"
-    lines.append(f'next: audience query{option} "SELECT * FROM engagement_by_channel ORDER BY day, channel"')
-    if counts["quarantined"]:
-        lines.append(f'      audience query{option} "SELECT * FROM quarantine_by_code"')
-    return lines
+    return [*lines, f"  days          {days}"]

@@ -52,7 +52,7 @@ class NativeEvent(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     referrer: str | None = None
     country: str | None = None
     device: str | None = None
-    value: Decimal | None = None
+    value: Any = None  # as Decimal it could also be a text, even "NaN"
     currency: str | None = None
     quantity: INT64 | None = None
     is_bot: bool | None = None
@@ -66,8 +66,10 @@ class OpenEvent(NativeEvent, gc=False, forbid_unknown_fields=False):
 
 
 KNOWN = frozenset(NativeEvent.__struct_fields__)
-_decode = msgspec.json.Decoder(NativeEvent).decode
-_decode_open = msgspec.json.Decoder(OpenEvent).decode
+_decode = msgspec.json.Decoder(NativeEvent, float_hook=Decimal).decode
+_decode_open = msgspec.json.Decoder(OpenEvent, float_hook=Decimal).decode
+_NUMBERS = {type(None), int, Decimal}
+_NO_NUMBER = "Expected `number | null` - at `$.value`"
 
 
 class Parse(beam.PTransform):
@@ -130,26 +132,38 @@ def parse_native(raw: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataF
 
 
 def _parse_slice(raw: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    events, extras, kept, refused = [], [], [], []
-    add, add_extra, keep = events.append, extras.append, kept.append
+    events, extras, derived, kept, refused = [], [], [], [], []
     for row, payload in enumerate(raw["payload"].to_list()):
         try:
-            add(_decode(payload))
-            add_extra(None)
-            keep(row)
-        except UNREADABLE:
-            try:
-                event, extra = _decode_with_extra(payload)
-            except UNREADABLE as problem:
-                refused.append((row, *error_of(problem)))
-                continue
-            add(event)
-            add_extra(extra)
-            keep(row)
+            event, extra = _decode_native(payload)
+            derives = event.event_id is None
+            if derives:
+                event.event_id = _id_of(event, payload, source)
+        except UNREADABLE as problem:
+            refused.append((row, *error_of(problem)))
+            continue
+        events.append(event)
+        extras.append(extra)
+        derived.append(derives)
+        kept.append(row)
     origin = raw if not refused else raw[kept]
-    parsed, unfit = _to_block(events, extras, origin, source)
+    parsed, unfit = _to_block(events, extras, derived, origin, source)
     rejected = refuse(raw.with_columns(source=pl.lit(source)), refused, "native")
     return parsed, pl.concat([rejected, unfit])
+
+
+def _decode_native(payload: bytes) -> tuple[NativeEvent, str | None]:
+    """(event, its unknown fields as JSON). Errors: UNREADABLE."""
+    extra = None
+    try:
+        event = _decode(payload)
+    except UNREADABLE:
+        event, extra = _decode_with_extra(payload)
+    if type(event.value) not in _NUMBERS:
+        raise msgspec.ValidationError(_NO_NUMBER)
+    if not payload.isascii():
+        payload.decode()  # msgspec does not look into what stays raw
+    return event, extra
 
 
 def _decode_with_extra(payload: bytes) -> tuple[OpenEvent, str | None]:
@@ -159,7 +173,7 @@ def _decode_with_extra(payload: bytes) -> tuple[OpenEvent, str | None]:
     return event, encode_json(unknown).decode() if unknown else None
 
 
-def _to_block(events, extras, origin: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _to_block(events, extras, derived, origin: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Columns from structs; a value that NUMERIC cannot hold is rejected here, where it is still a number."""
     column: Callable[[str], list] = lambda name: list(map(attrgetter(name), events))  # noqa: E731
     values, unfit = numerics(column("value"))
@@ -182,7 +196,7 @@ def _to_block(events, extras, origin: pl.DataFrame, source: str) -> tuple[pl.Dat
             "source": pl.Series(column("source"), dtype=pl.String).fill_null(source),
         }
     ).with_columns(
-        id_source=pl.when(pl.col("event_id").is_null()).then(pl.lit("derived")).otherwise(pl.lit("client")),
+        id_source=pl.when(pl.Series(derived, dtype=pl.Boolean)).then(pl.lit("derived")).otherwise(pl.lit("client")),
         clock=pl.lit("client"),
         source_format=pl.lit("native"),
         received_time=pl.coalesce(origin["received_time"], "received_time"),
@@ -190,7 +204,7 @@ def _to_block(events, extras, origin: pl.DataFrame, source: str) -> tuple[pl.Dat
         position=origin["position"],
         attributes=origin["attributes"],
     )
-    block = _derive_ids(block).select(list(PARSED_SCHEMA))
+    block = block.select(list(PARSED_SCHEMA))
     if not unfit:
         return block, empty(REJECTED_SCHEMA)
     message = errors_json("$.value", "invalid_value", f"at most {VALUE_DIGITS} digits before the point")
@@ -198,27 +212,28 @@ def _to_block(events, extras, origin: pl.DataFrame, source: str) -> tuple[pl.Dat
     return fit, rejections(block[unfit], "validate", "invalid_value", message)
 
 
-def numerics(values: list[Decimal | None]) -> tuple[list[Decimal | None], list[int]]:
+def numerics(values: list[int | Decimal | None]) -> tuple[list[Decimal | None], list[int]]:
     """Round to the nine places of NUMERIC, half away from zero; (values, rows that do not fit)."""
     fitted: list[Decimal | None] = []
     unfit: list[int] = []
     for row, value in enumerate(values):
         if value is not None:
             try:
-                value = value.quantize(_NINE_PLACES, context=_WIDE)
-                fits = value.adjusted() < VALUE_DIGITS
+                rounded = _WIDE.quantize(value, _NINE_PLACES)
+                fits = rounded.adjusted() < VALUE_DIGITS
             except InvalidOperation:
                 fits = False
             if not fits:
                 unfit.append(row)
-                value = None
+            value = rounded if fits else None
         fitted.append(value)
     return fitted, unfit
 
 
 def _times(values: list[Any]) -> pl.Series:
     texts = [value if type(value) is str else None for value in values]
-    return read_times(pl.Series(texts, dtype=pl.String)) if any(texts) else pl.Series(texts, dtype=TIME)
+    series = pl.Series(texts, dtype=pl.String)
+    return series.cast(TIME) if series.null_count() == len(series) else read_times(series)
 
 
 def _texts(values: list[bytes | None]) -> pl.Series:
@@ -226,17 +241,10 @@ def _texts(values: list[bytes | None]) -> pl.Series:
     return series.set(series == "null", None) if len(series) else series
 
 
-def _derive_ids(block: pl.DataFrame) -> pl.DataFrame:
-    """Give a record without an id one that a second delivery of the same record derives again."""
-    missing = block["event_id"].is_null().arg_true()
-    if missing.is_empty():
-        return block
-    without = block[missing]
-    derived = [
-        derived_id(source, {k: v for k, v in decode_object(payload).items() if k not in TRANSPORT})
-        for source, payload in zip(without["source"].to_list(), without["payload"].to_list(), strict=True)
-    ]
-    return block.with_columns(event_id=block["event_id"].scatter(missing, derived))
+def _id_of(event: NativeEvent, payload: bytes, source: str) -> str:
+    """An id that a second delivery of the same record derives again."""
+    record = {name: value for name, value in decode_object(payload).items() if name not in TRANSPORT}
+    return derived_id(source if event.source is None else event.source, record)
 
 
 def derived_id(source: str, record: dict[str, Any]) -> str:

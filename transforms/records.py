@@ -6,7 +6,7 @@ payload again (a CSV header) travels in `attributes`, so a quarantined row can b
 
 import csv
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from transforms.block import REJECTED_SCHEMA, empty
 from transforms.stage import rejections
 
 # What a decoder may raise on hostile bytes; anything else is a fault of ours and stops the run.
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidOperation)
 _AT = re.compile(r" - at `(\$[^`]*)`$")
 
 decode_object = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode

@@ -1,4 +1,4 @@
--- The raw lines, as text. A line of nothing but white space is no record.
+-- The raw lines, as text. An empty line is no record; one of white space is, if a bad one.
 -- $files and $lines are filled in by oracle.py; read_csv puts lines that are no UTF-8 into `o_rejects`.
 CREATE TABLE o_lines AS
 WITH raw AS (
@@ -11,7 +11,7 @@ WITH raw AS (
 trimmed AS (
     SELECT file, line, rtrim(text, chr(13)) AS text
     FROM raw
-    WHERE trim(text, ' ' || chr(9) || chr(13)) <> ''
+    WHERE rtrim(text, chr(13)) <> ''
 ),
 judged AS (
     SELECT *, coalesce(json_valid(text), false) AS parses,

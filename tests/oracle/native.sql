@@ -32,10 +32,9 @@ typed AS (
             OR (NOT absent(value) AND number_of(value) IS NULL)
             OR (NOT absent(rating) AND number_of(rating) IS NULL)
             OR (NOT absent(is_bot) AND json_type(is_bot) <> 'BOOLEAN')
-            OR (NOT absent(quantity) AND (number_of(quantity) IS NULL
-                -- 3.0 is an integer, 3.5 is none; and it must fit INT64
-                OR try_cast(number_of(quantity) AS BIGINT) IS NULL
-                OR try_cast(number_of(quantity) AS DOUBLE) <> try_cast(number_of(quantity) AS BIGINT)::DOUBLE))
+            -- written as an integer (3.0 is none) that fits INT64
+            OR (NOT absent(quantity) AND (json_type(quantity) NOT IN ('BIGINT', 'UBIGINT')
+                OR try_cast(number_of(quantity) AS BIGINT) IS NULL))
         ) AS mistyped
     FROM named
 )

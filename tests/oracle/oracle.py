@@ -7,7 +7,7 @@ Nothing of the product is imported here: computations that share code share its 
 are exact.
 
 o_events        an accepted event a row; `event_id` NULL where the product derives one; `value` DECIMAL(38, 9)
-o_quarantine    a refused record a row: stage, code, source, received_time (NULL: unreadable or untold), file, line
+o_quarantine    a refused record a row: stage, code, source, received_time (NULL if unknown), file, line
 o_duplicates    a copy that was not kept a row; `conflict`: it states other things than the kept one
 o_conflicted    an id with conflicts a row: source, event_id, dedup_day, copies, conflicts, tied. Of copies
                 received together a hash of the product decides: where `tied`, its choice may differ
@@ -16,7 +16,7 @@ o_quality       per source and minute of received_time: received, events, duplic
                 out_of_range
 
 Times are TIMESTAMP without zone, UTC. `line` is a place to look at, negative for a line that is no UTF-8;
-it counts neither those nor blank lines.
+it counts neither those nor empty lines.
 """
 
 from pathlib import Path

@@ -47,7 +47,7 @@ def fate(ask, **fields):
 
 
 @pytest.mark.parametrize("name", ["events.jsonl", "events.jsonl.gz"])
-def test_every_line_but_a_blank_one_is_a_record(ask, name):
+def test_every_line_but_an_empty_one_is_a_record(ask, name):
     broken = [
         b"\xff\xfe",
         b"caf\xe9",
@@ -57,6 +57,7 @@ def test_every_line_but_a_blank_one_is_a_record(ask, name):
         b"42",
         b"a,b",
         b'"q',
+        b"  \t",
         b'{"a":"\\ud800"}',
     ]
     lenient = [
@@ -68,7 +69,7 @@ def test_every_line_but_a_blank_one_is_a_record(ask, name):
         line(),
         *broken,
         b"",
-        b"  \t",
+        b"\r",
         *lenient,
         line(event_id="e2") + b"\r",
         line(event_id="e3", text="NaN, }\u20ac"),
@@ -85,8 +86,8 @@ def test_every_line_but_a_blank_one_is_a_record(ask, name):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"user_id": 5}, {"value": "5"}, {"value": {}}, {"quantity": 1.5}, {"quantity": 2**63}, {"quantity": "1"},
-     {"is_bot": 1}, {"rating": "good"}, {"event_type": ["click"]}, {"source": 1}, {"text": True}],
+    [{"user_id": 5}, {"value": "5"}, {"value": {}}, {"quantity": 1.5}, {"quantity": 3.0},
+     {"quantity": 2**63}, {"quantity": "1"}, {"is_bot": 1}, {"rating": "good"}, {"event_type": ["click"]}, {"source": 1}, {"text": True}],
 )  # fmt: skip
 def test_a_wrong_json_type_is_refused(ask, fields):
     assert fate(ask, **fields) == ("parse", "wrong_type")
@@ -200,9 +201,9 @@ def test_false_ids_become_null_with_a_warning(ask):
 
 def test_dedup_keeps_the_first_received_and_counts_the_others(ask):
     lines = [
-        line(value=2, received_time="2026-03-01T12:00:05Z"),  # conflict: another value
-        line(value=1, received_time="2026-03-01T12:00:01Z"),  # kept
-        line(value=1, received_time="2026-03-01T12:00:09Z", sent_time="2026-03-01T12:00:00Z"),  # duplicate
+        line(value=1, received_time="2026-03-01T12:00:05Z"),  # conflict: another value
+        line(value=2, received_time="2026-03-01T12:00:01Z"),  # kept
+        line(value=2, received_time="2026-03-01T12:00:09Z", sent_time="2026-03-01T12:00:00Z"),  # duplicate
         line(value=1, source="shop"),  # another source
         line(value=1, event_time="2026-02-28T23:59:59Z"),  # another day of the client's time
         line(
@@ -214,6 +215,9 @@ def test_dedup_keeps_the_first_received_and_counts_the_others(ask):
         ("events", datetime(2026, 2, 28, 23, 59, 59), Decimal(1)),
         ("events", datetime(2026, 3, 1, 12), Decimal(1)),
         ("shop", datetime(2026, 3, 1, 12), Decimal(1)),
+    ]
+    assert ask(lines[:3], "SELECT value, received_time FROM o_events") == [
+        (2, datetime(2026, 3, 1, 12, 0, 1))
     ]
     assert ask(lines[:5], "SELECT conflict FROM o_duplicates ORDER BY ALL") == [(False,), (True,)]
     assert ask(lines[:5], "SELECT event_id, dedup_day, copies, conflicts, tied FROM o_conflicted") == [

@@ -429,18 +429,18 @@ def test_a_quote_that_never_closes_is_told_by_its_line(monkeypatch):
 @pytest.mark.parametrize(
     ("form", "message"),
     [
-        ({"delimiter": ",,"}, "csv delimiter ',,': give one ASCII character"),
-        ({"quote": "\n"}, r"csv quote '\\n': give one ASCII character"),
-        ({"delimiter": "|", "quote": "|"}, "csv quote '|': is the delimiter too"),
-        ({"header": False}, "csv header false: name the columns in `columns`"),
-        ({"columns": ["a"]}, "csv columns: the header names them"),
+        ({"delimiter": ",,"}, ".delimiter: got ',,', allowed one ASCII character or ''"),
+        ({"quote": "\n"}, r".quote: got '\n', allowed one ASCII character or ''"),
+        ({"delimiter": "|", "quote": "|"}, ".quote: got '|', which is the delimiter too; give another"),
+        ({"header": False}, ".columns: got [] with header false, allowed the names where header is false"),
+        ({"columns": ["a"]}, ".columns: got ['a'] with header true, allowed the names where header is false"),
         ({"sep": ","}, "Object contains unknown field `sep`"),
     ],
 )
 def test_a_csv_format_that_cannot_be_is_refused(form, message):
     with pytest.raises(msgspec.ValidationError) as refused:
         msgspec.convert(form, CsvFormat)
-    assert message.replace("\\\\", "\\") in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_payloads_of_a_piece_are_its_bytes():
