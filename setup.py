@@ -22,7 +22,7 @@ REQUIRES = [
     "tzdata",
 ]
 
-TEST = ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "check-jsonschema", "uv"]
+TEST = ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "check-jsonschema", "uv", "psutil"]
 # In the lock, so that it pins what builds google-apitools (an sdist below Python 3.13) and this package too.
 BUILD = ["setuptools>=77", "wheel"]
 

@@ -4,10 +4,13 @@ Data goes to stdout, everything else to stderr. A mistake that a person can mend
 """
 
 import argparse
+import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from datetime import date
 
+from pipelines.version import VERSION
 from transforms.errors import AudienceError, OptionError
 
 
@@ -24,30 +27,54 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in argv
     try:
         command, values, rest = _parse([word for word in argv if word != "--debug"])
-        return command(values, rest) or 0
-    except AudienceError as mistake:
-        if debug:
-            raise
-        print(f"error: {' '.join(str(mistake).split())}", file=sys.stderr)
-        return 2
+        command(values, rest)
+        sys.stdout.flush()
     except BrokenPipeError:  # `audience query ... | head`
-        sys.stderr.close()
-        return 0
+        _leave_stdout()
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
+    except (AudienceError, OSError) as mistake:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {_told(mistake)}", file=sys.stderr)
+        if isinstance(mistake, OSError) and mistake.filename is None:
+            _leave_stdout()
+        return 2
+    return 0
+
+
+def _told(mistake: AudienceError | OSError) -> str:
+    """A mistake as one line."""
+    if isinstance(mistake, OSError):
+        where = mistake.filename or "output"
+        return f"{where}: {mistake.strerror or mistake}; check space and permissions (--debug shows more)"
+    return " ".join(str(mistake).split())
+
+
+def _leave_stdout() -> None:
+    # Python flushes stdout once more at its end, which would fail again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parse(argv: list[str]) -> tuple[Callable, argparse.Namespace, list[str]]:
     parser = _Parser(prog="audience", description="Audience insight from raw events.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"audience {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     for name, (add_options, _, line, example) in COMMANDS.items():
         described = commands.add_parser(
-            name, help=line, description=line, epilog=f"example: {example}", allow_abbrev=False
+            name,
+            help=line,
+            description=line,
+            epilog=f"example:\n  {example}",
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        described.add_argument("--debug", action="store_true", help="Show the traceback of a mistake")
         add_options(described)
+        described.add_argument("--debug", action="store_true", help="Show the traceback of a mistake")
     values, rest = parser.parse_known_args(argv)
     if values.command is None:
-        parser.print_help()
-        raise OptionError(f"no command given; allowed: {', '.join(COMMANDS)}")
+        raise OptionError(f"no command given; allowed: {', '.join(COMMANDS)}; see audience --help")
     if rest and values.command != "backfill":
         raise OptionError(f"unknown option {rest[0]!r} of {values.command}; see audience {values.command} --help")
     return COMMANDS[values.command][1], values, rest
@@ -61,14 +88,18 @@ def _backfill_options(parser) -> None:
 
 
 def _backfill(values, rest) -> None:
+    from pipelines.options import resolve
+
+    if rest:
+        from pipelines.launch import beam_options
+
+        rest = beam_options(rest)
+    settings = resolve(vars(values))
+    # Beam takes seconds to import: a mistake in an option is told before.
     from pipelines.backfill import backfill
-    from pipelines.launch import local_options
-    from pipelines.options import resolve, unknown_options
     from pipelines.summary import summary_lines
 
-    unknown_options(rest)
-    settings = resolve(vars(values))
-    done = backfill(settings, local_options(rest))
+    done = backfill(settings, rest)
     print("\n".join(summary_lines(done, settings.warehouse)), file=sys.stderr)
 
 
@@ -79,7 +110,9 @@ def _query_options(parser) -> None:
         "--dialect", default="duckdb", choices=("duckdb", "bigquery"), help="SQL of the query (default: duckdb)"
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--csv", dest="form", action="store_const", const="csv", default="table", help="CSV with a header")
+    form.add_argument(
+        "--csv", dest="form", action="store_const", const="csv", default="table", help="CSV with a header"
+    )
     form.add_argument("--json", dest="form", action="store_const", const="json", help="One JSON object a row")
 
 
@@ -102,17 +135,15 @@ def _simulate_options(parser) -> None:
 
 
 def _simulate(values, rest) -> None:
+    from pipelines.options import DATE_IN_WORDS
     from pipelines.simulator import simulate
 
     whole = {name: _whole(name, getattr(values, name)) for name in ("events", "seed", "days")}
     try:
         start = date.fromisoformat(values.start)
     except ValueError:
-        raise OptionError(f"--start: got {values.start!r}; give a day like 2026-03-01") from None
-    try:
-        ledger = simulate(**whole, start=start, output=values.output, ledger=values.ledger)
-    except OSError as problem:
-        raise OptionError(f"{problem.filename}: cannot be written: {problem.strerror}") from None
+        raise OptionError(f"--start: got {values.start!r}; allowed: {DATE_IN_WORDS}") from None
+    ledger = simulate(**whole, start=start, output=values.output, ledger=values.ledger)
     print(f"{ledger.lines:,} lines in {values.output}: {ledger.accepted:,} events to accept", file=sys.stderr)
 
 
@@ -123,7 +154,9 @@ def _whole(name: str, text: str) -> int:
 
 
 def _demo_options(parser) -> None:
-    parser.add_argument("--folder", default="demo", help="Folder for the simulated events and the warehouse (default: demo)")
+    parser.add_argument(
+        "--folder", default="demo", help="Folder for the simulated events and the warehouse (default: demo)"
+    )
 
 
 def _demo(values, rest) -> None:

@@ -1,10 +1,10 @@
 """The configuration file: metrics and quality rules beside the shipped catalogue.
 
-    metrics:                 # see templates/default.yaml for the catalogue and the form of a metric
-      shares_1h: {bucket: 1h, dimensions: [category], measures: {shares: {count: all, where: {event_type: share}}}}
-      activity_1m: null      # leave a shipped metric out
-    quality:
-      null_ids: ["", "null", "undefined"]   # texts, in lower case, that stand for no identifier
+metrics:                 # see templates/default.yaml for the catalogue and the form of a metric
+  shares_1h: {bucket: 1h, dimensions: [category], measures: {shares: {count: all, where: {event_type: share}}}}
+  activity_1m: null      # leave a shipped metric out
+quality:
+  null_ids: ["", "null", "undefined"]   # texts, in lower case, that stand for no identifier
 """
 
 from importlib import resources
@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from transforms.errors import ConfigError
 from transforms.mapping import Mapping, load_mapping
 from transforms.metrics import MetricSpec, read_metrics
+from transforms.strict_yaml import load
 from transforms.validate import NULL_IDS
 
 TEMPLATES = Path(str(resources.files("templates")))
 DEFAULT = TEMPLATES / "default.yaml"
+_OPTION = {"configuration": "config", "mapping": "mapping"}
 
 
 class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,15 +44,12 @@ def read_config(path: str | None) -> tuple[tuple[MetricSpec, ...], Quality]:
         return read_metrics(shipped.metrics, DEFAULT.name), shipped.quality
     own = _read(path)
     metrics = {name: spec for name, spec in (shipped.metrics | own.metrics).items() if spec is not None}
-    return read_metrics(metrics, Path(path).name), own.quality
+    return read_metrics(metrics, path), own.quality
 
 
 def _read(path: str) -> Config:
-    parsed = read_yaml(path, "configuration")
-    try:
-        return msgspec.convert({} if parsed is None else parsed, Config)
-    except msgspec.ValidationError as problem:
-        raise ConfigError(f"{path}: {problem}; allowed: metrics, quality (null_ids)") from None
+    # A file of comments alone is a document of null.
+    return load(_text(path, "configuration"), Config | None, path) or Config()  # type: ignore[arg-type]
 
 
 def read_mapping(path: str) -> Mapping:
@@ -59,18 +57,10 @@ def read_mapping(path: str) -> Mapping:
     return load_mapping(_text(path, "mapping"), path)
 
 
-def read_yaml(path: str, what: str) -> Any:
-    """The document in a YAML file."""
-    try:
-        return yaml.safe_load(_text(path, what))
-    except yaml.YAMLError as problem:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(problem).split())}") from None
-
-
 def _text(path: str, what: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such {what} file") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise ConfigError(f"{path}: cannot read this {what} file: {problem}") from None
+    except OSError as problem:
+        raise ConfigError(f"{path}: the {what} cannot be read: {problem.strerror}; check --{_OPTION[what]}") from None
+    except UnicodeDecodeError as problem:
+        raise ConfigError(f"{path}: the {what} is not UTF-8: {problem.reason} at byte {problem.start}") from None

@@ -4,14 +4,21 @@ Left to the name `DirectRunner`, Beam would first try to download another runner
 runners on different machines.
 """
 
+import difflib
+import errno
 import logging
 import os
 import re
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+from pipelines.options import OPTIONS
 from transforms import errors
 from transforms.errors import AudienceError, OptionError, WarehouseError
 
@@ -19,6 +26,8 @@ RUNNER = "FnApiRunner"
 MOST_WORKERS = 4
 SMALL = 48 << 20  # bytes of input below which a second process costs more than it saves
 _RAISED = re.compile(r"transforms\.errors\.(\w+): (.*?)(?= \[while running|\\n|\n|$)")
+_NO_SPACE = "|".join(map(str, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
+_FULL = re.compile(rf"(?:\[Errno |\(os error )({_NO_SPACE})[\])]")  # as Python and as Polars tell it
 
 
 def worker_count(asked: int, input_bytes: int) -> int:
@@ -30,38 +39,69 @@ def worker_count(asked: int, input_bytes: int) -> int:
 
 def run_bounded(build: Callable[[beam.Pipeline], None], workers: int, beam_options: Sequence[str] = ()) -> None:
     """Build and run a pipeline to its end; an AudienceError of a worker is raised here as what it was."""
-    mode = "in_memory" if workers == 1 else "multi_processing"
-    options = [*beam_options, f"--direct_num_workers={workers}", f"--direct_running_mode={mode}"]
-    pipeline = beam.Pipeline(RUNNER, options=PipelineOptions(options))
-    build(pipeline)
     # Beam logs the traceback of what it raises anyway, once a layer.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    pipeline = beam.Pipeline(
+        _runner(workers), options=PipelineOptions([*beam_options, f"--direct_num_workers={workers}"])
+    )
+    build(pipeline)
     try:
         pipeline.run().wait_until_finish()
-    except AudienceError:
-        raise
     except Exception as problem:
         raise cause(problem) from problem
 
 
-def cause(problem: BaseException) -> BaseException:
-    """The AudienceError behind what a runner raised (its worker sent only text), or `problem` itself."""
+def _runner(workers: int) -> FnApiRunner:
+    if workers == 1:
+        return FnApiRunner()
+    command = f"exec {shlex.quote(sys.executable)} -m pipelines.worker"
+    return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
+
+
+def cause(problem: Exception) -> Exception:
+    """The AudienceError behind what a runner raised, as it was said first; `problem` itself if there is none.
+
+    Beam adds the step to an error's text, and of a worker process it sends only a traceback.
+    """
     text = str(problem)
+    if isinstance(problem, AudienceError):
+        return type(problem)(text.partition(" [while running")[0])
     found = _RAISED.search(text)
     if found and issubclass(getattr(errors, found[1], object), AudienceError):
         return getattr(errors, found[1])(found[2])
-    if "No space left on device" in text:
-        return WarehouseError("the disk is full: free some space, and run the command again; nothing was changed")
+    if full := _FULL.search(text):
+        why = os.strerror(int(full[1]))
+        return WarehouseError(f"the run cannot write: {why}; free space or use another --warehouse, and run it again")
     return problem
 
 
-def local_options(rest: Sequence[str]) -> list[str]:
-    """The options left over for Beam, without the runner; OptionError for one that this machine cannot be asked for."""
-    kept = []
-    for option in rest:
-        name, _, value = option.partition("=")
-        if name != "--runner":
-            kept.append(option)
-        elif value not in (RUNNER, "DirectRunner"):
-            raise OptionError(f"--runner: got {value!r}; allowed: {RUNNER} (or DirectRunner, which means it here)")
-    return kept
+def beam_options(rest: Sequence[str]) -> list[str]:
+    """What the parser left over, as options for Beam; OptionError for one that Beam lacks or that is decided here."""
+    if not rest:
+        return []
+    parser = _BeamOptions(allow_abbrev=False)
+    for options in PipelineOptions.__subclasses__():
+        options._add_argparse_args(parser)
+    known, unknown = parser.parse_known_args(list(rest))
+    if unknown:
+        raise _unknown(unknown[0])
+    if known.runner not in (None, RUNNER, "DirectRunner"):
+        raise OptionError(f"--runner: got {known.runner!r}; allowed: {RUNNER} (or DirectRunner, which means it here)")
+    for name in ("--direct_num_workers", "--direct_running_mode"):
+        if any(word.partition("=")[0] == name for word in rest):
+            raise OptionError(f"{name} is decided by --workers; give that instead")
+    return list(rest)
+
+
+class _BeamOptions(_BeamArgumentParser):
+    def error(self, message):
+        raise OptionError(f"{message}; this is an option of Beam's")
+
+
+def _unknown(word: str) -> OptionError:
+    name, names = word.partition("=")[0], [f"--{option.name}" for option in OPTIONS]
+    if not name.startswith("-"):
+        return OptionError(f"{word!r} belongs to no option; quote a glob (--input '*.jsonl'), or repeat --input")
+    near = difflib.get_close_matches(name.replace("-", "_").replace("__", "--", 1), names, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return OptionError(f"unknown option {name!r}; {hint}allowed: {', '.join(names)}, and Beam's own")

@@ -138,11 +138,13 @@ class Aggregate(beam.PTransform):
         return partials | "Merge and publish" >> publish.with_output_types(pl.DataFrame)
 
 
-def scatter(partial: pl.DataFrame, scope: timedelta, shards: int, keys: tuple[str, ...]):
+def scatter(partial: pl.DataFrame, bucket: timedelta, scope: timedelta, shards: int, keys: tuple[str, ...]):
     """[(shard, partial rows of one window and shard, time in seconds inside that window)]"""
     width = int(scope.total_seconds() * 1_000_000)
-    at = pl.col("bucket_start").dt.epoch("us").fill_null(0)
-    marked = partial.with_columns(_window=at // width, _shard=_shard(partial, shards, keys))
+    # The window in which a bucket ends: a day of another time zone begins in one window and ends in the next, which
+    # alone is open as long as its last events may come.
+    last = (pl.col("bucket_start") + bucket - timedelta(microseconds=1)).dt.epoch("us").fill_null(0)
+    marked = partial.with_columns(_window=last // width, _shard=_shard(partial, shards, keys))
     pieces = marked.partition_by("_window", "_shard", as_dict=True, include_key=False)
     # Sorted, so that the same block makes the same elements in the same order when it is tried again.
     ordered = sorted(pieces.items(), key=lambda piece: piece[0])
@@ -162,7 +164,7 @@ class _Partial(beam.DoFn):
 
     def process(self, block):
         partial = self.what.partial(block)
-        for shard, rows, at in scatter(partial, self.scope, self.what.shards, self.what.keys):
+        for shard, rows, at in scatter(partial, self.what.bucket, self.scope, self.what.shards, self.what.keys):
             yield TimestampedValue((shard, rows), at)
 
 
@@ -218,9 +220,15 @@ class Publish(beam.DoFn):
             count = 1
         counted.write(count)
         if not ended.read():
-            end.set(window.end)
+            end.set(self._end_of(keyed[1], window))
         expire.set(window.end + self.lateness)
         self._fire_soon(ended.read(), waiting, soon)
+
+    def _end_of(self, partial, window):
+        """When the last bucket of `partial` ends; an hour off where clocks change on a day of a time zone."""
+        start = partial["bucket_start"].max()
+        width = Duration(self.what.bucket.total_seconds())
+        return window.end if start is None else min(window.end, Timestamp.of(start.timestamp()) + width)
 
     def _fire_soon(self, ended, waiting, soon):
         wait = LATE_EVERY if ended else self.early

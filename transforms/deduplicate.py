@@ -40,6 +40,8 @@ KEY = "_key"  # hash of (source, event_id), computed once and carried to where i
 WINDOW = "_window"  # number of the dedup window, likewise
 _SAME = [WINDOW, "source", "event_id"]
 Gathered = tuple[tuple[int, int], tuple[int, str, pl.DataFrame]]  # (window, shard), a spilled block
+# What the fingerprint leaves out may still differ in two copies received at once: then it decides, not their order.
+_TRAVELLED = ["sent_time", "event_time", "time_source", "id_source", "source_format", "warnings"]
 _STATED = [name for name in FIELDS if name != "event_id"] + ["client_time"]
 
 
@@ -96,7 +98,7 @@ def keep_smallest(events: pl.DataFrame, input: str) -> Kept:
     rivals = events.filter(repeated)
     rivals = rivals.with_columns(_print=fingerprint(rivals)).sort(
         # Of two copies that are alike in all, a stored one stays, so that adding a file again moves no event.
-        *_SAME, "received_time", "_print", pl.col("input") == input
+        *_SAME, "received_time", "_print", *_TRAVELLED, pl.col("input") == input, "input"
     )
     rivals = rivals.with_columns(
         _first=pl.struct(_SAME).is_first_distinct(),

@@ -18,10 +18,28 @@ import msgspec
 import polars as pl
 from apache_beam.pvalue import TaggedOutput
 
-from transforms.block import FIELDS, VALUE_DIGITS, NUMERIC, PARSED_SCHEMA, REJECTED_SCHEMA, TIME, empty, hash128
+from transforms.block import (
+    FIELDS,
+    NUMERIC,
+    PARSED_SCHEMA,
+    REJECTED_SCHEMA,
+    TIME,
+    VALUE_DIGITS,
+    empty,
+    hash128,
+)
 from transforms.mapping import Mapping, map_records
 from transforms.quality import redate
-from transforms.records import UNREADABLE, decode_object, encode_json, error_of, errors_json, read_records, refuse
+from transforms.records import (
+    UNREADABLE,
+    check_depth,
+    decode_object,
+    encode_json,
+    error_of,
+    errors_json,
+    read_records,
+    refuse,
+)
 from transforms.stage import rejections
 from transforms.times import read_times
 
@@ -155,6 +173,7 @@ def _parse_slice(raw: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataF
 def _decode_native(payload: bytes) -> tuple[NativeEvent, str | None]:
     """(event, its unknown fields as JSON). Errors: UNREADABLE."""
     extra = None
+    check_depth(payload)
     try:
         event = _decode(payload)
     except UNREADABLE:
@@ -220,7 +239,7 @@ def numerics(values: list[int | Decimal | None]) -> tuple[list[Decimal | None], 
         if value is not None:
             try:
                 rounded = _WIDE.quantize(value, _NINE_PLACES)
-                fits = rounded.adjusted() < VALUE_DIGITS
+                fits = rounded.is_finite() and rounded.adjusted() < VALUE_DIGITS
             except InvalidOperation:
                 fits = False
             if not fits:

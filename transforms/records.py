@@ -17,15 +17,29 @@ from transforms.stage import rejections
 
 # What a decoder may raise on hostile bytes; anything else is a fault of ours and stops the run.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidOperation)
+DEEPEST = 256  # levels; what the decoder itself can bear depends on how deep the runner's own calls are
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKET = re.compile(rb"[\[{\]}]")
 _AT = re.compile(r" - at `(\$[^`]*)`$")
 
 decode_object = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 encode_json = msgspec.json.Encoder(order="deterministic", decimal_format="number").encode
 
 
+def check_depth(payload: bytes) -> None:
+    """Errors: msgspec.DecodeError if objects and arrays are nested deeper than DEEPEST."""
+    if len(payload) < 2 * DEEPEST or payload.count(b"[") + payload.count(b"{") <= DEEPEST:
+        return
+    depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub(b"", payload)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > DEEPEST:
+            raise msgspec.DecodeError(f"nested deeper than {DEEPEST} levels")
+
+
 def error_of(problem: Exception) -> tuple[str, str]:
     """The (code, errors JSON) of a payload that the decoder refused; names the path, never the value."""
-    text = str(problem)
+    text = "a number out of range" if isinstance(problem, InvalidOperation) else str(problem)
     at = _AT.search(text)
     if isinstance(problem, msgspec.ValidationError) and at and at[1] not in ("$", "$[...]"):
         return "wrong_type", errors_json(at[1], "wrong_type", _AT.sub("", text))
@@ -47,6 +61,7 @@ def _read_json(raw: pl.DataFrame) -> tuple[list[dict[str, Any]], pl.DataFrame, p
     records, kept, refused = [], [], []
     for row, payload in enumerate(raw["payload"].to_list()):
         try:
+            check_depth(payload)
             records.append(decode_object(payload))
             kept.append(row)
         except UNREADABLE as problem:
@@ -68,9 +83,9 @@ def _read_csv(raw: pl.DataFrame, form: dict[str, Any]) -> tuple[list[dict[str, A
         try:
             text = payload.decode()
             lines = csv.reader([text], delimiter=form["delimiter"], quotechar=quote, quoting=quoting, strict=True)
-            values = next(lines)
+            values = next(lines, [])
         except (UnicodeDecodeError, csv.Error) as problem:
-            message = f"not a CSV record in UTF-8: {type(problem).__name__}"
+            message = f"not a CSV record in UTF-8: {problem}"
             refused.append((row, "invalid_csv", errors_json("$", "invalid_csv", message)))
             continue
         if len(values) != len(names):

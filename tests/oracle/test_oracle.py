@@ -86,8 +86,9 @@ def test_every_line_but_an_empty_one_is_a_record(ask, name):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"user_id": 5}, {"value": "5"}, {"value": {}}, {"quantity": 1.5}, {"quantity": 3.0},
-     {"quantity": 2**63}, {"quantity": "1"}, {"is_bot": 1}, {"rating": "good"}, {"event_type": ["click"]}, {"source": 1}, {"text": True}],
+    [{"user_id": 5}, {"value": "5"}, {"value": {}}, {"quantity": 1.5}, {"quantity": 3.0}, {"quantity": 2**63},
+     {"quantity": "1"}, {"is_bot": 1}, {"rating": "good"}, {"event_type": ["click"]}, {"source": 1},
+     {"text": True}],
 )  # fmt: skip
 def test_a_wrong_json_type_is_refused(ask, fields):
     assert fate(ask, **fields) == ("parse", "wrong_type")

@@ -1,0 +1,21 @@
+"""A worker process of a local run: Beam's own, whose tracebacks do not reach the terminal.
+
+Beam prints what a bundle raised to the worker's stderr and sends it to the run as well, which tells it in one line
+(`launch.cause`). What ends the process itself still appears.
+"""
+
+import os
+import sys
+import traceback
+
+from apache_beam.runners.worker import sdk_worker_main
+
+
+def _tell(*problem) -> None:
+    traceback.print_exception(*problem, file=sys.__stderr__)
+
+
+if __name__ == "__main__":
+    sys.excepthook = _tell
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the life of the process
+    sdk_worker_main.main(sys.argv)

@@ -1,0 +1,85 @@
+"""The options: what each may be, and which go together."""
+
+import argparse
+from datetime import date, timedelta
+
+import pytest
+
+from pipelines.options import OPTIONS, add_to, resolve
+from transforms.errors import OptionError
+
+WRONG = {
+    ("workers", "abc"): "--workers: got 'abc'; allowed: a whole number from 0 to 99",
+    ("workers", "-1"): "--workers: got '-1'; allowed: a whole number from 0 to 99",
+    ("shards", "0"): "--shards: got '0'; allowed: a whole number from 1 to 9999",
+    ("shards", "4.5"): "--shards: got '4.5'; allowed",
+    ("generation", "9" * 19): f"--generation: got '{'9' * 19}'; allowed: a whole number of at most 18 digits",
+    ("format", "xml"): "--format: got 'xml'; allowed: auto, jsonl, csv, parquet",
+    ("start", "1.3.2026"): "--start: got '1.3.2026'; allowed: a day of the calendar, such as 2026-03-01",
+    ("end", "2026-02-30"): "--end: got '2026-02-30'; allowed: a day of the calendar",
+    ("max_lateness", "1 day"): "--max_lateness: got '1 day'; allowed: a number above 0 and one of s, m, h, d",
+    ("max_lateness", "0h"): "--max_lateness: got '0h'; allowed: a number above 0",
+    ("max_lateness", "99999999999d"): "--max_lateness: got '99999999999d'; allowed",
+    ("dedup_window", "7h"): "--dedup_window: got '7h'; allowed: a width that divides a day, such as 1d, 6h or 15m",
+    ("dedup_window", "2d"): "--dedup_window: got '2d'; allowed: a width that divides a day",
+    ("warehouse", ""): "--warehouse: got ''; allowed: the name of a folder",
+    ("time_zone", "Mars/Base"): "--time_zone: got 'Mars/Base'; allowed: a name of the IANA time zone database",
+    ("time_zone", "../etc/passwd"): "--time_zone: got '../etc/passwd'; allowed",
+}
+CONTRADICTIONS = {
+    "no source given: name the files to read with --input": {"input": None},
+    "--replace and --add exclude each other": {"replace": True, "add": True},
+    "--end is missing: a range of days needs both": {"start": "2026-03-01"},
+    "--start is missing: a range of days needs both": {"end": "2026-03-01"},
+    "--start 2026-03-02 is not before --end 2026-03-01": {"start": "2026-03-02", "end": "2026-03-01"},
+    "--start 2026-03-01 is not before --end 2026-03-01": {"start": "2026-03-01", "end": "2026-03-01"},
+    "--replace needs --start and --end": {"replace": True},
+}
+
+
+def parsed(*argv: str) -> dict:
+    parser = argparse.ArgumentParser()
+    for option in OPTIONS:
+        add_to(parser, option)
+    return vars(parser.parse_args(argv))
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_wrong_value_is_told_with_its_option_what_was_got_and_what_is_allowed(name, value):
+    with pytest.raises(OptionError) as refused:
+        resolve({"input": ["a.jsonl"], name: value})
+    assert str(refused.value).startswith(WRONG[name, value])
+
+
+@pytest.mark.parametrize("said", CONTRADICTIONS)
+def test_options_that_contradict_each_other_are_refused(said):
+    with pytest.raises(OptionError) as refused:
+        resolve({"input": ["a.jsonl"]} | CONTRADICTIONS[said])
+    assert str(refused.value).startswith(said)
+
+
+def test_what_is_typed_arrives_in_its_type():
+    settings = resolve(
+        parsed(
+            *("--input", "a.jsonl", "--input", "b*.csv", "--start", "2026-03-01", "--end", "2026-03-08", "--replace"),
+            *("--max_lateness", "36h", "--dedup_window", "15m", "--shards", "8", "--time_zone", "Europe/London"),
+        )
+    )
+    assert settings.input == ("a.jsonl", "b*.csv")
+    assert (settings.start, settings.end) == (date(2026, 3, 1), date(2026, 3, 8))
+    assert (settings.replace, settings.add) == (True, False)
+    assert (settings.max_lateness, settings.dedup_window) == (timedelta(hours=36), timedelta(minutes=15))
+    assert (settings.shards, settings.workers, settings.generation) == (8, 0, None)
+    assert (settings.time_zone, settings.warehouse, settings.format) == ("Europe/London", "warehouse", "auto")
+
+
+def test_the_defaults_of_the_parser_and_of_a_caller_in_python_are_the_same():
+    assert resolve(parsed("--input", "a")) == resolve({"input": ["a"]})
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_an_option_states_what_it_is_and_its_default_and_example_are_allowed(option):
+    assert option.help[0].isupper()
+    for value in filter(None, (option.default, option.example)):
+        given = {"input": ["a"], "end": "2027-01-01", "start": "2026-01-01", option.name: value}
+        resolve(given if not option.repeat else {"input": [value]})

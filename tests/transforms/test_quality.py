@@ -1,0 +1,82 @@
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transforms.block import TIME
+from transforms.quality import BOOKS_SCHEMA, COUNTS, CountOutcome, count, entries, merge, redate
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SCHEMA = {"source": pl.String, "received_time": TIME, "input": pl.String}
+
+
+def settled(*rows: tuple[str, float | None]) -> pl.DataFrame:
+    """Rows of (source, seconds after noon received), of the input `f`."""
+    times = [(source, None if at is None else NOON + timedelta(seconds=at), "f") for source, at in rows]
+    return pl.DataFrame(times, schema=SCHEMA, orient="row")
+
+
+def told(books: pl.DataFrame, outcome: str) -> list[tuple]:
+    """(minute after noon or None, source, count) in order."""
+    rows = merge([books]).select("bucket_start", "source", outcome).rows()
+    return [(at and (at - NOON) // timedelta(minutes=1), source, n) for at, source, n in rows]
+
+
+@pytest.mark.parametrize("outcome", COUNTS)
+def test_rows_are_counted_by_minute_source_and_input_as_one_outcome_alone(outcome):
+    block = pl.concat(
+        [settled(("shop", 0), ("shop", 59.9), ("shop", 60), ("app", 1)), settled(("shop", None))]
+    )
+    books = count(block, outcome)
+    assert books.schema == BOOKS_SCHEMA
+    assert told(books, outcome) == [(None, "shop", 1), (0, "app", 1), (0, "shop", 2), (1, "shop", 1)]
+    assert books.select(name for name in COUNTS if name != outcome).sum().row(0) == (0,) * (len(COUNTS) - 1)
+
+
+def test_the_rows_own_inputs_count_unless_one_is_given():
+    block = settled(("shop", 0), ("shop", 1)).with_columns(input=pl.Series(["f", "g"]))
+    assert sorted(count(block, "events")["input"]) == ["f", "g"]
+    assert count(block, "events", "h").select("input", "events").rows() == [("h", 2)]
+    assert [part["input"].to_list() for part in CountOutcome("received", "h").process(block)] == [["h"]]
+
+
+def test_nothing_counts_as_no_entries():
+    assert count(settled(), "events").schema == BOOKS_SCHEMA
+    assert merge([]).equals(merge([count(settled(), "events")]))
+    assert entries(count(settled(("a", 0)), "events")).columns == list(BOOKS_SCHEMA)
+
+
+def test_a_file_record_moves_from_no_minute_to_the_one_it_tells():
+    block = settled(("shop", 0), ("events", 61), ("events", None))
+    read = count(settled(("events", None), ("events", None), ("events", None)), "received", "f")
+    moved = redate(block, "events", "f", queue=False)
+    assert told(moved, "received") == [(None, "events", -2), (0, "shop", 1), (1, "events", 1)]
+    assert told(merge([read, moved]), "received") == [(None, "events", 1), (0, "shop", 1), (1, "events", 1)]
+
+
+def test_a_queue_record_keeps_its_minute_and_moves_to_its_source():
+    moved = redate(settled(("shop", 0), ("events", 61)), "events", "f", queue=True)
+    assert told(moved, "received") == [(0, "events", -1), (0, "shop", 1), (1, "events", 0)]
+
+
+ROWS = st.lists(
+    st.tuples(st.sampled_from(["events", "shop"]), st.sampled_from([None, 0, 59, 60, 200])), max_size=8
+)
+
+
+@given(ROWS, st.booleans())
+def test_moving_an_entry_neither_makes_nor_loses_a_record(rows, queue):
+    moved = redate(settled(*rows), "events", "f", queue=queue)
+    assert moved.select(COUNTS).sum().row(0) == (0,) * len(COUNTS)
+
+
+@given(st.lists(st.tuples(ROWS, st.sampled_from(COUNTS)), max_size=5), st.randoms(use_true_random=False))
+def test_entries_add_up_in_any_order_and_grouping(drawn, random):
+    parts = [count(settled(*rows), outcome) for rows, outcome in drawn]
+    whole = merge(parts)
+    assert sum(whole.select(COUNTS).sum().row(0)) == sum(len(rows) for rows, _ in drawn)
+    random.shuffle(parts)
+    cut = random.randint(0, len(parts))
+    assert merge([merge(parts[:cut]), merge(parts[cut:])]).equals(whole, null_equal=True)
