@@ -278,9 +278,7 @@ def write(connection: duckdb.DuckDBPyConnection, query: str, file: Path) -> int:
 
 def main() -> None:
     """Run on the command line's arguments and print the figures as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("input")
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()

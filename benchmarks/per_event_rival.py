@@ -220,11 +220,7 @@ class Metric(beam.PTransform):
         def row(pair, window=beam.DoFn.WindowParam) -> dict:
             key, measured = pair
             start, end = window.start.to_utc_datetime(), window.end.to_utc_datetime()
-            return (
-                {"bucket_start": start, "bucket_end": end}
-                | dict(zip(dimensions, key, strict=True))
-                | measured
-            )
+            return {"bucket_start": start, "bucket_end": end} | dict(zip(dimensions, key, strict=True)) | measured
 
         schema = pa.schema(
             [("bucket_start", TIME), ("bucket_end", TIME)]
@@ -320,9 +316,7 @@ def rows_of(file: Path) -> int:
 
 def main() -> None:
     """Run on the command line's arguments and print the figures as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("input")
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()

@@ -10,7 +10,6 @@ noisy: quote the ratios.
 """
 
 import argparse
-import json
 import os
 import platform
 import shutil
@@ -127,7 +126,9 @@ def compare(folder: Path, events: int, per_event: int, runs: int) -> list[Row]:
 
 def grown(folder: Path, events: int) -> Row:
     """This graph on an input four times as large."""
-    run = measure("audience, 4 times", commands(simulated(folder, 4 * events), folder / "scratch")["audience"], folder / "scratch")
+    run = measure(
+        "audience, 4 times", commands(simulated(folder, 4 * events), folder / "scratch")["audience"], folder / "scratch"
+    )
     return Row("audience, 4 times the input", 4 * events, run.seconds, run.peak_bytes)
 
 
@@ -138,7 +139,8 @@ def report(rows: list[Row], runs: int) -> str:
     beam, large = by_name["per-event Beam"], by_name["audience, 4 times the input"]
     lines = ["| what | events | seconds | events/s | peak memory |", "|---|---:|---:|---:|---:|"]
     lines += [
-        f"| {row.name} | {row.events:,} | {row.seconds:.1f} | {row.events / row.seconds:,.0f} | {row.peak_bytes / 2**20:,.0f} MiB |"
+        f"| {row.name} | {row.events:,} | {row.seconds:.1f} | {row.events / row.seconds:,.0f}"
+        f" | {row.peak_bytes / 2**20:,.0f} MiB |"
         for row in rows
     ]
     ratios = {

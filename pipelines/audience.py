@@ -93,13 +93,14 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     )
 
     books = [*head.books, unique.books, kept.books, events.books, quarantined.books]
+    aggregations: list[tuple[Aggregation, beam.PCollection]] = [
+        *((metric, kept.passed) for metric in job.metrics),
+        (BooksAggregation(), books | "Join the books" >> beam.Flatten()),
+    ]
     published = [
         (blocks | f"Aggregate {what.name}" >> _aggregate(what, job))
         | f"Write {what.name}" >> job.sink.write(job.sink.table(what.name))
-        for what, blocks in [
-            *((metric, kept.passed) for metric in job.metrics),
-            (BooksAggregation(), books | "Join the books" >> beam.Flatten()),
-        ]
+        for what, blocks in aggregations
     ]
     written = [events, quarantined, *published]
     files = [table.files for table in written] | "Join what was written" >> beam.Flatten()

@@ -1,8 +1,8 @@
 """Backfill: files into the days of a local warehouse, whole days at a time, all at once or not at all.
 
-A day without rows is written. A day that has rows is touched only by `--replace` (the input is complete for the named days) or
-`--add` (the day's stored events join the input, and the day is written anew); else the run is refused with the
-days and their row counts. Quarantine and books belong to their input: a run of the same input replaces them.
+A day without rows is written. A day that has rows is touched only by `--replace` (the input is complete for the named
+days) or `--add` (the day's stored events join the input, and the day is written anew); else the run is refused with
+the days and their row counts. Quarantine and books belong to their input: a run of the same input replaces them.
 """
 
 import time
@@ -54,7 +54,7 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
     mapping = read_mapping(settings.mapping) if settings.mapping else None
     files, form, csv = _inputs(settings, mapping)
     warehouse = LocalWarehouse.open(settings.warehouse, time_zone=settings.time_zone, create=True)
-    days = Days(settings.start, settings.end, warehouse.time_zone) if settings.start else None
+    days = Days(settings.start, settings.end, warehouse.time_zone) if settings.start and settings.end else None
     tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, *map(table_of, metrics))}
     with warehouse.writer() as run:
         run.declare(tables.values())
@@ -80,7 +80,7 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
             job = _with_stored(job, warehouse, added)
         run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options)
         entries = confirmed(run.staging)
-        written = sorted({entry.day for entry in entries if entry.table == EVENTS.name})
+        written = sorted({entry.day for entry in entries if entry.table == EVENTS.name and entry.day})
         _refuse(settings, warehouse, days, written)
         replaced = _replaced_days(settings, added)
         counts = books.commit(run, entries, replaced, job, [spec.name for spec in metrics])
@@ -103,7 +103,9 @@ def _inputs(settings: Settings, mapping: Mapping | None) -> tuple[list[FileInput
 
 def table_of(spec: MetricSpec) -> Table:
     """The declaration of a metric's table."""
-    return metric_table(spec.name, spec.description, spec.dimensions, [_declared(*made) for made in spec.measure_columns()])
+    return metric_table(
+        spec.name, spec.description, spec.dimensions, [_declared(*made) for made in spec.measure_columns()]
+    )
 
 
 def _declared(name, type, mode, description, fields) -> Column:
@@ -145,20 +147,21 @@ def _refuse(settings: Settings, warehouse: LocalWarehouse, days: Days | None, wr
 
 
 def _days_to_add(settings, warehouse, job, run, workers, beam_options) -> list[date]:
-    """The days with rows that `--add` touches: those of the range, else those that a first pass over the input finds."""
+    """The days with rows that `--add` touches: of the range, else those that a first pass over the input finds."""
     if not settings.add:
         return []
-    stored = {day for day, rows in warehouse.rows_by_day(EVENTS.name).items() if rows}
+    stored = {day for day, rows in warehouse.rows_by_day(EVENTS.name).items() if rows and day}
     if job.days is not None:
         return sorted(day for day in stored if job.days.start <= day < job.days.end)
     folder = _made(run.staging / "days")
     first_pass = replace(job, source=copy(job.source))  # Beam binds a transform to the pipeline it was applied to
-    run_bounded(lambda pipeline: _note_days(pipeline, first_pass, str(folder)), workers, beam_options)
+    zone = warehouse.time_zone
+    run_bounded(lambda pipeline: _note_days(pipeline, first_pass, zone, str(folder)), workers, beam_options)
     return sorted(stored & {date.fromisoformat(noted.name) for noted in folder.iterdir()})
 
 
-def _note_days(pipeline: beam.Pipeline, job: Job, folder: str) -> None:
-    settle(pipeline, job).events | "Note the days" >> beam.Map(_touch_days, job.sink.zone, folder)
+def _note_days(pipeline: beam.Pipeline, job: Job, zone: str, folder: str) -> None:
+    settle(pipeline, job).events | "Note the days" >> beam.Map(_touch_days, zone, folder)
 
 
 def _touch_days(events: pl.DataFrame, zone: str, folder: str) -> None:
@@ -173,6 +176,6 @@ def _with_stored(job: Job, warehouse: LocalWarehouse, days: list[date]) -> Job:
 def _replaced_days(settings: Settings, added: list[date]) -> list[date]:
     if settings.add:
         return added
-    if settings.replace:
+    if settings.replace and settings.start and settings.end:
         return [settings.start + timedelta(days=n) for n in range((settings.end - settings.start).days)]
     return []

@@ -138,12 +138,12 @@ def _simulate(values, rest) -> None:
     from pipelines.options import DATE_IN_WORDS
     from pipelines.simulator import simulate
 
-    whole = {name: _whole(name, getattr(values, name)) for name in ("events", "seed", "days")}
+    events, seed, days = (_whole(name, getattr(values, name)) for name in ("events", "seed", "days"))
     try:
         start = date.fromisoformat(values.start)
     except ValueError:
         raise OptionError(f"--start: got {values.start!r}; allowed: {DATE_IN_WORDS}") from None
-    ledger = simulate(**whole, start=start, output=values.output, ledger=values.ledger)
+    ledger = simulate(events=events, seed=seed, days=days, start=start, output=values.output, ledger=values.ledger)
     print(f"{ledger.lines:,} lines in {values.output}: {ledger.accepted:,} events to accept", file=sys.stderr)
 
 

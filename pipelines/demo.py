@@ -23,7 +23,8 @@ QUESTIONS = (
     ),
     (
         "Why records are in quarantine",
-        "SELECT source, stage, code, SUM(records) AS records FROM quarantine_by_code GROUP BY ALL ORDER BY records DESC",
+        "SELECT source, stage, code, SUM(records) AS records FROM quarantine_by_code"
+        " GROUP BY ALL ORDER BY records DESC",
     ),
     (
         "Engagement by channel",

@@ -77,9 +77,7 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if not 0 <= rate <= 1:
                 raise OptionError(f"faults.{name}: got {rate!r}; a rate is from 0 to 1")
         if (total := sum(rates.values())) > 1:
-            raise OptionError(
-                f"faults: the rates add up to {total:g}; keep the sum to 1, an event has one at most"
-            )
+            raise OptionError(f"faults: the rates add up to {total:g}; keep the sum to 1, an event has one at most")
 
 
 USUAL_FAULTS = Faults()
@@ -174,14 +172,10 @@ def _assign(faults: Faults, draws: Draws, events: pl.DataFrame) -> pl.DataFrame:
     """The events with `fault` (a name of Faults, or clean), `way` if malformed, `code` if quarantined."""
     n, fault = events.height, pl.col("fault")
     rates = [getattr(faults, name) for name in _FAULTS]
-    limits = list(
-        accumulate(int(rate * 2**53) for rate in rates)
-    )  # of integers: float sums differ by version
+    limits = list(accumulate(int(rate * 2**53) for rate in rates))  # of integers: float sums differ by version
     ways = draws.between(0, len(_MALFORMED), n)
     return events.with_columns(
-        pl.Series((*_FAULTS, "clean"))
-        .gather(np.searchsorted(limits, draws.raw(n), side="right"))
-        .alias("fault"),
+        pl.Series((*_FAULTS, "clean")).gather(np.searchsorted(limits, draws.raw(n), side="right")).alias("fault"),
         pl.Series("way", [name for name, _ in _MALFORMED]).gather(ways),
         pl.Series("code", [code for _, code in _MALFORMED]).gather(ways),
     ).with_columns(
@@ -326,9 +320,7 @@ def _blocks(books: _Books) -> Iterator[pl.DataFrame]:
         books.add(made)
         waiting = pl.concat([carry, _lines(made)]) if block else _lines(made)
         # A block delivers nothing before it begins, so what arrives before the next one is complete.
-        complete = (
-            pl.col("arrival") < audience.begin(block + 1) if block + 1 < audience.blocks else pl.lit(True)
-        )
+        complete = pl.col("arrival") < audience.begin(block + 1) if block + 1 < audience.blocks else pl.lit(True)
         yield waiting.filter(complete).sort("arrival", "index", "copy")
         later = waiting.filter(~complete)
         # The lines are copied, because a filtered frame keeps all the bytes of the frame it was taken from.
@@ -380,9 +372,7 @@ def _write(path: Path, parts: Iterable[bytes]) -> None:
         partial.replace(path)
     except OSError as error:
         reason = error.strerror
-        raise OptionError(
-            f"{path}: cannot be written ({reason}); name a file in a writable folder"
-        ) from error
+        raise OptionError(f"{path}: cannot be written ({reason}); name a file in a writable folder") from error
     finally:
         with suppress(OSError):
             partial.unlink()

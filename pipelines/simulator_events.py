@@ -122,9 +122,7 @@ def _when(ticks: np.ndarray) -> np.ndarray:
     return day * DAY + slot * SLOT + (tick - _SLOT_TICKS[slot]) // _SLOT_WEIGHTS[slot]
 
 
-def _people(
-    audience: Audience, user: np.ndarray, place: np.ndarray, channel: np.ndarray
-) -> dict[str, pl.Series]:
+def _people(audience: Audience, user: np.ndarray, place: np.ndarray, channel: np.ndarray) -> dict[str, pl.Series]:
     """Who each event shows: seven users in ten are known by user_id, the others only by anonymous_id."""
     login = words.LOGIN_OF_STEP[place]
     known = pl.Series((login == 1) | ((login == 2) & (user % 10 < 7)))
@@ -134,9 +132,7 @@ def _people(
         user_id=pl.when(known).then("u"),
         anonymous_id=pl.when(named).then("a"),
         person=pl.when(known).then("user").otherwise(pl.col("user") + audience.users),
-        visitor=pl.when(named).then(
-            pl.col("user") + audience.users
-        ),  # the person, should the user_id be spoilt
+        visitor=pl.when(named).then(pl.col("user") + audience.users),  # the person, should the user_id be spoilt
     ).to_dict()
 
 
@@ -149,9 +145,7 @@ def _contents(
     since = np.maximum.accumulate(np.where(new, np.arange(n), 0))
     rank = draws.skewed(audience.contents, 3, n)[since]
     kind = np.where(shops, 0, np.array((0, 1, 1, 2))[draws.between(0, 4, n)][since])
-    frame = pl.DataFrame(
-        {"rank": rank, "kind": kind, "quantity": 1 + draws.skewed(4, 3, n)[since], "type": types}
-    )
+    frame = pl.DataFrame({"rank": rank, "kind": kind, "quantity": 1 + draws.skewed(4, 3, n)[since], "type": types})
     about = ~pl.col("type").is_in(["search", "signup", "support_ticket", "sensor_reading"])
     paid = pl.col("type").is_in(["add_to_cart", "purchase"])
     kinds, categories = pl.Series(words.KINDS), pl.Series(words.CATEGORIES)
@@ -195,9 +189,7 @@ def _texts(draws: Draws, types: pl.Series) -> dict[str, pl.Series]:
     ).to_dict()  # fmt: skip
 
 
-def _times(
-    draws: Draws, starts: np.ndarray, session: np.ndarray, batching: np.ndarray
-) -> dict[str, np.ndarray]:
+def _times(draws: Draws, starts: np.ndarray, session: np.ndarray, batching: np.ndarray) -> dict[str, np.ndarray]:
     """When each event happened, was sent and received, in ms; of those that batch, one in 50 was offline."""
     n = len(session)
     gaps = np.cumsum(1000 + draws.skewed(90_000, 2, n))

@@ -44,11 +44,7 @@ TYPES = sorted({step for steps in STEPS for step in steps})
 TYPE_OF_STEP = np.array([TYPES.index(step) for steps in STEPS for step in steps])
 # Whether a step shows a user_id: 0 before its journey's signup, 1 from then on, 2 if the user is a known one.
 LOGIN_OF_STEP = np.array(
-    [
-        int(i >= steps.index("signup")) if "signup" in steps else 2
-        for steps in STEPS
-        for i in range(len(steps))
-    ]
+    [int(i >= steps.index("signup")) if "signup" in steps else 2 for steps in STEPS for i in range(len(steps))]
 )
 SHOPS = np.array(["add_to_cart" in steps for steps in STEPS])
 JOURNEY_TABLE = np.repeat(np.arange(len(JOURNEYS)), [weight for weight, _, _ in JOURNEYS])

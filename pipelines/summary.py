@@ -26,7 +26,10 @@ def books_lines(done: Summary) -> list[str]:
     balance = counts["received"] - sum(counts[place] for place in PLACES)
     rate = counts["received"] / done.seconds if done.seconds else 0
     days = f"{done.days[0]} to {done.days[-1]} ({len(done.days)} with events)" if done.days else "none"
-    lines = [f"{done.input}", f"  received      {counts['received']:>12,}   in {done.seconds:.1f} s, {rate:,.0f} a second"]
+    lines = [
+        f"{done.input}",
+        f"  received      {counts['received']:>12,}   in {done.seconds:.1f} s, {rate:,.0f} a second",
+    ]
     lines += [f"  {place:<13} {counts[place]:>12,}" for place in PLACES if counts[place] or place in PLACES[:3]]
     lines += [f"  {'balance':<13} {balance:>12,}" + ("" if balance == 0 else "   NOT ZERO: records are missing")]
     if counts["conflicts"]:

@@ -3,18 +3,18 @@
     PCollection[EVENT_SCHEMA block] -> PCollection[rows: bucket_start, bucket_end, dimensions, measures, firing,
                                                    generation i64, revision i64, emitted_time, pipeline_version]
 
-Each block is aggregated at once with Polars; what crosses the shuffle are partial rows, one element per shard and window.
-The bucket is a column. The Beam window is only the scope of a firing: in a stream it is the bucket, in a bounded run the larger of
-the bucket and a day, since a window costs a timer and a state read whatever it holds.
+Each block is aggregated at once with Polars; what crosses the shuffle are partial rows, per shard and window.
+The bucket is a column. The Beam window is only the scope of a firing: in a stream it is the bucket, in a bounded run
+the larger of the bucket and a day, since a window costs a timer and a state read whatever it holds.
 
-State   a stream's, per shard and window: `pending` partial frames, compacted to one above COMPACT_AT, and `published`, the
-        merged rows so far; freed at the window's end + lateness. Bounded: none, one shuffle. (The in-process runner of
-        Beam 2.77 fires the timers of one stateful step only where it fuses several into a stage: of four metrics
-        three stayed empty.)
-Emits   bounded: once, when the input has ended. Stream: early (a processing-time timer after a change), on time (the window's
-        end), late (a processing-time timer after a late change), and at the last moment what is still pending. A firing emits only the groups that
-        were pending: the changed rows. Rows are appended, never mended: the current truth of a key is its row of the
-        highest (generation, revision).
+State   a stream's, per shard and window: `pending` partial frames, compacted to one above COMPACT_AT, and `published`,
+        the merged rows so far; freed at the window's end + lateness. Bounded: none, one shuffle. (The in-process
+        runner of Beam 2.77 fires the timers of one stateful step only where it fuses several into a stage: of four
+        metrics three stayed empty.)
+Emits   bounded: once, when the input has ended. Stream: early (a processing-time timer after a change), on time (the
+        window's end), late (a processing-time timer after a late change), and at the last moment what is still
+        pending. A firing emits only the groups that were pending: the changed rows. Rows are appended, never mended:
+        the current truth of a key is its row of the highest (generation, revision).
 """
 
 import time
@@ -42,11 +42,25 @@ LATE_EVERY = timedelta(minutes=1)
 class Aggregation(Protocol):
     """Pure functions over frames; `partial` and `merge` yield frames of one shape, with a column bucket_start."""
 
-    name: str
-    bucket: timedelta
-    shards: int
-    keys: tuple[str, ...]
-    early: timedelta | None
+    @property
+    def name(self) -> str:
+        """The table's."""
+
+    @property
+    def bucket(self) -> timedelta:
+        """The width of a bucket."""
+
+    @property
+    def shards(self) -> int:
+        """Parts that the rows of a window are merged in."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns that, with bucket_start, say what a row is about."""
+
+    @property
+    def early(self) -> timedelta | None:
+        """How often a stream shows an open bucket; None for never."""
 
     def partial(self, block: pl.DataFrame) -> pl.DataFrame:
         """Aggregate one block."""
@@ -58,17 +72,13 @@ class Aggregation(Protocol):
         """The columns of the table, without those that a firing stamps."""
 
 
-class MetricAggregation(NamedTuple):
+class MetricAggregation:
     """A metric of the catalogue."""
 
-    spec: MetricSpec
-    zone: str
-
-    name = property(lambda self: self.spec.name)
-    bucket = property(lambda self: self.spec.bucket_width)
-    shards = property(lambda self: self.spec.shards)
-    keys = property(lambda self: tuple(self.spec.dimensions))
-    early = property(lambda self: self.spec.early_interval)
+    def __init__(self, spec: MetricSpec, zone: str):
+        self.spec, self.zone = spec, zone
+        self.name, self.bucket, self.shards = spec.name, spec.bucket_width, spec.shards
+        self.keys, self.early = tuple(spec.dimensions), spec.early_interval
 
     def partial(self, block):
         return measures.partial(block, self.spec, self.zone)
@@ -127,7 +137,8 @@ class Aggregate(beam.PTransform):
         )
         partials = (
             blocks
-            | "Aggregate each block" >> beam.ParDo(_Partial(self.what, scope)).with_output_types(tuple[int, pl.DataFrame])
+            | "Aggregate each block"
+            >> beam.ParDo(_Partial(self.what, scope)).with_output_types(tuple[int, pl.DataFrame])
             | "Window by bucket" >> window.with_output_types(tuple[int, pl.DataFrame])
         )
         if self.streaming:
@@ -194,7 +205,12 @@ class Publish(beam.DoFn):
     EXPIRE = TimerSpec("expire", TimeDomain.WATERMARK)
 
     def __init__(
-        self, what: Aggregation, launch: Launch, early: timedelta | None, lateness: timedelta, now: Callable[[], float] = time.time
+        self,
+        what: Aggregation,
+        launch: Launch,
+        early: timedelta | None,
+        lateness: timedelta,
+        now: Callable[[], float] = time.time,
     ):
         self.what, self.launch, self.early = what, launch, early
         self.lateness, self.now = Duration(lateness.total_seconds()), now

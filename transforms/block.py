@@ -70,7 +70,7 @@ PARSED_SCHEMA = {
 }
 
 # A record on its way to quarantine.
-REJECTED_SCHEMA = {
+REJECTED_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "payload": pl.Binary,
     "position": pl.String,
     "attributes": pl.String,

@@ -30,8 +30,8 @@ from apache_beam.utils.timestamp import Duration
 
 from transforms.block import EVENT_COLUMNS, FIELDS, SEPARATOR, hash64
 from transforms.quality import count
-from transforms.stage import in_global_window
 from transforms.spill import Part, parts, spill
+from transforms.stage import in_global_window
 
 GATHER_ROWS = 200_000  # rows that are split, or compared, together: small frames cost as much as large ones
 GROUP_ROWS = 500_000  # rows that are compared at a time; more of one window and shard are split by bits of their hash
@@ -98,7 +98,12 @@ def keep_smallest(events: pl.DataFrame, input: str) -> Kept:
     rivals = events.filter(repeated)
     rivals = rivals.with_columns(_print=fingerprint(rivals)).sort(
         # Of two copies that are alike in all, a stored one stays, so that adding a file again moves no event.
-        *_SAME, "received_time", "_print", *_TRAVELLED, pl.col("input") == input, "input"
+        *_SAME,
+        "received_time",
+        "_print",
+        *_TRAVELLED,
+        pl.col("input") == input,
+        "input",
     )
     rivals = rivals.with_columns(
         _first=pl.struct(_SAME).is_first_distinct(),
@@ -155,7 +160,9 @@ class Deduplicate(beam.PTransform):
         keep = keep.with_output_types(pl.DataFrame, books=pl.DataFrame).with_outputs("books", main="passed")
         kept = pieces | "Keep one of each id" >> keep
         # Back in the one window that it came from: what is joined later must stand in windows of one kind.
-        return Deduplicated(*(kept[tag] | f"Leave the windows of {tag}" >> _everywhere() for tag in Deduplicated._fields))
+        return Deduplicated(
+            *(kept[tag] | f"Leave the windows of {tag}" >> _everywhere() for tag in Deduplicated._fields)
+        )
 
 
 def _everywhere() -> beam.PTransform:
@@ -223,7 +230,9 @@ class _KeepSmallest(beam.DoFn):
         for group in range(groups):
             # The shard took the low bits of the hash: the high ones still spread evenly.
             mine = pl.col(KEY) // pl.lit(2**32, pl.UInt64) % groups == group
-            yield from _outcomes(keep_smallest(pl.concat(piece.load().filter(mine) for piece in pieces), self.input), self.input)
+            yield from _outcomes(
+                keep_smallest(pl.concat(piece.load().filter(mine) for piece in pieces), self.input), self.input
+            )
 
 
 def _outcomes(kept: Kept, input: str):
@@ -240,7 +249,7 @@ SEEN = np.dtype([("key", "<u8"), ("print", "<u8")])
 
 
 def keep_unseen(events: pl.DataFrame, seen: np.ndarray) -> tuple[Kept, np.ndarray]:
-    """Keep what `seen` (SEEN, sorted by key) lacks, the first of each id: (kept, the new entries in order of arrival)."""
+    """Keep what `seen` (SEEN, sorted by key) lacks, the first of each id: (kept, new entries in order of arrival)."""
     prints = fingerprint(events)
     rows = events.with_columns(_print=prints, _first=pl.col(KEY).is_first_distinct())
     keys = events[KEY].to_numpy()
@@ -249,9 +258,9 @@ def keep_unseen(events: pl.DataFrame, seen: np.ndarray) -> tuple[Kept, np.ndarra
     before = np.where(known, seen["print"][at] if len(seen) else 0, 0)
     rows = rows.with_columns(
         _new=pl.Series(~known) & pl.col("_first"),
-        _kept=pl.when(pl.Series(known)).then(pl.Series(before, dtype=pl.UInt64)).otherwise(
-            pl.col("_print").first().over(KEY)
-        ),
+        _kept=pl.when(pl.Series(known))
+        .then(pl.Series(before, dtype=pl.UInt64))
+        .otherwise(pl.col("_print").first().over(KEY)),
     )
     new = rows.filter("_new")
     entries = np.empty(len(new), SEEN)
@@ -264,9 +273,9 @@ def keep_unseen(events: pl.DataFrame, seen: np.ndarray) -> tuple[Kept, np.ndarra
 class SeenCache:
     """Sorted entries of the windows and shards that this process works on; only a copy of what is in state.
 
-    An entry is valid only while the random token beside it equals the one that the last *committed* bundle wrote to state.
-    A counter would not do: a failed bundle and its successor on another worker share a number, and what the failed one
-    had seen would be dropped when it comes again.
+    An entry is valid only while the random token beside it equals the one that the last *committed* bundle wrote to
+    state. A counter would not do: a failed bundle and its successor on another worker share a number, and what the
+    failed one had seen would be dropped when it comes again.
     """
 
     def __init__(self, most_bytes: int = CACHE_BYTES):

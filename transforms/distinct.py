@@ -79,9 +79,7 @@ def _raise_registers(registers: np.ndarray, group: np.ndarray, hashes: np.ndarra
     np.maximum.at(registers.reshape(-1), slot, (coupon >> np.uint32(26)).astype(np.uint8))
 
 
-def _columns(
-    name: str, groups: int, group: np.ndarray, hashes: np.ndarray, dense: np.ndarray, registers: np.ndarray
-):
+def _columns(name: str, groups: int, group: np.ndarray, hashes: np.ndarray, dense: np.ndarray, registers: np.ndarray):
     """Both columns, from (group, hash) pairs, sorted and each once, and the registers that groups had.
 
     dense       the groups with registers, ascending
@@ -110,9 +108,7 @@ def _columns(
     ]
 
 
-def of_codes(
-    name: str, groups: int, group: np.ndarray, codes: np.ndarray, hashes: np.ndarray
-) -> list[pl.Series]:
+def of_codes(name: str, groups: int, group: np.ndarray, codes: np.ndarray, hashes: np.ndarray) -> list[pl.Series]:
     """The sets of each group, from one row an event.
 
     group    int64, the group of each row, 0 to groups - 1
@@ -154,9 +150,7 @@ def finished(name: str, frame: pl.DataFrame) -> list[pl.Series]:
     if len(full):
         found = [_read(row) for row in frame[name + REGISTERS].drop_nulls().to_list()]
         counts[full] = [round(sketch.get_estimate()) for sketch in found]
-        sketches = sketches.scatter(
-            full, pl.Series([sketch.serialize_compact() for sketch in found], dtype=pl.Binary)
-        )
+        sketches = sketches.scatter(full, pl.Series([sketch.serialize_compact() for sketch in found], dtype=pl.Binary))
     return [pl.Series(name, counts), sketches.alias(name + SKETCH)]
 
 
@@ -175,9 +169,7 @@ def _written(hashes: np.ndarray, sizes: np.ndarray) -> pl.Series:
     heads = np.where(is_set, 3, 2)  # in words of 4 bytes
     starts = offsets(heads + counts)
     words = np.empty(starts[-1], np.uint32)
-    words[starts[:-1]] = np.where(
-        is_set, 0x0C070103, 0x0C070102
-    )  # words of preamble, version 1, family 7, lg_k 12
+    words[starts[:-1]] = np.where(is_set, 0x0C070103, 0x0C070102)  # words of preamble, version 1, family 7, lg_k 12
     set_lg = _SET_LG[np.searchsorted(_SET_MAX, counts)].astype(np.uint32)
     flags = np.where(counts == 0, 0x0C, 0x08) << 8  # compact, and 4 for empty
     words[starts[:-1] + 1] = np.where(is_set, set_lg | flags | 0x01000000, 0x03 | flags | counts << 16)

@@ -30,6 +30,7 @@ import polars as pl
 from msgspec import UNSET, UnsetType
 
 from transforms.block import FIELDS
+from transforms.csv_format import CsvFormat
 from transforms.mapping_functions import Column, cast
 from transforms.paths import Path, parse_path
 from transforms.strict_yaml import load
@@ -45,25 +46,6 @@ TYPES = {name: dtype for name, dtype in FIELDS.items() if name not in ("properti
 SOURCES = ("path", "const", "coalesce", "concat", "hash")
 _SOURCE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _EVENT_TYPE = re.compile(r"[a-z][a-z0-9_]{0,63}")
-
-
-class Csv(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How CSV is written. "" as delimiter = by the file's name, as quote = never quoted."""
-
-    delimiter: str = ""
-    quote: str = '"'
-    header: bool = True
-    columns: tuple[str, ...] = ()
-
-    def __post_init__(self):
-        for name, char in (("delimiter", self.delimiter), ("quote", self.quote)):
-            if len(char) > 1 or char in ("\r", "\n") or not char.isascii():
-                raise ValueError(f".{name}: got {char!r}, allowed one ASCII character or ''")
-        if self.quote and self.quote in (self.delimiter or "\t,"):
-            raise ValueError(f".quote: got {self.quote!r}, which is the delimiter too; give another, or ''")
-        if self.header == bool(self.columns):
-            got = f"{list(self.columns)} with header {str(self.header).lower()}"
-            raise ValueError(f".columns: got {got}, allowed the names where header is false, else none")
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -114,11 +96,7 @@ class Field(Part, frozen=True, forbid_unknown_fields=True, kw_only=True, rename=
                 raise ValueError(f".{name}: got nothing in it, allowed one or more")
         if self.otherwise is not None and self.map is None:
             raise ValueError(f".else: got {self.otherwise!r} without a map, allowed beside a map")
-        if (
-            self.time is not None
-            and self.time not in (*EPOCH_UNITS, RFC3339)
-            and not is_readable_pattern(self.time)
-        ):
+        if self.time is not None and self.time not in (*EPOCH_UNITS, RFC3339) and not is_readable_pattern(self.time):
             units = ", ".join(EPOCH_UNITS)
             allowed = f"{units}, {RFC3339} or a strptime pattern with a whole day, such as %m/%d/%Y %H:%M"
             raise ValueError(f".time: got {self.time!r}, allowed {allowed}")
@@ -158,7 +136,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     source: str
     fields: Fields  # type: ignore[valid-type]
     format: Literal["jsonl", "csv", "parquet"] | None = None
-    csv: Csv | None = None
+    csv: CsvFormat | None = None
     clock: Literal["trusted", "client"] = "client"
     on_error: OnError = "quarantine"
     transport: tuple[str, ...] = ()
@@ -183,9 +161,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             _check_field(name, field)
 
     def __hash__(self) -> int:
-        return hash(
-            self.source
-        )  # a map, being a dict, has none; that equal mappings have equal ones is enough
+        return hash(self.source)  # a map, being a dict, has none; that equal mappings have equal ones is enough
 
     def field(self, name: str) -> Field | None:
         """How a field is read, None if the mapping leaves it out."""

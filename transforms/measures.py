@@ -80,11 +80,7 @@ def merge(frames: list[pl.DataFrame], spec: MetricSpec) -> pl.DataFrame:
     if not frames:
         return empty(partial_schema(spec))
     rows = pl.concat(frames)
-    plain = [
-        _MERGED[measure.kind](pl.col(name))
-        for name, measure in spec.measures.items()
-        if measure.kind in _MERGED
-    ]
+    plain = [_MERGED[measure.kind](pl.col(name)) for name, measure in spec.measures.items() if measure.kind in _MERGED]
     grouped, group = _grouped(rows, spec, plain)
     if grouped.height == rows.height:  # each key once: nothing to add
         return rows.sort(spec.keys)
@@ -117,16 +113,12 @@ def _needed(events: pl.DataFrame, spec: MetricSpec, time_zone: str) -> pl.DataFr
     read = {*spec.dimensions}
     for measure in spec.measures.values():
         read |= {*measure.where, *([] if measure.kind == "count" else [measure.field])}
-    person = (
-        [pl.coalesce("user_id", "anonymous_id").alias(PERSON)] if PERSON in read | {*spec.where_set} else []
-    )
+    person = [pl.coalesce("user_id", "anonymous_id").alias(PERSON)] if PERSON in read | {*spec.where_set} else []
     rows = events.with_columns(person) if person else events
     if spec.where_set:
         rows = rows.filter(pl.col(name).is_not_null() for name in spec.where_set)
     start = (
-        _day_starts(rows["event_time"], time_zone)
-        if spec.is_daily
-        else _floor(rows["event_time"], spec.bucket_width)
+        _day_starts(rows["event_time"], time_zone) if spec.is_daily else _floor(rows["event_time"], spec.bucket_width)
     )
     return rows.select(start.alias("bucket_start"), *sorted(read))
 

@@ -102,15 +102,11 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self):
         stated = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(stated) != 1:
-            raise ValueError(
-                f"states {' and '.join(stated) or 'nothing'}; state exactly one of {', '.join(KINDS)}"
-            )
+            raise ValueError(f"states {' and '.join(stated) or 'nothing'}; state exactly one of {', '.join(KINDS)}")
         if self.kind in _FIELD_TYPES:
             _check_field(self.kind, self.field)
         if (self.kind == "quantile") != bool(self.q):
-            raise ValueError(
-                "`q` goes with quantile: a list of fractions from 0 to 1, for example [0.5, 0.99]"
-            )
+            raise ValueError("`q` goes with quantile: a list of fractions from 0 to 1, for example [0.5, 0.99]")
         if len(set(map(suffix, self.q))) < len(self.q):
             raise ValueError(f"q has a fraction twice: {list(self.q)!r}; state each once")
         for column, values in self.conditions:
@@ -154,9 +150,7 @@ class MetricSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name in self.dimensions:
             _check_column(name, "dimensions")
             if COLUMNS[name] not in (pl.String, pl.Boolean) or name in ("properties", "extra"):
-                raise ValueError(
-                    f"dimensions: {name!r} is {_called(name)}; a dimension is a text or a boolean"
-                )
+                raise ValueError(f"dimensions: {name!r} is {_called(name)}; a dimension is a text or a boolean")
         for name in self.where_set:
             _check_column(name, "where_set")
         self._check_names()
@@ -165,9 +159,7 @@ class MetricSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         seen = set(TECHNICAL)
         for name in (*self.dimensions, *(name for _, name in self._made_columns())):
             if name in seen:
-                raise ValueError(
-                    f"column {name!r} would be there twice; rename the measure or leave out the dimension"
-                )
+                raise ValueError(f"column {name!r} would be there twice; rename the measure or leave out the dimension")
             seen.add(name)
 
     def _made_columns(self) -> Iterator[tuple[str, str]]:
@@ -226,9 +218,7 @@ def _columns_of(name: str, measure: Measure) -> Iterator[Column]:
     if kind == "count":
         yield Column(name, "INT64", "REQUIRED", f"events{where}")
     elif kind == "sum":
-        yield Column(
-            name, BIGQUERY[measure.sum_type], "REQUIRED", f"sum of {field}{where}; 0 where there is none"
-        )
+        yield Column(name, BIGQUERY[measure.sum_type], "REQUIRED", f"sum of {field}{where}; 0 where there is none")
     elif kind in ("min", "max"):
         word = {"min": "smallest", "max": "largest"}[kind]
         yield Column(name, BIGQUERY[COLUMNS[field]], "NULLABLE", f"{word} {field}{where}")
@@ -247,16 +237,12 @@ def _columns_of(name: str, measure: Measure) -> Iterator[Column]:
         )
     else:
         for q in measure.q:
-            yield Column(
-                name + suffix(q), "FLOAT64", "NULLABLE", f"quantile {q:g} of {field}{where}, within 1 %"
-            )
+            yield Column(name + suffix(q), "FLOAT64", "NULLABLE", f"quantile {q:g} of {field}{where}, within 1 %")
         inner = (
             Column("bin", "INT64", "NULLABLE", "number of the bin, in the order of values"),
             Column("count", "INT64", "NULLABLE", "values in the bin"),
         )
-        yield Column(
-            name + HISTOGRAM_SUFFIX, "RECORD", "REPEATED", f"log-spaced histogram of {field}{where}", inner
-        )
+        yield Column(name + HISTOGRAM_SUFFIX, "RECORD", "REPEATED", f"log-spaced histogram of {field}{where}", inner)
 
 
 def read_metrics(obj: dict, where: str) -> tuple[MetricSpec, ...]:
@@ -281,9 +267,7 @@ def _read_metric(name: Any, form: Any, where: str) -> MetricSpec:
     measures = form.get("measures")
     if isinstance(measures, dict):
         form = form | {
-            "measures": {
-                key: _read_measure(key, it, f"{path}.measures", where) for key, it in measures.items()
-            }
+            "measures": {key: _read_measure(key, it, f"{path}.measures", where) for key, it in measures.items()}
         }
     spec = _convert(form | {"name": name}, MetricSpec, path, where)
     for key, measure in spec.measures.items():

@@ -28,11 +28,7 @@ def parse_path(text: str) -> Path:
     while at < len(text):
         step = _STEP.match(text, at)
         # A dot stands between two steps only, and a list is never the record itself.
-        if (
-            step is None
-            or (step["key"] and bool(step["dot"]) != bool(steps))
-            or (step["index"] and not steps)
-        ):
+        if step is None or (step["key"] and bool(step["dot"]) != bool(steps)) or (step["index"] and not steps):
             raise ValueError(f"got {text!r}, allowed {_FORM}")
         steps.append(int(step["index"]) if step["index"] else step["key"] or step["quoted"] or "")
         at = step.end()
@@ -83,10 +79,8 @@ def without(record: Record, paths: Iterable[Path]) -> Record:
 def _without(value: Any, path: Path) -> Any:
     first: Any = path[0]
     inner = path[1:]
-    if type(value) is list:
-        found = type(first) is int and first < len(value)
-    else:
-        found = type(value) is dict and first in value
+    is_list = type(value) is list
+    found = (type(first) is int and first < len(value)) if is_list else (type(value) is dict and first in value)
     if not found:
         return value
     copy: Any = value.copy()  # a dict or a list

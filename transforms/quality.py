@@ -17,7 +17,7 @@ import polars as pl
 from transforms.block import TIME, empty
 
 COUNTS = ("received", "events", "duplicates", "conflicts", "quarantined", "out_of_range", "replaced")
-BOOKS_SCHEMA = {
+BOOKS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "bucket_start": TIME,
     "source": pl.String,
     "input": pl.String,

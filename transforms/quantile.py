@@ -30,9 +30,7 @@ def bins(values: np.ndarray) -> np.ndarray:
     """The bin of each finite float64, as int64."""
     with np.errstate(divide="ignore"):
         index = np.ceil(np.log(np.abs(values)) / np.log(GAMMA))
-    return np.where(values == 0, 0, np.sign(values) * (np.where(values == 0, 0, index) + SHIFT)).astype(
-        np.int64
-    )
+    return np.where(values == 0, 0, np.sign(values) * (np.where(values == 0, 0, index) + SHIFT)).astype(np.int64)
 
 
 def estimates(bin_numbers: np.ndarray) -> np.ndarray:
@@ -41,9 +39,7 @@ def estimates(bin_numbers: np.ndarray) -> np.ndarray:
     return np.where(bin_numbers == 0, 0.0, np.sign(bin_numbers) * size)
 
 
-def _histograms(
-    name: str, groups: int, group: np.ndarray, number: np.ndarray, counts: np.ndarray
-) -> pl.Series:
+def _histograms(name: str, groups: int, group: np.ndarray, number: np.ndarray, counts: np.ndarray) -> pl.Series:
     """The histogram of each group, from (group, bin, count) rows in any order."""
     keys = (group.astype(np.int64) << _BITS) | (number + _OFFSET)
     order = np.argsort(keys, kind="stable")

@@ -15,11 +15,7 @@ def offsets(sizes: np.ndarray) -> np.ndarray:
 
 def runs(keys: np.ndarray) -> np.ndarray:
     """Where each run of equal keys begins in a sorted array."""
-    return (
-        np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
-        if len(keys)
-        else np.empty(0, np.int64)
-    )
+    return np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))) if len(keys) else np.empty(0, np.int64)
 
 
 def lists(name: str, sizes: np.ndarray, values: pa.Array) -> pl.Series:

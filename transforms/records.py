@@ -77,7 +77,7 @@ def _csv_header(raw: pl.DataFrame) -> dict[str, Any] | None:
 
 def _read_csv(raw: pl.DataFrame, form: dict[str, Any]) -> tuple[list[dict[str, Any]], pl.DataFrame, pl.DataFrame]:
     names, quote = form["header"], form.get("quote") or None
-    quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
+    quoting: Any = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
     records, kept, refused = [], [], []
     for row, payload in enumerate(raw["payload"].to_list()):
         try:
@@ -103,7 +103,5 @@ def refuse(raw: pl.DataFrame, refused: list[tuple[int, str, str]], format: str =
     if not refused:
         return empty(REJECTED_SCHEMA)
     rows, codes, errors = zip(*refused, strict=True)
-    block = raw[list(rows)].with_columns(
-        source_format=pl.lit(format), code=pl.Series(codes), errors=pl.Series(errors)
-    )
+    block = raw[list(rows)].with_columns(source_format=pl.lit(format), code=pl.Series(codes), errors=pl.Series(errors))
     return rejections(block, "parse", pl.col("code"), pl.col("errors"))

@@ -107,7 +107,7 @@ def _broken_rules(block: pl.DataFrame) -> Iterable[Rule]:
     yield from _pattern(block, "event_type", r"^[a-z][a-z0-9_]{0,63}$", "like page_view: ^[a-z][a-z0-9_]{0,63}$")
     yield from _pattern(block, "source", r"^[a-z0-9][a-z0-9_.-]{0,63}$", "like web-shop: ^[a-z0-9][a-z0-9_.-]{0,63}$")
     for name, longest in _LONGEST.items():
-        if (block[name].str.len_bytes().max() or 0) > longest:
+        if block.select((pl.col(name).str.len_bytes() > longest).any()).item():
             message = f"at most {longest} characters"
             yield from _kept(block, Rule(name, "too_long", message, pl.col(name).str.len_chars() > longest))
     yield from _among(block, "channel", lambda values: values.is_in(CHANNELS), f"one of {', '.join(CHANNELS)}")
@@ -125,9 +125,7 @@ def _pattern(block: pl.DataFrame, name: str, pattern: str, message: str) -> Iter
     return _among(block, name, lambda values: values.str.contains(pattern), message)
 
 
-def _among(
-    block: pl.DataFrame, name: str, allows: Callable[[pl.Series], pl.Series], message: str
-) -> Iterable[Rule]:
+def _among(block: pl.DataFrame, name: str, allows: Callable[[pl.Series], pl.Series], message: str) -> Iterable[Rule]:
     # These columns hold few different values: judge each value once, not each row.
     values = block[name].unique().drop_nulls()
     bad = values.filter(~allows(values))

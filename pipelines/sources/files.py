@@ -148,9 +148,7 @@ def read(part: Range, source: str, csv: CsvFormat, block_bytes: int) -> Iterator
                 yield block
 
 
-def block_of(
-    piece: Piece, layout: CsvFormat | None, path: str, source: str, attributes: str | None
-) -> pl.DataFrame:
+def block_of(piece: Piece, layout: CsvFormat | None, path: str, source: str, attributes: str | None) -> pl.DataFrame:
     """The records of a piece as a RAW_SCHEMA block."""
     found = bounds(piece.data, layout)
     place, numbers = f"{path}:", found.lines + piece.line
@@ -196,9 +194,7 @@ def _read_group(opened: BinaryIO, part: Range, source: str, block_bytes: int) ->
         row += len(rows)
 
 
-def _raw(
-    payload: pl.Series, place: str, numbers: np.ndarray, source: str, attributes: str | None
-) -> pl.DataFrame:
+def _raw(payload: pl.Series, place: str, numbers: np.ndarray, source: str, attributes: str | None) -> pl.DataFrame:
     return pl.DataFrame({"payload": payload, "number": numbers}).select(
         "payload",
         pl.lit(None, TIME).alias("received_time"),
@@ -208,9 +204,7 @@ def _raw(
     )
 
 
-def _pieces(
-    opened: BinaryIO, file: FileInput | Range, layout: CsvFormat | None, block_bytes: int
-) -> Iterator[Piece]:
+def _pieces(opened: BinaryIO, file: FileInput | Range, layout: CsvFormat | None, block_bytes: int) -> Iterator[Piece]:
     """The pieces of a file from its start, without a byte order mark and a CSV header."""
     if layout is None:
         chunks, offset = without_bom(chunks_of(opened, file.compression, block_bytes))

@@ -60,22 +60,19 @@ def json_rows(frame: pl.DataFrame) -> pl.Series:
         return written
     # Polars writes a decimal as a string; as a number it can be summed without a mapping, and loses no digit.
     numbers = [
-        pl.concat_str(pl.lit(_key(name)), pl.col(name).cast(pl.String).fill_null("null"))
-        for name in exact.columns
+        pl.concat_str(pl.lit(_key(name)), pl.col(name).cast(pl.String).fill_null("null")) for name in exact.columns
     ]
     tail = written.cast(pl.String).str.slice(1)
     joint = "," if rest.width else ""
     return (
-        exact.select(
-            pl.concat_str(pl.lit("{"), pl.concat_str(numbers, separator=","), pl.lit(joint), pl.lit(tail))
-        )
+        exact.select(pl.concat_str(pl.lit("{"), pl.concat_str(numbers, separator=","), pl.lit(joint), pl.lit(tail)))
         .to_series()
         .cast(pl.Binary)
     )
 
 
 def _opened(file: BinaryIO) -> Any:
-    return pq.ParquetFile(file, pre_buffer=False)
+    return pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
 
 
 def _written(frame: pl.DataFrame) -> pl.Series:

@@ -1,8 +1,8 @@
 """The books at a commit: what a run's days, quarantine and quality rows put in the place of what was there.
 
-Events and metric rows belong to days. Quarantine and quality rows belong to the input that they tell of: a run of the same
-input replaces them. The events of another input that this run takes out of a day move, in that input's books, from
-`events` to `replaced`: books say where every record is now.
+Events and metric rows belong to days. Quarantine and quality rows belong to the input that they tell of: a run of the
+same input replaces them. The events of another input that this run takes out of a day move, in that input's books,
+from `events` to `replaced`: books say where every record is now.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Table
 from pipelines.warehouse.writer import Run
 from transforms import quality
 from transforms.aggregate import stamped
-from transforms.block import day_of
+from transforms.block import day_of, empty
 
 if TYPE_CHECKING:
     from pipelines.audience import Job
@@ -58,7 +58,7 @@ def _days_with(run: Run, table: Table, input: str) -> set[date | None]:
 def _taken_out(run: Run, entries: list[FileEntry], days: Sequence[date], input: str) -> pl.DataFrame:
     """(bucket_start, source, input, replaced) of the events of other inputs that the days lose."""
     if not days:
-        return pl.DataFrame(schema=quality.BOOKS_SCHEMA)
+        return empty(quality.BOOKS_SCHEMA)
     before = run.warehouse.scan(EVENTS.name, days)
     after = [pl.scan_parquet(entry.path) for entry in entries if entry.table == EVENTS.name]
     counted = [
@@ -82,9 +82,7 @@ def _correction(run: Run, taken_out: pl.DataFrame, job: "Job") -> list[FileEntry
         .unique(KEYS, keep="last", maintain_order=True)
     )
     moved = current.join(taken_out.select(*KEYS, moved="replaced"), on=KEYS, nulls_equal=True)
-    moved = moved.with_columns(
-        events=pl.col("events") - pl.col("moved"), replaced=pl.col("replaced") + pl.col("moved")
-    )
+    moved = moved.with_columns(events=pl.col("events") - pl.col("moved"), replaced=pl.col("replaced") + pl.col("moved"))
     now = job.launch.generation / 1_000_000
     rows = shaped(stamped(moved, "on_time", job.launch.generation, now, job.launch), QUALITY_1M)
     parts = by_day(rows, QUALITY_1M.partition, run.warehouse.time_zone)

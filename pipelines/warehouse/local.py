@@ -78,14 +78,8 @@ def write_file(staging: str | Path, table_name: str, day: date | None, frame: pl
 def cannot_write(path: Path, error: Exception) -> WarehouseError:
     """The one line for a person whose disk is full or whose folder is not writable."""
     number = re.search(r"\(os error (\d+)\)", str(error))  # as Polars tells it
-    why = (
-        os.strerror(int(number[1]))
-        if number
-        else getattr(error, "strerror", None) or f"{error}".splitlines()[0]
-    )
-    return WarehouseError(
-        f"{path} cannot be written: {why}; free space, check permissions or use another --warehouse"
-    )
+    why = os.strerror(int(number[1])) if number else getattr(error, "strerror", None) or f"{error}".splitlines()[0]
+    return WarehouseError(f"{path} cannot be written: {why}; free space, check permissions or use another --warehouse")
 
 
 class LocalWarehouse:
@@ -117,13 +111,10 @@ class LocalWarehouse:
                 f"{folder} cannot be read: {error.strerror}; check the folder's permissions"
             ) from error
         except msgspec.DecodeError as error:
-            raise WarehouseError(
-                f"{folder / ABOUT} is damaged: {error}; it holds format and time_zone"
-            ) from error
+            raise WarehouseError(f"{folder / ABOUT} is damaged: {error}; it holds format and time_zone") from error
         if about.format > FORMAT:
             raise WarehouseError(
-                f"{folder} has format {about.format}, "
-                f"this version reads up to {FORMAT}; upgrade audience-insights"
+                f"{folder} has format {about.format}, this version reads up to {FORMAT}; upgrade audience-insights"
             )
         if time_zone is not None and time_zone != about.time_zone:
             raise WarehouseError(
@@ -165,9 +156,7 @@ class LocalWarehouse:
         paths = self.files(table, days)
         if not paths:
             return pl.LazyFrame(schema=schema)
-        return pl.scan_parquet(
-            paths, schema=schema, missing_columns="insert", extra_columns="ignore", glob=False
-        )
+        return pl.scan_parquet(paths, schema=schema, missing_columns="insert", extra_columns="ignore", glob=False)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection in memory, its session in UTC, that sees every table and view as of now."""
@@ -185,18 +174,14 @@ class LocalWarehouse:
 
 def _table(manifest: Manifest, name: str) -> Table:
     if name not in manifest.tables:
-        raise WarehouseError(
-            f"{name!r} is no table of this warehouse; tables are {', '.join(sorted(manifest.tables))}"
-        )
+        raise WarehouseError(f"{name!r} is no table of this warehouse; tables are {', '.join(sorted(manifest.tables))}")
     return manifest.tables[name]
 
 
 def _relation(table: Table, paths: list[str]) -> str:
     """A SELECT over the files, typed by the declaration also where there are no files or older ones."""
     columns = ", ".join(views.quoted(column.name) for column in table.columns)
-    typed = ", ".join(
-        f"CAST(NULL AS {duckdb_type(column)}) AS {views.quoted(column.name)}" for column in table.columns
-    )
+    typed = ", ".join(f"CAST(NULL AS {duckdb_type(column)}) AS {views.quoted(column.name)}" for column in table.columns)
     empty = f"SELECT {typed} WHERE false"
     if not paths:
         return empty
@@ -216,9 +201,7 @@ def _no_warehouse(folder: Path) -> str:
 
 def _create(folder: Path, time_zone: str) -> None:
     if any(sign in str(folder) for sign in "*?["):
-        raise WarehouseError(
-            f"{folder} cannot be a warehouse: its path has one of * ? [; use another --warehouse"
-        )
+        raise WarehouseError(f"{folder} cannot be a warehouse: its path has one of * ? [; use another --warehouse")
     try:
         ZoneInfo(time_zone)
     except (KeyError, ValueError, OSError) as error:

@@ -63,13 +63,9 @@ def load(folder: Path) -> Manifest:
     except FileNotFoundError:
         return Manifest()
     except OSError as error:
-        raise WarehouseError(
-            f"{path} cannot be read: {error.strerror}; check the folder's permissions"
-        ) from error
+        raise WarehouseError(f"{path} cannot be read: {error.strerror}; check the folder's permissions") from error
     except msgspec.DecodeError as error:
-        raise WarehouseError(
-            f"{path} is damaged: {error}; restore it, or backfill into a new folder"
-        ) from error
+        raise WarehouseError(f"{path} is damaged: {error}; restore it, or backfill into a new folder") from error
     if found.format > FORMAT:
         raise WarehouseError(
             f"{path} has format {found.format}, this version reads up to {FORMAT}; upgrade audience-insights"

@@ -29,7 +29,7 @@ CONFIRMED = "confirmed"
 
 
 class Outcome(NamedTuple):
-    """Under which name written rows enter the books: those of the run's own `input`; stored ones are in them already."""
+    """Under which name written rows enter the books: those of the run's `input`; stored ones are in them already."""
 
     name: str
     input: str

@@ -62,9 +62,7 @@ def polars_schema(table: Table) -> dict[str, pl.DataType | type[pl.DataType]]:
 def polars_type(column: Column) -> pl.DataType | type[pl.DataType]:
     """The Polars type of a column; a repeated RECORD is a List of Struct."""
     if column.type == "RECORD":
-        inner: pl.DataType | type[pl.DataType] = pl.Struct(
-            {field.name: polars_type(field) for field in column.fields}
-        )
+        inner: pl.DataType | type[pl.DataType] = pl.Struct({field.name: polars_type(field) for field in column.fields})
     else:
         inner = TYPES[column.type][0]
     return pl.List(inner) if column.mode == "REPEATED" else inner
@@ -148,9 +146,7 @@ EVENTS = Table(
             "1 to 128 printable characters; `derived:` and a hash if the source has none",
         ),
         _nullable("id_source", "STRING", "who gave the id: client, derived"),
-        _required(
-            "event_type", "STRING", "lower case letters, digits, underscores: page_view, click, purchase, ..."
-        ),
+        _required("event_type", "STRING", "lower case letters, digits, underscores: page_view, click, purchase, ..."),
         _required("event_time", "TIMESTAMP", "when it happened, UTC, microseconds; see time_source"),
         _nullable(
             "time_source",
@@ -158,9 +154,7 @@ EVENTS = Table(
             "rule that gave event_time: trusted, client, skew_corrected, received_missing, received_invalid, "
             "future_clamped",
         ),
-        _required(
-            "received_time", "TIMESTAMP", "when the queue or the collector got it, UTC; a replay keeps it"
-        ),
+        _required("received_time", "TIMESTAMP", "when the queue or the collector got it, UTC; a replay keeps it"),
         _nullable("client_time", "TIMESTAMP", "the client's own time, UTC; NULL if absent or unreadable"),
         _nullable("sent_time", "TIMESTAMP", "when the client sent it by its own clock, UTC"),
         _required("source", "STRING", "name of the source it came from"),
@@ -177,9 +171,7 @@ EVENTS = Table(
         _nullable("referrer", "STRING", "page or app it came from, up to 2,048 characters"),
         _nullable("country", "STRING", "country as the source writes it"),
         _nullable("device", "STRING", "kind of device"),
-        _nullable(
-            "value", "NUMERIC", "amount in `currency`, or a plain number where that is NULL; 9 decimals"
-        ),
+        _nullable("value", "NUMERIC", "amount in `currency`, or a plain number where that is NULL; 9 decimals"),
         _nullable("currency", "STRING", "three capital letters (ISO 4217)"),
         _nullable("quantity", "INT64", "number of items"),
         _nullable(
@@ -202,24 +194,18 @@ QUARANTINE = Table(
     cluster=("source", "stage", "code"),
     key=("quarantine_id", "attempt"),
     columns=(
-        _required(
-            "quarantine_id", "STRING", "hash of source, position and payload: the same record has the same id"
-        ),
+        _required("quarantine_id", "STRING", "hash of source, position and payload: the same record has the same id"),
         _required("source", "STRING", "name of the source it came from"),
         _nullable("source_format", "STRING", "name of the mapping that tried to read it, or native"),
         _nullable("input", "STRING", "file or subscription it was read from"),
         _nullable("position", "STRING", "where in the input: file:line, row group:row, message id"),
-        _nullable(
-            "received_time", "TIMESTAMP", "when the queue or the collector got it, UTC; NULL if nothing told"
-        ),
+        _nullable("received_time", "TIMESTAMP", "when the queue or the collector got it, UTC; NULL if nothing told"),
         _nullable("failed_time", "TIMESTAMP", "when this attempt failed, UTC"),
         _nullable("stage", "STRING", "stage that refused it: parse, map, validate, event_time, late, load"),
         _nullable("code", "STRING", "first rule it broke; NULL in the row of an attempt that passed"),
         _nullable("errors", "JSON", "array of {path, code, message}: the path of the field, never its value"),
         _nullable("payload", "BYTES", "the record as it was read"),
-        _nullable(
-            "attributes", "JSON", "what is needed to read the payload again: CSV header, message attributes"
-        ),
+        _nullable("attributes", "JSON", "what is needed to read the payload again: CSV header, message attributes"),
         _nullable("pipeline_version", "STRING", "version of the pipeline that made this attempt"),
         _required("attempt", "INT64", "1 for the first reading, one more for each replay"),
     ),
@@ -228,13 +214,9 @@ QUARANTINE = Table(
 
 def _emission_columns() -> tuple[Column, ...]:
     return (
-        _required(
-            "firing", "STRING", "early, on_time or late: where the bucket stood when the row was emitted"
-        ),
+        _required("firing", "STRING", "early, on_time or late: where the bucket stood when the row was emitted"),
         _required("generation", "INT64", "launch that wrote it; the highest wins"),
-        _required(
-            "revision", "INT64", "microseconds since 1970; among rows of one generation the highest wins"
-        ),
+        _required("revision", "INT64", "microseconds since 1970; among rows of one generation the highest wins"),
         _nullable("emitted_time", "TIMESTAMP", "when the row was emitted, UTC"),
         _nullable("pipeline_version", "STRING", "version of the pipeline that wrote it"),
     )
@@ -249,16 +231,12 @@ QUALITY_1M = Table(
     columns=(
         _required("source", "STRING", "name of the source"),
         _nullable("input", "STRING", "file or subscription"),
-        _nullable(
-            "bucket_start", "TIMESTAMP", "minute of received_time, UTC; NULL for records that told no time"
-        ),
+        _nullable("bucket_start", "TIMESTAMP", "minute of received_time, UTC; NULL for records that told no time"),
         _nullable("bucket_end", "TIMESTAMP", "end of the minute, exclusive, UTC"),
         _required("received", "INT64", "records read"),
         _required("events", "INT64", "records accepted as events"),
         _required("duplicates", "INT64", "records left out as repeats of an event"),
-        _required(
-            "conflicts", "INT64", "duplicates (counted there too) whose content differs from the event kept"
-        ),
+        _required("conflicts", "INT64", "duplicates (counted there too) whose content differs from the event kept"),
         _required("quarantined", "INT64", "records refused, with a row in quarantine"),
         _required("out_of_range", "INT64", "records outside the range of the backfill"),
         _required("replaced", "INT64", "events of this input that a later --replace took out"),

@@ -169,9 +169,7 @@ class Run:
         kept = []
         for file in files:
             path = self.warehouse.folder / file.path
-            scan = pl.scan_parquet(
-                path, schema=schema, missing_columns="insert", extra_columns="ignore", glob=False
-            )
+            scan = pl.scan_parquet(path, schema=schema, missing_columns="insert", extra_columns="ignore", glob=False)
             rows = scan.filter(condition).collect()
             if rows.height == file.rows:
                 kept.append(file)
@@ -251,7 +249,5 @@ def _merged(before: Table, table: Table, folder: Path) -> Table:
             f"table {table.name}: its rows are told apart by {', '.join(before.key)} in {folder} and by "
             f"{', '.join(table.key)} in this run; give the metric another name, or use another --warehouse"
         )
-    lost = tuple(
-        replace(column, mode=column.mode.replace("REQUIRED", "NULLABLE")) for column in types.values()
-    )
+    lost = tuple(replace(column, mode=column.mode.replace("REQUIRED", "NULLABLE")) for column in types.values())
     return replace(table, columns=(*table.columns, *lost))

@@ -89,7 +89,9 @@ def test_the_figures_that_are_known_of_the_data(both):
         if name in known:
             (found,) = product.execute(f"SELECT count(DISTINCT {column}) FROM events").fetchall()[0]
             assert found == known[name]
-    totals = "SELECT sum(received), sum(events), sum(duplicates), sum(quarantined), sum(balance) FROM quality_1m_current"
+    totals = (
+        "SELECT sum(received), sum(events), sum(duplicates), sum(quarantined), sum(balance) FROM quality_1m_current"
+    )
     rows = sum(known["types"].values())
     assert product.execute(totals).fetchall()[0] == (rows, rows, 0, 0, 0)
 
@@ -115,8 +117,10 @@ def test_events_are_those_of_the_oracle(both):
     without = "WHERE event_id NOT IN (SELECT event_id FROM conflicted)" if kind == "native" else ""
     assert ordered(product, f"SELECT {told} AS id, {columns} FROM events {without}").equals(oracle_rows)
     assert oracle_rows.height > 9_000
-    counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0] for connection, table in
-              ((product, "events"), (oracle, "o_events"))]
+    counts = [
+        connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0]
+        for connection, table in ((product, "events"), (oracle, "o_events"))
+    ]
     assert counts[0] == counts[1]
 
 
@@ -129,16 +133,23 @@ def test_quarantine_is_that_of_the_oracle(both):
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_metric_is_that_of_the_oracle_exactly_but_for_sketches(both, metric):
     kind, product, oracle = both
-    keys = METRICS[metric] if kind != "ads" else [key for key in METRICS[metric] if key != "person"]  # a hash of its own
+    keys = (
+        METRICS[metric] if kind != "ads" else [key for key in METRICS[metric] if key != "person"]
+    )  # a hash of its own
     measures = [row[0] for row in oracle.execute(f"DESCRIBE o_{metric}").fetchall() if row[0] not in METRICS[metric]]
     exact = [name for name in measures if name not in DISTINCT]
     listed = ", ".join([*keys, *exact])
     # A sum over nothing: the product says 0, SQL NULL.
     listed = listed.replace("revenue", "COALESCE(revenue, 0) AS revenue")
-    assert ordered(product, f"SELECT {listed} FROM {metric}_current").equals(ordered(oracle, f"SELECT {listed} FROM o_{metric}"))
+    assert ordered(product, f"SELECT {listed} FROM {metric}_current").equals(
+        ordered(oracle, f"SELECT {listed} FROM o_{metric}")
+    )
     for name in set(measures) & set(DISTINCT):
         columns = ", ".join([*keys, f"CAST({name} AS BIGINT) AS {name}"])
-        mine, truth = (ordered(c, f"SELECT {columns} FROM {t}") for c, t in ((product, f"{metric}_current"), (oracle, f"o_{metric}")))
+        mine, truth = (
+            ordered(c, f"SELECT {columns} FROM {t}")
+            for c, t in ((product, f"{metric}_current"), (oracle, f"o_{metric}"))
+        )
         joined = mine.join(truth, on=keys, nulls_equal=True, suffix="_true")
         assert joined.height == truth.height
         wrong = (joined[name] - joined[f"{name}_true"]).abs() / joined[f"{name}_true"].clip(1)
@@ -150,6 +161,8 @@ def test_a_metric_is_that_of_the_oracle_exactly_but_for_sketches(both, metric):
 def test_the_books_are_those_of_the_oracle_minute_by_minute(both):
     _, product, oracle = both
     columns = "source, bucket_start, received, events, duplicates, conflicts, quarantined, out_of_range"
-    columns = ", ".join(f"CAST({c} AS BIGINT) AS {c}" if c not in ("source", "bucket_start") else c for c in columns.split(", "))
+    columns = ", ".join(
+        f"CAST({c} AS BIGINT) AS {c}" if c not in ("source", "bucket_start") else c for c in columns.split(", ")
+    )
     found = ordered(product, f"SELECT {columns} FROM quality_1m_current WHERE received <> 0")
     assert found.equals(ordered(oracle, f"SELECT {columns} FROM o_quality"))

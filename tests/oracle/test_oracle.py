@@ -39,9 +39,7 @@ def ask(tmp_path):
 
 def fate(ask, **fields):
     """(stage, code) of one native record; None for an event."""
-    rows = ask(
-        [line(**fields)], "SELECT stage, code FROM o_quarantine UNION ALL SELECT NULL, NULL FROM o_events"
-    )
+    rows = ask([line(**fields)], "SELECT stage, code FROM o_quarantine UNION ALL SELECT NULL, NULL FROM o_events")
     assert len(rows) == 1
     return rows[0] if rows[0][0] else None
 
@@ -174,18 +172,14 @@ def test_no_time_and_too_late(ask):
     assert fate(ask, event_time="?", received_time=None) == ("event_time", "no_time")
     assert fate(ask, received_time="2026-03-02T12:00:00Z") is None
     assert fate(ask, received_time="2026-03-02T12:00:00.001Z") == ("late", "too_late")
-    rows = ask(
-        [line(received_time="2026-03-01T12:00:02Z")], "SELECT code FROM o_quarantine", max_lateness_s=1
-    )
+    rows = ask([line(received_time="2026-03-01T12:00:02Z")], "SELECT code FROM o_quarantine", max_lateness_s=1)
     assert rows == [("too_late",)]
 
 
 def test_a_trusted_clock_is_not_corrected(ask):
     record = {"id": "1", "dt": NOON, "repo": "a/b", "type": "watch", "actor": "c"}
     columns = "event_type, time_source, user_id, content_id, channel"
-    rows = ask(
-        [json.dumps(record).encode()], f"SELECT {columns} FROM o_events", kind="github", clock="trusted"
-    )
+    rows = ask([json.dumps(record).encode()], f"SELECT {columns} FROM o_events", kind="github", clock="trusted")
     assert rows == [("like", "trusted", "c", "a/b", "social")]
 
 
@@ -207,9 +201,7 @@ def test_dedup_keeps_the_first_received_and_counts_the_others(ask):
         line(value=2, received_time="2026-03-01T12:00:09Z", sent_time="2026-03-01T12:00:00Z"),  # duplicate
         line(value=1, source="shop"),  # another source
         line(value=1, event_time="2026-02-28T23:59:59Z"),  # another day of the client's time
-        line(
-            value=1, event_time=None
-        ),  # no time of its own: the day of received_time, so the id's fourth copy
+        line(value=1, event_time=None),  # no time of its own: the day of received_time, so the id's fourth copy
     ]
     # The last copy has the smallest received_time (12:00:00) of its day, so it is the one that is kept.
     assert ask(lines, "SELECT source, event_time, value FROM o_events ORDER BY ALL") == [
@@ -217,9 +209,7 @@ def test_dedup_keeps_the_first_received_and_counts_the_others(ask):
         ("events", datetime(2026, 3, 1, 12), Decimal(1)),
         ("shop", datetime(2026, 3, 1, 12), Decimal(1)),
     ]
-    assert ask(lines[:3], "SELECT value, received_time FROM o_events") == [
-        (2, datetime(2026, 3, 1, 12, 0, 1))
-    ]
+    assert ask(lines[:3], "SELECT value, received_time FROM o_events") == [(2, datetime(2026, 3, 1, 12, 0, 1))]
     assert ask(lines[:5], "SELECT conflict FROM o_duplicates ORDER BY ALL") == [(False,), (True,)]
     assert ask(lines[:5], "SELECT event_id, dedup_day, copies, conflicts, tied FROM o_conflicted") == [
         ("e1", date(2026, 3, 1), 3, 1, False)
@@ -235,9 +225,7 @@ def test_records_without_id_are_the_same_if_all_but_transport_is(ask):
     again = {"a": 1, "received_time": "2026-03-01T12:00:01Z", "event_time": NOON, "event_type": "click"}
     other = first | {"a": 2}
     lines = [json.dumps(record).encode() for record in (first, again, other)]
-    assert ask(lines, "SELECT (SELECT count(*) FROM o_events), (SELECT count(*) FROM o_duplicates)") == [
-        (2, 1)
-    ]
+    assert ask(lines, "SELECT (SELECT count(*) FROM o_events), (SELECT count(*) FROM o_duplicates)") == [(2, 1)]
     assert ask(lines, "SELECT DISTINCT event_id, id_source FROM o_events") == [(None, "derived")]
 
 
@@ -272,9 +260,7 @@ SHOP = [
 
 def test_the_catalogue_of_a_small_shop(ask):
     noon, day = datetime(2026, 3, 1, 12), datetime(2026, 3, 1)
-    assert ask(SHOP, "SELECT * FROM o_activity_1m WHERE event_type = 'click'") == [
-        (noon, "web", "click", 2, 2)
-    ]
+    assert ask(SHOP, "SELECT * FROM o_activity_1m WHERE event_type = 'click'") == [(noon, "web", "click", 2, 2)]
     assert ask(SHOP, "SELECT * FROM o_content_1h") == [(noon, "c", "k", 0, 2, 1, 0, 0, 0, 2)]
     assert ask(SHOP, "SELECT * FROM o_campaign_1h ORDER BY currency NULLS FIRST") == [
         (noon, "m", "web", None, 1, 1, 1, 0, 0, None),
@@ -311,11 +297,7 @@ GITHUB |= {"follow": 617}
 @pytest.mark.skipif(not SHARED.exists(), reason="the real data is not beside the project")
 def test_real_data_gives_the_figures_of_its_readme(kind, glob, by_type, users, contents):
     connection = oracle(sorted(map(str, SHARED.glob(glob))), kind)
-    assert (
-        dict(connection.sql("SELECT event_type, count(*) FROM o_events GROUP BY ALL").fetchall()) == by_type
-    )
-    distinct = connection.sql(
-        "SELECT count(DISTINCT person), count(DISTINCT content_id) FROM o_events"
-    ).fetchall()
+    assert dict(connection.sql("SELECT event_type, count(*) FROM o_events GROUP BY ALL").fetchall()) == by_type
+    distinct = connection.sql("SELECT count(DISTINCT person), count(DISTINCT content_id) FROM o_events").fetchall()
     assert distinct == [(users, contents)]
     assert connection.sql("SELECT count(*) FROM o_quarantine").fetchall() == [(0,)]

@@ -46,7 +46,12 @@ def messages(lines: Sequence[bytes]) -> list[Message]:
 def raw_block(delivered: Iterable[Message]) -> pl.DataFrame:
     """Messages as a raw block."""
     rows = [
-        {"payload": each.payload, "source": "events", "position": f"f:{each.number}", "received_time": utc(each.received)}
+        {
+            "payload": each.payload,
+            "source": "events",
+            "position": f"f:{each.number}",
+            "received_time": utc(each.received),
+        }
         for each in delivered
     ]
     return pl.DataFrame(rows, schema=RAW_SCHEMA)
@@ -93,8 +98,8 @@ def bounded(folder: Path, lines: Sequence[bytes], seed: int, block_rows: int = 5
 def streamed(folder: Path, lines: Sequence[bytes], seed: int, jump: float | None = None, clock=float) -> LocalWarehouse:
     """The streaming path, on the legacy local runner: delivered in order of receipt, shuffled within and between polls.
 
-    The watermark follows at random, and may jump to `jump` before anything is delivered. Processing time starts at 0, as
-    TestStream has it, and advances past the early intervals.
+    The watermark follows at random, and may jump to `jump` before anything is delivered. Processing time starts at
+    0, as TestStream has it, and advances past the early intervals.
     """
     rand, numbered = random.Random(seed), messages(lines)
     stream = TestStream(coder=BlockCoder())

@@ -123,6 +123,10 @@ def test_a_block_that_is_lost_between_two_stages_shows_in_the_balance(tmp_path, 
     victim = runs.msgspec.json.decode(lines[20])["event_id"]
     monkeypatch.setattr("pipelines.audience.too_late", LoseOne)
     warehouse = runs.bounded(tmp_path / "w", lines, 4)
-    lost = warehouse.connect().execute("SELECT bucket_start, balance FROM quality_1m_current WHERE balance <> 0").fetchall()
+    lost = (
+        warehouse.connect()
+        .execute("SELECT bucket_start, balance FROM quality_1m_current WHERE balance <> 0")
+        .fetchall()
+    )
     received = runs.received_seconds(lines[20])
     assert lost == [(runs.utc(received // 60 * 60), 1)]

@@ -146,7 +146,10 @@ def test_a_repeat_that_was_dated_outside_the_range_still_meets_its_first_copy(tm
 def test_days_are_those_of_the_warehouses_time_zone(tmp_path, run):
     lines = [event("a", "2026-03-01T22:30:00Z", user_id="u"), event("b", "2026-03-01T23:30:00Z", user_id="u")]
     run(file(tmp_path, "e.jsonl", *lines), time_zone="Europe/Berlin")
-    assert LocalWarehouse.open(tmp_path / "warehouse").rows_by_day("events") == {date(2026, 3, 1): 1, date(2026, 3, 2): 1}
+    assert LocalWarehouse.open(tmp_path / "warehouse").rows_by_day("events") == {
+        date(2026, 3, 1): 1,
+        date(2026, 3, 2): 1,
+    }
     starts = [time.isoformat() for (time,) in ask(tmp_path, "SELECT bucket_start FROM user_days_current ORDER BY 1")]
     assert starts == ["2026-02-28T23:00:00+00:00", "2026-03-01T23:00:00+00:00"]
     with pytest.raises(WarehouseError, match="was made with time zone 'Europe/Berlin', not 'UTC'"):
@@ -159,7 +162,10 @@ def test_a_metric_of_ones_own_needs_no_code_and_a_shipped_one_can_be_left_out(tm
         textwrap.dedent(
             """
             metrics:
-              searches_1h: {bucket: 1h, dimensions: [country], measures: {searches: {count: all, where: {event_type: search}}}}
+              searches_1h:
+                bucket: 1h
+                dimensions: [country]
+                measures: {searches: {count: all, where: {event_type: search}}}
               campaign_1h: null
             """
         )
@@ -175,7 +181,15 @@ def test_a_metric_of_ones_own_needs_no_code_and_a_shipped_one_can_be_left_out(tm
 
 def test_a_malformed_record_never_stops_a_run(tmp_path, run):
     hostile = tmp_path / "hostile.jsonl"
-    lines = [b"{", b"\xff\xfe", b"[1]", b"null", b'{"event_id": 7}', b'{"value": 1e40, "event_type": "a"}', b"[" * 100_000]
+    lines = [
+        b"{",
+        b"\xff\xfe",
+        b"[1]",
+        b"null",
+        b'{"event_id": 7}',
+        b'{"value": 1e40, "event_type": "a"}',
+        b"[" * 100_000,
+    ]
     hostile.write_bytes(b"\n".join([*lines, event("ok", f"{DAY_ONE}T10:00:00Z").encode()]))
     done = run(str(hostile))
     assert (done.counts["received"], done.counts["quarantined"], done.counts["events"]) == (8, 7, 1)

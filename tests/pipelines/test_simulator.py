@@ -105,9 +105,7 @@ def facts(record):
         yield "skew_corrected"
     elif event - received > HOUR:
         yield "future_clamped"
-    yield from (
-        f"null_{name}" for name in ("user_id", "anonymous_id") if record.get(name, "").lower() in NULLISH
-    )
+    yield from (f"null_{name}" for name in ("user_id", "anonymous_id") if record.get(name, "").lower() in NULLISH)
     if record.keys() - KNOWN:
         yield "unknown_fields"
     if record.get("is_bot"):
@@ -134,9 +132,7 @@ def assert_balanced(lines, ledger):
     assert ledger.events_by_type == types
     assert ledger.users == users
     assert ledger.conflicted_ids == conflicted
-    assert ledger.lines == ledger.accepted + ledger.repeats + ledger.conflicts + sum(
-        ledger.quarantined.values()
-    )
+    assert ledger.lines == ledger.accepted + ledger.repeats + ledger.conflicts + sum(ledger.quarantined.values())
 
 
 def test_the_ledger_is_what_a_second_reading_counts(simulated):
@@ -189,9 +185,7 @@ def test_the_lines_yielded_are_the_lines_written(tmp_path):
             assert stop.value == ledger
             break
         code, record = code_of(line)
-        told = (
-            time_of(record, "received_time").timestamp() if code not in ("invalid_json", "no_time") else None
-        )
+        told = time_of(record, "received_time").timestamp() if code not in ("invalid_json", "no_time") else None
         assert received_us == (None if told is None else round(told * 1e6))
         read.append(line)
     assert b"\n".join([*read, b""]) == (tmp_path / "events.jsonl").read_bytes()
@@ -288,7 +282,5 @@ def test_a_rate_out_of_bounds_is_refused():
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(
-        OptionError, match=r"missing/events.jsonl: cannot be written \(No such file or directory\)"
-    ):
+    with pytest.raises(OptionError, match=r"missing/events.jsonl: cannot be written \(No such file or directory\)"):
         simulate(10, 1, tmp_path / "missing" / "events.jsonl")

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.test_stream import TestStream
-from apache_beam.testing.util import assert_that
-from apache_beam.transforms.window import TimestampedValue
+from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.transforms.window import IntervalWindow, TimestampedValue
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +20,7 @@ from transforms.metrics import read_metrics
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 LAUNCH = Launch(7, "1.2")
+SHARDS = [(2, "pos"), (47, "web"), (91, None)]
 
 
 def metric(zone: str = "UTC", **form) -> MetricAggregation:
@@ -58,37 +59,176 @@ class Stream:
         self.stream = self.stream.advance_watermark_to(time.timestamp())
         return self
 
-    def published(self, what: MetricAggregation, clock=float, lateness: timedelta = 3 * DAY) -> list[tuple]:
-        """(revision, firing, channel, events, bucket_start) of all rows, in order."""
-        rows: list[tuple] = []
+    def publishes(self, what: MetricAggregation, *expected: tuple, clock=float) -> None:
+        """Fails unless the rows are exactly the `expected` ones of (revision, firing, channel, events).
 
-        def see(blocks):
-            for block in blocks:
-                assert block["generation"].unique().to_list() == [7]
-                assert block["pipeline_version"].unique().to_list() == ["1.2"]
-                rows.extend(block.select("revision", "firing", "channel", "events", "bucket_start").rows())
-
-        source = self.stream.advance_watermark_to_infinity().with_output_types(pl.DataFrame)
+        By the clock `float`, which stands at 0, revisions count 1, 2, 3.
+        """
+        # Past all windows first: by the time of infinity the assertion has its rows, and would see no more.
+        ended = self.watermark(NOON + 30 * DAY).stream.advance_watermark_to_infinity()
+        source = ended.with_output_types(pl.DataFrame)
         with beam.Pipeline("BundleBasedDirectRunner", options=PipelineOptions(["--streaming"])) as pipeline:
-            made = pipeline | source | Aggregate(what, LAUNCH, streaming=True, lateness=lateness, clock=clock)
-            assert_that(made, see)
-            pipeline_result = pipeline.run()
-            pipeline_result.wait_until_finish()
-        return sorted(rows, key=lambda row: (row[0], str(row[2])))
+            made = pipeline | source | Aggregate(what, LAUNCH, streaming=True, lateness=3 * DAY, clock=clock)
+            assert_that(made | beam.FlatMap(told), equal_to(list(expected)))
+
+
+def told(rows: pl.DataFrame) -> list[tuple]:
+    """(revision, firing, channel, events) of published rows."""
+    assert set(rows.select("generation", "pipeline_version").rows()) == {(7, "1.2")}
+    return rows.select("revision", "firing", "channel", "events").rows()
 
 
 def test_each_firing_publishes_only_the_groups_that_changed_under_a_growing_revision():
-    stream = Stream().block("web", "pos").wait(11)
-    stream = stream.block("web").wait(11)
-    stream = stream.block("pos").watermark(NOON + HOUR)
-    stream = stream.block("web").wait(61)
-    assert [row[1:4] for row in stream.published(metric())] == [
-        ("early", "pos", 1),
-        ("early", "web", 1),
-        ("early", "web", 2),
-        ("on_time", "pos", 2),
-        ("late", "web", 3),
-    ]
-    revisions = [row[0] for row in stream.published(metric())]
-    assert revisions[0] == revisions[1]
-    assert all(one < other for one, other in zip(revisions[1:], revisions[2:], strict=False))
+    early = Stream().block("web", "pos").wait(9).block("web").wait(2).block("pos").wait(11).watermark(NOON + HOUR)
+    early.block("web").wait(61).publishes(
+        metric(),
+        (1, "early", "web", 2),
+        (1, "early", "pos", 1),
+        (2, "early", "pos", 2),
+        (3, "late", "web", 3),
+    )
+    late = Stream().block("web", "pos").watermark(NOON + HOUR).block("web").wait(59).block("web").wait(2).block("pos")
+    late.wait(61).publishes(
+        metric(early="never"),
+        (1, "on_time", "web", 1),
+        (1, "on_time", "pos", 1),
+        (2, "late", "web", 3),
+        (3, "late", "pos", 2),
+    )
+
+
+def test_nothing_is_published_early_where_a_metric_says_never():
+    stream = Stream().block("web").wait(3_600).block("web").wait(3_600).watermark(NOON + HOUR)
+    stream.publishes(metric(early="never"), (1, "on_time", "web", 2))
+
+
+def test_what_is_still_pending_when_a_window_expires_is_published():
+    stream = Stream().block("web").watermark(NOON + HOUR).block("web", None)
+    micros = int(never() * 1_000_000)
+    stream.publishes(
+        metric(),
+        (micros, "on_time", "web", 1),
+        (micros + 1, "late", "web", 2),
+        (micros + 1, "late", None, 1),
+        clock=never,
+    )
+
+
+def test_a_stream_that_ends_publishes_what_is_pending_once():
+    Stream().block("web", "web").publishes(metric(), (1, "on_time", "web", 2))
+
+
+def test_windows_and_shards_publish_apart():
+    stream = Stream().block("web", "pos").block("web", at=NOON + HOUR).watermark(NOON + 2 * HOUR)
+    expected = [(1, "on_time", "web", 1), (1, "on_time", "pos", 1), (1, "on_time", "web", 1)]
+    stream.publishes(metric(shards=3, early="never"), *expected)
+
+
+@pytest.mark.parametrize("compact_at", [2, 3, 64])
+def test_compacting_what_is_pending_changes_no_row(monkeypatch, compact_at):
+    monkeypatch.setattr(aggregate, "COMPACT_AT", compact_at)
+    stream = Stream()
+    for channel in ("web", "pos", "web", None, "web", "pos", "web"):
+        stream = stream.block(channel)
+    stream = stream.watermark(NOON + HOUR)
+    expected = [(1, "on_time", "web", 4), (1, "on_time", "pos", 2), (1, "on_time", None, 1)]
+    stream.publishes(metric(early="never"), *expected)
+
+
+def test_pending_frames_are_compacted_to_one_above_the_limit(monkeypatch):
+    monkeypatch.setattr(aggregate, "COMPACT_AT", 3)
+    publish = aggregate.Publish(metric(), LAUNCH, None, DAY)
+    pending, states = Held(), {name: Held() for name in ("counted", "ended", "waiting", "soon", "end", "expire")}
+    heights = []
+    for _ in range(8):
+        partial = metric().partial(events("web"))
+        publish.process((0, partial), window=IntervalWindow(0, 3_600), pending=pending, **states)
+        heights.append(len(pending.values))
+    assert heights == [1, 2, 3, 1, 2, 3, 1, 2]
+    assert metric().merge(pending.values)["events"].to_list() == [8]
+
+
+class Held:
+    """A bag, a value or a timer, in memory."""
+
+    def __init__(self):
+        self.values: list = []
+
+    def add(self, value):
+        self.values.append(value)
+
+    def write(self, value):
+        self.values = [value]
+
+    set = write
+
+    def read(self):
+        return self.values if self.values and isinstance(self.values[0], pl.DataFrame) else (self.values or [None])[0]
+
+    def clear(self):
+        self.values = []
+
+
+DAYS = {"bucket": "1d", "early": "never"}
+LATE_EVENING = datetime(2026, 3, 1, 22, 30, tzinfo=UTC)  # half past eleven in Berlin
+
+
+def test_a_day_of_a_time_zone_is_published_when_it_ends_there():
+    stream = Stream().block("web", at=NOON).watermark(datetime(2026, 3, 1, 22, 59, tzinfo=UTC))
+    stream = stream.block("web", at=LATE_EVENING).wait(3_600)
+    stream = stream.watermark(datetime(2026, 3, 1, 23, 0, tzinfo=UTC))
+    stream = stream.block("web", at=LATE_EVENING).wait(3_600)
+    stream.publishes(metric("Europe/Berlin", **DAYS), (1, "on_time", "web", 2), (2, "late", "web", 3))
+
+
+def test_a_day_of_a_time_zone_is_open_to_its_last_event_as_long_as_any_day():
+    stream = Stream().block("web", at=NOON).watermark(LATE_EVENING + timedelta(days=2, hours=22))
+    stream = stream.block("web", at=LATE_EVENING)
+    stream.publishes(metric("Europe/Berlin", **DAYS), (1, "on_time", "web", 1), (2, "late", "web", 2))
+
+
+def bounded(blocks: list[pl.DataFrame], what, *expected: tuple) -> None:
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        made = pipeline | beam.Create(blocks, reshuffle=False) | Aggregate(what, LAUNCH, clock=lambda: 5.0)
+        assert_that(made | beam.FlatMap(told), equal_to(list(expected)))
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_bounded_run_publishes_each_row_once(shards):
+    blocks = [events("web", "pos"), events("web", None), events("web", at=NOON + DAY), events()]
+    what = metric(shards=shards)
+    rows = [("web", 2), ("pos", 1), (None, 1), ("web", 1)]
+    bounded(blocks, what, *((5_000_000, "on_time", channel, n) for channel, n in rows))
+
+
+def test_the_books_of_no_known_minute_are_published_too():
+    times = pl.DataFrame({"received_time": [NOON, None]}, schema={"received_time": TIME})
+    block = quality.count(times.with_columns(source=pl.lit("s")), "received", "f")
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        made = pipeline | beam.Create([block, block], reshuffle=False) | Aggregate(BooksAggregation(), LAUNCH)
+        rows = made | beam.FlatMap(lambda rows: rows.select("bucket_start", "bucket_end", "received").rows())
+        assert_that(rows, equal_to([(None, None, 2), (NOON, NOON + quality.MINUTE, 2)]))
+
+
+@given(st.lists(st.tuples(st.integers(0, 72), st.sampled_from(["a", "b", None])), max_size=12), st.integers(1, 5))
+def test_scattered_rows_are_all_there_each_in_the_window_of_its_time_and_the_shard_of_its_keys(rows, shards):
+    partial = metric().partial(
+        pl.concat([events(), *(events(channel, at=NOON + hour * HOUR) for hour, channel in rows)])
+    )
+    for scope in (HOUR, DAY):
+        pieces = scatter(partial, HOUR, scope, shards, ("channel",))
+        again = pl.concat([partial.clear(), *(piece for _, piece, _ in pieces)])
+        assert again.sort("bucket_start", "channel").equals(partial.sort("bucket_start", "channel"), null_equal=True)
+        seconds = scope.total_seconds()
+        shard_of: dict = {}
+        for shard, piece, at in pieces:
+            assert at % seconds == 0
+            assert all(at <= start.timestamp() < at + seconds for start in piece["bucket_start"])
+            assert all(shard_of.setdefault(channel, shard) == shard < shards for channel in piece["channel"])
+        assert len({(shard, at) for shard, _, at in pieces}) == len(pieces)
+
+
+def test_the_shards_are_those_of_every_earlier_version():
+    partial = metric().partial(events("web", "pos", None))
+    pieces = scatter(partial, HOUR, HOUR, 97, ("channel",))
+    assert [(shard, *piece["channel"]) for shard, piece, _ in pieces] == SHARDS

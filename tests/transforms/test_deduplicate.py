@@ -37,7 +37,9 @@ def events(*rows: tuple[str, float, str]) -> pl.DataFrame:
 def keyed(block: pl.DataFrame) -> pl.DataFrame:
     """The block with its KEY, as it leaves the split."""
     pieces = [piece.events for piece in split(block, DAY, 1)]
-    return pl.concat(pieces) if pieces else block.with_columns(pl.lit(None, pl.UInt64).alias(KEY), pl.lit(None, pl.Int64).alias(WINDOW))
+    if pieces:
+        return pl.concat(pieces)
+    return block.with_columns(pl.lit(None, pl.UInt64).alias(KEY), pl.lit(None, pl.Int64).alias(WINDOW))
 
 
 def test_the_smallest_received_time_is_kept_and_the_rest_are_duplicates():

@@ -57,7 +57,9 @@ def test_a_bad_row_takes_no_other_with_it():
     assert rejected.height == 1
 
 
-@pytest.mark.parametrize("text", ["null", "Undefined", "NaN", "[object Object]", "", "0" * 8 + "-0000-0000-0000-" + "0" * 12])
+@pytest.mark.parametrize(
+    "text", ["null", "Undefined", "NaN", "[object Object]", "", "0" * 8 + "-0000-0000-0000-" + "0" * 12]
+)
 def test_an_id_that_stands_for_none_becomes_null_with_a_warning(text):
     passed, _ = validator()(parsed(user_id=text, anonymous_id="a1"))
     assert passed.select("user_id", "anonymous_id", "warnings").row(0) == (None, "a1", "null_user_id")

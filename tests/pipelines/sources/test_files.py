@@ -273,9 +273,7 @@ def test_every_format_and_compression_comes_through_the_pipeline(tmp_path):
         *((f"z.parquet:{at}", b'{"id":%d}' % n) for at, n in (("0:0", 1), ("0:1", 2), ("1:0", 3))),
     ]
     with beam.Pipeline("FnApiRunner") as pipeline:
-        found = pipeline | ReadFiles(
-            [str(tmp_path / "*.*"), str(tmp_path / "x.jsonl")], "shop", block_bytes=12
-        )
+        found = pipeline | ReadFiles([str(tmp_path / "*.*"), str(tmp_path / "x.jsonl")], "shop", block_bytes=12)
         assert found.element_type is pl.DataFrame
         assert_that(found | beam.FlatMap(lambda block: rows([block], tmp_path)), equal_to(expected))
 

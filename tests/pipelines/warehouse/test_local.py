@@ -55,9 +55,7 @@ def test_a_new_warehouse_is_utc_and_its_time_zone_stays(tmp_path):
     assert LocalWarehouse.open(tmp_path / "a", create=True).time_zone == "UTC"
     LocalWarehouse.open(tmp_path / "b", time_zone="Europe/Berlin", create=True)
     assert LocalWarehouse.open(tmp_path / "b", create=True).time_zone == "Europe/Berlin"
-    with pytest.raises(
-        WarehouseError, match=r"made with time zone 'Europe/Berlin', not 'UTC'.*leave the option"
-    ):
+    with pytest.raises(WarehouseError, match=r"made with time zone 'Europe/Berlin', not 'UTC'.*leave the option"):
         LocalWarehouse.open(tmp_path / "b", time_zone="UTC", create=True)
 
 
@@ -194,9 +192,7 @@ def test_a_column_that_comes_later_is_null_in_older_rows(warehouse):
     assert warehouse.scan("visits_1d").select("n", "users").collect().rows() == [(1, None), (2, None)]
     assert warehouse.connect().sql("SELECT users FROM visits_1d").fetchall() == [(None,), (None,)]
     put(warehouse, (SECOND, [3]))
-    assert "users" in warehouse.scan("visits_1d").collect_schema(), (
-        "a run without the column does not hide it"
-    )
+    assert "users" in warehouse.scan("visits_1d").collect_schema(), "a run without the column does not hide it"
     assert counts(warehouse) == [1, 2, 3]
 
 
@@ -208,9 +204,7 @@ def test_a_table_that_changed_its_meaning_is_refused(warehouse):
     with warehouse.writer() as run:
         with pytest.raises(WarehouseError, match=r"column 'n' is INT64 in .* and FLOAT64 in this run"):
             run.declare([other_type])
-        with pytest.raises(
-            WarehouseError, match=r"told apart by bucket_start, channel in .* by bucket_start, device"
-        ):
+        with pytest.raises(WarehouseError, match=r"told apart by bucket_start, channel in .* by bucket_start, device"):
             run.declare([other_key])
         with pytest.raises(WarehouseError, match="table quality_summary: a view has this name"):
             run.declare([view_name])
@@ -247,9 +241,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_rows(warehouse):
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))  # Python ignores SIGXFSZ: a write fails instead
         try:
-            with pytest.raises(
-                WarehouseError, match=r"cannot be written: File too large.*free space"
-            ) as staging:
+            with pytest.raises(WarehouseError, match=r"cannot be written: File too large.*free space") as staging:
                 write_file(run.staging, "visits_1d", FIRST, rows(3))
             with pytest.raises(WarehouseError, match="cannot be written: File too large") as commit:
                 run.commit([entry])

@@ -65,9 +65,7 @@ def test_what_polars_writes_duckdb_reads_in_the_declared_types(table, tmp_path):
         run.declare([table])
         entry = write_file(run.staging, table.name, AT.date(), frame)
         run.commit([entry])
-    described = warehouse.connect().sql(
-        f"DESCRIBE SELECT * FROM read_parquet('{warehouse.files(table.name)[0]}')"
-    )
+    described = warehouse.connect().sql(f"DESCRIBE SELECT * FROM read_parquet('{warehouse.files(table.name)[0]}')")
     declared = [(column.name, duckdb_type(column)) for column in table.columns]
     assert [(name, kind) for name, kind, *_ in described.fetchall()] == declared
     view = warehouse.connect().sql(f"DESCRIBE {table.name}").fetchall()

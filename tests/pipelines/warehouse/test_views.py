@@ -102,9 +102,7 @@ def test_an_event_is_unique_by_its_earliest_receipt(ask):
     assert ask("SELECT quantity FROM events_unique ORDER BY 1", (EVENTS, rows)) == [(2,), (3,)]
 
 
-def books(
-    input_, at, revision, firing, received, events, duplicates, conflicts, quarantined, out, replaced
-) -> dict:
+def books(input_, at, revision, firing, received, events, duplicates, conflicts, quarantined, out, replaced) -> dict:
     names = ("received", "events", "duplicates", "conflicts", "quarantined", "out_of_range", "replaced")
     values = (received, events, duplicates, conflicts, quarantined, out, replaced)
     row = {"source": "s", "input": input_, "bucket_start": at, "firing": firing, "generation": 1}
@@ -119,9 +117,7 @@ def test_the_books_balance_by_minute_and_input(ask):
         books("f2", NOON, 1, "early", 7, 4, 1, 0, 0, 0, 0),
     ]
     table = (QUALITY_1M, rows)
-    minutes = (
-        "SELECT input, balance, in_flight FROM quality_1m_current ORDER BY input, bucket_start NULLS LAST"
-    )
+    minutes = "SELECT input, balance, in_flight FROM quality_1m_current ORDER BY input, bucket_start NULLS LAST"
     assert ask(minutes, table) == [("f1", 0, False), ("f1", 0, False), ("f2", 2, True)]
     assert ask("SELECT * FROM quality_summary ORDER BY input") == [
         ("s", "f1", 13, 4, 2, 1, 4, 2, 1, 0, 0),
@@ -170,7 +166,5 @@ def test_a_view_comes_after_the_views_it_reads_and_parses_as_bigquery():
 
 
 def test_bigquery_numeric_and_countif_keep_their_meaning(ask):
-    sql = (
-        "SELECT CAST('1.123456789' AS NUMERIC) AS v, COUNTIF(is_bot) AS n, SAFE_DIVIDE(1, 0) AS r FROM events"
-    )
+    sql = "SELECT CAST('1.123456789' AS NUMERIC) AS v, COUNTIF(is_bot) AS n, SAFE_DIVIDE(1, 0) AS r FROM events"
     assert ask(to_duckdb(sql)) == [(Decimal("1.123456789"), 0, None)]
