@@ -9,6 +9,7 @@ Sweep   The next writer removes what nothing names: staging folders of other run
 """
 
 import contextlib
+import contextlib
 import fcntl
 import os
 import secrets
@@ -22,7 +23,7 @@ from typing import TextIO
 import polars as pl
 
 from pipelines.warehouse.local import LOCK, WRITE_ERRORS, FileEntry, LocalWarehouse, cannot_write
-from pipelines.warehouse.manifest import LiveFile, Manifest, day_from, day_name, load, save, sync_folder
+from pipelines.warehouse.manifest import NAME, LiveFile, Manifest, day_from, day_name, load, save, sync_folder
 from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
 from pipelines.warehouse.views import bigquery_views
 from transforms.errors import WarehouseError
@@ -61,8 +62,13 @@ class Run:
             raise
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind: type[BaseException] | None = None, *_) -> None:
         shutil.rmtree(self.staging, ignore_errors=True)
+        if kind is not None:
+            # What a failed commit had moved already would hold the space of a full disk until the next run.
+            with contextlib.suppress(OSError, WarehouseError):
+                (self.warehouse.folder / f"{NAME}.tmp").unlink(missing_ok=True)
+                self._sweep(load(self.warehouse.folder))
         if self._lock:
             self._lock.close()
 

@@ -1,5 +1,6 @@
 """Days: a run writes whole days or nothing, and says why it will not."""
 
+import errno
 import json
 import os
 import signal
@@ -254,3 +255,14 @@ def test_several_worker_processes_write_the_same_rows(tmp_path, run):
     alone.mkdir()
     backfill(resolve({"input": [events], "warehouse": str(alone / "warehouse"), "workers": "1"}))
     assert two == snapshot(alone)
+
+
+def test_a_commit_that_finds_the_disk_full_says_so_and_leaves_nothing_behind(tmp_path, run, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("pipelines.warehouse.writer.save", full)
+    with pytest.raises(WarehouseError, match="No space left on device; free space"):
+        run(file(tmp_path, "e.jsonl", event("a", f"{DAY_ONE}T10:00:00Z")))
+    left = [path.name for path in (tmp_path / "warehouse").rglob("*") if path.is_file()]
+    assert sorted(left) == ["lock", "warehouse.json"]

@@ -282,22 +282,27 @@ def test_a_day_that_has_rows_is_one_line(filled, tmp_path, capfd):
     assert "already has rows for 2026-03-01 (3 rows): nothing was changed; give --add" in one_line(capfd.readouterr())
 
 
+def ask_into(stdout, sql: str, warehouse: str) -> subprocess.CompletedProcess:
+    """A query of its own process, whose stdout has a buffer as it has for a person's."""
+    command = [sys.executable, "-m", "pipelines.cli", "query", sql, "--csv", "--warehouse", warehouse]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(
+        command, cwd=ROOT, env=buffered, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
+    )
+
+
 @pytest.mark.parametrize("rows", [1, 100_000], ids=["less than a buffer", "more than a buffer"])
 def test_a_reader_that_stops_early_is_no_mistake(rows, filled):
-    command = [sys.executable, "-m", "pipelines.cli", "query", f"SELECT * FROM range({rows})", "--csv"]
     reading, writing = os.pipe()
     os.close(reading)
-    ran = subprocess.run(
-        [*command, "--warehouse", filled], cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, check=False
-    )
+    ran = ask_into(writing, f"SELECT * FROM range({rows})", filled)
     os.close(writing)
-    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_an_output_that_takes_no_more_is_one_line(filled):
     with open("/dev/full", "wb") as full:
-        command = [sys.executable, "-m", "pipelines.cli", "query", "SELECT 1", "--csv", "--warehouse", filled]
-        ran = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        ran = ask_into(full, "SELECT 1", filled)
     assert ran.returncode == 2
     assert ran.stderr == "error: output: No space left on device; check space and permissions (--debug shows more)\n"
