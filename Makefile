@@ -42,13 +42,16 @@ clean:  ## remove .venv, caches and build output; the warehouses stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --no-compile: writing byte code for what is never imported takes longer than the imports.
-# The constraint pins the builds in isolation too (pip before 25.3 reads the first name, later the second).
+# setuptools and wheel first, by the lock's own pins: below Python 3.13 google-apitools is built from source, and an
+# isolated build would fetch what no hash was checked for.
+PIP := $(BIN)/pip install --quiet --no-compile
 $(STAMP): export PIP_DISABLE_PIP_VERSION_CHECK := 1
 $(STAMP):
 	$(if $(PYTHON),,$(error no Python 3.11 to 3.13 with venv: looked for python3, python3.11, python3.12, \
 		python3.13; install one (Debian: apt install python3-venv) or say which: make setup PYTHON=/path/to/python))
 	$(PYTHON) -m venv --clear .venv
-	PIP_CONSTRAINT=requirements.lock PIP_BUILD_CONSTRAINT=requirements.lock \
-		$(BIN)/pip install --quiet --no-compile --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --no-compile --no-deps --no-build-isolation -e .
+	awk '/^[a-z]/ {build = /^(setuptools|wheel)==/} build' requirements.lock > .venv/build.lock
+	$(PIP) --require-hashes -r .venv/build.lock
+	$(PIP) --require-hashes --no-build-isolation -r requirements.lock
+	$(PIP) --no-deps --no-build-isolation -e .
 	touch $@

@@ -83,7 +83,7 @@ def _read_csv(raw: pl.DataFrame, form: dict[str, Any]) -> tuple[list[dict[str, A
         try:
             text = payload.decode()
             lines = csv.reader([text], delimiter=form["delimiter"], quotechar=quote, quoting=quoting, strict=True)
-            values = next(lines, [])
+            values = next(lines)
         except (UnicodeDecodeError, csv.Error) as problem:
             message = f"not a CSV record in UTF-8: {problem}"
             refused.append((row, "invalid_csv", errors_json("$", "invalid_csv", message)))

@@ -58,6 +58,17 @@ def test_another_payload_under_the_same_id_is_a_conflict():
     assert (kept.duplicates.height, kept.conflicts["content_id"].to_list()) == (2, ["z"])
 
 
+def test_copies_received_at_once_that_differ_only_in_how_they_travelled_are_kept_whatever_their_order():
+    block = events(("a", 5, "x"), ("a", 5, "x"), ("a", 5, "x")).with_columns(
+        sent_time=pl.Series([NOON + DAY, None, NOON], dtype=EVENT_SCHEMA["sent_time"]),
+        event_time=pl.Series([NOON - DAY, NOON, NOON], dtype=EVENT_SCHEMA["event_time"]),
+        warnings=pl.Series([None, "null_user_id", None], dtype=pl.String),
+    )
+    orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
+    kept = [keep_smallest(keyed(block[order]), "f").events for order in orders]
+    assert all(each.equals(kept[0], null_equal=True) for each in kept)
+
+
 def test_one_id_of_two_sources_is_two_events():
     block = events(("a", 5, "x"), ("a", 6, "x")).with_columns(source=pl.Series(["shop", "app"]))
     assert keep_smallest(keyed(block), "f").events.height == 2

@@ -318,9 +318,7 @@ def test_only_a_record_without_an_id_gets_a_derived_one():
 
 
 def test_extra_holds_all_that_no_path_reads_in_the_order_of_keys():
-    spec = mapping(
-        'event_id: {path: id}, user_id: {path: a.b}, category: {path: "c[0]"}, session_id: {path: d}'
-    )
+    spec = mapping('event_id: {path: id}, user_id: {path: a.b}, category: {path: "c[0]"}, session_id: {path: d}')
     full = {
         "z": None,
         "id": 1,
@@ -468,12 +466,8 @@ def test_a_text_that_is_no_mapping_is_refused(text, message):
 
 # What holds for any record
 
-SCALARS = st.sampled_from(
-    [None, True, False, 0, 1424638800, -1, 2**63, 2**70, 0.5, *map(Decimal, ("1.5", "1E+400"))]
-)
-TEXTS = st.sampled_from(
-    ["", "a", " A ", "1", "12.5", "1,234", "1E+9", "NaN", "\x1f", "\u00e9\U0001f600", "20240301"]
-)
+SCALARS = st.sampled_from([None, True, False, 0, 1424638800, -1, 2**63, 2**70, 0.5, *map(Decimal, ("1.5", "1E+400"))])
+TEXTS = st.sampled_from(["", "a", " A ", "1", "12.5", "1,234", "1E+9", "NaN", "\x1f", "\u00e9\U0001f600", "20240301"])
 VALUES = st.recursive(
     SCALARS | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abcd"), inner, max_size=3),
@@ -508,8 +502,7 @@ def test_where_a_block_is_cut_does_not_matter(records, cut):
     raw = raw_of(records)
     whole = map_records(copy.deepcopy(records), raw, EVERYTHING)
     parts = [
-        map_records(copy.deepcopy(records[part]), raw[part], EVERYTHING)
-        for part in (slice(cut), slice(cut, None))
+        map_records(copy.deepcopy(records[part]), raw[part], EVERYTHING) for part in (slice(cut), slice(cut, None))
     ]
     for at, side in enumerate(whole):
         assert pl.concat([part[at] for part in parts]).equals(side)

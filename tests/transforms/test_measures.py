@@ -40,10 +40,7 @@ def rows_of(block: pl.DataFrame, spec, time_zone: str = "UTC") -> list[dict]:
 
 
 def catalogue() -> dict:
-    return {
-        spec.name: spec
-        for spec in read_metrics(yaml.safe_load(CATALOGUE.read_text())["metrics"], "default.yaml")
-    }
+    return {spec.name: spec for spec in read_metrics(yaml.safe_load(CATALOGUE.read_text())["metrics"], "default.yaml")}
 
 
 def test_the_shipped_catalogue_counts_a_visit_that_ends_in_a_purchase():
@@ -90,9 +87,7 @@ def test_an_empty_block_and_no_frames_make_empty_frames_of_the_declared_columns(
 
 
 def test_final_columns_are_the_declared_ones_in_name_and_type():
-    block = events(
-        {"user_id": "u", "value": "1", "currency": "EUR", "quantity": 2, "rating": 4.5, "is_bot": False}
-    )
+    block = events({"user_id": "u", "value": "1", "currency": "EUR", "quantity": 2, "rating": 4.5, "is_bot": False})
     spec = metric(
         {
             "n": {"count": "all"},
@@ -165,9 +160,7 @@ def test_where_compares_numbers_exactly():
             "twos": {"count": "all", "where": {"quantity": [2, 3]}},
         }
     )
-    (row,) = rows_of(
-        events({"value": "0.1", "quantity": 2}, {"value": "0.100000001", "quantity": 4}, {}), spec
-    )
+    (row,) = rows_of(events({"value": "0.1", "quantity": 2}, {"value": "0.100000001", "quantity": 4}, {}), spec)
     assert (row["dimes"], row["twos"]) == (1, 1)
 
 
@@ -177,9 +170,7 @@ def test_sums_are_exact():
         {"value": "0.1", "rating": 0.1, "currency": "EUR"},
         {"value": "0.2", "rating": 0.2, "currency": "EUR"},
     ]
-    block = events(
-        *tenths, {"value": "99999999999999999999.999999999", "rating": float("nan"), "currency": "EUR"}
-    )
+    block = events(*tenths, {"value": "99999999999999999999.999999999", "rating": float("nan"), "currency": "EUR"})
     (row,) = rows_of(block, spec)
     assert row["paid"] == Decimal("100000000000000000000.299999999")
     assert row["stars"] == Decimal("0.3")
@@ -189,9 +180,7 @@ def test_buckets_are_cut_in_utc_before_and_after_1970():
     spec = metric({"n": {"count": "all"}}, bucket="15m")
     old = datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
     found = rows_of(
-        events(
-            {"event_time": old}, {"event_time": at(minutes=14, seconds=59)}, {"event_time": at(minutes=15)}
-        ),
+        events({"event_time": old}, {"event_time": at(minutes=14, seconds=59)}, {"event_time": at(minutes=15)}),
         spec,
     )
     assert [row["bucket_start"] for row in found] == [
@@ -249,9 +238,7 @@ EVERY_KIND = {
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    st.lists(EVENT, max_size=40), st.lists(st.integers(0, 40), max_size=4), st.randoms(use_true_random=False)
-)
+@given(st.lists(EVENT, max_size=40), st.lists(st.integers(0, 40), max_size=4), st.randoms(use_true_random=False))
 def test_where_blocks_are_cut_their_order_and_the_merge_tree_do_not_matter(drawn, cuts, random):
     spec = metric(EVERY_KIND, dimensions=["channel", "currency"], bucket="15m")
     whole = merge([partial(events(*drawn), spec)], spec)
@@ -276,8 +263,6 @@ def test_a_crowd_above_the_limit_is_the_same_from_any_cut():
     quarters = [partial(block[start : start + 350], spec) for start in (1_050, 0, 350, 700, 1_400)]
     tree = merge([merge(quarters[:2], spec), merge(quarters[2:], spec), quarters[0]], spec)
     assert tree.equals(whole)
-    assert (
-        BlockCoder().decode(BlockCoder().encode(tree)).equals(whole)
-    )  # as it goes through a shuffle and state
+    assert BlockCoder().decode(BlockCoder().encode(tree)).equals(whole)  # as it goes through a shuffle and state
     iot, web = finish(tree, spec).to_dicts()
     assert iot["users"] == 1 and abs(web["users"] - 700) <= 3 * 700 * 1.04 / 64

@@ -19,18 +19,13 @@ def metric(measures: dict, **form):
 
 
 def catalogue() -> dict:
-    return {
-        spec.name: spec
-        for spec in read_metrics(yaml.safe_load(CATALOGUE.read_text())["metrics"], "default.yaml")
-    }
+    return {spec.name: spec for spec in read_metrics(yaml.safe_load(CATALOGUE.read_text())["metrics"], "default.yaml")}
 
 
 def test_defaults_and_derived_values():
     spec = metric({"n": {"count": "all"}})
     assert (spec.shards, spec.dimensions, spec.keys, spec.is_daily) == (1, (), ("bucket_start",), False)
-    early = {
-        bucket: metric({"n": {"count": "all"}}, bucket=bucket).early_interval for bucket in ("1m", "1h", "1d")
-    }
+    early = {bucket: metric({"n": {"count": "all"}}, bucket=bucket).early_interval for bucket in ("1m", "1h", "1d")}
     assert early == {"1m": timedelta(seconds=10), "1h": timedelta(minutes=1), "1d": timedelta(minutes=10)}
     assert metric({"n": {"count": "all"}}, early="never").early_interval is None
     assert metric({"n": {"count": "all"}}, early="30s").early_interval == timedelta(seconds=30)
@@ -136,9 +131,7 @@ def test_a_wrong_measure_is_refused_with_its_path(form, text):
 
 
 def test_a_wrong_name_of_a_measure_is_refused():
-    with pytest.raises(
-        ConfigError, match=r"\$\.metrics\.m\.measures\.Big: the name of a measure is .*; got 'Big'"
-    ):
+    with pytest.raises(ConfigError, match=r"\$\.metrics\.m\.measures\.Big: the name of a measure is .*; got 'Big'"):
         metric({"Big": {"count": "all"}})
 
 

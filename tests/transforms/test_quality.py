@@ -26,9 +26,7 @@ def told(books: pl.DataFrame, outcome: str) -> list[tuple]:
 
 @pytest.mark.parametrize("outcome", COUNTS)
 def test_rows_are_counted_by_minute_source_and_input_as_one_outcome_alone(outcome):
-    block = pl.concat(
-        [settled(("shop", 0), ("shop", 59.9), ("shop", 60), ("app", 1)), settled(("shop", None))]
-    )
+    block = pl.concat([settled(("shop", 0), ("shop", 59.9), ("shop", 60), ("app", 1)), settled(("shop", None))])
     books = count(block, outcome)
     assert books.schema == BOOKS_SCHEMA
     assert told(books, outcome) == [(None, "shop", 1), (0, "app", 1), (0, "shop", 2), (1, "shop", 1)]
@@ -61,9 +59,7 @@ def test_a_queue_record_keeps_its_minute_and_moves_to_its_source():
     assert told(moved, "received") == [(0, "events", -1), (0, "shop", 1), (1, "events", 0)]
 
 
-ROWS = st.lists(
-    st.tuples(st.sampled_from(["events", "shop"]), st.sampled_from([None, 0, 59, 60, 200])), max_size=8
-)
+ROWS = st.lists(st.tuples(st.sampled_from(["events", "shop"]), st.sampled_from([None, 0, 59, 60, 200])), max_size=8)
 
 
 @given(ROWS, st.booleans())

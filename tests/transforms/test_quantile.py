@@ -73,9 +73,7 @@ def test_bins_are_in_the_order_of_their_values():
 
 def test_each_group_has_its_own_quantiles_and_one_of_nothing_has_null():
     rows = quantiles(histogram([1.0] * 9 + [100.0], [], [-3.0, -2.0, 0.0]), (0.5, 1.0))
-    assert rows[0]["m_p50"] == pytest.approx(1, rel=ALPHA) and rows[0]["m_p100"] == pytest.approx(
-        100, rel=ALPHA
-    )
+    assert rows[0]["m_p50"] == pytest.approx(1, rel=ALPHA) and rows[0]["m_p100"] == pytest.approx(100, rel=ALPHA)
     assert rows[1] == {"m_p50": None, "m_p100": None}
     assert rows[2]["m_p50"] == pytest.approx(-2, rel=ALPHA) and rows[2]["m_p100"] == 0.0
 

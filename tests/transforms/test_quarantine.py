@@ -37,9 +37,7 @@ def test_the_id_is_that_of_every_earlier_version():
 
 
 def test_the_id_is_the_same_whenever_and_for_whatever_reason_the_record_is_refused():
-    again = identify(
-        rejected(stage="validate", code="too_long", errors="[1]", received_time=None), "g", "2", 1e9
-    )
+    again = identify(rejected(stage="validate", code="too_long", errors="[1]", received_time=None), "g", "2", 1e9)
     assert again["quarantine_id"].item() == id_of()
 
 

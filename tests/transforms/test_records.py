@@ -47,9 +47,7 @@ def test_delimiter_and_quote_are_those_of_the_file():
     assert read_records(rows(b"1\t'a\tb'\t2", delimiter="\t", quote="'"))[0] == [
         {"id": "1", "name": "a\tb", "price": "2"}
     ]
-    assert read_records(rows(b'1;"a;2', delimiter=";", quote=""))[0] == [
-        {"id": "1", "name": '"a', "price": "2"}
-    ]
+    assert read_records(rows(b'1;"a;2', delimiter=";", quote=""))[0] == [{"id": "1", "name": '"a', "price": "2"}]
 
 
 @pytest.mark.parametrize(
