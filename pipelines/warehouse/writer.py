@@ -9,7 +9,6 @@ Sweep   The next writer removes what nothing names: staging folders of other run
 """
 
 import contextlib
-import contextlib
 import fcntl
 import os
 import secrets
