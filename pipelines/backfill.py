@@ -83,7 +83,7 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         written = sorted({entry.day for entry in entries if entry.table == EVENTS.name and entry.day})
         _refuse(settings, warehouse, days, written)
         replaced = _replaced_days(settings, added)
-        counts = books.commit(run, entries, replaced, job, [spec.name for spec in metrics])
+        counts = books.commit(run, entries, replaced, [spec.name for spec in metrics], job.input, job.launch)
     return Summary(job.input, counts, written, time.monotonic() - started)
 
 

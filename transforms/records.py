@@ -15,6 +15,8 @@ import polars as pl
 from transforms.block import REJECTED_SCHEMA, empty
 from transforms.stage import rejections
 
+csv.field_size_limit(64 << 20)  # as long as the files source lets a record be; Python's own limit is 128 KiB
+
 # What a decoder may raise on hostile bytes; anything else is a fault of ours and stops the run.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidOperation)
 DEEPEST = 256  # levels; what the decoder itself can bear depends on how deep the runner's own calls are

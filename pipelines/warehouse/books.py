@@ -7,7 +7,6 @@ from `events` to `replaced`: books say where every record is now.
 
 from collections.abc import Sequence
 from datetime import date
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -16,23 +15,20 @@ from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Table
 from pipelines.warehouse.writer import Run
 from transforms import quality
-from transforms.aggregate import stamped
+from transforms.aggregate import Launch, stamped
 from transforms.block import day_of, empty
-
-if TYPE_CHECKING:
-    from pipelines.audience import Job
 
 KEYS = ["bucket_start", "source", "input"]
 
 
 def commit(
-    run: Run, entries: list[FileEntry], days: Sequence[date], job: "Job", metrics: Sequence[str]
+    run: Run, entries: list[FileEntry], days: Sequence[date], metrics: Sequence[str], input: str, launch: Launch
 ) -> dict[str, int]:
-    """Swap everything in at once, with `days` replaced; return the sums of the run's own books."""
+    """Swap everything in at once, `days` of events and `metrics` replaced; return the sums of the books of `input`."""
     counts = _sums(entries)
-    correction = _correction(run, _taken_out(run, entries, days, job.input), job)
-    mine = {table.name: _days_with(run, table, job.input) for table in (QUARANTINE, QUALITY_1M)}
-    others = pl.col("input") != job.input
+    correction = _correction(run, _taken_out(run, entries, days, input), input, launch)
+    mine = {table.name: _days_with(run, table, input) for table in (QUARANTINE, QUALITY_1M)}
+    others = pl.col("input") != input
     run.commit(
         entries + correction,
         replace_days={**{name: set(days) for name in (EVENTS.name, *metrics)}, **mine},
@@ -70,20 +66,20 @@ def _taken_out(run: Run, entries: list[FileEntry], days: Sequence[date], input: 
     return quality.merge(counted).filter(pl.col("replaced") != 0)
 
 
-def _correction(run: Run, taken_out: pl.DataFrame, job: "Job") -> list[FileEntry]:
+def _correction(run: Run, taken_out: pl.DataFrame, input: str, launch: Launch) -> list[FileEntry]:
     """Quality rows of this generation that say, for other inputs, which of their events were taken out."""
     if taken_out.is_empty():
         return []
     current = (
         run.warehouse.scan(QUALITY_1M.name)
-        .filter(pl.col("input") != job.input)
+        .filter(pl.col("input") != input)
         .sort("generation", "revision")
         .collect()
         .unique(KEYS, keep="last", maintain_order=True)
     )
     moved = current.join(taken_out.select(*KEYS, moved="replaced"), on=KEYS, nulls_equal=True)
     moved = moved.with_columns(events=pl.col("events") - pl.col("moved"), replaced=pl.col("replaced") + pl.col("moved"))
-    now = job.launch.generation / 1_000_000
-    rows = shaped(stamped(moved, "on_time", job.launch.generation, now, job.launch), QUALITY_1M)
+    now = launch.generation / 1_000_000
+    rows = shaped(stamped(moved, "on_time", launch.generation, now, launch), QUALITY_1M)
     parts = by_day(rows, QUALITY_1M.partition, run.warehouse.time_zone)
     return [write_file(run.staging, QUALITY_1M.name, day, part) for day, part in parts]

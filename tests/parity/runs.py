@@ -83,7 +83,7 @@ def run(folder: Path, source: beam.PTransform, runner: str, **how) -> LocalWareh
         options = ["--streaming"] if job.streaming else []
         with beam.Pipeline(runner, options=PipelineOptions(options)) as pipeline:
             build(pipeline, job)
-        books.commit(writer, confirmed(writer.staging), [], job, [spec.name for spec in metrics])
+        books.commit(writer, confirmed(writer.staging), [], [], job.input, job.launch)
     return warehouse
 
 
