@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-import duckdb
 import msgspec
 import polars as pl
 
@@ -30,6 +29,8 @@ from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
 from transforms.errors import WarehouseError
 
 if TYPE_CHECKING:
+    import duckdb
+
     from pipelines.warehouse.writer import Run
 
 LOCK = "lock"
@@ -158,8 +159,10 @@ class LocalWarehouse:
             return pl.LazyFrame(schema=schema)
         return pl.scan_parquet(paths, schema=schema, missing_columns="insert", extra_columns="ignore", glob=False)
 
-    def connect(self) -> duckdb.DuckDBPyConnection:
+    def connect(self) -> "duckdb.DuckDBPyConnection":
         """A DuckDB connection in memory, its session in UTC, that sees every table and view as of now."""
+        import duckdb  # a worker process only writes
+
         manifest = self.manifest()
         connection = duckdb.connect(":memory:")
         connection.execute("SET TimeZone = 'UTC'")

@@ -20,8 +20,9 @@ import msgspec
 import polars as pl
 from sqlglot.errors import ParseError, SqlglotError
 
+from pipelines.warehouse.dialect import to_duckdb
 from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.views import quoted, to_duckdb
+from pipelines.warehouse.views import quoted
 from transforms.errors import OptionError
 
 BATCH_ROWS = 50_000

@@ -8,11 +8,7 @@ Placeholders `{{table}}`, `{{key}}`, `{{time_zone}}` are replaced as text.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from importlib.resources import files
-
-import sqlglot
-from sqlglot import exp
 
 from pipelines.warehouse.tables import Table
 
@@ -64,23 +60,9 @@ def bigquery_views(tables: Iterable[Table], time_zone: str) -> list[tuple[str, s
 
 def duckdb_views(tables: Iterable[Table], time_zone: str) -> list[tuple[str, str]]:
     """(name, DuckDB SQL) of every view over these tables, in the order of creation."""
+    from pipelines.warehouse.dialect import to_duckdb  # a run that only writes needs no SQL parser
+
     return [(name, to_duckdb(sql)) for name, sql in bigquery_views(tables, time_zone)]
-
-
-@cache
-def to_duckdb(sql: str) -> str:
-    """One BigQuery statement in DuckDB's SQL, for a session in UTC. Raises sqlglot.errors.SqlglotError."""
-    tree = sqlglot.parse_one(sql, read="bigquery").transform(_as_bigquery_means)
-    return tree.sql(dialect="duckdb", unsupported_level=sqlglot.ErrorLevel.RAISE, comments=False)
-
-
-def _as_bigquery_means(node: exp.Expression) -> exp.Expression:
-    """What sqlglot carries over by name although DuckDB means something else by it."""
-    if isinstance(node, exp.DataType) and node.this == exp.DataType.Type.DECIMAL and not node.expressions:
-        return exp.DataType.build("DECIMAL(38, 9)")  # a bare one has 3 decimals in DuckDB
-    if isinstance(node, exp.CountIf):  # DuckDB's is NULL over no rows, and a HUGEINT
-        return exp.Count(this=exp.Case().when(node.this, exp.Literal.number(1)))
-    return node
 
 
 def _filled(template: str, table: Table, time_zone: str) -> str:

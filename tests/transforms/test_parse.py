@@ -13,7 +13,8 @@ from transforms.block import PARSED_SCHEMA, RAW_SCHEMA, REJECTED_SCHEMA
 from transforms.event_time import settle_event_time
 from transforms.lateness import too_late
 from transforms.mapping import load_mapping
-from transforms.parse import KNOWN, SLICE_ROWS, numerics, parse, parse_native
+from transforms.native import KNOWN, SLICE_ROWS, numerics, parse_native
+from transforms.parse import parse
 from transforms.quality import merge, redate
 from transforms.records import DEEPEST
 from transforms.validate import validator

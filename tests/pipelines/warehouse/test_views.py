@@ -7,9 +7,10 @@ import polars as pl
 import pytest
 import sqlglot
 
+from pipelines.warehouse.dialect import to_duckdb
 from pipelines.warehouse.local import LocalWarehouse, write_file
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Column, metric_table, polars_schema
-from pipelines.warehouse.views import bigquery_views, duckdb_views, to_duckdb
+from pipelines.warehouse.views import bigquery_views, duckdb_views
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATE = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)  # already 2 March in Berlin

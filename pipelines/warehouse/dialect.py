@@ -1,0 +1,22 @@
+"""Dialect: BigQuery SQL as DuckDB understands it, by sqlglot and with what sqlglot does not know."""
+
+from functools import cache
+
+import sqlglot
+from sqlglot import exp
+
+
+@cache
+def to_duckdb(sql: str) -> str:
+    """One BigQuery statement in DuckDB's SQL, for a session in UTC. Raises sqlglot.errors.SqlglotError."""
+    tree = sqlglot.parse_one(sql, read="bigquery").transform(_as_bigquery_means)
+    return tree.sql(dialect="duckdb", unsupported_level=sqlglot.ErrorLevel.RAISE, comments=False)
+
+
+def _as_bigquery_means(node: exp.Expression) -> exp.Expression:
+    """What sqlglot carries over by name although DuckDB means something else by it."""
+    if isinstance(node, exp.DataType) and node.this == exp.DataType.Type.DECIMAL and not node.expressions:
+        return exp.DataType.build("DECIMAL(38, 9)")  # a bare one has 3 decimals in DuckDB
+    if isinstance(node, exp.CountIf):  # DuckDB's is NULL over no rows, and a HUGEINT
+        return exp.Count(this=exp.Case().when(node.this, exp.Literal.number(1)))
+    return node
