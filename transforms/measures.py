@@ -104,7 +104,7 @@ def finish(frame: pl.DataFrame, spec: MetricSpec, time_zone: str = "UTC") -> pl.
         else:
             made.append(frame[name])
     start = frame["bucket_start"]
-    end = _day_ends(start, time_zone) if spec.is_daily else start + spec.bucket_width
+    end = _bucket_ends(start, spec, time_zone)
     return pl.DataFrame([start, end.alias("bucket_end"), *frame.select(spec.dimensions), *made])
 
 
@@ -117,9 +117,7 @@ def _needed(events: pl.DataFrame, spec: MetricSpec, time_zone: str) -> pl.DataFr
     rows = events.with_columns(person) if person else events
     if spec.where_set:
         rows = rows.filter(pl.col(name).is_not_null() for name in spec.where_set)
-    start = (
-        _day_starts(rows["event_time"], time_zone) if spec.is_daily else _floor(rows["event_time"], spec.bucket_width)
-    )
+    start = _bucket_starts(rows["event_time"], spec, time_zone)
     return rows.select(start.alias("bucket_start"), *sorted(read))
 
 
@@ -167,6 +165,34 @@ def _codes(rows: pl.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
     members = rows.select(column).with_row_index(ROW).group_by(column).agg(ROW)
     hashes, place = np.unique(hash64(members[column]).to_numpy(), return_inverse=True)
     return place[_group_of(members[ROW], rows.height)], hashes
+
+
+def _bucket_starts(times: pl.Series, spec: MetricSpec, time_zone: str) -> pl.Series:
+    """When the bucket of each time began: a day, or a multiple of the width since 1970, but never before the day did.
+
+    So buckets nest in the days of any zone. Where midnight lies inside one (an hour in a zone of half an hour, six
+    hours in most) it is two, and a backfill of one of the days leaves the other's alone.
+    """
+    if spec.is_daily:
+        return _day_starts(times, time_zone)
+    floor = _floor(times, spec.bucket_width)
+    return floor if time_zone == "UTC" else _later(floor, _day_starts(times, time_zone))
+
+
+def _bucket_ends(starts: pl.Series, spec: MetricSpec, time_zone: str) -> pl.Series:
+    """When the bucket that begins at each time ends: where the next one begins."""
+    if spec.is_daily:
+        return _day_ends(starts, time_zone)
+    ends = _floor(starts, spec.bucket_width) + spec.bucket_width
+    return ends if time_zone == "UTC" else _earlier(ends, _day_ends(starts, time_zone))
+
+
+def _later(one: pl.Series, other: pl.Series) -> pl.Series:
+    return one.zip_with(one >= other, other)
+
+
+def _earlier(one: pl.Series, other: pl.Series) -> pl.Series:
+    return one.zip_with(one <= other, other)
 
 
 def _floor(times: pl.Series, width: timedelta) -> pl.Series:

@@ -175,7 +175,7 @@ class MetricSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_daily(self) -> bool:
-        """Whether buckets are days of the warehouse's time zone; shorter ones are cut in UTC."""
+        """Whether buckets are days of the warehouse's time zone; shorter ones are cut in UTC, and at midnight."""
         return self.bucket == "1d"
 
     @property

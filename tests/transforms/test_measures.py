@@ -212,6 +212,24 @@ def test_days_are_those_of_the_time_zone(zone, time, start, hours):
     assert row["bucket_end"] - row["bucket_start"] == timedelta(hours=hours)
 
 
+@pytest.mark.parametrize(
+    ("zone", "bucket", "buckets"),
+    [
+        ("UTC", "1h", [("18:00", "19:00")]),
+        ("Asia/Kolkata", "1h", [("18:00", "18:30"), ("18:30", "19:00")]),  # midnight is at 18:30
+        ("Asia/Kolkata", "30m", [("18:00", "18:30"), ("18:30", "19:00")]),
+        ("Europe/Berlin", "1h", [("18:00", "19:00")]),
+        ("America/New_York", "6h", [("18:00", "00:00")]),
+    ],
+)
+def test_a_bucket_is_two_where_midnight_lies_inside_it_so_that_days_can_be_written_apart(zone, bucket, buckets):
+    evening = datetime(2026, 3, 1, 18, 10, tzinfo=UTC)
+    block = events({"event_time": evening}, {"event_time": evening + timedelta(minutes=30)})
+    found = rows_of(block, metric({"n": {"count": "all"}}, bucket=bucket), zone)
+    assert [(f"{row['bucket_start']:%H:%M}", f"{row['bucket_end']:%H:%M}") for row in found] == buckets
+    assert sum(row["n"] for row in found) == 2
+
+
 EVENT = st.fixed_dictionaries(
     {
         "event_time": st.integers(0, 7_200).map(lambda seconds: at(seconds=seconds)),
