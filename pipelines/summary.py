@@ -10,14 +10,17 @@ PLACES = ("events", "duplicates", "quarantined", "out_of_range", "replaced")
 def summary_lines(done: Summary, warehouse: str) -> list[str]:
     """The books of the run, and what to type next."""
     option = "" if warehouse == "warehouse" else f" --warehouse {shlex.quote(warehouse)}"
-    lines = [
-        *books_lines(done),
-        f"  warehouse     {warehouse}",
-        f'next: audience query{option} "SELECT * FROM engagement_by_channel ORDER BY day, channel"',
-    ]
+    questions = []
     if done.counts["quarantined"]:
-        lines.append(f'      audience query{option} "SELECT * FROM quarantine_by_code"')
-    return lines
+        questions.append(
+            "SELECT stage, code, errors, count(*) AS records FROM quarantine GROUP BY ALL ORDER BY records DESC"
+        )
+    if done.counts["events"]:
+        questions.insert(0, "SELECT * FROM engagement_by_channel ORDER BY day, channel")
+    lines = [*books_lines(done), f"  warehouse     {warehouse}"]
+    if not done.counts["events"]:
+        lines.append("no event was accepted" + (": ask why" if questions else ""))
+    return lines + [f'next: audience query{option} "{question}"' for question in questions]
 
 
 def books_lines(done: Summary) -> list[str]:
