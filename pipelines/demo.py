@@ -9,7 +9,7 @@ from pipelines.backfill import backfill
 from pipelines.config import TEMPLATES
 from pipelines.options import resolve
 from pipelines.simulator import simulate
-from pipelines.summary import books_lines
+from pipelines.summary import books_lines, program
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.query import render, run_query
 from transforms.errors import WarehouseError
@@ -63,9 +63,9 @@ def demo(folder: str) -> None:
         for line in render(run_query(opened, sql), "table"):
             print(line)
     print(f"\nThe warehouse is in {warehouse}: Parquet files, and every table and view by name:\n")
-    print(f'  audience query --warehouse {warehouse} "SHOW TABLES"')
-    print(f'  audience query --warehouse {warehouse} "SELECT * FROM user_days_current ORDER BY events DESC LIMIT 5"')
-    print(f"  audience backfill --warehouse {warehouse} --input 'your-events/*.jsonl.gz'")
+    print(f'  {program()} query --warehouse {warehouse} "SHOW TABLES"')
+    print(f'  {program()} query --warehouse {warehouse} "SELECT * FROM user_days_current ORDER BY events DESC LIMIT 5"')
+    print(f"  {program()} backfill --warehouse {warehouse} --input 'your-events/*.jsonl.gz'")
 
 
 def _fresh(home: Path) -> Path:

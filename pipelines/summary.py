@@ -1,10 +1,20 @@
 """What a run says at its end."""
 
+import os
 import shlex
+import shutil
+import sys
+from pathlib import Path
 
 from pipelines.backfill import Summary
 
 PLACES = ("events", "duplicates", "quarantined", "out_of_range", "replaced")
+
+
+def program() -> str:
+    """How `audience` is typed here: by its path where the shell would not find it by name."""
+    called = Path(sys.argv[0])
+    return "audience" if called.name != "audience" or shutil.which("audience") else os.path.relpath(called)
 
 
 def summary_lines(done: Summary, warehouse: str) -> list[str]:
@@ -20,7 +30,7 @@ def summary_lines(done: Summary, warehouse: str) -> list[str]:
     lines = [*books_lines(done), f"  warehouse     {warehouse}"]
     if not done.counts["events"]:
         lines.append("no event was accepted" + (": ask why" if questions else ""))
-    return lines + [f'next: audience query{option} "{question}"' for question in questions]
+    return lines + [f'next: {program()} query{option} "{question}"' for question in questions]
 
 
 def books_lines(done: Summary) -> list[str]:
