@@ -7,13 +7,14 @@ a `Failure`, and the value stays as it is or becomes null.
 
 import re
 from collections.abc import Callable, Sequence
-from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 import polars as pl
 import xxhash
 
 from transforms.block import NUMERIC, SEPARATOR, VALUE_DIGITS
+from transforms.numbers import to_nine_places
 from transforms.records import encode_json
 from transforms.times import EPOCH_UNITS, RFC3339, read_epochs, read_formatted, read_times
 
@@ -21,9 +22,7 @@ TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
 _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 _PRECISE = r"[eE]|\.[0-9]{10}"  # Polars rounds half to even; BigQuery half away from zero, and so do we
 _GROUPED = r"^[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?$"
-_NINE_PLACES = Decimal("1E-9")
 _TOO_LARGE = Decimal(10) ** VALUE_DIGITS
-_WIDE = Context(prec=60, rounding=ROUND_HALF_UP)
 
 
 class Failure(NamedTuple):
@@ -214,10 +213,7 @@ def _within(numbers: pl.Series) -> pl.Series:
 
 def _rounded(text: str) -> Decimal | None:
     exact = _decimal(text)
-    if exact is None or exact.adjusted() >= VALUE_DIGITS:
-        return None
-    rounded = exact.quantize(_NINE_PLACES, context=_WIDE)
-    return rounded if rounded.adjusted() < VALUE_DIGITS else None
+    return None if exact is None else to_nine_places(exact)
 
 
 def _decimal(text: str) -> Decimal | None:

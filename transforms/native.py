@@ -5,13 +5,14 @@ that the contract does not know goes to `extra`.
 """
 
 from collections.abc import Sequence
-from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any
 
 import msgspec
 import polars as pl
 
 from transforms.block import FIELDS, PARSED_SCHEMA, REJECTED_SCHEMA, VALUE_DIGITS, empty, hash128
+from transforms.numbers import to_nine_places
 from transforms.records import UNREADABLE, check_depth, decode_object, encode_json, error_of, errors_json, refuse
 from transforms.stage import rejections
 from transforms.times import read_times
@@ -19,8 +20,6 @@ from transforms.times import read_times
 TRANSPORT = ("received_time", "sent_time")  # say how a record travelled, not what happened: no part of a derived id
 SLICE_ROWS = 2_048  # made into columns at a time: while their strings are in the processor's cache
 INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-_NINE_PLACES = Decimal("1E-9")
-_WIDE = Context(prec=60, rounding=ROUND_HALF_UP)  # half away from zero, as BigQuery rounds to NUMERIC
 
 
 class NativeEvent(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -198,19 +197,8 @@ def _decode_with_extra(payload: bytes) -> tuple[OpenEvent, str | None]:
 
 def numerics(values: Sequence[int | Decimal | None]) -> tuple[list[Decimal | None], list[int]]:
     """Round to the nine places of NUMERIC, half away from zero; (values, rows that do not fit)."""
-    fitted: list[Decimal | None] = []
-    unfit: list[int] = []
-    for row, value in enumerate(values):
-        if value is not None:
-            try:
-                rounded = _WIDE.quantize(value, _NINE_PLACES)
-                fits = rounded.is_finite() and rounded.adjusted() < VALUE_DIGITS
-            except InvalidOperation:
-                fits = False
-            if not fits:
-                unfit.append(row)
-            value = rounded if fits else None
-        fitted.append(value)
+    fitted = [None if value is None else to_nine_places(value) for value in values]
+    unfit = [row for row, value in enumerate(values) if value is not None and fitted[row] is None]
     return fitted, unfit
 
 
