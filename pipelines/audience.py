@@ -15,9 +15,10 @@ from typing import NamedTuple
 import apache_beam as beam
 import polars as pl
 
-from pipelines.warehouse.sink import Outcome, Sink
+from pipelines.warehouse.sink import Sink
 from pipelines.warehouse.tables import EVENTS, QUARANTINE
 from transforms.aggregate import Aggregate, Aggregation, BooksAggregation, Launch
+from transforms.block import entered
 from transforms.deduplicate import Deduplicate
 from transforms.event_time import settle_event_time
 from transforms.in_range import Days, KeepDays, as_events
@@ -40,10 +41,10 @@ class Job:
     launch: Launch
     metrics: tuple[Aggregation, ...]
     source_name: str = "events"  # for records that state none
-    mapping: Mapping | None = None
+    mappings: tuple[Mapping, ...] = ()
     streaming: bool = False
     days: Days | None = None
-    stored: beam.PTransform | None = None  # PBegin -> PCollection[EVENT_SCHEMA block] of the days that are added to
+    stored: beam.PTransform | None = None  # PBegin -> PCollection[FLOW_SCHEMA block] of the days that are added to
     null_ids: tuple[str, ...] = NULL_IDS
     max_lateness: timedelta = timedelta(days=1)
     dedup_window: timedelta = timedelta(days=1)
@@ -63,10 +64,11 @@ class Settled(NamedTuple):
 def settle(pipeline: beam.Pipeline, job: Job) -> Settled:
     """Read, parse, validate and date: every rule that a record's own fields decide."""
     raw = pipeline | "Read" >> job.source
-    received = raw | "Count what is received" >> beam.ParDo(CountOutcome("received", job.input)).with_output_types(
+    records = raw | "Enter under the input" >> beam.Map(entered, job.input).with_output_types(pl.DataFrame)
+    received = records | "Count what is received" >> beam.ParDo(CountOutcome("received")).with_output_types(
         pl.DataFrame
     )
-    parsed = raw | "Parse and map" >> Parse(job.mapping, job.source_name, job.input)
+    parsed = records | "Parse and map" >> Parse(job.mappings, job.source_name)
     valid = parsed.passed | "Validate" >> Sift(validator(job.null_ids))
     timed = valid.passed | "Settle event time" >> Sift(settle_event_time)
     in_time = timed.passed | "Set aside what is too late" >> Sift(_lateness(job))
@@ -80,16 +82,16 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     head = settle(pipeline, job)
 
     unique = _with_stored(head.events, job) | "Deduplicate" >> Deduplicate(
-        job.input, job.dedup_window, job.shards, job.streaming, allowed_lateness(job.max_lateness), job.spill_folder
+        job.dedup_window, job.shards, job.streaming, allowed_lateness(job.max_lateness), job.spill_folder
     )
-    kept = unique.passed | "Keep the days" >> KeepDays(job.days, job.input)
-    events = kept.passed | "Write events" >> job.sink.write(EVENTS, Outcome("events", job.input))
+    kept = unique.passed | "Keep the days" >> KeepDays(job.days)
+    events = kept.passed | "Write events" >> job.sink.write(EVENTS, "events")
 
     quarantined = (
         head.rejected
         | "Join rejected" >> beam.Flatten()
-        | "Quarantine" >> Quarantine(job.input, job.launch.version)
-        | "Write quarantine" >> job.sink.write(QUARANTINE, Outcome("quarantined", job.input))
+        | "Quarantine" >> Quarantine(job.launch.version)
+        | "Write quarantine" >> job.sink.write(QUARANTINE, "quarantined")
     )
 
     books = [*head.books, unique.books, kept.books, events.books, quarantined.books]
@@ -121,8 +123,8 @@ class _KeepNear(beam.PTransform):
 
     def expand(self, blocks):
         days = self.job.days.widened() if self.job.days else None
-        events = blocks | "Make events" >> beam.Map(as_events, self.job.input).with_output_types(pl.DataFrame)
-        return events | "Keep near days" >> KeepDays(days, self.job.input)
+        events = blocks | "Make events" >> beam.Map(as_events).with_output_types(pl.DataFrame)
+        return events | "Keep near days" >> KeepDays(days)
 
 
 def _with_stored(events, job: Job):

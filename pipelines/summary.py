@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipelines.backfill import Summary
 
-PLACES = ("events", "duplicates", "quarantined", "out_of_range", "replaced")
+PLACES = ("events", "duplicates", "quarantined", "out_of_range", "replaced", "erased")
 
 
 def program() -> str:
@@ -36,13 +36,15 @@ def summary_lines(done: Summary, warehouse: str) -> list[str]:
 def books_lines(done: Summary) -> list[str]:
     """The books of a run and the days it wrote."""
     counts = done.counts
-    balance = counts["received"] - sum(counts[place] for place in PLACES)
+    balance = counts["received"] + counts["exploded"] - sum(counts[place] for place in PLACES)
     rate = counts["received"] / done.seconds if done.seconds else 0
     days = f"{done.days[0]} to {done.days[-1]} ({len(done.days)} with events)" if done.days else "none"
     lines = [
         f"{done.input}",
         f"  received      {counts['received']:>12,}   in {done.seconds:.1f} s, {rate:,.0f} a second",
     ]
+    if counts["exploded"]:
+        lines += [f"  exploded      {counts['exploded']:>12,}   events that records made beyond their first"]
     lines += [f"  {place:<13} {counts[place]:>12,}" for place in PLACES if counts[place] or place in PLACES[:3]]
     lines += [f"  {'balance':<13} {balance:>12,}" + ("" if balance == 0 else "   NOT ZERO: records are missing")]
     if counts["conflicts"]:

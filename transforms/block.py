@@ -28,6 +28,18 @@ RAW_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "attributes": pl.String,  # JSON object; what is needed to read the payload again (a CSV header, message attributes)
 }
 
+# A record under way: where it was read, and how often. `parse` hands these columns on as they are.
+ORIGIN: dict[str, pl.DataType | type[pl.DataType]] = {
+    "payload": pl.Binary,
+    "position": pl.String,
+    "attributes": pl.String,
+    "input": pl.String,  # what it is read from: its quarantine and books are those of this input
+    "quarantine_id": pl.String,  # of a record that is read again from quarantine; else null
+    "attempt": pl.Int64,  # 1 for the first reading
+    "part": pl.Int64,  # a record that makes several events has them numbered from 0; part 0 is the record itself
+}
+RECORD_SCHEMA = {**RAW_SCHEMA, **ORIGIN}
+
 # The fields of an event that a record may state, in the order of the `events` table.
 FIELDS: dict[str, pl.DataType | type[pl.DataType]] = {
     "event_id": pl.String,
@@ -64,17 +76,14 @@ PARSED_SCHEMA = {
     "clock": pl.String,  # trusted, client
     "source": pl.String,
     "source_format": pl.String,
-    "payload": pl.Binary,
-    "position": pl.String,
-    "attributes": pl.String,
+    **ORIGIN,
 }
 
 # A record on its way to quarantine.
 REJECTED_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "payload": pl.Binary,
-    "position": pl.String,
-    "attributes": pl.String,
+    **ORIGIN,
     "received_time": TIME,
+    "event_time": TIME,  # null if it was refused before that was settled
     "source": pl.String,
     "source_format": pl.String,
     "stage": pl.String,  # parse, map, validate, event_time, late, load
@@ -99,9 +108,21 @@ EVENT_SCHEMA = {
     "warnings": pl.String,  # codes joined by commas
 }
 
-EVENT_COLUMNS = list(EVENT_SCHEMA)
+# An event under way: `stored` if it is read from the warehouse, whose books have it already.
+FLOW_SCHEMA = {**EVENT_SCHEMA, "stored": pl.Boolean}
+FLOW_COLUMNS = list(FLOW_SCHEMA)
 
 SEPARATOR = "\x1f"  # between the parts of a hashed key: no printable identifier holds it
+
+
+def entered(raw: pl.DataFrame, input: str) -> pl.DataFrame:
+    """A RAW_SCHEMA block, as a source yields it, as a RECORD_SCHEMA block of `input`: its first reading."""
+    return raw.with_columns(
+        input=pl.lit(input),
+        quarantine_id=pl.lit(None, pl.String),
+        attempt=pl.lit(1, pl.Int64),
+        part=pl.lit(0, pl.Int64),
+    )
 
 
 def empty(schema: dict) -> pl.DataFrame:

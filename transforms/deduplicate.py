@@ -1,6 +1,6 @@
 """Deduplicate: keep one event of each (source, event_id) within a day.
 
-    PCollection[EVENT_SCHEMA block] -> passed: PCollection[EVENT_SCHEMA block], books: PCollection[BOOKS_SCHEMA block]
+    PCollection[FLOW_SCHEMA block] -> passed: PCollection[FLOW_SCHEMA block], books: PCollection[BOOKS_SCHEMA block]
 
 Window  fixed, a day by default, of the client's own time where the record has one that can be read, else of
         `received_time`. Not of the corrected time: two deliveries of one event may be corrected differently, but carry
@@ -28,7 +28,7 @@ from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateS
 from apache_beam.transforms.window import FixedWindows, GlobalWindows, TimestampedValue
 from apache_beam.utils.timestamp import Duration
 
-from transforms.block import EVENT_COLUMNS, FIELDS, SEPARATOR, hash64
+from transforms.block import FIELDS, FLOW_COLUMNS, SEPARATOR, hash64
 from transforms.quality import count
 from transforms.spill import Part, parts, spill
 from transforms.stage import in_global_window
@@ -80,20 +80,20 @@ def fingerprint(events: pl.DataFrame) -> pl.Series:
 
 
 class Kept(NamedTuple):
-    """What deduplication makes of a block: EVENT_SCHEMA blocks; `conflicts` are among the `duplicates`."""
+    """What deduplication makes of a block: FLOW_SCHEMA blocks; `conflicts` are among the `duplicates`."""
 
     events: pl.DataFrame
     duplicates: pl.DataFrame
     conflicts: pl.DataFrame
 
 
-def keep_smallest(events: pl.DataFrame, input: str) -> Kept:
+def keep_smallest(events: pl.DataFrame) -> Kept:
     """Of each (window, source, event_id) keep the smallest (received_time, fingerprint); exact, whatever the order."""
     # Hashes of one id are equal in all windows too; that only makes a few more rivals.
     repeated = events[KEY].is_duplicated()
     if not repeated.any():
-        nothing = events.clear().select(EVENT_COLUMNS)
-        return Kept(events.select(EVENT_COLUMNS), nothing, nothing)
+        nothing = events.clear().select(FLOW_COLUMNS)
+        return Kept(events.select(FLOW_COLUMNS), nothing, nothing)
     # Only ids whose hash repeats are compared by what they say: two different ids of one hash both stay.
     rivals = events.filter(repeated)
     rivals = rivals.with_columns(_print=fingerprint(rivals)).sort(
@@ -102,18 +102,18 @@ def keep_smallest(events: pl.DataFrame, input: str) -> Kept:
         "received_time",
         "_print",
         *_TRAVELLED,
-        pl.col("input") == input,
+        ~pl.col("stored"),
         "input",
     )
     rivals = rivals.with_columns(
         _first=pl.struct(_SAME).is_first_distinct(),
         _conflict=pl.col("_print") != pl.col("_print").first().over(_SAME),
     )
-    kept = pl.concat([events.filter(~repeated).select(EVENT_COLUMNS), rivals.filter("_first").select(EVENT_COLUMNS)])
+    kept = pl.concat([events.filter(~repeated).select(FLOW_COLUMNS), rivals.filter("_first").select(FLOW_COLUMNS)])
     return Kept(
         kept,
-        rivals.filter(~pl.col("_first")).select(EVENT_COLUMNS),
-        rivals.filter("_conflict").select(EVENT_COLUMNS),
+        rivals.filter(~pl.col("_first")).select(FLOW_COLUMNS),
+        rivals.filter("_conflict").select(FLOW_COLUMNS),
     )
 
 
@@ -129,7 +129,6 @@ class Deduplicate(beam.PTransform):
 
     def __init__(
         self,
-        input: str,
         window: timedelta = timedelta(days=1),
         shards: int = 4,
         streaming: bool = False,
@@ -137,7 +136,7 @@ class Deduplicate(beam.PTransform):
         spill_folder: str | None = None,
     ):
         super().__init__()
-        self.input, self.window, self.shards, self.streaming = input, window, shards, streaming
+        self.window, self.shards, self.streaming = window, shards, streaming
         self.lateness, self.spill_folder = lateness, spill_folder
 
     def expand(self, events):
@@ -149,14 +148,14 @@ class Deduplicate(beam.PTransform):
                 | "Window by dedup day"
                 >> beam.WindowInto(window, allowed_lateness=Duration(self.lateness.total_seconds()))
             )
-            keep = beam.ParDo(KeepFirst(self.input, self.lateness))
+            keep = beam.ParDo(KeepFirst(self.lateness))
         else:
             pieces = (
                 events
                 | "Split by window and shard" >> beam.ParDo(_SplitGathered(self)).with_output_types(Gathered)
                 | "Gather each window and shard" >> beam.GroupByKey()
             )
-            keep = beam.ParDo(_KeepSmallest(self.input))
+            keep = beam.ParDo(_KeepSmallest())
         keep = keep.with_output_types(pl.DataFrame, books=pl.DataFrame).with_outputs("books", main="passed")
         kept = pieces | "Keep one of each id" >> keep
         # Back in the one window that it came from: what is joined later must stand in windows of one kind.
@@ -210,9 +209,6 @@ class _SplitGathered(beam.DoFn):
 class _KeepSmallest(beam.DoFn):
     """Whole windows and shards; small ones are compared together."""
 
-    def __init__(self, input: str):
-        self.input = input
-
     def start_bundle(self):
         self.gathered: list[Part] = []
 
@@ -230,17 +226,15 @@ class _KeepSmallest(beam.DoFn):
         for group in range(groups):
             # The shard took the low bits of the hash: the high ones still spread evenly.
             mine = pl.col(KEY) // pl.lit(2**32, pl.UInt64) % groups == group
-            yield from _outcomes(
-                keep_smallest(pl.concat(piece.load().filter(mine) for piece in pieces), self.input), self.input
-            )
+            yield from _outcomes(keep_smallest(pl.concat(piece.load().filter(mine) for piece in pieces)))
 
 
-def _outcomes(kept: Kept, input: str):
+def _outcomes(kept: Kept):
     if not kept.events.is_empty():
         yield kept.events
     for outcome, block in (("duplicates", kept.duplicates), ("conflicts", kept.conflicts)):
         # A stored event that joined the run was counted by the run that stored it.
-        own = block.filter(pl.col("input") == input)
+        own = block.filter(~pl.col("stored"))
         if not own.is_empty():
             yield TaggedOutput("books", count(own, outcome))
 
@@ -267,7 +261,7 @@ def keep_unseen(events: pl.DataFrame, seen: np.ndarray) -> tuple[Kept, np.ndarra
     entries["key"], entries["print"] = new[KEY].to_numpy(), new["_print"].to_numpy()
     repeats = rows.filter(~pl.col("_new"))
     conflicts = repeats.filter(pl.col("_print") != pl.col("_kept"))
-    return Kept(new.select(EVENT_COLUMNS), repeats.select(EVENT_COLUMNS), conflicts.select(EVENT_COLUMNS)), entries
+    return Kept(new.select(FLOW_COLUMNS), repeats.select(FLOW_COLUMNS), conflicts.select(FLOW_COLUMNS)), entries
 
 
 class SeenCache:
@@ -313,8 +307,8 @@ class KeepFirst(beam.DoFn):
     TOKEN = ReadModifyWriteStateSpec("token", BytesCoder())
     EXPIRE = TimerSpec("expire", TimeDomain.WATERMARK)
 
-    def __init__(self, input: str, lateness: timedelta):
-        self.input, self.lateness = input, Duration(lateness.total_seconds())
+    def __init__(self, lateness: timedelta):
+        self.lateness = Duration(lateness.total_seconds())
         self.run = secrets.token_hex(8)  # two pipelines in one process must not share cache entries
 
     def process(
@@ -337,7 +331,7 @@ class KeepFirst(beam.DoFn):
             token_state.write(token)
             _CACHE.put(key, token, _sorted(np.concatenate([seen, entries])))
         expire.set(window.end + self.lateness)
-        yield from _outcomes(kept, self.input)
+        yield from _outcomes(kept)
 
     @on_timer(EXPIRE)
     def expire(

@@ -1,6 +1,6 @@
 """Range: a backfill writes the days it was asked for, and counts what lies outside.
 
-    PCollection[EVENT_SCHEMA block] -> passed: PCollection[EVENT_SCHEMA block], books: PCollection[BOOKS_SCHEMA block]
+    PCollection[FLOW_SCHEMA block] -> passed: PCollection[FLOW_SCHEMA block], books: PCollection[BOOKS_SCHEMA block]
 
 Before deduplication a day of margin stays on both sides: a repeat may have been given another event time than
 its first copy, and they must still meet. After it the margin goes too.
@@ -15,7 +15,7 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.pvalue import TaggedOutput
 
-from transforms.block import EVENT_COLUMNS, day_of
+from transforms.block import FLOW_COLUMNS, day_of
 from transforms.quality import count
 
 MARGIN = timedelta(days=1)
@@ -38,33 +38,33 @@ class Days(NamedTuple):
 
 
 class KeepDays(beam.PTransform):
-    """`days` None keeps everything; only rows of the run's own `input` are counted."""
+    """`days` None keeps everything; stored rows are not counted."""
 
-    def __init__(self, days: Days | None, input: str):
+    def __init__(self, days: Days | None):
         super().__init__()
-        self.days, self.input = days, input
+        self.days = days
 
     def expand(self, events):
-        keep = beam.ParDo(_KeepDays(self.days, self.input)).with_output_types(pl.DataFrame, books=pl.DataFrame)
+        keep = beam.ParDo(_KeepDays(self.days)).with_output_types(pl.DataFrame, books=pl.DataFrame)
         return events | "Keep days" >> keep.with_outputs("books", main="passed")
 
 
 class _KeepDays(beam.DoFn):
-    def __init__(self, days, input):
-        self.days, self.input = days, input
+    def __init__(self, days):
+        self.days = days
 
     def process(self, events):
         if self.days is None:
             yield events
             return
         inside = events.select(self.days.holds(pl.col("event_time"))).to_series()
-        kept, outside = events.filter(inside), events.filter(~inside & (events["input"] == self.input))
+        kept, outside = events.filter(inside), events.filter(~inside & ~events["stored"])
         if not outside.is_empty():
             yield TaggedOutput("books", count(outside, "out_of_range"))
         if not kept.is_empty():
             yield kept
 
 
-def as_events(block: pl.DataFrame, input: str) -> pl.DataFrame:
-    """A settled block as EVENT_SCHEMA: the raw bytes stay behind."""
-    return block.with_columns(input=pl.lit(input)).select(EVENT_COLUMNS)
+def as_events(block: pl.DataFrame) -> pl.DataFrame:
+    """A settled block as FLOW_SCHEMA: the raw bytes stay behind."""
+    return block.with_columns(stored=pl.lit(False)).select(FLOW_COLUMNS)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from transforms.block import PARSED_SCHEMA, REJECTED_SCHEMA, TIME, empty, hash128
+from transforms.block import ORIGIN, PARSED_SCHEMA, REJECTED_SCHEMA, TIME, empty, hash128
 from transforms.mapping_functions import (
     Column,
     Failure,
@@ -83,7 +83,7 @@ def map_records(
     """(PARSED_SCHEMA, REJECTED_SCHEMA of the stage `map`) of decoded records.
 
     records   one a row of `raw`, in its order; what is read is taken out of them: they are spent afterwards
-    raw       RAW_SCHEMA; a received_time in it wins over one that the mapping reads
+    raw       RECORD_SCHEMA; a received_time in it wins over one that the mapping reads
     """
     plan, height = plan_of(mapping), len(records)
     columns = {path: column_of(read(records, path)) for path in plan.identity}
@@ -94,9 +94,7 @@ def map_records(
     _remove_read(records, plan)
     data, wrong = _fields(columns, height, mapping, plan)
     block = raw.select(
-        "payload",
-        "position",
-        "attributes",
+        *ORIGIN,
         pl.coalesce("received_time", data.pop("received_time")),
         clock=pl.lit(mapping.clock),
         source=pl.lit(mapping.source),

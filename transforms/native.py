@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import polars as pl
 
-from transforms.block import FIELDS, PARSED_SCHEMA, REJECTED_SCHEMA, VALUE_DIGITS, empty, hash128
+from transforms.block import FIELDS, ORIGIN, PARSED_SCHEMA, REJECTED_SCHEMA, VALUE_DIGITS, empty, hash128
 from transforms.numbers import to_nine_places
 from transforms.records import UNREADABLE, check_depth, decode_object, encode_json, error_of, errors_json, refuse
 from transforms.stage import rejections
@@ -162,15 +162,13 @@ def _settle(stated: pl.DataFrame, origin: pl.DataFrame, source: str) -> tuple[pl
         id_source=pl.when("derived").then(pl.lit("derived")).otherwise(pl.lit("client")),
         clock=pl.lit("client"),
         source_format=pl.lit("native"),
-        payload=origin["payload"],
-        position=origin["position"],
-        attributes=origin["attributes"],
-    )
+        **{name: origin[name] for name in ORIGIN},
+    ).select(*PARSED_SCHEMA, "unfit")
     if not stated["unfit"].any():
-        return block.select(list(PARSED_SCHEMA)), empty(REJECTED_SCHEMA)
+        return block.drop("unfit"), empty(REJECTED_SCHEMA)
     message = errors_json("$.value", "invalid_value", f"at most {VALUE_DIGITS} digits before the point")
     unfit = rejections(block.filter("unfit"), "validate", "invalid_value", message)
-    return block.filter(~pl.col("unfit")).select(list(PARSED_SCHEMA)), unfit
+    return block.filter(~pl.col("unfit")).drop("unfit"), unfit
 
 
 def _decode_native(payload: bytes) -> tuple[NativeEvent, str | None]:

@@ -1,11 +1,14 @@
-"""Parse and map: raw blocks to the fields of the event contract.
+"""Parse and map: records to the fields of the event contract.
 
-    PCollection[RAW_SCHEMA block] -> passed: PCollection[PARSED_SCHEMA block], rejected
+    PCollection[RECORD_SCHEMA block] -> passed: PCollection[PARSED_SCHEMA block], rejected
 
 A record is of the native form, or goes through a mapping. It keeps its raw bytes until it is an event.
 State   none
 Emits   at once
 """
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import apache_beam as beam
 import polars as pl
@@ -18,45 +21,54 @@ from transforms.records import read_records
 
 
 class Parse(beam.PTransform):
-    """Without a mapping a record is of the native form; `source` names those that state none.
+    """A block whose source has a mapping goes through it; else it is of the native form, and `source` names the
+    records that state none.
 
     Also -> books: PCollection[BOOKS_SCHEMA block], see transforms/quality.py.
     """
 
-    def __init__(self, mapping: Mapping | None, source: str, input: str):
+    def __init__(self, mappings: Sequence[Mapping], source: str):
         super().__init__()
-        self.mapping, self.source, self.input = mapping, source, input
+        self.mappings, self.source = {mapping.source: mapping for mapping in mappings}, source
 
     def expand(self, raw):
-        parsing = beam.ParDo(_Parse(self.mapping, self.source, self.input))
+        parsing = beam.ParDo(_Parse(self.mappings, self.source))
         typed = parsing.with_output_types(pl.DataFrame, rejected=pl.DataFrame, books=pl.DataFrame)
         return raw | "Parse" >> typed.with_outputs("rejected", "books", main="passed")
 
 
 class _Parse(beam.DoFn):
-    def __init__(self, mapping, source, input):
-        self.mapping, self.source, self.input = mapping, source, input
+    def __init__(self, mappings, source):
+        self.mappings, self.source = mappings, source
 
-    def process(self, raw):
-        passed, rejected = parse(raw, self.mapping, self.source)
-        settled = pl.concat([part.select("source", "received_time") for part in (passed, rejected)])
-        queue = raw["received_time"].null_count() == 0
-        yield TaggedOutput("books", redate(settled, self.source, self.input, queue=queue))
+    def process(self, records):
+        source = records["source"][0]
+        passed, rejected = parse(records, self.mappings.get(source), self.source)
+        settled = pl.concat(part.select("source", "received_time", "input", "part") for part in (passed, rejected))
+        queue = records["received_time"].null_count() == 0
+        yield TaggedOutput("books", redate(settled, source, queue=queue))
         if not rejected.is_empty():
             yield TaggedOutput("rejected", rejected)
         if not passed.is_empty():
             yield passed
 
 
-def parse(raw: pl.DataFrame, mapping: Mapping | None, source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(PARSED_SCHEMA block with received_given, rejected) of a raw block."""
+class Parsed(NamedTuple):
+    """`passed` is a PARSED_SCHEMA block with `received_given`, `rejected` of REJECTED_SCHEMA."""
+
+    passed: pl.DataFrame
+    rejected: pl.DataFrame
+
+
+def parse(records: pl.DataFrame, mapping: Mapping | None, source: str) -> Parsed:
+    """A RECORD_SCHEMA block, of one source, as events by its mapping, or of the native form."""
     if mapping is None:
-        parsed, rejected = parse_native(raw, source)
+        parsed, rejected = parse_native(records, source)
     else:
-        records, kept, unreadable = read_records(raw)
-        parsed, unmapped = map_records(records, kept, mapping)
+        decoded, kept, unreadable = read_records(records, f"mapped:{mapping.source}")
+        parsed, unmapped = map_records(decoded, kept, mapping)
         rejected = pl.concat([unreadable.with_columns(source=pl.lit(mapping.source)), unmapped])
-    return settle_received(parsed), rejected
+    return Parsed(settle_received(parsed), rejected)
 
 
 def settle_received(parsed: pl.DataFrame) -> pl.DataFrame:

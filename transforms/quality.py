@@ -2,10 +2,12 @@
 
     PCollection[BOOKS_SCHEMA block], from every stage that ends a record's way -> Aggregate -> quality_1m
 
-`received` is counted where raw bytes are read. A record of a file tells its time only once it is parsed, so the reader
-counts it under the NULL minute and parse moves the count to the minute of `received_time`. `events` and
-`quarantined` are counted by the sinks, from what they wrote. So a block that is lost anywhere on its way leaves
-a balance that is not zero, in the minute and the source where it was last seen.
+    received + exploded = events + duplicates + quarantined + out_of_range + replaced + erased   (the balance is 0)
+
+`received` is counted where raw bytes are read; `exploded` are the events that a record made beyond its first. A record
+of a file tells its time only once it is parsed, so the reader counts it under the NULL minute and parse moves the count
+to the minute of `received_time`. `events` and `quarantined` are counted by the sinks, from what they wrote. So a block
+that is lost anywhere on its way leaves a balance that is not zero, in the minute and the source where it was last seen.
 Counts are PCollections, never Metrics counters: a bundle that is tried again would count twice.
 """
 
@@ -16,7 +18,17 @@ import polars as pl
 
 from transforms.block import TIME, empty
 
-COUNTS = ("received", "events", "duplicates", "conflicts", "quarantined", "out_of_range", "replaced")
+COUNTS = (
+    "received",
+    "exploded",
+    "events",
+    "duplicates",
+    "conflicts",
+    "quarantined",
+    "out_of_range",
+    "replaced",
+    "erased",
+)
 BOOKS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "bucket_start": TIME,
     "source": pl.String,
@@ -26,10 +38,8 @@ BOOKS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 MINUTE = timedelta(minutes=1)
 
 
-def count(block: pl.DataFrame, outcome: str, input: str | None = None) -> pl.DataFrame:
-    """Count rows (source, received_time, input unless given) as one of COUNTS, by minute: a BOOKS_SCHEMA block."""
-    if input is not None:
-        block = block.with_columns(input=pl.lit(input))
+def count(block: pl.DataFrame, outcome: str) -> pl.DataFrame:
+    """Count rows (source, received_time, input) as one of COUNTS, by minute: a BOOKS_SCHEMA block."""
     counted = block.group_by(pl.col("received_time").dt.truncate("1m").alias("bucket_start"), "source", "input").len()
     return entries(counted.with_columns(pl.col("len").cast(pl.Int64).alias(outcome)))
 
@@ -40,15 +50,18 @@ def entries(counted: pl.DataFrame) -> pl.DataFrame:
     return counted.with_columns(missing).select(list(BOOKS_SCHEMA))
 
 
-def redate(settled: pl.DataFrame, source: str, input: str, *, queue: bool) -> pl.DataFrame:
-    """Move rows (source, received_time) from the reader's entry to the source and minute that they turned out to have.
+def redate(settled: pl.DataFrame, source: str, *, queue: bool) -> pl.DataFrame:
+    """Move rows (source, received_time, input, part) from the reader's entry to the source and minute they turned out
+    to have.
 
-    The reader of a queue knew the minute already (`queue`); a reader of files counted under NULL.
+    The reader of a queue knew the minute already (`queue`); a reader of files counted under NULL. The parts of a
+    record behind its first were never received: they are `exploded`.
     """
-    arrived = count(settled, "received", input)
+    arrived = count(settled.filter(pl.col("part") == 0), "received")
     minute = pl.col("bucket_start") if queue else pl.lit(None, TIME)
     left = arrived.with_columns(minute.alias("bucket_start"), received=-pl.col("received"), source=pl.lit(source))
-    return merge([arrived, left])
+    parts = settled.filter(pl.col("part") > 0)
+    return merge([arrived, left] if parts.is_empty() else [arrived, left, count(parts, "exploded")])
 
 
 def merge(parts: list[pl.DataFrame]) -> pl.DataFrame:
@@ -60,10 +73,10 @@ def merge(parts: list[pl.DataFrame]) -> pl.DataFrame:
 
 
 class CountOutcome(beam.DoFn):
-    """PCollection[block with source, received_time] -> PCollection[BOOKS_SCHEMA block]."""
+    """PCollection[block with source, received_time, input] -> PCollection[BOOKS_SCHEMA block]."""
 
-    def __init__(self, outcome: str, input: str):
-        self.outcome, self.input = outcome, input
+    def __init__(self, outcome: str):
+        self.outcome = outcome
 
     def process(self, block):
-        yield count(block, self.outcome, self.input)
+        yield count(block, self.outcome)

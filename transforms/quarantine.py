@@ -15,35 +15,36 @@ from transforms.block import TIME, hash128
 
 
 class Quarantine(beam.PTransform):
-    """`input` is the run's, `version` the pipeline's."""
+    """`version` is the pipeline's."""
 
-    def __init__(self, input: str, version: str):
+    def __init__(self, version: str):
         super().__init__()
-        self.input, self.version = input, version
+        self.version = version
 
     def expand(self, rejected):
-        return rejected | "Identify" >> beam.ParDo(_Identify(self.input, self.version)).with_output_types(pl.DataFrame)
+        return rejected | "Identify" >> beam.ParDo(_Identify(self.version)).with_output_types(pl.DataFrame)
 
 
 class _Identify(beam.DoFn):
-    def __init__(self, input, version):
-        self.input, self.version = input, version
+    def __init__(self, version):
+        self.version = version
 
     def process(self, rejected):
-        yield identify(rejected, self.input, self.version, time.time())
+        yield identify(rejected, self.version, time.time())
 
 
-def identify(rejected: pl.DataFrame, input: str, version: str, now: float) -> pl.DataFrame:
-    """Rows of `quarantine`; the id is a hash of source, position and payload, the same whenever the record is read."""
+def identify(rejected: pl.DataFrame, version: str, now: float) -> pl.DataFrame:
+    """Rows of `quarantine`; the id is a hash of source, position and payload, the same whenever the record is read.
+
+    A record that comes out of quarantine keeps the id that it has.
+    """
     columns = (rejected[name].to_list() for name in ("source", "position", "payload"))
     ids = [
         hash128(((source or "").encode(), (position or "").encode(), payload or b""))
         for source, position, payload in zip(*columns, strict=True)
     ]
     return rejected.with_columns(
-        quarantine_id=pl.Series(ids, dtype=pl.String),
-        input=pl.lit(input),
+        quarantine_id=pl.coalesce("quarantine_id", pl.Series(ids, dtype=pl.String)),
         failed_time=pl.lit(int(now * 1_000_000)).cast(TIME),
         pipeline_version=pl.lit(version),
-        attempt=pl.lit(1, pl.Int64),
     )

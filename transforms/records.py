@@ -53,13 +53,17 @@ def errors_json(path: str, code: str, message: str) -> str:
     return encode_json([{"path": path, "code": code, "message": message}]).decode()
 
 
-def read_records(raw: pl.DataFrame) -> tuple[list[dict[str, Any]], pl.DataFrame, pl.DataFrame]:
-    """Decode a raw block: (records, their raw rows in the same order, rejected)."""
+def read_records(raw: pl.DataFrame, format: str = "unknown") -> tuple[list[dict[str, Any]], pl.DataFrame, pl.DataFrame]:
+    """Decode a RECORD_SCHEMA block: (records, their raw rows in the same order, rejected as of `format`)."""
     header = _csv_header(raw)
-    return _read_json(raw) if header is None else _read_csv(raw, header)
+    records, kept, refused = _read_json(raw) if header is None else _read_csv(raw, header)
+    return records, raw if not refused else raw[kept], refuse(raw, refused, format)
 
 
-def _read_json(raw: pl.DataFrame) -> tuple[list[dict[str, Any]], pl.DataFrame, pl.DataFrame]:
+Refused = list[tuple[int, str, str]]  # (row, code, errors)
+
+
+def _read_json(raw: pl.DataFrame) -> tuple[list[dict[str, Any]], list[int], Refused]:
     records, kept, refused = [], [], []
     for row, payload in enumerate(raw["payload"].to_list()):
         try:
@@ -68,7 +72,7 @@ def _read_json(raw: pl.DataFrame) -> tuple[list[dict[str, Any]], pl.DataFrame, p
             kept.append(row)
         except UNREADABLE as problem:
             refused.append((row, *error_of(problem)))
-    return records, raw if not refused else raw[kept], refuse(raw, refused)
+    return records, kept, refused
 
 
 def _csv_header(raw: pl.DataFrame) -> dict[str, Any] | None:
@@ -77,7 +81,7 @@ def _csv_header(raw: pl.DataFrame) -> dict[str, Any] | None:
     return attributes if attributes.get("format") == "csv" else None
 
 
-def _read_csv(raw: pl.DataFrame, form: dict[str, Any]) -> tuple[list[dict[str, Any]], pl.DataFrame, pl.DataFrame]:
+def _read_csv(raw: pl.DataFrame, form: dict[str, Any]) -> tuple[list[dict[str, Any]], list[int], Refused]:
     names, quote = form["header"], form.get("quote") or None
     quoting: Any = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
     records, kept, refused = [], [], []
@@ -97,10 +101,10 @@ def _read_csv(raw: pl.DataFrame, form: dict[str, Any]) -> tuple[list[dict[str, A
         # An empty CSV field is an absent one: the format has no other way to say so.
         records.append({name: value for name, value in zip(names, values, strict=True) if value != ""})
         kept.append(row)
-    return records, raw if not refused else raw[kept], refuse(raw, refused)
+    return records, kept, refused
 
 
-def refuse(raw: pl.DataFrame, refused: list[tuple[int, str, str]], format: str = "unknown") -> pl.DataFrame:
+def refuse(raw: pl.DataFrame, refused: Refused, format: str) -> pl.DataFrame:
     """The raw rows at [(row, code, errors)] as rejected by the stage `parse`."""
     if not refused:
         return empty(REJECTED_SCHEMA)

@@ -69,7 +69,9 @@ def in_global_window(output):
 
 def rejections(block: pl.DataFrame, stage: str, code: str | pl.Expr, errors: str | pl.Expr) -> pl.DataFrame:
     """The rows of `block` as REJECTED_SCHEMA; `code` and `errors` are texts or expressions over the block."""
+    settled = {} if "event_time" in block.columns else {"event_time": pl.lit(None)}
     return block.with_columns(
+        **settled,
         stage=pl.lit(stage),
         code=pl.lit(code) if isinstance(code, str) else code,
         errors=pl.lit(errors) if isinstance(errors, str) else errors,

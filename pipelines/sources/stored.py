@@ -9,12 +9,12 @@ from transforms.block import EVENT_SCHEMA
 
 
 class ReadStored(beam.PTransform):
-    """PBegin -> PCollection[EVENT_SCHEMA block] from Parquet files, one block a file.
+    """PBegin -> PCollection[FLOW_SCHEMA block] from Parquet files, one block a file.
 
     Rows of `without_input` are left out: the run that reads that very input again derives them anew.
     """
 
-    def __init__(self, files: Sequence[str], without_input: str):
+    def __init__(self, files: Sequence[str], without_input: str | None = None):
         super().__init__()
         self.files, self.without_input = list(files), without_input
 
@@ -27,7 +27,10 @@ class ReadStored(beam.PTransform):
         )
 
 
-def _read(file: str, without_input: str):
-    events = pl.read_parquet(file).filter(pl.col("input") != without_input)
+def _read(file: str, without_input: str | None):
+    events = pl.read_parquet(file)
+    if without_input is not None:
+        events = events.filter(pl.col("input") != without_input)
     if not events.is_empty():
-        yield events.select(pl.col(name).cast(dtype) for name, dtype in EVENT_SCHEMA.items())
+        events = events.select(pl.col(name).cast(dtype) for name, dtype in EVENT_SCHEMA.items())
+        yield events.with_columns(stored=pl.lit(True))

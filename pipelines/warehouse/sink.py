@@ -21,28 +21,22 @@ from apache_beam.transforms.window import GlobalWindows
 from pipelines.warehouse.local import FileEntry, write_file
 from pipelines.warehouse.tables import Table, polars_schema
 from transforms.block import day_of
-from transforms.quality import count
+from transforms.quality import count, merge
 from transforms.stage import in_global_window
 
 BUNDLE_ROWS = 250_000  # rows of a table that a bundle gathers before it writes a file
 CONFIRMED = "confirmed"
 
 
-class Outcome(NamedTuple):
-    """Under which name written rows enter the books: those of the run's `input`; stored ones are in them already."""
-
-    name: str
-    input: str
-
-
 class Sink(Protocol):
-    """Where a run writes."""
+    """Where a run writes. `outcome` is the name under which written rows enter the books, but for stored ones, which
+    are in them already."""
 
     def table(self, name: str) -> Table:
         """The declaration of a table that this sink takes."""
 
-    def write(self, table: Table, outcome: Outcome | None = None) -> beam.PTransform:
-        """Write rows; `outcome` is how they enter the books."""
+    def write(self, table: Table, outcome: str | None = None) -> beam.PTransform:
+        """Write rows."""
 
     def confirm(self) -> beam.PTransform:
         """Take note of everything that was written."""
@@ -59,7 +53,7 @@ class LocalSink(NamedTuple):
         """The declaration of a table."""
         return self.tables[name]
 
-    def write(self, table: Table, outcome: Outcome | None = None) -> beam.PTransform:
+    def write(self, table: Table, outcome: str | None = None) -> beam.PTransform:
         """Rows to files by day."""
         return WriteFiles(self.staging, table, self.zone, outcome)
 
@@ -77,7 +71,7 @@ def confirmed(staging: Path) -> list[FileEntry]:
 class WriteFiles(beam.PTransform):
     """PCollection[rows] -> files: PCollection[bytes, a FileEntry as JSON], books: PCollection[BOOKS_SCHEMA block]"""
 
-    def __init__(self, staging: str, table: Table, zone: str, outcome: Outcome | None):
+    def __init__(self, staging: str, table: Table, zone: str, outcome: str | None):
         super().__init__()
         self.staging, self.table, self.zone, self.outcome = staging, table, zone, outcome
 
@@ -109,12 +103,16 @@ class _WriteFiles(beam.DoFn):
         if not self.gathered:
             return
         rows = pl.concat(shaped(part, self.table) for part in self.gathered)
+        entries = [count(_fresh(part), self.outcome) for part in self.gathered] if self.outcome else []
         self.gathered, self.rows = [], 0
         for day, part in by_day(rows, self.table.partition, self.zone):
             yield msgspec.json.encode(write_file(Path(self.staging), self.table.name, day, part))
-        if self.outcome:
-            own = rows.filter(pl.col("input") == self.outcome.input)
-            yield TaggedOutput("books", count(own, self.outcome.name))
+        if entries:
+            yield TaggedOutput("books", merge(entries))
+
+
+def _fresh(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter(~pl.col("stored")) if "stored" in rows.columns else rows
 
 
 def shaped(rows: pl.DataFrame, table: Table) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 -- The books as they stand. balance is 0 once a minute is closed; while it is in flight, records are still under way.
 SELECT
   *,
-  received - events - duplicates - quarantined - out_of_range - replaced AS balance,
+  received + exploded - events - duplicates - quarantined - out_of_range - replaced - erased AS balance,
   firing = 'early' AS in_flight
 FROM quality_1m
 WHERE TRUE

@@ -203,7 +203,7 @@ def test_a_bounded_run_publishes_each_row_once(shards):
 
 def test_the_books_of_no_known_minute_are_published_too():
     times = pl.DataFrame({"received_time": [NOON, None]}, schema={"received_time": TIME})
-    block = quality.count(times.with_columns(source=pl.lit("s")), "received", "f")
+    block = quality.count(times.with_columns(source=pl.lit("s"), input=pl.lit("f")), "received")
     with beam.Pipeline("FnApiRunner") as pipeline:
         made = pipeline | beam.Create([block, block], reshuffle=False) | Aggregate(BooksAggregation(), LAUNCH)
         rows = made | beam.FlatMap(lambda rows: rows.select("bucket_start", "bucket_end", "received").rows())

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms import deduplicate
-from transforms.block import EVENT_SCHEMA
+from transforms.block import FLOW_SCHEMA
 from transforms.deduplicate import KEY, SEEN, WINDOW, KeepFirst, SeenCache, keep_smallest, keep_unseen, split
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -22,6 +22,7 @@ def events(*rows: tuple[str, float, str]) -> pl.DataFrame:
                 "event_id": id,
                 "source": "shop",
                 "input": "f",
+                "stored": False,
                 "event_type": "click",
                 "content_id": content,
                 "client_time": NOON,
@@ -30,7 +31,7 @@ def events(*rows: tuple[str, float, str]) -> pl.DataFrame:
             }
             for id, seconds, content in rows
         ],
-        schema=EVENT_SCHEMA,
+        schema=FLOW_SCHEMA,
     )
 
 
@@ -43,7 +44,7 @@ def keyed(block: pl.DataFrame) -> pl.DataFrame:
 
 
 def test_the_smallest_received_time_is_kept_and_the_rest_are_duplicates():
-    kept = keep_smallest(keyed(events(("a", 9, "x"), ("a", 5, "x"), ("b", 1, "y"), ("a", 7, "x"))), "f")
+    kept = keep_smallest(keyed(events(("a", 9, "x"), ("a", 5, "x"), ("b", 1, "y"), ("a", 7, "x"))))
     assert sorted(kept.events.select("event_id", "received_time").rows()) == [
         ("a", NOON + timedelta(seconds=5)),
         ("b", NOON + timedelta(seconds=1)),
@@ -53,30 +54,30 @@ def test_the_smallest_received_time_is_kept_and_the_rest_are_duplicates():
 
 
 def test_another_payload_under_the_same_id_is_a_conflict():
-    kept = keep_smallest(keyed(events(("a", 5, "x"), ("a", 6, "z"), ("a", 7, "x"))), "f")
+    kept = keep_smallest(keyed(events(("a", 5, "x"), ("a", 6, "z"), ("a", 7, "x"))))
     assert kept.events["content_id"].to_list() == ["x"]
     assert (kept.duplicates.height, kept.conflicts["content_id"].to_list()) == (2, ["z"])
 
 
 def test_copies_received_at_once_that_differ_only_in_how_they_travelled_are_kept_whatever_their_order():
     block = events(("a", 5, "x"), ("a", 5, "x"), ("a", 5, "x")).with_columns(
-        sent_time=pl.Series([NOON + DAY, None, NOON], dtype=EVENT_SCHEMA["sent_time"]),
-        event_time=pl.Series([NOON - DAY, NOON, NOON], dtype=EVENT_SCHEMA["event_time"]),
+        sent_time=pl.Series([NOON + DAY, None, NOON], dtype=FLOW_SCHEMA["sent_time"]),
+        event_time=pl.Series([NOON - DAY, NOON, NOON], dtype=FLOW_SCHEMA["event_time"]),
         warnings=pl.Series([None, "null_user_id", None], dtype=pl.String),
     )
     orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
-    kept = [keep_smallest(keyed(block[order]), "f").events for order in orders]
+    kept = [keep_smallest(keyed(block[order])).events for order in orders]
     assert all(each.equals(kept[0], null_equal=True) for each in kept)
 
 
 def test_one_id_of_two_sources_is_two_events():
     block = events(("a", 5, "x"), ("a", 6, "x")).with_columns(source=pl.Series(["shop", "app"]))
-    assert keep_smallest(keyed(block), "f").events.height == 2
+    assert keep_smallest(keyed(block)).events.height == 2
 
 
 def test_two_ids_of_one_hash_both_stay():
     block = keyed(events(("a", 5, "x"), ("b", 6, "y"))).with_columns(pl.lit(7, pl.UInt64).alias(KEY))
-    assert sorted(keep_smallest(block, "f").events["event_id"]) == ["a", "b"]
+    assert sorted(keep_smallest(block).events["event_id"]) == ["a", "b"]
 
 
 rows = st.lists(st.tuples(st.sampled_from("abcde"), st.integers(0, 3), st.sampled_from("xy")), max_size=30)
@@ -84,10 +85,10 @@ rows = st.lists(st.tuples(st.sampled_from("abcde"), st.integers(0, 3), st.sample
 
 @given(rows, st.randoms(use_true_random=False), st.integers(1, 7))
 def test_neither_order_nor_cuts_nor_shards_matter(drawn, random, shards):
-    whole = keep_smallest(keyed(events(*drawn)), "f")
+    whole = keep_smallest(keyed(events(*drawn)))
     shuffled = list(drawn)
     random.shuffle(shuffled)
-    pieces = [keep_smallest(piece.events, "f") for piece in split(events(*shuffled), DAY, shards)]
+    pieces = [keep_smallest(piece.events) for piece in split(events(*shuffled), DAY, shards)]
     again = pl.concat([kept.events for kept in pieces] or [whole.events.clear()])
     key = ["event_id", "received_time", "content_id"]
     assert again.sort(key).equals(whole.events.sort(key))
@@ -113,15 +114,15 @@ def test_a_stream_keeps_the_first_of_each_id_wherever_its_blocks_are_cut(drawn, 
 def test_one_id_in_two_windows_is_two_events_also_where_windows_are_compared_together():
     block = events(("a", 0, "x"), ("a", 0, "x"), ("a", 0, "x"))
     days = [NOON, NOON, NOON + DAY]
-    block = block.with_columns(client_time=pl.Series(days, dtype=EVENT_SCHEMA["client_time"]))
-    kept = keep_smallest(keyed(block), "f")
+    block = block.with_columns(client_time=pl.Series(days, dtype=FLOW_SCHEMA["client_time"]))
+    kept = keep_smallest(keyed(block))
     assert sorted(kept.events["client_time"]) == [NOON, NOON + DAY]
     assert kept.duplicates.height == 1
 
 
 def test_a_window_is_a_day_of_the_clients_time_else_of_the_received_one():
     block = events(("a", 0, "x"), ("b", 86_400, "x"), ("c", 86_400, "x"))
-    block = block.with_columns(client_time=pl.Series([NOON, NOON, None], dtype=EVENT_SCHEMA["client_time"]))
+    block = block.with_columns(client_time=pl.Series([NOON, NOON, None], dtype=FLOW_SCHEMA["client_time"]))
     pieces = split(block, DAY, 1)
     assert [(sorted(piece.events["event_id"]), piece.at) for piece in pieces] == [
         (["a", "b"], NOON.timestamp()),
@@ -181,7 +182,7 @@ class Key:
 
 def test_a_failed_bundle_another_workers_bundle_and_the_first_worker_again_lose_and_double_nothing(monkeypatch):
     key = Key()
-    key.dofn = KeepFirst("f", timedelta(days=3))
+    key.dofn = KeepFirst(timedelta(days=3))
     one, other = SeenCache(), SeenCache()
     out = key.bundle(one, ["a"], True, monkeypatch)
     out += key.bundle(one, ["b"], False, monkeypatch)  # in the cache of `one`, in no state

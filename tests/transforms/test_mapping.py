@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.block import PARSED_SCHEMA, RAW_SCHEMA, REJECTED_SCHEMA, hash128
+from transforms.block import PARSED_SCHEMA, RECORD_SCHEMA, REJECTED_SCHEMA, hash128
 from transforms.errors import ConfigError
 from transforms.mapping import load_mapping, map_records, required_columns
 
@@ -35,8 +35,12 @@ def raw_of(records, received=None) -> pl.DataFrame:
             "source": [None] * size,
             "position": [f"f:{at}" for at in range(size)],
             "attributes": [None] * size,
+            "input": ["f"] * size,
+            "quarantine_id": [None] * size,
+            "attempt": [1] * size,
+            "part": [0] * size,
         },
-        schema=RAW_SCHEMA,
+        schema=RECORD_SCHEMA,
     )
 
 
@@ -198,7 +202,12 @@ def test_a_rejected_row_keeps_its_bytes_and_names_the_paths_of_all_that_failed_b
         "payload": b"1",
         "position": "f:1",
         "attributes": None,
+        "input": "f",
+        "quarantine_id": None,
+        "attempt": 1,
+        "part": 0,
         "received_time": RECEIVED,
+        "event_time": None,
         "source": "shop",
         "source_format": "mapped:shop",
         "stage": "map",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from transforms.block import PARSED_SCHEMA, RAW_SCHEMA, REJECTED_SCHEMA
+from transforms.block import PARSED_SCHEMA, RECORD_SCHEMA, REJECTED_SCHEMA
 from transforms.event_time import settle_event_time
 from transforms.lateness import too_late
 from transforms.mapping import load_mapping
@@ -31,10 +31,10 @@ MAPPING = load_mapping(
 def raw(*payloads: bytes, received: datetime | None = None) -> pl.DataFrame:
     """A raw block of the source `events`."""
     rows = [
-        {"payload": payload, "source": "events", "position": f"f:{line}", "received_time": received}
+        {"payload": payload, "source": "events", "position": f"f:{line}", "received_time": received, "part": 0}
         for line, payload in enumerate(payloads, 1)
     ]
-    return pl.DataFrame(rows, schema=RAW_SCHEMA)
+    return pl.DataFrame(rows, schema=RECORD_SCHEMA)
 
 
 def native(text: str | bytes) -> dict:
@@ -331,10 +331,10 @@ def test_parse_moves_exactly_as_many_entries_as_it_read_and_cuts_do_not_matter(p
     moved = []
     for part in (raw(*payloads[:cut]), raw(*payloads[cut:])):
         parsed, rejected = parse(part, None, "events")
-        settled = pl.concat([it.select("source", "received_time") for it in (parsed, rejected)])
-        moved.append(redate(settled, "events", "f", queue=False))
+        settled = pl.concat(it.select("source", "received_time", "input", "part") for it in (parsed, rejected))
+        moved.append(redate(settled, "events", queue=False))
     books = merge(moved)
     assert books["received"].sum() == 0
     whole, aside = parse(raw(*payloads), None, "events")
-    settled = pl.concat([it.select("source", "received_time") for it in (whole, aside)])
-    assert books.equals(merge([redate(settled, "events", "f", queue=False)]))
+    settled = pl.concat(it.select("source", "received_time", "input", "part") for it in (whole, aside))
+    assert books.equals(merge([redate(settled, "events", queue=False)]))

@@ -9,12 +9,12 @@ from transforms.block import TIME
 from transforms.quality import BOOKS_SCHEMA, COUNTS, CountOutcome, count, entries, merge, redate
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-SCHEMA = {"source": pl.String, "received_time": TIME, "input": pl.String}
+SCHEMA = {"source": pl.String, "received_time": TIME, "input": pl.String, "part": pl.Int64}
 
 
 def settled(*rows: tuple[str, float | None]) -> pl.DataFrame:
     """Rows of (source, seconds after noon received), of the input `f`."""
-    times = [(source, None if at is None else NOON + timedelta(seconds=at), "f") for source, at in rows]
+    times = [(source, None if at is None else NOON + timedelta(seconds=at), "f", 0) for source, at in rows]
     return pl.DataFrame(times, schema=SCHEMA, orient="row")
 
 
@@ -33,11 +33,10 @@ def test_rows_are_counted_by_minute_source_and_input_as_one_outcome_alone(outcom
     assert books.select(name for name in COUNTS if name != outcome).sum().row(0) == (0,) * (len(COUNTS) - 1)
 
 
-def test_the_rows_own_inputs_count_unless_one_is_given():
+def test_each_row_counts_under_its_own_input():
     block = settled(("shop", 0), ("shop", 1)).with_columns(input=pl.Series(["f", "g"]))
     assert sorted(count(block, "events")["input"]) == ["f", "g"]
-    assert count(block, "events", "h").select("input", "events").rows() == [("h", 2)]
-    assert [part["input"].to_list() for part in CountOutcome("received", "h").process(block)] == [["h"]]
+    assert [sorted(part["input"]) for part in CountOutcome("received").process(block)] == [["f", "g"]]
 
 
 def test_nothing_counts_as_no_entries():
@@ -48,15 +47,23 @@ def test_nothing_counts_as_no_entries():
 
 def test_a_file_record_moves_from_no_minute_to_the_one_it_tells():
     block = settled(("shop", 0), ("events", 61), ("events", None))
-    read = count(settled(("events", None), ("events", None), ("events", None)), "received", "f")
-    moved = redate(block, "events", "f", queue=False)
+    read = count(settled(("events", None), ("events", None), ("events", None)), "received")
+    moved = redate(block, "events", queue=False)
     assert told(moved, "received") == [(None, "events", -2), (0, "shop", 1), (1, "events", 1)]
     assert told(merge([read, moved]), "received") == [(None, "events", 1), (0, "shop", 1), (1, "events", 1)]
 
 
 def test_a_queue_record_keeps_its_minute_and_moves_to_its_source():
-    moved = redate(settled(("shop", 0), ("events", 61)), "events", "f", queue=True)
+    moved = redate(settled(("shop", 0), ("events", 61)), "events", queue=True)
     assert told(moved, "received") == [(0, "events", -1), (0, "shop", 1), (1, "events", 0)]
+
+
+def test_the_parts_of_a_record_behind_its_first_were_never_received():
+    block = settled(("shop", 0), ("shop", 0), ("shop", 61)).with_columns(part=pl.Series([0, 1, 2]))
+    read = count(settled(("events", None)), "received")
+    moved = merge([read, redate(block, "events", queue=False)])
+    assert told(moved, "received") == [(None, "events", 0), (0, "shop", 1), (1, "shop", 0)]
+    assert told(moved, "exploded") == [(None, "events", 0), (0, "shop", 1), (1, "shop", 1)]
 
 
 ROWS = st.lists(st.tuples(st.sampled_from(["events", "shop"]), st.sampled_from([None, 0, 59, 60, 200])), max_size=8)
@@ -64,7 +71,7 @@ ROWS = st.lists(st.tuples(st.sampled_from(["events", "shop"]), st.sampled_from([
 
 @given(ROWS, st.booleans())
 def test_moving_an_entry_neither_makes_nor_loses_a_record(rows, queue):
-    moved = redate(settled(*rows), "events", "f", queue=queue)
+    moved = redate(settled(*rows), "events", queue=queue)
     assert moved.select(COUNTS).sum().row(0) == (0,) * len(COUNTS)
 
 

@@ -3,7 +3,7 @@ import json
 import polars as pl
 import pytest
 
-from transforms.block import RAW_SCHEMA, REJECTED_SCHEMA
+from transforms.block import RECORD_SCHEMA, REJECTED_SCHEMA
 from transforms.records import read_records
 
 COMMA = {"format": "csv", "header": ["id", "name", "price"], "delimiter": ",", "quote": '"'}
@@ -17,7 +17,7 @@ def rows(*payloads: bytes, **form) -> pl.DataFrame:
             {"payload": payload, "position": f"f:{at}", "attributes": attributes}
             for at, payload in enumerate(payloads, 1)
         ],
-        schema=RAW_SCHEMA,
+        schema=RECORD_SCHEMA,
     )
 
 
@@ -87,7 +87,7 @@ def test_without_a_csv_header_records_are_json_objects_of_exact_numbers():
     ]
     block = pl.DataFrame({"payload": payloads, "position": [str(at) for at in range(5)]}).select(
         pl.col(name).cast(dtype) if name in ("payload", "position") else pl.lit(None, dtype).alias(name)
-        for name, dtype in RAW_SCHEMA.items()
+        for name, dtype in RECORD_SCHEMA.items()
     )
     records, kept, rejected = read_records(block)
     assert str(records[0]["a"]) == "0.1000000000000000000001"
