@@ -21,12 +21,12 @@ from transforms.aggregate import Aggregate, Aggregation, BooksAggregation, Launc
 from transforms.block import entered
 from transforms.deduplicate import Deduplicate
 from transforms.event_time import settle_event_time
-from transforms.in_range import Days, KeepDays, as_events
-from transforms.lateness import allowed_lateness, too_late, too_late_for_stream
+from transforms.in_range import Days, KeepDays, as_events, in_days
+from transforms.lateness import allowed_lateness, never_late, too_late, too_late_for_stream
 from transforms.mapping import Mapping
 from transforms.parse import Parse
 from transforms.quality import CountOutcome
-from transforms.quarantine import Quarantine
+from transforms.quarantine import LeaveQuarantine, Quarantine
 from transforms.stage import Sift, in_turn
 from transforms.validate import NULL_IDS, validator
 
@@ -37,7 +37,7 @@ class Job:
 
     source: beam.PTransform  # PBegin -> PCollection[RAW_SCHEMA block]
     sink: Sink
-    input: str  # the name of what is read: the identity of this run's quarantine and books
+    input: str | None  # the name of what is read: whose quarantine and books these are; None: each record knows its own
     launch: Launch
     metrics: tuple[Aggregation, ...]
     source_name: str = "events"  # for records that state none
@@ -47,6 +47,7 @@ class Job:
     stored: beam.PTransform | None = None  # PBegin -> PCollection[FLOW_SCHEMA block] of the days that are added to
     null_ids: tuple[str, ...] = NULL_IDS
     max_lateness: timedelta = timedelta(days=1)
+    take_late: bool = False
     dedup_window: timedelta = timedelta(days=1)
     shards: int = 4
     spill_folder: str | None = None
@@ -54,8 +55,10 @@ class Job:
 
 
 class Settled(NamedTuple):
-    """The head of the graph: events in time, what was rejected on the way, and the entries for the books."""
+    """The head of the graph: records in time, the events they are, what was rejected on the way, and the entries for
+    the books."""
 
+    passed: beam.PCollection
     events: beam.PCollection
     rejected: list[beam.PCollection]
     books: list[beam.PCollection]
@@ -63,8 +66,9 @@ class Settled(NamedTuple):
 
 def settle(pipeline: beam.Pipeline, job: Job) -> Settled:
     """Read, parse, validate and date: every rule that a record's own fields decide."""
-    raw = pipeline | "Read" >> job.source
-    records = raw | "Enter under the input" >> beam.Map(entered, job.input).with_output_types(pl.DataFrame)
+    records = pipeline | "Read" >> job.source
+    if job.input is not None:
+        records = records | "Enter under the input" >> beam.Map(entered, job.input).with_output_types(pl.DataFrame)
     received = records | "Count what is received" >> beam.ParDo(CountOutcome("received")).with_output_types(
         pl.DataFrame
     )
@@ -74,7 +78,7 @@ def settle(pipeline: beam.Pipeline, job: Job) -> Settled:
     in_time = timed.passed | "Set aside what is too late" >> Sift(_lateness(job))
     near = in_time.passed | "Keep the days and their margin" >> _KeepNear(job)
     rejected = [stage.rejected for stage in (parsed, valid, timed, in_time)]
-    return Settled(near.passed, rejected, [received, parsed.books, near.books])
+    return Settled(in_time.passed, near.passed, rejected, [received, parsed.books, near.books])
 
 
 def build(pipeline: beam.Pipeline, job: Job) -> None:
@@ -94,6 +98,16 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
         | "Write quarantine" >> job.sink.write(QUARANTINE, "quarantined")
     )
 
+    left = (
+        [
+            head.passed
+            | "Leave quarantine" >> LeaveQuarantine(job.launch.version)
+            | "Write what left" >> job.sink.write(QUARANTINE)
+        ]
+        if job.input is None
+        else []
+    )
+
     books = [*head.books, unique.books, kept.books, events.books, quarantined.books]
     aggregations: list[tuple[Aggregation, beam.PCollection]] = [
         *((metric, kept.passed) for metric in job.metrics),
@@ -104,16 +118,18 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
         | f"Write {what.name}" >> job.sink.write(job.sink.table(what.name))
         for what, blocks in aggregations
     ]
-    written = [events, quarantined, *published]
+    written = [events, quarantined, *left, *published]
     files = [table.files for table in written] | "Join what was written" >> beam.Flatten()
     files | "Confirm" >> job.sink.confirm()
 
 
 def _lateness(job: Job):
-    rule = too_late(job.max_lateness)
-    if not job.streaming:
-        return rule
-    return in_turn(rule, too_late_for_stream(allowed_lateness(job.max_lateness), job.clock))
+    rule = never_late if job.take_late else too_late(job.max_lateness)
+    if job.streaming:
+        return in_turn(rule, too_late_for_stream(allowed_lateness(job.max_lateness), job.clock))
+    if job.input is None and job.days:  # what came out of quarantine and is of other days stays there
+        return in_turn(rule, in_days(job.days))
+    return rule
 
 
 class _KeepNear(beam.PTransform):

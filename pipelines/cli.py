@@ -9,12 +9,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from pipelines.commands import Command, backfill, demo, query, simulate
+from pipelines.commands import Command, backfill, demo, query, recompute, replay, simulate
 from pipelines.version import VERSION
 from transforms.errors import AudienceError, OptionError
 
 COMMANDS: dict[str, Command] = {
     "backfill": backfill.COMMAND,
+    "recompute": recompute.COMMAND,
+    "replay": replay.COMMAND,
     "query": query.COMMAND,
     "simulate": simulate.COMMAND,
     "demo": demo.COMMAND,

@@ -48,6 +48,7 @@ OPTIONS = (
     Option(
         "mapping",
         "Mapping (YAML) from the records to events; without one they are of the native form",
+        repeat=True,
         example="mapping.yaml",
     ),
     Option(
@@ -88,6 +89,11 @@ OPTIONS = (
         example="36h",
     ),
     Option(
+        "take_late",
+        "Take in what is later than --max_lateness, too",
+        flag=True,
+    ),
+    Option(
         "dedup_window",
         "Width of the windows in which an event id may occur once; divides a day",
         "1d",
@@ -115,6 +121,20 @@ OPTIONS = (
 )
 
 
+# What the other runs over a warehouse leave out of OPTIONS.
+_NO_FILES = {"input", "format", "replace", "add"}
+WITHOUT = {
+    "backfill": frozenset[str](),
+    "recompute": frozenset(_NO_FILES | {"max_lateness", "take_late"}),
+    "replay": frozenset(_NO_FILES | {"start", "end"}),
+}
+
+
+def options_of(command: str) -> list[Option]:
+    """The options of a command that runs the graph."""
+    return [option for option in OPTIONS if option.name not in WITHOUT[command]]
+
+
 def add_to(parser, option: Option) -> None:
     """Add an option to an argparse parser, as text: what a value may be is checked by `resolve`."""
     shown = option.help + (f" (default: {option.default})" if option.default is not None else "")
@@ -137,7 +157,7 @@ class Settings(NamedTuple):
 
     input: tuple[str, ...]
     format: str
-    mapping: str | None
+    mappings: tuple[str, ...]
     config: str | None
     warehouse: str
     time_zone: str | None
@@ -146,14 +166,15 @@ class Settings(NamedTuple):
     replace: bool
     add: bool
     max_lateness: timedelta
+    take_late: bool
     dedup_window: timedelta
     shards: int
     workers: int
     generation: int | None
 
 
-def resolve(values: dict[str, Any]) -> Settings:
-    """Check the options, each by itself and together; OptionError says what was got and what is allowed."""
+def resolve(values: dict[str, Any], command: str = "backfill") -> Settings:
+    """Check the options of a command, each by itself and together; OptionError says what was got, what is allowed."""
     values = {option.name: _checked(option, values.get(option.name, option.default)) for option in OPTIONS}
     for name in ("start", "end"):
         values[name] = _date(name, values[name])
@@ -162,12 +183,19 @@ def resolve(values: dict[str, Any]) -> Settings:
         values[name] = duration(name, values[name])
     for name in ("shards", "workers", "generation"):
         values[name] = int(values[name]) if values[name] is not None else None
-    values["input"] = tuple(values["input"] or ())
+    values["input"] = _several(values["input"])
+    values["mappings"] = _several(values.pop("mapping"))
     if timedelta(days=1) % values["dedup_window"]:
         raise OptionError(f"--dedup_window: got {given!r}; allowed: a width that divides a day, such as 1d, 6h or 15m")
     settings = Settings(**values)
     _check_together(settings)
+    if command == "backfill":
+        _check_files(settings)
     return settings
+
+
+def _several(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value or ())
 
 
 def _checked(option: Option, value: Any) -> Any:
@@ -182,11 +210,18 @@ def _checked(option: Option, value: Any) -> Any:
     return value
 
 
-def _check_together(settings: Settings) -> None:
+def _check_files(settings: Settings) -> None:
     if not settings.input:
         raise OptionError("no source given: name the files to read with --input, e.g. --input 'events/*.jsonl.gz'")
+    if len(settings.mappings) > 1:
+        raise OptionError(f"--mapping: got {len(settings.mappings)}; a backfill has one: run one for each source")
     if settings.replace and settings.add:
         raise OptionError("--replace and --add exclude each other: replace what the days hold, or add to it")
+    if settings.replace and settings.start is None:
+        raise OptionError("--replace needs --start and --end: name the days for which the input is complete")
+
+
+def _check_together(settings: Settings) -> None:
     if (settings.start is None) != (settings.end is None):
         missing = "--start" if settings.start is None else "--end"
         raise OptionError(f"{missing} is missing: a range of days needs both --start and --end (the end not included)")
@@ -194,8 +229,6 @@ def _check_together(settings: Settings) -> None:
         raise OptionError(
             f"--start {settings.start} is not before --end {settings.end}: the end is the day after the last to write"
         )
-    if settings.replace and settings.start is None:
-        raise OptionError("--replace needs --start and --end: name the days for which the input is complete")
     if settings.time_zone is not None:
         check_zone(settings.time_zone)
 

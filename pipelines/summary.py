@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from pipelines.backfill import Summary
+from pipelines.bounded import Summary
 
 PLACES = ("events", "duplicates", "quarantined", "out_of_range", "replaced", "erased")
 

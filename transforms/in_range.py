@@ -17,6 +17,8 @@ from apache_beam.pvalue import TaggedOutput
 
 from transforms.block import FLOW_COLUMNS, day_of
 from transforms.quality import count
+from transforms.records import errors_json
+from transforms.stage import Sieve, rejections
 
 MARGIN = timedelta(days=1)
 
@@ -31,6 +33,10 @@ class Days(NamedTuple):
     def widened(self) -> "Days":
         """With the margin on both sides."""
         return self._replace(start=self.start - MARGIN, end=self.end + MARGIN)
+
+    def near(self, day: date) -> bool:
+        """Whether a day lies in these days or their margin."""
+        return self.start - MARGIN <= day < self.end + MARGIN
 
     def holds(self, time: pl.Expr) -> pl.Expr:
         """Whether a time lies in these days."""
@@ -63,6 +69,21 @@ class _KeepDays(beam.DoFn):
             yield TaggedOutput("books", count(outside, "out_of_range"))
         if not kept.is_empty():
             yield kept
+
+
+def in_days(days: Days) -> Sieve:
+    """Reject what lies outside of these days: a record that a run took out of quarantine stays there."""
+    return _InDays(days)
+
+
+class _InDays:
+    def __init__(self, days: Days):
+        self.days = days
+        self.errors = errors_json("$.event_time", "out_of_range", f"not from {days.start} to {days.end}, {days.zone}")
+
+    def __call__(self, block: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        inside = block.select(self.days.holds(pl.col("event_time"))).to_series()
+        return block.filter(inside), rejections(block.filter(~inside), "late", "out_of_range", self.errors)
 
 
 def as_events(block: pl.DataFrame) -> pl.DataFrame:

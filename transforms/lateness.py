@@ -32,6 +32,11 @@ def too_late(max_lateness: timedelta) -> Sieve:
     return _TooLate(max_lateness)
 
 
+def never_late(block: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Let everything pass: a recompute takes in what was too late."""
+    return block, rejections(block.clear(), "late", "", "")
+
+
 def too_late_for_stream(lateness: timedelta, clock: Callable[[], float] = time.time) -> Sieve:
     """Reject what a window of this stream might no longer take; `clock` gives seconds since 1970."""
     return _TooLateForStream(lateness, clock)

@@ -1,6 +1,9 @@
 """Quarantine: give a rejected record the identity and the circumstances under which it can be found and replayed.
 
-    PCollection[REJECTED_SCHEMA block] -> PCollection[rows of the table `quarantine`]
+    Quarantine          PCollection[REJECTED_SCHEMA block] -> PCollection[rows of the table `quarantine`]
+    LeaveQuarantine     PCollection[PARSED_SCHEMA block] -> PCollection[rows of the table `quarantine`]
+
+Rows are only appended: a record that came out of quarantine and passed gets a row without a code.
 
 State   none
 Emits   at once
@@ -31,6 +34,39 @@ class _Identify(beam.DoFn):
 
     def process(self, rejected):
         yield identify(rejected, self.version, time.time())
+
+
+class LeaveQuarantine(beam.PTransform):
+    """`version` is the pipeline's. Records that are read for the first time leave no row."""
+
+    def __init__(self, version: str):
+        super().__init__()
+        self.version = version
+
+    def expand(self, passed):
+        return passed | "Note what passed" >> beam.ParDo(_Leave(self.version)).with_output_types(pl.DataFrame)
+
+
+class _Leave(beam.DoFn):
+    def __init__(self, version):
+        self.version = version
+
+    def process(self, passed):
+        left = leave(passed, self.version)
+        if not left.is_empty():
+            yield left
+
+
+def leave(passed: pl.DataFrame, version: str) -> pl.DataFrame:
+    """A row without a code of each record that came out of quarantine; its bytes stay in the first attempt's row."""
+    return passed.filter(pl.col("quarantine_id").is_not_null()).with_columns(
+        failed_time=pl.lit(None, TIME),
+        stage=pl.lit(None, pl.String),
+        code=pl.lit(None, pl.String),
+        errors=pl.lit(None, pl.String),
+        payload=pl.lit(None, pl.Binary),
+        pipeline_version=pl.lit(version),
+    )
 
 
 def identify(rejected: pl.DataFrame, version: str, now: float) -> pl.DataFrame:

@@ -3,20 +3,25 @@
 import sys
 
 from pipelines.commands import Command
-from pipelines.options import OPTIONS, add_to, resolve
+from pipelines.options import Settings, add_to, options_of, resolve
 
 
 def add_options(parser) -> None:
-    for option in OPTIONS:
+    for option in options_of("backfill"):
         add_to(parser, option)
 
 
-def run(values, rest) -> None:
+def checked(values, rest, command: str) -> tuple[Settings, list[str]]:
+    """The settings and Beam's options of a command that runs the graph."""
     if rest:
         from pipelines.launch import beam_options
 
         rest = beam_options(rest)
-    settings = resolve(vars(values))
+    return resolve(vars(values), command), rest
+
+
+def run(values, rest) -> None:
+    settings, rest = checked(values, rest, "backfill")
     from pipelines.backfill import backfill
     from pipelines.summary import summary_lines
 

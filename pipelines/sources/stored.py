@@ -14,7 +14,7 @@ class ReadStored(beam.PTransform):
     Rows of `without_input` are left out: the run that reads that very input again derives them anew.
     """
 
-    def __init__(self, files: Sequence[str], without_input: str | None = None):
+    def __init__(self, files: Sequence[str], without_input: str | None):
         super().__init__()
         self.files, self.without_input = list(files), without_input
 

@@ -1,8 +1,9 @@
 """The books at a commit: what a run's days, quarantine and quality rows put in the place of what was there.
 
 Events and metric rows belong to days. Quarantine and quality rows belong to the input that they tell of: a run of the
-same input replaces them. The events of another input that this run takes out of a day move, in that input's books,
-from `events` to `replaced`: books say where every record is now.
+same input replaces them. What a run does to the records of other inputs moves in those inputs' books, so that books say
+where every record is now: an event that it takes out of a day goes from `events` to `replaced`, a record that it takes
+out of quarantine goes from `quarantined` to where it ends.
 """
 
 from collections.abc import Sequence
@@ -19,29 +20,49 @@ from transforms.aggregate import Launch, stamped
 from transforms.block import day_of, empty
 
 KEYS = ["bucket_start", "source", "input"]
+# What makes one delivery of an event: a stored one that is gone from a day was taken out.
+_DELIVERY = ["source", "event_id", "input", "received_time", "client_time"]
 
 
 def commit(
-    run: Run, entries: list[FileEntry], days: Sequence[date], metrics: Sequence[str], input: str, launch: Launch
+    run: Run,
+    entries: list[FileEntry],
+    days: Sequence[date],
+    metrics: Sequence[str],
+    launch: Launch,
+    input: str | None,
+    moved: Sequence[pl.DataFrame] = (),
 ) -> dict[str, int]:
-    """Swap everything in at once, `days` of events and `metrics` replaced; return the sums of the books of `input`."""
-    counts = _sums(entries)
-    correction = _correction(run, _taken_out(run, entries, days, input), input, launch)
-    mine = {table.name: _days_with(run, table, input) for table in (QUARANTINE, QUALITY_1M)}
-    others = pl.col("input") != input
+    """Swap everything in at once, `days` of events and `metrics` replaced; return the sums of the run's books.
+
+    input  whose quarantine and books the run tells, and so replaces; None: its records are those of other inputs,
+           whose quarantine it appends to and whose books it moves
+    moved  BOOKS_SCHEMA entries to add to the books of other inputs
+    """
+    told = _told(entries)
+    changes = [*moved, *_taken_out(run, entries, days, input)]
+    mine: dict[str, set[date | None]] = {}
+    keep: dict[str, pl.Expr] = {}
+    if input is None:
+        entries = [entry for entry in entries if entry.table != QUALITY_1M.name]
+        changes.append(told)
+    else:
+        mine = {table.name: _days_with(run, table, input) for table in (QUARANTINE, QUALITY_1M)}
+        keep = dict.fromkeys(mine, pl.col("input") != input)
     run.commit(
-        entries + correction,
+        entries + _corrections(run, quality.merge(changes), launch),
         replace_days={**{name: set(days) for name in (EVENTS.name, *metrics)}, **mine},
-        keep=dict.fromkeys(mine, others),
+        keep=keep,
     )
-    return counts
+    return told.select(pl.col(quality.COUNTS).sum()).row(0, named=True)
 
 
-def _sums(entries: list[FileEntry]) -> dict[str, int]:
+def _told(entries: list[FileEntry]) -> pl.DataFrame:
+    """The entries of the run itself, BOOKS_SCHEMA."""
     paths = [entry.path for entry in entries if entry.table == QUALITY_1M.name]
     if not paths:
-        return dict.fromkeys(quality.COUNTS, 0)
-    return pl.scan_parquet(paths).select(pl.col(quality.COUNTS).sum()).collect().row(0, named=True)
+        return empty(quality.BOOKS_SCHEMA)
+    return pl.scan_parquet(paths).select(list(quality.BOOKS_SCHEMA)).collect()
 
 
 def _days_with(run: Run, table: Table, input: str) -> set[date | None]:
@@ -51,35 +72,36 @@ def _days_with(run: Run, table: Table, input: str) -> set[date | None]:
     return set(found.collect().to_series())
 
 
-def _taken_out(run: Run, entries: list[FileEntry], days: Sequence[date], input: str) -> pl.DataFrame:
-    """(bucket_start, source, input, replaced) of the events of other inputs that the days lose."""
+def _taken_out(run: Run, entries: list[FileEntry], days: Sequence[date], input: str | None) -> list[pl.DataFrame]:
+    """Entries for the events of other inputs that the days lose: from `events` to `replaced`."""
     if not days:
-        return empty(quality.BOOKS_SCHEMA)
-    before = run.warehouse.scan(EVENTS.name, days)
-    after = [pl.scan_parquet(entry.path) for entry in entries if entry.table == EVENTS.name]
-    counted = [
-        quality.count(
-            part.filter(pl.col("input") != input).select("received_time", "source", "input").collect(), "replaced"
-        ).with_columns(pl.col("replaced") * sign)
-        for sign, part in [(1, before), *((-1, part) for part in after)]
-    ]
-    return quality.merge(counted).filter(pl.col("replaced") != 0)
+        return []
+    before = run.warehouse.scan(EVENTS.name, days).select(_DELIVERY)
+    if input is not None:
+        before = before.filter(pl.col("input") != input)
+    paths = [entry.path for entry in entries if entry.table == EVENTS.name]
+    if paths:
+        after = pl.scan_parquet(paths).select(_DELIVERY)
+        before = before.join(after, on=_DELIVERY, how="anti", nulls_equal=True)
+    lost = before.collect()
+    return [quality.count(lost, "replaced"), quality.count(lost, "events").with_columns(-pl.col("events"))]
 
 
-def _correction(run: Run, taken_out: pl.DataFrame, input: str, launch: Launch) -> list[FileEntry]:
-    """Quality rows of this generation that say, for other inputs, which of their events were taken out."""
-    if taken_out.is_empty():
+def _corrections(run: Run, changes: pl.DataFrame, launch: Launch) -> list[FileEntry]:
+    """Quality rows of this generation: the current ones of the keys that change, with the changes."""
+    changes = changes.filter(pl.any_horizontal(pl.col(quality.COUNTS) != 0))
+    if changes.is_empty():
         return []
     current = (
         run.warehouse.scan(QUALITY_1M.name)
-        .filter(pl.col("input") != input)
         .sort("generation", "revision")
         .collect()
         .unique(KEYS, keep="last", maintain_order=True)
+        .join(changes, on=KEYS, how="semi", nulls_equal=True)
     )
-    moved = current.join(taken_out.select(*KEYS, moved="replaced"), on=KEYS, nulls_equal=True)
-    moved = moved.with_columns(events=pl.col("events") - pl.col("moved"), replaced=pl.col("replaced") + pl.col("moved"))
+    rows = quality.merge([current.select(list(quality.BOOKS_SCHEMA)), changes])
+    rows = rows.with_columns(bucket_end=pl.col("bucket_start") + quality.MINUTE)
     now = launch.generation / 1_000_000
-    rows = shaped(stamped(moved, "on_time", launch.generation, now, launch), QUALITY_1M)
+    rows = shaped(stamped(rows, "on_time", launch.generation, now, launch), QUALITY_1M)
     parts = by_day(rows, QUALITY_1M.partition, run.warehouse.time_zone)
     return [write_file(run.staging, QUALITY_1M.name, day, part) for day, part in parts]

@@ -205,7 +205,7 @@ QUARANTINE = Table(
         _nullable("stage", "STRING", "stage that refused it: parse, map, validate, event_time, late, load"),
         _nullable("code", "STRING", "first rule it broke; NULL in the row of an attempt that passed"),
         _nullable("errors", "JSON", "array of {path, code, message}: the path of the field, never its value"),
-        _nullable("payload", "BYTES", "the record as it was read"),
+        _nullable("payload", "BYTES", "the record as it was read; NULL in the row of an attempt that passed"),
         _nullable("attributes", "JSON", "what is needed to read the payload again: CSV header, message attributes"),
         _nullable("pipeline_version", "STRING", "version of the pipeline that made this attempt"),
         _required("attempt", "INT64", "1 for the first reading, one more for each replay"),

@@ -2,5 +2,5 @@
 SELECT *
 FROM quarantine
 WHERE TRUE
-QUALIFY ROW_NUMBER() OVER (PARTITION BY quarantine_id ORDER BY attempt DESC, failed_time DESC) = 1
-  AND COUNTIF(code IS NULL) OVER (PARTITION BY quarantine_id) = 0
+QUALIFY ROW_NUMBER() OVER (PARTITION BY input, quarantine_id ORDER BY attempt DESC, failed_time DESC) = 1
+  AND COUNTIF(code IS NULL) OVER (PARTITION BY input, quarantine_id) = 0

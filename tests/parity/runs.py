@@ -14,7 +14,7 @@ from apache_beam.testing.test_stream import TestStream
 from apache_beam.transforms.window import TimestampedValue
 
 from pipelines.audience import Job, build
-from pipelines.backfill import table_of
+from pipelines.bounded import table_of
 from pipelines.config import read_config
 from pipelines.warehouse import books
 from pipelines.warehouse.local import LocalWarehouse
@@ -83,7 +83,7 @@ def run(folder: Path, source: beam.PTransform, runner: str, **how) -> LocalWareh
         options = ["--streaming"] if job.streaming else []
         with beam.Pipeline(runner, options=PipelineOptions(options)) as pipeline:
             build(pipeline, job)
-        books.commit(writer, confirmed(writer.staging), [], [], job.input, job.launch)
+        books.commit(writer, confirmed(writer.staging), [], [], job.launch, job.input)
     return warehouse
 
 

@@ -21,7 +21,7 @@ from apache_beam.runners.pipeline_context import PipelineContext
 from apache_beam.testing.test_stream import TestStream
 
 from pipelines.audience import Job, build
-from pipelines.backfill import table_of
+from pipelines.bounded import table_of
 from pipelines.config import read_config
 from pipelines.sources.files import ReadFiles
 from pipelines.warehouse.sink import LocalSink

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from pipelines.options import OPTIONS, add_to, resolve
+from pipelines.options import OPTIONS, add_to, options_of, resolve
 from transforms.errors import OptionError
 
 WRONG = {
@@ -34,6 +34,7 @@ CONTRADICTIONS = {
     "--start 2026-03-02 is not before --end 2026-03-01": {"start": "2026-03-02", "end": "2026-03-01"},
     "--start 2026-03-01 is not before --end 2026-03-01": {"start": "2026-03-01", "end": "2026-03-01"},
     "--replace needs --start and --end": {"replace": True},
+    "--mapping: got 2; a backfill has one": {"mapping": ["a.yaml", "b.yaml"]},
 }
 
 
@@ -83,3 +84,10 @@ def test_an_option_states_what_it_is_and_its_default_and_example_are_allowed(opt
     for value in filter(None, (option.default, option.example)):
         given = {"input": ["a"], "end": "2027-01-01", "start": "2026-01-01", option.name: value}
         resolve(given if not option.repeat else {"input": [value]})
+
+
+def test_a_run_over_the_warehouse_itself_has_no_options_of_files():
+    names = {command: {option.name for option in options_of(command)} for command in ("recompute", "replay")}
+    assert not names["recompute"] & {"input", "format", "replace", "add", "max_lateness", "take_late"}
+    assert "start" in names["recompute"] and "start" not in names["replay"]
+    assert resolve({"mapping": ["a.yaml", "b.yaml"]}, "recompute").mappings == ("a.yaml", "b.yaml")

@@ -11,6 +11,7 @@ from pipelines.warehouse.dialect import to_duckdb
 from pipelines.warehouse.local import LocalWarehouse, write_file
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Column, metric_table, polars_schema
 from pipelines.warehouse.views import bigquery_views, duckdb_views
+from transforms.quality import COUNTS
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATE = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)  # already 2 March in Berlin
@@ -103,26 +104,25 @@ def test_an_event_is_unique_by_its_earliest_receipt(ask):
     assert ask("SELECT quantity FROM events_unique ORDER BY 1", (EVENTS, rows)) == [(2,), (3,)]
 
 
-def books(input_, at, revision, firing, received, events, duplicates, conflicts, quarantined, out, replaced) -> dict:
-    names = ("received", "events", "duplicates", "conflicts", "quarantined", "out_of_range", "replaced")
-    values = (received, events, duplicates, conflicts, quarantined, out, replaced)
+def books(input_, at, revision, firing, *values) -> dict:
+    """A row of the books; `values` are those of COUNTS, in their order."""
     row = {"source": "s", "input": input_, "bucket_start": at, "firing": firing, "generation": 1}
-    return row | {"revision": revision} | dict(zip(names, values, strict=True))
+    return row | {"revision": revision} | dict(zip(COUNTS, values, strict=True))
 
 
 def test_the_books_balance_by_minute_and_input(ask):
     rows = [
-        books("f1", NOON, 1, "early", 10, 2, 0, 0, 0, 0, 0),
-        books("f1", NOON, 2, "on_time", 10, 4, 2, 1, 1, 2, 1),
-        books("f1", None, 1, "on_time", 3, 0, 0, 0, 3, 0, 0),
-        books("f2", NOON, 1, "early", 7, 4, 1, 0, 0, 0, 0),
+        books("f1", NOON, 1, "early", 10, 0, 2, 0, 0, 0, 0, 0, 0),
+        books("f1", NOON, 2, "on_time", 10, 3, 4, 2, 1, 1, 2, 1, 3),
+        books("f1", None, 1, "on_time", 3, 0, 0, 0, 0, 3, 0, 0, 0),
+        books("f2", NOON, 1, "early", 7, 0, 4, 1, 0, 0, 0, 0, 0),
     ]
     table = (QUALITY_1M, rows)
     minutes = "SELECT input, balance, in_flight FROM quality_1m_current ORDER BY input, bucket_start NULLS LAST"
     assert ask(minutes, table) == [("f1", 0, False), ("f1", 0, False), ("f2", 2, True)]
     assert ask("SELECT * FROM quality_summary ORDER BY input") == [
-        ("s", "f1", 13, 4, 2, 1, 4, 2, 1, 0, 0),
-        ("s", "f2", 7, 4, 1, 0, 0, 0, 0, 2, 1),
+        ("s", "f1", 13, 3, 4, 2, 1, 4, 2, 1, 3, 0, 0),
+        ("s", "f2", 7, 0, 4, 1, 0, 0, 0, 0, 0, 2, 1),
     ]
 
 

@@ -1,0 +1,125 @@
+"""A bounded run: what backfill, recompute and replay share from the opened warehouse to the commit.
+
+A run reads, builds the one graph and stages its rows; one commit shows all of them or none. What differs is what is
+read, which days are written anew, and whose books it tells.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import apache_beam as beam
+import polars as pl
+
+from pipelines.audience import Job, settle
+from pipelines.config import read_config
+from pipelines.launch import run_bounded
+from pipelines.options import Settings
+from pipelines.sources.stored import ReadStored
+from pipelines.version import VERSION
+from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.sink import LocalSink
+from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Column, Table, metric_table
+from pipelines.warehouse.writer import Run
+from transforms.aggregate import Launch, MetricAggregation
+from transforms.block import day_of
+from transforms.metrics import MetricSpec
+
+NATIVE_SOURCE = "events"  # the source of native records that state none
+
+
+class Summary(NamedTuple):
+    """What a run did: counts of its books, the days it wrote, and how long it took."""
+
+    input: str
+    counts: dict[str, int]
+    days: list[date]
+    seconds: float
+
+
+class Opened(NamedTuple):
+    """A warehouse with the one run that writes it, and the metrics in force."""
+
+    warehouse: LocalWarehouse
+    run: Run
+    metrics: tuple[MetricSpec, ...]
+    job: Job  # without a source: each kind of run fills in its own
+
+    @property
+    def metric_names(self) -> list[str]:
+        return [spec.name for spec in self.metrics]
+
+
+@contextmanager
+def opened(settings: Settings, create: bool = False) -> Iterator[Opened]:
+    """Open the warehouse for writing and declare the tables of this run."""
+    metrics, quality = read_config(settings.config)
+    warehouse = LocalWarehouse.open(settings.warehouse, time_zone=settings.time_zone, create=create)
+    tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, *map(table_of, metrics))}
+    with warehouse.writer() as run:
+        run.declare(tables.values())
+        job = Job(
+            source=beam.Create([]),
+            sink=LocalSink(str(run.staging), tables, warehouse.time_zone),
+            input=None,
+            launch=Launch(settings.generation or time.time_ns() // 1000, VERSION),
+            metrics=tuple(MetricAggregation(spec, warehouse.time_zone) for spec in metrics),
+            source_name=NATIVE_SOURCE,
+            null_ids=quality.null_ids,
+            max_lateness=settings.max_lateness,
+            take_late=settings.take_late,
+            dedup_window=settings.dedup_window,
+            shards=settings.shards,
+            spill_folder=str(made(run.staging / "spill")),
+        )
+        yield Opened(warehouse, run, metrics, job)
+
+
+def table_of(spec: MetricSpec) -> Table:
+    """The declaration of a metric's table."""
+    return metric_table(
+        spec.name, spec.description, spec.dimensions, [_declared(*column) for column in spec.measure_columns()]
+    )
+
+
+def _declared(name, type, mode, description, fields) -> Column:
+    return Column(name, type, mode, description, tuple(_declared(*inner) for inner in fields))
+
+
+def made(folder: Path) -> Path:
+    """The folder, made."""
+    folder.mkdir(parents=True)
+    return folder
+
+
+def with_stored(job: Job, warehouse: LocalWarehouse, days: Sequence[date]) -> Job:
+    """The job with the stored events of these days beside its source."""
+    return replace(job, stored=ReadStored([str(file) for file in warehouse.files(EVENTS.name, days)], job.input))
+
+
+def days_with_events(warehouse: LocalWarehouse) -> set[date]:
+    """The days on which the warehouse has events."""
+    return {day for day, rows in warehouse.rows_by_day(EVENTS.name).items() if rows and day}
+
+
+def days_found(job: Job, opened: Opened, workers: int, beam_options: Sequence[str]) -> set[date]:
+    """The days of the events that the source of the job holds, by a first pass over it."""
+    folder = made(opened.run.staging / "days")
+    first_pass = replace(job, source=copy(job.source))  # Beam binds a transform to the pipeline it was applied to
+    zone = opened.warehouse.time_zone
+    run_bounded(lambda pipeline: _note_days(pipeline, first_pass, zone, str(folder)), workers, beam_options)
+    return {date.fromisoformat(noted.name) for noted in folder.iterdir()}
+
+
+def _note_days(pipeline: beam.Pipeline, job: Job, zone: str, folder: str) -> None:
+    settle(pipeline, job).events | "Note the days" >> beam.Map(_touch_days, zone, folder)
+
+
+def _touch_days(events: pl.DataFrame, zone: str, folder: str) -> None:
+    for day in events.select(day_of(pl.col("event_time"), zone).unique()).to_series():
+        (Path(folder) / day.isoformat()).touch()

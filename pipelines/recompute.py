@@ -1,0 +1,63 @@
+"""Recompute: the days of a warehouse anew, from its own events and with what had been too late for them.
+
+The stored events of the days, and a day of margin on both sides, are read again; so are the records that wait in
+quarantine because they were too late, and whose event time lies in the days. All of it goes through the one graph, and
+the days are written anew, with every metric in force: that is also how a new metric gets its history. Raw files are not
+read: what a mended mapping would make of records that passed, a backfill says.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+
+from pipelines.audience import build
+from pipelines.bounded import NATIVE_SOURCE, Opened, Summary, days_with_events, opened, with_stored
+from pipelines.config import read_mapping
+from pipelines.launch import run_bounded, worker_count
+from pipelines.options import Settings
+from pipelines.replay import needed_mappings
+from pipelines.sources.quarantined import ReadSelected, Selected, select, unbooked
+from pipelines.warehouse import books
+from pipelines.warehouse.sink import confirmed
+from pipelines.warehouse.tables import EVENTS
+from transforms.in_range import Days
+
+
+def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
+    """Run the graph over stored events and what was too late, and commit the days."""
+    started = time.monotonic()
+    mappings = tuple(read_mapping(path) for path in settings.mappings)
+    with opened(settings) as into:
+        warehouse, run = into.warehouse, into.run
+        days = Days(settings.start, settings.end, warehouse.time_zone) if settings.start and settings.end else None
+        late = _too_late(into, days)
+        near = sorted(day for day in days_with_events(warehouse) if days is None or days.near(day))
+        job = replace(
+            into.job,
+            source=ReadSelected(late, NATIVE_SOURCE),
+            mappings=needed_mappings(late, mappings),
+            days=days,
+            take_late=True,
+        )
+        stored = warehouse.files(EVENTS.name, near)
+        workers = worker_count(settings.workers, sum(file.stat().st_size for file in stored))
+        run_bounded(lambda pipeline: build(pipeline, with_stored(job, warehouse, near)), workers, beam_options)
+        entries = confirmed(run.staging)
+        written = {entry.day for entry in entries if entry.table == EVENTS.name and entry.day}
+        replaced = written | {day for day in near if days is None or days.start <= day < days.end}
+        counts = books.commit(run, entries, sorted(replaced), into.metric_names, job.launch, None, [unbooked(late)])
+    asked = f" [{days.start}, {days.end})" if days else ""
+    return Summary(f"the warehouse's own events{asked}", counts, sorted(replaced), time.monotonic() - started)
+
+
+def _too_late(into: Opened, days: Days | None) -> Selected:
+    where, values = "stage = 'late'", []
+    if days is not None:
+        where += " AND CAST(timezone(?, event_time) AS DATE) BETWEEN ? AND ?"
+        values = [days.zone, days.start, _last(days)]
+    return select(into.warehouse, into.run.staging / "late.parquet", where, values)
+
+
+def _last(days: Days) -> date:
+    return days.end - date.resolution

@@ -1,0 +1,51 @@
+"""Replay: records out of quarantine through today's rules, after a mapping or a rule was mended.
+
+With `--mapping` those of its source, else those of the native form; what was too late only with `--take_late`. What
+passes joins its day as `--add` does, once. The attempt is appended to quarantine, nothing is changed there.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from pipelines.audience import build
+from pipelines.bounded import NATIVE_SOURCE, Summary, days_found, days_with_events, opened, with_stored
+from pipelines.config import read_mapping
+from pipelines.launch import run_bounded, worker_count
+from pipelines.options import Settings
+from pipelines.sources.quarantined import MAPPED, ReadSelected, Selected, select, unbooked
+from pipelines.warehouse import books
+from pipelines.warehouse.sink import confirmed
+from pipelines.warehouse.tables import EVENTS
+from transforms.errors import OptionError
+from transforms.mapping import Mapping
+
+
+def replay(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
+    """Run the graph over what is open in quarantine, and commit the days that it reaches."""
+    started = time.monotonic()
+    mappings = tuple(read_mapping(path) for path in settings.mappings)
+    formats = [MAPPED + mapping.source for mapping in mappings] or ["native"]
+    with opened(settings) as into:
+        warehouse, run = into.warehouse, into.run
+        where = "list_contains(?, source_format)" + ("" if settings.take_late else " AND stage <> 'late'")
+        chosen = select(warehouse, run.staging / "open.parquet", where, [formats])
+        job = replace(into.job, source=ReadSelected(chosen, NATIVE_SOURCE), mappings=mappings)
+        workers = worker_count(settings.workers, chosen.path.stat().st_size)
+        joined = sorted(days_with_events(warehouse) & days_found(job, into, workers, beam_options))
+        run_bounded(lambda pipeline: build(pipeline, with_stored(job, warehouse, joined)), workers, beam_options)
+        entries = confirmed(run.staging)
+        counts = books.commit(run, entries, joined, into.metric_names, job.launch, None, [unbooked(chosen)])
+        written = sorted({entry.day for entry in entries if entry.table == EVENTS.name and entry.day})
+    return Summary(f"quarantine: {', '.join(formats)}", counts, written, time.monotonic() - started)
+
+
+def needed_mappings(selected: Selected, given: Iterable[Mapping]) -> tuple[Mapping, ...]:
+    """The given mappings; OptionError if the selection holds records that none of them reads."""
+    known = {MAPPED + mapping.source: mapping for mapping in given}
+    lacking = sorted(selected.formats - known.keys() - {"native"})
+    if lacking:
+        raise OptionError(
+            f"quarantine holds late records of {', '.join(lacking)}: give the mapping of each with --mapping FILE"
+        )
+    return tuple(known.values())

@@ -1,0 +1,99 @@
+"""Quarantined records: what waits in quarantine, as a source for a run that takes it in.
+
+select(...)     the open records that a run wants, to a Parquet file in its staging folder
+ReadSelected    that file as records: each keeps its input, its id, and counts its attempt
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import polars as pl
+import pyarrow.parquet as pq
+
+from pipelines.warehouse.local import LocalWarehouse
+from transforms import quality
+from transforms.block import RECORD_SCHEMA
+from transforms.quality import COUNTS
+from transforms.times import read_times
+
+ROWS = 20_000  # of a row group, and so of a block at most
+MAPPED = "mapped:"
+_FORM = ("format", "header", "delimiter", "quote")  # attributes by which a payload is read: one of each in a block
+
+
+class Selected(NamedTuple):
+    """The selection: how many records, of which `source_format`s, in which file (none if there are no records)."""
+
+    records: int
+    formats: set[str]
+    path: Path
+
+
+def select(warehouse: LocalWarehouse, path: Path, where: str, values: list[Any]) -> Selected:
+    """Write the open records for which `where` (DuckDB SQL with `?` for the values) holds to `path`."""
+    connection = warehouse.connect()
+    columns = "quarantine_id, source, source_format, input, position, received_time, payload, attributes, attempt"
+    order = "ORDER BY source_format, attributes"  # what is read alike stands together
+    connection.execute(
+        f"COPY (SELECT {columns} FROM quarantine_open WHERE {where} {order}) TO '{_quoted(path)}'"
+        f" (FORMAT parquet, ROW_GROUP_SIZE {ROWS})",
+        values,
+    )
+    found = pl.scan_parquet(path).group_by("source_format").len().collect()
+    return Selected(int(found["len"].sum()), set(found["source_format"]), path)
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def unbooked(selected: Selected) -> pl.DataFrame:
+    """BOOKS_SCHEMA entries that take the records out of the books, in which the run enters them anew."""
+    rows = pl.scan_parquet(selected.path).select("source", "input", "received_time").collect()
+    taken = [quality.count(rows, outcome) for outcome in ("received", "quarantined")]
+    return quality.merge(taken).with_columns(-pl.col(COUNTS))
+
+
+class ReadSelected(beam.PTransform):
+    """PBegin -> PCollection[RECORD_SCHEMA block], each block of one source and one form.
+
+    native  the source that stands for native records
+    """
+
+    def __init__(self, selected: Selected, native: str):
+        super().__init__()
+        self.path, self.native = str(selected.path), native
+        self.groups = pq.ParquetFile(selected.path).num_row_groups if selected.records else 0
+
+    def expand(self, begin):
+        return (
+            begin
+            | "List row groups" >> beam.Create(range(self.groups))
+            | "Spread row groups" >> beam.Reshuffle()
+            | "Read each row group" >> beam.FlatMap(_read, self.path, self.native).with_output_types(pl.DataFrame)
+        )
+
+
+def _read(group: int, path: str, native: str):
+    rows = pl.DataFrame(pq.ParquetFile(path).read_row_group(group, use_threads=False))
+    yield from records_of(rows, native)
+
+
+def records_of(rows: pl.DataFrame, native: str) -> Collection[pl.DataFrame]:
+    """Rows of `quarantine` as RECORD_SCHEMA blocks.
+
+    The received time is left to the record, as at the first reading, but for a queue's, which its attributes tell.
+    """
+    attributes = {name: rows["attributes"].str.json_path_match(f"$.{name}") for name in (*_FORM, "received_time")}
+    mapped = pl.col("source_format").str.starts_with(MAPPED)
+    marked = rows.with_columns(
+        **{f"_{name}": attributes[name] for name in _FORM},
+        source=pl.when(mapped).then(pl.col("source_format").str.strip_prefix(MAPPED)).otherwise(pl.lit(native)),
+        received_time=read_times(attributes["received_time"]),
+        attempt=pl.col("attempt") + 1,
+        part=pl.lit(0, pl.Int64),
+    )
+    blocks = marked.partition_by("source", *(f"_{name}" for name in _FORM), maintain_order=True)
+    return [block.select(pl.col(name).cast(dtype) for name, dtype in RECORD_SCHEMA.items()) for block in blocks]

@@ -1,0 +1,52 @@
+"""Recount: the tables themselves against the books that tell of them, and the balance of each minute.
+
+    differences(connection) -> [(what, source, input, minute, told, found)], none if the books are right
+
+`events` and `quarantined` of the books are compared with the rows of `events` and `quarantine_open`; `balance` has to
+be 0 in every closed minute. The other counts tell of records that lie in no table.
+"""
+
+from datetime import datetime
+from typing import NamedTuple
+
+import duckdb
+
+
+class Difference(NamedTuple):
+    """What the books of a minute tell, and what was found."""
+
+    what: str
+    source: str
+    input: str | None
+    minute: datetime | None
+    told: int
+    found: int
+
+
+_KEYS = "source, input, minute"
+_QUERY = f"""
+WITH found AS (
+  SELECT source, input, date_trunc('minute', received_time) AS minute, count(*) AS events, 0 AS quarantined
+  FROM events GROUP BY ALL
+  UNION ALL
+  SELECT source, input, date_trunc('minute', received_time), 0, count(*) FROM quarantine_open GROUP BY ALL
+),
+told AS (
+  SELECT source, input, bucket_start AS minute, events, quarantined, balance, in_flight FROM quality_1m_current
+),
+compared AS (
+  SELECT 'events' AS what, {_KEYS}, events AS told, 0 AS found FROM told
+  UNION ALL SELECT 'events', {_KEYS}, 0, events FROM found
+  UNION ALL SELECT 'quarantined', {_KEYS}, quarantined, 0 FROM told
+  UNION ALL SELECT 'quarantined', {_KEYS}, 0, quarantined FROM found
+  UNION ALL SELECT 'balance', {_KEYS}, balance, 0 FROM told WHERE NOT in_flight
+)
+SELECT what, {_KEYS}, CAST(SUM(told) AS BIGINT) AS told, CAST(SUM(found) AS BIGINT) AS found
+FROM compared GROUP BY ALL HAVING SUM(told) <> SUM(found)
+ORDER BY minute, source, input, what
+"""
+
+
+def differences(connection: duckdb.DuckDBPyConnection) -> list[Difference]:
+    """Every difference, by minute."""
+    return [Difference(*row) for row in connection.execute(_QUERY).fetchall()]
