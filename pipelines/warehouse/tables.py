@@ -192,7 +192,7 @@ QUARANTINE = Table(
     description="Every record not accepted, with its raw bytes and the reason; rows are only appended.",
     partition="received_time",
     cluster=("source", "stage", "code"),
-    key=("quarantine_id", "attempt"),
+    key=("input", "quarantine_id", "attempt"),
     columns=(
         _required("quarantine_id", "STRING", "hash of source, position and payload: the same record has the same id"),
         _required("source", "STRING", "name of the source it came from"),

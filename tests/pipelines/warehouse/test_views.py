@@ -11,7 +11,7 @@ from pipelines.warehouse.dialect import to_duckdb
 from pipelines.warehouse.local import LocalWarehouse, write_file
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Column, metric_table, polars_schema
 from pipelines.warehouse.views import bigquery_views, duckdb_views
-from transforms.quality import COUNTS
+from transforms import quality
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATE = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)  # already 2 March in Berlin
@@ -105,9 +105,9 @@ def test_an_event_is_unique_by_its_earliest_receipt(ask):
 
 
 def books(input_, at, revision, firing, *values) -> dict:
-    """A row of the books; `values` are those of COUNTS, in their order."""
+    """A row of the books; `values` are those of quality.COUNTS, in their order."""
     row = {"source": "s", "input": input_, "bucket_start": at, "firing": firing, "generation": 1}
-    return row | {"revision": revision} | dict(zip(COUNTS, values, strict=True))
+    return row | {"revision": revision} | dict(zip(quality.COUNTS, values, strict=True))
 
 
 def test_the_books_balance_by_minute_and_input(ask):
