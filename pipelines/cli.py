@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from pipelines.commands import Command, backfill, demo, query, recompute, replay, simulate
+from pipelines.commands import Command, backfill, demo, person, query, recompute, replay, simulate
 from pipelines.version import VERSION
 from transforms.errors import AudienceError, OptionError
 
@@ -18,6 +18,7 @@ COMMANDS: dict[str, Command] = {
     "recompute": recompute.COMMAND,
     "replay": replay.COMMAND,
     "query": query.COMMAND,
+    "person": person.COMMAND,
     "simulate": simulate.COMMAND,
     "demo": demo.COMMAND,
 }

@@ -6,8 +6,10 @@ where every record is now: an event that it takes out of a day goes from `events
 out of quarantine goes from `quarantined` to where it ends.
 """
 
+import time
 from collections.abc import Sequence
 from datetime import date
+from typing import NamedTuple
 
 import polars as pl
 
@@ -24,6 +26,14 @@ KEYS = ["bucket_start", "source", "input"]
 _DELIVERY = ["source", "event_id", "input", "received_time", "client_time"]
 
 
+class Rest(NamedTuple):
+    """Days of a table that lose rows: those stay for which `keep` is true."""
+
+    table: str
+    days: set[date | None]
+    keep: pl.Expr
+
+
 def commit(
     run: Run,
     entries: list[FileEntry],
@@ -32,27 +42,28 @@ def commit(
     launch: Launch,
     input: str | None,
     moved: Sequence[pl.DataFrame] = (),
+    rest: Sequence[Rest] = (),
 ) -> dict[str, int]:
     """Swap everything in at once, `days` of events and `metrics` replaced; return the sums of the run's books.
 
     input  whose quarantine and books the run tells, and so replaces; None: its records are those of other inputs,
            whose quarantine it appends to and whose books it moves
     moved  BOOKS_SCHEMA entries to add to the books of other inputs
+    rest   of other tables the days that lose rows
     """
     told = _told(entries)
     changes = [*moved, *_taken_out(run, entries, days, input)]
-    mine: dict[str, set[date | None]] = {}
-    keep: dict[str, pl.Expr] = {}
     if input is None:
         entries = [entry for entry in entries if entry.table != QUALITY_1M.name]
         changes.append(told)
     else:
-        mine = {table.name: _days_with(run, table, input) for table in (QUARANTINE, QUALITY_1M)}
-        keep = dict.fromkeys(mine, pl.col("input") != input)
+        others = pl.col("input") != input
+        rest = [Rest(table.name, _days_with(run, table, input), others) for table in (QUARANTINE, QUALITY_1M)]
+    anew: dict[str, set[date | None]] = {name: set(days) for name in (EVENTS.name, *metrics)}
     run.commit(
         entries + _corrections(run, quality.merge(changes), launch),
-        replace_days={**{name: set(days) for name in (EVENTS.name, *metrics)}, **mine},
-        keep=keep,
+        replace_days=anew | {each.table: each.days for each in rest},
+        keep={each.table: each.keep for each in rest},
     )
     return told.select(pl.col(quality.COUNTS).sum()).row(0, named=True)
 
@@ -101,7 +112,10 @@ def _corrections(run: Run, changes: pl.DataFrame, launch: Launch) -> list[FileEn
     )
     rows = quality.merge([current.select(list(quality.BOOKS_SCHEMA)), changes])
     rows = rows.with_columns(bucket_end=pl.col("bucket_start") + quality.MINUTE)
-    now = launch.generation / 1_000_000
-    rows = shaped(stamped(rows, "on_time", launch.generation, now, launch), QUALITY_1M)
+    # Above every row that is corrected, also where launches were given generations by hand.
+    now = time.time()
+    launch = launch._replace(generation=max([launch.generation, *current["generation"]]))
+    revision = max([int(now * 1_000_000), *(current["revision"] + 1)])
+    rows = shaped(stamped(rows, "on_time", revision, now, launch), QUALITY_1M)
     parts = by_day(rows, QUALITY_1M.partition, run.warehouse.time_zone)
     return [write_file(run.staging, QUALITY_1M.name, day, part) for day, part in parts]

@@ -247,7 +247,21 @@ QUALITY_1M = Table(
     ),
 )
 
-TABLES = (EVENTS, QUARANTINE, QUALITY_1M)
+ERASURES = Table(
+    name="erasures",
+    description="Proof that a person was taken out, written once a search of every table finds no row.",
+    partition="erased_time",
+    key=("erased_time", "subject_sha256"),
+    columns=(
+        _required("erased_time", "TIMESTAMP", "when, UTC"),
+        _required("subject_sha256", "STRING", "SHA-256 of the identifier's UTF-8 bytes, in hex: tells whose, if asked"),
+        _required("rows", "JSON", "object: table -> rows that held the identifier and were taken out"),
+        _required("days", "JSON", "array of the days whose events and metrics were written anew without them"),
+        _nullable("pipeline_version", "STRING", "version of the pipeline that did it"),
+    ),
+)
+
+TABLES = (EVENTS, QUARANTINE, QUALITY_1M, ERASURES)
 PERSON = Column("person", "STRING", "NULLABLE", "user_id, else anonymous_id")
 
 

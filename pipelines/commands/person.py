@@ -1,0 +1,81 @@
+"""`audience person`: find a person in the warehouse, or take one out."""
+
+import sys
+
+from pipelines.commands import Command
+from pipelines.commands.query import add_form
+from pipelines.options import add_to, options_of
+from transforms.errors import OptionError
+
+_OPTIONS = {"config", "warehouse", "shards", "dedup_window", "generation", "workers"}
+
+
+def add_options(parser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--find", action="append", metavar="ID", help="Show what the warehouse holds; may be repeated")
+    what.add_argument("--delete", action="append", metavar="ID", help="Take the person out; may be repeated")
+    for option in options_of("recompute"):
+        if option.name in _OPTIONS:
+            add_to(parser, option)
+    add_form(parser)
+
+
+def run(values, rest) -> None:
+    from pipelines.options import resolve
+
+    ids = values.find or values.delete
+    if not all(ids):
+        raise OptionError("--find, --delete: got ''; allowed: a user_id or an anonymous_id")
+    settings = resolve(vars(values), "recompute")
+    if values.find:
+        _find(settings.warehouse, ids, values.form)
+    else:
+        _delete(settings, ids)
+
+
+def _find(folder: str, ids: list[str], form: str) -> None:
+    import polars as pl
+
+    from pipelines.person import Found, also_known_as, find
+    from pipelines.summary import program
+    from pipelines.warehouse.local import LocalWarehouse
+    from pipelines.warehouse.query import Result, render
+
+    warehouse = LocalWarehouse.open(folder)
+    rows = pl.DataFrame(find(warehouse, ids), schema=list(Found._fields), orient="row")
+    for line in render(Result(rows.columns, iter([rows])), form):
+        print(line)
+    if others := also_known_as(warehouse, ids):
+        listed = " ".join(f"--find {other}" for other in others[:10])
+        print(f"also known as {', '.join(others[:10])}: {program()} person {listed}", file=sys.stderr)
+
+
+def _delete(settings, ids: list[str]) -> None:
+    from pipelines.person import also_known_as, erase
+    from pipelines.warehouse.local import LocalWarehouse
+
+    others = also_known_as(LocalWarehouse.open(settings.warehouse), ids)
+    done = erase(settings, ids)
+    told = ", ".join(f"{rows:,} rows of {table}" for table, rows in done.rows.items()) or "nothing: no row names them"
+    lines = [f"taken out: {told}"]
+    if done.days:
+        lines.append(f"written anew without them: {', '.join(map(str, done.days))}, with every metric in force")
+    if done.kept_sketches:
+        listed = ", ".join(done.kept_sketches)
+        lines.append(f"sketches that cannot forget them: those of {listed}, whose metric is not in force")
+    if others:
+        lines.append(
+            f"also known as {', '.join(others[:10])}: what stands under those names alone stays; delete them too"
+        )
+    lines.append(
+        "the proof is in the table erasures; files that were read before, and copies elsewhere, are yours to mend"
+    )
+    print("\n".join(lines), file=sys.stderr)
+
+
+COMMAND = Command(
+    add_options,
+    run,
+    "Find a person in the warehouse, or take one out.",
+    "audience person --find u17",
+)

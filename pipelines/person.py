@@ -1,0 +1,228 @@
+"""A person: where an identifier stands in the warehouse, and how it is taken out.
+
+    find(warehouse, ids)      every table's rows that hold one of the identifiers
+    erase(settings, ids)      those rows taken out, the days they touched written anew, and a proof in `erasures`
+
+An event is a person's by its user_id or anonymous_id, a metric row by those or by `person`, a quarantined record by the
+identifier standing in its bytes. The metrics of the touched days are computed anew from the events that stay, sketches
+too: a distinct count cannot forget one of its members otherwise. So what cannot be forgotten are sketches whose events
+the warehouse no longer has, and copies outside of it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import msgspec
+import polars as pl
+
+from pipelines.audience import build
+from pipelines.bounded import Opened, opened
+from pipelines.launch import run_bounded, worker_count
+from pipelines.options import Settings
+from pipelines.sources.stored import ReadStored, of_people
+from pipelines.version import VERSION
+from pipelines.warehouse import books
+from pipelines.warehouse.local import FileEntry, LocalWarehouse, write_file
+from pipelines.warehouse.sink import confirmed, shaped
+from pipelines.warehouse.tables import ERASURES, EVENTS, QUARANTINE, Table
+from transforms import quality
+from transforms.block import SEPARATOR, day_of
+from transforms.errors import WarehouseError
+
+COLUMNS = ("user_id", "anonymous_id", "person")  # where a table names a person
+MENTIONS = ("properties", "extra", "text", "referrer")  # where an event of somebody else may name one
+
+
+class Found(NamedTuple):
+    """Rows of a table that hold one of the identifiers; `first` and `last` are times of its partition column."""
+
+    table: str
+    column: str
+    rows: int
+    first: datetime | None
+    last: datetime | None
+
+
+class Erased(NamedTuple):
+    """What an erasure did: rows taken out by table, days written anew, and sketches that could not be."""
+
+    rows: dict[str, int]
+    days: list[date]
+    kept_sketches: list[str]
+
+
+def find(warehouse: LocalWarehouse, ids: Sequence[str]) -> list[Found]:
+    """What the warehouse holds of a person, a row a table and column; mentions in others' events are told apart."""
+    found = []
+    for table in warehouse.manifest().tables.values():
+        for name in _person_columns(table):
+            found.append(_found(warehouse, table, name, pl.col(name).is_in(list(ids))))
+    named = _quarantined(warehouse, ids)
+    found.append(_of(QUARANTINE, "payload", named))
+    for name in MENTIONS:
+        holds = pl.any_horizontal(pl.col(name).str.contains(_bounded_text(id)) for id in ids) & ~of_people(ids)
+        found.append(_found(warehouse, EVENTS, f"{name} (a mention)", holds))
+    return [each for each in found if each.rows]
+
+
+def also_known_as(warehouse: LocalWarehouse, ids: Sequence[str]) -> list[str]:
+    """The other identifiers that stand beside these in events: a person before and after signing in."""
+    events = warehouse.scan(EVENTS.name).filter(of_people(ids)).select("user_id", "anonymous_id")
+    others = pl.concat([events.select(pl.col(name).alias("id")) for name in ("user_id", "anonymous_id")]).unique()
+    return sorted(set(others.collect()["id"].drop_nulls()) - set(ids))
+
+
+def erase(settings: Settings, ids: Sequence[str], beam_options: Sequence[str] = ()) -> Erased:
+    """Take people out. WarehouseError if a search afterwards still finds one."""
+    with opened(settings) as into:
+        warehouse, run = into.warehouse, into.run
+        days = _days(warehouse, ids)
+        named = _quarantined(warehouse, ids)
+        before = _rows(warehouse, ids)
+        entries = _written_anew(into, ids, days, beam_options) if days else []
+        moved = _moved(warehouse, ids, named)
+        books.commit(run, entries, days, into.metric_names, into.job.launch, None, moved, _without(warehouse, named))
+        # Metric rows that no event of today makes: the metric is no longer in force, or the day's events are gone.
+        run.commit([], **_rows_that_stay(warehouse, ids))
+        if left := _rows(warehouse, ids):
+            raise WarehouseError(f"rows still name the person: {left}; run it again")
+        # One more commit also takes from the disk what the one before retired; it would lie there until the next run.
+        run.commit([_proof(into, ids, before, days)])
+        return Erased(before, days, _kept_sketches(into))
+
+
+def _person_columns(table: Table) -> list[str]:
+    return [column.name for column in table.columns if column.name in COLUMNS]
+
+
+def _rows(warehouse: LocalWarehouse, ids: Sequence[str]) -> dict[str, int]:
+    """How many rows of each table name one of the people; tables without any are left out."""
+    counts = {QUARANTINE.name: len(_quarantined(warehouse, ids))}
+    for table, holds in _naming(warehouse, ids):
+        counts[table.name] = warehouse.scan(table.name).filter(holds).select(pl.len()).collect().item()
+    return {name: rows for name, rows in counts.items() if rows}
+
+
+def _naming(warehouse: LocalWarehouse, ids: Sequence[str]) -> list[tuple[Table, pl.Expr]]:
+    """The tables that have columns for a person, and which of their rows name one of these."""
+    tables = [(table, _person_columns(table)) for table in warehouse.manifest().tables.values()]
+    return [
+        (table, pl.any_horizontal(pl.col(name).is_in(list(ids)).fill_null(False) for name in names))
+        for table, names in tables
+        if names
+    ]
+
+
+def _found(warehouse: LocalWarehouse, table: Table, column: str, holds: pl.Expr) -> Found:
+    rows = warehouse.scan(table.name).filter(holds.fill_null(False)).select(table.partition).collect()
+    return _of(table, column, rows)
+
+
+def _of(table: Table, column: str, rows: pl.DataFrame) -> Found:
+    times = rows[table.partition]
+    return Found(table.name, column, len(rows), times.min(), times.max())  # type: ignore[arg-type]
+
+
+def _days(warehouse: LocalWarehouse, ids: Sequence[str]) -> list[date]:
+    events = warehouse.scan(EVENTS.name).filter(of_people(ids))
+    return sorted(events.select(day_of(pl.col("event_time"), warehouse.time_zone).unique()).collect().to_series())
+
+
+def _bounded_text(id: str) -> str:
+    return rf"(?:^|[^0-9A-Za-z_-]){re.escape(id)}(?:$|[^0-9A-Za-z_-])"
+
+
+def _quarantined(warehouse: LocalWarehouse, ids: Sequence[str]) -> pl.DataFrame:
+    """Rows of `quarantine`, of every attempt, whose bytes name one of the people; as text or as JSON escapes it."""
+    scan = warehouse.scan(QUARANTINE.name)
+    forms = {form for id in ids for form in (id.encode(), _escaped(id))}
+    near = pl.any_horizontal(pl.col("payload").bin.contains(form) for form in forms).fill_null(False)
+    candidates = scan.filter(near).select("input", "quarantine_id", "payload").collect()
+    exact = re.compile(rb"(?<![0-9A-Za-z_-])(?:" + b"|".join(map(re.escape, forms)) + rb")(?![0-9A-Za-z_-])")
+    names = pl.Series([exact.search(payload) is not None for payload in candidates["payload"]], dtype=pl.Boolean)
+    keys = candidates.filter(names).select("input", "quarantine_id").unique()
+    return scan.join(keys.lazy(), on=["input", "quarantine_id"], how="semi").collect()
+
+
+def _escaped(id: str) -> bytes:
+    """As JSON writes it that knows ASCII only."""
+    return json.dumps(id)[1:-1].encode()
+
+
+def _written_anew(into: Opened, ids: Sequence[str], days: list[date], beam_options: Sequence[str]) -> list[FileEntry]:
+    """The days' events and metrics without the people."""
+    files = into.warehouse.files(EVENTS.name, days)
+    stored = ReadStored([str(file) for file in files], None, ids)
+    job = replace(into.job, source=_Nothing(), stored=stored, take_late=True)
+    workers = worker_count(0, sum(file.stat().st_size for file in files))
+    run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options)
+    return confirmed(into.run.staging)
+
+
+class _Nothing(beam.PTransform):
+    """PBegin -> no block: nothing is read but what is stored."""
+
+    def expand(self, begin):
+        return begin | "No block" >> beam.Create([]).with_output_types(pl.DataFrame)
+
+
+def _without(warehouse: LocalWarehouse, named: pl.DataFrame) -> list[books.Rest]:
+    """The days of quarantine without these records."""
+    if named.is_empty():
+        return []
+    day = day_of(pl.col(QUARANTINE.partition), warehouse.time_zone)
+    key = pl.concat_str("input", "quarantine_id", separator=SEPARATOR)
+    keep = ~key.is_in(named.select(key).to_series().to_list())
+    return [books.Rest(QUARANTINE.name, set(named.select(day.unique()).to_series()), keep)]
+
+
+def _rows_that_stay(warehouse: LocalWarehouse, ids: Sequence[str]) -> dict[str, Any]:
+    """What a commit replaces and keeps, so that no row of any table names the people."""
+    replaced: dict[str, set[date | None]] = {}
+    keep: dict[str, pl.Expr] = {}
+    for table, holds in _naming(warehouse, ids):
+        day = day_of(pl.col(table.partition), warehouse.time_zone)
+        days = set(warehouse.scan(table.name).filter(holds).select(day.unique()).collect().to_series())
+        if days:
+            replaced[table.name], keep[table.name] = days, ~holds
+    return {"replace_days": replaced, "keep": keep}
+
+
+def _moved(warehouse: LocalWarehouse, ids: Sequence[str], named: pl.DataFrame) -> list[pl.DataFrame]:
+    """Entries: the people's events, and their records that are open in quarantine, are `erased`."""
+    where = ["source", "input", "received_time"]
+    events = warehouse.scan(EVENTS.name).filter(of_people(ids)).select(where).collect()
+    passed = named.filter(pl.col("code").is_null()).select("input", "quarantine_id")
+    still_open = named.join(passed, on=["input", "quarantine_id"], how="anti")
+    still_open = still_open.sort("attempt").unique(["input", "quarantine_id"], keep="last").select(where)
+    # The commit books what a day loses as replaced: these are not.
+    taken = [quality.count(events, "replaced"), quality.count(still_open, "quarantined")]
+    erased = [quality.count(each, "erased") for each in (events, still_open)]
+    return [*erased, quality.merge(taken).with_columns(-pl.col(quality.COUNTS))]
+
+
+def _proof(into: Opened, ids: Sequence[str], rows: dict[str, int], days: list[date]) -> FileEntry:
+    now = datetime.now(UTC)
+    told = pl.DataFrame(
+        {
+            "erased_time": [now] * len(ids),
+            "subject_sha256": [hashlib.sha256(id.encode()).hexdigest() for id in ids],
+            "rows": [msgspec.json.encode(rows).decode()] * len(ids),
+            "days": [msgspec.json.encode(days).decode()] * len(ids),
+            "pipeline_version": [VERSION] * len(ids),
+        }
+    )
+    return write_file(into.run.staging, ERASURES.name, now.date(), shaped(told, ERASURES))
+
+
+def _kept_sketches(into: Opened) -> list[str]:
+    """Tables with sketches that this run could not write anew: their metric is not in force."""
+    tables = into.warehouse.manifest().tables.values()
+    sketched = [table.name for table in tables if any(column.name.endswith("_sketch") for column in table.columns)]
+    return sorted(set(sketched) - set(into.metric_names))
