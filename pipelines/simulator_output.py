@@ -24,11 +24,14 @@ MOST_LINES = 1_000  # of a batch: a slow reader does not make it grow
 
 
 def check_output(option: str, output: str) -> None:
-    """Raises OptionError for a name that promises another form than JSON lines, or a folder."""
+    """Raises OptionError for a folder, a name that promises another form than JSON lines, or one in no folder."""
     if output.lower().endswith(_OTHER) or not output:
         raise OptionError(f"--{option}: got {output!r}; allowed: {NAMES_IN_WORDS}")
     if output != STDOUT and Path(output).is_dir():
         raise OptionError(f"--{option}: got {output!r}, a folder; allowed: {NAMES_IN_WORDS}")
+    if output != STDOUT:
+        with _named(Path(output)):
+            Path(output).parent.stat()
 
 
 def write_whole(output: str | Path, parts: Iterable[bytes]) -> None:
