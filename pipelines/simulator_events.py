@@ -17,6 +17,9 @@ from transforms.errors import OptionError
 BLOCK_EVENTS = 50_000
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000  # ms
 SLOT = 15 * MINUTE
+MOST_EVENTS = 1_000_000_000
+# Times before 1970 or after 2200 are unreadable to the contract; a fault may move one by 30 days.
+FIRST_DAY, END_DAY = date(1970, 1, 2), date(2200, 1, 1)
 
 # Traffic by hour of the UTC day: low at night, a hump at lunch, a higher one in the evening.
 _BY_HOUR = (9, 6, 4, 3, 3, 5, 10, 18, 27, 34, 40, 47, 52, 48, 41, 38, 40, 47, 58, 70, 76, 66, 42, 21)
@@ -67,10 +70,21 @@ class Audience(msgspec.Struct, frozen=True):
         for name, least in (("events", 1), ("seed", 0), ("days", 1)):
             if getattr(self, name) < least:
                 raise OptionError(f"--{name}: got {getattr(self, name)!r}; it must be {least} or more")
+        if self.events > MOST_EVENTS:
+            raise OptionError(f"--events: got {self.events!r}; it must be {MOST_EVENTS:,} or less")
+        if self.start < FIRST_DAY:
+            raise OptionError(f"--start: got '{self.start}'; it must be {FIRST_DAY} or later")
+        if self.start.toordinal() + self.days > END_DAY.toordinal():
+            raise OptionError(f"--days: got {self.days!r}; {self.start} and so many days must end by {END_DAY}")
 
     @property
     def users(self) -> int:
         return max(self.events // 8, 4)
+
+    @property
+    def hot_person(self) -> int:
+        """The number of the person that is the hot key, above all others."""
+        return 2 * self.users
 
     @property
     def contents(self) -> int:
@@ -244,7 +258,7 @@ def events_of(audience: Audience, block: int) -> pl.DataFrame:
             "country": country,
             "device": pl.select(pl.when(types != "impression").then(devices)).to_series(),
             "currency": pl.select(pl.when(about["cents"].is_not_null()).then(currency)).to_series(),
-            "is_bot": pl.select(pl.when(pl.Series(user % 211 == 210)).then(True)).to_series(),
+            "is_bot": pl.Series([None], dtype=pl.Boolean).new_from_index(0, n),
             **_texts(draws, types),
         }
     )

@@ -4,6 +4,7 @@ import sys
 from datetime import date
 
 from pipelines.commands import Command
+from pipelines.simulator_faults import GROUPS, USUAL_FAULTS, described, read_faults
 from transforms.errors import OptionError
 
 
@@ -12,27 +13,75 @@ def add_options(parser) -> None:
     parser.add_argument("--seed", default="0", help="Seed: the same seed writes the same bytes (default: 0)")
     parser.add_argument("--days", default="2", help="Days that the events span (default: 2)")
     parser.add_argument("--start", default="2026-03-01", help="First day (default: 2026-03-01)")
-    parser.add_argument("--output", required=True, help="File to write, JSON lines of the native form")
+    parser.add_argument(
+        "--faults",
+        action="append",
+        default=[],
+        help="A preset (none, usual, many), or NAME=RATE with a rate from 0 to 1; may be repeated (default: usual)",
+    )
+    parser.add_argument("--rate", help="Lines a second, written as they are due; all at once if left out")
+    parser.add_argument(
+        "--output", required=True, help="File of JSON lines, native form; compressed as .gz or .zst; - is stdout"
+    )
     parser.add_argument("--ledger", help="File for the ledger of what was written and injected, JSON")
+    parser.add_argument_group("faults, with the share of events that get each in `usual`", _named_faults())
 
 
 def run(values, rest) -> None:
     from pipelines.options import DATE_IN_WORDS
     from pipelines.simulator import simulate
+    from pipelines.simulator_output import STDOUT, check_output
 
     events, seed, days = (_whole(name, getattr(values, name)) for name in ("events", "seed", "days"))
     try:
         start = date.fromisoformat(values.start)
     except ValueError:
         raise OptionError(f"--start: got {values.start!r}; allowed: {DATE_IN_WORDS}") from None
-    ledger = simulate(events=events, seed=seed, days=days, start=start, output=values.output, ledger=values.ledger)
-    print(f"{ledger.lines:,} lines in {values.output}: {ledger.accepted:,} events to accept", file=sys.stderr)
+    faults, rate = read_faults(values.faults), _rate(values.rate)
+    check_output("output", values.output)
+    if values.ledger is not None:
+        check_output("ledger", values.ledger)
+        if values.ledger in (STDOUT, values.output):
+            raise OptionError(f"--ledger: got {values.ledger!r}; allowed: a file of its own")
+    ledger = simulate(
+        events=events,
+        seed=seed,
+        days=days,
+        start=start,
+        faults=faults,
+        output=values.output,
+        ledger=values.ledger,
+        rate=rate,
+    )
+    where = "stdout" if values.output == STDOUT else values.output
+    print(f"{ledger.lines:,} lines in {where}: {ledger.accepted:,} events to accept", file=sys.stderr)
 
 
 def _whole(name: str, text: str) -> int:
-    if not text.isdecimal() or (name != "seed" and int(text) < 1):
-        raise OptionError(f"--{name}: got {text!r}; allowed: a whole number, at least {0 if name == 'seed' else 1}")
+    least = 0 if name == "seed" else 1
+    if not text.isdecimal() or len(text) > 18 or int(text) < least:
+        raise OptionError(f"--{name}: got {text!r}; allowed: a whole number, at least {least}, of at most 18 digits")
     return int(text)
+
+
+def _rate(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < float("inf"):
+        raise OptionError(f"--rate: got {text!r}; allowed: a number of lines a second, above 0")
+    return rate
+
+
+def _named_faults() -> str:
+    """A line for each fault: its name, its rate by default, and what becomes of it."""
+    rates = {name: f"{getattr(USUAL_FAULTS, name):.5f}".rstrip("0").rstrip(".") for name in described()}
+    lines = [f"{name:<20} {rates[name]:<8} {text}" for name, text in described().items()]
+    groups = [f"{name:<20} {'':<8} evenly: {', '.join(names)}" for name, names in GROUPS.items()]
+    return "\n".join([*lines, *groups])
 
 
 COMMAND = Command(

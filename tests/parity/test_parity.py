@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.simulator import Faults, simulate
+from pipelines.simulator import Faults, faults, simulate
 
 # Tests are imported without packages, so what stands beside one is loaded by its path.
 _spec = importlib.util.spec_from_file_location("parity_runs", Path(__file__).with_name("runs.py"))
@@ -17,12 +17,12 @@ runs = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(runs)
 
 METRICS = ("activity_1m", "content_1h", "campaign_1h", "user_days")
-FAULTS = Faults(repeats=0.08, conflicts=0.0, late=0.03, too_late=0.02, malformed=0.03, fast_clock=0.02, future=0.01)
+FAULTS = faults(repeats=0.08, conflicts=0.0, late=0.03, too_late=0.02, malformed=0.03, fast_clock=0.02, future=0.01)
 
 
-def simulated(folder: Path, events: int, seed: int, faults: Faults) -> tuple[list[bytes], object]:
+def simulated(folder: Path, events: int, seed: int, given: Faults) -> tuple[list[bytes], object]:
     path = folder / "events.jsonl"
-    ledger = simulate(events=events, seed=seed, output=path, days=2, start=date(2026, 3, 1), faults=faults)
+    ledger = simulate(events=events, seed=seed, output=path, days=2, start=date(2026, 3, 1), faults=given)
     return path.read_bytes().split(b"\n")[:-1], ledger
 
 
@@ -60,7 +60,7 @@ def test_a_shuffled_late_repeated_stream_gives_the_rows_of_a_backfill(tmp_path, 
 
 
 def test_of_a_conflicted_id_each_path_keeps_exactly_one_payload_and_the_rest_is_equal(tmp_path):
-    lines, ledger = simulated(tmp_path, 300, 5, Faults(repeats=0.03, conflicts=0.03, late=0.02))
+    lines, ledger = simulated(tmp_path, 300, 5, faults(repeats=0.03, conflicts=0.03, late=0.02))
     assert len(ledger.conflicted_ids) > 5
     batch = runs.bounded(tmp_path / "batch", lines, 5)
     stream = runs.streamed(tmp_path / "stream", lines, 5)
@@ -72,7 +72,7 @@ def test_of_a_conflicted_id_each_path_keeps_exactly_one_payload_and_the_rest_is_
 
 
 def test_a_watermark_four_days_ahead_drops_nothing_what_no_window_takes_is_in_quarantine(tmp_path):
-    lines, _ = simulated(tmp_path, 300, 9, Faults(conflicts=0.0, too_late=0.0, late=0.0))
+    lines, _ = simulated(tmp_path, 300, 9, faults(conflicts=0.0, too_late=0.0, late=0.0))
     batch = runs.bounded(tmp_path / "batch", lines, 9)
     limit = runs.utc(1772409600)  # midnight after the first day: what is older is too late for this stream
     now = (limit + timedelta(days=3) - timedelta(hours=1)).timestamp()
@@ -104,7 +104,7 @@ class _Clock:
 @given(block_rows=st.sampled_from([7, 60, 333, 2000]), shards=st.integers(1, 9), seed=st.integers(0, 9))
 def test_blocks_cut_anywhere_in_any_order_with_any_shards_give_equal_rows(tmp_path_factory, block_rows, shards, seed):
     folder = tmp_path_factory.mktemp("cuts")
-    lines, _ = simulated(folder, 300, 3, Faults(repeats=0.1, conflicts=0.05, malformed=0.05))
+    lines, _ = simulated(folder, 300, 3, faults(repeats=0.1, conflicts=0.05, malformed=0.05))
     whole = runs.bounded(folder / "whole", lines, 0, block_rows=10_000)
     cut = runs.bounded(folder / "cut", lines, seed, block_rows, shards)
     for table in ("events", "quarantine", *(f"{metric}_current" for metric in METRICS), "quality_1m_current"):
@@ -119,7 +119,7 @@ def test_a_block_that_is_lost_between_two_stages_shows_in_the_balance(tmp_path, 
             passed, rejected = super().__call__(block)
             return passed.filter(pl.col("event_id") != victim), rejected
 
-    lines, _ = simulated(tmp_path, 50, 4, Faults(malformed=0.0, repeats=0.0, conflicts=0.0))
+    lines, _ = simulated(tmp_path, 50, 4, faults(malformed=0.0, repeats=0.0, conflicts=0.0))
     victim = runs.msgspec.json.decode(lines[20])["event_id"]
     monkeypatch.setattr("pipelines.audience.too_late", LoseOne)
     warehouse = runs.bounded(tmp_path / "w", lines, 4)
