@@ -9,13 +9,15 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from pipelines.commands import Command, backfill, demo, query, simulate
+from pipelines.commands import Command, backfill, config, demo, doctor, query, simulate
 from pipelines.version import VERSION
 from transforms.errors import AudienceError, OptionError
 
 COMMANDS: dict[str, Command] = {
     "backfill": backfill.COMMAND,
     "query": query.COMMAND,
+    "config": config.COMMAND,
+    "doctor": doctor.COMMAND,
     "simulate": simulate.COMMAND,
     "demo": demo.COMMAND,
 }

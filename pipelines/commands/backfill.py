@@ -3,12 +3,11 @@
 import sys
 
 from pipelines.commands import Command
-from pipelines.options import OPTIONS, add_to, resolve
+from pipelines.options import add_all, resolve
 
 
 def add_options(parser) -> None:
-    for option in OPTIONS:
-        add_to(parser, option)
+    add_all(parser)
 
 
 def run(values, rest) -> None:
