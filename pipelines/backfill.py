@@ -20,6 +20,7 @@ from pipelines.audience import Job, build, settle
 from pipelines.config import read_config, read_mapping
 from pipelines.launch import run_bounded, worker_count
 from pipelines.options import Settings
+from pipelines.progress import Watch
 from pipelines.sources.files import CsvFormat, FileInput, ReadFiles, check_inputs
 from pipelines.sources.identity import content_digest
 from pipelines.sources.stored import ReadStored
@@ -59,8 +60,9 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
     with warehouse.writer() as run:
         run.declare(tables.values())
         _refuse(settings, warehouse, days, None)
+        watch = Watch(run.staging, sum(file.size for file in files))
         job = Job(
-            source=ReadFiles(settings.input, source_name(mapping), form, csv),
+            source=ReadFiles(settings.input, source_name(mapping), form, csv, notes=watch.notes),
             sink=LocalSink(str(run.staging), tables, warehouse.time_zone),
             input=input_name(files, days),
             launch=Launch(settings.generation or time.time_ns() // 1000, VERSION),
@@ -75,15 +77,17 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
             spill_folder=str(_made(run.staging / "spill")),
         )
         workers = worker_count(settings.workers, sum(file.size for file in files))
-        added = _days_to_add(settings, warehouse, job, run, workers, beam_options)
+        with watch.saying("finding the days"):
+            added = _days_to_add(settings, warehouse, job, run, workers, beam_options)
         if added:
             job = _with_stored(job, warehouse, added)
-        run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options)
+        run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options, watch)
         entries = confirmed(run.staging)
         written = sorted({entry.day for entry in entries if entry.table == EVENTS.name and entry.day})
         _refuse(settings, warehouse, days, written)
         replaced = _replaced_days(settings, added)
-        counts = books.commit(run, entries, replaced, [spec.name for spec in metrics], job.input, job.launch)
+        with watch.saying("committing"):
+            counts = books.commit(run, entries, replaced, [spec.name for spec in metrics], job.input, job.launch)
     return Summary(job.input, counts, written, time.monotonic() - started)
 
 
