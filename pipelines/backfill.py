@@ -15,6 +15,7 @@ from pipelines.bounded import NATIVE_SOURCE, Opened, Summary, days_found, days_w
 from pipelines.config import read_mapping
 from pipelines.launch import run_bounded, worker_count
 from pipelines.options import Settings
+from pipelines.progress import Watch
 from pipelines.sources.files import CsvFormat, FileInput, ReadFiles, check_inputs
 from pipelines.sources.identity import content_digest
 from pipelines.warehouse import books
@@ -29,30 +30,34 @@ from transforms.mapping import Mapping, required_columns
 def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
     """Run the graph over files and commit what it wrote."""
     started = time.monotonic()
-    mapping = read_mapping(settings.mappings[0]) if settings.mappings else None
+    mapping = read_mapping(settings.mapping[0]) if settings.mapping else None
     files, form, csv = _inputs(settings, mapping)
     with opened(settings, create=True) as into:
         warehouse, run = into.warehouse, into.run
         days = Days(settings.start, settings.end, warehouse.time_zone) if settings.start and settings.end else None
         _refuse(settings, warehouse, days, None)
         name = mapping.source if mapping else NATIVE_SOURCE
+        watch = Watch(run.staging, sum(file.size for file in files))
         job = replace(
             into.job,
-            source=ReadFiles(settings.input, name, form, csv),
+            source=ReadFiles(settings.input, name, form, csv, notes=watch.notes),
             input=input_name(files, days),
             source_name=name,
             mappings=(mapping,) if mapping else (),
             days=days,
         )
         workers = worker_count(settings.workers, sum(file.size for file in files))
-        added = _days_to_add(settings, job, into, workers, beam_options)
+        with watch.saying("finding the days"):
+            added = _days_to_add(settings, job, into, workers, beam_options)
         if added:
             job = with_stored(job, warehouse, added)
-        run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options)
+        run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options, watch)
         entries = confirmed(run.staging)
         written = sorted({entry.day for entry in entries if entry.table == EVENTS.name and entry.day})
         _refuse(settings, warehouse, days, written)
-        counts = books.commit(run, entries, _replaced_days(settings, added), into.metric_names, job.launch, job.input)
+        days_anew = _replaced_days(settings, added)
+        with watch.saying("committing"):
+            counts = books.commit(run, entries, days_anew, into.metric_names, job.launch, job.input)
     return Summary(str(job.input), counts, written, time.monotonic() - started)
 
 

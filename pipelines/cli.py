@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from pipelines.commands import Command, backfill, demo, person, query, recompute, replay, simulate
+from pipelines.commands import Command, backfill, config, demo, doctor, person, query, recompute, replay, simulate
 from pipelines.version import VERSION
 from transforms.errors import AudienceError, OptionError
 
@@ -19,6 +19,8 @@ COMMANDS: dict[str, Command] = {
     "replay": replay.COMMAND,
     "query": query.COMMAND,
     "person": person.COMMAND,
+    "config": config.COMMAND,
+    "doctor": doctor.COMMAND,
     "simulate": simulate.COMMAND,
     "demo": demo.COMMAND,
 }
@@ -81,7 +83,8 @@ def _parse(argv: list[str]) -> tuple[Command, argparse.Namespace, list[str]]:
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.add_options(described)
+        if name in argv:  # the options of the others need not be known, nor what they import
+            command.add_options(described)
         described.add_argument("--debug", action="store_true", help="Show the traceback of a mistake")
     values, rest = parser.parse_known_args(argv)
     if values.command is None:

@@ -1,5 +1,7 @@
-"""The configuration file: metrics and quality rules beside the shipped catalogue.
+"""The configuration file: options that a team fixes once, metrics and quality rules beside the shipped catalogue.
 
+warehouse: audience      # options by their names; docs/configuration.md lists all keys
+time_zone: Europe/London
 metrics:                 # see templates/default.yaml for the catalogue and the form of a metric
   shares_1h: {bucket: 1h, dimensions: [category], measures: {shares: {count: all, where: {event_type: share}}}}
   activity_1m: null      # leave a shipped metric out
@@ -9,58 +11,68 @@ quality:
 
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
-from transforms.errors import ConfigError
+from pipelines.config_file import ConfigFile, read_document, text_of
 from transforms.mapping import Mapping, load_mapping
 from transforms.metrics import MetricSpec, read_metrics
-from transforms.strict_yaml import load
 from transforms.validate import NULL_IDS
 
 TEMPLATES = Path(str(resources.files("templates")))
 DEFAULT = TEMPLATES / "default.yaml"
-_OPTION = {"configuration": "config", "mapping": "mapping"}
 
 
 class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rules of quality that a source may need otherwise."""
 
-    null_ids: tuple[str, ...] = NULL_IDS
+    null_ids: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Texts that stand for no identifier: a user_id or anonymous_id that is one of them is NULL",
+            examples=[["", "null", "guest"]],
+            extra={"unit": "texts in lower case"},
+        ),
+    ] = NULL_IDS
 
 
-class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Config(ConfigFile, frozen=True, forbid_unknown_fields=True):
     """The file as it is written; `metrics` are read one by one, so that an error names its path."""
 
-    metrics: dict[str, Any] = {}
-    quality: Quality = Quality()
+    quality: Quality | None = None
+
+
+class Stated(NamedTuple):
+    """The metrics and rules in force as they are written, and which of their names the file states.
+
+    A metric that is None is a shipped one that the file leaves out.
+    """
+
+    metrics: dict[str, Any]
+    quality: Quality
+    own_metrics: frozenset[str]
+    own_quality: frozenset[str]
 
 
 def read_config(path: str | None) -> tuple[tuple[MetricSpec, ...], Quality]:
     """The metrics and rules in force: the shipped ones, with what the file at `path` adds, changes or leaves out."""
-    shipped = _read(str(DEFAULT))
+    stated = read_stated(path)
+    metrics = {name: form for name, form in stated.metrics.items() if form is not None}
+    return read_metrics(metrics, path or DEFAULT.name), stated.quality
+
+
+def read_stated(path: str | None) -> Stated:
+    """The metrics and rules in force as they are written. Errors: ConfigError with the path of what is wrong."""
+    shipped = read_document(str(DEFAULT), Config).metrics
     if path is None:
-        return read_metrics(shipped.metrics, DEFAULT.name), shipped.quality
-    own = _read(path)
-    metrics = {name: spec for name, spec in (shipped.metrics | own.metrics).items() if spec is not None}
-    return read_metrics(metrics, path), own.quality
-
-
-def _read(path: str) -> Config:
-    # A file of comments alone is a document of null.
-    return load(_text(path, "configuration"), Config | None, path) or Config()  # type: ignore[arg-type]
+        return Stated(shipped, Quality(), frozenset(), frozenset())
+    own = read_document(path, Config)
+    keys = read_document(path, ConfigFile).quality or {}
+    return Stated(shipped | own.metrics, own.quality or Quality(), frozenset(own.metrics), frozenset(keys))
 
 
 def read_mapping(path: str) -> Mapping:
     """The mapping in a file; ConfigError names the path of what is wrong."""
-    return load_mapping(_text(path, "mapping"), path)
-
-
-def _text(path: str, what: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as problem:
-        raise ConfigError(f"{path}: the {what} cannot be read: {problem.strerror}; check --{_OPTION[what]}") from None
-    except UnicodeDecodeError as problem:
-        raise ConfigError(f"{path}: the {what} is not UTF-8: {problem.reason} at byte {problem.start}") from None
+    return load_mapping(text_of(path, "mapping", "mapping"), path)

@@ -12,6 +12,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
@@ -37,8 +38,13 @@ def worker_count(asked: int, input_bytes: int) -> int:
     return 1 if input_bytes < SMALL else min(os.cpu_count() or 1, MOST_WORKERS)
 
 
-def run_bounded(build: Callable[[beam.Pipeline], None], workers: int, beam_options: Sequence[str] = ()) -> None:
-    """Build and run a pipeline to its end; an AudienceError of a worker is raised here as what it was."""
+def run_bounded(
+    build: Callable[[beam.Pipeline], None],
+    workers: int,
+    beam_options: Sequence[str] = (),
+    watch: AbstractContextManager = nullcontext(),  # noqa: B008 (does nothing, as often as one likes)
+) -> None:
+    """Build and run a pipeline to its end, inside `watch`; an AudienceError of a worker is raised as what it was."""
     # Beam logs the traceback of what it raises anyway, once a layer.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     pipeline = beam.Pipeline(
@@ -46,7 +52,8 @@ def run_bounded(build: Callable[[beam.Pipeline], None], workers: int, beam_optio
     )
     build(pipeline)
     try:
-        pipeline.run().wait_until_finish()
+        with watch:
+            pipeline.run().wait_until_finish()
     except Exception as problem:
         raise cause(problem) from problem
 

@@ -1,21 +1,65 @@
-"""The options, declared once: the parser, the help and (for Dataflow) the template's metadata come from this table.
+"""The options, declared once: the parser, the help, the keys of the configuration file with their schema and
+documentation, and (for Dataflow) the template's metadata come from this table.
 
-Nothing here imports Beam: a mistake in an option is told at once.
+What is typed counts more than the configuration file, and the file more than the default. Nothing here imports Beam:
+a mistake in an option is told at once.
 """
 
 import re
+from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from transforms.errors import OptionError
+from transforms.errors import AudienceError, ConfigError, OptionError
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+DURATION = r"\d{1,6}[smhd]"
+DURATION_IN_WORDS = "a number above 0 and one of s, m, h, d, such as 36h"
+DURATION_UNIT = "s, m, h or d behind the number"
+DATE = r"\d{4}-\d{2}-\d{2}"
+DATE_IN_WORDS = "a day of the calendar, such as 2026-03-01"
+ZONE_IN_WORDS = "a name of the IANA time zone database, e.g. Europe/London"
+
+
+def _duration(text: str) -> timedelta:
+    if not re.fullmatch(DURATION, text) or not int(text[:-1]):
+        raise ValueError(DURATION_IN_WORDS)
+    return timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
+
+
+def _part_of_a_day(text: str) -> timedelta:
+    width = _duration(text)
+    if timedelta(days=1) % width:
+        raise ValueError("a width that divides a day, such as 1d, 6h or 15m")
+    return width
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(DATE_IN_WORDS) from None
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(ZONE_IN_WORDS) from None
+    return name
 
 
 class Option(NamedTuple):
-    """One option. `regex` is what a value must match, and `allowed` says so in words; `repeat` collects several,
-    `flag` takes no value."""
+    """One option.
+
+    regex    what a value must match, and `allowed` says so in words; `limits` are those of a whole number
+    read     the value of a text that matches; a ValueError of it says what is allowed
+    repeat   collects several; `flag` takes no value
+    group    under which heading --help shows it
+    in_file  whether it may be a key of the configuration file: what a team fixes once for a warehouse
+    unit     of the value; `unless` says in words what holds where neither a value nor a default is stated
+    """
 
     name: str
     help: str
@@ -26,12 +70,21 @@ class Option(NamedTuple):
     choices: tuple[str, ...] = ()
     repeat: bool = False
     flag: bool = False
+    read: Callable[[str], Any] = str
+    limits: tuple[int, int] | None = None
+    group: str = "input"
+    in_file: bool = False
+    unit: str = ""
+    unless: str = ""
 
 
-DURATION = r"\d{1,6}[smhd]"
-DURATION_IN_WORDS = "a number above 0 and one of s, m, h, d, such as 36h"
-DATE = r"\d{4}-\d{2}-\d{2}"
-DATE_IN_WORDS = "a day of the calendar, such as 2026-03-01"
+def _whole(least: int, digits: int) -> dict[str, Any]:
+    """The rules of a whole number from `least` (0 or 1) up to that many nines."""
+    most = 10**digits - 1
+    regex = rf"[1-9]\d{{0,{digits - 1}}}" if least else rf"\d{{1,{digits}}}"
+    return {"regex": regex, "allowed": f"a whole number from {least} to {most}", "limits": (least, most), "read": int}
+
+
 OPTIONS = (
     Option(
         "input",
@@ -51,10 +104,27 @@ OPTIONS = (
         repeat=True,
         example="mapping.yaml",
     ),
+    Option("start", "First day to write", None, DATE, DATE_IN_WORDS, example="2026-03-01", read=_day, group="days"),
+    Option(
+        "end", "Day after the last to write", None, DATE, DATE_IN_WORDS, example="2026-03-08", read=_day, group="days"
+    ),
+    Option(
+        "replace",
+        "The input is complete for the days from --start to --end: what they held goes",
+        flag=True,
+        group="days",
+    ),
+    Option(
+        "add",
+        "The stored events of the days that the input touches join it, and the days are written anew",
+        flag=True,
+        group="days",
+    ),
     Option(
         "config",
-        "Configuration (YAML): metrics and quality rules beside the shipped ones",
+        "Configuration (YAML): what is fixed once for a warehouse; audience config --show lists its keys",
         example="audience.yaml",
+        group="warehouse",
     ),
     Option(
         "warehouse",
@@ -62,23 +132,20 @@ OPTIONS = (
         "warehouse",
         allowed="the name of a folder",
         example="warehouse",
+        group="warehouse",
+        in_file=True,
+        unit="a path, from the folder in which the command is typed",
     ),
     Option(
         "time_zone",
         "Time zone that decides days; fixed when the warehouse is made, UTC if left out",
+        allowed=ZONE_IN_WORDS,
         example="Europe/London",
-    ),
-    Option("start", "First day to write", None, DATE, DATE_IN_WORDS, example="2026-03-01"),
-    Option("end", "Day after the last to write", None, DATE, DATE_IN_WORDS, example="2026-03-08"),
-    Option(
-        "replace",
-        "The input is complete for the days from --start to --end: what they held goes",
-        flag=True,
-    ),
-    Option(
-        "add",
-        "The stored events of the days that the input touches join it, and the days are written anew",
-        flag=True,
+        read=_zone,
+        group="warehouse",
+        in_file=True,
+        unit="a name of the IANA time zone database",
+        unless="the warehouse's own, UTC for a new one",
     ),
     Option(
         "max_lateness",
@@ -87,11 +154,16 @@ OPTIONS = (
         DURATION,
         DURATION_IN_WORDS,
         example="36h",
+        read=_duration,
+        group="rules",
+        in_file=True,
+        unit=DURATION_UNIT,
     ),
     Option(
         "take_late",
         "Take in what is later than --max_lateness, too",
         flag=True,
+        group="rules",
     ),
     Option(
         "dedup_window",
@@ -100,15 +172,10 @@ OPTIONS = (
         DURATION,
         DURATION_IN_WORDS,
         example="6h",
-    ),
-    Option("shards", "Shards of the deduplication", "4", r"[1-9]\d{0,3}", "a whole number from 1 to 9999", "8"),
-    Option(
-        "workers",
-        "Worker processes; 0 is one for each core, up to four",
-        "0",
-        r"\d{1,2}",
-        "a whole number from 0 to 99",
-        example="2",
+        read=_part_of_a_day,
+        group="rules",
+        in_file=True,
+        unit=DURATION_UNIT,
     ),
     Option(
         "generation",
@@ -117,8 +184,40 @@ OPTIONS = (
         r"\d{1,18}",
         "a whole number of at most 18 digits",
         example="7",
+        read=int,
+        group="rules",
+    ),
+    Option(
+        "shards",
+        "Shards of the deduplication",
+        "4",
+        example="8",
+        group="machine",
+        in_file=True,
+        unit="shards, 1 to 9999",
+        **_whole(1, 4),
+    ),
+    Option(
+        "workers",
+        "Worker processes; 0 is one for each core, up to four",
+        "0",
+        example="2",
+        group="machine",
+        in_file=True,
+        unit="processes, 0 to 99",
+        **_whole(0, 2),
     ),
 )
+NAMED = {option.name: option for option in OPTIONS}
+FILE_OPTIONS = tuple(option for option in OPTIONS if option.in_file)
+
+
+def add_all(parser, names: tuple[str, ...] = tuple(NAMED)) -> None:
+    """Add options to an argparse parser, under the headings of their groups."""
+    groups: dict[str, Any] = {}
+    for option in map(NAMED.__getitem__, names):
+        group = groups.get(option.group) or groups.setdefault(option.group, parser.add_argument_group(option.group))
+        add_to(group, option)
 
 
 # What the other runs over a warehouse leave out of OPTIONS.
@@ -130,15 +229,18 @@ WITHOUT = {
 }
 
 
-def options_of(command: str) -> list[Option]:
-    """The options of a command that runs the graph."""
-    return [option for option in OPTIONS if option.name not in WITHOUT[command]]
+def options_of(command: str) -> tuple[str, ...]:
+    """The names of the options of a command that runs the graph."""
+    return tuple(name for name in NAMED if name not in WITHOUT[command])
 
 
 def add_to(parser, option: Option) -> None:
-    """Add an option to an argparse parser, as text: what a value may be is checked by `resolve`."""
+    """Add an option to an argparse parser, as text: what a value may be is checked by `resolve`.
+
+    The parser knows no default: what was typed must be told from what was not.
+    """
     shown = option.help + (f" (default: {option.default})" if option.default is not None else "")
-    how: dict[str, Any] = {"help": shown, "default": option.default}
+    how: dict[str, Any] = {"help": shown, "default": None}
     if option.flag:
         how |= {"action": "store_true", "default": False}
     elif option.repeat:
@@ -157,7 +259,7 @@ class Settings(NamedTuple):
 
     input: tuple[str, ...]
     format: str
-    mappings: tuple[str, ...]
+    mapping: tuple[str, ...]
     config: str | None
     warehouse: str
     time_zone: str | None
@@ -173,48 +275,78 @@ class Settings(NamedTuple):
     generation: int | None
 
 
+class Given(NamedTuple):
+    """The value of an option as it was written, and where: `option`, `file` (then its name) or `default`."""
+
+    value: Any
+    origin: str
+    file: str = ""
+
+    def refusal(self, name: str, allowed: str) -> AudienceError:
+        """What to raise for a value that is not allowed."""
+        if self.file:
+            return ConfigError(f"{self.file}: $.{name}: got {self.value!r}, allowed {allowed}")
+        return OptionError(f"--{name}: got {self.value!r}; allowed: {allowed}")
+
+
+def effective(values: dict[str, Any]) -> dict[str, Given]:
+    """What is in force for each option, each right by itself: as typed (`values`), else of the file, else the default.
+
+    Errors: OptionError or, for what the file states, ConfigError.
+    """
+    stated = {name: values.get(name) for name in NAMED}
+    typed = {name: Given(value, "option") for name, value in stated.items() if value is not None and value is not False}
+    for name, given in typed.items():
+        value_of(NAMED[name], given)
+    of_file: dict[str, Given] = {}
+    if "config" in typed:
+        from pipelines.config_file import stated_options  # which reads by this table
+
+        of_file = stated_options(typed["config"].value)
+    defaults = {option.name: Given(option.default, "default") for option in OPTIONS}
+    return defaults | of_file | typed
+
+
 def resolve(values: dict[str, Any], command: str = "backfill") -> Settings:
-    """Check the options of a command, each by itself and together; OptionError says what was got, what is allowed."""
-    values = {option.name: _checked(option, values.get(option.name, option.default)) for option in OPTIONS}
-    for name in ("start", "end"):
-        values[name] = _date(name, values[name])
-    given = values["dedup_window"]
-    for name in ("max_lateness", "dedup_window"):
-        values[name] = duration(name, values[name])
-    for name in ("shards", "workers", "generation"):
-        values[name] = int(values[name]) if values[name] is not None else None
-    values["input"] = _several(values["input"])
-    values["mappings"] = _several(values.pop("mapping"))
-    if timedelta(days=1) % values["dedup_window"]:
-        raise OptionError(f"--dedup_window: got {given!r}; allowed: a width that divides a day, such as 1d, 6h or 15m")
-    settings = Settings(**values)
+    """Check the options of a command, each by itself and together; an error says what was got and what is allowed."""
+    settings = Settings(**{name: value_of(NAMED[name], given) for name, given in effective(values).items()})
     _check_together(settings)
     if command == "backfill":
         _check_files(settings)
     return settings
 
 
-def _several(value: Any) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value or ())
+def warehouse_of(values: dict[str, Any]) -> str:
+    """The folder of the warehouse that a command is to read: as typed, else of the configuration file."""
+    return effective({name: values.get(name) for name in ("warehouse", "config")})["warehouse"].value
 
 
-def _checked(option: Option, value: Any) -> Any:
+def value_of(option: Option, given: Given) -> Any:
+    """The value of an option in its type. Errors: OptionError, or ConfigError for what a file states."""
+    value = given.value
     if option.flag:
         return bool(value)
-    if value is None or option.repeat:
-        return value
+    if option.repeat:
+        return (value,) if isinstance(value, str) else tuple(value or ())
+    if value is None:
+        return None
+    # YAML has types: a number in quotes is a text, and a folder called 2026 needs them.
+    of_its_kind = not given.file or type(value) is (int if option.limits else str)
     if option.choices and value not in option.choices:
-        raise OptionError(f"--{option.name}: got {value!r}; allowed: {', '.join(option.choices)}")
-    if not re.fullmatch(option.regex, str(value)):
-        raise OptionError(f"--{option.name}: got {value!r}; allowed: {option.allowed}")
-    return value
+        raise given.refusal(option.name, ", ".join(option.choices))
+    if not of_its_kind or not re.fullmatch(option.regex, str(value)):
+        raise given.refusal(option.name, option.allowed)
+    try:
+        return option.read(str(value))
+    except ValueError as allowed:
+        raise given.refusal(option.name, str(allowed)) from None
 
 
 def _check_files(settings: Settings) -> None:
     if not settings.input:
         raise OptionError("no source given: name the files to read with --input, e.g. --input 'events/*.jsonl.gz'")
-    if len(settings.mappings) > 1:
-        raise OptionError(f"--mapping: got {len(settings.mappings)}; a backfill has one: run one for each source")
+    if len(settings.mapping) > 1:
+        raise OptionError(f"--mapping: got {len(settings.mapping)}; a backfill has one: run one for each source")
     if settings.replace and settings.add:
         raise OptionError("--replace and --add exclude each other: replace what the days hold, or add to it")
     if settings.replace and settings.start is None:
@@ -229,31 +361,3 @@ def _check_together(settings: Settings) -> None:
         raise OptionError(
             f"--start {settings.start} is not before --end {settings.end}: the end is the day after the last to write"
         )
-    if settings.time_zone is not None:
-        check_zone(settings.time_zone)
-
-
-def check_zone(name: str) -> None:
-    """OptionError unless `name` is an IANA time zone."""
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise OptionError(
-            f"--time_zone: got {name!r}; allowed: a name of the IANA time zone database, e.g. Europe/London"
-        ) from None
-
-
-def duration(name: str, text: str) -> timedelta:
-    """`90s`, `15m`, `36h`, `1d` as a timedelta; `name` is the option that it is given for."""
-    if not re.fullmatch(DURATION, text) or not int(text[:-1]):
-        raise OptionError(f"--{name}: got {text!r}; allowed: {DURATION_IN_WORDS}")
-    return timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
-
-
-def _date(name: str, text: str | None) -> date | None:
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise OptionError(f"--{name}: got {text!r}; allowed: {DATE_IN_WORDS}") from None

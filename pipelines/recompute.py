@@ -27,7 +27,7 @@ from transforms.in_range import Days
 def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
     """Run the graph over stored events and what was too late, and commit the days."""
     started = time.monotonic()
-    mappings = tuple(read_mapping(path) for path in settings.mappings)
+    mappings = tuple(read_mapping(path) for path in settings.mapping)
     with opened(settings) as into:
         warehouse, run = into.warehouse, into.run
         days = Days(settings.start, settings.end, warehouse.time_zone) if settings.start and settings.end else None

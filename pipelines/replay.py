@@ -24,7 +24,7 @@ from transforms.mapping import Mapping
 def replay(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
     """Run the graph over what is open in quarantine, and commit the days that it reaches."""
     started = time.monotonic()
-    mappings = tuple(read_mapping(path) for path in settings.mappings)
+    mappings = tuple(read_mapping(path) for path in settings.mapping)
     formats = [MAPPED + mapping.source for mapping in mappings] or ["native"]
     with opened(settings) as into:
         warehouse, run = into.warehouse, into.run

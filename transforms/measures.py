@@ -23,7 +23,8 @@ import polars as pl
 
 from transforms import distinct, quantile
 from transforms.block import NUMERIC, TIME, day_of, empty, hash64
-from transforms.metrics import COLUMNS, PERSON, Measure, MetricSpec
+from transforms.metric_columns import COLUMNS, PERSON
+from transforms.metrics import Measure, MetricSpec
 
 ROW = "#row"  # no column of an event or a metric can have this name
 _MERGED = {

@@ -26,13 +26,24 @@ import msgspec
 import polars as pl
 from msgspec import Meta
 
-from transforms.block import EVENT_SCHEMA, NUMERIC, TIME
+from transforms.block import NUMERIC
 from transforms.distinct import LIMIT, REGISTERS, SKETCH
 from transforms.errors import ConfigError
+from transforms.metric_columns import (
+    BIGQUERY,
+    COLUMNS,
+    FIELD_TYPES,
+    PERSON,
+    Scalar,
+    called,
+    check_bucket,
+    check_column,
+    check_condition,
+    check_field,
+    seconds,
+)
 from transforms.quantile import HISTOGRAM_SUFFIX, suffix
 
-PERSON = "person"
-COLUMNS = {**EVENT_SCHEMA, PERSON: pl.String}
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 TECHNICAL = (
     "bucket_start",
@@ -45,36 +56,14 @@ TECHNICAL = (
 )
 TAKEN = ("events", "events_unique", "quarantine", "quarantine_open", "quality_1m", "quality_summary")
 KINDS = ("count", "sum", "min", "max", "distinct", "quantile")
-NUMBERS = (NUMERIC, pl.Int64, pl.Float64)
-BIGQUERY = {
-    pl.String: "STRING",
-    pl.Boolean: "BOOL",
-    TIME: "TIMESTAMP",
-    NUMERIC: "NUMERIC",
-    pl.Int64: "INT64",
-    pl.Float64: "FLOAT64",
-}
-DAY_SECONDS = 86_400
 EARLY_SECONDS = (10, 600)  # bounds of the default: shown often enough to be live, seldom enough to be cheap
 
-Scalar = str | bool | int | float
 Early = Annotated[str, Meta(pattern="^([1-9][0-9]{0,4}[smh]|never)$")]
 
-# What a field of each kind may be, and how a message calls it.
-_FIELD_TYPES: dict[str, tuple[tuple, str]] = {
-    "sum": (NUMBERS, "a number"),
-    "min": ((*NUMBERS, TIME), "a number or a time"),
-    "max": ((*NUMBERS, TIME), "a number or a time"),
-    "distinct": ((pl.String,), "text"),
-    "quantile": (NUMBERS, "a number"),
-}
-_LITERAL_TYPES: dict = {
-    pl.String: ((str,), "a text (in quotes, if YAML takes it for something else)"),
-    pl.Boolean: ((bool,), "true or false"),
-    pl.Int64: ((int,), "a whole number"),
-    NUMERIC: ((int, float), "a number"),
-    pl.Float64: ((int, float), "a number"),
-}
+
+def _told(description: str, example: Any, unit: str) -> Meta:
+    """What a key is, for editors and for the documentation."""
+    return Meta(description=description, examples=[example], extra={"unit": unit})
 
 
 class Column(NamedTuple):
@@ -90,27 +79,39 @@ class Column(NamedTuple):
 class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One of count, sum, min, max, distinct, quantile, over the events that meet all of `where`."""
 
-    count: Literal["all"] | None = None
-    sum: str | None = None
-    min: str | None = None
-    max: str | None = None
-    distinct: str | None = None
-    quantile: str | None = None
-    q: tuple[Annotated[float, Meta(ge=0, le=1)], ...] = ()
-    where: dict[str, Scalar | tuple[Scalar, ...]] = {}
+    count: Annotated[Literal["all"] | None, _told("How many events", "all", "events")] = None
+    sum: Annotated[str | None, _told("Exact sum of a column of numbers", "value", "that of the column")] = None
+    min: Annotated[str | None, _told("Smallest number or time of a column", "event_time", "that of the column")] = None
+    max: Annotated[str | None, _told("Largest number or time of a column", "event_time", "that of the column")] = None
+    distinct: Annotated[
+        str | None, _told("How many different texts of a column; person: user_id, else anonymous_id", PERSON, "texts")
+    ] = None
+    quantile: Annotated[
+        str | None, _told("Quantiles `q` of a column of numbers, within 1 %", "value", "that of the column")
+    ] = None
+    q: Annotated[
+        tuple[Annotated[float, Meta(ge=0, le=1)], ...],
+        _told("Which quantiles, a column each; goes with quantile", [0.5, 0.99], "fractions, 0 to 1"),
+    ] = ()
+    where: Annotated[
+        dict[str, Scalar | tuple[Scalar, ...]],
+        _told(
+            "Only events that meet all: a column, its value or values", {"event_type": "click"}, "values of the column"
+        ),
+    ] = {}
 
     def __post_init__(self):
         stated = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(stated) != 1:
             raise ValueError(f"states {' and '.join(stated) or 'nothing'}; state exactly one of {', '.join(KINDS)}")
-        if self.kind in _FIELD_TYPES:
-            _check_field(self.kind, self.field)
+        if self.kind in FIELD_TYPES:
+            check_field(self.kind, self.field)
         if (self.kind == "quantile") != bool(self.q):
             raise ValueError("`q` goes with quantile: a list of fractions from 0 to 1, for example [0.5, 0.99]")
         if len(set(map(suffix, self.q))) < len(self.q):
             raise ValueError(f"q has a fraction twice: {list(self.q)!r}; state each once")
         for column, values in self.conditions:
-            _check_condition(column, values)
+            check_condition(column, values)
 
     @property
     def kind(self) -> str:
@@ -137,22 +138,43 @@ class MetricSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A metric: rows per bucket of event time and dimensions. Made by `read_metrics`."""
 
     name: str
-    bucket: str
-    measures: Annotated[dict[str, Measure], Meta(min_length=1)]
-    dimensions: tuple[str, ...] = ()
-    description: str = ""
-    where_set: tuple[str, ...] = ()
-    shards: Annotated[int, Meta(ge=1, le=1024)] = 1
-    early: Early | None = None
+    bucket: Annotated[
+        str,
+        _told("Width of a bucket of event time: divides a day, or is 1d", "1h", "s, m or h behind the number, or 1d"),
+    ]
+    measures: Annotated[
+        Annotated[dict[str, Measure], Meta(min_length=1)],
+        _told("What is measured, by the name of its column", {"clicks": {"count": "all"}}, "measures"),
+    ]
+    dimensions: Annotated[
+        tuple[str, ...], _told("Columns by which events are grouped, texts or booleans", ["channel"], "columns")
+    ] = ()
+    description: Annotated[str, _told("What the metric says, for who reads its table", "Clicks", "a text")] = ""
+    where_set: Annotated[
+        tuple[str, ...], _told("Only events in which none of these columns is NULL", ["campaign"], "columns")
+    ] = ()
+    shards: Annotated[
+        Annotated[int, Meta(ge=1, le=1024)],
+        _told("Parts in which the rows of a bucket are merged; more for millions of rows", 4, "parts, 1 to 1024"),
+    ] = 1
+    early: Annotated[
+        Early | None,
+        _told(
+            "How often a stream shows an open bucket; never: at its end only; by default a sixtieth of the bucket,"
+            f" {EARLY_SECONDS[0]} s to {EARLY_SECONDS[1]} s",
+            "1m",
+            "s, m or h behind the number",
+        ),
+    ] = None
 
     def __post_init__(self):
-        _check_bucket(self.bucket)
+        check_bucket(self.bucket)
         for name in self.dimensions:
-            _check_column(name, "dimensions")
+            check_column(name, "dimensions")
             if COLUMNS[name] not in (pl.String, pl.Boolean) or name in ("properties", "extra"):
-                raise ValueError(f"dimensions: {name!r} is {_called(name)}; a dimension is a text or a boolean")
+                raise ValueError(f"dimensions: {name!r} is {called(name)}; a dimension is a text or a boolean")
         for name in self.where_set:
-            _check_column(name, "where_set")
+            check_column(name, "where_set")
         self._check_names()
 
     def _check_names(self):
@@ -181,7 +203,7 @@ class MetricSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def bucket_width(self) -> timedelta:
         """The width of a bucket; a day may have an hour more or less where clocks change."""
-        return timedelta(seconds=_seconds(self.bucket))
+        return timedelta(seconds=seconds(self.bucket))
 
     @property
     def early_interval(self) -> timedelta | None:
@@ -189,8 +211,8 @@ class MetricSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.early == "never":
             return None
         low, high = EARLY_SECONDS
-        default = max(low, min(high, _seconds(self.bucket) // 60))
-        return timedelta(seconds=default if self.early is None else _seconds(self.early))
+        default = max(low, min(high, seconds(self.bucket) // 60))
+        return timedelta(seconds=default if self.early is None else seconds(self.early))
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -310,52 +332,3 @@ def _check_currency(spec: MetricSpec, measure: Measure, place: str) -> None:
             f"{place}: {measure.kind} of 'value' would mix currencies; "
             f"add currency to the dimensions, or one currency to its where: {{currency: USD}}"
         )
-
-
-def _called(column: str) -> str:
-    return "JSON" if column in ("properties", "extra") else BIGQUERY[COLUMNS[column]]
-
-
-def _check_column(name: str, place: str) -> None:
-    if name not in COLUMNS:
-        raise ValueError(f"{place}: {name!r} is no column of an event; columns are {', '.join(COLUMNS)}")
-
-
-def _check_field(kind: str, field: str) -> None:
-    _check_column(field, kind)
-    types, allowed = _FIELD_TYPES[kind]
-    if COLUMNS[field] not in types:
-        fit = ", ".join(name for name, dtype in COLUMNS.items() if dtype in types)
-        raise ValueError(f"{kind}: {field!r} is {_called(field)}; it takes {allowed}: {fit}")
-
-
-def _check_condition(column: str, values: tuple[Scalar, ...]) -> None:
-    _check_column(column, "where")
-    dtype = COLUMNS[column]
-    if dtype not in _LITERAL_TYPES:
-        raise ValueError(
-            f"where: {column!r} is {_called(column)}, which has no equality to ask for; use another column"
-        )
-    if not values:
-        raise ValueError(f"where: {column!r} has no value; give one, or a list of them")
-    types, allowed = _LITERAL_TYPES[dtype]
-    for value in values:
-        # in Python, but not in a table, true is a whole number
-        if not isinstance(value, types) or (isinstance(value, bool) and dtype != pl.Boolean):
-            raise ValueError(f"where: {column!r} is {_called(column)}, got {value!r}; it takes {allowed}")
-        if dtype == NUMERIC and not abs(value) < 1e29:
-            raise ValueError(f"where: {column!r} got {value!r}, which is outside NUMERIC(38,9)")
-
-
-def _check_bucket(bucket: str) -> None:
-    if bucket == "1d":
-        return
-    seconds = _seconds(bucket) if re.fullmatch("[1-9][0-9]{0,4}[smh]", bucket) else 0
-    if not 0 < seconds < DAY_SECONDS or DAY_SECONDS % seconds:
-        raise ValueError(
-            f"bucket: got {bucket!r}; it is <n>s, <n>m or <n>h that divides a day (10s, 1m, 15m, 1h), or 1d"
-        )
-
-
-def _seconds(duration: str) -> int:
-    return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": DAY_SECONDS}[duration[-1]]

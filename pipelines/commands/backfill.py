@@ -3,12 +3,11 @@
 import sys
 
 from pipelines.commands import Command
-from pipelines.options import Settings, add_to, options_of, resolve
+from pipelines.options import Settings, add_all, options_of, resolve
 
 
 def add_options(parser) -> None:
-    for option in options_of("backfill"):
-        add_to(parser, option)
+    add_all(parser, options_of("backfill"))
 
 
 def checked(values, rest, command: str) -> tuple[Settings, list[str]]:

@@ -4,19 +4,17 @@ import sys
 
 from pipelines.commands import Command
 from pipelines.commands.query import add_form
-from pipelines.options import add_to, options_of
+from pipelines.options import add_all
 from transforms.errors import OptionError
 
-_OPTIONS = {"config", "warehouse", "shards", "dedup_window", "generation", "workers"}
+_OPTIONS = ("config", "warehouse", "dedup_window", "generation", "shards", "workers")
 
 
 def add_options(parser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--find", action="append", metavar="ID", help="Show what the warehouse holds; may be repeated")
     what.add_argument("--delete", action="append", metavar="ID", help="Take the person out; may be repeated")
-    for option in options_of("recompute"):
-        if option.name in _OPTIONS:
-            add_to(parser, option)
+    add_all(parser, _OPTIONS)
     add_form(parser)
 
 

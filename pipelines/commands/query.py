@@ -1,11 +1,12 @@
 """`audience query`: a question in SQL."""
 
 from pipelines.commands import Command
+from pipelines.options import add_all, warehouse_of
 
 
 def add_options(parser) -> None:
     parser.add_argument("sql", metavar="SQL", help="the query; tables and views: audience query 'SHOW TABLES'")
-    parser.add_argument("--warehouse", default="warehouse", help="Folder of the local warehouse (default: warehouse)")
+    add_all(parser, ("warehouse", "config"))
     parser.add_argument(
         "--dialect", default="duckdb", choices=("duckdb", "bigquery"), help="SQL of the query (default: duckdb)"
     )
@@ -25,7 +26,7 @@ def run(values, rest) -> None:
     from pipelines.warehouse.local import LocalWarehouse
     from pipelines.warehouse.query import render, run_query
 
-    warehouse = LocalWarehouse.open(values.warehouse)
+    warehouse = LocalWarehouse.open(warehouse_of(vars(values)))
     for line in render(run_query(warehouse, values.sql, values.dialect), values.form):
         print(line)
 

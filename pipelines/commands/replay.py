@@ -4,12 +4,11 @@ import sys
 
 from pipelines.commands import Command
 from pipelines.commands.backfill import checked
-from pipelines.options import add_to, options_of
+from pipelines.options import add_all, options_of
 
 
 def add_options(parser) -> None:
-    for option in options_of("replay"):
-        add_to(parser, option)
+    add_all(parser, options_of("replay"))
 
 
 def run(values, rest) -> None:

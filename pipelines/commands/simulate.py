@@ -4,7 +4,6 @@ import sys
 from datetime import date
 
 from pipelines.commands import Command
-from pipelines.simulator_faults import GROUPS, USUAL_FAULTS, described, read_faults
 from transforms.errors import OptionError
 
 
@@ -30,6 +29,7 @@ def add_options(parser) -> None:
 def run(values, rest) -> None:
     from pipelines.options import DATE_IN_WORDS
     from pipelines.simulator import simulate
+    from pipelines.simulator_faults import read_faults
     from pipelines.simulator_output import STDOUT, check_output
 
     events, seed, days = (_whole(name, getattr(values, name)) for name in ("events", "seed", "days"))
@@ -78,6 +78,8 @@ def _rate(text: str | None) -> float | None:
 
 def _named_faults() -> str:
     """A line for each fault: its name, its rate by default, and what becomes of it."""
+    from pipelines.simulator_faults import GROUPS, USUAL_FAULTS, described
+
     rates = {name: f"{getattr(USUAL_FAULTS, name):.5f}".rstrip("0").rstrip(".") for name in described()}
     lines = [f"{name:<20} {rates[name]:<8} {text}" for name, text in described().items()]
     groups = [f"{name:<20} {'':<8} evenly: {', '.join(names)}" for name, names in GROUPS.items()]

@@ -11,6 +11,7 @@ Ranges are reshuffled, so one huge plain file is read by all workers; no file is
 A mistake a person can mend is a `SourceError`: `check_inputs` finds nearly all before the pipeline runs.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -21,6 +22,7 @@ import polars as pl
 from apache_beam import coders
 from apache_beam.io.filesystems import FileSystems
 
+from pipelines.progress import Notes
 from pipelines.sources import parquet
 from pipelines.sources.cuts import (
     BOM,
@@ -75,6 +77,7 @@ class ReadFiles(beam.PTransform):
     """PBegin -> PCollection[RAW_SCHEMA block] of the files that match.
 
     source  the name for records that state none
+    notes   are told what was read
     """
 
     def __init__(
@@ -84,10 +87,11 @@ class ReadFiles(beam.PTransform):
         format: str = "auto",
         csv: CsvFormat = CsvFormat(),  # noqa: B008 (frozen)
         block_bytes: int = BLOCK_BYTES,
+        notes: Notes = Notes(),  # noqa: B008 (never changed)
     ):
         super().__init__()
         self.patterns, self.source, self.format = tuple(patterns), source, format
-        self.csv, self.block_bytes = csv, block_bytes
+        self.csv, self.block_bytes, self.notes = csv, block_bytes, notes
 
     def expand(self, begin):
         return (
@@ -98,8 +102,19 @@ class ReadFiles(beam.PTransform):
             | "Cut files" >> beam.FlatMap(cut, self.csv, self.block_bytes).with_output_types(Range)
             | "Spread ranges" >> beam.Reshuffle()
             | "Read ranges"
-            >> beam.FlatMap(read, self.source, self.csv, self.block_bytes).with_output_types(pl.DataFrame)
+            >> beam.ParDo(_Read(self.source, self.csv, self.block_bytes, self.notes)).with_output_types(pl.DataFrame)
         )
+
+
+class _Read(beam.DoFn):
+    def __init__(self, source: str, csv: CsvFormat, block_bytes: int, notes: Notes):
+        self.how, self.notes = (source, csv, block_bytes, notes), notes
+
+    def process(self, part):
+        return read(part, *self.how)
+
+    def finish_bundle(self):
+        self.notes.flush()
 
 
 def cut(file: FileInput, csv: CsvFormat, block_bytes: int) -> Iterator[Range]:
@@ -127,25 +142,49 @@ def cut(file: FileInput, csv: CsvFormat, block_bytes: int) -> Iterator[Range]:
                 yield Range(path, format, compression, start, end, line)
 
 
-def read(part: Range, source: str, csv: CsvFormat, block_bytes: int) -> Iterator[pl.DataFrame]:
+def read(
+    part: Range,
+    source: str,
+    csv: CsvFormat,
+    block_bytes: int,
+    notes: Notes = Notes(),  # noqa: B008 (never changed)
+) -> Iterator[pl.DataFrame]:
     """The RAW_SCHEMA blocks of a range, in order, none of them empty. Errors: SourceError if corrupt."""
+    with naming(part.path), opened_file(part.path) as opened:
+        is_stream, behind = part.format != "parquet" and part.end == TO_THE_END, 0
+        for block in _blocks(opened, part, source, csv, block_bytes):
+            at = opened.tell() if is_stream else behind
+            notes(at - behind, len(block))
+            behind = at
+            yield block
+        if notes.folder is not None:
+            notes((opened.tell() if is_stream else _size_of(opened, part)) - behind, 0)
+
+
+def _size_of(opened: BinaryIO, part: Range) -> int:
+    """The bytes of a range as they are stored."""
+    if part.format != "parquet":
+        return part.end - part.start
+    return parquet.group_bytes(opened, part.start, opened.seek(0, os.SEEK_END))
+
+
+def _blocks(opened: BinaryIO, part: Range, source: str, csv: CsvFormat, block_bytes: int) -> Iterator[pl.DataFrame]:
     path, format, _, start, end, line = part
-    with naming(path), opened_file(path) as opened:
-        if format == "parquet":
-            yield from _read_group(opened, part, source, block_bytes)
-            return
-        layout = layout_of(path, csv) if format == "csv" else None
-        attributes = _csv_attributes(opened, part, layout) if layout else None
-        if end == TO_THE_END:
-            found: Iterable[Piece] = _pieces(opened, part, layout, block_bytes)
-        elif line == NO_LINE:
-            found = [lines_within(opened, start, end)]
-        else:
-            found = [Piece(_read_exactly(opened, start, end), line, start)]
-        for piece in found:
-            block = block_of(piece, layout, path, source, attributes)
-            if not block.is_empty():
-                yield block
+    if format == "parquet":
+        yield from _read_group(opened, part, source, block_bytes)
+        return
+    layout = layout_of(path, csv) if format == "csv" else None
+    attributes = _csv_attributes(opened, part, layout) if layout else None
+    if end == TO_THE_END:
+        found: Iterable[Piece] = _pieces(opened, part, layout, block_bytes)
+    elif line == NO_LINE:
+        found = [lines_within(opened, start, end)]
+    else:
+        found = [Piece(_read_exactly(opened, start, end), line, start)]
+    for piece in found:
+        block = block_of(piece, layout, path, source, attributes)
+        if not block.is_empty():
+            yield block
 
 
 def block_of(piece: Piece, layout: CsvFormat | None, path: str, source: str, attributes: str | None) -> pl.DataFrame:

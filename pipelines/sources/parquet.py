@@ -35,6 +35,15 @@ def row_groups(file: BinaryIO) -> int:
     return parquet.num_row_groups
 
 
+def group_bytes(file: BinaryIO, group: int, file_bytes: int) -> int:
+    """What a row group takes of a file of this size; the groups of a file take all of it, its footer too."""
+    metadata = _opened(file).metadata
+    groups = [metadata.row_group(n) for n in range(metadata.num_row_groups)]
+    sizes = [sum(about.column(n).total_compressed_size for n in range(about.num_columns)) for about in groups]
+    until, all_of_it = sum(sizes[: group + 1]), max(sum(sizes), 1)
+    return file_bytes * until // all_of_it - file_bytes * (until - sizes[group]) // all_of_it
+
+
 def rows_as_json(file: BinaryIO, group: int, block_bytes: int) -> Iterator[pl.Series]:
     """The rows of a row group in order as series of JSON (Binary), each of about `block_bytes`."""
     parquet = _opened(file)

@@ -1,9 +1,11 @@
 """`audience`: a mistake that a person can mend is one line and exit status 2, and leaves nothing half-written."""
 
+import argparse
 import csv
 import gzip
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import audience
-from pipelines.cli import COMMANDS, main
+from pipelines.cli import COMMANDS, _parse, main
 from pipelines.warehouse.local import LocalWarehouse
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +70,10 @@ def filled(tmp_path_factory) -> str:
 # --- Mistakes that are found before anything runs: {here} is the folder with the files of `files_of_a_person`.
 
 WRONG_COMMANDS = {
-    "no command": ([], "no command given; allowed: backfill, recompute, replay, query, person, simulate, demo"),
+    "no command": (
+        [],
+        "no command given; allowed: backfill, recompute, replay, query, person, config, doctor, simulate, demo",
+    ),
     "an unknown command": (["backfil"], "invalid choice: 'backfil'"),
     "an unknown option before a command": (["--verbose", "query", "SELECT 1"], "unknown option '--verbose' of query"),
     "an unknown option of query": (["query", "SELECT 1", "--xml"], "unknown option '--xml' of query"),
@@ -123,9 +128,13 @@ WRONG_BACKFILLS = {
     ),
     "a configuration with a wrong key": (
         ["--input", "{events}", "--config", "{here}/wrong-key.yaml"],
-        "wrong-key.yaml: $.metric: got the unknown key 'metric', allowed metrics, quality",
+        "wrong-key.yaml: $.metric: got the unknown key 'metric', allowed warehouse, time_zone, max_lateness,",
     ),
     "no YAML": (["--input", "{events}", "--config", "{here}/no.yaml"], "no.yaml: not YAML: "),
+    "a wrong option in the configuration": (
+        ["--input", "{events}", "--config", "{here}/wrong-option.yaml"],
+        "wrong-option.yaml: $.max_lateness: got '1x', allowed a number above 0 and one of s, m, h, d",
+    ),
     "a folder as configuration": (["--input", "{events}", "--config", "{here}"], "cannot be read: Is a directory"),
 }
 
@@ -141,6 +150,7 @@ def here(tmp_path) -> Path:
     measure = "measures: {n: {distinct: nobody}}"
     write(tmp_path / "wrong-metric.yaml", f"metrics: {{clicks_1h: {{bucket: 1h, dimensions: [channel], {measure}}}}}")
     write(tmp_path / "wrong-key.yaml", "metric: {}\n")
+    write(tmp_path / "wrong-option.yaml", "max_lateness: 1x\n")
     write(tmp_path / "no.yaml", "metrics: {a: [1\n")
     return tmp_path
 
@@ -232,6 +242,51 @@ def test_every_command_has_help_with_an_example_that_is_a_command(command, capsy
     assert "--debug" in shown.out
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_one_line_and_each_of_its_options_says_what_it_is(command):
+    line = COMMANDS[command].line
+    assert line[0].isupper() and line.endswith(".") and "\n" not in line and len(line) <= 100
+    parser = argparse.ArgumentParser(prog=command)
+    COMMANDS[command].add_options(parser)
+    for action in parser._actions:
+        assert action.help and (action.help[0].isupper() or action.dest in ("help", "sql")), action.dest
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_example_of_every_command_parses(command):
+    program, *words = shlex.split(COMMANDS[command].example)
+    found, values, rest = _parse(words)
+    assert program == "audience"
+    assert (found, rest) == (COMMANDS[command], [])
+    stated = {name for name, value in vars(values).items() if value not in (None, False, [])}
+    assert stated >= {word.removeprefix("--").partition("=")[0] for word in words if word.startswith("--")} - {
+        "csv",
+        "json",  # both are kept as `form`
+    }
+
+
+def test_each_command_is_listed_with_its_line(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listing = " ".join(capsys.readouterr().out.split())
+    for name, command in COMMANDS.items():
+        assert f" {name} {command.line}" in listing
+
+
+def test_options_stand_under_the_heading_of_their_group(capsys):
+    with pytest.raises(SystemExit):
+        main(["backfill", "--help"])
+    shown = capsys.readouterr().out
+    at = [shown.index(f"\n{text}") for text in ("input:", "  --input", "days:", "  --add", "warehouse:", "  --config")]
+    assert at == sorted(at)
+
+
+def test_a_question_finds_the_warehouse_of_the_configuration(filled, tmp_path, capsys):
+    config = write(tmp_path / "own.yaml", f"warehouse: {filled}\n")
+    assert main(["query", "SELECT count(*) AS n FROM events", "--csv", "--config", config]) == 0
+    assert capsys.readouterr().out == "n\n3\n"
+
+
 def test_the_version_is_told(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])
@@ -239,7 +294,7 @@ def test_the_version_is_told(capsys):
 
 
 @pytest.mark.parametrize(
-    "argv", [["--help"], ["backfill", "--help"], ["backfill", "--shards=0"], ["query", "SELECT 1"]]
+    "argv", [["--help"], ["backfill", "--help"], ["backfill", "--shards=0"], ["query", "SELECT 1"], ["doctor"]]
 )
 def test_what_needs_no_graph_does_not_wait_for_beam(argv):
     code = f"import sys\nfrom pipelines.cli import main\ntry: main({argv})\nexcept SystemExit: pass\n"

@@ -54,7 +54,7 @@ def metric(wrong: str) -> str:
 
 
 WRONG = {
-    "metric: {}": "own.yaml: $.metric: got the unknown key 'metric', allowed metrics, quality",
+    "metric: {}": "own.yaml: $.metric: got the unknown key 'metric', allowed warehouse, time_zone, max_lateness,",
     "quality: {null_id: [a]}": "own.yaml: $.quality.null_id: got the unknown key 'null_id', allowed null_ids",
     "quality: {null_ids: guest}": "own.yaml: $.quality.null_ids: got 'guest', allowed a list",
     "metrics: [a]": "own.yaml: $.metrics: got ['a'], allowed keys with values",

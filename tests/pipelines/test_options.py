@@ -79,7 +79,9 @@ def test_the_defaults_of_the_parser_and_of_a_caller_in_python_are_the_same():
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
-def test_an_option_states_what_it_is_and_its_default_and_example_are_allowed(option):
+def test_an_option_states_what_it_is_and_its_default_and_example_are_allowed(option, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "audience.yaml").touch()
     assert option.help[0].isupper()
     for value in filter(None, (option.default, option.example)):
         given = {"input": ["a"], "end": "2027-01-01", "start": "2026-01-01", option.name: value}
@@ -87,7 +89,7 @@ def test_an_option_states_what_it_is_and_its_default_and_example_are_allowed(opt
 
 
 def test_a_run_over_the_warehouse_itself_has_no_options_of_files():
-    names = {command: {option.name for option in options_of(command)} for command in ("recompute", "replay")}
+    names = {command: set(options_of(command)) for command in ("recompute", "replay")}
     assert not names["recompute"] & {"input", "format", "replace", "add", "max_lateness", "take_late"}
     assert "start" in names["recompute"] and "start" not in names["replay"]
-    assert resolve({"mapping": ["a.yaml", "b.yaml"]}, "recompute").mappings == ("a.yaml", "b.yaml")
+    assert resolve({"mapping": ["a.yaml", "b.yaml"]}, "recompute").mapping == ("a.yaml", "b.yaml")

@@ -180,7 +180,7 @@ def test_tables_without_rows_are_queried_in_their_types(warehouse):
     assert connection.sql("SELECT count(*), sum(n) FROM visits_1d").fetchall() == [(0, None)]
     assert connection.sql("SELECT count(*) FROM events WHERE event_time > now()").fetchall() == [(0,)]
     assert warehouse.scan("visits_1d").collect_schema() == polars_schema(VISITS)
-    with pytest.raises(WarehouseError, match="'nope' is no table of this warehouse; tables are events, qual"):
+    with pytest.raises(WarehouseError, match="'nope' is no table of this warehouse; tables are erasures, events, qual"):
         warehouse.scan("nope")
 
 

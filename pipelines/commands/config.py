@@ -1,0 +1,41 @@
+"""`audience config`: the configuration in force, and schemas of it and of mappings for editors."""
+
+from pipelines.commands import Command
+from pipelines.options import FILE_OPTIONS, add_all
+
+
+def add_options(parser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--show",
+        action="store_true",
+        help="The configuration in force as YAML: each key with its unit, its default, and where its value is from",
+    )
+    what.add_argument(
+        "--schema",
+        nargs="?",
+        const="configuration",
+        choices=("configuration", "mapping"),
+        help="The JSON Schema of a configuration file (the default), or of a mapping",
+    )
+    add_all(parser, ("config", *(option.name for option in FILE_OPTIONS)))
+
+
+def run(values, rest) -> None:
+    if values.schema:
+        from pipelines.schemas import schema_text
+
+        print(schema_text(values.schema), end="")
+        return
+    from pipelines.effective import config_lines
+
+    for line in config_lines(vars(values)):
+        print(line)
+
+
+COMMAND = Command(
+    add_options,
+    run,
+    "Show the configuration in force, or its schema for editors.",
+    "audience config --show --config audience.yaml",
+)

@@ -1,0 +1,55 @@
+"""The configuration file as it is written, for whoever needs its options only: nothing here imports Beam.
+
+A key is an option that may stand in a file, or `metrics` or `quality`; `pipelines/config.py` reads those two.
+A key that is null is as if it were not there.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from pipelines.options import FILE_OPTIONS, Given, value_of
+from transforms.errors import ConfigError
+from transforms.strict_yaml import load
+
+if TYPE_CHECKING:
+    Options = msgspec.Struct
+else:  # what a value may be is checked by the option's own rule, and told in its words
+    Options = msgspec.defstruct("Options", [(option.name, Any, None) for option in FILE_OPTIONS], frozen=True)
+
+
+class ConfigFile(Options, frozen=True, forbid_unknown_fields=True):
+    """The keys of the file, as YAML has them."""
+
+    metrics: dict[str, Any] = {}
+    quality: Any = None
+
+
+T = TypeVar("T", bound=ConfigFile)
+
+
+def read_document(path: str, type_: type[T]) -> T:
+    """The file as `type_`. Errors: ConfigError with the path of what is wrong."""
+    # A file of comments alone is a document of null.
+    return load(text_of(path, "configuration", "config"), type_ | None, path) or type_()  # type: ignore[arg-type]
+
+
+def stated_options(path: str) -> dict[str, Given]:
+    """The options that the file states, each right by itself. Errors: ConfigError with the path of what is wrong."""
+    document = read_document(path, ConfigFile)
+    stated = {option: Given(getattr(document, option.name), "file", path) for option in FILE_OPTIONS}
+    stated = {option: given for option, given in stated.items() if given.value is not None}
+    for option, given in stated.items():
+        value_of(option, given)
+    return {option.name: given for option, given in stated.items()}
+
+
+def text_of(path: str, what: str, option: str) -> str:
+    """The text of a file that an option names. Errors: ConfigError."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as problem:
+        raise ConfigError(f"{path}: the {what} cannot be read: {problem.strerror}; check --{option}") from None
+    except UnicodeDecodeError as problem:
+        raise ConfigError(f"{path}: the {what} is not UTF-8: {problem.reason} at byte {problem.start}") from None

@@ -1,0 +1,66 @@
+"""What `audience doctor` tells of a warehouse: format, days, tables, and whether a run is writing it."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from pipelines.doctor import FOUND, MISSING, WAREHOUSE, WRONG, Check
+from pipelines.warehouse.local import ABOUT, LOCK, LocalWarehouse
+from pipelines.warehouse.manifest import LiveFile
+from transforms.errors import WarehouseError
+
+TABLE = "table"
+
+
+def warehouse_checks(folder: str) -> list[Check]:
+    """A row of the warehouse in `folder` and one of each of its tables that has rows; nothing is written."""
+    if not (Path(folder) / ABOUT).is_file():
+        get = f"audience backfill --warehouse {folder} --input FILES"
+        return [Check(WAREHOUSE, folder, MISSING, "no warehouse is there", get=get)]
+    try:
+        warehouse = LocalWarehouse.open(folder)
+        manifest = warehouse.manifest()
+    except WarehouseError as problem:
+        return [Check(WAREHOUSE, folder, WRONG, str(problem))]
+    writer = writing(warehouse.folder)
+    written_by = f"being written by process {writer}" if writer else "no run is writing it"
+    about = {"format": manifest.format, "time_zone": warehouse.time_zone, "writer": writer}
+    told = f"format {manifest.format}, days of {warehouse.time_zone}, {written_by}"
+    tables = [_table(name, days) for name, days in sorted(manifest.files.items()) if any(days.values())]
+    return [Check(WAREHOUSE, folder, FOUND, told, facts=about), *tables]
+
+
+def _table(name: str, by_day: dict[str, list[LiveFile]]) -> Check:
+    days = sorted(day for day, files in by_day.items() if files)
+    live = [file for files in by_day.values() for file in files]
+    rows, size = sum(file.rows for file in live), sum(file.bytes for file in live)
+    span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    facts = {"rows": rows, "files": len(live), "bytes": size, "days": len(days), "first": days[0], "last": days[-1]}
+    told = f"{rows:>12,} rows  {len(live):>5,} files  {size / (1 << 20):>9,.1f} MiB  {len(days):>5,} days  {span}"
+    return Check(TABLE, name, FOUND, told, facts=facts)
+
+
+def writing(folder: Path) -> int | None:
+    """The process that writes the warehouse now, if one does."""
+    try:
+        with open(folder / LOCK) as lock:
+            process = int(lock.read().strip() or 0)
+            if not process or not _is_alive(process):
+                return None
+            # Only now, as a run that begins while this holds the lock for a moment would be refused.
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return process
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,23 @@
+"""Values as YAML on one line, read again as the same by the strict reader (transforms/strict_yaml.py) and by others."""
+
+import math
+import re
+from typing import Any
+
+import yaml
+
+_PLAIN = re.compile(r"[A-Za-z_][\w/-]*(?: [\w/-]+)*|[1-9]\d*[smhd]", re.ASCII)
+_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}  # which some reader takes for something else
+
+
+def flow(value: Any) -> str:
+    """A value of texts, numbers, booleans, None, lists and dicts."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{flow(key)}: {flow(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(flow, value)) + "]"
+    if isinstance(value, str):
+        if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
+            return value
+        return yaml.safe_dump(value, default_style='"', allow_unicode=True, width=math.inf).rstrip("\n")
+    return yaml.safe_dump(value).partition("\n")[0]

@@ -1,0 +1,211 @@
+"""Progress of a long run: what its processes have read, as one line on a terminal that is erased at the end.
+
+Notes   told by readers what they read; one small file a process, in a folder that all processes of the run share
+Watch   a context manager around a run: a thread that adds the notes up, looks at what is staged, and draws
+
+Where stderr is no terminal nothing is noted and nothing drawn. A failure of either never fails a run.
+"""
+
+import contextlib
+import os
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+EVERY = 0.5  # seconds between two notes of a process, and between two lines
+FOLDER = "progress"
+WIDTH = 80  # columns, where the terminal tells none
+ERASE = "\r\x1b[K"
+NEARLY_ALL = 0.999  # of the input: ranges leave out a header
+_NOTE = struct.Struct("<QQ")
+
+
+class Read(NamedTuple):
+    """What has been read, of all processes: bytes as they are stored, and rows."""
+
+    bytes: int
+    rows: int
+
+
+class _Total:
+    """What this process has read for one run, by all its threads."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.bytes = self.rows = 0
+        self.due = 0.0
+
+
+_totals: dict[str, _Total] = {}  # a process may run one pipeline after another
+
+
+class Notes:
+    """Notes of what a reader read, in `folder`; without one they go nowhere. Picklable, cheap to call."""
+
+    def __init__(self, folder: str | None = None):
+        self.folder = folder
+
+    def __call__(self, bytes: int, rows: int) -> None:
+        """Add what was read since the call before."""
+        if self.folder is None:
+            return
+        total = _totals.setdefault(self.folder, _Total())
+        with total.lock:
+            total.bytes += bytes
+            total.rows += rows
+            if time.monotonic() >= total.due:
+                _write(self.folder, total)
+
+    def flush(self) -> None:
+        """Write down what the last calls added; called at the end of a bundle."""
+        if self.folder is not None and (total := _totals.get(self.folder)):
+            with total.lock:
+                _write(self.folder, total)
+
+
+def _write(folder: str, total: _Total) -> None:
+    total.due = time.monotonic() + EVERY
+    path = os.path.join(folder, str(os.getpid()))
+    with contextlib.suppress(OSError):
+        with open(f"{path}.tmp", "wb") as file:
+            file.write(_NOTE.pack(total.bytes, total.rows))
+        os.replace(f"{path}.tmp", path)
+
+
+def noted(folder: Path) -> Read:
+    """What all processes have noted in a folder."""
+    found = [_NOTE.unpack(path.read_bytes()) for path in folder.iterdir() if path.suffix != ".tmp"]
+    return Read(sum(bytes for bytes, _ in found), sum(rows for _, rows in found))
+
+
+class Watch:
+    """Draws the progress of what runs inside `with watch:` or `with watch.saying(...):`, one line, on a terminal only.
+
+    staging  the run's folder: `notes` is made in it, and the tables that it writes are looked for in it
+    bytes    of the input, as it is stored
+    """
+
+    def __init__(self, staging: Path, bytes: int):
+        self.staging, self.bytes = staging, bytes
+        self.notes = Notes()
+        self._words: str | None = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        if draws():
+            with contextlib.suppress(OSError):
+                (staging / FOLDER).mkdir(parents=True)
+                self.notes = Notes(str(staging / FOLDER))
+
+    @contextlib.contextmanager
+    def saying(self, words: str) -> Iterator[None]:
+        """The same, with a phase in words that is not seen from outside, such as `committing`."""
+        self._words = words
+        try:
+            with self:
+                yield
+        finally:
+            self._words = None
+
+    def __enter__(self) -> "Watch":
+        if self.notes.folder is not None:
+            self._stop = threading.Event()
+            line = Line(self.staging, self.bytes, self._words)
+            self._thread = threading.Thread(target=_draw, args=(line, self._stop), name="progress", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._thread is not None:
+            self._stop.set()
+            self._thread.join()
+            self._thread = None
+
+
+def draws() -> bool:
+    """Whether stderr is a terminal that can erase a line."""
+    with contextlib.suppress(ValueError, AttributeError, OSError):  # closed, or none at all
+        return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return False
+
+
+def _draw(line: "Line", stop: threading.Event) -> None:
+    out, drawn = sys.stderr, False
+    with contextlib.suppress(Exception):  # whatever it is, the run is worth more
+        while not stop.wait(EVERY):
+            drawn = True
+            text = line.text(time.monotonic())
+            out.write(f"\r{text[: _columns(out) - 1]}\x1b[K")
+            out.flush()
+    with contextlib.suppress(Exception):
+        if drawn:
+            out.write(ERASE)
+            out.flush()
+
+
+def _columns(out) -> int:
+    try:
+        return os.get_terminal_size(out.fileno()).columns or WIDTH
+    except (OSError, ValueError):
+        return WIDTH
+
+
+class Line:
+    """The line of one run of a pipeline. What was noted before it began belongs to another."""
+
+    def __init__(self, staging: Path, bytes: int, words: str | None = None, now: float | None = None):
+        self.staging, self.total, self.words = staging, bytes, words
+        self.began = self.idle = time.monotonic() if now is None else now  # idle: when nothing had been read yet
+        self.before = noted(staging / FOLDER)
+        self.staged: dict[str, tuple[int, int]] = {}
+        self.last = ""  # the table that grew last
+
+    def text(self, now: float) -> str:
+        """Where the run is, `now` in seconds of the monotonic clock."""
+        every = noted(self.staging / FOLDER)
+        read = Read(every.bytes - self.before.bytes, every.rows - self.before.rows)
+        took = f"{int(now - self.began) // 60}:{int(now - self.began) % 60:02}"
+        if not read.bytes:
+            self.idle = now
+            return f"{self.words or 'starting'}  {took}"
+        events = f"{read.rows:,} events"
+        staged = {folder.name: _measured(folder) for folder in self.staging.iterdir() if _is_table(folder)}
+        if read.bytes >= NEARLY_ALL * self.total or staged:
+            return f"{self.words or self._after_reading(staged)}  {events}  {took}"
+        done = f"{100 * read.bytes // self.total}%  {size(read.bytes)} of {size(self.total)}"
+        rate = f"{read.rows / max(now - self.idle, 1e-9):,.0f} a second"
+        return f"{self.words or 'reading'}  {done}  {events}  {rate}  {took}"
+
+    def _after_reading(self, staged: dict[str, tuple[int, int]]) -> str:
+        """The phase after the input was read, by what was staged since the last look."""
+        grown = [table for table, measured in staged.items() if measured != self.staged.get(table)]
+        self.staged = staged
+        self.last = grown[-1] if grown else self.last
+        if not self.last:
+            return "removing duplicates"
+        files, bytes = map(sum, zip(*staged.values(), strict=True))
+        return f"writing {self.last}  {files:,} file{'s' if files > 1 else ''}  {size(bytes)}"
+
+
+def _is_table(folder: Path) -> bool:
+    # Rejected records are written while the input is read; their folder tells no phase.
+    return folder.name not in (FOLDER, "spill", "days", "confirmed", "quarantine") and any(folder.glob("*/*.parquet"))
+
+
+def _measured(folder: Path) -> tuple[int, int]:
+    """(files, bytes) of a staged table."""
+    sizes = [path.stat().st_size for path in folder.glob("*/*.parquet")]
+    return len(sizes), sum(sizes)
+
+
+def size(bytes: int) -> str:
+    """Bytes in three or four digits."""
+    amount, unit = float(bytes), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if amount < 1000 or unit == "TB":
+            break
+        amount /= 1000
+    return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"
