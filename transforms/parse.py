@@ -14,10 +14,9 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.pvalue import TaggedOutput
 
-from transforms.mapping import Mapping, map_records
+from transforms.mapping import Mapping, map_block
 from transforms.native import parse_native
 from transforms.quality import redate
-from transforms.records import read_records
 
 
 class Parse(beam.PTransform):
@@ -65,9 +64,7 @@ def parse(records: pl.DataFrame, mapping: Mapping | None, source: str) -> Parsed
     if mapping is None:
         parsed, rejected = parse_native(records, source)
     else:
-        decoded, kept, unreadable = read_records(records, f"mapped:{mapping.source}")
-        parsed, unmapped = map_records(decoded, kept, mapping)
-        rejected = pl.concat([unreadable.with_columns(source=pl.lit(mapping.source)), unmapped])
+        parsed, rejected = map_block(records, mapping)
     return Parsed(settle_received(parsed), rejected)
 
 
