@@ -188,6 +188,7 @@ def settle(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(PARSED_SCHEMA block, rejected) of what was gathered; row n of `raw` is where row n of it came from.
 
+    raw       RECORD_SCHEMA; a column `_at` in it stays beside what passes
     further   Boolean: where an earlier rule made an event of the same item, which has the id without a suffix
     """
     columns, derived, properties, extra = gathered
@@ -209,7 +210,8 @@ def settle(
         id_source=pl.when(pl.col("event_id").is_null()).then(pl.lit("derived")).otherwise(pl.lit("client")),
         event_id=id,
     )
-    return _sift(block.select(list(PARSED_SCHEMA)), wrong)
+    order = [raw["_at"]] if "_at" in raw.columns else []
+    return _sift(block.select(*PARSED_SCHEMA, *order), wrong)
 
 
 def _fields(
