@@ -69,6 +69,7 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
             mappings=(mapping,) if mapping else (),
             days=days,
             null_ids=quality.null_ids,
+            bots=quality.bots,
             max_lateness=settings.max_lateness,
             dedup_window=settings.dedup_window,
             shards=settings.shards,

@@ -5,6 +5,7 @@ metrics:                 # see templates/default.yaml for the catalogue and the 
   activity_1m: null      # leave a shipped metric out
 quality:
   null_ids: ["", "null", "undefined"]   # texts, in lower case, that stand for no identifier
+  bots: [{device: {pattern: "(?i)bot"}}]   # flag events as is_bot, of whatever source; see transforms/match.py
 """
 
 from importlib import resources
@@ -13,8 +14,11 @@ from typing import Any
 
 import msgspec
 
+from transforms.bots import check_column
 from transforms.errors import ConfigError
 from transforms.mapping import Mapping, load_mapping
+from transforms.mapping_tests import check_tests
+from transforms.match import Match, check_match
 from transforms.metrics import MetricSpec, read_metrics
 from transforms.strict_yaml import load
 from transforms.validate import NULL_IDS
@@ -28,6 +32,11 @@ class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rules of quality that a source may need otherwise."""
 
     null_ids: tuple[str, ...] = NULL_IDS
+    bots: tuple[Match, ...] = ()
+
+    def __post_init__(self):
+        for at, match in enumerate(self.bots):
+            check_match(match, f".bots[{at}]", check_column)
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,8 +62,10 @@ def _read(path: str) -> Config:
 
 
 def read_mapping(path: str) -> Mapping:
-    """The mapping in a file; ConfigError names the path of what is wrong."""
-    return load_mapping(_text(path, "mapping"), path)
+    """The mapping in a file, whose own tests pass; ConfigError names the path of what is wrong."""
+    mapping = load_mapping(_text(path, "mapping"), path)
+    check_tests(mapping, path)
+    return mapping
 
 
 def _text(path: str, what: str) -> str:
