@@ -138,8 +138,12 @@ def gather(
 def join(parts: Sequence[Gathered]) -> Gathered:
     """The parts one under the other."""
     columns = {path: joined([part.columns[path] for part in parts]) for path in parts[0].columns}
-    derived, properties, extra = (pl.concat([part[at] for part in parts]) for at in (1, 2, 3))
-    return Gathered(columns, derived, properties, extra)
+    return Gathered(
+        columns,
+        pl.concat([part.derived for part in parts]),
+        pl.concat([part.properties for part in parts]),
+        pl.concat([part.extra for part in parts]),
+    )
 
 
 def _derived_ids(records, columns: Columns, mapping: Mapping, plan: Plan, places) -> pl.Series:

@@ -9,7 +9,7 @@ in `part`; an item tells in its position and its attributes which element and wh
 A record that comes back from quarantine with an `item` is evaluated for that element and that rule alone.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,7 +21,7 @@ from transforms.mapping import Columns, Gathered, Plan, gather, join, places_of,
 from transforms.mapping_functions import column_of
 from transforms.mapping_spec import Mapping
 from transforms.match import Match, holds, looked_at
-from transforms.paths import Path, Record, parse_path, read, replaced
+from transforms.paths import Record, parse_path, read, replaced
 from transforms.records import encode_json, errors_json
 from transforms.stage import rejections
 
@@ -220,8 +220,9 @@ def _told(taken: pl.DataFrame) -> pl.DataFrame:
     for text, element, name in zip(*(distinct[key].to_list() for key in keys), strict=True):
         attributes = msgspec.json.decode(text) if text else {}
         item = {key: value for key, value in (("element", element), ("rule", name)) if value is not None}
-        known = attributes.get("item") if isinstance(attributes.get("item"), dict) else {}
-        changed.append([key for key in item if known.get(key) != item[key]])
+        known = attributes.get("item")
+        told_before = known if isinstance(known, dict) else {}
+        changed.append([key for key in item if told_before.get(key) != item[key]])
         told.append(encode_json(attributes | {"item": item}).decode() if item else text)
     distinct = distinct.with_columns(
         _told=pl.Series(told, dtype=pl.String),

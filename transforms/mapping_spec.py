@@ -46,7 +46,7 @@ step before.
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET
@@ -57,7 +57,7 @@ from transforms.match import Condition, Criterion, Match, check_match, ways_of
 from transforms.paths import parse_path
 from transforms.strict_yaml import load
 
-MOST_RULES = 100
+MOST_RULES, MOST_ELEMENTS = 100, 100_000
 _SOURCE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _RULE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -66,9 +66,11 @@ class Explode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The list of which each element is an item, and how many there may be."""
 
     path: str
-    most: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000
+    most: int = 10_000
 
     def __post_init__(self):
+        if not 1 <= self.most <= MOST_ELEMENTS:
+            raise ValueError(f".most: got {self.most}, allowed 1 to {MOST_ELEMENTS}")
         if any(isinstance(step, int) for step in check_path(self.path, ".path")):
             raise ValueError(f".path: got {self.path!r}, allowed keys only")
 
@@ -174,7 +176,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         for event in self.rules():
             field = event.fields.get("event_id")
             if field is not None and all(parse_path(path)[: len(element)] != element for path in field.paths()):
-                place = f".events.{event.name}" if event.own_id else ""
+                place = f".events.{event.name}" if event.own_id and event.name else ""
                 allowed = f"one that reads the elements of {self.exploded.path}; or leave it out, and it is derived"
                 raise ValueError(f"{place}.fields.event_id: got an id that all elements would share, allowed {allowed}")
 

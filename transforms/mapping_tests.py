@@ -72,7 +72,12 @@ def _raw(case: Case, mapping: Mapping) -> pl.DataFrame | None:
         attributes = encode_json(form).decode()
     elif case.record is not None:
         payload = encode_json(case.record).decode()
-    row = {"payload": (payload or "").encode(), "source": mapping.source, "position": "test:1", "attributes": attributes}
+    row = {
+        "payload": (payload or "").encode(),
+        "source": mapping.source,
+        "position": "test:1",
+        "attributes": attributes,
+    }
     return entered(pl.DataFrame([row], schema=RAW_SCHEMA), "test")
 
 

@@ -82,7 +82,7 @@ def looked_at(match: Match) -> Iterator[str]:
 
 
 def check_match(match: Match, place: str, check_key: Callable[[str], object] = parse_path) -> None:
-    """Errors: ValueError `place...: got ..., allowed ...`; `check_key` raises ValueError for a path it does not know."""
+    """Errors: ValueError `place...: got ..., allowed ...`; `check_key` raises ValueError for a wrong path."""
     if not match:
         raise ValueError(f"{place}: got nothing in it, allowed one or more")
     for at, way in ways_of(match):

@@ -71,7 +71,7 @@ def read_records(raw: pl.DataFrame, format: str = "unknown") -> tuple[list[dict[
 
 
 def read_slices(raw: pl.DataFrame, refused: Refused) -> Iterator[tuple[list[dict[str, Any]], list[int]]]:
-    """Decode a RECORD_SCHEMA block: (records, their rows) of SLICE_ROWS at a time; the others are put into `refused`."""
+    """Decode a RECORD_SCHEMA block: (records, their rows) of SLICE_ROWS at a time; the others go to `refused`."""
     payloads, form = raw["payload"].to_list(), _csv_form(raw)
     for start in range(0, len(payloads), SLICE_ROWS):
         part = payloads[start : start + SLICE_ROWS]

@@ -64,7 +64,7 @@ def oracle(
     source: str | None = None,
     clock: Literal["client", "trusted"] = "client",
 ) -> duckdb.DuckDBPyConnection:
-    """Compute the tables above over `files` (JSON lines; for ads CSV, for retail Parquet; plain or gz) in a new connection.
+    """Compute the tables above over `files` (JSON lines; ads CSV, retail Parquet; plain or gz) in a new connection.
 
     start, end  days as YYYY-MM-DD; events of [start, end) count, UTC
     source      name of records that state none; default: one for each kind
