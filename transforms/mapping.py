@@ -54,9 +54,13 @@ class Plan(NamedTuple):
     transport: tuple[Path, ...]  # no part of a derived id
 
 
-@lru_cache(maxsize=64)
 def plans_of(mapping: Mapping) -> tuple[Plan, ...]:
     """The plan of each rule of a mapping."""
+    return _plans(mapping, tuple(mapping.events or ()))  # mappings are equal whatever the order of their rules
+
+
+@lru_cache(maxsize=64)
+def _plans(mapping: Mapping, order: tuple[str, ...]) -> tuple[Plan, ...]:
     return tuple(_plan(mapping, event) for event in mapping.rules())
 
 
