@@ -24,6 +24,7 @@ from transforms.event_time import settle_event_time
 from transforms.in_range import Days, KeepDays, as_events, in_days
 from transforms.lateness import allowed_lateness, never_late, too_late, too_late_for_stream
 from transforms.mapping import Mapping
+from transforms.match import Match
 from transforms.parse import Parse
 from transforms.quality import CountOutcome
 from transforms.quarantine import LeaveQuarantine, Quarantine
@@ -46,6 +47,7 @@ class Job:
     days: Days | None = None
     stored: beam.PTransform | None = None  # PBegin -> PCollection[FLOW_SCHEMA block] of the days that are added to
     null_ids: tuple[str, ...] = NULL_IDS
+    bots: tuple[Match, ...] = ()
     max_lateness: timedelta = timedelta(days=1)
     take_late: bool = False
     dedup_window: timedelta = timedelta(days=1)
@@ -73,7 +75,7 @@ def settle(pipeline: beam.Pipeline, job: Job) -> Settled:
         pl.DataFrame
     )
     parsed = records | "Parse and map" >> Parse(job.mappings, job.source_name)
-    valid = parsed.passed | "Validate" >> Sift(validator(job.null_ids))
+    valid = parsed.passed | "Validate" >> Sift(validator(job.null_ids, job.bots))
     timed = valid.passed | "Settle event time" >> Sift(settle_event_time)
     in_time = timed.passed | "Set aside what is too late" >> Sift(_lateness(job))
     near = in_time.passed | "Keep the days and their margin" >> _KeepNear(job)

@@ -71,6 +71,7 @@ def opened(settings: Settings, create: bool = False) -> Iterator[Opened]:
             metrics=tuple(MetricAggregation(spec, warehouse.time_zone) for spec in metrics),
             source_name=NATIVE_SOURCE,
             null_ids=quality.null_ids,
+            bots=quality.bots,
             max_lateness=settings.max_lateness,
             take_late=settings.take_late,
             dedup_window=settings.dedup_window,

@@ -7,6 +7,7 @@ metrics:                 # see templates/default.yaml for the catalogue and the 
   activity_1m: null      # leave a shipped metric out
 quality:
   null_ids: ["", "null", "undefined"]   # texts, in lower case, that stand for no identifier
+  bots: [{device: {pattern: "(?i)bot"}}]   # flag events as is_bot, of whatever source; see transforms/match.py
 """
 
 from importlib import resources
@@ -17,7 +18,10 @@ import msgspec
 from msgspec import Meta
 
 from pipelines.config_file import ConfigFile, read_document, text_of
+from transforms.bots import check_column
 from transforms.mapping import Mapping, load_mapping
+from transforms.mapping_tests import check_tests
+from transforms.match import Match, check_match
 from transforms.metrics import MetricSpec, read_metrics
 from transforms.validate import NULL_IDS
 
@@ -36,6 +40,18 @@ class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             extra={"unit": "texts in lower case"},
         ),
     ] = NULL_IDS
+    bots: Annotated[
+        tuple[Match, ...],
+        Meta(
+            description="Rules by which an event of any source is a bot's: is_bot is true where one of them fits",
+            examples=[[{"user_id": {"pattern": "(?i)bot$"}}]],
+            extra={"unit": "conditions on the columns of events"},
+        ),
+    ] = ()
+
+    def __post_init__(self):
+        for at, match in enumerate(self.bots):
+            check_match(match, f".bots[{at}]", check_column)
 
 
 class Config(ConfigFile, frozen=True, forbid_unknown_fields=True):
@@ -74,5 +90,7 @@ def read_stated(path: str | None) -> Stated:
 
 
 def read_mapping(path: str) -> Mapping:
-    """The mapping in a file; ConfigError names the path of what is wrong."""
-    return load_mapping(text_of(path, "mapping", "mapping"), path)
+    """The mapping in a file, whose own tests pass; ConfigError names the path of what is wrong."""
+    mapping = load_mapping(text_of(path, "mapping", "mapping"), path)
+    check_tests(mapping, path)
+    return mapping

@@ -1,16 +1,18 @@
 """Map: decoded records to the fields of the event contract, as a mapping says (transforms/mapping_spec.py).
 
-A path is read from all records by one comprehension; the functions, maps and casts are Polars' (see
-transforms/mapping_functions.py). A key that is read is taken out of its record: what is left is `extra`.
+In two steps. `gather` reads the records, some thousand at a time while they are in the processor's cache: the values at
+each path as a column, the derived ids, and what is left as `extra`. `settle` makes events of a whole block of such
+columns, by the functions, maps and casts of Polars (transforms/mapping_functions.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import polars as pl
 
 from transforms.block import ORIGIN, PARSED_SCHEMA, REJECTED_SCHEMA, TIME, empty, hash128
+from transforms.mapping_fields import TIMES, TYPES, Field, Part
 from transforms.mapping_functions import (
     Column,
     Failure,
@@ -20,136 +22,215 @@ from transforms.mapping_functions import (
     column_of,
     concat,
     hashed,
+    joined,
+    product,
     texts_of,
     to_time,
     translate,
 )
-from transforms.mapping_spec import (
-    TIMES,
-    TYPES,
-    Field,
-    Mapping,
-    Part,
-    load_mapping,
-    required_columns,
-    text_of,
-)
-from transforms.paths import Path, parse_path, read, remove, take, without
-from transforms.records import encode_json, errors_json
+from transforms.mapping_spec import Event, Mapping, load_mapping, required_columns
+from transforms.match import holds, text_of
+from transforms.paths import Path, parse_path, pruned, read, without
+from transforms.records import Refused, encode_json, errors_json, read_slices, refuse
 from transforms.stage import rejections
 from transforms.times import RFC3339
 
-__all__ = ["Mapping", "load_mapping", "map_records", "required_columns"]
+__all__ = ["Mapping", "load_mapping", "map_block", "map_records", "required_columns"]
+
+Record = dict[str, Any]
+Columns = dict[Path, Column]
+Slices = Iterable[tuple[list[Record], list[int]]]  # records, and the rows of the raw block that they are
 
 
 class Plan(NamedTuple):
-    """What a mapping asks of each block, worked out once."""
+    """What a rule asks of each record, worked out once."""
 
-    fields: tuple[tuple[str, Field], ...]
-    identity: tuple[Path, ...]  # read first: a record without an id is hashed while it is whole
-    shared: tuple[Path, ...]  # read, then removed if they are keys only
-    taken: tuple[Path, ...]  # keys at the top that nothing else reads: read and removed in one
+    event: Event
+    paths: tuple[Path, ...]  # read, or looked at by a match
+    taken: frozenset  # keys at the top of which nothing is left for `extra`
+    trimmed: tuple[Path, ...]  # paths of keys below others that are
+    identity: tuple[Path, ...]  # those of the event_id
     properties: tuple[str, ...]
     transport: tuple[Path, ...]  # no part of a derived id
 
 
+def plans_of(mapping: Mapping) -> tuple[Plan, ...]:
+    """The plan of each rule of a mapping."""
+    return _plans(mapping, tuple(mapping.events or ()))  # mappings are equal whatever the order of their rules
+
+
 @lru_cache(maxsize=64)
-def plan_of(mapping: Mapping) -> Plan:
-    """The plan of a mapping."""
-    fields = tuple(mapping.stated())
-    read_by = {name: {parse_path(path) for path in field.paths()} for name, field in fields}
-    paths = tuple(dict.fromkeys(parse_path(path) for _, field in fields for path in field.paths()))
+def _plans(mapping: Mapping, order: tuple[str, ...]) -> tuple[Plan, ...]:
+    return tuple(_plan(mapping, event) for event in mapping.rules())
+
+
+def _plan(mapping: Mapping, event: Event) -> Plan:
+    read_by = {name: {parse_path(path) for path in field.paths()} for name, field in event.fields.items()}
+    paths = tuple(dict.fromkeys(parse_path(path) for field in event.fields.values() for path in field.paths()))
+    looked = tuple(parse_path(path) for field in event.fields.values() for path in field.looks())
     properties = tuple(str(parse_path(path)[0]) for path in mapping.properties)
-    identity = tuple(path for path in paths if path in read_by.get("event_id", ()))
-    heads = [path[0] for path in paths] + list(properties)
-    alone = [path for path in paths if len(path) == 1 and heads.count(path[0]) == 1]
-    taken = tuple(path for path in alone if path not in identity)
+    spent = [path for path in paths if not any(isinstance(step, int) for step in path)]
+    taken = frozenset([path[0] for path in spent if len(path) == 1] + list(properties))
     # A path that tells another field too is what happened, not how it travelled.
     said = {path for name, read_paths in read_by.items() if name not in TIMES[1:] for path in read_paths}
     travelled = set().union(*(read_by.get(name, ()) for name in TIMES[1:])) - said
     return Plan(
-        fields,
-        identity,
-        tuple(path for path in paths if path not in taken and path not in identity),
+        event,
+        tuple(dict.fromkeys(paths + looked)),
         taken,
+        tuple(path for path in spent if len(path) > 1 and path[0] not in taken),
+        tuple(path for path in paths if path in read_by.get("event_id", ())),
         properties,
         (*map(parse_path, mapping.transport), *(path for path in paths if path in travelled)),
     )
 
 
-def map_records(
-    records: list[dict[str, Any]], raw: pl.DataFrame, mapping: Mapping
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+class Gathered(NamedTuple):
+    """What a rule reads of records: columns of their height."""
+
+    columns: Columns
+    derived: pl.Series  # String: an id from what the record says; null where it states one
+    properties: pl.Series
+    extra: pl.Series
+
+
+def map_block(raw: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(PARSED_SCHEMA block, REJECTED_SCHEMA block) of a RECORD_SCHEMA block, by its mapping."""
+    refused: Refused = []
+    parsed, unmapped = _map(read_slices(raw, refused), raw, mapping)
+    unreadable = refuse(raw.with_columns(source=pl.lit(mapping.source)), refused, f"mapped:{mapping.source}")
+    return parsed, pl.concat([unreadable, unmapped])
+
+
+def map_records(records: list[Record], raw: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(PARSED_SCHEMA, REJECTED_SCHEMA of the stage `map`) of decoded records.
 
-    records   one a row of `raw`, in its order; what is read is taken out of them: they are spent afterwards
+    records   one a row of `raw`, in its order; they are left as they are
     raw       RECORD_SCHEMA; a received_time in it wins over one that the mapping reads
     """
-    plan, height = plan_of(mapping), len(records)
-    columns = {path: column_of(read(records, path)) for path in plan.identity}
-    derived = _derived_ids(records, columns, mapping, plan)
-    properties = _properties(records, plan)
-    columns |= {path: column_of(read(records, path)) for path in plan.shared}
-    columns |= {path: column_of(take(records, str(path[0]))) for path in plan.taken}
-    _remove_read(records, plan)
-    data, wrong = _fields(columns, height, mapping, plan)
+    return _map([(records, list(range(len(records))))], raw, mapping)
+
+
+def _map(slices: Slices, raw: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame, pl.DataFrame]:
+    if not mapping.plain:
+        from transforms.mapping_items import map_items
+
+        return map_items(slices, raw, mapping)
+    (plan,) = plans_of(mapping)
+    parts, kept = [gather([], mapping, plan, [])], []
+    places = places_of(raw) if mapping.derived_id == "position" else None
+    for records, rows in slices:
+        parts.append(gather(records, mapping, plan, None if places is None else [(places[row],) for row in rows]))
+        kept += rows
+    return settle(join(parts), raw if len(kept) == len(raw) else raw[kept], mapping, plan)
+
+
+def places_of(raw: pl.DataFrame) -> list[bytes]:
+    """The position of each record without the folders of its file."""
+    return [(position or "").rpartition("/")[2].encode() for position in raw["position"].to_list()]
+
+
+def gather(
+    records: Sequence[Record], mapping: Mapping, plan: Plan, places: Sequence[tuple[bytes, ...]] | None = None
+) -> Gathered:
+    """Read the records, which are left as they are; `places` go into the derived ids of each."""
+    columns = {path: column_of(read(records, path)) for path in plan.paths}
+    derived = _derived_ids(records, columns, mapping, plan, places)
+    return Gathered(columns, derived, _properties(records, plan), _extra(records, plan))
+
+
+def join(parts: Sequence[Gathered]) -> Gathered:
+    """The parts one under the other."""
+    columns = {path: joined([part.columns[path] for part in parts]) for path in parts[0].columns}
+    return Gathered(
+        columns,
+        pl.concat([part.derived for part in parts]),
+        pl.concat([part.properties for part in parts]),
+        pl.concat([part.extra for part in parts]),
+    )
+
+
+def _derived_ids(records, columns: Columns, mapping: Mapping, plan: Plan, places) -> pl.Series:
+    """String: an id from the record's content where it states none."""
+    field = plan.event.fields.get("event_id")
+    lacking: Iterable[bool] = [True] * len(records)
+    if field is not None:
+        stated = _evaluate("event_id", field, columns, len(records), mapping)[0]
+        if not stated.null_count():
+            return pl.Series([None] * len(records), dtype=pl.String)
+        lacking = stated.is_null().to_list()
+    source, here = mapping.source.encode(), places or [()] * len(records)
+    ids = [
+        "derived:" + hash128((source, encode_json(without(record, plan.transport)), *place)) if lacks else None
+        for record, lacks, place in zip(records, lacking, here, strict=True)
+    ]
+    return pl.Series(ids, dtype=pl.String)
+
+
+def _properties(records: Sequence[Record], plan: Plan) -> pl.Series:
+    if not plan.properties:
+        return pl.Series([None] * len(records), dtype=pl.String)
+    return _json([{key: record[key] for key in plan.properties if key in record} for record in records])
+
+
+def _extra(records: Sequence[Record], plan: Plan) -> pl.Series:
+    """All that no path reads."""
+    taken = plan.taken
+    if not plan.trimmed:
+        left = [
+            None if record.keys() <= taken else {key: record[key] for key in record if key not in taken}
+            for record in records
+        ]
+        return _json(left)
+    return _json([pruned({key: at[key] for key in at if key not in taken}, plan.trimmed) for at in records])
+
+
+def _json(objects: Sequence[Record | None]) -> pl.Series:
+    """String: each object as JSON, its keys in order; null for one without any."""
+    encoded = [encode_json(at) if at else None for at in objects]
+    return pl.Series(encoded, dtype=pl.Binary).cast(pl.String)
+
+
+def settle(
+    gathered: Gathered, raw: pl.DataFrame, mapping: Mapping, plan: Plan, further: pl.Series | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(PARSED_SCHEMA block, rejected) of what was gathered; row n of `raw` is where row n of it came from.
+
+    raw       RECORD_SCHEMA; a column `_at` in it stays beside what passes
+    further   Boolean: where an earlier rule made an event of the same item, which has the id without a suffix
+    """
+    columns, derived, properties, extra = gathered
+    height, event = len(derived), plan.event
+    data, wrong = _fields(columns, height, mapping, event)
     block = raw.select(
         *ORIGIN,
         pl.coalesce("received_time", data.pop("received_time")),
         clock=pl.lit(mapping.clock),
         source=pl.lit(mapping.source),
         source_format=pl.lit(f"mapped:{mapping.source}"),
-    ).with_columns(properties=properties, extra=_json(records), **data)
+    ).with_columns(properties=properties, extra=extra, **data)
     absent = {name: pl.lit(None, dtype) for name, dtype in PARSED_SCHEMA.items() if name not in block.columns}
+    id = pl.coalesce("event_id", derived)
+    if further is not None and further.any():
+        shared = further & block["event_id"].is_null() if event.own_id and "event_id" in data else further
+        id = pl.when(shared).then(pl.concat_str(id, pl.lit(f"/{event.name}"))).otherwise(id)
     block = block.with_columns(**absent).with_columns(
         id_source=pl.when(pl.col("event_id").is_null()).then(pl.lit("derived")).otherwise(pl.lit("client")),
-        event_id=pl.col("event_id") if derived is None else pl.coalesce("event_id", derived),
+        event_id=id,
     )
-    return _sift(block.select(list(PARSED_SCHEMA)), wrong)
-
-
-def _derived_ids(records, columns: dict[Path, Column], mapping: Mapping, plan: Plan) -> pl.Series | None:
-    """String: an id from the record's content where it states none; None if all state one."""
-    field = mapping.field("event_id")
-    stated = None if field is None else _evaluate("event_id", field, columns, len(records), mapping)[0]
-    if stated is not None and not stated.null_count():
-        return None
-    source = mapping.source.encode()
-    lacking = [True] * len(records) if stated is None else stated.is_null().to_list()
-    ids = [
-        "derived:" + hash128((source, encode_json(without(record, plan.transport)))) if lacks else None
-        for record, lacks in zip(records, lacking, strict=True)
-    ]
-    return pl.Series(ids, dtype=pl.String)
-
-
-def _properties(records: list[dict[str, Any]], plan: Plan) -> pl.Series:
-    if not plan.properties:
-        return pl.Series([None] * len(records), dtype=pl.String)
-    return _json([{key: record[key] for key in plan.properties if key in record} for record in records])
-
-
-def _remove_read(records: list[dict[str, Any]], plan: Plan) -> None:
-    for path in (*plan.identity, *plan.shared, *((key,) for key in plan.properties)):
-        if not any(isinstance(step, int) for step in path):
-            remove(records, path)
-
-
-def _json(objects: list[dict[str, Any]]) -> pl.Series:
-    """String: each object as JSON, its keys in order; null for one without any."""
-    encoded = [encode_json(at) if at else None for at in objects]
-    return pl.Series(encoded, dtype=pl.Binary).cast(pl.String)
+    order = [raw["_at"]] if "_at" in raw.columns else []
+    return _sift(block.select(*PARSED_SCHEMA, *order), wrong)
 
 
 def _fields(
-    columns: dict[Path, Column], height: int, mapping: Mapping, plan: Plan
+    columns: Columns, height: int, mapping: Mapping, event: Event
 ) -> tuple[dict[str, pl.Series], list[tuple[str, Failure]]]:
     """Columns of PARSED_SCHEMA: the stated fields and all times; and what failed, each with its field."""
     nothing = pl.Series([None] * height, dtype=TIME)
     data = {"client_time": nothing, "sent_time": nothing, "received_time": nothing}
     data["client_time_given"] = pl.repeat(False, height, eager=True)
     wrong: list[tuple[str, Failure]] = []
-    for name, field in plan.fields:
+    for name, field in event.fields.items():
         if name in TIMES:
             values = _value_of(field, columns, height).values
             data["client_time" if name == "event_time" else name] = to_time(values, field.time or RFC3339)
@@ -177,12 +258,14 @@ def _evaluate(name, field: Field, columns, height: int, mapping: Mapping) -> tup
     return values, [failure._replace(message=read_from + failure.message) for failure in found]
 
 
-def _value_of(part: Part, columns: dict[Path, Column], height: int) -> Column:
+def _value_of(part: Part, columns: Columns, height: int) -> Column:
     """The column of a part or a field, before the cast."""
     if part.path is not None:
         column = columns[parse_path(part.path)]
     elif part.const is not None:
         column = Column(pl.repeat(text_of(part.const), height, dtype=pl.String, eager=True))
+    elif isinstance(part, Field) and part.match is not None:
+        column = Column(holds(part.match, lambda path: columns[parse_path(path)].values))
     else:
         column = _combined(part, [_value_of(inner, columns, height) for inner in part.parts()])
     column = apply(column, part.functions)
@@ -191,9 +274,10 @@ def _value_of(part: Part, columns: dict[Path, Column], height: int) -> Column:
 
 def _combined(part: Part, columns: Sequence[Column]) -> Column:
     assert isinstance(part, Field)
-    if part.coalesce:
-        return coalesce(columns)
-    return concat(columns) if part.concat else hashed(columns)
+    ways: Iterator[tuple[Any, Callable]] = zip(
+        (part.coalesce, part.concat, part.hash, part.product), (coalesce, concat, hashed, product), strict=True
+    )
+    return next(combine for stated, combine in ways if stated)(columns)
 
 
 def _mapped(field: Field, column: Column) -> Column:

@@ -6,8 +6,9 @@ a `Failure`, and the value stays as it is or becomes null.
 """
 
 import re
-from collections.abc import Callable, Sequence
-from decimal import Decimal, InvalidOperation
+from collections.abc import Callable, Iterable, Sequence
+from decimal import ROUND_05UP, Context, Decimal, InvalidOperation
+from functools import reduce
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -169,6 +170,57 @@ def _joined(columns: Sequence[Column], texts: pl.Expr) -> Column:
     frame = pl.DataFrame({str(at): texts_of(column.values) for at, column in enumerate(columns)})
     failures = tuple(failure for column in columns for failure in column.failures)
     return Column(frame.select(texts=texts)["texts"], failures)
+
+
+_EXACT = Context(prec=120, rounding=ROUND_05UP)  # a later rounding to nine places comes out as if it were the only one
+
+
+def product(columns: Sequence[Column]) -> Column:
+    """The exact product of numbers, rounded to nine places half away from zero; null if one of them is."""
+    lists = [texts_of(column.values).to_list() for column in columns]
+    failures = tuple(failure for column in columns for failure in column.failures)
+    factors = [[None if text is None else _decimal(text) for text in texts] for texts in lists]
+    made = [None if None in row else _multiplied(row) for row in zip(*factors, strict=True)]
+    values = pl.Series([None if number is None else format(number, "f") for number in made], dtype=pl.String)
+    complete = pl.Series([None not in row for row in zip(*lists, strict=True)], dtype=pl.Boolean)
+    unread = [pl.Series([at is None for at in column], dtype=pl.Boolean) for column in factors]
+    wrong = complete & values.is_null()
+    for column, absent in zip(columns, unread, strict=True):
+        wrong = wrong | (absent & column.values.is_not_null())
+    if not wrong.any():
+        return Column(values, failures)
+    message = f"a factor that is not a number, or a product of more than {VALUE_DIGITS} digits before the point"
+    return Column(values, (*failures, Failure("not_a_number", message, wrong)))
+
+
+def _multiplied(factors: Iterable[Any]) -> Decimal | None:
+    try:
+        return to_nine_places(reduce(_EXACT.multiply, factors))
+    except ArithmeticError:
+        return None
+
+
+def joined(columns: Sequence[Column]) -> Column:
+    """Columns one under the other; a failure of one keeps its rows."""
+    dtypes = {column.values.dtype for column in columns if column.values.null_count() < len(column.values)}
+    dtype = dtypes.pop() if len(dtypes) == 1 else pl.String
+    values = pl.concat([_as_kind(column.values, dtype) for column in columns])
+    if not any(column.failures for column in columns):
+        return Column(values)
+    rows: dict[tuple[str, str], list[pl.Series]] = {}
+    for at, column in enumerate(columns):
+        for code, message, marked in column.failures:
+            none = [pl.repeat(False, len(other.values), eager=True) for other in columns]
+            parts = rows.setdefault((code, message), none)
+            parts[at] = marked
+    return Column(values, tuple(Failure(*which, pl.concat(parts)) for which, parts in rows.items()))
+
+
+def _as_kind(values: pl.Series, dtype: Any) -> pl.Series:
+    if values.dtype == dtype:
+        return values
+    nothing = values.null_count() == len(values)
+    return pl.Series([None] * len(values), dtype=dtype) if nothing else texts_of(values)
 
 
 # Casts: a column to the dtype of a field; what cannot be cast is null and a failure.

@@ -7,17 +7,18 @@ State   none
 Emits   at once
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import apache_beam as beam
 import polars as pl
 from apache_beam.pvalue import TaggedOutput
 
-from transforms.mapping import Mapping, map_records
+from transforms.mapping import Mapping, map_block
 from transforms.native import parse_native
 from transforms.quality import redate
-from transforms.records import read_records
+
+MOST_BYTES = 64 << 20
 
 
 class Parse(beam.PTransform):
@@ -47,10 +48,16 @@ class _Parse(beam.DoFn):
         settled = pl.concat(part.select("source", "received_time", "input", "part") for part in (passed, rejected))
         queue = records["received_time"].null_count() == 0
         yield TaggedOutput("books", redate(settled, source, queue=queue))
-        if not rejected.is_empty():
-            yield TaggedOutput("rejected", rejected)
-        if not passed.is_empty():
-            yield passed
+        for block in bounded(rejected):
+            yield TaggedOutput("rejected", block)
+        yield from bounded(passed)
+
+
+def bounded(block: pl.DataFrame, most_bytes: int = MOST_BYTES) -> Iterator[pl.DataFrame]:
+    """The block in slices of about `most_bytes` of payload: each of a record's many events holds all its bytes."""
+    held = int(block["payload"].bin.size().sum() or 0)
+    if not block.is_empty():
+        yield from block.iter_slices(block.height if held <= most_bytes else max(block.height * most_bytes // held, 1))
 
 
 class Parsed(NamedTuple):
@@ -65,9 +72,7 @@ def parse(records: pl.DataFrame, mapping: Mapping | None, source: str) -> Parsed
     if mapping is None:
         parsed, rejected = parse_native(records, source)
     else:
-        decoded, kept, unreadable = read_records(records, f"mapped:{mapping.source}")
-        parsed, unmapped = map_records(decoded, kept, mapping)
-        rejected = pl.concat([unreadable.with_columns(source=pl.lit(mapping.source)), unmapped])
+        parsed, rejected = map_block(records, mapping)
     return Parsed(settle_received(parsed), rejected)
 
 

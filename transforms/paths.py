@@ -6,7 +6,7 @@ c[0]        an element of a list, counted from 0
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -37,7 +37,7 @@ def parse_path(text: str) -> Path:
     return tuple(steps)
 
 
-def read(records: list[Record], path: Path) -> list[Any]:
+def read(records: Sequence[Record], path: Path) -> list[Any]:
     """The value at the path in each record, None where there is none."""
     first, *inner = path
     values = [record.get(first) for record in records]
@@ -49,24 +49,35 @@ def read(records: list[Record], path: Path) -> list[Any]:
     return values
 
 
-def take(records: list[Record], key: str) -> list[Any]:
-    """As `read` of a single key, which leaves the records; reading and removing apart would cost twice."""
-    return [record.pop(key, None) for record in records]
+def pruned(record: Record, paths: Iterable[Path]) -> Record:
+    """A copy of the record without what stands at the paths of keys, and the parents that this leaves empty.
+
+    The record itself, and all that stands in it, is left as it is.
+    """
+    for path in paths:
+        record = _pruned(record, path)
+    return record
 
 
-def remove(records: list[Record], path: Path) -> None:
-    """Take a path of keys out of each record, with the parents that it leaves empty."""
+def _pruned(record: Record, path: Path) -> Record:
     first, *inner = path
+    if first not in record:
+        return record
     if not inner:
-        for record in records:
-            record.pop(first, None)
-        return
-    for record in records:
-        parent = record.get(first)
-        if type(parent) is dict and parent:
-            remove([parent], tuple(inner))
-            if not parent:
-                del record[first]
+        return {key: value for key, value in record.items() if key != first}
+    parent = record[first]
+    if type(parent) is not dict or not parent:
+        return record
+    left = _pruned(parent, tuple(inner))
+    if left is parent:
+        return record
+    return record | {first: left} if left else {key: value for key, value in record.items() if key != first}
+
+
+def replaced(record: Record, path: Path, value: Any) -> Record:
+    """A copy of the record in which the value stands at a path of keys that it has; the record is left as it is."""
+    first, *inner = path
+    return record | {first: replaced(record[first], tuple(inner), value) if inner else value}
 
 
 def without(record: Record, paths: Iterable[Path]) -> Record:

@@ -6,7 +6,9 @@ payload again (a CSV header) travels in `attributes`, so a quarantined row can b
 
 import csv
 import re
+from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,6 +21,7 @@ csv.field_size_limit(64 << 20)  # as long as the files source lets a record be; 
 
 # What a decoder may raise on hostile bytes; anything else is a fault of ours and stops the run.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidOperation)
+SLICE_ROWS = 2_048  # decoded and made into columns at a time: while they are in the processor's cache
 DEEPEST = 256  # levels; what the decoder itself can bear depends on how deep the runner's own calls are
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BRACKET = re.compile(rb"[\[{\]}]")
@@ -53,43 +56,59 @@ def errors_json(path: str, code: str, message: str) -> str:
     return encode_json([{"path": path, "code": code, "message": message}]).decode()
 
 
-def read_records(raw: pl.DataFrame, format: str = "unknown") -> tuple[list[dict[str, Any]], pl.DataFrame, pl.DataFrame]:
-    """Decode a RECORD_SCHEMA block: (records, their raw rows in the same order, rejected as of `format`)."""
-    header = _csv_header(raw)
-    records, kept, refused = _read_json(raw) if header is None else _read_csv(raw, header)
-    return records, raw if not refused else raw[kept], refuse(raw, refused, format)
-
-
 Refused = list[tuple[int, str, str]]  # (row, code, errors)
 
 
-def _read_json(raw: pl.DataFrame) -> tuple[list[dict[str, Any]], list[int], Refused]:
-    records, kept, refused = [], [], []
-    for row, payload in enumerate(raw["payload"].to_list()):
+def read_records(raw: pl.DataFrame, format: str = "unknown") -> tuple[list[dict[str, Any]], pl.DataFrame, pl.DataFrame]:
+    """Decode a RECORD_SCHEMA block: (records, their raw rows in the same order, rejected as of `format`)."""
+    records: list[dict[str, Any]] = []
+    kept: list[int] = []
+    refused: Refused = []
+    for some, rows in read_slices(raw, refused):
+        records += some
+        kept += rows
+    return records, raw if not refused else raw[kept], refuse(raw, refused, format)
+
+
+def read_slices(raw: pl.DataFrame, refused: Refused) -> Iterator[tuple[list[dict[str, Any]], list[int]]]:
+    """Decode a RECORD_SCHEMA block: (records, their rows) of SLICE_ROWS at a time; the others go to `refused`."""
+    payloads, form = raw["payload"].to_list(), _csv_form(raw)
+    for start in range(0, len(payloads), SLICE_ROWS):
+        part = payloads[start : start + SLICE_ROWS]
+        yield _read_json(part, start, refused) if form is None else _read_csv(part, start, refused, form)
+
+
+def _read_json(payloads: list[bytes], start: int, refused: Refused) -> tuple[list[dict[str, Any]], list[int]]:
+    records, kept = [], []
+    for row, payload in enumerate(payloads, start):
         try:
             check_depth(payload)
             records.append(decode_object(payload))
             kept.append(row)
         except UNREADABLE as problem:
             refused.append((row, *error_of(problem)))
-    return records, kept, refused
+    return records, kept
 
 
-def _csv_header(raw: pl.DataFrame) -> dict[str, Any] | None:
+def _csv_form(raw: pl.DataFrame) -> dict[str, Any] | None:
     first = raw["attributes"][0] if len(raw) else None
     attributes = msgspec.json.decode(first) if first else {}
     return attributes if attributes.get("format") == "csv" else None
 
 
-def _read_csv(raw: pl.DataFrame, form: dict[str, Any]) -> tuple[list[dict[str, Any]], list[int], Refused]:
+def _read_csv(
+    payloads: list[bytes], start: int, refused: Refused, form: dict[str, Any]
+) -> tuple[list[dict[str, Any]], list[int]]:
     names, quote = form["header"], form.get("quote") or None
     quoting: Any = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
-    records, kept, refused = [], [], []
-    for row, payload in enumerate(raw["payload"].to_list()):
+    rows_of = partial(csv.reader, delimiter=form["delimiter"], quotechar=quote, quoting=quoting, strict=True)
+    at_once = _csv_rows(payloads, rows_of)
+    if at_once is not None and all(len(values) == len(names) for values in at_once):
+        return [_csv_record(names, values) for values in at_once], list(range(start, start + len(payloads)))
+    records, kept = [], []
+    for row, payload in enumerate(payloads, start):
         try:
-            text = payload.decode()
-            lines = csv.reader([text], delimiter=form["delimiter"], quotechar=quote, quoting=quoting, strict=True)
-            values = next(lines)
+            values = next(rows_of([payload.decode()]))
         except (UnicodeDecodeError, csv.Error) as problem:
             message = f"not a CSV record in UTF-8: {problem}"
             refused.append((row, "invalid_csv", errors_json("$", "invalid_csv", message)))
@@ -98,10 +117,23 @@ def _read_csv(raw: pl.DataFrame, form: dict[str, Any]) -> tuple[list[dict[str, A
             message = f"{len(values)} fields where the header has {len(names)}"
             refused.append((row, "invalid_csv", errors_json("$", "invalid_csv", message)))
             continue
-        # An empty CSV field is an absent one: the format has no other way to say so.
-        records.append({name: value for name, value in zip(names, values, strict=True) if value != ""})
+        records.append(_csv_record(names, values))
         kept.append(row)
-    return records, kept, refused
+    return records, kept
+
+
+def _csv_rows(payloads: list[bytes], rows_of: Any) -> list[list[str]] | None:
+    """The rows, if each payload is one; None if one cannot be read, or a quote left open runs into the next."""
+    try:
+        rows = list(rows_of([payload.decode() for payload in payloads]))
+    except (UnicodeDecodeError, csv.Error):
+        return None
+    return rows if len(rows) == len(payloads) else None
+
+
+def _csv_record(names: list[str], values: list[str]) -> dict[str, Any]:
+    # An empty CSV field is an absent one: the format has no other way to say so.
+    return {name: value for name, value in zip(names, values, strict=True) if value}
 
 
 def refuse(raw: pl.DataFrame, refused: Refused, format: str) -> pl.DataFrame:

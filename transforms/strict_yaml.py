@@ -17,7 +17,8 @@ T = TypeVar("T")
 
 _AT = re.compile(r"^(?P<text>.*?)(?: - at (?:`key` in )?`(?P<path>\$[^`]*)`)?$", re.DOTALL)
 _INNER = re.compile(r"^(?P<path>[.\[][^:\s]*): (?P<text>.*)$", re.DOTALL)
-_STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]")
+_STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]|\['([^']*)'\]")
+_NAME = re.compile(r"[A-Za-z_]\w*")
 _WORDS = {"str": "a text", "int": "an integer", "float": "a number", "bool": "true or false"}
 _WORDS |= {"object": "keys with values", "array": "a list", "null": "null"}
 
@@ -67,7 +68,7 @@ def _explained(problem: str, document: Any, type_: Any) -> str:
     """`$.path: got ..., allowed ...` from the words of msgspec."""
     found = _AT.match(problem)
     assert found is not None
-    path, text = found["path"] or "$", found["text"]
+    path, text = _with_keys(problem, found["path"] or "$", document, type_), found["text"]
     inner = _INNER.match(text)
     if inner:
         return f"{path}{inner['path']}: {inner['text']}"
@@ -85,21 +86,62 @@ def _explained(problem: str, document: Any, type_: Any) -> str:
     return f"{path}: {text}"
 
 
+def _with_keys(problem: str, path: str, document: Any, type_: Any) -> str:
+    """The path with its keys: msgspec writes each that is not of a Struct as [...]."""
+    while "[...]" in path:
+        before, _, after = path.partition("[...]")
+        try:
+            entries = _at_path(document, before)
+        except (LookupError, TypeError, ValueError):
+            return path
+        for key in entries if isinstance(entries, dict) else ():
+            alone = _put(document, _STEP.findall(before), {key: entries[key]})
+            if _refusal(alone, type_) == problem:
+                path, document = f"{before}{f'.{key}' if _NAME.fullmatch(key) else repr([key])}{after}", alone
+                break
+        else:
+            return path
+    return path
+
+
+def _refusal(document: Any, type_: Any) -> str | None:
+    try:
+        msgspec.convert(document, type_)
+    except msgspec.ValidationError as problem:
+        return str(problem)
+    return None
+
+
+def _put(document: Any, steps: list[tuple[str, str, str]], value: Any) -> Any:
+    """A copy of the document with the value at the steps."""
+    if not steps:
+        return value
+    (key, index, quoted), *inner = steps
+    copy = document.copy()
+    at = int(index) if index else key or quoted
+    copy[at] = _put(copy[at], inner, value)
+    return copy
+
+
+def _at_path(document: Any, path: str) -> Any:
+    for key, index, quoted in _STEP.findall(path):
+        document = document[int(index) if index else key or quoted]
+    return document
+
+
 def _shown(document: Any, path: str) -> str:
     """The value at the path, as short as a message can bear."""
-    for key, index in _STEP.findall(path):
-        try:
-            document = document[key] if key else document[int(index)]
-        except (LookupError, TypeError, ValueError):
-            return "another kind of value"
-    text = repr(document)
+    try:
+        text = repr(_at_path(document, path))
+    except (LookupError, TypeError, ValueError):
+        return "another kind of value"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _allowed(type_: Any, path: str) -> list[str]:
     """The keys of the Struct, or the texts of the Literal, that the type has at the path."""
     candidates = [inspect.type_info(type_)]
-    for key, _ in _STEP.findall(path):
+    for key, _, _ in _STEP.findall(path):
         flat = [inner for at in candidates for inner in _flat(at)]
         candidates = [inner for at in flat for inner in _below(at, key)]
     found = [inner for candidate in candidates for inner in _flat(candidate)]
@@ -116,4 +158,4 @@ def _below(at: inspect.Type, key: str) -> list[inspect.Type]:
         return [field.type for field in at.fields if field.encode_name == key]
     if not key and isinstance(at, inspect.VarTupleType | inspect.ListType):
         return [at.item_type]
-    return [at.value_type] if not key and isinstance(at, inspect.DictType) else []
+    return [at.value_type] if isinstance(at, inspect.DictType) else []

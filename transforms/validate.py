@@ -14,6 +14,8 @@ from typing import NamedTuple
 import polars as pl
 
 from transforms.block import REJECTED_SCHEMA, empty
+from transforms.bots import flag_bots
+from transforms.match import Match
 from transforms.records import errors_json
 from transforms.stage import Sieve, rejections
 
@@ -44,19 +46,22 @@ class Rule(NamedTuple):
     breaks: pl.Expr
 
 
-def validator(null_ids: Iterable[str] = NULL_IDS) -> Sieve:
-    """The sieve for `Validate`; `null_ids` are the texts, in lower case, that stand for no identifier."""
-    return _Validator(tuple(null_ids))
+def validator(null_ids: Iterable[str] = NULL_IDS, bots: Iterable[Match] = ()) -> Sieve:
+    """The sieve for `Validate`; `null_ids` are the texts, in lower case, that stand for no identifier.
+
+    What one of `bots` fits is flagged is_bot, by its columns as the record states them.
+    """
+    return _Validator(tuple(null_ids), tuple(bots))
 
 
 class _Validator:
     """A picklable sieve."""
 
-    def __init__(self, null_ids: tuple[str, ...]):
-        self.null_ids = null_ids
+    def __init__(self, null_ids: tuple[str, ...], bots: tuple[Match, ...]):
+        self.null_ids, self.bots = null_ids, bots
 
     def __call__(self, block: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        return validate(null_false_ids(block, self.null_ids))
+        return validate(null_false_ids(flag_bots(block, self.bots), self.null_ids))
 
 
 def null_false_ids(block: pl.DataFrame, null_ids: tuple[str, ...]) -> pl.DataFrame:

@@ -1,5 +1,7 @@
 """`audience doctor`: what is installed, what each missing part would allow, and what a warehouse holds."""
 
+import sys
+
 from pipelines.commands import Command
 from pipelines.commands.query import add_form
 from pipelines.options import add_all, warehouse_of
@@ -8,10 +10,17 @@ from transforms.errors import AudienceError
 
 def add_options(parser) -> None:
     add_all(parser, ("warehouse", "config"))
+    parser.add_argument(
+        "--books",
+        action="store_true",
+        help="Recount the tables of the warehouse and compare them with its books; exit status 1 if they differ",
+    )
     add_form(parser)
 
 
-def run(values, rest) -> None:
+def run(values, rest) -> int | None:
+    if values.books:
+        return _books(warehouse_of(vars(values)), values.form)
     from pipelines.doctor import checks, faults, lines
 
     found = checks(warehouse_of(vars(values)))
@@ -20,6 +29,23 @@ def run(values, rest) -> None:
     if wrong := faults(found):
         named = ", ".join(f"{row.name} ({row.state})" for row in wrong)
         raise AudienceError(f"what is required is not there: {named}; how to get each is said above")
+    return 0
+
+
+def _books(folder: str, form: str) -> int:
+    import polars as pl
+
+    from pipelines.warehouse.local import LocalWarehouse
+    from pipelines.warehouse.query import Result, render
+    from pipelines.warehouse.recount import Difference, differences
+
+    found = differences(LocalWarehouse.open(folder).connect())
+    rows = pl.DataFrame(found, schema=list(Difference._fields), orient="row")
+    for line in render(Result(rows.columns, iter([rows])), form):
+        print(line)
+    said = f"{len(found)} differences between the tables and the books" if found else "the books are right"
+    print(said, file=sys.stderr)
+    return 1 if found else 0
 
 
 COMMAND = Command(

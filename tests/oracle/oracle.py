@@ -12,9 +12,10 @@ o_duplicates    a copy that was not kept a row; `conflict`: it states other thin
 o_conflicted    an id with conflicts a row: source, event_id, dedup_day, copies, conflicts, tied. Of copies
                 received together a hash of the product decides: where `tied`, its choice may differ
 o_activity_1m, o_content_1h, o_campaign_1h, o_user_days     the catalogue
-o_quality       per source and minute of received_time: received, events, duplicates, conflicts, quarantined,
-                out_of_range
+o_quality       per source and minute of received_time: received, exploded, events, duplicates, conflicts,
+                quarantined, out_of_range
 
+`part` numbers what one record becomes from 0: the parts behind the first are `exploded`.
 Times are TIMESTAMP without zone, UTC. `line` is a place to look at, negative for a line that is no UTF-8;
 it counts neither those nor empty lines.
 """
@@ -24,14 +25,17 @@ from typing import Literal
 
 import duckdb
 
-Kind = Literal["native", "github", "wikipedia", "ads"]
+Kind = Literal["native", "github", "wikipedia", "ads", "otto", "retail"]
 
 SOURCES: dict[Kind, str] = {
     "native": "events",
     "github": "github-events",
     "wikipedia": "wikipedia-edits",
     "ads": "ad-impressions",
+    "otto": "otto-sessions",
+    "retail": "retail-orders",
 }
+TABLES = ("ads", "retail")  # read as tables, not as lines
 
 # The keys of the native form: every other one is `extra`.
 KNOWN = [
@@ -60,7 +64,7 @@ def oracle(
     source: str | None = None,
     clock: Literal["client", "trusted"] = "client",
 ) -> duckdb.DuckDBPyConnection:
-    """Compute the tables above over `files` (JSON lines, for ads CSV; plain or gz) in a new connection.
+    """Compute the tables above over `files` (JSON lines; ads CSV, retail Parquet; plain or gz) in a new connection.
 
     start, end  days as YYYY-MM-DD; events of [start, end) count, UTC
     source      name of records that state none; default: one for each kind
@@ -75,8 +79,9 @@ def oracle(
         "$range_start": f"TIMESTAMP {_literal(start or '-infinity')}",
         "$range_end": f"TIMESTAMP {_literal(end or 'infinity')}",
     }
-    for step in ("macros", "ads") if kind == "ads" else ("macros", "lines", kind):
+    for step in ("macros", kind) if kind in TABLES else ("macros", "lines", kind):
         _run(connection, step, values)
+    connection.execute("ALTER TABLE o_parsed ADD COLUMN IF NOT EXISTS part BIGINT DEFAULT 0")
     if kind != "native":
         connection.execute("UPDATE o_parsed SET clock = ?", [clock])
     _run(connection, "rules", values)

@@ -84,7 +84,7 @@ SELECT *,
 FROM staged;
 
 CREATE TABLE o_quarantine AS
-SELECT stage, code, source, CASE WHEN stage <> 'parse' THEN received_time END AS received_time, file, line
+SELECT stage, code, source, CASE WHEN stage <> 'parse' THEN received_time END AS received_time, file, line, part
 FROM o_judged WHERE stage IS NOT NULL;
 
 -- Dedup: within the day, the copy with the smallest received_time is kept. Which of several that differ and were
@@ -106,11 +106,11 @@ SELECT event_id, CASE WHEN event_id IS NULL THEN 'derived' ELSE 'client' END AS 
     time_source, received_time, client_time, sent_time, source, user_id, anonymous_id,
     coalesce(user_id, anonymous_id) AS person, session_id, content_id, content_type, category, channel, campaign,
     referrer, country, device, value, currency, quantity, is_bot, text, rating, properties,
-    nullif(warnings, '') AS warnings, file, line
+    nullif(warnings, '') AS warnings, file, line, part
 FROM o_copies WHERE copy = 1 AND NOT outside_range;
 
 CREATE TABLE o_duplicates AS
-SELECT source, event_id, dedup_day, received_time, conflicts AS conflict, file, line FROM o_copies WHERE copy > 1;
+SELECT source, event_id, dedup_day, received_time, conflicts AS conflict, file, line, part FROM o_copies WHERE copy > 1;
 
 CREATE TABLE o_conflicted AS
 SELECT source, any_value(event_id) AS event_id, dedup_day, count(*) AS copies, count(*) FILTER (conflicts) AS conflicts,

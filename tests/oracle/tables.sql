@@ -42,14 +42,15 @@ FROM o_events WHERE person IS NOT NULL GROUP BY ALL;
 -- bucket_start is NULL for records that tell no time (or cannot be read).
 CREATE TABLE o_quality AS
 WITH fates AS (
-    SELECT source, received_time, 'quarantined' AS fate, false AS conflict FROM o_quarantine
-    UNION ALL SELECT source, received_time, 'out_of_range', false FROM o_judged WHERE outside_margin
-    UNION ALL SELECT source, received_time, 'out_of_range', false FROM o_copies WHERE outside_range
-    UNION ALL SELECT source, received_time, 'duplicates', conflict FROM o_duplicates
-    UNION ALL SELECT source, received_time, 'events', false FROM o_events
+    SELECT source, received_time, 'quarantined' AS fate, false AS conflict, part FROM o_quarantine
+    UNION ALL SELECT source, received_time, 'out_of_range', false, part FROM o_judged WHERE outside_margin
+    UNION ALL SELECT source, received_time, 'out_of_range', false, part FROM o_copies WHERE outside_range
+    UNION ALL SELECT source, received_time, 'duplicates', conflict, part FROM o_duplicates
+    UNION ALL SELECT source, received_time, 'events', false, part FROM o_events
 )
 SELECT source, date_trunc('minute', received_time) AS bucket_start,
-    count(*) AS received,
+    count(*) FILTER (part = 0) AS received,
+    count(*) FILTER (part > 0) AS exploded,
     count(*) FILTER (fate = 'events') AS events,
     count(*) FILTER (fate = 'duplicates') AS duplicates,
     count(*) FILTER (conflict) AS conflicts,

@@ -291,7 +291,9 @@ GITHUB |= {"follow": 617}
     [
         ("github", "github-events/*.json.gz", GITHUB, 45170, 48772),
         ("wikipedia", "wikipedia-edits/*.jsonl.gz", {"edit": 36966, "publish": 2278}, 10531, 35278),
-        ("ads", "ad-impressions/men.csv.gz", {"impression": 10000}, 238, 34),
+        ("ads", "ad-impressions/men.csv.gz", {"impression": 10000, "click": 69}, 238, 34),
+        ("otto", "otto-sessions/train.jsonl", {"click": 800, "add_to_cart": 52, "purchase": 10}, 20, 510),
+        ("retail", "retail-orders/*.parquet", {"purchase": 231897, "refund": 4262}, 2974, 3645),
     ],
 )  # fmt: skip
 @pytest.mark.skipif(not SHARED.exists(), reason="the real data is not beside the project")

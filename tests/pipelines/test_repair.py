@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.backfill import backfill
+from pipelines.cli import main
 from pipelines.options import resolve
 from pipelines.recompute import recompute
 from pipelines.replay import replay
@@ -261,6 +262,19 @@ def test_a_replay_with_nothing_to_do_changes_nothing(house, tmp_path):
     house.recompute()
     assert house.snapshot() == before
     house.sound()
+
+
+def test_the_doctor_recounts_the_books_and_says_so_by_its_exit_status(with_late, capsys):
+    folder = str(with_late.folder / "warehouse")
+    assert main(["doctor", "--books", "--warehouse", folder]) == 0
+    assert "the books are right" in capsys.readouterr().err
+    warehouse = LocalWarehouse.open(folder)
+    with warehouse.writer() as run:
+        run.commit([], replace_days={"events": [date(2026, 3, 1)]})
+    assert main(["doctor", "--books", "--json", "--warehouse", folder]) == 1
+    told = capsys.readouterr()
+    assert json.loads(told.out)["what"] == "events"
+    assert "1 differences" in told.err
 
 
 def test_the_recount_sees_rows_that_the_books_do_not_know_of(house, tmp_path):
