@@ -133,6 +133,14 @@ def test_a_record_without_an_event_is_in_quarantine_once(record, code, position)
     assert column(rejected, "stage", "code", "position", "part") == [("map", code, position, 0)]
 
 
+def test_a_record_whose_elements_would_repeat_too_much_of_it_is_in_quarantine_whole():
+    text = "source: s\nexplode: items\nfields: {event_type: {const: a}, user_id: {path: items}}"
+    wide = {"items": list(range(1000)), "pad": "x" * 17_000}
+    passed, rejected = run(text, wide, wide | {"pad": "x" * 10_000})
+    assert passed.height == 1000
+    assert column(rejected, "code", "part", "position") == [("too_many_elements", 0, "in/f.jsonl:0")]
+
+
 def test_the_parts_of_a_record_are_numbered_whether_they_pass_or_not():
     mixed = {"items": [{"seen": 1, "price": "x"}, {"id": 1}, {"seen": 1, "clicked": 1}]}
     passed, rejected = run(SHOP, b"[", mixed, ids=["q0", "q1"])
