@@ -30,7 +30,7 @@ from transforms.mapping_functions import (
 )
 from transforms.mapping_spec import Event, Mapping, load_mapping, required_columns
 from transforms.match import holds, text_of
-from transforms.paths import Path, parse_path, pruned, read, without
+from transforms.paths import Path, Table, parse_path, pruned, read, without
 from transforms.records import Refused, encode_json, errors_json, read_slices, refuse
 from transforms.stage import rejections
 from transforms.times import RFC3339
@@ -39,7 +39,7 @@ __all__ = ["Mapping", "load_mapping", "map_block", "map_records", "required_colu
 
 Record = dict[str, Any]
 Columns = dict[Path, Column]
-Slices = Iterable[tuple[list[Record], list[int]]]  # records, and the rows of the raw block that they are
+Slices = Iterable[tuple[Sequence[Record], list[int]]]  # records, and the rows of the raw block that they are
 
 
 class Plan(NamedTuple):
@@ -176,6 +176,8 @@ def _properties(records: Sequence[Record], plan: Plan) -> pl.Series:
 def _extra(records: Sequence[Record], plan: Plan) -> pl.Series:
     """All that no path reads."""
     taken = plan.taken
+    if isinstance(records, Table):
+        return _json(records.but(taken))
     if not plan.trimmed:
         left = [
             None if record.keys() <= taken else {key: record[key] for key in record if key not in taken}
@@ -185,7 +187,7 @@ def _extra(records: Sequence[Record], plan: Plan) -> pl.Series:
     return _json([pruned({key: at[key] for key in at if key not in taken}, plan.trimmed) for at in records])
 
 
-def _json(objects: Sequence[Record | None]) -> pl.Series:
+def _json(objects: Iterable[Record | None]) -> pl.Series:
     """String: each object as JSON, its keys in order; null for one without any."""
     encoded = [encode_json(at) if at else None for at in objects]
     return pl.Series(encoded, dtype=pl.Binary).cast(pl.String)

@@ -9,7 +9,7 @@ in `part`; an item tells in its position and its attributes which element and wh
 A record that comes back from quarantine with an `item` is evaluated for that element and that rule alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,14 +17,15 @@ import numpy as np
 import polars as pl
 
 from transforms.block import PARSED_SCHEMA, REJECTED_SCHEMA, empty
-from transforms.mapping import Columns, Gathered, Plan, gather, join, places_of, plans_of, settle
+from transforms.mapping import Columns, Gathered, Plan, Slices, gather, join, places_of, plans_of, settle
 from transforms.mapping_functions import column_of
 from transforms.mapping_spec import Mapping
 from transforms.match import Match, holds, looked_at
-from transforms.paths import Record, parse_path, read, replaced
+from transforms.paths import Path, Record, parse_path, read, replaced
 from transforms.records import encode_json, errors_json
 from transforms.stage import rejections
 
+MOST_REPEATED = 16 << 20  # bytes that the elements of one record may repeat of what stands around their list
 NO_RULE = ("no_rule", "a record that no rule of the mapping is for")
 # What a record becomes: the row it was read from, and of which element and rule; with a code, if it is refused.
 _OUTCOME = {
@@ -48,26 +49,24 @@ class Known(NamedTuple):
 class Items(NamedTuple):
     """Items, and for each the row of its record, which element it is and what is known of it."""
 
-    records: list[Record]
+    records: Sequence[Record]
     rows: list[int]
     elements: list[int | None]
     known: list[Known]
     refused: list[tuple[int, int | None, str, str]]  # (row, element, code, message) of records that have no items
 
 
-def map_items(
-    slices: Iterable[tuple[list[Record], list[int]]], raw: pl.DataFrame, mapping: Mapping
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def map_items(slices: Slices, raw: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(PARSED_SCHEMA, REJECTED_SCHEMA of the stage `map`) of the records of a block, in their order.
 
     The records are left as they are. The events of a record follow each other in the order of elements and rules.
     """
-    plans, known = plans_of(mapping), _known(raw)
+    plans, known, sizes = plans_of(mapping), _known(raw), raw["payload"].bin.size().to_list()
     places = places_of(_unmarked(raw, known)) if mapping.derived_id == "position" else None
     gathered: list[list[Gathered]] = [[gather([], mapping, plan, [])] for plan in plans]
     outcomes, first = [empty(_OUTCOME)], 0
     for records, rows in slices:
-        items = _items(records, rows, mapping, known)
+        items = _items(records, rows, mapping, known, sizes)
         fitting = _fitting(items, mapping)
         made = _made(items, fitting, mapping)
         for plan, at, parts in zip(plans, made, gathered, strict=True):
@@ -110,21 +109,26 @@ def _place(places: list[bytes], items: Items, index: int) -> tuple[bytes, ...]:
     return (here,) if element is None else (here, b"%d" % element)
 
 
-def _items(records: list[Record], rows: list[int], mapping: Mapping, known: dict[int, Known]) -> Items:
+def _items(
+    records: Sequence[Record], rows: list[int], mapping: Mapping, known: dict[int, Known], sizes: list[int]
+) -> Items:
     nothing = Known()
     if mapping.explode is None:
         all_known = [known.get(row, nothing) for row in rows] if known else [nothing] * len(rows)
         return Items(records, rows, [None] * len(rows), all_known, [])
     path, most = parse_path(mapping.exploded.path), mapping.exploded.most
-    items = Items([], [], [], [], [])
+    made: list[Record] = []
+    items = Items(made, [], [], [], [])
     for record, row, values in zip(records, rows, read(records, path), strict=True):
         item = known.get(row, nothing)
         problem = _unexploded(values, mapping.exploded.path, most, item)
+        if problem is None and item.element is None and len(values) * sizes[row] > MOST_REPEATED:
+            problem = _overgrown(record, path, len(values))
         if problem is not None:
             items.refused.append((row, item.element, *problem))
             continue
         elements = range(len(values)) if item.element is None else (item.element,)
-        items.records.extend(replaced(record, path, values[element]) for element in elements)
+        made.extend(replaced(record, path, values[element]) for element in elements)
         items.rows.extend([row] * len(elements))
         items.elements.extend(elements)
         items.known.extend([item] * len(elements))
@@ -142,6 +146,14 @@ def _unexploded(values: Any, path: str, most: int, known: Known) -> tuple[str, s
     if len(values) > most:
         return "too_many_elements", f"more than {most} elements at {path}"
     return None
+
+
+def _overgrown(record: Record, path: Path, elements: int) -> tuple[str, str] | None:
+    """The (code, message) of a record whose elements, each with all of it that is around them, are too many bytes."""
+    around = len(encode_json(replaced(record, path, None)))
+    if around * elements <= MOST_REPEATED:
+        return None
+    return "too_many_elements", f"each would repeat what stands around it: over {MOST_REPEATED >> 20} MB in all"
 
 
 def _fitting(items: Items, mapping: Mapping) -> list[np.ndarray]:

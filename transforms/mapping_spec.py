@@ -25,7 +25,8 @@ Which records, and how many events of each:
 
     match: {kind: [web, app]}   # the others go to quarantine (no_rule); transforms/match.py has all conditions
     explode: items              # the list at this path: each element is an item, and a path now reads that element:
-                                # items.id; at most 10,000, or as stated: {path: items, most: 100}
+                                # items.id; at most 10,000, or as stated: {path: items, most: 100}; and
+                                # at most 16 MB of what stands around the list, which goes with each of them
     events:                     # an item makes an event by each rule that it fits, in this order; none: no_rule
       impression: {}
       click: {match: {clicked: 1}, fields: {event_type: {const: click}}}   # over the shared `fields`, its own win

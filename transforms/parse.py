@@ -55,7 +55,7 @@ class _Parse(beam.DoFn):
 
 def bounded(block: pl.DataFrame, most_bytes: int = MOST_BYTES) -> Iterator[pl.DataFrame]:
     """The block in slices of about `most_bytes` of payload: each of a record's many events holds all its bytes."""
-    held = int(block["payload"].bin.size().sum() or 0)
+    held = int(block["payload"].bin.size().sum())
     if not block.is_empty():
         yield from block.iter_slices(block.height if held <= most_bytes else max(block.height * most_bytes // held, 1))
 

@@ -6,12 +6,45 @@ c[0]        an element of a list, counted from 0
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 Path = tuple[str | int, ...]
 Record = dict[Any, Any]  # a JSON object: its keys are texts
+
+
+class Table(Sequence):
+    """Records of the same keys, of texts, kept as columns: as a list of dicts is, but quicker where columns are read.
+
+    An empty text is an absent value.
+    """
+
+    def __init__(self, columns: Mapping[str, Sequence[str]]):
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, at: Any) -> Any:
+        return {name: values[at] for name, values in self.columns.items() if values[at]}
+
+    def __iter__(self) -> Iterator[Record]:
+        return self._but(())
+
+    def column(self, name: Any) -> list[str | None]:
+        """The value of each record at a key."""
+        return [value or None for value in self.columns.get(name) or [""] * len(self)]
+
+    def but(self, taken: Container[str]) -> Iterable[Record | None]:
+        """Each record without the taken keys; None for all where no other is."""
+        return [None] * len(self) if all(name in taken for name in self.columns) else self._but(taken)
+
+    def _but(self, taken: Container[str]) -> Iterator[Record]:
+        left = [name for name in self.columns if name not in taken]
+        for values in zip(*(self.columns[name] for name in left), strict=True):
+            yield {name: value for name, value in zip(left, values, strict=True) if value}
+
 
 _STEP = re.compile(
     r"""(?P<dot>\.?)(?P<key>[^.\[\]'"]+) | \[(?P<index>[0-9]{1,9})\] | \[(['"])(?P<quoted>[^'"]*)\4\]""",
@@ -40,7 +73,7 @@ def parse_path(text: str) -> Path:
 def read(records: Sequence[Record], path: Path) -> list[Any]:
     """The value at the path in each record, None where there is none."""
     first, *inner = path
-    values = [record.get(first) for record in records]
+    values = records.column(first) if isinstance(records, Table) else [record.get(first) for record in records]
     for step in inner:
         if type(step) is int:
             values = [at[step] if type(at) is list and step < len(at) else None for at in values]

@@ -6,7 +6,7 @@ payload again (a CSV header) travels in `attributes`, so a quarantined row can b
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ import msgspec
 import polars as pl
 
 from transforms.block import REJECTED_SCHEMA, empty
+from transforms.paths import Table
 from transforms.stage import rejections
 
 csv.field_size_limit(64 << 20)  # as long as the files source lets a record be; Python's own limit is 128 KiB
@@ -70,7 +71,7 @@ def read_records(raw: pl.DataFrame, format: str = "unknown") -> tuple[list[dict[
     return records, raw if not refused else raw[kept], refuse(raw, refused, format)
 
 
-def read_slices(raw: pl.DataFrame, refused: Refused) -> Iterator[tuple[list[dict[str, Any]], list[int]]]:
+def read_slices(raw: pl.DataFrame, refused: Refused) -> Iterator[tuple[Sequence[dict[str, Any]], list[int]]]:
     """Decode a RECORD_SCHEMA block: (records, their rows) of SLICE_ROWS at a time; the others go to `refused`."""
     payloads, form = raw["payload"].to_list(), _csv_form(raw)
     for start in range(0, len(payloads), SLICE_ROWS):
@@ -98,13 +99,14 @@ def _csv_form(raw: pl.DataFrame) -> dict[str, Any] | None:
 
 def _read_csv(
     payloads: list[bytes], start: int, refused: Refused, form: dict[str, Any]
-) -> tuple[list[dict[str, Any]], list[int]]:
+) -> tuple[Sequence[dict[str, Any]], list[int]]:
     names, quote = form["header"], form.get("quote") or None
     quoting: Any = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
     rows_of = partial(csv.reader, delimiter=form["delimiter"], quotechar=quote, quoting=quoting, strict=True)
-    at_once = _csv_rows(payloads, rows_of)
-    if at_once is not None and all(len(values) == len(names) for values in at_once):
-        return [_csv_record(names, values) for values in at_once], list(range(start, start + len(payloads)))
+    if len(names) > 1 and len(set(names)) == len(names):
+        columns = _split(payloads, form["delimiter"], quote, len(names)) or _csv_columns(payloads, rows_of, len(names))
+        if columns is not None:
+            return Table(dict(zip(names, columns, strict=True))), list(range(start, start + len(payloads)))
     records, kept = [], []
     for row, payload in enumerate(payloads, start):
         try:
@@ -122,13 +124,30 @@ def _read_csv(
     return records, kept
 
 
-def _csv_rows(payloads: list[bytes], rows_of: Any) -> list[list[str]] | None:
-    """The rows, if each payload is one; None if one cannot be read, or a quote left open runs into the next."""
+def _split(payloads: list[bytes], delimiter: str, quote: str | None, width: int) -> list[list[str]] | None:
+    """The columns of payloads of which each is a row without quotes; None if one is another."""
+    mark = delimiter.encode()
+    if any(payload.count(mark) != width - 1 for payload in payloads):
+        return None
+    try:
+        text = mark.join(payloads).decode()
+    except UnicodeDecodeError:
+        return None
+    if (quote and quote in text) or "\n" in text or "\r" in text:
+        return None
+    values = text.split(delimiter)
+    return [values[at::width] for at in range(width)]
+
+
+def _csv_columns(payloads: list[bytes], rows_of: Any, width: int) -> list[tuple[str, ...]] | None:
+    """The columns, if each payload is one row; None if one cannot be read, or a quote left open runs into the next."""
     try:
         rows = list(rows_of([payload.decode() for payload in payloads]))
     except (UnicodeDecodeError, csv.Error):
         return None
-    return rows if len(rows) == len(payloads) else None
+    if len(rows) != len(payloads) or any(len(row) != width for row in rows):
+        return None
+    return list(zip(*rows, strict=True))
 
 
 def _csv_record(names: list[str], values: list[str]) -> dict[str, Any]:

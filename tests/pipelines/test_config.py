@@ -41,6 +41,12 @@ def test_the_null_ids_can_be_others(configured):
     assert [metric.name for metric in metrics] == CATALOGUE
 
 
+def test_rules_for_bots_are_read(configured):
+    _, quality = configured("quality: {bots: [{user_id: crawler}, [{device: [tv]}, {referrer: {pattern: bot}}]]}")
+    assert quality.bots[0] == {"user_id": "crawler"}
+    assert [list(way) for way in quality.bots[1]] == [["device"], ["referrer"]]
+
+
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "{}"])
 def test_an_empty_file_changes_nothing(text, configured):
     assert configured(text) == read_config(None)
@@ -55,8 +61,10 @@ def metric(wrong: str) -> str:
 
 WRONG = {
     "metric: {}": "own.yaml: $.metric: got the unknown key 'metric', allowed warehouse, time_zone, max_lateness,",
-    "quality: {null_id: [a]}": "own.yaml: $.quality.null_id: got the unknown key 'null_id', allowed null_ids",
+    "quality: {null_id: [a]}": "own.yaml: $.quality.null_id: got the unknown key 'null_id', allowed null_ids, bots",
     "quality: {null_ids: guest}": "own.yaml: $.quality.null_ids: got 'guest', allowed a list",
+    "quality: {bots: [{agent: a}]}": "own.yaml: $.quality.bots[0]: got the unknown column 'agent', allowed source, ",
+    "quality: {bots: [{}]}": "own.yaml: $.quality.bots[0]: got nothing in it, allowed one or more",
     "metrics: [a]": "own.yaml: $.metrics: got ['a'], allowed keys with values",
     "- a": "own.yaml: $: got ['a'], allowed keys with values",
     "metrics: {a: [1": "own.yaml: not YAML: ",
@@ -92,3 +100,12 @@ def test_a_file_that_cannot_be_read_is_named(read, tmp_path):
 @pytest.mark.parametrize("path", sorted((TEMPLATES / "mappings").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_shipped_mappings_are_read_and_named_after_their_source(path):
     assert read_mapping(str(path)).source == path.stem
+
+
+def test_a_mapping_of_which_a_test_fails_is_refused(tmp_path):
+    (tmp_path / "own.yaml").write_text(
+        "source: s\nfields: {event_type: {path: t}, event_time: {path: at}}\n"
+        "tests: [{record: {t: share, at: '2026-03-01T12:00:00Z'}, events: [{event_type: like}]}]"
+    )
+    with pytest.raises(ConfigError, match=r"own.yaml: \$.tests\[0\]: got event_type 'share', expected 'like'$"):
+        read_mapping(str(tmp_path / "own.yaml"))

@@ -1,7 +1,10 @@
+import csv
 import json
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from transforms.block import RECORD_SCHEMA, REJECTED_SCHEMA
 from transforms.records import read_records
@@ -104,3 +107,32 @@ def test_a_csv_field_may_be_as_long_as_a_json_one():
     records, _, rejected = read_records(rows(b"1," + b"x" * 200_000 + b",2"))
     assert len(records[0]["name"]) == 200_000
     assert rejected.is_empty()
+
+
+def alone(payload: bytes) -> dict | None:
+    """The record of one payload as Python's own reader has it; None if it is refused."""
+    try:
+        found = next(csv.reader([payload.decode()], strict=True))
+    except (UnicodeDecodeError, csv.Error):
+        return None
+    if len(found) != 3:
+        return None
+    return {name: value for name, value in zip(COMMA["header"], found, strict=True) if value}
+
+
+FIELDS = st.sampled_from(
+    ["", "a", "b c", '"q"', '"a,b"', '"a""b"', '"a\nb"', '"open', 'x"y', "a\nb", "a\r\n", "\u00e9"]
+)
+PAYLOADS = st.lists(FIELDS, min_size=2, max_size=4).map(lambda fields: ",".join(fields).encode()) | st.just(b"a,\xff,b")
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(st.lists(PAYLOADS, min_size=1, max_size=6))
+def test_rows_are_read_as_each_would_be_by_itself(payloads):
+    records, kept, rejected = read_records(rows(*payloads))
+    expected = [alone(payload) for payload in payloads]
+    assert list(records) == [record for record in expected if record is not None]
+    read = dict.fromkeys((True, False), ())
+    for payload, record in zip(payloads, expected, strict=True):
+        read[record is not None] += (payload,)
+    assert (tuple(kept["payload"]), tuple(rejected["payload"])) == (read[True], read[False])
