@@ -8,8 +8,7 @@ from pathlib import Path
 from pipelines.backfill import backfill
 from pipelines.config import TEMPLATES
 from pipelines.options import resolve
-from pipelines.simulator import simulate
-from pipelines.simulator_faults import faults
+from pipelines.simulator import faults, simulate
 from pipelines.summary import books_lines, program
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.query import render, run_query
@@ -53,10 +52,15 @@ def demo(folder: str) -> None:
     home = _fresh(Path(folder))
     simulated, warehouse = home / "events.jsonl", str(home / "warehouse")
     _say(f"simulating {EVENTS:,} events into {simulated}")
-    kept, first = home / "ledger.json", date(2026, 3, 1)
-    # An invalid source is one of its own in the books: six lines that no demonstration needs.
-    known = faults(invalid_source=0.0)
-    simulate(events=EVENTS, seed=7, days=3, start=first, output=simulated, ledger=kept, faults=known)
+    simulate(
+        events=EVENTS,
+        seed=7,
+        days=3,
+        start=date(2026, 3, 1),
+        output=simulated,
+        ledger=home / "ledger.json",
+        faults=faults(invalid_source=0.0),  # each such name would be a row of the books
+    )
     sample, mapping = TEMPLATES / "samples/ad-impressions/men.csv.gz", TEMPLATES / "mappings/ad-impressions.yaml"
     for given in ({"input": [str(sample)], "mapping": str(mapping)}, {"input": [str(simulated)]}):
         _say(f"\nbackfilling {given['input'][0]}")

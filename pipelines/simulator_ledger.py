@@ -156,7 +156,7 @@ _TOO_LONG_TEXT = "CAST(errors AS VARCHAR) LIKE '%$.text%'"
 def expectations(ledger: Ledger) -> list[Expectation]:
     """What a warehouse that holds nothing but the ledger's file must answer.
 
-    Also of a stream, if its messages carry the received_time of their lines.
+    Also of a stream that delivers the lines in their order and takes received_time from them.
     """
     return [
         *_of_the_books(ledger),
