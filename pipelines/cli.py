@@ -9,12 +9,13 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from pipelines.commands import Command, backfill, demo, query, simulate
+from pipelines.commands import Command, backfill, demo, mapping, query, simulate
 from pipelines.version import VERSION
 from transforms.errors import AudienceError, OptionError
 
 COMMANDS: dict[str, Command] = {
     "backfill": backfill.COMMAND,
+    "mapping": mapping.COMMAND,
     "query": query.COMMAND,
     "simulate": simulate.COMMAND,
     "demo": demo.COMMAND,

@@ -68,7 +68,7 @@ def filled(tmp_path_factory) -> str:
 # --- Mistakes that are found before anything runs: {here} is the folder with the files of `files_of_a_person`.
 
 WRONG_COMMANDS = {
-    "no command": ([], "no command given; allowed: backfill, query, simulate, demo"),
+    "no command": ([], "no command given; allowed: backfill, mapping, query, simulate, demo"),
     "an unknown command": (["backfil"], "invalid choice: 'backfil'"),
     "an unknown option before a command": (["--verbose", "query", "SELECT 1"], "unknown option '--verbose' of query"),
     "an unknown option of query": (["query", "SELECT 1", "--xml"], "unknown option '--xml' of query"),
