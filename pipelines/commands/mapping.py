@@ -70,8 +70,8 @@ def _limit(text: str | None) -> int | None:
 def _propose(values, limit: int | None) -> int:
     if values.output not in (None, "-"):
         _refuse_to_overwrite(values.output, values.force)
-    from pipelines.mapping_proposal import SAMPLE_ROWS, propose
-    from pipelines.mapping_report import proposal_lines
+    from pipelines.mapping.proposal import SAMPLE_ROWS, propose
+    from pipelines.mapping.report import proposal_lines
     from pipelines.summary import program
 
     made = propose(values.sample, values.format, limit or SAMPLE_ROWS)
@@ -98,7 +98,7 @@ def _refuse_to_overwrite(output: str, force: bool) -> None:
 
 
 def _check(values, limit: int | None) -> int:
-    from pipelines.mapping_check import SAMPLE_ROWS, check_file
+    from pipelines.mapping.check import SAMPLE_ROWS, check_file
 
     checked = check_file(values.check, values.input, values.format, limit or SAMPLE_ROWS)
     if values.json:
@@ -106,7 +106,7 @@ def _check(values, limit: int | None) -> int:
 
         print(msgspec.json.encode(checked.check).decode())
     else:
-        from pipelines.mapping_report import check_lines
+        from pipelines.mapping.report import check_lines
 
         print("\n".join(check_lines(checked)))
     return 0 if checked.check.passed == checked.check.records else 1

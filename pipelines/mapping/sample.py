@@ -100,7 +100,7 @@ def _blocks(file: FileInput, csv: CsvFormat, source: str) -> Iterator[pl.DataFra
 def _spread(found: Iterator[pl.DataFrame], budget: int) -> Iterator[pl.DataFrame]:
     first, tail, stride, held, size = budget // 2, [], 1, 0, 0
     for block in found:
-        size += block["payload"].bin.size().sum()
+        size += int(block["payload"].bin.size().sum())
         if first:
             yield block.head(first)
             block, first = block[first:], first - min(first, len(block))

@@ -6,17 +6,37 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipelines.mapping_profile import Seen
+from pipelines.mapping.profile import Seen
 from transforms.mapping_functions import to_time
 from transforms.times import RFC3339
 
 # Counts since 1970 of a time between 2000 and 2100: no count is one in two units.
 _PLAUSIBLE = {unit: (946_684_800 * of, 4_102_444_800 * of) for unit, of in (("s", 1), ("ms", 10**3), ("us", 10**6))}
 _NANOSECONDS = (946_684_800 * 10**9, 4_102_444_800 * 10**9)
-_DATES = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%y")
+_DATES: tuple[str, ...] = (
+    "%Y-%m-%d",
+    "%Y/%m/%d",
+    "%Y.%m.%d",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d.%m.%Y",
+    "%d-%m-%Y",
+    "%m-%d-%Y",
+    "%d/%m/%y",
+)
 _DATES += ("%m/%d/%y", "%d.%m.%y", "%d-%m-%y", "%m-%d-%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b %d, %Y", "%d %B %Y")
 _DATES += ("%B %d, %Y",)
-_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", ", %H:%M:%S", "T%H:%M")
+_CLOCKS: tuple[str, ...] = (
+    "",
+    " %H:%M",
+    " %H:%M:%S",
+    " %H:%M:%S%.f",
+    " %I:%M %p",
+    " %I:%M:%S %p",
+    ", %H:%M",
+    ", %H:%M:%S",
+    "T%H:%M",
+)
 _CLOCKS += (" %H:%M:%S %z", " %H:%M:%S%.f %z", " %H:%M:%S UTC", " %H:%M:%S%.f UTC", "T%H:%M:%S%.f%z")
 PATTERNS = (
     *(date + clock for date, clock in product(_DATES, _CLOCKS)),
@@ -25,7 +45,7 @@ PATTERNS = (
     *("%a %b %d %H:%M:%S %z %Y", "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S UTC %Y"),
     *("%a, %d %b %Y %H:%M:%S %z", "%a, %d %b %Y %H:%M:%S GMT"),
 )
-_NUMBER = re.compile(r"\d{1,20}(\.\d*)?")
+NUMBER = re.compile(r"\d{1,20}(\.\d*)?")
 _DIGITS_OF_A_DATE = (8, 12, 14)
 _DATED = re.compile(r".{0,12}\d.*\D.*\d.*")
 CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d{1,9})?)?")
@@ -50,7 +70,7 @@ def time_form(seen: Seen) -> TimeForm | None:
     if not seen.scalar or seen.kinds["boolean"]:
         return None
     texts = list(seen.counts)[:COMPARED]
-    numbers = [float(text) for text in texts if _NUMBER.fullmatch(text)]
+    numbers = [float(text) for text in texts if NUMBER.fullmatch(text)]
     if len(numbers) > len(texts) / 2:
         return _epoch(seen, numbers) or _formatted(seen, [text for text in texts if len(text) in _DIGITS_OF_A_DATE])
     if _share(texts[:LOOKED_AT], RFC3339) > 0:
@@ -60,7 +80,7 @@ def time_form(seen: Seen) -> TimeForm | None:
 
 def counts_nanoseconds(seen: Seen) -> bool:
     """Whether the values look like nanoseconds since 1970, which a mapping cannot read."""
-    numbers = [float(text) for text in list(seen.counts)[:LOOKED_AT] if _NUMBER.fullmatch(text)]
+    numbers = [float(text) for text in list(seen.counts)[:LOOKED_AT] if NUMBER.fullmatch(text)]
     return bool(numbers) and all(_NANOSECONDS[0] <= number < _NANOSECONDS[1] for number in numbers)
 
 
@@ -105,8 +125,8 @@ def _share(texts: list[str], form: str) -> float:
 
 
 def _span(texts: list[str], form: str) -> float:
-    times = _times(texts, form).drop_nulls().dt.epoch("s")
-    return float(times.max() - times.min()) if len(times) else 0.0  # type: ignore[operator]
+    seconds = _times(texts, form).drop_nulls().dt.epoch("s").to_list()
+    return max(seconds) - min(seconds) if seconds else 0.0
 
 
 def _weighed(seen: Seen, form: str) -> float:

@@ -1,18 +1,20 @@
 """Check a mapping against a sample: how many records pass, which fail and why, and what the events would hold.
 
-The rules are those of a backfill (pipelines/rehearsal.py). No warehouse is opened, nothing is written.
+The rules are those of a backfill (pipelines/mapping/rehearsal.py). No warehouse is opened, nothing is written.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 import polars as pl
 
 from pipelines.config import read_mapping
-from pipelines.rehearsal import Rehearsal, mapped, rehearse
-from pipelines.sample import blocks, first_rows
+from pipelines.mapping.rehearsal import Rehearsal, mapped, rehearse
+from pipelines.mapping.sample import blocks, first_rows
 from pipelines.sources.files import CsvFormat, check_inputs
 from transforms.block import FIELDS
 from transforms.errors import SourceError
@@ -109,7 +111,7 @@ def check(raw: Sequence[pl.DataFrame], mapping: Mapping) -> Checked:
         failed=[failure for failure, _ in failed],
         event_types=_counts(events["event_type"]),
         time_sources=_counts(events["time_source"]),
-        fields=_filled(events),
+        fields=_filled(events, mapping),
         unmapped=list(_unmapped(raw, mapping)),
         extra=_extra(events["extra"]),
     )
@@ -135,17 +137,26 @@ def _failed(done: Rehearsal) -> list[tuple[Failed, str]]:
     return [(groups[key], records[key]) for key in ordered]
 
 
-def _filled(events: pl.DataFrame) -> list[Filled]:
+def _filled(events: pl.DataFrame, mapping: Mapping) -> list[Filled]:
     fields = []
     for name in ("event_time", "received_time", "sent_time", *FIELDS):
         values = events[name].drop_nulls()
-        if name == "extra" or not len(values):
+        # Without one of its own a record has the time of its event as `received_time`.
+        if not len(values) or name == "extra" or (name == "received_time" and mapping.field(name) is None):
             continue
-        texts = values if values.dtype == pl.String else values.cast(pl.String)
-        counted = texts.value_counts(sort=True, name="n").sort(["n", name], descending=[True, False])
-        examples = [shortened(text, LONGEST) for text in counted[name].head(EXAMPLES)]
+        counted = values.value_counts(name="n").sort(["n", name], descending=[True, False])
+        texts = [_example(value) for value in counted[name].head(EXAMPLES).to_list()]
+        examples = [shortened(text, LONGEST) for text in texts if not text.startswith("derived:")]
         fields.append(Filled(name, len(values) / len(events), len(counted), examples))
     return fields
+
+
+def _example(value: Any) -> str:
+    if isinstance(value, datetime):
+        return _time_text(value) or ""
+    if isinstance(value, Decimal):
+        return f"{value:f}".rstrip("0").rstrip(".") if value else "0"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _unmapped(raw: Sequence[pl.DataFrame], mapping: Mapping) -> Iterator[Unmapped]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 import polars as pl
 
-from pipelines.rehearsal import mapped
+from pipelines.mapping.rehearsal import mapped
 from transforms.block import RAW_SCHEMA
 from transforms.mapping import Mapping
 from transforms.records import encode_json

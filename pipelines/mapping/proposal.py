@@ -8,11 +8,14 @@ from typing import NamedTuple
 import msgspec
 import polars as pl
 
-from pipelines.mapping_guess import FAILING, Guess, Guesses, guesses, share_text, times_of, well_known
-from pipelines.mapping_profile import EXPLODES, Seen, lists_of_objects, profile, profile_elements, snaked, spell
-from pipelines.mapping_yaml import Line, document
-from pipelines.rehearsal import Rehearsal, rehearse
-from pipelines.sample import Form, form_of, found_files, spread_rows
+from pipelines.mapping.document import Line, document
+from pipelines.mapping.found import FAILING, Guess, Guesses, share_text
+from pipelines.mapping.guess import guesses
+from pipelines.mapping.guess_times import times_of
+from pipelines.mapping.guess_words import well_known
+from pipelines.mapping.profile import EXPLODES, Seen, lists_of_objects, profile, profile_elements, snaked, spell
+from pipelines.mapping.rehearsal import Rehearsal, rehearse
+from pipelines.mapping.sample import Form, form_of, found_files, spread_rows
 from pipelines.sources.files import FileInput
 from transforms.errors import SourceError
 from transforms.mapping import load_mapping
@@ -21,7 +24,8 @@ from transforms.paths import Record
 from transforms.records import read_records
 
 SAMPLE_ROWS = 10_000
-_SAYS_NOTHING = re.compile(r"(?<![a-z])(min|part|slim|sample|data|train|test|export|dump|events?|all|full|raw)(?![a-z])")
+_EMPTY_WORDS = "min|part|slim|sample|data|train|test|export|dump|events?|all|full|raw"
+_SAYS_NOTHING = re.compile(rf"(?<![a-z])({_EMPTY_WORDS})(?![a-z])")
 _BUYING = ("invoice", "order", "transaction", "purchase", "checkout")
 
 
@@ -119,9 +123,9 @@ def _settled(source: str, form: Form, found: Guesses, raw: list[pl.DataFrame], u
         for path in _used([guess]):
             found.refused[path] = f"no {wrong}: it would send too many records to quarantine"
     notes = _remarks(found, unused, rehearsed, unfolded)
-    head = [f"Proposed from {rehearsed.records:,} records, of which {share_text(rehearsed.passed() / rehearsed.records)}"]
-    head[0] += " pass. A share is that of the records that get a value."
-    text = document(_head(source, form, unfolded), [_line(guess) for guess in made], head, notes)
+    share = share_text(rehearsed.passed() / rehearsed.records)
+    head = f"Proposed from {rehearsed.records:,} records, of which {share} pass. Beside a field: the share that it gets a value in."
+    text = document(_head(source, form, unfolded), [_line(guess) for guess in made], [head], notes)
     load_mapping(text, source)
     return Proposal(source, text, made, rehearsed, unused)
 

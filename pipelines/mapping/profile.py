@@ -20,7 +20,16 @@ DEEPEST = 5  # keys below each other
 WRAPPERS = {"data", "payload", "event", "properties", "context", "attributes", "body", "record", "params", "message"}
 WRAPPERS |= {"fields", "_source", "detail", "details", "value", "before", "after", "meta", "metadata"}
 EXPLODES = "explode" in Mapping.__struct_fields__  # whether the language can make an element a record of its own
-_KINDS = {str: "text", int: "integer", Decimal: "number", float: "number", bool: "boolean", list: "list", dict: "object"}
+_KINDS: dict[type, str] = {
+    str: "text",
+    int: "integer",
+    Decimal: "number",
+    float: "number",
+    bool: "boolean",
+    list: "list",
+    dict: "object",
+}
+_SAYS_LITTLE = {"id", "name", "type", "key", "value", "code", "title", "text", "at", "date", "url", "path"}
 _BARE = re.compile(r"[^.\[\]'\"]+")
 
 
@@ -75,8 +84,7 @@ class Seen:
         last = whole[-1]
         if len(keys) == 1:
             return (last, *(["_".join(snaked(tuple(map(str, self.path[-2:]))))] if len(self.path) > 1 else []))
-        telling = last not in ("id", "name", "type", "key", "value", "code", "title", "text", "at", "date", "url", "path")
-        return ("_".join(whole[-2:]), *([last] if telling else []))
+        return ("_".join(whole[-2:]), *([last] if last not in _SAYS_LITTLE else []))
 
 
 def text_of(value: Any) -> str:
@@ -115,9 +123,7 @@ def profile_elements(records: list[Record], path: Path) -> list[Seen]:
     """The paths of the records with an element of the list at `path` in the list's place."""
     unfolded = unfold(records, path)
     found = [seen for seen in _below((), unfolded, 0) if spell(seen.path) is not None]
-    return [
-        Seen(seen.path, seen.values, len(path)) if seen.path[: len(path)] == path else seen for seen in found
-    ]
+    return [Seen(seen.path, seen.values, len(path)) if seen.path[: len(path)] == path else seen for seen in found]
 
 
 def unfold(records: list[Record], path: Path) -> list[Record]:

@@ -15,15 +15,17 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
         "received_time received_at received receive_time server_received_at ingested_at ingest_time ingestion_time"
         " ingestion_timestamp arrival_time collector_tstamp collected_at server_time server_timestamp server_ts"
     ),
-    "sent_time": _listed("sent_time sent_at send_time client_sent_at dvce_sent_tstamp client_upload_time sent_timestamp"),
+    "sent_time": _listed(
+        "sent_time sent_at send_time client_sent_at dvce_sent_tstamp client_upload_time sent_timestamp"
+    ),
     "event_time": _listed(
-        "event_time event_timestamp event_ts event_datetime event_at occurred_at occurred happened_at original_timestamp"
-        " client_time client_timestamp device_time timestamp time ts dt datetime date_time event_date created_at"
-        " created created_time create_time creation_date invoice_date order_date purchase_date transaction_date"
+        "event_time event_timestamp event_ts event_datetime event_at occurred_at occurred happened_at"
+        " original_timestamp client_time client_timestamp device_time timestamp time ts dt datetime date_time event_date"
+        " created_at created created_time create_time creation_date invoice_date order_date purchase_date transaction_date"
         " dvce_created_tstamp derived_tstamp at date start_time started_at visit_start_time unix_time epoch t when"
     ),
     "event_id": _listed(
-        "event_id event_uuid event_guid message_id insert_id uuid guid id _id record_id hit_id log_id log_uuid uid_event"
+        "event_id event_uuid event_guid message_id insert_id uuid guid id _id record_id hit_id log_id log_uuid"
         " row_id delivery_id transaction_id"
     ),
     "user_id": _listed(
@@ -51,7 +53,9 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
         "category category_name category_id category_code item_category product_category content_category section genre"
         " topic department namespace vertical"
     ),
-    "channel": _listed("channel platform source_channel client_platform app_platform medium device_type device_category"),
+    "channel": _listed(
+        "channel platform source_channel client_platform app_platform medium device_type device_category"
+    ),
     "campaign": _listed("campaign campaign_name campaign_id utm_campaign mkt_campaign"),
     "referrer": _listed("referrer referer page_referrer http_referer referring_url referrer_url ref"),
     "country": _listed("country country_code country_iso_code geo_country country_name nation"),

@@ -5,10 +5,10 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.mapping_check import Check, Checked, shortened
-from pipelines.mapping_guess import share_text
-from pipelines.mapping_proposal import Proposal
-from pipelines.mapping_yaml import inline
+from pipelines.mapping.check import Check, Checked, shortened
+from pipelines.mapping.document import inline
+from pipelines.mapping.found import share_text
+from pipelines.mapping.proposal import Proposal
 from pipelines.warehouse.query import Result, render
 
 LONGEST_RECORD, LONGEST_GUESS = 100, 60
