@@ -124,7 +124,7 @@ def _settled(source: str, form: Form, found: Guesses, raw: list[pl.DataFrame], u
             found.refused[path] = f"no {wrong}: it would send too many records to quarantine"
     notes = _remarks(found, unused, rehearsed, unfolded)
     share = share_text(rehearsed.passed() / rehearsed.records)
-    head = f"Proposed from {rehearsed.records:,} records, of which {share} pass. Beside a field: the share that it gets a value in."
+    head = f"Proposed from {rehearsed.records:,} records: {share} pass. Beside a field stands how many of them fill it."
     text = document(_head(source, form, unfolded), [_line(guess) for guess in made], [head], notes)
     load_mapping(text, source)
     return Proposal(source, text, made, rehearsed, unused)

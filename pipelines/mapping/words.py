@@ -20,9 +20,10 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "event_time": _listed(
         "event_time event_timestamp event_ts event_datetime event_at occurred_at occurred happened_at"
-        " original_timestamp client_time client_timestamp device_time timestamp time ts dt datetime date_time event_date"
-        " created_at created created_time create_time creation_date invoice_date order_date purchase_date transaction_date"
-        " dvce_created_tstamp derived_tstamp at date start_time started_at visit_start_time unix_time epoch t when"
+        " original_timestamp client_time client_timestamp device_time timestamp time ts dt datetime date_time"
+        " event_date created_at created created_time create_time creation_date invoice_date order_date purchase_date"
+        " transaction_date dvce_created_tstamp derived_tstamp at date start_time started_at visit_start_time"
+        " unix_time epoch t when"
     ),
     "event_id": _listed(
         "event_id event_uuid event_guid message_id insert_id uuid guid id _id record_id hit_id log_id log_uuid"
