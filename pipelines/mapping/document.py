@@ -31,9 +31,14 @@ def document(head: Sequence[Line], fields: Sequence[Line], above: Sequence[str] 
 
 
 def _field(line: Line) -> list[str]:
+    head = f"  {line.key}:" if "map" in line.value else f"  {line.key}: {inline(line.value)}"
+    beside = _beside(line)
+    # A comment that the line has no room for stands above it.
+    long = len(head + beside) > WIDTH
+    lines = [f"  {commented}" for commented in _comments(line.comment)] if long else []
+    lines.append(head if long else head + beside)
     if "map" not in line.value:
-        return [f"  {line.key}: {inline(line.value)}" + _beside(line)]
-    lines = [f"  {line.key}:" + _beside(line)]
+        return lines
     for key, value in line.value.items():
         if key != "map":
             lines.append(f"    {key}: {inline(value)}")

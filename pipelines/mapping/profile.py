@@ -12,7 +12,7 @@ import polars as pl
 
 from transforms.mapping import Mapping
 from transforms.mapping_functions import snake
-from transforms.paths import Path, Record, parse_path, read
+from transforms.paths import Path, Record, read
 from transforms.records import encode_json
 
 MOST_PATHS = 400
@@ -105,13 +105,11 @@ def spell(path: Path) -> str | None:
             text += f"[{step}]"
         elif _BARE.fullmatch(step):
             text += f".{step}" if text else step
-        elif "'" not in step:
+        elif "'" not in step and '"' not in step:
             text += f"['{step}']"
-        elif '"' not in step:
-            text += f'["{step}"]'
         else:
             return None
-    return text if parse_path(text) == path else None
+    return text
 
 
 def profile(records: list[Record]) -> list[Seen]:

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import msgspec
 import polars as pl
 
-from pipelines.mapping.document import Line, document
+from pipelines.mapping.document import Line, document, printable
 from pipelines.mapping.found import FAILING, Guess, Guesses, share_text
 from pipelines.mapping.guess import guesses
 from pipelines.mapping.guess_times import times_of
 from pipelines.mapping.guess_words import well_known
 from pipelines.mapping.profile import EXPLODES, Seen, lists_of_objects, profile, profile_elements, snaked, spell
-from pipelines.mapping.rehearsal import Rehearsal, rehearse
+from pipelines.mapping.rehearsal import Rehearsal, rehearse, settled
 from pipelines.mapping.sample import Form, form_of, found_files, spread_rows
 from pipelines.sources.files import FileInput
 from transforms.errors import SourceError
@@ -26,6 +26,7 @@ from transforms.records import read_records
 SAMPLE_ROWS = 10_000
 _EMPTY_WORDS = "min|part|slim|sample|data|train|test|export|dump|events?|all|full|raw"
 _SAYS_NOTHING = re.compile(rf"(?<![a-z])({_EMPTY_WORDS})(?![a-z])")
+_FLAGS = {"true", "false", "0", "1", "True", "False", "Y", "N"}
 _BUYING = ("invoice", "order", "transaction", "purchase", "checkout")
 
 
@@ -88,8 +89,8 @@ def _found(records: list[Record]) -> tuple[Guesses, Seen | None]:
 
 
 def _no_time(found: Guesses) -> str:
-    reasons = [f"{path} holds {why}" for path, why in found.refused.items() if why.startswith("nanoseconds")]
-    paths = [seen.spelled for seen in found.seen][:8]
+    reasons = [f"{printable(path)} holds {why}" for path, why in found.refused.items() if why.startswith("nanoseconds")]
+    paths = [printable(seen.spelled) for seen in found.seen][:8]
     told = f"no time was found in {', '.join(paths)}" if paths else "no path was found"
     return f"{'; '.join([told, *reasons])}; an event needs one: name files that have it, or write the mapping by hand"
 
@@ -106,7 +107,11 @@ def _constant_type(files: Sequence[FileInput], found: Guesses) -> Guess:
         made, why = "purchase", "there is a price, and a name such as invoice or order"
     else:
         made, why = "event", "name here what the records are, such as page_view, click or purchase"
-    return Guess("event_type", {"const": made}, 1.0, (f"no path tells what happened; {why}",))
+    flags = [seen.spelled for seen in found.seen if seen.scalar and seen.counts.keys() <= _FLAGS]
+    notes = [f"no path tells what happened; {why}"]
+    if flags:
+        notes.append(f"some of it may be told by {', '.join(flags[:5])}")
+    return Guess("event_type", {"const": made}, 1.0, tuple(notes))
 
 
 def _settled(source: str, form: Form, found: Guesses, raw: list[pl.DataFrame], unfolded: Seen | None) -> Proposal:
@@ -122,7 +127,7 @@ def _settled(source: str, form: Form, found: Guesses, raw: list[pl.DataFrame], u
         guess = found.made.pop(wrong)
         for path in _used([guess]):
             found.refused[path] = f"no {wrong}: it would send too many records to quarantine"
-    notes = _remarks(found, unused, rehearsed, unfolded)
+    notes = _remarks(found, unused, rehearsed, unfolded, _is_native(raw))
     share = share_text(rehearsed.passed() / rehearsed.records)
     head = f"Proposed from {rehearsed.records:,} records: {share} pass. Beside a field stands how many of them fill it."
     text = document(_head(source, form, unfolded), [_line(guess) for guess in made], [head], notes)
@@ -158,6 +163,12 @@ def _head(source: str, form: Form, unfolded: Seen | None) -> list[Line]:
     return lines
 
 
+def _is_native(raw: list[pl.DataFrame]) -> bool:
+    """Whether nearly all records are events of the native form."""
+    passed = sum(len(settled(block, None)[0]) for block in raw)
+    return passed > (1 - FAILING) * sum(map(len, raw))
+
+
 def _line(guess: Guess) -> Line:
     share = share_text(guess.share)
     return Line(guess.field, guess.stated, "; ".join((share, *guess.notes)), guess.comments)
@@ -169,9 +180,11 @@ def _used(made: list[Guess]) -> set[str]:
     return {part["path"] for part in (*stated, *parts) if "path" in part}
 
 
-def _remarks(found: Guesses, unused: list[str], rehearsed: Rehearsal, unfolded: Seen | None) -> list[str]:
+def _remarks(found: Guesses, unused: list[str], rehearsed: Rehearsal, unfolded: Seen | None, native: bool) -> list[str]:
     made = found.made
     notes = []
+    if native:
+        notes.append("The records are of the native form: audience backfill reads them without a mapping.")
     if unfolded is not None and not EXPLODES:
         notes.append(f"Only the first element of the list {unfolded.spelled} is read: a record becomes one event.")
     if "event_id" not in made:
@@ -185,6 +198,9 @@ def _remarks(found: Guesses, unused: list[str], rehearsed: Rehearsal, unfolded: 
         notes.append("If all records come by one channel, state it: channel: {const: web}.")
     if "value" in made and "currency" not in made:
         notes.append("Sums of value need one currency: currency: {const: EUR}.")
+    if "value" in made and "quantity" in made and str(made["value"].stated["path"]).lower().endswith("price"):
+        price, quantity = made["value"].stated["path"], made["quantity"].stated["path"]
+        notes.append(f"{price} looks like the price of one: what was paid is that times {quantity}.")
     rejected = rehearsed.rejected.group_by("stage", "code").len().sort("len", descending=True)
     notes += [f"Quarantine: {count:,} of the sample, {code} ({stage})." for stage, code, count in rejected.iter_rows()]
     notes += [f"{path}: {why}." for path, why in found.refused.items() if path in unused]

@@ -46,7 +46,9 @@ def rehearse(raw: Iterable[pl.DataFrame], mapping: Mapping, max_lateness: timede
     return Rehearsal(records, pl.concat(kept), pl.concat(duplicates), pl.concat(conflicts), pl.concat(rejected))
 
 
-def settled(raw: pl.DataFrame, mapping: Mapping, max_lateness: timedelta = DAY) -> tuple[pl.DataFrame, pl.DataFrame]:
+def settled(
+    raw: pl.DataFrame, mapping: Mapping | None, max_lateness: timedelta = DAY
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(EVENT_SCHEMA, REJECTED_SCHEMA) of a raw block, before deduplication."""
     block, rejected = mapped(raw, mapping)
     refused = [rejected]
@@ -56,7 +58,7 @@ def settled(raw: pl.DataFrame, mapping: Mapping, max_lateness: timedelta = DAY) 
     return as_events(block, INPUT), pl.concat(refused)
 
 
-def mapped(raw: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(PARSED_SCHEMA, REJECTED_SCHEMA) of a raw block."""
-    passed, rejected = parse(raw, mapping, mapping.source)
+def mapped(raw: pl.DataFrame, mapping: Mapping | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(PARSED_SCHEMA, REJECTED_SCHEMA) of a raw block; without a mapping its records are of the native form."""
+    passed, rejected = parse(raw, mapping, mapping.source if mapping else INPUT)
     return passed, rejected
