@@ -5,12 +5,13 @@ A name proposes, the values decide: each guess is tried with the mapping's own f
 
 from collections.abc import Callable
 
-from pipelines.mapping.found import FAILING, Guess, Guesses, attempt, because, some_lack
+from pipelines.mapping.found import FAILING, Guess, Guesses, attempt, because, rank, some_lack
 from pipelines.mapping.guess_times import guess_times
 from pipelines.mapping.guess_words import guess_channel, guess_type
 from pipelines.mapping.profile import Seen
 from pipelines.mapping.trial import trial
 
+LEAST_RANK = 5  # of a path's name, to speak of it though it is empty
 LEAST_TO_COMPARE = 20  # values; among fewer, one that never changes or never repeats says nothing
 _ORDER: tuple[str, ...] = (
     "event_id",
@@ -34,6 +35,7 @@ def guesses(seen: list[Seen]) -> Guesses:
         guess = _GUESSERS.get(name, _guess_text)
         guess(found, name)
     _stand_in(found)
+    _tell_empty(found)
     return found
 
 
@@ -95,6 +97,14 @@ def _stand_in(found: Guesses) -> None:
     if session and "user_id" not in found.made and "anonymous_id" not in found.made:
         note = "no path tells a person: a session stands for one"
         found.made["user_id"] = session._replace(field="user_id", notes=(note,))
+
+
+def _tell_empty(found: Guesses) -> None:
+    """Paths named for a field that nothing tells, which no record of the sample fills."""
+    for name in _ORDER:
+        for each in found.seen if name not in found.made else ():
+            if not each.present and rank(each, name) < LEAST_RANK:
+                found.refused.setdefault(each.spelled, f"no {name}: no record of the sample has one")
 
 
 _GUESSERS: dict[str, Callable[[Guesses, str], None]] = {

@@ -29,8 +29,8 @@ class Rehearsal(NamedTuple):
     rejected: pl.DataFrame
 
     def passed(self) -> int:
-        """Records that no rule refused; a duplicate is one of them."""
-        return self.records - len(self.rejected)
+        """Records of which no rule refused anything; a duplicate is one of them."""
+        return self.records - self.rejected["position"].n_unique()
 
 
 def rehearse(raw: Iterable[pl.DataFrame], mapping: Mapping, max_lateness: timedelta = DAY) -> Rehearsal:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipelines.sources.cuts import CsvFormat, first_record, without_bom
+from pipelines.sources.cuts import CsvFormat, without_bom
 from pipelines.sources.files import FileInput, Range, cut, read
 from pipelines.sources.inputs import DEFLATED_BYTES, FORMATS, chunks_of, find_files, naming, opened_file
 from transforms.errors import SourceError
@@ -168,9 +168,8 @@ def _regularity(text: str, delimiter: str, quote: str) -> tuple[float, bool, int
 
 
 def _rows(text: str, delimiter: str, quote: str) -> Iterator[list[str]]:
-    whole, _ = first_record(iter([text.encode()]), CsvFormat(delimiter=delimiter, quote=quote))
-    ended = text if len(text) < HEAD_BYTES // 4 else text.rpartition("\n")[0] or whole.decode()
+    whole = text.rpartition("\n")[0] or text  # the last record may be cut
     try:
-        yield from csv_module.reader(io.StringIO(ended, newline=""), delimiter=delimiter, quotechar=quote)
+        yield from csv_module.reader(io.StringIO(whole, newline=""), delimiter=delimiter, quotechar=quote)
     except csv_module.Error:
         return

@@ -11,7 +11,9 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipelines.mapping import profile
 from pipelines.mapping.check import check
+from pipelines.mapping.profile import EXPLODES, profile_elements
 from pipelines.mapping.proposal import propose
 from pipelines.mapping.sample import blocks, found_files
 from pipelines.sources.files import CsvFormat
@@ -242,6 +244,13 @@ def test_numbers_are_read_as_they_are_written(tmp_path):
     assert [mapping.field(name).path for name in ("currency", "rating")] == ["currency", "rating"]
 
 
+def test_a_path_that_is_named_for_a_field_but_always_empty_is_told(tmp_path):
+    records = [{"time": moment(n).isoformat(), "user_id": None} for n in range(20)]
+    assert (
+        "# user_id: no user_id: no record of the sample has one." in propose(lines(tmp_path / "x.jsonl", records)).yaml
+    )
+
+
 # What happened.
 
 
@@ -297,14 +306,26 @@ def test_of_records_with_a_list_of_events_each_element_or_the_first_one_is_read(
         for n in range(20)
     ]
     mapping, made = mapping_of(lines(tmp_path / "x.jsonl", records))
-    from pipelines.mapping.profile import EXPLODES
-
     element = "visit.hits" if EXPLODES else "visit.hits[0]"
     assert mapping.field("event_time").path == f"{element}.at"
     assert mapping.field("event_type").path == f"{element}.kind"
     assert made.rehearsal.rejected.is_empty()
     if not EXPLODES:
         assert "# Only the first element of the list visit.hits is read: a record becomes one event." in made.yaml
+
+
+@pytest.mark.parametrize(("explodes", "path", "times"), [(False, "hits[0].at", [1, 9]), (True, "hits.at", [1, 2, 9])])
+def test_the_path_and_the_values_of_a_list_follow_what_the_language_can_say(explodes, path, times, monkeypatch):
+    monkeypatch.setattr(profile, "EXPLODES", explodes)
+    records = [{"hits": [{"at": 1}, {"at": 2}], "sid": "a"}, {"hits": [{"at": 9}], "sid": "b"}]
+    seen = {each.spelled: each.values for each in profile_elements(records, ("hits",))}
+    assert seen == {path: times, "sid": ["a", "a", "b"] if explodes else ["a", "b"]}
+
+
+def test_a_time_of_the_record_itself_counts_more_than_those_in_a_list(tmp_path):
+    records = [record(n, edits=[{"ts": moment(n).isoformat(), "type": "x"}]) for n in range(20)]
+    mapping, _ = mapping_of(lines(tmp_path / "x.jsonl", records))
+    assert mapping.field("event_time").path == "ts"
 
 
 # Files.
