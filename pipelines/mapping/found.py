@@ -57,7 +57,7 @@ def attempt(found: Guesses, name: str, seen: Seen, how: dict[str, Any], others: 
     if tried.failing > FAILING or not tried.filled:
         found.refused[seen.spelled] = because(tried, f"no {name}")
         return False
-    notes = [because(tried, "")] if tried.failed else []
+    notes = [because(tried, "") + ", which go to quarantine; on_error: null keeps them"] if tried.failed else []
     if named := [each.spelled for each in others[:3]]:
         notes.append(f"or {listed(named)}")
     found.add(Guess(name, {"path": seen.spelled, **how}, tried.share, tuple(notes)), seen)

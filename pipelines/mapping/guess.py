@@ -80,7 +80,9 @@ def _guess_number(found: Guesses, name: str) -> None:
     for at, each in enumerate(candidates := found.candidates(name)):
         if not each.kinds["boolean"]:
             plain = trial(each.values, name, {})
-            stated = {"functions": ["number"]} if plain.failed else {}
+            stated = {"functions": ["number"]}
+            if not plain.failed or trial(each.values, name, stated).failed >= plain.failed:
+                stated = {}
             if attempt(found, name, each, stated, candidates[at + 1 :]):
                 return
 

@@ -24,6 +24,7 @@ from transforms.paths import Record
 from transforms.records import read_records
 
 SAMPLE_ROWS = 10_000
+MOST_NAMED = 50  # paths that are listed as not used
 _EMPTY_WORDS = "min|part|slim|sample|data|train|test|export|dump|events?|all|full|raw"
 _SAYS_NOTHING = re.compile(rf"(?<![a-z])({_EMPTY_WORDS})(?![a-z])")
 _FLAGS = {"true", "false", "0", "1", "True", "False", "Y", "N"}
@@ -107,7 +108,9 @@ def _constant_type(files: Sequence[FileInput], found: Guesses) -> Guess:
         made, why = "purchase", "there is a price, and a name such as invoice or order"
     else:
         made, why = "event", "name here what the records are, such as page_view, click or purchase"
-    flags = [seen.spelled for seen in found.seen if seen.scalar and seen.counts.keys() <= _FLAGS]
+    flags = [
+        seen.spelled for seen in found.seen if seen.scalar and len(seen.counts) == 2 and seen.counts.keys() <= _FLAGS
+    ]
     notes = [f"no path tells what happened; {why}"]
     if flags:
         notes.append(f"some of it may be told by {', '.join(flags[:5])}")
@@ -205,7 +208,8 @@ def _remarks(found: Guesses, unused: list[str], rehearsed: Rehearsal, unfolded: 
     notes += [f"Quarantine: {count:,} of the sample, {code} ({stage})." for stage, code, count in rejected.iter_rows()]
     notes += [f"{path}: {why}." for path, why in found.refused.items() if path in unused]
     if unused:
-        notes.append(f"Not used, kept in the column `extra`: {', '.join(unused)}")
+        more = f" and {len(unused) - MOST_NAMED} more" if len(unused) > MOST_NAMED else ""
+        notes.append(f"Not used, kept in the column `extra`: {', '.join(unused[:MOST_NAMED])}{more}")
     return notes
 
 

@@ -27,7 +27,10 @@ def test_paths_and_words_of_any_characters_come_back_and_comments_end_with_their
 def test_words_that_yaml_takes_for_something_else_stay_words():
     words = ["true", "null", "No", "~", "1", "1.5", "2026-03-01", "a: b", "# a", "- a", "", "<<", "a.b"]
     fields = [Line("event_type", {"path": "a", "map": dict.fromkeys(words, "click")})]
-    assert list(load_mapping(document([Line("source", "x")], fields), "x").field("event_type").map) == words
+    fields += [Line("category", {"concat": [{"const": word} for word in words]})]
+    mapping = load_mapping(document([Line("source", "x")], fields), "x")
+    assert list(mapping.field("event_type").map) == words
+    assert [part.const for part in mapping.field("category").concat] == words
 
 
 def test_a_comment_that_a_line_has_no_room_for_stands_above_it():

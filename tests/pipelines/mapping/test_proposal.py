@@ -128,6 +128,7 @@ def test_the_times_of_sending_and_receiving_are_not_the_time_of_the_event(tmp_pa
     mapping, made = mapping_of(lines(tmp_path / "x.jsonl", records))
     paths = {name: mapping.field(name).path for name in ("event_time", "received_time", "sent_time")}
     assert paths == {"event_time": "timestamp", "received_time": "receivedAt", "sent_time": "sentAt"}
+    assert guess(made, "event_time").notes == ()
     assert (made.rehearsal.events["received_time"] - made.rehearsal.events["event_time"]).to_list()[0].seconds == 9
 
 
@@ -230,6 +231,19 @@ def test_a_guess_that_the_values_refute_is_not_made_and_told(tmp_path):
     assert mapping.field("category") is None
     assert "# price: no value: not_a_number in 20 of 30 records." in made.yaml
     assert "# category: no category: too_long in 30 of 30 records." in made.yaml
+
+
+def test_a_guess_that_a_few_records_fail_says_so_and_how_to_keep_them(tmp_path):
+    records = [record(n, price="n/a" if n % 40 == 7 else n) for n in range(80)]
+    mapping, made = mapping_of(lines(tmp_path / "x.jsonl", records))
+    assert mapping.field("value").functions == ()
+    assert "not_a_number in 2 of 80 records, which go to quarantine; on_error: null keeps them" in made.yaml
+    assert made.rehearsal.passed() == 78
+
+
+def test_of_many_paths_that_are_not_used_some_are_listed(tmp_path):
+    records = [record(n, scores={f"k{k}": 1 for k in range(n, n + 9)}) for n in range(200)]
+    assert " and 158 more" in " ".join(propose(lines(tmp_path / "x.jsonl", records)).yaml.replace("#", " ").split())
 
 
 def test_numbers_are_read_as_they_are_written(tmp_path):
@@ -347,6 +361,14 @@ def test_delimiter_and_quote_of_a_csv_are_found(delimiter, quote, ending, tmp_pa
     mapping, made = mapping_of([str(path)])
     assert (mapping.field("event_time").path, mapping.field("user_id").path) == ("Zeit", "User ID")
     assert made.rehearsal.passed() == made.rehearsal.records == 40
+
+
+def test_a_quote_that_only_stands_around_fields_is_found_and_an_apostrophe_is_none(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("'time';'user'\n" + "".join(f"'{moment(n).isoformat()}';'u{n % 3}'\n" for n in range(20)))
+    assert mapping_of([str(path)])[0].csv.quote == "'"
+    path.write_text("time;user\n" + "".join(f"{moment(n).isoformat()};it's {n % 3}\n" for n in range(20)))
+    assert mapping_of([str(path)])[0].csv.quote == '"'
 
 
 def test_a_csv_without_a_header_gets_names_for_its_columns(tmp_path):
