@@ -9,7 +9,19 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from pipelines.commands import Command, backfill, config, demo, doctor, person, query, recompute, replay, simulate
+from pipelines.commands import (
+    Command,
+    backfill,
+    config,
+    demo,
+    doctor,
+    mapping,
+    person,
+    query,
+    recompute,
+    replay,
+    simulate,
+)
 from pipelines.version import VERSION
 from transforms.errors import AudienceError, OptionError
 
@@ -17,6 +29,7 @@ COMMANDS: dict[str, Command] = {
     "backfill": backfill.COMMAND,
     "recompute": recompute.COMMAND,
     "replay": replay.COMMAND,
+    "mapping": mapping.COMMAND,
     "query": query.COMMAND,
     "person": person.COMMAND,
     "config": config.COMMAND,

@@ -1,0 +1,120 @@
+"""`audience mapping`: from a sample to a mapping, and a look at what a mapping makes of one."""
+
+import shlex
+import sys
+from pathlib import Path
+
+from pipelines.commands import Command
+from transforms.errors import OptionError
+
+_ONLY = {"from": ("output", "force"), "check": ("input", "json")}
+
+
+def add_options(parser) -> None:
+    which = parser.add_argument_group("one of these two")
+    which.add_argument(
+        "--from",
+        dest="sample",
+        action="extend",
+        nargs="+",
+        metavar="SAMPLE",
+        help="Propose a mapping for these files, local or gs://, and write it",
+    )
+    which.add_argument(
+        "--check",
+        metavar="FILE",
+        help="Take the records of --input through this mapping; nothing is written. Exit status: 0 if all pass,"
+        " 1 if some fail, 2 for a mistake of yours",
+    )
+    parser.add_argument("--input", action="extend", nargs="+", metavar="SAMPLE", help="Files for --check")
+    parser.add_argument(
+        "--format",
+        default="auto",
+        choices=("auto", "jsonl", "csv", "parquet"),
+        help="Form of the files (default: auto: by the name, else by the first bytes)",
+    )
+    parser.add_argument("--limit", metavar="N", help="Records to look at (default: 10000, of --check 100000)")
+    parser.add_argument(
+        "--output", metavar="FILE", help="File for the proposal, - for stdout (default: SOURCE.yaml in this folder)"
+    )
+    parser.add_argument("--force", action="store_true", help="Write over the file if it is there")
+    parser.add_argument("--json", action="store_true", help="The check as one JSON object")
+
+
+def run(values, rest) -> int:
+    mode = _mode(values)
+    limit = _limit(values.limit)
+    return _propose(values, limit) if mode == "from" else _check(values, limit)
+
+
+def _mode(values) -> str:
+    if (values.sample is None) == (values.check is None):
+        got = "neither" if values.check is None else "both"
+        raise OptionError(f"got {got} of --from and --check; allowed: one of them; see audience mapping --help")
+    mode = "check" if values.sample is None else "from"
+    other = "from" if mode == "check" else "check"
+    for name in _ONLY[other]:
+        if getattr(values, name):
+            raise OptionError(f"--{name}: belongs to --{other}; leave it out, or give --{other} instead of --{mode}")
+    if mode == "check" and not values.input:
+        raise OptionError("--check needs --input: name files to take through the mapping, e.g. --input sample.jsonl")
+    return mode
+
+
+def _limit(text: str | None) -> int | None:
+    if text is not None and (not text.isascii() or not text.isdecimal() or not int(text)):
+        raise OptionError(f"--limit: got {text!r}; allowed: a whole number, at least 1")
+    return int(text) if text else None
+
+
+def _propose(values, limit: int | None) -> int:
+    if values.output not in (None, "-"):
+        _refuse_to_overwrite(values.output, values.force)
+    from pipelines.mapping.proposal import SAMPLE_ROWS, propose
+    from pipelines.mapping.report import proposal_lines
+    from pipelines.summary import program
+
+    made = propose(values.sample, values.format, limit or SAMPLE_ROWS)
+    lines = list(proposal_lines(made))
+    output = values.output or f"{made.source}.yaml"
+    if output == "-":
+        print(made.yaml, end="")
+    else:
+        _refuse_to_overwrite(output, values.force)
+        Path(output).write_text(made.yaml, encoding="utf-8")
+        inputs = " ".join(f"--input {shlex.quote(pattern)}" for pattern in values.sample)
+        lines += [
+            f"written: {output}; it holds guesses: read it, and mend what is wrong",
+            f"next: {program()} mapping --check {shlex.quote(output)} {inputs}",
+            f"next: {program()} backfill --mapping {shlex.quote(output)} {inputs}",
+        ]
+    print("\n".join(lines), file=sys.stderr)
+    return 0
+
+
+def _refuse_to_overwrite(output: str, force: bool) -> None:
+    if Path(output).exists() and not force:
+        raise OptionError(f"{output}: is there already; give another --output, or --force to write over it")
+
+
+def _check(values, limit: int | None) -> int:
+    from pipelines.mapping.check import SAMPLE_ROWS, check_file
+
+    checked = check_file(values.check, values.input, values.format, limit or SAMPLE_ROWS)
+    if values.json:
+        import msgspec
+
+        print(msgspec.json.encode(checked.check).decode())
+    else:
+        from pipelines.mapping.report import check_lines
+
+        print("\n".join(check_lines(checked)))
+    return 0 if checked.check.passed == checked.check.records else 1
+
+
+COMMAND = Command(
+    add_options,
+    run,
+    "Propose a mapping for files of your own, or check one before anything is written.",
+    "audience mapping --from events.json.gz",
+)

@@ -1,0 +1,83 @@
+"""A mapping as a person writes it: YAML, a field a line, a comment beside it."""
+
+import re
+import textwrap
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+WIDTH = 116
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
+_RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
+
+
+class Line(NamedTuple):
+    """A key, its value, and what is said beside it; `comments` stand beside the keys of a map in it."""
+
+    key: str
+    value: Any
+    comment: str = ""
+    comments: dict[str, str] = {}
+
+
+def document(head: Sequence[Line], fields: Sequence[Line], above: Sequence[str] = (), below: Sequence[str] = ()) -> str:
+    """The text of a mapping with these fields."""
+    lines = [commented for text in above for commented in _comments(text)]
+    lines += [f"{line.key}: {inline(line.value)}" + _beside(line) for line in head]
+    lines.append("fields:")
+    for line in fields:
+        lines += _field(line)
+    lines += [commented for text in below for commented in _comments(text)]
+    return "\n".join(lines) + "\n"
+
+
+def _field(line: Line) -> list[str]:
+    head = f"  {line.key}:" if "map" in line.value else f"  {line.key}: {inline(line.value)}"
+    beside = _beside(line)
+    # A comment that the line has no room for stands above it.
+    long = len(head + beside) > WIDTH
+    lines = [f"  {commented}" for commented in _comments(line.comment)] if long else []
+    lines.append(head if long else head + beside)
+    if "map" not in line.value:
+        return lines
+    for key, value in line.value.items():
+        if key != "map":
+            lines.append(f"    {key}: {inline(value)}")
+            continue
+        lines.append("    map:")
+        for word, made in value.items():
+            comment = line.comments.get(word, "")
+            lines.append(f"      {scalar(word)}: {scalar(made)}" + (f"  # {printable(comment)}" if comment else ""))
+    return lines
+
+
+def _beside(line: Line) -> str:
+    return f"  # {printable(line.comment)}" if line.comment else ""
+
+
+def _comments(text: str) -> list[str]:
+    return [f"# {line}" for line in textwrap.wrap(printable(text), WIDTH, break_on_hyphens=False)]
+
+
+def inline(value: Any) -> str:
+    """A value on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{scalar(key)}: {inline(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(inline, value)) + "]"
+    return scalar(value)
+
+
+def scalar(value: Any) -> str:
+    """A text as it reads back whole: plain where that is safe, else in double quotes."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str):
+        return str(value)
+    if _PLAIN.fullmatch(value) and value.lower() not in _RESERVED:
+        return value
+    return '"' + printable(re.sub(r'(["\\\\])', r"\\\1", value)) + '"'
+
+
+def printable(text: str) -> str:
+    """The text on one line: each character that does not print as its escape."""
+    return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in text)

@@ -1,0 +1,155 @@
+"""What the records of a sample hold: each path, how many records have it, of which kinds, with which values."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+
+from transforms.mapping_functions import snake
+from transforms.paths import Path, Record, read
+from transforms.records import encode_json
+
+MOST_PATHS = 400
+DEEPEST = 5  # keys below each other
+WRAPPERS = {"data", "payload", "event", "properties", "context", "attributes", "body", "record", "params", "message"}
+WRAPPERS |= {"fields", "_source", "detail", "details", "value", "before", "after", "meta", "metadata"}
+_KINDS: dict[type, str] = {
+    str: "text",
+    int: "integer",
+    Decimal: "number",
+    float: "number",
+    bool: "boolean",
+    list: "list",
+    dict: "object",
+}
+_SAYS_LITTLE = {"id", "name", "type", "key", "value", "code", "title", "text", "at", "date", "url", "path"}
+_BARE = re.compile(r"[^.\[\]'\"]+")
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A path and its value in each record of the sample, None where it has none."""
+
+    path: Path
+    values: list[Any]
+    unfolded: int = 0  # how many keys at its head lead to the list whose elements are looked at
+
+    @property
+    def spelled(self) -> str:
+        """The path as a mapping states it."""
+        return spell(self.path) or ""
+
+    @cached_property
+    def present(self) -> list[Any]:
+        """The values that are there."""
+        return [value for value in self.values if value is not None]
+
+    @cached_property
+    def kinds(self) -> Counter[str]:
+        """How many values are of each kind."""
+        return Counter(_KINDS[kind] for kind in map(type, self.present) if kind in _KINDS)
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How often each scalar occurs, as the text that JSON has for it."""
+        return Counter(text_of(value) for value in self.present if not isinstance(value, list | dict))
+
+    @property
+    def share(self) -> float:
+        """The share of records that have a value here."""
+        return len(self.present) / max(len(self.values), 1)
+
+    @property
+    def scalar(self) -> bool:
+        """Whether it holds single values, none of them a list or an object."""
+        return bool(self.present) and not self.kinds.keys() & {"list", "object"}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """What it is called, in snake case: the whole first, then its last key, unless that says little alone."""
+        keys = [str(key) for key in self.path[self.unfolded :] or self.path]
+        while len(keys) > 1 and keys[0].lower() in WRAPPERS:
+            keys = keys[1:]
+        whole = snaked(tuple(keys))
+        last = whole[-1]
+        if len(keys) == 1:
+            return (last, *(["_".join(snaked(tuple(map(str, self.path[-2:]))))] if len(self.path) > 1 else []))
+        return ("_".join(whole[-2:]), *([last] if last not in _SAYS_LITTLE else []))
+
+
+def text_of(value: Any) -> str:
+    """A value as a text: what a map of a mapping compares."""
+    return value if isinstance(value, str) else encode_json(value).decode()
+
+
+def snaked(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Keys in snake case."""
+    return tuple(snake(pl.Series(list(keys), dtype=pl.String)).to_list())
+
+
+def spell(path: Path) -> str | None:
+    """The text that parse_path reads as this path; None if it has no way to write a key of it."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif _BARE.fullmatch(step):
+            text += f".{step}" if text else step
+        elif "'" not in step and '"' not in step:
+            text += f"['{step}']"
+        else:
+            return None
+    return text
+
+
+def profile(records: list[Record]) -> list[Seen]:
+    """The paths of the records, in the order in which they first occur; a list is one value."""
+    return [seen for seen in _below((), records, 0) if spell(seen.path) is not None]
+
+
+def profile_elements(records: list[Record], path: Path) -> list[Seen]:
+    """The paths of the records with an element of the list at `path` in the list's place."""
+    unfolded = unfold(records, path)
+    found = [seen for seen in _below((), unfolded, 0) if spell(seen.path) is not None]
+    return [Seen(seen.path, seen.values, len(path)) if seen.path[: len(path)] == path else seen for seen in found]
+
+
+def unfold(records: list[Record], path: Path) -> list[Record]:
+    """Each element of the list at the path as a record of its own, with all that stands around it."""
+    unfolded = []
+    for record, found in zip(records, read(records, path), strict=True):
+        elements = found if isinstance(found, list) and found else [None]
+        unfolded += [_replaced(record, path, element) for element in elements]
+    return unfolded
+
+
+def lists_of_objects(found: list[Seen]) -> list[Seen]:
+    """The paths that hold lists of objects, mostly."""
+    lists = [seen for seen in found if seen.kinds["list"] > len(seen.values) / 2]
+    return [seen for seen in lists if all(isinstance(each, dict) for value in seen.present for each in value[:1])]
+
+
+def _replaced(record: Record, path: Path, element: Any) -> Record:
+    first, *rest = path
+    inner = _replaced(record[first], tuple(rest), element) if rest and isinstance(record.get(first), dict) else element
+    return {**record, first: inner}
+
+
+def _below(path: Path, records: list[Record], found: int) -> Iterator[Seen]:
+    keys = dict.fromkeys(key for record in records for key in record)
+    for key in list(keys)[:MOST_PATHS]:
+        seen = Seen((*path, key), [record.get(key) for record in records])
+        if seen.kinds["object"] and len(seen.path) < DEEPEST and found < MOST_PATHS:
+            inner = list(_below(seen.path, [at if isinstance(at, dict) else {} for at in seen.values], found))
+            found += len(inner)
+            yield from inner
+        if not seen.kinds["object"] or len(seen.kinds) > 1:
+            found += 1
+            yield seen
+        if found >= MOST_PATHS:
+            return
