@@ -64,7 +64,7 @@ def opened(settings: Settings, create: bool = False) -> Iterator[Opened]:
     with warehouse.writer() as run:
         run.declare(tables.values())
         job = Job(
-            source=beam.Create([]),
+            source=beam.Create([]).with_output_types(pl.DataFrame),
             sink=LocalSink(str(run.staging), tables, warehouse.time_zone),
             input=None,
             launch=Launch(settings.generation or time.time_ns() // 1000, VERSION),

@@ -17,7 +17,6 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
-import apache_beam as beam
 import msgspec
 import polars as pl
 
@@ -159,17 +158,10 @@ def _written_anew(into: Opened, ids: Sequence[str], days: list[date], beam_optio
     """The days' events and metrics without the people."""
     files = into.warehouse.files(EVENTS.name, days)
     stored = ReadStored([str(file) for file in files], None, ids)
-    job = replace(into.job, source=_Nothing(), stored=stored, take_late=True)
+    job = replace(into.job, stored=stored, take_late=True)  # nothing is read but what is stored
     workers = worker_count(0, sum(file.stat().st_size for file in files))
     run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options)
     return confirmed(into.run.staging)
-
-
-class _Nothing(beam.PTransform):
-    """PBegin -> no block: nothing is read but what is stored."""
-
-    def expand(self, begin):
-        return begin | "No block" >> beam.Create([]).with_output_types(pl.DataFrame)
 
 
 def _without(warehouse: LocalWarehouse, named: pl.DataFrame) -> list[books.Rest]:

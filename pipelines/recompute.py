@@ -16,6 +16,7 @@ from pipelines.bounded import NATIVE_SOURCE, Opened, Summary, days_with_events, 
 from pipelines.config import read_mapping
 from pipelines.launch import run_bounded, worker_count
 from pipelines.options import Settings
+from pipelines.progress import Watch
 from pipelines.replay import needed_mappings
 from pipelines.sources.quarantined import ReadSelected, Selected, select, unbooked
 from pipelines.warehouse import books
@@ -42,7 +43,8 @@ def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         )
         stored = warehouse.files(EVENTS.name, near)
         workers = worker_count(settings.workers, sum(file.stat().st_size for file in stored))
-        run_bounded(lambda pipeline: build(pipeline, with_stored(job, warehouse, near)), workers, beam_options)
+        with Watch(run.staging, 0).saying("recomputing"):
+            run_bounded(lambda pipeline: build(pipeline, with_stored(job, warehouse, near)), workers, beam_options)
         entries = confirmed(run.staging)
         written = {entry.day for entry in entries if entry.table == EVENTS.name and entry.day}
         replaced = written | {day for day in near if days is None or days.start <= day < days.end}

@@ -13,6 +13,7 @@ from pipelines.bounded import NATIVE_SOURCE, Summary, days_found, days_with_even
 from pipelines.config import read_mapping
 from pipelines.launch import run_bounded, worker_count
 from pipelines.options import Settings
+from pipelines.progress import Watch
 from pipelines.sources.quarantined import MAPPED, ReadSelected, Selected, select, unbooked
 from pipelines.warehouse import books
 from pipelines.warehouse.sink import confirmed
@@ -32,8 +33,9 @@ def replay(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         chosen = select(warehouse, run.staging / "open.parquet", where, [formats])
         job = replace(into.job, source=ReadSelected(chosen, NATIVE_SOURCE), mappings=mappings)
         workers = worker_count(settings.workers, chosen.path.stat().st_size)
-        joined = sorted(days_with_events(warehouse) & days_found(job, into, workers, beam_options))
-        run_bounded(lambda pipeline: build(pipeline, with_stored(job, warehouse, joined)), workers, beam_options)
+        with Watch(run.staging, 0).saying("replaying"):
+            joined = sorted(days_with_events(warehouse) & days_found(job, into, workers, beam_options))
+            run_bounded(lambda pipeline: build(pipeline, with_stored(job, warehouse, joined)), workers, beam_options)
         entries = confirmed(run.staging)
         counts = books.commit(run, entries, joined, into.metric_names, job.launch, None, [unbooked(chosen)])
         written = sorted({entry.day for entry in entries if entry.table == EVENTS.name and entry.day})
