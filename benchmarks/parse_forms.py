@@ -15,7 +15,7 @@ from statistics import median
 
 import polars as pl
 
-from pipelines.simulator import Faults, simulate_lines
+from pipelines.simulator import faults, simulate_lines
 from transforms.block import RAW_SCHEMA, entered
 from transforms.mapping import Mapping, load_mapping
 from transforms.parse import parse
@@ -33,7 +33,7 @@ MAPPING = "source: events\nfields:\n" + "".join(
 
 def native(events: int) -> list[bytes]:
     """Lines of simulated events that can all be read."""
-    return [line for _, line in simulate_lines(events=events, seed=7, faults=Faults(malformed=0))]
+    return [line for _, line in simulate_lines(events=events, seed=7, faults=faults(malformed=0))]
 
 
 def as_csv(lines: list[bytes]) -> tuple[list[str], list[bytes]]:
