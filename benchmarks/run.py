@@ -132,6 +132,15 @@ def grown(folder: Path, events: int) -> Row:
     return Row("audience, 4 times the input", 4 * events, run.seconds, run.peak_bytes)
 
 
+def forms() -> str:
+    """What a record costs to parse in each form, as a program of its own prints it: one thread, no Beam."""
+    command = [sys.executable, "-m", "benchmarks.parse_forms", "--events", "120000", "--runs", "7"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return f"Parse alone (`{' '.join(['python', *command[1:]])}`, criterion: at most 2 times native):\n\n    " + (
+        done.stdout.rstrip().replace("\n", "\n    ") + "\n"
+    )
+
+
 def report(rows: list[Row], runs: int) -> str:
     """The results as Markdown."""
     by_name = {row.name: row for row in rows}
@@ -168,7 +177,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         rows = compare(Path(folder), options.events, options.per_event, options.runs)
         rows.append(grown(Path(folder), options.events))
-    text = report(rows, options.runs)
+    text = report(rows, options.runs) + "\n" + forms()
     print(text)
     if options.write:
         head = RESULTS.read_text().partition("\n| what")[0] if RESULTS.exists() else "# Results\n"
