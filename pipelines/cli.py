@@ -9,26 +9,12 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from pipelines.commands import (
-    Command,
-    backfill,
-    config,
-    demo,
-    doctor,
-    mapping,
-    person,
-    query,
-    recompute,
-    replay,
-    simulate,
-)
+from pipelines.commands import Command, config, demo, doctor, graph, mapping, person, query, simulate
 from pipelines.version import VERSION
 from transforms.errors import AudienceError, OptionError
 
 COMMANDS: dict[str, Command] = {
-    "backfill": backfill.COMMAND,
-    "recompute": recompute.COMMAND,
-    "replay": replay.COMMAND,
+    **graph.COMMANDS,
     "mapping": mapping.COMMAND,
     "query": query.COMMAND,
     "person": person.COMMAND,

@@ -4,9 +4,15 @@ import os
 import shlex
 import shutil
 import sys
+from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
+
 from pipelines.bounded import Summary
+from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.tables import QUARANTINE
+from transforms.block import day_of
 
 PLACES = ("events", "duplicates", "quarantined", "out_of_range", "replaced", "erased")
 
@@ -23,14 +29,29 @@ def summary_lines(done: Summary, warehouse: str) -> list[str]:
     questions = []
     if done.counts["quarantined"]:
         questions.append(
-            "SELECT stage, code, errors, count(*) AS records FROM quarantine GROUP BY ALL ORDER BY records DESC"
+            "SELECT stage, code, errors, count(*) AS records FROM quarantine_open GROUP BY ALL ORDER BY records DESC"
         )
     if done.counts["events"]:
         questions.insert(0, "SELECT * FROM engagement_by_channel ORDER BY day, channel")
     lines = [*books_lines(done), f"  warehouse     {warehouse}"]
-    if not done.counts["events"]:
+    if done.counts["received"] and not done.counts["events"]:
         lines.append("no event was accepted" + (": ask why" if questions else ""))
-    return lines + [f'next: {program()} query{option} "{question}"' for question in questions]
+    lines += [f'next: {program()} query{option} "{question}"' for question in questions]
+    return lines + ([late] if (late := _late(done, warehouse, option)) else [])
+
+
+def _late(done: Summary, warehouse: str, option: str) -> str | None:
+    """How to take in what of this input was too late."""
+    if not done.counts["quarantined"]:
+        return None
+    opened = LocalWarehouse.open(warehouse)
+    late = opened.scan(QUARANTINE.name).filter(pl.col("input") == done.input, pl.col("stage") == "late")
+    day = day_of(pl.col("event_time"), opened.time_zone)
+    count, first, last = late.select(pl.len(), day.min(), day.max().alias("last")).collect().row(0)
+    if not count or first is None:
+        return None
+    days = f"--start {first} --end {last + timedelta(days=1)}"
+    return f"next: {program()} recompute{option} {days}   # takes in the {count:,} that were too late"
 
 
 def books_lines(done: Summary) -> list[str]:

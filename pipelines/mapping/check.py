@@ -64,6 +64,7 @@ class Check(msgspec.Struct, frozen=True):
     events: int
     duplicates: int
     conflicts: int
+    alike: int  # duplicates without an id of their own: they say the same, to the last field
     first_time: str | None
     last_time: str | None
     failed: list[Failed]
@@ -106,6 +107,7 @@ def check(raw: Sequence[pl.DataFrame], mapping: Mapping) -> Checked:
         events=len(done.events),
         duplicates=len(done.duplicates),
         conflicts=len(done.conflicts),
+        alike=len(done.duplicates.filter(pl.col("id_source") == "derived")),
         first_time=_time_text(times.min()),
         last_time=_time_text(times.max()),
         failed=[failure for failure, _ in failed],

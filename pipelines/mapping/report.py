@@ -39,6 +39,8 @@ def check_lines(checked: Checked) -> Iterator[str]:
     yield f"{check.records:,} records: {check.passed:,} pass ({share_text(check.share)})"
     events = f"{check.events:,} events, {check.duplicates:,} duplicates"
     yield events + (f", of which {check.conflicts:,} say something else" if check.conflicts else "")
+    if check.alike:
+        yield f"{check.alike:,} duplicates have no id and are alike in all: derived_id: position keeps such apart"
     if check.first_time:
         yield f"from {check.first_time} to {check.last_time}"
     if check.failed:

@@ -264,6 +264,20 @@ def test_a_replay_with_nothing_to_do_changes_nothing(house, tmp_path):
     house.sound()
 
 
+def test_a_backfill_says_how_to_take_in_what_was_too_late(tmp_path, capsys):
+    late = native("late", f"{DAY}T11:00:00Z", "2026-03-04T11:00:00Z")
+    events = write(tmp_path, "e.jsonl", native("a", f"{DAY}T10:00:00Z"), late)
+    home = ["--warehouse", str(tmp_path / "warehouse")]
+    assert main(["backfill", "--input", events, *home]) == 0
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"recompute {' '.join(home)} --start {DAY} --end 2026-03-02" in said
+    assert said.endswith("# takes in the 1 that were too late")
+    assert main(["recompute", *home, "--start", DAY, "--end", "2026-03-02"]) == 0
+    assert "no event was accepted" not in capsys.readouterr().err
+    assert main(["recompute", *home]) == 0
+    assert "no event was accepted" not in capsys.readouterr().err
+
+
 def test_the_doctor_recounts_the_books_and_says_so_by_its_exit_status(with_late, capsys):
     folder = str(with_late.folder / "warehouse")
     assert main(["doctor", "--books", "--warehouse", folder]) == 0

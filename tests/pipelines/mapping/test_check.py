@@ -143,3 +143,19 @@ def test_mistakes_are_clear(given, tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     with pytest.raises(SourceError, match="the CSV header lacks"):
         check_file(given[0], [str(tmp_path / "x.csv")])
+
+
+def test_of_repeats_without_an_id_it_is_said_how_to_keep_them_apart(tmp_path):
+    (tmp_path / "m.yaml").write_text(
+        "source: shop\nfields: {event_time: {path: at, time: ms}, event_type: {const: sale}}\n"
+    )
+    (tmp_path / "s.jsonl").write_text(f'{{"at": {AT}}}\n' * 3)
+    checked = check_file(str(tmp_path / "m.yaml"), [str(tmp_path / "s.jsonl")])
+    assert (checked.check.duplicates, checked.check.alike) == (2, 2)
+    said = "2 duplicates have no id and are alike in all: derived_id: position keeps such apart"
+    assert said in list(check_lines(checked))
+    with (tmp_path / "m.yaml").open("a") as mapping:
+        mapping.write("derived_id: position\n")
+    apart = check_file(str(tmp_path / "m.yaml"), [str(tmp_path / "s.jsonl")])
+    assert (apart.check.events, apart.check.alike) == (3, 0)
+    assert said not in list(check_lines(apart))
