@@ -10,6 +10,7 @@ What is changed of bqemulator 1.4.0:
 - insertAll and AppendRows refuse, row by row, what BigQuery refuses: see strict.py.
 - A query that fails is an HTTP error, not an answer without rows.
 - A transaction is one of DuckDB's, which others see once it is committed, not copies of tables.
+- AppendRows knows the fields of a RECORD.
 - A load job takes uploads of any media type, and matches the columns of a Parquet file by name.
 """
 
@@ -136,6 +137,11 @@ def follow_duckdb() -> None:
     ScriptInterpreter._restore_txn_snapshots = lambda script: transact(script, "ROLLBACK")
 
 
+def arrow_schema(meta):
+    """The Arrow schema of a table, down to the fields of its RECORDs."""
+    return tabledata._build_arrow_schema(tabledata._fields_raw_from_schema(meta.schema_.fields))
+
+
 def load_parquet(path: str, target: str, context) -> None:
     """Columns by name, as BigQuery does; a column that the file lacks is NULL."""
     context.engine.execute(f"INSERT INTO {target} BY NAME SELECT * FROM read_parquet(?)", [path])
@@ -164,6 +170,7 @@ composition.create_app = create_app
 composition.DuckDBEngine = Engine
 composition.SnapshotManager = Snapshots
 write_servicer.BigQueryWriteHandler = Appends
+write_servicer._table_arrow_schema = arrow_schema
 follow_duckdb()
 upload._PERMITTED_MEDIA_CONTENT_TYPES += ("*/*",)
 executor._LOAD_FORMAT_HANDLERS["PARQUET"] = load_parquet
