@@ -19,6 +19,8 @@ DURATION_IN_WORDS = "a number above 0 and one of s, m, h, d, such as 36h"
 DURATION_UNIT = "s, m, h or d behind the number"
 DATE = r"\d{4}-\d{2}-\d{2}"
 DATE_IN_WORDS = "a day of the calendar, such as 2026-03-01"
+DATASET = r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]*[a-z0-9]\.[A-Za-z0-9_]{1,1024}"
+DATASET_IN_WORDS = "project.dataset, e.g. my-project.audience"
 ZONE_IN_WORDS = "a name of the IANA time zone database, e.g. Europe/London"
 
 
@@ -135,6 +137,37 @@ OPTIONS = (
         group="warehouse",
         in_file=True,
         unit="a path, from the folder in which the command is typed",
+    ),
+    Option(
+        "dataset",
+        "Data set of BigQuery that holds the warehouse, instead of a folder; made if it is not there",
+        None,
+        DATASET,
+        DATASET_IN_WORDS,
+        example="project.dataset",
+        group="warehouse",
+        in_file=True,
+        unit="project.dataset",
+        unless="none: the warehouse is a folder",
+    ),
+    Option(
+        "partition_expiry",
+        "In BigQuery: rows of days older than this go by themselves",
+        None,
+        DURATION,
+        DURATION_IN_WORDS,
+        example="400d",
+        read=_duration,
+        group="warehouse",
+        in_file=True,
+        unit=DURATION_UNIT,
+        unless="none: rows stay, or the table's own",
+    ),
+    Option(
+        "drained",
+        "In BigQuery: no stream writes this data set, so that its youngest days may be written as well",
+        flag=True,
+        group="warehouse",
     ),
     Option(
         "time_zone",
@@ -261,7 +294,10 @@ class Settings(NamedTuple):
     format: str
     mapping: tuple[str, ...]
     config: str | None
-    warehouse: str
+    warehouse: str | None
+    dataset: str | None
+    partition_expiry: timedelta | None
+    drained: bool
     time_zone: str | None
     start: date | None
     end: date | None
@@ -304,7 +340,19 @@ def effective(values: dict[str, Any]) -> dict[str, Given]:
 
         of_file = stated_options(typed["config"].value)
     defaults = {option.name: Given(option.default, "default") for option in OPTIONS}
-    return defaults | of_file | typed
+    return defaults | of_file | typed | _one_warehouse(of_file, typed)
+
+
+def _one_warehouse(of_file: dict[str, Given], typed: dict[str, Given]) -> dict[str, Given]:
+    """Without the folder, where a data set is named, or without the data set of the file, where a folder is typed."""
+    for given in (typed, of_file):
+        if "dataset" in given and "warehouse" in given:
+            named = f"--dataset {given['dataset'].value} and --warehouse {given['warehouse'].value}"
+            raise given["dataset"].refusal("dataset", f"one of {named}: a warehouse is in BigQuery or in a folder")
+        for name, other in (("dataset", "warehouse"), ("warehouse", "dataset")):
+            if name in given:
+                return {other: Given(None, "default")}
+    return {}
 
 
 def resolve(values: dict[str, Any], command: str = "backfill") -> Settings:
@@ -316,9 +364,17 @@ def resolve(values: dict[str, Any], command: str = "backfill") -> Settings:
     return settings
 
 
-def warehouse_of(values: dict[str, Any]) -> str:
-    """The folder of the warehouse that a command is to read: as typed, else of the configuration file."""
-    return effective({name: values.get(name) for name in ("warehouse", "config")})["warehouse"].value
+class Place(NamedTuple):
+    """Where a warehouse is: a data set of BigQuery, or a folder."""
+
+    dataset: str | None
+    warehouse: str | None
+
+
+def place_of(values: dict[str, Any]) -> Place:
+    """The warehouse that a command is to read: as typed, else of the configuration file."""
+    given = effective({name: values.get(name) for name in ("dataset", "warehouse", "config")})
+    return Place(*(value_of(NAMED[name], given[name]) for name in Place._fields))
 
 
 def value_of(option: Option, given: Given) -> Any:

@@ -9,7 +9,6 @@ read: what a mended mapping would make of records that passed, a backfill says.
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 
 from pipelines.audience import build
 from pipelines.bounded import NATIVE_SOURCE, Opened, Summary, days_with_events, opened, with_stored
@@ -54,12 +53,8 @@ def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
 
 
 def _too_late(into: Opened, days: Days | None) -> Selected:
-    where, values = "stage = 'late'", []
+    where = "stage = 'late'"
     if days is not None:
-        where += " AND CAST(timezone(?, event_time) AS DATE) BETWEEN ? AND ?"
-        values = [days.zone, days.start, _last(days)]
-    return select(into.warehouse, into.run.staging / "late.parquet", where, values)
-
-
-def _last(days: Days) -> date:
-    return days.end - date.resolution
+        where += f" AND DATE(event_time, '{days.zone}') >= DATE '{days.start}'"
+        where += f" AND DATE(event_time, '{days.zone}') < DATE '{days.end}'"
+    return select(into.warehouse, into.run.staging / "late.parquet", where)

@@ -1,6 +1,6 @@
 """Recount: the tables themselves against the books that tell of them, and the balance of each minute.
 
-    differences(connection) -> [(what, source, input, minute, told, found)], none if the books are right
+    differences(warehouse) -> [(what, source, input, minute, told, found)], none if the books are right
 
 `events` and `quarantined` of the books are compared with the rows of `events` and `quarantine_open`; `balance` has to
 be 0 in every closed minute. The other counts tell of records that lie in no table.
@@ -9,7 +9,7 @@ be 0 in every closed minute. The other counts tell of records that lie in no tab
 from datetime import datetime
 from typing import NamedTuple
 
-import duckdb
+from pipelines.warehouse.warehouse import Warehouse
 
 
 class Difference(NamedTuple):
@@ -26,10 +26,10 @@ class Difference(NamedTuple):
 _KEYS = "source, input, minute"
 _QUERY = f"""
 WITH found AS (
-  SELECT source, input, date_trunc('minute', received_time) AS minute, count(*) AS events, 0 AS quarantined
+  SELECT source, input, TIMESTAMP_TRUNC(received_time, MINUTE) AS minute, count(*) AS events, 0 AS quarantined
   FROM events GROUP BY ALL
   UNION ALL
-  SELECT source, input, date_trunc('minute', received_time), 0, count(*) FROM quarantine_open GROUP BY ALL
+  SELECT source, input, TIMESTAMP_TRUNC(received_time, MINUTE), 0, count(*) FROM quarantine_open GROUP BY ALL
 ),
 told AS (
   SELECT source, input, bucket_start AS minute, events, quarantined, balance, in_flight FROM quality_1m_current
@@ -41,12 +41,12 @@ compared AS (
   UNION ALL SELECT 'quarantined', {_KEYS}, 0, quarantined FROM found
   UNION ALL SELECT 'balance', {_KEYS}, balance, 0 FROM told WHERE NOT in_flight
 )
-SELECT what, {_KEYS}, CAST(SUM(told) AS BIGINT) AS told, CAST(SUM(found) AS BIGINT) AS found
+SELECT what, {_KEYS}, CAST(SUM(told) AS INT64) AS told, CAST(SUM(found) AS INT64) AS found
 FROM compared GROUP BY ALL HAVING SUM(told) <> SUM(found)
 ORDER BY minute, source, input, what
 """
 
 
-def differences(connection: duckdb.DuckDBPyConnection) -> list[Difference]:
+def differences(warehouse: Warehouse) -> list[Difference]:
     """Every difference, by minute."""
-    return [Difference(*row) for row in connection.execute(_QUERY).fetchall()]
+    return [Difference(*row) for part in warehouse.ask(_QUERY) for row in part.iter_rows()]

@@ -23,6 +23,7 @@ import polars as pl
 
 from pipelines.warehouse.local import LOCK, WRITE_ERRORS, FileEntry, LocalWarehouse, cannot_write
 from pipelines.warehouse.manifest import NAME, LiveFile, Manifest, day_from, day_name, load, save, sync_folder
+from pipelines.warehouse.rows import Without
 from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
 from pipelines.warehouse.views import bigquery_views
 from transforms.errors import WarehouseError
@@ -89,14 +90,14 @@ class Run:
         self,
         entries: Iterable[FileEntry],
         replace_days: Mapping[str, Iterable[date | None] | None] | None = None,
-        keep: Mapping[str, pl.Expr] | None = None,
+        keep: Mapping[str, Without | pl.Expr] | None = None,
     ) -> None:
         """Make staged files live, all at once; a kill at any moment leaves all as before or all as after.
 
         entries       what `write_file` returned; files that are not among them never become live
         replace_days  table -> days whose present rows go (None in it: the unknown day; None instead of
                       days: every day); entries of other days append
-        keep          table -> condition on its rows: of the replaced days, rows for which it is true stay
+        keep          table -> which rows of the replaced days stay
 
         Raises WarehouseError for an entry whose table or columns were not declared, or a full disk.
         """
@@ -110,10 +111,10 @@ class Run:
             for table, days in (replace_days or {}).items():
                 live = manifest.files.get(table, {})
                 names = list(live) if days is None else [day_name(day) for day in days]
-                condition = (keep or {}).get(table)
+                stay = (keep or {}).get(table)
                 for name in names:
                     old = live.pop(name, [])
-                    kept = [] if condition is None else self._keep(table, name, old, condition)
+                    kept = [] if stay is None else self._keep(table, name, old, stay)
                     if kept:
                         live[name] = kept
             for entry in entries:
@@ -168,8 +169,9 @@ class Run:
                         f"{declared.get(name, 'no such column')}; write it in the declared columns"
                     )
 
-    def _keep(self, table: str, day: str, files: list[LiveFile], condition: pl.Expr) -> list[LiveFile]:
-        """The files with only the rows for which `condition` is true; one that keeps all is untouched."""
+    def _keep(self, table: str, day: str, files: list[LiveFile], stay: Without | pl.Expr) -> list[LiveFile]:
+        """The files with only the rows that stay; one that keeps all is untouched."""
+        condition = stay.polars() if isinstance(stay, Without) else stay
         schema = polars_schema(self.warehouse.table(table))
         kept = []
         for file in files:
