@@ -1,4 +1,4 @@
-"""The stream's sink, on the emulator and through a proxy that fails: what is written, what is refused, what is counted."""
+"""The stream's sink, on the emulator and through a proxy that fails: what is written, refused and counted."""
 
 import json
 import tempfile
@@ -10,13 +10,13 @@ import apache_beam as beam
 import polars as pl
 import pytest
 from apache_beam.metrics import MetricsFilter
-from google.cloud import bigquery as google
 
 from pipelines.warehouse import bigquery_clients, bigquery_rows, bigquery_stream
 from pipelines.warehouse.bigquery_retry import Limits
 from pipelines.warehouse.bigquery_stream import BigQueryStreamSink
-from pipelines.warehouse.tables import EVENTS, QUARANTINE, Column, bigquery_schema, histogram_column, metric_table
+from pipelines.warehouse.tables import EVENTS, QUARANTINE, Column, histogram_column, metric_table
 from tests.servers.faulty import faulty_grpc, faulty_http
+from tests.servers.tables import fetched, made
 from transforms.block import EVENT_SCHEMA
 from transforms.errors import WarehouseError
 
@@ -69,13 +69,7 @@ def client(bigquery):
 
 @pytest.fixture
 def dataset(client):
-    made = client.create_dataset(f"d{uuid.uuid4().hex}")
-    for table in (EVENTS, QUARANTINE, METRIC):
-        fields = [google.SchemaField.from_api_repr(field) for field in bigquery_schema(table)]
-        declared = google.Table(made.table(table.name), fields)
-        declared.time_partitioning = google.TimePartitioning("DAY", table.partition)
-        client.create_table(declared)
-    return f"{made.project}.{made.dataset_id}"
+    return made(client, (EVENTS, QUARANTINE, METRIC))
 
 
 @pytest.fixture
@@ -88,8 +82,7 @@ def faulty(bigquery, dataset, monkeypatch):
 
 
 def written(client, dataset, table, columns):
-    found = client.query_and_wait(f"SELECT {columns} FROM `{dataset}.{table}`")
-    return [tuple(row.values()) for row in found]
+    return fetched(client, f"SELECT {columns} FROM `{dataset}.{table}`")
 
 
 def run(dataset, method, blocks, table=EVENTS, outcome="events", limits=FAST):
