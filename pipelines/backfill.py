@@ -36,6 +36,7 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         warehouse, run = into.warehouse, into.run
         days = Days(settings.start, settings.end, warehouse.time_zone) if settings.start and settings.end else None
         _refuse(settings, warehouse, days, None)
+        run.may_write(_replaced_days(settings, []))
         name = mapping.source if mapping else NATIVE_SOURCE
         watch = Watch(run.staging, sum(file.size for file in files))
         job = replace(
@@ -49,6 +50,7 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         workers = worker_count(settings.workers, sum(file.size for file in files))
         with watch.saying("finding the days"):
             added = _days_to_add(settings, job, into, workers, beam_options)
+            run.may_write(added)
         if added:
             job = with_stored(job, warehouse, added)
         run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options, watch)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ from pipelines.warehouse.warehouse import Run, Warehouse
 from pipelines.warehouse.warehouse import opened as open_warehouse
 from transforms.aggregate import Launch, MetricAggregation
 from transforms.block import day_of
+from transforms.lateness import allowed_lateness
 from transforms.metrics import MetricSpec
 
 NATIVE_SOURCE = "events"  # the source of native records that state none
@@ -82,7 +83,11 @@ def opened(settings: Settings, create: bool = False) -> Iterator[Opened]:
 
 def warehouse_of(settings: Settings, create: bool = False) -> AbstractContextManager[Warehouse]:
     """The warehouse of the options, open for as long as the context lasts."""
-    return open_warehouse(settings.dataset, settings.warehouse, settings.time_zone, create, settings.partition_expiry)
+    # The last window of a day closes `allowed_lateness` after it, and what it published last arrives a little later.
+    settled_after = None if settings.drained else allowed_lateness(settings.max_lateness) + timedelta(hours=2)
+    return open_warehouse(
+        settings.dataset, settings.warehouse, settings.time_zone, create, settings.partition_expiry, settled_after
+    )
 
 
 def table_of(spec: MetricSpec) -> Table:

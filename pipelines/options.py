@@ -9,47 +9,22 @@ import re
 from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from pipelines.option_values import (
+    DATASET,
+    DATASET_IN_WORDS,
+    DATE,
+    DATE_IN_WORDS,
+    DURATION,
+    DURATION_IN_WORDS,
+    DURATION_UNIT,
+    ZONE_IN_WORDS,
+    day,
+    duration,
+    part_of_a_day,
+    zone,
+)
 from transforms.errors import AudienceError, ConfigError, OptionError
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-DURATION = r"\d{1,6}[smhd]"
-DURATION_IN_WORDS = "a number above 0 and one of s, m, h, d, such as 36h"
-DURATION_UNIT = "s, m, h or d behind the number"
-DATE = r"\d{4}-\d{2}-\d{2}"
-DATE_IN_WORDS = "a day of the calendar, such as 2026-03-01"
-DATASET = r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]*[a-z0-9]\.[A-Za-z0-9_]{1,1024}"
-DATASET_IN_WORDS = "project.dataset, e.g. my-project.audience"
-ZONE_IN_WORDS = "a name of the IANA time zone database, e.g. Europe/London"
-
-
-def _duration(text: str) -> timedelta:
-    if not re.fullmatch(DURATION, text) or not int(text[:-1]):
-        raise ValueError(DURATION_IN_WORDS)
-    return timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
-
-
-def _part_of_a_day(text: str) -> timedelta:
-    width = _duration(text)
-    if timedelta(days=1) % width:
-        raise ValueError("a width that divides a day, such as 1d, 6h or 15m")
-    return width
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise ValueError(DATE_IN_WORDS) from None
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(ZONE_IN_WORDS) from None
-    return name
 
 
 class Option(NamedTuple):
@@ -106,9 +81,9 @@ OPTIONS = (
         repeat=True,
         example="mapping.yaml",
     ),
-    Option("start", "First day to write", None, DATE, DATE_IN_WORDS, example="2026-03-01", read=_day, group="days"),
+    Option("start", "First day to write", None, DATE, DATE_IN_WORDS, example="2026-03-01", read=day, group="days"),
     Option(
-        "end", "Day after the last to write", None, DATE, DATE_IN_WORDS, example="2026-03-08", read=_day, group="days"
+        "end", "Day after the last to write", None, DATE, DATE_IN_WORDS, example="2026-03-08", read=day, group="days"
     ),
     Option(
         "replace",
@@ -157,7 +132,7 @@ OPTIONS = (
         DURATION,
         DURATION_IN_WORDS,
         example="400d",
-        read=_duration,
+        read=duration,
         group="warehouse",
         in_file=True,
         unit=DURATION_UNIT,
@@ -174,7 +149,7 @@ OPTIONS = (
         "Time zone that decides days; fixed when the warehouse is made, UTC if left out",
         allowed=ZONE_IN_WORDS,
         example="Europe/London",
-        read=_zone,
+        read=zone,
         group="warehouse",
         in_file=True,
         unit="a name of the IANA time zone database",
@@ -187,7 +162,7 @@ OPTIONS = (
         DURATION,
         DURATION_IN_WORDS,
         example="36h",
-        read=_duration,
+        read=duration,
         group="rules",
         in_file=True,
         unit=DURATION_UNIT,
@@ -205,7 +180,7 @@ OPTIONS = (
         DURATION,
         DURATION_IN_WORDS,
         example="6h",
-        read=_part_of_a_day,
+        read=part_of_a_day,
         group="rules",
         in_file=True,
         unit=DURATION_UNIT,

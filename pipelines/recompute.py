@@ -33,6 +33,7 @@ def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         days = Days(settings.start, settings.end, warehouse.time_zone) if settings.start and settings.end else None
         late = _too_late(into, days)
         near = sorted(day for day in days_with_events(warehouse) if days is None or days.near(day))
+        run.may_write(day for day in near if days is None or days.start <= day < days.end)
         job = replace(
             into.job,
             source=ReadSelected(late, NATIVE_SOURCE),

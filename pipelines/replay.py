@@ -37,6 +37,7 @@ def replay(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         workers = worker_count(settings.workers, chosen.path.stat().st_size)
         with Watch(run.staging, 0).saying("replaying"):
             joined = sorted(days_with_events(warehouse) & days_found(job, into, workers, beam_options))
+            run.may_write(joined)
             run_bounded(lambda pipeline: build(pipeline, with_stored(job, warehouse, joined)), workers, beam_options)
         entries = confirmed(run.staging)
         counts = books.commit(run, entries, joined, into.metric_names, job.launch, None, [unbooked(chosen)])

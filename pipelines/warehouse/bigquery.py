@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import available_timezones
 
 import polars as pl
@@ -42,16 +42,27 @@ PATIENCE: Retry = DEFAULT_RETRY.with_timeout(120)  # seconds of answers that wai
 FILE_ROWS = 100_000  # of a downloaded file, and so of a block
 
 
+class Choice(NamedTuple):
+    """What may differ from run to run.
+
+    partition_expiry  after which BigQuery removes the rows of a day; None leaves each table as it is
+    settled_after     how long after a day's end a stream may still write events of it; None: no stream writes
+    """
+
+    partition_expiry: timedelta | None = None
+    settled_after: timedelta | None = None
+
+
 class BigQueryWarehouse:
     """A warehouse in BigQuery. Make one with `open`, write through `writer()`, `close` it at the end."""
 
-    def __init__(self, lease: Lease, dataset: bigquery.Dataset, time_zone: str, partition_expiry: timedelta | None):
+    def __init__(self, lease: Lease, dataset: bigquery.Dataset, time_zone: str, choice: Choice):
         self._lease = lease
         self.client: bigquery.Client = lease.client
         self.dataset = dataset.reference
         self.location: str | None = dataset.location
         self.time_zone = time_zone
-        self.partition_expiry = partition_expiry
+        self.partition_expiry, self.settled_after = choice
         self._spool: Path | None = None
         self._spooled: dict[tuple, list[Path]] = {}
 
@@ -61,7 +72,7 @@ class BigQueryWarehouse:
         dataset: str,
         time_zone: str | None = None,
         create: bool = False,
-        partition_expiry: timedelta | None = None,
+        choice: Choice | None = None,
     ) -> "BigQueryWarehouse":
         """Open the warehouse in `dataset` (project.dataset), or with `create` make one there (UTC unless told).
 
@@ -80,7 +91,7 @@ class BigQueryWarehouse:
                 lease.close()
                 raise
         assert found is not None
-        return cls(lease, found, zone, partition_expiry)
+        return cls(lease, found, zone, choice or Choice())
 
     @property
     def name(self) -> str:

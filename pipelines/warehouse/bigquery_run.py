@@ -27,8 +27,8 @@ from pipelines.warehouse import bigquery_schema
 from pipelines.warehouse.bigquery import LAST_COMMIT, PATIENCE, BigQueryWarehouse
 from pipelines.warehouse.bigquery_errors import REFUSED, told
 from pipelines.warehouse.local import FileEntry
-from pipelines.warehouse.rows import Without, in_days, literal
-from pipelines.warehouse.tables import Table, polars_schema
+from pipelines.warehouse.rows import DAY, Without, in_days, literal, midnight
+from pipelines.warehouse.tables import EVENTS, Table, polars_schema
 from pipelines.warehouse.tables import bigquery_schema as fields_of
 from transforms.errors import WarehouseError
 
@@ -80,6 +80,18 @@ class BigQueryRun:
         with told(self.warehouse.name, "make its tables"):
             self._declared |= bigquery_schema.declare(self.warehouse, tables)
 
+    def may_write(self, days: Iterable[Day]) -> None:
+        """Raises WarehouseError if a stream writes the data set and may still write events of one of these days: its
+        open windows would put their poorer totals over what this run makes."""
+        settled_after = self.warehouse.settled_after
+        if settled_after is None:
+            return
+        still_open = open_days(days, datetime.now(UTC), self.warehouse.time_zone, settled_after)
+        if still_open:
+            with told(self.warehouse.name, "read its tables"):
+                events = self.warehouse.client.get_table(self.warehouse.dataset.table(EVENTS.name), retry=PATIENCE)
+            refuse_open(self.warehouse.name, events, still_open)
+
     def commit(
         self,
         entries: Iterable[FileEntry],
@@ -93,8 +105,8 @@ class BigQueryRun:
                       days: every day); entries of other days append
         keep          table -> which rows of the replaced days stay
 
-        Raises WarehouseError for an entry whose table or columns were not declared, if another run has committed since
-        this one began, or if BigQuery refuses; nothing was changed then.
+        Raises WarehouseError for an entry whose table or columns were not declared, for days that a stream may still
+        write, if another run has committed since this one began, or if BigQuery refuses; nothing was changed then.
         """
         by_table: dict[str, list[FileEntry]] = {}
         for entry in entries:
@@ -104,6 +116,7 @@ class BigQueryRun:
         gone = {name: days for name, days in gone.items() if days}
         self._check(by_table)
         _check_limits(by_table, gone)
+        self.may_write([*gone.get(EVENTS.name, ()), *(file.day for file in by_table.get(EVENTS.name, ()))])
         staged: list[_Staged] = []
         try:
             for name, files in by_table.items():
@@ -250,6 +263,23 @@ class BigQueryRun:
         with told(self.warehouse.name, "read its tables"):
             rows = self.warehouse.query(f"SELECT MAX(run) AS run FROM `{self.warehouse.name}.{LAST_COMMIT}`")
             return next(iter(rows))["run"]
+
+
+def open_days(days: Iterable[Day], now: datetime, zone: str, settled_after: timedelta) -> list[date]:
+    """The days whose end in the zone is not yet `settled_after` ago."""
+    return sorted({day for day in days if day is not None and midnight(day + DAY, zone) + settled_after > now})
+
+
+def refuse_open(dataset: str, events: bigquery.Table, still_open: list[date]) -> None:
+    """Raise WarehouseError if rows of a stream have reached the table lately."""
+    buffer = events.streaming_buffer
+    if buffer is None or not buffer.estimated_rows:
+        return
+    since = f", since {buffer.oldest_entry_time:%Y-%m-%d %H:%M} UTC" if buffer.oldest_entry_time else ""
+    raise WarehouseError(
+        f"{dataset}: a stream writes it{since} and may still write events of {still_open[0]}: days before that may be "
+        "written now; give --end, wait, or drain the stream and say so with --drained"
+    )
 
 
 def _as_json(column: str) -> str:

@@ -54,13 +54,17 @@ def in_days(column: str, days: Iterable[date | None], zone: str) -> str:
     """
     days = set(days)
     parts = [
-        f"(`{column}` >= {_midnight(start, zone)} AND `{column}` < {_midnight(end, zone)})"
-        for start, end in runs_of(days)
+        f"(`{column}` >= {_begin(start, zone)} AND `{column}` < {_begin(end, zone)})" for start, end in runs_of(days)
     ]
     if None in days:
         parts.append(f"`{column}` IS NULL")
     return f"({' OR '.join(parts)})" if parts else "FALSE"
 
 
-def _midnight(day: date, zone: str) -> str:
-    return f"TIMESTAMP '{datetime.combine(day, time(), ZoneInfo(zone)).astimezone(UTC):%Y-%m-%d %H:%M:%S+00:00}'"
+def midnight(day: date, zone: str) -> datetime:
+    """When a day of the zone begins, in UTC."""
+    return datetime.combine(day, time(), ZoneInfo(zone)).astimezone(UTC)
+
+
+def _begin(day: date, zone: str) -> str:
+    return f"TIMESTAMP '{midnight(day, zone):%Y-%m-%d %H:%M:%S+00:00}'"

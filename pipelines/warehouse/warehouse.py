@@ -65,6 +65,9 @@ class Run(Protocol):
     def declare(self, tables: Iterable[Table]) -> None:
         """Announce the tables this run writes."""
 
+    def may_write(self, days: Days) -> None:
+        """Raises WarehouseError for days that a stream may still write."""
+
     def commit(
         self,
         entries: Iterable[FileEntry],
@@ -81,13 +84,14 @@ def opened(
     time_zone: str | None = None,
     create: bool = False,
     partition_expiry: timedelta | None = None,
+    settled_after: timedelta | None = None,
 ) -> Iterator[Warehouse]:
     """The warehouse in a data set of BigQuery if one is named, else in a folder; closed at the end."""
     warehouse: Warehouse
     if dataset is not None:
-        from pipelines.warehouse.bigquery import BigQueryWarehouse  # Google's clients take half a second to import
+        from pipelines.warehouse.bigquery import BigQueryWarehouse, Choice  # which imports Google's clients
 
-        warehouse = BigQueryWarehouse.open(dataset, time_zone, create, partition_expiry)
+        warehouse = BigQueryWarehouse.open(dataset, time_zone, create, Choice(partition_expiry, settled_after))
     else:
         assert folder is not None, "options name one or the other"
         warehouse = LocalWarehouse.open(folder, time_zone, create)

@@ -86,6 +86,9 @@ class Run:
         if taken:
             raise WarehouseError(f"table {min(taken)}: a view has this name; give the metric another name")
 
+    def may_write(self, days: Iterable[date | None]) -> None:
+        """Any day: a stream that writes this warehouse is the one run that does."""
+
     def commit(
         self,
         entries: Iterable[FileEntry],
