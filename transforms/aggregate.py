@@ -3,11 +3,13 @@
     PCollection[EVENT_SCHEMA block] -> PCollection[rows: bucket_start, bucket_end, dimensions, measures, firing,
                                                    generation i64, revision i64, emitted_time, pipeline_version]
 
-Each block is aggregated at once with Polars; what crosses the shuffle are partial rows, per shard and window.
-The bucket is a column. The Beam window is only the scope of a firing: in a stream it is the bucket, in a bounded run
-the larger of the bucket and a day, since a window costs a timer and a state read whatever it holds.
+Each block is aggregated at once with Polars; what crosses the shuffle are partial rows, keyed by window and shard.
+The bucket is a column. The window is only the scope of a firing: in a stream it is the bucket, in a bounded run the
+larger of the bucket and a day, since a window costs a merge, and a timer, whatever it holds. It is a number in the key
+and no window of Beam's, which all stay global: so no runner drops what is late for it, or frees its state too early
+(Prism 2.77 frees a stateful step's state at the window's end, whatever lateness is allowed).
 
-State   a stream's, per shard and window: `pending` partial frames, compacted to one above COMPACT_AT, and `published`,
+State   a stream's, per window and shard: `pending` partial frames, compacted to one above COMPACT_AT, and `published`,
         the merged rows so far; freed at the window's end + lateness. Bounded: none, one shuffle. (The in-process
         runner of Beam 2.77 fires the timers of one stateful step only where it fuses several into a stage: of four
         metrics three stayed empty.)
@@ -27,7 +29,7 @@ import polars as pl
 from apache_beam.coders import BooleanCoder, VarIntCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
-from apache_beam.transforms.window import FixedWindows, TimestampedValue
+from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
 from transforms import measures, quality
@@ -37,6 +39,7 @@ from transforms.metrics import MetricSpec
 COMPACT_AT = 64
 DAY = timedelta(days=1)
 LATE_EVERY = timedelta(minutes=1)
+Keyed = tuple[tuple[int, int], pl.DataFrame]  # ((window, shard), partial rows); window n is [n, n + 1) times the scope
 
 
 class Aggregation(Protocol):
@@ -132,15 +135,7 @@ class Aggregate(beam.PTransform):
 
     def expand(self, blocks):
         scope = self.what.bucket if self.streaming else max(self.what.bucket, DAY)
-        window = beam.WindowInto(
-            FixedWindows(scope.total_seconds()), allowed_lateness=Duration(self.lateness.total_seconds())
-        )
-        partials = (
-            blocks
-            | "Aggregate each block"
-            >> beam.ParDo(_Partial(self.what, scope)).with_output_types(tuple[int, pl.DataFrame])
-            | "Window by bucket" >> window.with_output_types(tuple[int, pl.DataFrame])
-        )
+        partials = blocks | "Aggregate each block" >> beam.ParDo(_Partial(self.what, scope)).with_output_types(Keyed)
         if self.streaming:
             publish = beam.ParDo(Publish(self.what, self.launch, self.what.early, self.lateness, self.clock))
         else:
@@ -150,7 +145,7 @@ class Aggregate(beam.PTransform):
 
 
 def scatter(partial: pl.DataFrame, bucket: timedelta, scope: timedelta, shards: int, keys: tuple[str, ...]):
-    """[(shard, partial rows of one window and shard, time in seconds inside that window)]"""
+    """[((window, shard), the rows of it)]"""
     width = int(scope.total_seconds() * 1_000_000)
     # The window in which a bucket ends: a day of another time zone begins in one window and ends in the next, which
     # alone is open as long as its last events may come.
@@ -159,7 +154,7 @@ def scatter(partial: pl.DataFrame, bucket: timedelta, scope: timedelta, shards: 
     pieces = marked.partition_by("_window", "_shard", as_dict=True, include_key=False)
     # Sorted, so that the same block makes the same elements in the same order when it is tried again.
     ordered = sorted(pieces.items(), key=lambda piece: piece[0])
-    return [(int(shard), piece, window * scope.total_seconds()) for (window, shard), piece in ordered]
+    return [((int(window), int(shard)), piece) for (window, shard), piece in ordered]
 
 
 def _shard(partial: pl.DataFrame, shards: int, keys: tuple[str, ...]) -> pl.Series:
@@ -175,8 +170,8 @@ class _Partial(beam.DoFn):
 
     def process(self, block):
         partial = self.what.partial(block)
-        for shard, rows, at in scatter(partial, self.what.bucket, self.scope, self.what.shards, self.what.keys):
-            yield TimestampedValue((shard, rows), at)
+        for key, rows in scatter(partial, self.what.bucket, self.scope, self.what.shards, self.what.keys):
+            yield TimestampedValue((key, rows), key[0] * self.scope.total_seconds())
 
 
 class PublishOnce(beam.DoFn):
@@ -192,7 +187,7 @@ class PublishOnce(beam.DoFn):
 
 
 class Publish(beam.DoFn):
-    """The stream's step: keyed by shard, in the window of the firing."""
+    """The stream's step: keyed by window (the bucket) and shard."""
 
     PENDING = BagStateSpec("pending", BlockCoder())
     COUNT = ReadModifyWriteStateSpec("pending_count", VarIntCoder())
@@ -218,7 +213,6 @@ class Publish(beam.DoFn):
     def process(
         self,
         keyed,
-        window=beam.DoFn.WindowParam,
         pending=beam.DoFn.StateParam(PENDING),
         counted=beam.DoFn.StateParam(COUNT),
         ended=beam.DoFn.StateParam(ENDED),
@@ -227,7 +221,8 @@ class Publish(beam.DoFn):
         end=beam.DoFn.TimerParam(END),
         expire=beam.DoFn.TimerParam(EXPIRE),
     ):
-        pending.add(keyed[1])
+        (window, _), partial = keyed
+        pending.add(partial)
         count = (counted.read() or 0) + 1
         if count > COMPACT_AT:
             merged = self.what.merge(list(pending.read()))
@@ -236,15 +231,19 @@ class Publish(beam.DoFn):
             count = 1
         counted.write(count)
         if not ended.read():
-            end.set(self._end_of(keyed[1], window))
-        expire.set(window.end + self.lateness)
+            end.set(self._end_of(partial, window))
+        expire.set(self._end(window) + self.lateness)
         self._fire_soon(ended.read(), waiting, soon)
 
     def _end_of(self, partial, window):
         """When the last bucket of `partial` ends; an hour off where clocks change on a day of a time zone."""
         start = partial["bucket_start"].max()
         width = Duration(self.what.bucket.total_seconds())
-        return window.end if start is None else min(window.end, Timestamp.of(start.timestamp()) + width)
+        end = self._end(window)
+        return end if start is None else min(end, Timestamp.of(start.timestamp()) + width)
+
+    def _end(self, window):
+        return Timestamp.of((window + 1) * self.what.bucket.total_seconds())
 
     def _fire_soon(self, ended, waiting, soon):
         wait = LATE_EVERY if ended else self.early
