@@ -26,7 +26,7 @@ from typing import NamedTuple, Protocol
 
 import apache_beam as beam
 import polars as pl
-from apache_beam.coders import BooleanCoder, VarIntCoder
+from apache_beam.coders import TupleCoder, VarIntCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.transforms.window import TimestampedValue
@@ -186,15 +186,22 @@ class PublishOnce(beam.DoFn):
         yield stamped(rows, "on_time", int(now * 1_000_000), now, self.launch)
 
 
+class Progress(NamedTuple):
+    """How far a window and shard of a stream has come: whole numbers in one cell of state, read once an element."""
+
+    pending: int = 0  # frames
+    revision: int = 0  # of the last publication
+    ends: int = 0  # microseconds for which the firing on time is set; 0: not yet
+    ended: int = False  # it has fired
+    waiting: int = False  # a firing in processing time is set
+
+
 class Publish(beam.DoFn):
     """The stream's step: keyed by window (the bucket) and shard."""
 
     PENDING = BagStateSpec("pending", BlockCoder())
-    COUNT = ReadModifyWriteStateSpec("pending_count", VarIntCoder())
     PUBLISHED = ReadModifyWriteStateSpec("published", BlockCoder())
-    REVISION = ReadModifyWriteStateSpec("revision", VarIntCoder())
-    ENDED = ReadModifyWriteStateSpec("ended", BooleanCoder())
-    WAITING = ReadModifyWriteStateSpec("waiting", BooleanCoder())
+    PROGRESS = ReadModifyWriteStateSpec("progress", TupleCoder([VarIntCoder()] * len(Progress._fields)))
     SOON = TimerSpec("soon", TimeDomain.REAL_TIME)
     END = TimerSpec("end", TimeDomain.WATERMARK)
     EXPIRE = TimerSpec("expire", TimeDomain.WATERMARK)
@@ -214,26 +221,28 @@ class Publish(beam.DoFn):
         self,
         keyed,
         pending=beam.DoFn.StateParam(PENDING),
-        counted=beam.DoFn.StateParam(COUNT),
-        ended=beam.DoFn.StateParam(ENDED),
-        waiting=beam.DoFn.StateParam(WAITING),
+        progress=beam.DoFn.StateParam(PROGRESS),
         soon=beam.DoFn.TimerParam(SOON),
         end=beam.DoFn.TimerParam(END),
         expire=beam.DoFn.TimerParam(EXPIRE),
     ):
         (window, _), partial = keyed
+        so_far = _read(progress)
+        if so_far == Progress():
+            expire.set(self._end(window) + self.lateness)
+        ends = self._end_of(partial, window)
+        if not so_far.ended and ends.micros > so_far.ends:
+            end.set(ends)
+            so_far = so_far._replace(ends=ends.micros)
         pending.add(partial)
-        count = (counted.read() or 0) + 1
+        count = so_far.pending + 1
         if count > COMPACT_AT:
             merged = self.what.merge(list(pending.read()))
             pending.clear()
             pending.add(merged)
             count = 1
-        counted.write(count)
-        if not ended.read():
-            end.set(self._end_of(partial, window))
-        expire.set(self._end(window) + self.lateness)
-        self._fire_soon(ended.read(), waiting, soon)
+        waiting = so_far.waiting or self._fire_soon(so_far.ended, soon)
+        progress.write(so_far._replace(pending=count, waiting=waiting))
 
     def _end_of(self, partial, window):
         """When the last bucket of `partial` ends; an hour off where clocks change on a day of a time zone."""
@@ -245,68 +254,66 @@ class Publish(beam.DoFn):
     def _end(self, window):
         return Timestamp.of((window + 1) * self.what.bucket.total_seconds())
 
-    def _fire_soon(self, ended, waiting, soon):
+    def _fire_soon(self, ended, soon) -> int:
+        """Whether a firing is set. Those of all windows fall together: a runner takes them up in one bundle."""
         wait = LATE_EVERY if ended else self.early
-        if wait is not None and not waiting.read():
-            soon.set(Timestamp.of(self.now()) + Duration(wait.total_seconds()))
-            waiting.write(True)
+        if wait is None:
+            return False
+        every = wait.total_seconds()
+        soon.set(Timestamp.of((self.now() // every + 1) * every))
+        return True
 
     @on_timer(SOON)
     def fire_soon(
         self,
         pending=beam.DoFn.StateParam(PENDING),
-        counted=beam.DoFn.StateParam(COUNT),
         published=beam.DoFn.StateParam(PUBLISHED),
-        revision=beam.DoFn.StateParam(REVISION),
-        ended=beam.DoFn.StateParam(ENDED),
-        waiting=beam.DoFn.StateParam(WAITING),
+        progress=beam.DoFn.StateParam(PROGRESS),
     ):
-        waiting.clear()
-        firing = "late" if ended.read() else "early"
-        yield from self._publish(firing, pending, counted, published, revision)
+        so_far = _read(progress)._replace(waiting=False)
+        yield from self._publish("late" if so_far.ended else "early", so_far, pending, published, progress)
 
     @on_timer(END)
     def fire_on_time(
         self,
         pending=beam.DoFn.StateParam(PENDING),
-        counted=beam.DoFn.StateParam(COUNT),
         published=beam.DoFn.StateParam(PUBLISHED),
-        revision=beam.DoFn.StateParam(REVISION),
-        ended=beam.DoFn.StateParam(ENDED),
+        progress=beam.DoFn.StateParam(PROGRESS),
     ):
-        ended.write(True)
-        yield from self._publish("on_time", pending, counted, published, revision)
+        yield from self._publish("on_time", _read(progress)._replace(ended=True), pending, published, progress)
 
     @on_timer(EXPIRE)
     def expire(
         self,
         pending=beam.DoFn.StateParam(PENDING),
-        counted=beam.DoFn.StateParam(COUNT),
         published=beam.DoFn.StateParam(PUBLISHED),
-        revision=beam.DoFn.StateParam(REVISION),
-        ended=beam.DoFn.StateParam(ENDED),
-        waiting=beam.DoFn.StateParam(WAITING),
+        progress=beam.DoFn.StateParam(PROGRESS),
     ):
         # What is still pending would go with the state: a drain and a quiet end come here too.
-        yield from self._publish("late", pending, counted, published, revision)
-        for state in (published, revision, ended, waiting):
+        yield from self._publish("late", _read(progress), pending, published, progress)
+        for state in (published, progress):
             state.clear()
 
-    def _publish(self, firing, pending, counted, published, revision):
-        partials = list(pending.read())
+    def _publish(self, firing, so_far, pending, published, progress):
+        partials = list(pending.read()) if so_far.pending else []
         if not partials:  # a timer may fire twice on the legacy local runner
+            progress.write(so_far)
             return
         pending.clear()
-        counted.clear()
         changed = self.what.merge(partials)
-        stamp = max(int(self.now() * 1_000_000), (revision.read() or 0) + 1)
+        stamp = max(int(self.now() * 1_000_000), so_far.revision + 1)
         before = published.read()
         merged = changed if before is None else self.what.merge([before, changed])
         published.write(merged)
-        revision.write(stamp)
+        progress.write(so_far._replace(pending=0, revision=stamp))
         keys = ["bucket_start", *self.what.keys]
         touched = merged.join(changed.select(keys), on=keys, how="semi", nulls_equal=True)
         yield stamped(self.what.finish(touched), firing, stamp, self.now(), self.launch)
+
+
+def _read(progress) -> Progress:
+    held = progress.read()
+    return Progress() if held is None else Progress(*held)
 
 
 def stamped(rows: pl.DataFrame, firing: str, revision: int, now: float, launch: Launch) -> pl.DataFrame:

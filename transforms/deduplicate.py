@@ -309,7 +309,10 @@ class KeepFirst(beam.DoFn):
     ):
         (window, shard), events = keyed
         key = (self.run, window, shard)
-        seen = _CACHE.get(key, token_state.read())
+        token = token_state.read()
+        if token is None:
+            expire.set(Timestamp.of(((window + 1) * self.window + self.lateness).total_seconds()))
+        seen = _CACHE.get(key, token)
         if seen is None:
             seen = _sorted(np.frombuffer(b"".join(seen_state.read()), SEEN))
         kept, entries = keep_unseen(events, seen)
@@ -318,7 +321,6 @@ class KeepFirst(beam.DoFn):
             seen_state.add(entries.tobytes())
             token_state.write(token)
             _CACHE.put(key, token, _sorted(np.concatenate([seen, entries])))
-        expire.set(Timestamp.of(((window + 1) * self.window + self.lateness).total_seconds()))
         yield from _outcomes(kept)
 
     @on_timer(EXPIRE)

@@ -138,7 +138,7 @@ def test_compacting_what_is_pending_changes_no_row(monkeypatch, compact_at):
 def test_pending_frames_are_compacted_to_one_above_the_limit(monkeypatch):
     monkeypatch.setattr(aggregate, "COMPACT_AT", 3)
     publish = aggregate.Publish(metric(), LAUNCH, None, DAY)
-    pending, states = Held(), {name: Held() for name in ("counted", "ended", "waiting", "soon", "end", "expire")}
+    pending, states = Held(), {name: Held() for name in ("progress", "soon", "end", "expire")}
     heights = []
     for _ in range(8):
         partial = metric().partial(events("web"))
