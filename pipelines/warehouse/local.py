@@ -2,8 +2,8 @@
 
     warehouse.json                         format and time zone, fixed when it is made
     manifest.json                          the live files; see manifest.py
-    data/<table>/<day>/<run>-<n>.parquet   day is an ISO date in the warehouse's time zone, or `unknown`
-    staging/<run>/                         what a run has written and not yet committed
+    data/<table>/<day>/<run>-*.parquet     day is an ISO date in the warehouse's time zone, or `unknown`
+    staging/<run>/                         what a run has written and not yet committed; of a stream also notes.py
     lock                                   held by the one run that writes
 
 Any number of processes read while one writes.
@@ -13,7 +13,7 @@ import fcntl
 import os
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from pipelines.warehouse.writer import Run
 
+DATA = "data"
+STAGING = "staging"
 LOCK = "lock"
 ABOUT = "warehouse.json"
 WRITE_ERRORS = (OSError, pl.exceptions.ComputeError)  # Polars reports a full disk as a ComputeError
@@ -64,7 +66,8 @@ def write_file(staging: str | Path, table_name: str, day: date | None, frame: pl
     path = folder / f"{uuid.uuid4().hex}.parquet"
     aside = path.with_suffix(".tmp")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for each in (folder.parent, folder):  # not the staging folder: a worker that outlives its run writes nothing
+            each.mkdir(exist_ok=True)
         with open(aside, "wb") as file:
             frame.write_parquet(file, compression="zstd", compression_level=1)
             file.flush()
@@ -153,11 +156,14 @@ class LocalWarehouse:
 
     def scan(self, table: str, days: Iterable[date | None] | None = None) -> pl.LazyFrame:
         """The rows of a table, in its declared columns; a column that a file is older than is null."""
+        return self.scan_files(table, self.files(table, days))
+
+    def scan_files(self, table: str, paths: Sequence[Path]) -> pl.LazyFrame:
+        """The rows of some files of a table, likewise."""
         schema = polars_schema(self.table(table))
-        paths = self.files(table, days)
         if not paths:
             return pl.LazyFrame(schema=schema)
-        return pl.scan_parquet(paths, schema=schema, missing_columns="insert", extra_columns="ignore", glob=False)
+        return pl.scan_parquet(list(paths), schema=schema, missing_columns="insert", extra_columns="ignore", glob=False)
 
     def connect(self) -> "duckdb.DuckDBPyConnection":
         """A DuckDB connection in memory, its session in UTC, that sees every table and view as of now."""
