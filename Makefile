@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint bench lock clean
+.PHONY: help setup demo tools test check lint bench lock clean
 .DELETE_ON_ERROR:
 
 # The first of these that can make a virtual environment. 3.14 is left out: datasketches has no wheel for it.
@@ -9,6 +9,10 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,$(if 
 # The stamp's name holds a checksum, so that the content of the lock decides and not its time.
 STAMP := .venv/installed-$(shell cat requirements.lock setup.py | cksum | cut -d' ' -f1)
 BIN := .venv/bin
+EMULATOR_LOCK := tests/servers/bqemulator/requirements.lock
+EMULATOR := .tools/bqemulator/installed-$(shell cksum < $(EMULATOR_LOCK) | cut -d' ' -f1)
+BEAM := $(shell sed -n 's/^apache-beam==\([0-9.]*\).*/\1/p' requirements.lock)
+PRISM := .tools/prism-$(BEAM)
 SOURCES := pipelines transforms tests benchmarks setup.py
 
 help:  ## list the targets
@@ -18,6 +22,8 @@ setup: $(STAMP)  ## make .venv from requirements.lock, with the `audience` comma
 
 demo: $(STAMP)  ## real and simulated events through the graph, to a warehouse and a summary (minutes)
 	$(BIN)/audience demo
+
+tools: $(EMULATOR) .tools/prism  ## the BigQuery emulator and Beam's runner Prism into .tools, for streaming tests and the demo
 
 test: $(STAMP)  ## run all tests
 	$(BIN)/python -m pytest
@@ -36,6 +42,8 @@ bench: $(STAMP)  ## this graph, a per-event graph and DuckDB, side by side
 lock: $(STAMP)  ## resolve setup.py anew into requirements.lock, with hashes
 	$(BIN)/uv pip compile setup.py --extra test --extra build --universal --python-version 3.11 \
 		--generate-hashes --upgrade --no-header --no-annotate --quiet --output-file requirements.lock
+	$(BIN)/uv pip compile $(dir $(EMULATOR_LOCK))requirements.in --universal --python-version 3.11 \
+		--generate-hashes --upgrade --no-header --no-annotate --quiet --output-file $(EMULATOR_LOCK)
 
 clean:  ## remove .venv, caches and build output; the warehouses stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
@@ -54,4 +62,20 @@ $(STAMP):
 	$(PIP) --require-hashes -r .venv/build.lock
 	$(PIP) --require-hashes --no-build-isolation -r requirements.lock
 	$(PIP) --no-deps --no-build-isolation -e .
+	touch $@
+
+# In an environment of its own: it needs another DuckDB than the product.
+$(EMULATOR): export PIP_DISABLE_PIP_VERSION_CHECK := 1
+$(EMULATOR):
+	$(PYTHON) -m venv --clear .tools/bqemulator
+	.tools/bqemulator/bin/pip install --quiet --no-compile --require-hashes -r $(EMULATOR_LOCK)
+	touch $@
+
+# Of the SDK's own version, since runner and SDK speak one protocol.
+.tools/prism: $(PRISM)
+$(PRISM):
+	@command -v go > /dev/null || { echo "no go, which builds Beam's runner Prism; install it (https://go.dev/dl), \
+	then run: make tools" >&2; exit 1; }
+	mkdir -p .tools
+	GOBIN=$(CURDIR)/.tools go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
 	touch $@

@@ -1,3 +1,33 @@
-"""The servers that tests run against; each starts when the first test asks for it."""
+"""The real servers that tests run against; each starts when the first test asks for it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers.bigquery import BigQuery, bigquery_emulator
+from tests.servers.needed import missing
+from tests.servers.process import ServerMissing
 
 pytest_plugins = ["tests.servers.pubsub"]
+
+
+@pytest.fixture(scope="session")
+def bigquery_server() -> Iterator[BigQuery]:
+    """The BigQuery emulator, one for all tests of a process: each takes a data set of its own."""
+    try:
+        emulator = bigquery_emulator()
+        server = emulator.__enter__()
+    except ServerMissing as absent:
+        missing(str(absent))
+    try:
+        yield server
+    finally:
+        emulator.__exit__(None, None, None)
+
+
+@pytest.fixture
+def bigquery(bigquery_server, monkeypatch) -> BigQuery:
+    """The emulator, and the environment that leads the product's clients to it."""
+    for name, value in bigquery_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return bigquery_server

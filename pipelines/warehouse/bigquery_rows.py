@@ -1,0 +1,101 @@
+"""Rows of a table as BigQuery's two ways of writing take them: Arrow record batches, and JSON."""
+
+from collections.abc import Iterator
+
+import msgspec
+import polars as pl
+import pyarrow as pa
+
+from pipelines.warehouse.tables import Column, Table
+from transforms.block import hash128
+
+REQUEST_BYTES = 9_000_000  # BigQuery takes 10 MB, of which names and framing want some
+INSERT_ROWS = 500  # of one insertAll: what BigQuery recommends
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.6fZ"
+# What makes one row of a table its own, beyond the table's key: a delivery of an event, an emission of a metric.
+_BESIDE_THE_KEY = ("input", "received_time", "client_time", "generation", "revision")
+_ARROW = {
+    "STRING": pa.string(),
+    "TIMESTAMP": pa.timestamp("us", "UTC"),
+    "DATE": pa.date32(),
+    "NUMERIC": pa.decimal128(38, 9),
+    "INT64": pa.int64(),
+    "FLOAT64": pa.float64(),
+    "BOOL": pa.bool_(),
+    "BYTES": pa.binary(),
+    "JSON": pa.string(),
+}
+
+
+def arrow_schema(table: Table) -> pa.Schema:
+    """The table's columns as the Storage Write API takes them: no type of Arrow with offsets of 64 bits."""
+    return pa.schema([(column.name, _arrow_type(column)) for column in table.columns])
+
+
+def _arrow_type(column: Column) -> pa.DataType:
+    fields = [(field.name, _arrow_type(field)) for field in column.fields]
+    inner = pa.struct(fields) if fields else _ARROW[column.type]
+    return pa.list_(inner) if column.mode == "REPEATED" else inner
+
+
+def record_batch(rows: pl.DataFrame, schema: pa.Schema) -> pa.RecordBatch:
+    """Rows in the columns of the table as one record batch."""
+    table = rows.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
+    (batch,) = table.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], schema)]
+    return batch
+
+
+def cut_to_size(batch: pa.RecordBatch, most: int) -> Iterator[tuple[int, int, bytes]]:
+    """(first row, rows, the rows as an IPC message) of parts of at most `most` bytes; a single row may be longer."""
+    pending = [(0, batch)]
+    while pending:
+        first, part = pending.pop()
+        written = part.serialize().to_pybytes()
+        if len(written) <= most:
+            yield first, part.num_rows, written
+        elif part.num_rows == 1:  # taken anew, it has lost what its columns may still hold under a NULL
+            yield first, 1, part.take(pa.array([0])).serialize().to_pybytes()
+        else:
+            half = part.num_rows // 2
+            pending += [(first + half, part.slice(half)), (first, part.slice(0, half))]
+
+
+def json_rows(rows: pl.DataFrame, table: Table) -> list[dict]:
+    """Rows as insertAll takes them: no field that is NULL."""
+    forms = [form for column in table.columns if (form := _json_form(column)) is not None]
+    return [
+        {name: value for name, value in row.items() if value is not None} for row in rows.with_columns(forms).to_dicts()
+    ]
+
+
+def _json_form(column: Column) -> pl.Expr | None:
+    value = pl.col(column.name)
+    if column.type == "TIMESTAMP":
+        return value.dt.strftime(TIME_FORMAT)
+    if column.type == "BYTES":
+        return value.bin.encode("base64")
+    if column.type in ("DATE", "NUMERIC"):
+        return value.cast(pl.String)
+    return None
+
+
+def insert_ids(rows: pl.DataFrame, table: Table) -> list[str]:
+    """An id a row, by which BigQuery tells a repeated insert: a hash of what makes the row its own."""
+    own = dict.fromkeys((*table.key, *(name for name in _BESIDE_THE_KEY if name in rows.columns)))
+    texts = rows.select(pl.col(name).cast(pl.String).fill_null("") for name in own)
+    columns = [column.to_list() for column in texts]
+    return [hash128(part.encode() for part in parts) for parts in zip(*columns, strict=True)]
+
+
+def by_request(rows: list[dict], most: int) -> Iterator[tuple[int, int, int]]:
+    """(first row, end, bytes of JSON) of parts of at most INSERT_ROWS rows and `most` bytes; a single row may be
+    longer."""
+    first, size = 0, 0
+    for index, row in enumerate(rows):
+        length = len(msgspec.json.encode(row)) + 80  # the insertId and the frame of a row
+        if index > first and (size + length > most or index - first == INSERT_ROWS):
+            yield first, index, size
+            first, size = index, 0
+        size += length
+    if rows:
+        yield first, len(rows), size

@@ -1,0 +1,47 @@
+"""The BigQuery emulator: REST and the Storage API over gRPC, on free ports of this machine, in memory.
+
+make tools                              once: installs it into .tools/
+python -m tests.servers.bigquery        runs it, and prints the environment that leads clients to it
+"""
+
+import contextlib
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.servers.process import ROOT, ServerMissing, running
+
+PYTHON = ROOT / ".tools/bqemulator/bin/python"
+SERVE = ROOT / "tests/servers/bqemulator/serve.py"
+
+
+@dataclass(frozen=True)
+class BigQuery:
+    """Where it answers: `rest` is a URL, `grpc` host:port."""
+
+    rest: str
+    grpc: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which clients find it."""
+        return {"BIGQUERY_EMULATOR_HOST": self.rest, "BIGQUERY_STORAGE_EMULATOR_HOST": self.grpc}
+
+
+@contextlib.contextmanager
+def bigquery_emulator() -> Iterator[BigQuery]:
+    """Start it, and stop it at the end; 2 s. ServerMissing if it is not installed."""
+    if not PYTHON.exists():
+        raise ServerMissing("the BigQuery emulator is not installed; run: make tools")
+    with running([PYTHON, SERVE]) as line:
+        ports = json.loads(line)
+        yield BigQuery(f"http://127.0.0.1:{ports['rest']}", f"127.0.0.1:{ports['grpc']}")
+
+
+if __name__ == "__main__":
+    with bigquery_emulator() as server, contextlib.suppress(KeyboardInterrupt):
+        sys.stdout.write("".join(f"export {name}={value}\n" for name, value in server.environment.items()))
+        sys.stdout.flush()
+        threading.Event().wait()
