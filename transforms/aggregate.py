@@ -76,12 +76,12 @@ class Aggregation(Protocol):
 
 
 class MetricAggregation:
-    """A metric of the catalogue."""
+    """A metric of the catalogue; `early` is how often it is shown, if not as it says itself."""
 
-    def __init__(self, spec: MetricSpec, zone: str):
+    def __init__(self, spec: MetricSpec, zone: str, early: timedelta | None = None):
         self.spec, self.zone = spec, zone
         self.name, self.bucket, self.shards = spec.name, spec.bucket_width, spec.shards
-        self.keys, self.early = tuple(spec.dimensions), spec.early_interval
+        self.keys, self.early = tuple(spec.dimensions), early or spec.early_interval
 
     def partial(self, block):
         return measures.partial(block, self.spec, self.zone)

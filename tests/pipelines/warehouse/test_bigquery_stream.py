@@ -1,4 +1,4 @@
-"""The stream's sink, on the emulator and through a proxy that fails: what is written, what is refused, what is counted."""
+"""The stream's sink, on the emulator and through a proxy that fails: what is written, refused and counted."""
 
 import json
 import tempfile
