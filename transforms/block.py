@@ -116,9 +116,9 @@ SEPARATOR = "\x1f"  # between the parts of a hashed key: no printable identifier
 
 
 def entered(raw: pl.DataFrame, input: str) -> pl.DataFrame:
-    """A RAW_SCHEMA block, as a source yields it, as a RECORD_SCHEMA block: its first reading.
+    """A RAW_SCHEMA block, as a source yields it, as a RECORD_SCHEMA block of `input`: its first reading.
 
-    Of `input`, unless the block says in a column of this name of what part of it it is.
+    A block that has an `input` already, a part of `input` that its source tells apart, keeps it.
     """
     return raw.with_columns(
         input=pl.col("input") if "input" in raw.columns else pl.lit(input),
