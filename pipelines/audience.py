@@ -93,8 +93,10 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     kept = unique.passed | "Keep the days" >> KeepDays(job.days)
     events = kept.passed | "Write events" >> job.sink.write(EVENTS, "events")
 
+    # What the warehouse refuses of the events is rejected like the rest; its own rows, of which none may be, are not.
+    rejected = [*head.rejected, events.refused] if job.sink.refuses else head.rejected
     quarantined = (
-        head.rejected
+        rejected
         | "Join rejected" >> beam.Flatten()
         | "Quarantine" >> Quarantine(job.launch.version)
         | "Write quarantine" >> job.sink.write(QUARANTINE, "quarantined")

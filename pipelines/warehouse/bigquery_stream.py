@@ -6,38 +6,32 @@ A bundle gathers rows and writes them before it ends. A row counts as written on
 it refuses is no event and goes to quarantine (stage `load`), where the books count it. A row of another table is the
 pipeline's own work: one that is refused fails the bundle.
 
-STORAGE_WRITE_API             Arrow record batches on the default stream: at least once. A bundle that is tried again
-                              writes its rows again; the view events_unique shows each event once.
-STREAMING_INSERTS             insertAll: at least once, but for what is repeated within a minute
+STORAGE_WRITE_API               Arrow record batches on the default stream: at least once. A bundle that is tried again
+                                writes its rows again; the view events_unique shows each event once
+STORAGE_WRITE_API_EXACTLY_ONCE  the same on streams of its own, whose rows have numbers: see bigquery_exact.py
+STREAMING_INSERTS               insertAll: at least once, but what is repeated within a minute is written once
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import apache_beam as beam
-import msgspec
 import polars as pl
-from apache_beam.metrics import Metrics
-from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 
-from pipelines.warehouse.bigquery_refused import refused_events
+from pipelines.warehouse.bigquery_exact import WriteExactly
 from pipelines.warehouse.bigquery_retry import Limits
-from pipelines.warehouse.bigquery_write import InsertWriter, Refusal, StorageWriter, Writer
-from pipelines.warehouse.sink import shaped
-from pipelines.warehouse.tables import EVENTS, Table
-from transforms.errors import WarehouseError
-from transforms.quality import count
-from transforms.stage import in_global_window
+from pipelines.warehouse.bigquery_step import Gather, To, told
+from pipelines.warehouse.bigquery_write import InsertWriter, StorageWriter, Writer
+from pipelines.warehouse.tables import Table
 
-METHODS: dict[str, type[StorageWriter] | type[InsertWriter]] = {
+AT_LEAST_ONCE: dict[str, type[StorageWriter] | type[InsertWriter]] = {
     "STORAGE_WRITE_API": StorageWriter,
     "STREAMING_INSERTS": InsertWriter,
 }
-MOST_ROWS = 20_000  # that a bundle gathers before it writes them
-MOST_BYTES = 8_000_000  # the same, as Polars holds them: about one request
-NAMESPACE = "audience"
+EXACTLY_ONCE = "STORAGE_WRITE_API_EXACTLY_ONCE"
+METHODS = ("STORAGE_WRITE_API", EXACTLY_ONCE, "STREAMING_INSERTS")
 
 
 class BigQueryStreamSink(NamedTuple):
@@ -47,6 +41,7 @@ class BigQueryStreamSink(NamedTuple):
     tables: Mapping[str, Table]
     method: str = "STORAGE_WRITE_API"
     limits: Limits = Limits()
+    shards: int = 1  # streams a table that are written to at a time, exactly once
 
     @property
     def refuses(self) -> bool:
@@ -58,26 +53,20 @@ class BigQueryStreamSink(NamedTuple):
 
     def write(self, table: Table, outcome: str | None = None) -> beam.PTransform:
         """Write rows."""
-        return WriteRows(self, table, outcome)
+        to = To(self.dataset, table, outcome, self.limits, self.shards)
+        return WriteExactly(to) if self.method == EXACTLY_ONCE else WriteRows(to, AT_LEAST_ONCE[self.method])
 
     def confirm(self) -> beam.PTransform:
         """Nothing is left to do: what BigQuery has answered for can be seen."""
         return beam.Filter(lambda _: False)
 
 
-class Written(msgspec.Struct, frozen=True):
-    """A confirmation."""
-
-    table: str
-    rows: int
-
-
 class WriteRows(beam.PTransform):
-    """See the file."""
+    """At least once; see the file."""
 
-    def __init__(self, sink: BigQueryStreamSink, table: Table, outcome: str | None):
+    def __init__(self, to: To, writer: type[StorageWriter] | type[InsertWriter]):
         super().__init__()
-        self.sink, self.table, self.outcome = sink, table, outcome
+        self.to, self.writer = to, writer
 
     def expand(self, rows):
         writing = beam.ParDo(_WriteRows(self)).with_output_types(bytes, books=pl.DataFrame, refused=pl.DataFrame)
@@ -85,74 +74,20 @@ class WriteRows(beam.PTransform):
         return everywhere | "Write rows" >> writing.with_outputs("books", "refused", main="files")
 
 
-class Measured:
-    """The metrics of a step that writes one table."""
-
-    def __init__(self):
-        self.rows = Metrics.counter(NAMESPACE, "rows-written")
-        self.refused = Metrics.counter(NAMESPACE, "rows-refused")
-        self.retries = Metrics.counter(NAMESPACE, "write-retries")
-        self.append = Metrics.distribution(NAMESPACE, "append-msec")
-
-
-class _WriteRows(beam.DoFn):
+class _WriteRows(Gather):
     def __init__(self, write: WriteRows):
-        self.sink, self.to, self.outcome = write.sink, write.table, write.outcome
-        self.measured = Measured()
+        super().__init__(write.to)
+        self.make = write.writer
 
     def setup(self):
-        make = METHODS[self.sink.method]
-        self.writer: Writer = make(self.sink.dataset, self.to, self.sink.limits, self.measured.retries.inc)
-
-    def start_bundle(self):
-        self.gathered: list[pl.DataFrame] = []
-        self.rows, self.bytes = 0, 0
-
-    def process(self, rows):
-        self.gathered.append(shaped(rows, self.to))
-        self.rows += len(rows)
-        self.bytes += rows.estimated_size()
-        if self.rows >= MOST_ROWS or self.bytes >= MOST_BYTES:
-            yield from self._flush()
-
-    def finish_bundle(self):
-        return map(in_global_window, self._flush())
+        to = self.to
+        self.writer: Writer = self.make(to.dataset, to.table, to.limits, self.measured.retries.inc)
 
     def teardown(self):
         self.writer.close()
 
-    def _flush(self) -> Iterable:
-        if not self.rows:
-            return
-        rows = pl.concat(self.gathered)
-        self.start_bundle()
+    def flush(self, rows):
         began = time.monotonic()
         refusals = self.writer.write(rows)
         self.measured.append.update(round((time.monotonic() - began) * 1000))
-        yield from told(rows, refusals, self.to, self.outcome, self.measured)
-
-
-def told(rows: pl.DataFrame, refusals: list[Refusal], table: Table, outcome: str | None, measured: Measured):
-    """The outputs for rows that BigQuery has answered for."""
-    if refusals and table.name != EVENTS.name:
-        raise WarehouseError(refused_own(table, len(rows), refusals))
-    written = rows
-    if refusals:
-        measured.refused.inc(len(refusals))
-        yield TaggedOutput("refused", refused_events(rows, refusals))
-        written = rows.with_row_index("_row").filter(~pl.col("_row").is_in([each.row for each in refusals]))
-    if len(written):
-        measured.rows.inc(len(written))
-        if outcome:
-            yield TaggedOutput("books", count(written, outcome))
-        yield msgspec.json.encode(Written(table.name, len(written)))
-
-
-def refused_own(table: Table, rows: int, refusals: list[Refusal]) -> str:
-    """What to say of rows that the pipeline made itself."""
-    first = refusals[0]
-    return (
-        f"table {table.name}: BigQuery refused {len(refusals)} of {rows} rows, the first for "
-        f"{first.path or 'no column that it named'}: {first.message}; the pipeline made these rows, so "
-        "that its columns and those of the table in BigQuery must differ"
-    )
+        yield from told(rows, refusals, self.to, self.measured)

@@ -83,7 +83,7 @@ class StorageWriter:
 
     def _answered(self, written: bytes) -> list[RowError]:
         appends, seconds = self._lease.client, self._limits.answer
-        with told(self._table, self._limits):
+        with final(self._table, self._limits):
             return retried(
                 lambda: appends.append(self._stream, self._schema, written, None, seconds), self._limits, self._note
             )
@@ -112,7 +112,7 @@ class InsertWriter:
         return refusals
 
     def _insert(self, rows: list[dict], ids: list[str], first: int) -> Iterator[Refusal]:
-        with told(self._table, self._limits):
+        with final(self._table, self._limits):
             errors = retried(lambda: self._answered(rows, ids), self._limits, self._note)
         for error in errors:
             # One reason is enough, but not that another row stopped this one: with the bad rows skipped none is.
@@ -129,7 +129,7 @@ class InsertWriter:
 
 
 @contextmanager
-def told(table: Table, limits: Limits) -> Iterator[None]:
+def final(table: Table, limits: Limits) -> Iterator[None]:
     """Turn what BigQuery says in the end into a WarehouseError."""
     try:
         yield

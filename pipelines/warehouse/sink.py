@@ -1,6 +1,7 @@
 """Sinks: where the graph's rows go, behind one interface for the local warehouse and for BigQuery.
 
-    write(table)   PCollection[rows] -> files: PCollection[confirmation], books: PCollection[BOOKS_SCHEMA block]
+    write(table)   PCollection[rows] -> files: PCollection[confirmation], books: PCollection[BOOKS_SCHEMA block],
+                   and of a sink that refuses rows refused: PCollection[REJECTED_SCHEMA block]
     confirm()      the confirmations of all tables -> whatever makes them visible
 
 A sink counts what it wrote: a row that it refuses is no event.
@@ -31,7 +32,11 @@ CONFIRMED = "confirmed"
 
 class Sink(Protocol):
     """Where a run writes. `outcome` is the name under which written rows enter the books, but for stored ones, which
-    are in them already."""
+    are in them already. A sink that `refuses` may refuse rows of events, never of another table."""
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the written events have `refused` beside them."""
 
     def table(self, name: str) -> Table:
         """The declaration of a table that this sink takes."""
@@ -54,6 +59,10 @@ class LocalSink(NamedTuple):
     tables: Mapping[str, Table]
     zone: str
     streaming: bool = False
+
+    @property
+    def refuses(self) -> bool:
+        return False
 
     def table(self, name: str) -> Table:
         """The declaration of a table."""

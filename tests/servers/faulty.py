@@ -160,14 +160,15 @@ class _Passing(grpc.GenericRpcHandler):
         routing = [pair for pair in details.invocation_metadata if pair[0].startswith("x-goog")]
 
         def passed(requests, context):
-            onward = _Onward()
+            onward, ended = _Onward(), threading.Event()
             answers = call(onward, metadata=routing)
-            context.add_callback(onward.end)
+            context.add_callback(ended.set)
             try:
                 for request in requests:
                     fault = self._plan.next()
                     if fault == "silence":
-                        continue
+                        ended.wait()
+                        return
                     if fault in ("pass", "lost"):
                         onward.put(request)
                         answer = next(answers)
@@ -175,8 +176,10 @@ class _Passing(grpc.GenericRpcHandler):
                         code = "UNAVAILABLE" if fault in ("reset", "lost") else fault
                         context.abort(grpc.StatusCode[code], "by plan")
                     yield answer
-            except grpc.RpcError as problem:
+            except grpc.Call as problem:  # what the server answered
                 context.abort(problem.code(), problem.details())
+            except grpc.RpcError:  # the client is gone
+                pass
             finally:
                 onward.end()
 

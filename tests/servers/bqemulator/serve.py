@@ -10,6 +10,7 @@ What is changed of bqemulator 1.4.0:
 - insertAll and AppendRows refuse, row by row, what BigQuery refuses: see strict.py.
 - A query that fails is an HTTP error, not an answer without rows.
 - A transaction is one of DuckDB's, which others see once it is committed, not copies of tables.
+- 200 connections may append at a time: each takes a thread, of which it had six.
 - AppendRows knows the fields of a RECORD.
 - A load job takes uploads of any media type, and matches the columns of a Parquet file by name.
 """
@@ -21,9 +22,12 @@ import os
 import signal
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import bqemulator.server as composition
+import grpc
 from bqemulator.api.routes import jobs, tabledata, upload
 from bqemulator.config import Settings
 from bqemulator.grpc_api import write_servicer
@@ -171,6 +175,7 @@ composition.DuckDBEngine = Engine
 composition.SnapshotManager = Snapshots
 write_servicer.BigQueryWriteHandler = Appends
 write_servicer._table_arrow_schema = arrow_schema
+grpc.aio.server = partial(grpc.aio.server, migration_thread_pool=ThreadPoolExecutor(200))
 follow_duckdb()
 upload._PERMITTED_MEDIA_CONTENT_TYPES += ("*/*",)
 executor._LOAD_FORMAT_HANDLERS["PARQUET"] = load_parquet
