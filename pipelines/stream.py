@@ -35,8 +35,11 @@ from pipelines.runners import Choice
 from pipelines.sources import pubsub_leases
 from pipelines.sources.landing import Landing
 from pipelines.sources.pubsub import LandAt, Reading, ReadPubSub
+from pipelines.sources.pubsub_check import check_subscription, temporary_subscription
+from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
 from pipelines.warehouse.appender import Appender
 from transforms.errors import AudienceError, RunnerError
+from transforms.mapping import Mapping
 
 LANDING, DRAIN = "landing", "drain"  # in the warehouse's folder
 LOOK_SECONDS = 0.2
@@ -57,14 +60,25 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
     """Run the graph until it is stopped or drained. Errors: AudienceError, RunnerError if the runner ends of itself."""
     started = time.monotonic()
     with ExitStack() as stack:
+        subscription = _subscription(settings, stack)
         into = stack.enter_context(opened(settings, create=True, streaming=True))
         ending = stack.enter_context(Ending(into.warehouse.folder / DRAIN))
         kept = _Kept(into, settings)
-        job = _job(settings, into, kept, ending)
+        reading = _reading(settings, subscription, into, kept, ending)
+        source = (
+            ReadPubSub(reading)
+            if choice.prism
+            else ReadPubSubThroughBeam(
+                subscription, source=reading.source, timestamp_attribute=reading.timestamp_attribute
+            )
+        )
+        job = replace(
+            into.job, source=source, input=subscription, source_name=reading.source, mappings=_mappings(settings)
+        )
         appender = Appender(into.run, kept.learn)
         options = [*beam_options, *_on(choice, into.run.staging, stack), "--streaming"]
         result = _start(job, options)
-        say(f"reading {settings.input_subscription} into {into.warehouse.folder}; {choice.said}")
+        say(f"reading {subscription} into {into.warehouse.folder}; {choice.said}")
         appender.start()
         try:
             with Liveness(appender.figures, pubsub_leases.snapshot):
@@ -77,26 +91,30 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
         return Ended(ending.draining, appender.figures().rows, kept.waiting, time.monotonic() - started)
 
 
-def _job(settings: Settings, into: Opened, kept: "_Kept", ending: "Ending") -> Job:
-    mappings = tuple(map(read_mapping, settings.mapping))
-    name = mappings[0].source if mappings else NATIVE_SOURCE
-    reading = Reading(
-        subscription=str(settings.input_subscription),
-        source=name,
+def _subscription(settings: Settings, stack: ExitStack) -> str:
+    """What is read, looked at before anything starts; of a topic, one that lives as long as `stack`."""
+    if settings.input_topic:
+        return stack.enter_context(temporary_subscription(settings.input_topic))
+    check_subscription(str(settings.input_subscription))
+    return str(settings.input_subscription)
+
+
+def _mappings(settings: Settings) -> tuple[Mapping, ...]:
+    return tuple(map(read_mapping, settings.mapping))
+
+
+def _reading(settings: Settings, subscription: str, into: Opened, kept: "_Kept", ending: "Ending") -> Reading:
+    mappings = _mappings(settings)
+    return Reading(
+        subscription=subscription,
+        source=mappings[0].source if mappings else NATIVE_SOURCE,
         readers=settings.readers,
         timestamp_attribute=settings.timestamp_attribute,
         expected_delay=settings.expected_delay.total_seconds(),
         block_seconds=settings.batch_delay.total_seconds(),
-        landing=LandAt(str(kept.landing.folder), str(settings.input_subscription), into.run.id),
+        landing=LandAt(str(kept.landing.folder), subscription, into.run.id),
         again=tuple(kept.again()),
         drain_file=str(ending.drain_file),
-    )
-    return replace(
-        into.job,
-        source=ReadPubSub(reading),
-        input=settings.input_subscription,
-        source_name=name,
-        mappings=mappings,
     )
 
 

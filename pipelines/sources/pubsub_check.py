@@ -74,7 +74,7 @@ def temporary_subscription(topic: str, option: str = "input_topic") -> Iterator[
     allow = f"gcloud projects add-iam-policy-binding {project} --member=WHO --role=roles/pubsub.editor"
     _asked(
         lambda pubsub: pubsub.make_subscription(
-            subscription, topic, ack_deadline_seconds=60, expiration_policy=expires, enable_message_ordering=True
+            subscription, topic, ack_deadline_seconds=60, expiration_policy=expires
         ),
         f"a subscription to {topic}",
         f"gcloud pubsub topics create {topic.rsplit('/', 1)[-1]} --project={project}",
