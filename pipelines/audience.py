@@ -122,9 +122,10 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
         | f"Write {what.name}" >> job.sink.write(job.sink.table(what.name))
         for what, blocks in aggregations
     ]
-    written = [events, quarantined, *left, *published]
-    files = [table.files for table in written] | "Join what was written" >> beam.Flatten()
-    files | "Confirm" >> job.sink.confirm()
+    if not job.streaming:
+        written = [events, quarantined, *left, *published]
+        files = [table.files for table in written] | "Join what was written" >> beam.Flatten()
+        files | "Confirm" >> job.sink.confirm()
 
 
 def _lateness(job: Job):

@@ -57,7 +57,7 @@ class Opened(NamedTuple):
 
 
 @contextmanager
-def opened(settings: Settings, create: bool = False) -> Iterator[Opened]:
+def opened(settings: Settings, create: bool = False, streaming: bool = False) -> Iterator[Opened]:
     """Open the warehouse for writing and declare the tables of this run."""
     metrics, quality = read_config(settings.config)
     tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, *map(table_of, metrics))}
@@ -65,10 +65,10 @@ def opened(settings: Settings, create: bool = False) -> Iterator[Opened]:
         run.declare(tables.values())
         job = Job(
             source=beam.Create([]).with_output_types(pl.DataFrame),
-            sink=LocalSink(str(run.staging), tables, warehouse.time_zone),
+            sink=LocalSink(str(run.staging), tables, warehouse.time_zone, streaming),
             input=None,
             launch=Launch(settings.generation or time.time_ns() // 1000, VERSION),
-            metrics=tuple(MetricAggregation(spec, warehouse.time_zone) for spec in metrics),
+            metrics=tuple(MetricAggregation(spec, warehouse.time_zone, settings.early_firing) for spec in metrics),
             source_name=NATIVE_SOURCE,
             null_ids=quality.null_ids,
             bots=quality.bots,
@@ -76,7 +76,8 @@ def opened(settings: Settings, create: bool = False) -> Iterator[Opened]:
             take_late=settings.take_late,
             dedup_window=settings.dedup_window,
             shards=settings.shards,
-            spill_folder=str(made(run.staging / "spill")),
+            streaming=streaming,
+            spill_folder=None if streaming else str(made(run.staging / "spill")),
         )
         yield Opened(warehouse, run, metrics, job)
 

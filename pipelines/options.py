@@ -1,221 +1,17 @@
-"""The options, declared once: the parser, the help, the keys of the configuration file with their schema and
-documentation, and (for Dataflow) the template's metadata come from this table.
+"""The options: the parser, the help, the keys of the configuration file with their schema and documentation, and (for
+Dataflow) the template's metadata come from one list (option_list.py).
 
 What is typed counts more than the configuration file, and the file more than the default. Nothing here imports Beam:
 a mistake in an option is told at once.
 """
 
 import re
-from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
-from pipelines.option_values import (
-    DATASET,
-    DATASET_IN_WORDS,
-    DATE,
-    DATE_IN_WORDS,
-    DURATION,
-    DURATION_IN_WORDS,
-    DURATION_UNIT,
-    ZONE_IN_WORDS,
-    day,
-    duration,
-    part_of_a_day,
-    zone,
-)
+from pipelines.option_list import OPTIONS, Option
 from transforms.errors import AudienceError, ConfigError, OptionError
 
-
-class Option(NamedTuple):
-    """One option.
-
-    regex    what a value must match, and `allowed` says so in words; `limits` are those of a whole number
-    read     the value of a text that matches; a ValueError of it says what is allowed
-    repeat   collects several; `flag` takes no value
-    group    under which heading --help shows it
-    in_file  whether it may be a key of the configuration file: what a team fixes once for a warehouse
-    unit     of the value; `unless` says in words what holds where neither a value nor a default is stated
-    """
-
-    name: str
-    help: str
-    default: str | None = None
-    regex: str = ".+"
-    allowed: str = "a text"
-    example: str = ""
-    choices: tuple[str, ...] = ()
-    repeat: bool = False
-    flag: bool = False
-    read: Callable[[str], Any] = str
-    limits: tuple[int, int] | None = None
-    group: str = "input"
-    in_file: bool = False
-    unit: str = ""
-    unless: str = ""
-
-
-def _whole(least: int, digits: int) -> dict[str, Any]:
-    """The rules of a whole number from `least` (0 or 1) up to that many nines."""
-    most = 10**digits - 1
-    regex = rf"[1-9]\d{{0,{digits - 1}}}" if least else rf"\d{{1,{digits}}}"
-    return {"regex": regex, "allowed": f"a whole number from {least} to {most}", "limits": (least, most), "read": int}
-
-
-OPTIONS = (
-    Option(
-        "input",
-        "Files to read: a path or a glob, local or gs://; may be repeated",
-        repeat=True,
-        example="'events/*.jsonl.gz'",
-    ),
-    Option(
-        "format",
-        "Form of the files; auto decides by the name",
-        "auto",
-        choices=("auto", "jsonl", "csv", "parquet"),
-    ),
-    Option(
-        "mapping",
-        "Mapping (YAML) from the records to events; without one they are of the native form",
-        repeat=True,
-        example="mapping.yaml",
-    ),
-    Option("start", "First day to write", None, DATE, DATE_IN_WORDS, example="2026-03-01", read=day, group="days"),
-    Option(
-        "end", "Day after the last to write", None, DATE, DATE_IN_WORDS, example="2026-03-08", read=day, group="days"
-    ),
-    Option(
-        "replace",
-        "The input is complete for the days from --start to --end: what they held goes",
-        flag=True,
-        group="days",
-    ),
-    Option(
-        "add",
-        "The stored events of the days that the input touches join it, and the days are written anew",
-        flag=True,
-        group="days",
-    ),
-    Option(
-        "config",
-        "Configuration (YAML): what is fixed once for a warehouse; audience config --show lists its keys",
-        example="audience.yaml",
-        group="warehouse",
-    ),
-    Option(
-        "warehouse",
-        "Folder of the local warehouse; made if it is not there",
-        "warehouse",
-        allowed="the name of a folder",
-        example="warehouse",
-        group="warehouse",
-        in_file=True,
-        unit="a path, from the folder in which the command is typed",
-    ),
-    Option(
-        "dataset",
-        "Data set of BigQuery that holds the warehouse, instead of a folder; made if it is not there",
-        None,
-        DATASET,
-        DATASET_IN_WORDS,
-        example="project.dataset",
-        group="warehouse",
-        in_file=True,
-        unit="project.dataset",
-        unless="none: the warehouse is a folder",
-    ),
-    Option(
-        "partition_expiry",
-        "In BigQuery: rows of days older than this go by themselves",
-        None,
-        DURATION,
-        DURATION_IN_WORDS,
-        example="400d",
-        read=duration,
-        group="warehouse",
-        in_file=True,
-        unit=DURATION_UNIT,
-        unless="none: rows stay, or the table's own",
-    ),
-    Option(
-        "drained",
-        "In BigQuery: no stream writes this data set, so that its youngest days may be written as well",
-        flag=True,
-        group="warehouse",
-    ),
-    Option(
-        "time_zone",
-        "Time zone that decides days; fixed when the warehouse is made, UTC if left out",
-        allowed=ZONE_IN_WORDS,
-        example="Europe/London",
-        read=zone,
-        group="warehouse",
-        in_file=True,
-        unit="a name of the IANA time zone database",
-        unless="the warehouse's own, UTC for a new one",
-    ),
-    Option(
-        "max_lateness",
-        "An event received later than this after it happened goes to quarantine",
-        "1d",
-        DURATION,
-        DURATION_IN_WORDS,
-        example="36h",
-        read=duration,
-        group="rules",
-        in_file=True,
-        unit=DURATION_UNIT,
-    ),
-    Option(
-        "take_late",
-        "Take in what is later than --max_lateness, too",
-        flag=True,
-        group="rules",
-    ),
-    Option(
-        "dedup_window",
-        "Width of the windows in which an event id may occur once; divides a day",
-        "1d",
-        DURATION,
-        DURATION_IN_WORDS,
-        example="6h",
-        read=part_of_a_day,
-        group="rules",
-        in_file=True,
-        unit=DURATION_UNIT,
-    ),
-    Option(
-        "generation",
-        "Of two runs that publish one metric row the higher generation is current (default: now)",
-        None,
-        r"\d{1,18}",
-        "a whole number of at most 18 digits",
-        example="7",
-        read=int,
-        group="rules",
-    ),
-    Option(
-        "shards",
-        "Shards of the deduplication",
-        "4",
-        example="8",
-        group="machine",
-        in_file=True,
-        unit="shards, 1 to 9999",
-        **_whole(1, 4),
-    ),
-    Option(
-        "workers",
-        "Worker processes; 0 is one for each core, up to four",
-        "0",
-        example="2",
-        group="machine",
-        in_file=True,
-        unit="processes, 0 to 99",
-        **_whole(0, 2),
-    ),
-)
 NAMED = {option.name: option for option in OPTIONS}
 FILE_OPTIONS = tuple(option for option in OPTIONS if option.in_file)
 
@@ -228,12 +24,22 @@ def add_all(parser, names: tuple[str, ...] = tuple(NAMED)) -> None:
         add_to(group, option)
 
 
-# What the other runs over a warehouse leave out of OPTIONS.
-_NO_FILES = {"input", "format", "replace", "add"}
+# What the runs leave out of OPTIONS.
+_FILES = {"input", "format", "replace", "add"}
+_QUEUE = {
+    "input_subscription",
+    "input_topic",
+    "timestamp_attribute",
+    "expected_delay",
+    "early_firing",
+    "batch_delay",
+    "readers",
+}
 WITHOUT = {
-    "backfill": frozenset[str](),
-    "recompute": frozenset(_NO_FILES | {"max_lateness", "take_late"}),
-    "replay": frozenset(_NO_FILES | {"start", "end"}),
+    "backfill": frozenset(_QUEUE),
+    "recompute": frozenset(_FILES | _QUEUE | {"max_lateness", "take_late"}),
+    "replay": frozenset(_FILES | _QUEUE | {"start", "end"}),
+    "run": frozenset(_FILES | {"start", "end", "take_late", "workers", "drained"}),
 }
 
 
@@ -267,6 +73,9 @@ class Settings(NamedTuple):
 
     input: tuple[str, ...]
     format: str
+    input_subscription: str | None
+    input_topic: str | None
+    timestamp_attribute: str | None
     mapping: tuple[str, ...]
     config: str | None
     warehouse: str | None
@@ -281,6 +90,10 @@ class Settings(NamedTuple):
     max_lateness: timedelta
     take_late: bool
     dedup_window: timedelta
+    expected_delay: timedelta
+    early_firing: timedelta | None
+    batch_delay: timedelta
+    readers: int
     shards: int
     workers: int
     generation: int | None
@@ -336,6 +149,8 @@ def resolve(values: dict[str, Any], command: str = "backfill") -> Settings:
     _check_together(settings)
     if command == "backfill":
         _check_files(settings)
+    if command == "run":
+        _check_queue(settings)
     return settings
 
 
@@ -382,6 +197,16 @@ def _check_files(settings: Settings) -> None:
         raise OptionError("--replace and --add exclude each other: replace what the days hold, or add to it")
     if settings.replace and settings.start is None:
         raise OptionError("--replace needs --start and --end: name the days for which the input is complete")
+
+
+def _check_queue(settings: Settings) -> None:
+    if settings.input_subscription is None and settings.input_topic is None:
+        raise OptionError(
+            "no source given: name the queue to read with --input_subscription projects/PROJECT/subscriptions/NAME; "
+            "files are read by audience backfill"
+        )
+    if settings.input_subscription and settings.input_topic:
+        raise OptionError("--input_subscription and --input_topic exclude each other: name one")
 
 
 def _check_together(settings: Settings) -> None:

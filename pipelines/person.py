@@ -93,8 +93,8 @@ def erase(settings: Settings, ids: Sequence[str], beam_options: Sequence[str] = 
         run.commit([], **_rows_that_stay(warehouse, ids))
         if left := _rows(warehouse, ids):
             raise WarehouseError(f"rows still name the person: {left}; run it again")
-        # One more commit also takes from the disk what the one before retired; it would lie there until the next run.
         run.commit([_proof(into, ids, before, days)])
+        run.purge()  # what was replaced would lie on the disk for a while yet
         return Erased(before, days, _kept_sketches(into))
 
 

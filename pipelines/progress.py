@@ -138,7 +138,7 @@ def _draw(line: "Line", stop: threading.Event) -> None:
         while not stop.wait(EVERY):
             drawn = True
             text = line.text(time.monotonic())
-            out.write(f"\r{text[: _columns(out) - 1]}\x1b[K")
+            out.write(f"\r{text[: columns(out) - 1]}\x1b[K")
             out.flush()
     with contextlib.suppress(Exception):
         if drawn:
@@ -146,7 +146,8 @@ def _draw(line: "Line", stop: threading.Event) -> None:
             out.flush()
 
 
-def _columns(out) -> int:
+def columns(out) -> int:
+    """The width of the terminal, or of one that does not tell."""
     try:
         return os.get_terminal_size(out.fileno()).columns or WIDTH
     except (OSError, ValueError):

@@ -1,22 +1,24 @@
-"""The real servers that tests run against. Where CI is true a missing one fails, elsewhere the test is skipped."""
+"""The real servers that tests run against; each starts when the first test asks for it."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.servers.bigquery import BigQuery, bigquery_emulator
+from tests.servers.needed import missing
 from tests.servers.process import ServerMissing
+
+pytest_plugins = ["tests.servers.pubsub"]
 
 
 @pytest.fixture(scope="session")
 def bigquery_server() -> Iterator[BigQuery]:
-    """The emulator, one for all tests of a process: each takes a data set of its own."""
+    """The BigQuery emulator, one for all tests of a process: each takes a data set of its own."""
     try:
         emulator = bigquery_emulator()
         server = emulator.__enter__()
-    except ServerMissing as missing:
-        absent(str(missing))
+    except ServerMissing as absent:
+        missing(str(absent))
     try:
         yield server
     finally:
@@ -29,8 +31,3 @@ def bigquery(bigquery_server, monkeypatch) -> BigQuery:
     for name, value in bigquery_server.environment.items():
         monkeypatch.setenv(name, value)
     return bigquery_server
-
-
-def absent(message: str) -> None:
-    """A server is not there."""
-    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(message)

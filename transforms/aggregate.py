@@ -3,11 +3,13 @@
     PCollection[EVENT_SCHEMA block] -> PCollection[rows: bucket_start, bucket_end, dimensions, measures, firing,
                                                    generation i64, revision i64, emitted_time, pipeline_version]
 
-Each block is aggregated at once with Polars; what crosses the shuffle are partial rows, per shard and window.
-The bucket is a column. The Beam window is only the scope of a firing: in a stream it is the bucket, in a bounded run
-the larger of the bucket and a day, since a window costs a timer and a state read whatever it holds.
+Each block is aggregated at once with Polars; what crosses the shuffle are partial rows, keyed by window and shard.
+The bucket is a column. The window is only the scope of a firing: in a stream it is the bucket, in a bounded run the
+larger of the bucket and a day, since a window costs a merge, and a timer, whatever it holds. It is a number in the key
+and no window of Beam's, which all stay global: so no runner drops what is late for it, or frees its state too early
+(Prism 2.77 frees a stateful step's state at the window's end, whatever lateness is allowed).
 
-State   a stream's, per shard and window: `pending` partial frames, compacted to one above COMPACT_AT, and `published`,
+State   a stream's, per window and shard: `pending` partial frames, compacted to one above COMPACT_AT, and `published`,
         the merged rows so far; freed at the window's end + lateness. Bounded: none, one shuffle. (The in-process
         runner of Beam 2.77 fires the timers of one stateful step only where it fuses several into a stage: of four
         metrics three stayed empty.)
@@ -24,10 +26,10 @@ from typing import NamedTuple, Protocol
 
 import apache_beam as beam
 import polars as pl
-from apache_beam.coders import BooleanCoder, VarIntCoder
+from apache_beam.coders import TupleCoder, VarIntCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
-from apache_beam.transforms.window import FixedWindows, TimestampedValue
+from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
 from transforms import measures, quality
@@ -37,6 +39,7 @@ from transforms.metrics import MetricSpec
 COMPACT_AT = 64
 DAY = timedelta(days=1)
 LATE_EVERY = timedelta(minutes=1)
+Keyed = tuple[tuple[int, int], pl.DataFrame]  # ((window, shard), partial rows); window n is [n, n + 1) times the scope
 
 
 class Aggregation(Protocol):
@@ -73,12 +76,12 @@ class Aggregation(Protocol):
 
 
 class MetricAggregation:
-    """A metric of the catalogue."""
+    """A metric of the catalogue; `early` is how often it is shown, if not as it says itself."""
 
-    def __init__(self, spec: MetricSpec, zone: str):
+    def __init__(self, spec: MetricSpec, zone: str, early: timedelta | None = None):
         self.spec, self.zone = spec, zone
         self.name, self.bucket, self.shards = spec.name, spec.bucket_width, spec.shards
-        self.keys, self.early = tuple(spec.dimensions), spec.early_interval
+        self.keys, self.early = tuple(spec.dimensions), early or spec.early_interval
 
     def partial(self, block):
         return measures.partial(block, self.spec, self.zone)
@@ -132,15 +135,7 @@ class Aggregate(beam.PTransform):
 
     def expand(self, blocks):
         scope = self.what.bucket if self.streaming else max(self.what.bucket, DAY)
-        window = beam.WindowInto(
-            FixedWindows(scope.total_seconds()), allowed_lateness=Duration(self.lateness.total_seconds())
-        )
-        partials = (
-            blocks
-            | "Aggregate each block"
-            >> beam.ParDo(_Partial(self.what, scope)).with_output_types(tuple[int, pl.DataFrame])
-            | "Window by bucket" >> window.with_output_types(tuple[int, pl.DataFrame])
-        )
+        partials = blocks | "Aggregate each block" >> beam.ParDo(_Partial(self.what, scope)).with_output_types(Keyed)
         if self.streaming:
             publish = beam.ParDo(Publish(self.what, self.launch, self.what.early, self.lateness, self.clock))
         else:
@@ -150,7 +145,7 @@ class Aggregate(beam.PTransform):
 
 
 def scatter(partial: pl.DataFrame, bucket: timedelta, scope: timedelta, shards: int, keys: tuple[str, ...]):
-    """[(shard, partial rows of one window and shard, time in seconds inside that window)]"""
+    """[((window, shard), the rows of it)]"""
     width = int(scope.total_seconds() * 1_000_000)
     # The window in which a bucket ends: a day of another time zone begins in one window and ends in the next, which
     # alone is open as long as its last events may come.
@@ -159,7 +154,7 @@ def scatter(partial: pl.DataFrame, bucket: timedelta, scope: timedelta, shards: 
     pieces = marked.partition_by("_window", "_shard", as_dict=True, include_key=False)
     # Sorted, so that the same block makes the same elements in the same order when it is tried again.
     ordered = sorted(pieces.items(), key=lambda piece: piece[0])
-    return [(int(shard), piece, window * scope.total_seconds()) for (window, shard), piece in ordered]
+    return [((int(window), int(shard)), piece) for (window, shard), piece in ordered]
 
 
 def _shard(partial: pl.DataFrame, shards: int, keys: tuple[str, ...]) -> pl.Series:
@@ -175,8 +170,8 @@ class _Partial(beam.DoFn):
 
     def process(self, block):
         partial = self.what.partial(block)
-        for shard, rows, at in scatter(partial, self.what.bucket, self.scope, self.what.shards, self.what.keys):
-            yield TimestampedValue((shard, rows), at)
+        for key, rows in scatter(partial, self.what.bucket, self.scope, self.what.shards, self.what.keys):
+            yield TimestampedValue((key, rows), key[0] * self.scope.total_seconds())
 
 
 class PublishOnce(beam.DoFn):
@@ -191,15 +186,22 @@ class PublishOnce(beam.DoFn):
         yield stamped(rows, "on_time", int(now * 1_000_000), now, self.launch)
 
 
+class Progress(NamedTuple):
+    """How far a window and shard of a stream has come: whole numbers in one cell of state, read once an element."""
+
+    pending: int = 0  # frames
+    revision: int = 0  # of the last publication
+    ends: int = 0  # microseconds for which the firing on time is set; 0: not yet
+    ended: int = False  # it has fired
+    waiting: int = False  # a firing in processing time is set
+
+
 class Publish(beam.DoFn):
-    """The stream's step: keyed by shard, in the window of the firing."""
+    """The stream's step: keyed by window (the bucket) and shard."""
 
     PENDING = BagStateSpec("pending", BlockCoder())
-    COUNT = ReadModifyWriteStateSpec("pending_count", VarIntCoder())
     PUBLISHED = ReadModifyWriteStateSpec("published", BlockCoder())
-    REVISION = ReadModifyWriteStateSpec("revision", VarIntCoder())
-    ENDED = ReadModifyWriteStateSpec("ended", BooleanCoder())
-    WAITING = ReadModifyWriteStateSpec("waiting", BooleanCoder())
+    PROGRESS = ReadModifyWriteStateSpec("progress", TupleCoder([VarIntCoder()] * len(Progress._fields)))
     SOON = TimerSpec("soon", TimeDomain.REAL_TIME)
     END = TimerSpec("end", TimeDomain.WATERMARK)
     EXPIRE = TimerSpec("expire", TimeDomain.WATERMARK)
@@ -218,96 +220,100 @@ class Publish(beam.DoFn):
     def process(
         self,
         keyed,
-        window=beam.DoFn.WindowParam,
         pending=beam.DoFn.StateParam(PENDING),
-        counted=beam.DoFn.StateParam(COUNT),
-        ended=beam.DoFn.StateParam(ENDED),
-        waiting=beam.DoFn.StateParam(WAITING),
+        progress=beam.DoFn.StateParam(PROGRESS),
         soon=beam.DoFn.TimerParam(SOON),
         end=beam.DoFn.TimerParam(END),
         expire=beam.DoFn.TimerParam(EXPIRE),
     ):
-        pending.add(keyed[1])
-        count = (counted.read() or 0) + 1
+        (window, _), partial = keyed
+        so_far = _read(progress)
+        if so_far == Progress():
+            expire.set(self._end(window) + self.lateness)
+        ends = self._end_of(partial, window)
+        if not so_far.ended and ends.micros > so_far.ends:
+            end.set(ends)
+            so_far = so_far._replace(ends=ends.micros)
+        pending.add(partial)
+        count = so_far.pending + 1
         if count > COMPACT_AT:
             merged = self.what.merge(list(pending.read()))
             pending.clear()
             pending.add(merged)
             count = 1
-        counted.write(count)
-        if not ended.read():
-            end.set(self._end_of(keyed[1], window))
-        expire.set(window.end + self.lateness)
-        self._fire_soon(ended.read(), waiting, soon)
+        waiting = so_far.waiting or self._fire_soon(so_far.ended, soon)
+        progress.write(so_far._replace(pending=count, waiting=waiting))
 
     def _end_of(self, partial, window):
         """When the last bucket of `partial` ends; an hour off where clocks change on a day of a time zone."""
         start = partial["bucket_start"].max()
         width = Duration(self.what.bucket.total_seconds())
-        return window.end if start is None else min(window.end, Timestamp.of(start.timestamp()) + width)
+        end = self._end(window)
+        return end if start is None else min(end, Timestamp.of(start.timestamp()) + width)
 
-    def _fire_soon(self, ended, waiting, soon):
+    def _end(self, window):
+        return Timestamp.of((window + 1) * self.what.bucket.total_seconds())
+
+    def _fire_soon(self, ended, soon) -> int:
+        """Whether a firing is set. Those of all windows fall together: a runner takes them up in one bundle."""
         wait = LATE_EVERY if ended else self.early
-        if wait is not None and not waiting.read():
-            soon.set(Timestamp.of(self.now()) + Duration(wait.total_seconds()))
-            waiting.write(True)
+        if wait is None:
+            return False
+        every = wait.total_seconds()
+        soon.set(Timestamp.of((self.now() // every + 1) * every))
+        return True
 
     @on_timer(SOON)
     def fire_soon(
         self,
         pending=beam.DoFn.StateParam(PENDING),
-        counted=beam.DoFn.StateParam(COUNT),
         published=beam.DoFn.StateParam(PUBLISHED),
-        revision=beam.DoFn.StateParam(REVISION),
-        ended=beam.DoFn.StateParam(ENDED),
-        waiting=beam.DoFn.StateParam(WAITING),
+        progress=beam.DoFn.StateParam(PROGRESS),
     ):
-        waiting.clear()
-        firing = "late" if ended.read() else "early"
-        yield from self._publish(firing, pending, counted, published, revision)
+        so_far = _read(progress)._replace(waiting=False)
+        yield from self._publish("late" if so_far.ended else "early", so_far, pending, published, progress)
 
     @on_timer(END)
     def fire_on_time(
         self,
         pending=beam.DoFn.StateParam(PENDING),
-        counted=beam.DoFn.StateParam(COUNT),
         published=beam.DoFn.StateParam(PUBLISHED),
-        revision=beam.DoFn.StateParam(REVISION),
-        ended=beam.DoFn.StateParam(ENDED),
+        progress=beam.DoFn.StateParam(PROGRESS),
     ):
-        ended.write(True)
-        yield from self._publish("on_time", pending, counted, published, revision)
+        yield from self._publish("on_time", _read(progress)._replace(ended=True), pending, published, progress)
 
     @on_timer(EXPIRE)
     def expire(
         self,
         pending=beam.DoFn.StateParam(PENDING),
-        counted=beam.DoFn.StateParam(COUNT),
         published=beam.DoFn.StateParam(PUBLISHED),
-        revision=beam.DoFn.StateParam(REVISION),
-        ended=beam.DoFn.StateParam(ENDED),
-        waiting=beam.DoFn.StateParam(WAITING),
+        progress=beam.DoFn.StateParam(PROGRESS),
     ):
         # What is still pending would go with the state: a drain and a quiet end come here too.
-        yield from self._publish("late", pending, counted, published, revision)
-        for state in (published, revision, ended, waiting):
+        yield from self._publish("late", _read(progress), pending, published, progress)
+        for state in (published, progress):
             state.clear()
 
-    def _publish(self, firing, pending, counted, published, revision):
-        partials = list(pending.read())
+    def _publish(self, firing, so_far, pending, published, progress):
+        partials = list(pending.read()) if so_far.pending else []
         if not partials:  # a timer may fire twice on the legacy local runner
+            progress.write(so_far)
             return
         pending.clear()
-        counted.clear()
         changed = self.what.merge(partials)
-        stamp = max(int(self.now() * 1_000_000), (revision.read() or 0) + 1)
+        stamp = max(int(self.now() * 1_000_000), so_far.revision + 1)
         before = published.read()
         merged = changed if before is None else self.what.merge([before, changed])
         published.write(merged)
-        revision.write(stamp)
+        progress.write(so_far._replace(pending=0, revision=stamp))
         keys = ["bucket_start", *self.what.keys]
         touched = merged.join(changed.select(keys), on=keys, how="semi", nulls_equal=True)
         yield stamped(self.what.finish(touched), firing, stamp, self.now(), self.launch)
+
+
+def _read(progress) -> Progress:
+    held = progress.read()
+    return Progress() if held is None else Progress(*held)
 
 
 def stamped(rows: pl.DataFrame, firing: str, revision: int, now: float, launch: Launch) -> pl.DataFrame:

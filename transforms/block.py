@@ -116,9 +116,12 @@ SEPARATOR = "\x1f"  # between the parts of a hashed key: no printable identifier
 
 
 def entered(raw: pl.DataFrame, input: str) -> pl.DataFrame:
-    """A RAW_SCHEMA block, as a source yields it, as a RECORD_SCHEMA block of `input`: its first reading."""
+    """A RAW_SCHEMA block, as a source yields it, as a RECORD_SCHEMA block of `input`: its first reading.
+
+    A block that has an `input` already, a part of `input` that its source tells apart, keeps it.
+    """
     return raw.with_columns(
-        input=pl.lit(input),
+        input=pl.col("input") if "input" in raw.columns else pl.lit(input),
         quarantine_id=pl.lit(None, pl.String),
         attempt=pl.lit(1, pl.Int64),
         part=pl.lit(0, pl.Int64),

@@ -7,6 +7,7 @@ Window  fixed, a day by default, of the client's own time where the record has o
         the same id and client time, so they meet in one window, in a stream and in a backfill alike.
 Kept    a bounded run keeps the smallest (received_time, fingerprint); a stream the first that arrives. The others are
         `duplicates`; those whose fingerprint differs from the kept one's are also `conflicts`.
+        The window is a number in the key and no window of Beam's (see aggregate.py).
 State   a stream's, per window and shard: 16 bytes an event (id hash, fingerprint), append-only, freed when the window
         and its lateness have ended. Bounded: none, one shuffle.
 Emits   a stream: at once. Bounded: when the input has ended, in blocks of at most GROUP_ROWS.
@@ -25,8 +26,8 @@ from apache_beam.coders import BytesCoder
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
-from apache_beam.transforms.window import FixedWindows, GlobalWindows, TimestampedValue
-from apache_beam.utils.timestamp import Duration
+from apache_beam.transforms.window import TimestampedValue
+from apache_beam.utils.timestamp import Timestamp
 
 from transforms.block import FIELDS, FLOW_COLUMNS, SEPARATOR, hash64
 from transforms.quality import count
@@ -39,6 +40,7 @@ CACHE_BYTES = 256 << 20
 KEY = "_key"  # hash of (source, event_id), computed once and carried to where it is compared
 WINDOW = "_window"  # number of the dedup window, likewise
 _SAME = [WINDOW, "source", "event_id"]
+Keyed = tuple[tuple[int, int], pl.DataFrame]  # ((window, shard), a block)
 Gathered = tuple[tuple[int, int], tuple[int, str, pl.DataFrame]]  # (window, shard), a spilled block
 # What the fingerprint leaves out may still differ in two copies received at once: then it decides, not their order.
 _TRAVELLED = ["sent_time", "event_time", "time_source", "id_source", "source_format", "warnings"]
@@ -141,14 +143,8 @@ class Deduplicate(beam.PTransform):
 
     def expand(self, events):
         if self.streaming:
-            window = FixedWindows(self.window.total_seconds())
-            pieces = (
-                events
-                | "Split by window and shard" >> beam.ParDo(_Split(self)).with_output_types(tuple[int, pl.DataFrame])
-                | "Window by dedup day"
-                >> beam.WindowInto(window, allowed_lateness=Duration(self.lateness.total_seconds()))
-            )
-            keep = beam.ParDo(KeepFirst(self.lateness))
+            pieces = events | "Split by window and shard" >> beam.ParDo(_Split(self)).with_output_types(Keyed)
+            keep = beam.ParDo(KeepFirst(self.window, self.lateness))
         else:
             pieces = (
                 events
@@ -158,14 +154,7 @@ class Deduplicate(beam.PTransform):
             keep = beam.ParDo(_KeepSmallest())
         keep = keep.with_output_types(pl.DataFrame, books=pl.DataFrame).with_outputs("books", main="passed")
         kept = pieces | "Keep one of each id" >> keep
-        # Back in the one window that it came from: what is joined later must stand in windows of one kind.
-        return Deduplicated(
-            *(kept[tag] | f"Leave the windows of {tag}" >> _everywhere() for tag in Deduplicated._fields)
-        )
-
-
-def _everywhere() -> beam.PTransform:
-    return beam.WindowInto(GlobalWindows()).with_output_types(pl.DataFrame)
+        return Deduplicated(kept.passed, kept.books)
 
 
 class _Split(beam.DoFn):
@@ -176,7 +165,7 @@ class _Split(beam.DoFn):
 
     def process(self, events):
         for piece in split(events, self.window, self.shards):
-            yield TimestampedValue((piece.shard, piece.events), piece.at)
+            yield TimestampedValue(((piece.window, piece.shard), piece.events), piece.at)
 
 
 class _SplitGathered(beam.DoFn):
@@ -301,27 +290,29 @@ _CACHE = SeenCache()
 
 
 class KeepFirst(beam.DoFn):
-    """The stream's step, keyed by shard, in the dedup window."""
+    """The stream's step, keyed by dedup window and shard."""
 
     SEEN = BagStateSpec("seen", BytesCoder())
     TOKEN = ReadModifyWriteStateSpec("token", BytesCoder())
     EXPIRE = TimerSpec("expire", TimeDomain.WATERMARK)
 
-    def __init__(self, lateness: timedelta):
-        self.lateness = Duration(lateness.total_seconds())
+    def __init__(self, window: timedelta, lateness: timedelta):
+        self.window, self.lateness = window, lateness
         self.run = secrets.token_hex(8)  # two pipelines in one process must not share cache entries
 
     def process(
         self,
         keyed,
-        window=beam.DoFn.WindowParam,
         seen_state=beam.DoFn.StateParam(SEEN),
         token_state=beam.DoFn.StateParam(TOKEN),
         expire=beam.DoFn.TimerParam(EXPIRE),
     ):
-        shard, events = keyed
-        key = (self.run, shard, window.start.micros)
-        seen = _CACHE.get(key, token_state.read())
+        (window, shard), events = keyed
+        key = (self.run, window, shard)
+        token = token_state.read()
+        if token is None:
+            expire.set(Timestamp.of(((window + 1) * self.window + self.lateness).total_seconds()))
+        seen = _CACHE.get(key, token)
         if seen is None:
             seen = _sorted(np.frombuffer(b"".join(seen_state.read()), SEEN))
         kept, entries = keep_unseen(events, seen)
@@ -330,18 +321,16 @@ class KeepFirst(beam.DoFn):
             seen_state.add(entries.tobytes())
             token_state.write(token)
             _CACHE.put(key, token, _sorted(np.concatenate([seen, entries])))
-        expire.set(window.end + self.lateness)
         yield from _outcomes(kept)
 
     @on_timer(EXPIRE)
     def expire(
         self,
-        shard=beam.DoFn.KeyParam,
-        window=beam.DoFn.WindowParam,
+        key=beam.DoFn.KeyParam,
         seen_state=beam.DoFn.StateParam(SEEN),
         token_state=beam.DoFn.StateParam(TOKEN),
     ):
-        _CACHE.drop((self.run, shard, window.start.micros))
+        _CACHE.drop((self.run, *key))
         seen_state.clear()
         token_state.clear()
 

@@ -28,3 +28,7 @@ class SourceError(AudienceError):
 
 class WarehouseError(AudienceError):
     """The warehouse cannot be read or written, or the run would touch days that have rows."""
+
+
+class RunnerError(AudienceError):
+    """The runner does not start, or ended while it should run."""

@@ -27,7 +27,7 @@ def add_options(parser) -> None:
 
 
 def run(values, rest) -> None:
-    from pipelines.options import DATE_IN_WORDS
+    from pipelines.option_list import DATE_IN_WORDS
     from pipelines.simulator import simulate
     from pipelines.simulator_faults import read_faults
     from pipelines.simulator_output import STDOUT, check_output

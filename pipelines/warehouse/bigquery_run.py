@@ -129,6 +129,9 @@ class BigQueryRun:
                 with suppress(*REFUSED):  # it expires
                     self.warehouse.client.delete_table(each.staging, not_found_ok=True, retry=None)
 
+    def purge(self) -> None:
+        """BigQuery keeps deleted rows for its time travel, up to a week, and its fail-safe, a week more."""
+
     def _days(self, table: str, days: Iterable[Day] | None) -> list[Day]:
         known = list(self.warehouse.rows_by_day(table)) if days is None else set(days)
         return sorted(known, key=lambda day: (day is not None, day or date.min))

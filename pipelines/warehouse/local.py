@@ -2,8 +2,8 @@
 
     warehouse.json                         format and time zone, fixed when it is made
     manifest.json                          the live files; see manifest.py
-    data/<table>/<day>/<run>-<n>.parquet   day is an ISO date in the warehouse's time zone, or `unknown`
-    staging/<run>/                         what a run has written and not yet committed
+    data/<table>/<day>/<run>-*.parquet     day is an ISO date in the warehouse's time zone, or `unknown`
+    staging/<run>/                         what a run has written and not yet committed; of a stream also notes.py
     lock                                   held by the one run that writes
 
 Any number of processes read while one writes.
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from pipelines.warehouse.writer import Run
 
+DATA = "data"
+STAGING = "staging"
 LOCK = "lock"
 ABOUT = "warehouse.json"
 WRITE_ERRORS = (OSError, pl.exceptions.ComputeError)  # Polars reports a full disk as a ComputeError
@@ -65,7 +67,8 @@ def write_file(staging: str | Path, table_name: str, day: date | None, frame: pl
     path = folder / f"{uuid.uuid4().hex}.parquet"
     aside = path.with_suffix(".tmp")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for each in (folder.parent, folder):  # not the staging folder: a worker that outlives its run writes nothing
+            each.mkdir(exist_ok=True)
         with open(aside, "wb") as file:
             frame.write_parquet(file, compression="zstd", compression_level=1)
             file.flush()
@@ -174,10 +177,7 @@ class LocalWarehouse:
         self, table: str, days: Iterable[date | None] | None = None, columns: Sequence[str] | None = None
     ) -> pl.LazyFrame:
         """The rows of a table, in its declared columns or these; a column that a file is older than is null."""
-        schema = polars_schema(self.table(table))
-        paths = self.files(table, days)
-        options: dict = {"missing_columns": "insert", "extra_columns": "ignore", "glob": False}
-        rows = pl.scan_parquet(paths, schema=schema, **options) if paths else pl.LazyFrame(schema=schema)
+        rows = self.scan_files(table, self.files(table, days))
         return rows if columns is None else rows.select(columns)
 
     def ask(self, sql: str) -> Iterator[pl.DataFrame]:
@@ -185,6 +185,13 @@ class LocalWarehouse:
         from pipelines.warehouse.query import run_query
 
         return run_query(self, sql, "bigquery").batches
+
+    def scan_files(self, table: str, paths: Sequence[Path]) -> pl.LazyFrame:
+        """The rows of some files of a table, likewise."""
+        schema = polars_schema(self.table(table))
+        if not paths:
+            return pl.LazyFrame(schema=schema)
+        return pl.scan_parquet(list(paths), schema=schema, missing_columns="insert", extra_columns="ignore", glob=False)
 
     def connect(self) -> "duckdb.DuckDBPyConnection":
         """A DuckDB connection in memory, its session in UTC, that sees every table and view as of now."""

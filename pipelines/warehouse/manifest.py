@@ -29,16 +29,14 @@ class LiveFile(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct):
     """What a warehouse holds.
 
-    tables   the tables that runs declared, by name: what a query may name even before it has rows
-    files    table -> day (ISO date or `unknown`) -> its live files
-    retired  files that only the manifest before this one names: a reader may still be at them
+    tables  the tables that runs declared, by name: what a query may name even before it has rows
+    files   table -> day (ISO date or `unknown`) -> its live files
     """
 
     format: int = FORMAT
     run: str = ""
     tables: dict[str, Table] = msgspec.field(default_factory=lambda: {table.name: table for table in TABLES})
     files: dict[str, dict[str, list[LiveFile]]] = msgspec.field(default_factory=dict)
-    retired: list[str] = msgspec.field(default_factory=list)
 
     def paths(self) -> set[str]:
         """Every live path, relative to the folder."""
@@ -76,7 +74,7 @@ def load(folder: Path) -> Manifest:
 
 def save(folder: Path, manifest: Manifest) -> None:
     """Put `manifest` in the place of the present one, durably and at once. Raises OSError."""
-    write_atomically(folder / NAME, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+    write_atomically(folder / NAME, msgspec.json.encode(manifest))
 
 
 def write_atomically(path: Path, content: bytes) -> None:

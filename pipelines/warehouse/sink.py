@@ -19,8 +19,9 @@ import polars as pl
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 
+from pipelines.warehouse import notes
 from pipelines.warehouse.local import FileEntry, write_file
-from pipelines.warehouse.tables import Table, polars_schema
+from pipelines.warehouse.tables import EVENTS, Table, polars_schema
 from transforms.block import day_of
 from transforms.quality import count, merge
 from transforms.stage import in_global_window
@@ -44,15 +45,20 @@ class Sink(Protocol):
         """Write rows."""
 
     def confirm(self) -> beam.PTransform:
-        """Take note of everything that was written."""
+        """Take note of everything that a bounded run wrote."""
 
 
 class LocalSink(NamedTuple):
-    """Parquet files in the staging folder of a run; the run's commit makes them visible."""
+    """Parquet files in the staging folder of a run; the run's commit makes them visible.
+
+    A bounded run confirms all at its end. A stream has none: each bundle notes its files as it writes them (notes.py),
+    and an `Appender` commits what is noted.
+    """
 
     staging: str
     tables: Mapping[str, Table]
     zone: str
+    streaming: bool = False
 
     @property
     def refuses(self) -> bool:
@@ -64,7 +70,7 @@ class LocalSink(NamedTuple):
 
     def write(self, table: Table, outcome: str | None = None) -> beam.PTransform:
         """Rows to files by day."""
-        return WriteFiles(self.staging, table, self.zone, outcome)
+        return WriteFiles(self.staging, table, self.zone, outcome, self.streaming)
 
     def confirm(self) -> beam.PTransform:
         """The confirmations to one file, read by `confirmed`."""
@@ -78,11 +84,15 @@ def confirmed(staging: Path) -> list[FileEntry]:
 
 
 class WriteFiles(beam.PTransform):
-    """PCollection[rows] -> files: PCollection[bytes, a FileEntry as JSON], books: PCollection[BOOKS_SCHEMA block]"""
+    """PCollection[rows] -> files: PCollection[bytes, a FileEntry as JSON], books: PCollection[BOOKS_SCHEMA block]
 
-    def __init__(self, staging: str, table: Table, zone: str, outcome: str | None):
+    A stream's `files` are empty: they are noted, and durably so before their entries for the books leave this step.
+    """
+
+    def __init__(self, staging: str, table: Table, zone: str, outcome: str | None, streaming: bool):
         super().__init__()
         self.staging, self.table, self.zone, self.outcome = staging, table, zone, outcome
+        self.streaming = streaming
 
     def expand(self, rows):
         writing = beam.ParDo(_WriteFiles(self)).with_output_types(bytes, books=pl.DataFrame)
@@ -94,6 +104,7 @@ class WriteFiles(beam.PTransform):
 class _WriteFiles(beam.DoFn):
     def __init__(self, sink: WriteFiles):
         self.staging, self.table, self.zone, self.outcome = sink.staging, sink.table, sink.zone, sink.outcome
+        self.streaming = sink.streaming
 
     def start_bundle(self):
         self.gathered: list[pl.DataFrame] = []
@@ -114,8 +125,13 @@ class _WriteFiles(beam.DoFn):
         rows = pl.concat(shaped(part, self.table) for part in self.gathered)
         entries = [count(_fresh(part), self.outcome) for part in self.gathered] if self.outcome else []
         self.gathered, self.rows = [], 0
-        for day, part in by_day(rows, self.table.partition, self.zone):
-            yield msgspec.json.encode(write_file(Path(self.staging), self.table.name, day, part))
+        days = by_day(rows, self.table.partition, self.zone)
+        written = [write_file(self.staging, self.table.name, day, part) for day, part in days]
+        if self.streaming:
+            times = rows["received_time"] if self.table.name == EVENTS.name else None
+            notes.write(self.staging, self.table.name, notes.Note(written, notes.points(times)))
+        else:
+            yield from map(msgspec.json.encode, written)
         if entries:
             yield TaggedOutput("books", merge(entries))
 
@@ -144,9 +160,8 @@ class _Confirm(beam.PTransform):
         self.staging = staging
 
     def expand(self, files):
-        # A bounded run notes all at its end, so that no failed try of a bundle is among them; a stream has no end.
-        gathered = beam.combiners.ToList() if files.is_bounded else beam.Map(lambda file: [file])
-        return files | "Gather them" >> gathered | "Note them" >> beam.Map(_note, self.staging)
+        # All at the end, so that no failed try of a bundle is among them.
+        return files | "Gather them" >> beam.combiners.ToList() | "Note them" >> beam.Map(_note, self.staging)
 
 
 def _note(entries: list[bytes], staging: str) -> None:

@@ -54,8 +54,9 @@ class Warehouse(Protocol):
 
 
 class Run(Protocol):
-    """The one run that writes a warehouse. `staging` is its local folder for `write_file`."""
+    """The one run that writes a warehouse. `id` sorts by its start, `staging` is its local folder for `write_file`."""
 
+    id: str
     staging: Path
 
     @property
@@ -75,6 +76,9 @@ class Run(Protocol):
         keep: Mapping[str, Without] | None = None,
     ) -> None:
         """Make staged files live and take rows of days out, all at once."""
+
+    def purge(self) -> None:
+        """Leave nothing behind of the rows that commits took out, as far as it is for us to do."""
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """One run's writing of a local warehouse: lock, commit, compaction, and what a killed run left behind.
 
-Commit  Staged files are moved into `data/`, where no manifest names them yet, then the manifest is swapped.
-        Before the swap readers see the old rows, after it the new ones; a kill in between leaves files that
-        nothing names.
-Sweep   The next writer removes what nothing names: staging folders of other runs, data files that neither the
-        manifest nor its `retired` list has. Retired files live until the commit after the one that
-        replaced them.
+Commit   Staged files are moved into `data/`, where no manifest names them yet, then the manifest is swapped.
+         Before the swap readers see the old rows, after it the new ones; a kill in between leaves files that
+         nothing names.
+Retired  A file that a commit replaced stays for RETIRED_SECONDS: a reader may still be at it. Its time of
+         modification is set to when it was retired; a list of them in the manifest would outgrow the live files.
+Adopt    What workers of a killed stream had noted (notes.py) is committed by the next writer, before all else.
+Sweep    The next writer removes what nothing names: staging folders of other runs, and data files that are not
+         live, once they are old enough.
 """
 
 import contextlib
@@ -13,24 +15,42 @@ import fcntl
 import os
 import secrets
 import shutil
+import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 import polars as pl
 
-from pipelines.warehouse.local import LOCK, WRITE_ERRORS, FileEntry, LocalWarehouse, cannot_write
+from pipelines.warehouse import notes
+from pipelines.warehouse.local import DATA, LOCK, STAGING, WRITE_ERRORS, FileEntry, LocalWarehouse, cannot_write
 from pipelines.warehouse.manifest import NAME, LiveFile, Manifest, day_from, day_name, load, save, sync_folder
 from pipelines.warehouse.rows import Without
 from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
 from pipelines.warehouse.views import bigquery_views
 from transforms.errors import WarehouseError
 
-DATA = "data"
-STAGING = "staging"
 COMPACT_ABOVE = 8  # files of one table and day
+RETIRED_SECONDS = 600  # how long a reader may take with the files it began with
+
+
+class Merge(NamedTuple):
+    """Live files of one table and day that are to become one; `day` as the manifest names it."""
+
+    table: str
+    day: str
+    files: tuple[LiveFile, ...]
+
+
+class Merged(NamedTuple):
+    """A merge whose one file is staged."""
+
+    merge: Merge
+    path: Path
+    bytes: int
 
 
 class Run:
@@ -44,15 +64,18 @@ class Run:
         self.warehouse = warehouse
         self.id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         self.staging = warehouse.folder / STAGING / self.id
-        self._moved = 0
         self._declared: dict[str, Table] = {}
         self._lock: TextIO | None = None
+        self._placed: set[str] = set()  # moved into `data`, and not yet published
+        self._unsynced: set[Path] = set()  # folders that got a new name since the last publication
+        self._retired: deque[tuple[float, str]] = deque()  # (when to remove, path), by the monotonic clock
 
     def __enter__(self) -> "Run":
         folder = self.warehouse.folder
         try:
             self._lock = _locked(folder)
-            self._sweep(load(folder))
+            self._adopt()
+            self._sweep(RETIRED_SECONDS)
             self.staging.mkdir(parents=True)
         except OSError as error:
             self.__exit__()
@@ -62,13 +85,15 @@ class Run:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None = None, *_) -> None:
-        shutil.rmtree(self.staging, ignore_errors=True)
-        if kind is not None:
-            # What a failed commit had moved already would hold the space of a full disk until the next run.
+    def __exit__(self, *_) -> None:
+        if not notes.paths(self.staging):  # else the next writer adopts them, and their files
+            shutil.rmtree(self.staging, ignore_errors=True)
+            # What a failed commit had moved already would hold the space of a full disk.
             with contextlib.suppress(OSError, WarehouseError):
-                (self.warehouse.folder / f"{NAME}.tmp").unlink(missing_ok=True)
-                self._sweep(load(self.warehouse.folder))
+                for path in self._placed and self._placed - load(self.warehouse.folder).paths():
+                    (self.warehouse.folder / path).unlink(missing_ok=True)
+                if self._placed:
+                    (self.warehouse.folder / f"{NAME}.tmp").unlink(missing_ok=True)
         if self._lock:
             self._lock.close()
 
@@ -94,13 +119,16 @@ class Run:
         entries: Iterable[FileEntry],
         replace_days: Mapping[str, Iterable[date | None] | None] | None = None,
         keep: Mapping[str, Without | pl.Expr] | None = None,
+        merged: Iterable[Merged] = (),
     ) -> None:
         """Make staged files live, all at once; a kill at any moment leaves all as before or all as after.
 
-        entries       what `write_file` returned; files that are not among them never become live
+        entries       what `write_file` returned; files that are not among them never become live, one that is live
+                      already stays so once
         replace_days  table -> days whose present rows go (None in it: the unknown day; None instead of
                       days: every day); entries of other days append
         keep          table -> which rows of the replaced days stay
+        merged        what `merge` returned; one whose files are no longer all live is left out
 
         Raises WarehouseError for an entry whose table or columns were not declared, or a full disk.
         """
@@ -120,36 +148,39 @@ class Run:
                     kept = [] if stay is None else self._keep(table, name, old, stay)
                     if kept:
                         live[name] = kept
+            for each in merged:
+                self._swap(manifest, each)
             for entry in entries:
-                if entry.rows:
-                    day = day_name(entry.day)
-                    moved = self._move(entry.table, day, Path(entry.path), entry.rows, entry.bytes)
-                    manifest.files.setdefault(entry.table, {}).setdefault(day, []).append(moved)
+                if entry.rows and str(self._target(entry)) not in before:
+                    moved = self._move(entry)
+                    manifest.files.setdefault(entry.table, {}).setdefault(day_name(entry.day), []).append(moved)
             self._publish(manifest, before)
         except WRITE_ERRORS as error:
             raise cannot_write(folder, error) from error
 
     def compact(self, table: str, day: date | None, above: int = COMPACT_ABOVE) -> bool:
         """Merge the files of a day into one if there are more than `above`; whether it did."""
-        folder = self.warehouse.folder
-        manifest = load(folder)
-        before = manifest.paths()
-        files = manifest.files.get(table, {}).get(day_name(day), [])
+        files = load(self.warehouse.folder).files.get(table, {}).get(day_name(day), [])
         if len(files) <= above:
             return False
-        merged = self.staging / table / f"compact-{secrets.token_hex(8)}.parquet"
-        try:
-            merged.parent.mkdir(parents=True, exist_ok=True)
-            self.warehouse.scan(table, [day]).sink_parquet(merged, compression="zstd", compression_level=1)
-            with open(merged, "rb+") as written:
-                os.fsync(written.fileno())
-            rows = sum(file.rows for file in files)
-            moved = self._move(table, day_name(day), merged, rows, merged.stat().st_size)
-            manifest.files[table][day_name(day)] = [moved]
-            self._publish(manifest, before)
-        except WRITE_ERRORS as error:
-            raise cannot_write(folder, error) from error
+        self.commit([], merged=[self.merge(Merge(table, day_name(day), tuple(files)))])
         return True
+
+    def merge(self, merge: Merge) -> Merged:
+        """Stage the one file that takes the place of several; nothing changes before it is committed.
+
+        May run in another thread beside commits. Raises WarehouseError for a full disk.
+        """
+        staged = self.staging / merge.table / merge.day / f"merged-{secrets.token_hex(8)}.parquet"
+        paths = [self.warehouse.folder / file.path for file in merge.files]
+        try:
+            staged.parent.mkdir(parents=True, exist_ok=True)
+            self.warehouse.scan_files(merge.table, paths).sink_parquet(staged, compression="zstd", compression_level=1)
+            with open(staged, "rb+") as written:
+                os.fsync(written.fileno())
+            return Merged(merge, staged, staged.stat().st_size)
+        except WRITE_ERRORS as error:
+            raise cannot_write(self.warehouse.folder, error) from error
 
     def compact_all(self, above: int = COMPACT_ABOVE) -> int:
         """`compact` every day of every table, a swap each; how many days it merged."""
@@ -159,7 +190,9 @@ class Run:
 
     def _check(self, manifest: Manifest, entries: list[FileEntry]) -> None:
         """Refuse files of an undeclared table, or (looking at one file a table) with other columns."""
-        for table, path in {entry.table: entry.path for entry in entries}.items():
+        for table, entry in {entry.table: entry for entry in entries}.items():
+            target = self.warehouse.folder / self._target(entry)
+            path = entry.path if Path(entry.path).exists() else str(target)
             if table not in manifest.tables:
                 raise WarehouseError(
                     f"{path}: table {table!r} is not declared; known are {', '.join(sorted(manifest.tables))}"
@@ -175,12 +208,9 @@ class Run:
     def _keep(self, table: str, day: str, files: list[LiveFile], stay: Without | pl.Expr) -> list[LiveFile]:
         """The files with only the rows that stay; one that keeps all is untouched."""
         condition = stay.polars() if isinstance(stay, Without) else stay
-        schema = polars_schema(self.warehouse.table(table))
         kept = []
         for file in files:
-            path = self.warehouse.folder / file.path
-            scan = pl.scan_parquet(path, schema=schema, missing_columns="insert", extra_columns="ignore", glob=False)
-            rows = scan.filter(condition).collect()
+            rows = self.warehouse.scan_files(table, [self.warehouse.folder / file.path]).filter(condition).collect()
             if rows.height == file.rows:
                 kept.append(file)
             elif rows.height:
@@ -190,39 +220,77 @@ class Run:
                     rows.write_parquet(written, compression="zstd", compression_level=1)
                     written.flush()
                     os.fsync(written.fileno())
-                kept.append(self._move(table, day, staged, rows.height, staged.stat().st_size))
+                size = staged.stat().st_size
+                kept.append(self._move(FileEntry(table, day_from(day), str(staged), rows.height, size)))
         return kept
 
-    def _move(self, table: str, day: str, staged: Path, rows: int, size: int) -> LiveFile:
-        self._moved += 1
-        target = Path(DATA) / table / day / f"{self.id}-{self._moved}.parquet"
-        (self.warehouse.folder / target).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(staged, self.warehouse.folder / target)
-        return LiveFile(str(target), rows, size)
+    def _swap(self, manifest: Manifest, merged: Merged) -> None:
+        table, day, files = merged.merge
+        live = manifest.files.get(table, {}).get(day, [])
+        if set(files) <= set(live):
+            entry = FileEntry(table, day_from(day), str(merged.path), sum(file.rows for file in files), merged.bytes)
+            manifest.files[table][day] = [self._move(entry), *(file for file in live if file not in files)]
+
+    def _target(self, entry: FileEntry) -> Path:
+        """Where a staged file goes, relative to the folder: always the same, so that it is never taken in twice."""
+        staged = Path(entry.path).relative_to(self.warehouse.folder / STAGING)
+        return Path(DATA) / entry.table / day_name(entry.day) / f"{staged.parts[0]}-{staged.name}"
+
+    def _move(self, entry: FileEntry) -> LiveFile:
+        folder, target = self.warehouse.folder, self._target(entry)
+        parent = folder / target.parent
+        if not parent.is_dir():
+            parent.mkdir(parents=True)
+            self._unsynced |= {folder, parent.parent, parent.parent.parent}  # a new day's own name must last as well
+        if Path(entry.path).exists() or not (folder / target).exists():  # else it was moved before a kill
+            os.replace(entry.path, folder / target)
+        self._unsynced.add(parent)
+        self._placed.add(str(target))
+        return LiveFile(str(target), entry.rows, entry.bytes)
 
     def _publish(self, manifest: Manifest, before: set[str]) -> None:
-        """Swap the manifest, then remove what neither it nor the one before it names."""
+        """Swap the manifest, then remove what has been retired for long enough."""
         folder = self.warehouse.folder
-        live = manifest.paths()
-        for parent in {path.parent for path in map(Path, live - before)}:
-            for each in (parent, *parent.parents):  # up to the folder: a new day's own name must last as well
-                sync_folder(folder / each)
-        outlived = set(manifest.retired) - live
+        retired = sorted(before - manifest.paths())
+        for parent in sorted(self._unsynced):
+            sync_folder(parent)
+        for path in retired:  # before the swap: a kill between leaves live files with a new time, which is no harm
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(folder / path)
         manifest.run = self.id
-        manifest.retired = sorted(before - live)
         save(folder, manifest)
-        for path in outlived:
+        self._unsynced.clear()
+        self._placed.clear()
+        now = time.monotonic()
+        self._retired.extend((now + RETIRED_SECONDS, path) for path in retired)
+        while self._retired and self._retired[0][0] <= now:
             with contextlib.suppress(OSError):  # the rows are committed; what stays is left to the next sweep
-                os.unlink(folder / path)
+                os.unlink(folder / self._retired.popleft()[1])
 
-    def _sweep(self, manifest: Manifest) -> None:
+    def purge(self) -> None:
+        """Remove every file that is not live from the disk at once, also from under a reader. Raises OSError."""
+        self._sweep(float("-inf"))
+
+    def _adopt(self) -> None:
+        """Commit what the workers of killed streams had noted; a stream commits its declarations before they start."""
+        for left in sorted((self.warehouse.folder / STAGING).glob("*")):
+            noted = [notes.read(path) for path in notes.paths(left)]
+            entries = [entry for note in noted if note for entry in note.files]
+            there = [each for each in entries if Path(each.path).exists() or self._was_moved(each)]
+            if there:
+                self.commit(there)
+
+    def _was_moved(self, entry: FileEntry) -> bool:
+        return (self.warehouse.folder / self._target(entry)).exists()
+
+    def _sweep(self, seconds: float) -> None:
         folder = self.warehouse.folder
         for left in (folder / STAGING).glob("*"):
             if left != self.staging:
                 shutil.rmtree(left)
-        named = manifest.paths() | set(manifest.retired)
+        live, until = load(folder).paths(), time.time() - seconds
         for path in (folder / DATA).glob("*/*/*"):
-            if str(path.relative_to(folder)) not in named:
+            if str(path.relative_to(folder)) not in live and path.stat().st_mtime <= until:
                 os.unlink(path)
 
 

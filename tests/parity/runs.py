@@ -17,6 +17,7 @@ from pipelines.audience import Job, build
 from pipelines.bounded import table_of
 from pipelines.config import read_config
 from pipelines.warehouse import books
+from pipelines.warehouse.appender import Appender
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.sink import LocalSink, confirmed
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
@@ -74,16 +75,20 @@ def run(folder: Path, source: beam.PTransform, runner: str, **how) -> LocalWareh
         writer.declare(tables.values())
         job = Job(
             source=source,
-            sink=LocalSink(str(writer.staging), tables, "UTC"),
+            sink=LocalSink(str(writer.staging), tables, "UTC", streaming=how.get("streaming", False)),
             input="f",
             launch=Launch(1, "test"),
             metrics=tuple(MetricAggregation(spec, "UTC") for spec in metrics),
             **how,
         )
+        appender = Appender(writer) if job.streaming else None
         options = ["--streaming"] if job.streaming else []
         with beam.Pipeline(runner, options=PipelineOptions(options)) as pipeline:
             build(pipeline, job)
-        books.commit(writer, confirmed(writer.staging), [], [], job.launch, job.input)
+        if appender:
+            appender.stop()
+        else:
+            books.commit(writer, confirmed(writer.staging), [], [], job.launch, job.input)
     return warehouse
 
 

@@ -72,7 +72,7 @@ def filled(tmp_path_factory) -> str:
 WRONG_COMMANDS = {
     "no command": (
         [],
-        "no command given; allowed: backfill, recompute, replay, mapping, query, person, config, doctor, simulate,",
+        "no command given; allowed: run, backfill, recompute, replay, mapping, query, person, config, doctor,",
     ),
     "an unknown command": (["backfil"], "invalid choice: 'backfil'"),
     "an unknown option before a command": (["--verbose", "query", "SELECT 1"], "unknown option '--verbose' of query"),
@@ -128,7 +128,7 @@ WRONG_BACKFILLS = {
     ),
     "a configuration with a wrong key": (
         ["--input", "{events}", "--config", "{here}/wrong-key.yaml"],
-        "wrong-key.yaml: $.metric: got the unknown key 'metric', allowed warehouse, time_zone, max_lateness,",
+        "wrong-key.yaml: $.metric: got the unknown key 'metric', allowed warehouse, dataset, partition_expiry, time_zone,",
     ),
     "no YAML": (["--input", "{events}", "--config", "{here}/no.yaml"], "no.yaml: not YAML: "),
     "a wrong option in the configuration": (

@@ -8,7 +8,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.test_stream import TestStream
 from apache_beam.testing.util import assert_that, equal_to
-from apache_beam.transforms.window import IntervalWindow, TimestampedValue
+from apache_beam.transforms.window import TimestampedValue
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,11 +138,11 @@ def test_compacting_what_is_pending_changes_no_row(monkeypatch, compact_at):
 def test_pending_frames_are_compacted_to_one_above_the_limit(monkeypatch):
     monkeypatch.setattr(aggregate, "COMPACT_AT", 3)
     publish = aggregate.Publish(metric(), LAUNCH, None, DAY)
-    pending, states = Held(), {name: Held() for name in ("counted", "ended", "waiting", "soon", "end", "expire")}
+    pending, states = Held(), {name: Held() for name in ("progress", "soon", "end", "expire")}
     heights = []
     for _ in range(8):
         partial = metric().partial(events("web"))
-        publish.process((0, partial), window=IntervalWindow(0, 3_600), pending=pending, **states)
+        publish.process(((0, 0), partial), pending=pending, **states)
         heights.append(len(pending.values))
     assert heights == [1, 2, 3, 1, 2, 3, 1, 2]
     assert metric().merge(pending.values)["events"].to_list() == [8]
@@ -217,18 +217,17 @@ def test_scattered_rows_are_all_there_each_in_the_window_of_its_time_and_the_sha
     )
     for scope in (HOUR, DAY):
         pieces = scatter(partial, HOUR, scope, shards, ("channel",))
-        again = pl.concat([partial.clear(), *(piece for _, piece, _ in pieces)])
+        again = pl.concat([partial.clear(), *(piece for _, piece in pieces)])
         assert again.sort("bucket_start", "channel").equals(partial.sort("bucket_start", "channel"), null_equal=True)
         seconds = scope.total_seconds()
         shard_of: dict = {}
-        for shard, piece, at in pieces:
-            assert at % seconds == 0
-            assert all(at <= start.timestamp() < at + seconds for start in piece["bucket_start"])
+        for (window, shard), piece in pieces:
+            assert all(window == start.timestamp() // seconds for start in piece["bucket_start"])
             assert all(shard_of.setdefault(channel, shard) == shard < shards for channel in piece["channel"])
-        assert len({(shard, at) for shard, _, at in pieces}) == len(pieces)
+        assert len(dict(pieces)) == len(pieces)
 
 
 def test_the_shards_are_those_of_every_earlier_version():
     partial = metric().partial(events("web", "pos", None))
     pieces = scatter(partial, HOUR, HOUR, 97, ("channel",))
-    assert [(shard, *piece["channel"]) for shard, piece, _ in pieces] == SHARDS
+    assert [(shard, *piece["channel"]) for (_, shard), piece in pieces] == SHARDS

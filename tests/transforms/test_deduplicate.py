@@ -158,8 +158,7 @@ class Key:
         seen, token = Bag(self.seen), Bag(self.token)
         outputs = list(
             self.dofn.process(
-                (0, keyed(events(*[(id, 0, "x") for id in ids]))),
-                window=self.window,
+                ((0, 0), keyed(events(*[(id, 0, "x") for id in ids]))),
                 seen_state=seen,
                 token_state=token,
                 expire=self,
@@ -173,16 +172,10 @@ class Key:
     def set(self, time):
         self.expires = time
 
-    @property
-    def window(self):
-        from apache_beam.transforms.window import IntervalWindow
-
-        return IntervalWindow(0, 86_400)
-
 
 def test_a_failed_bundle_another_workers_bundle_and_the_first_worker_again_lose_and_double_nothing(monkeypatch):
     key = Key()
-    key.dofn = KeepFirst(timedelta(days=3))
+    key.dofn = KeepFirst(timedelta(days=1), timedelta(days=3))
     one, other = SeenCache(), SeenCache()
     out = key.bundle(one, ["a"], True, monkeypatch)
     out += key.bundle(one, ["b"], False, monkeypatch)  # in the cache of `one`, in no state

@@ -33,9 +33,13 @@ def rows(*counts: int, table=VISITS) -> pl.DataFrame:
 def put(warehouse, *staged, replace_days=None, keep=None, table=VISITS):
     """Commit frames of (day, counts) in a run of its own."""
     with warehouse.writer() as run:
-        run.declare([table])
-        entries = [write_file(run.staging, table.name, day, rows(*n, table=table)) for day, n in staged]
-        run.commit(entries, replace_days=replace_days, keep=keep)
+        put_in(run, *staged, replace_days=replace_days, keep=keep, table=table)
+
+
+def put_in(run, *staged, replace_days=None, keep=None, table=VISITS):
+    run.declare([table])
+    entries = [write_file(run.staging, table.name, day, rows(*n, table=table)) for day, n in staged]
+    run.commit(entries, replace_days=replace_days, keep=keep)
 
 
 def counts(warehouse, days=None) -> list[int]:
@@ -159,19 +163,46 @@ def test_the_lock_of_another_process_holds_until_it_dies(warehouse):
         assert os.listdir(warehouse.folder / "staging") == [run.id]
 
 
-def test_a_reader_still_finds_its_files_after_one_replacement(warehouse):
+def test_a_reader_still_finds_its_files_for_a_while_after_they_were_replaced(warehouse, monkeypatch):
     put(warehouse, (FIRST, [1]))
     reader, lazy = warehouse.connect(), warehouse.scan("visits_1d")
-    put(warehouse, (FIRST, [2]), replace_days={"visits_1d": {FIRST}})
+    [old] = warehouse.files("visits_1d")
+    os.utime(old, (0, 0))  # written long ago: what counts is when it was replaced
+    for n in (2, 3):
+        put(warehouse, (FIRST, [n]), replace_days={"visits_1d": {FIRST}})
     with warehouse.writer():
         pass  # a writer's sweep leaves them as well
     assert reader.sql("SELECT n FROM visits_1d").fetchall() == [(1,)]
     assert lazy.collect()["n"].to_list() == [1]
-    assert warehouse.connect().sql("SELECT n FROM visits_1d").fetchall() == [(2,)]
-    put(warehouse, (FIRST, [3]), replace_days={"visits_1d": {FIRST}})
-    assert data_files(warehouse) == 2, "the first run's file is gone, the second's is still there"
+    assert warehouse.connect().sql("SELECT n FROM visits_1d").fetchall() == [(3,)]
+    os.utime(old, (0, 0))
+    with warehouse.writer():
+        assert data_files(warehouse) == 2, "the sweep took the one that was replaced long ago"
     with pytest.raises(duckdb.IOException):
         reader.sql("SELECT n FROM visits_1d").fetchall()
+    monkeypatch.setattr("pipelines.warehouse.writer.RETIRED_SECONDS", 0)
+    with warehouse.writer() as run:
+        put_in(run, (FIRST, [4]), replace_days={"visits_1d": {FIRST}})
+        put_in(run, (SECOND, [5]))
+        assert data_files(warehouse) == 2, "a run that lasts removes what it retired itself"
+
+
+def test_a_purge_leaves_nothing_on_the_disk_but_what_is_live(warehouse):
+    put(warehouse, (FIRST, [1]))
+    put(warehouse, (FIRST, [2]), replace_days={"visits_1d": {FIRST}})
+    assert data_files(warehouse) == 2
+    with warehouse.writer() as run:
+        run.purge()
+    assert data_files(warehouse) == 1
+    assert counts(warehouse) == [2]
+
+
+def test_a_worker_that_outlives_its_run_writes_nothing(warehouse):
+    with warehouse.writer() as run:
+        pass
+    with pytest.raises(WarehouseError, match="cannot be written: No such file"):
+        write_file(run.staging, "visits_1d", FIRST, rows(1))
+    assert not run.staging.exists()
 
 
 def test_tables_without_rows_are_queried_in_their_types(warehouse):
@@ -249,8 +280,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_rows(warehouse):
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert "\n" not in f"{staging.value}{commit.value}"
     assert counts(warehouse) == [1]
-    with warehouse.writer():
-        assert data_files(warehouse) == 1, "the next writer removes what the failed commit moved"
+    assert data_files(warehouse) == 1, "what the failed commit had moved is gone"
 
 
 def test_a_folder_that_cannot_be_written_is_one_line():

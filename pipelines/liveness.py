@@ -1,0 +1,120 @@
+"""Liveness: how a stream does, for a person: one line that is drawn anew on a terminal, elsewhere JSON once a minute.
+
+in        messages a second that came, and out: events a second that can be queried, over the last ten seconds
+in flight messages that came and are not acknowledged, and how long the oldest of them waits
+watermark how far it is behind the clock
+row       seconds from a message's received time to its event in the warehouse, half and 99 % of those of a minute
+quarantine  share of the rows of the last minute
+"""
+
+import json
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from pipelines.progress import ERASE, columns, draws
+
+EVERY, A_MINUTE = 0.5, 60.0
+OVER_SECONDS = 10.0  # for rates
+
+
+class Reading(NamedTuple):
+    """The counts at a moment: `at` by the monotonic clock."""
+
+    at: float
+    messages: int
+    events: int
+
+
+class Liveness:
+    """Tells on stderr how a stream does while `with` lasts. A failure of it never fails the stream.
+
+    written  gives the figures of what is committed (warehouse/appender.py), read those of the readers
+    """
+
+    def __init__(self, written: Callable[[], Any], read: Callable[[], Any], clock: Callable[[], float] = time.time):
+        self.written, self.read, self.clock = written, read, clock
+        self._last: deque[Reading] = deque()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._tell, name="liveness", daemon=True)
+
+    def __enter__(self) -> "Liveness":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def figures(self) -> dict[str, Any]:
+        """How the stream does now. Rates are of a second, times in seconds, None where there is nothing to tell."""
+        now, at = self.clock(), time.monotonic()
+        written, read = self.written(), self.read()
+        self._last.append(Reading(at, read.messages, written.rows.get("events", 0)))
+        while len(self._last) > 2 and self._last[0].at < at - OVER_SECONDS:
+            self._last.popleft()
+        first, last = self._last[0], self._last[-1]
+        seconds = max(last.at - first.at, EVERY)
+        return {
+            "time": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
+            "messages": last.messages,
+            "events": last.events,
+            "messages_per_second": round((last.messages - first.messages) / seconds, 1),
+            "events_per_second": round((last.events - first.events) / seconds, 1),
+            "in_flight": read.in_flight,
+            "oldest_seconds": _ago(now, read.oldest_received),
+            "watermark_lag_seconds": _ago(now, read.watermark),
+            "row_seconds_p50": _rounded(written.latency_p50),
+            "row_seconds_p99": _rounded(written.latency_p99),
+            "quarantine_share": None if written.quarantine_share is None else round(written.quarantine_share, 6),
+            "files": written.files,
+            "problem": written.problem,
+        }
+
+    def _tell(self) -> None:
+        on_terminal, drawn, due = draws(), False, time.monotonic() + A_MINUTE
+        while not self._stop.wait(EVERY):
+            with suppress(Exception):  # whatever it is, the run is worth more
+                figures = self.figures()
+                if on_terminal:
+                    sys.stderr.write(f"\r{line(figures)[: columns(sys.stderr) - 1]}\x1b[K")
+                    drawn = True
+                elif time.monotonic() >= due:
+                    due += A_MINUTE
+                    sys.stderr.write(json.dumps(figures) + "\n")
+                sys.stderr.flush()
+        with suppress(Exception):
+            sys.stderr.write(ERASE if drawn else json.dumps(self.figures()) + "\n")
+            sys.stderr.flush()
+
+
+def line(figures: dict[str, Any]) -> str:
+    """The figures on one line, the most telling first."""
+    parts = [
+        f"in {figures['messages_per_second']:,.0f}/s",
+        f"out {figures['events_per_second']:,.0f}/s",
+        f"in flight {figures['in_flight']:,}" + _told(" {:.1f} s", figures["oldest_seconds"]),
+        _told("watermark -{:.0f} s", figures["watermark_lag_seconds"]),
+        _told("row {:.1f} s", figures["row_seconds_p50"]) + _told(" (99 %: {:.1f} s)", figures["row_seconds_p99"]),
+        _told("quarantine {:.2%}", figures["quarantine_share"]),
+        f"{figures['events']:,} events",
+    ]
+    problem = [f"CANNOT WRITE: {figures['problem']}"] if figures["problem"] else []
+    return "  ".join(part for part in [*problem, *parts] if part)
+
+
+def _told(form: str, figure: float | None) -> str:
+    return "" if figure is None else form.format(figure)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
+def _ago(now: float, then: float | None) -> float | None:
+    return None if then is None else round(now - then, 3)

@@ -1,0 +1,118 @@
+"""Runners: on what a stream runs, decided by name before the graph is built.
+
+    PrismRunner                Beam's local runner for streams: `make prism` builds it. State is kept in its memory, so
+                               the source lands what it reads (sources/landing.py) and a restart goes on from there.
+    BundleBasedDirectRunner    Beam's legacy local runner, with Beam's own reader: only where there is no Prism
+
+`DirectRunner`, which Beam itself would resolve by a download, means the first of the two that is at hand.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from transforms.errors import OptionError, RunnerError
+
+PRISM, LEGACY, ANY = "PrismRunner", "BundleBasedDirectRunner", "DirectRunner"
+RUNNERS = (PRISM, ANY, LEGACY)
+PRISM_HERE = Path(__file__).parents[1] / ".tools" / "prism"
+MEND = "run `make prism` (it needs Go), or name the binary with --prism_location"
+LEGACY_LIMITS = (
+    f"{LEGACY}: Beam's legacy local runner. It acknowledges a message before it is written, so a crash loses what is "
+    f"under way, and reads some hundred a second; for anything but a try {MEND}"
+)
+START_SECONDS = 20.0
+IDLE_SECONDS = 60  # after which a Prism ends whose job is gone, as after a kill of the process that began it
+
+
+class Choice(NamedTuple):
+    """A runner. `prism` is the binary's path, for Prism; `said` what a person should know of it."""
+
+    name: str
+    prism: str | None
+    said: str
+
+
+def choose(asked: str | None, prism_location: str | None = None) -> Choice:
+    """The runner for a stream. Errors: OptionError for one that cannot run it here, with what to do."""
+    name = asked or ANY
+    if name not in RUNNERS:
+        raise OptionError(f"--runner: got {name!r}; allowed for a stream: {', '.join(RUNNERS)}")
+    prism = find_prism(prism_location) if name != LEGACY else None
+    if prism:
+        return Choice(PRISM, prism, f"runner {PRISM} ({prism})")
+    if name == PRISM:
+        raise OptionError(f"--runner: got {PRISM!r}, but there is no Prism here; {MEND}")
+    return Choice(LEGACY, None, f"runner {LEGACY_LIMITS}")
+
+
+def find_prism(location: str | None = None) -> str | None:
+    """The Prism binary: as given, else as `make prism` leaves it, else on the PATH. Errors: OptionError."""
+    if location is not None:
+        if not os.access(location, os.X_OK) or os.path.isdir(location):
+            raise OptionError(f"--prism_location: got {location!r}, which is no program; run `make prism`")
+        return location
+    if os.access(PRISM_HERE, os.X_OK):
+        return str(PRISM_HERE)
+    return shutil.which("prism")
+
+
+@contextmanager
+def prism_at(binary: str, log: Path) -> Iterator[tuple[str, subprocess.Popen]]:
+    """A Prism of one's own, on a free port: (its endpoint, its process). Errors: RunnerError if it does not start.
+
+    It ends with the context, or by itself when this process was killed.
+    """
+    port = _free_port()
+    words = [binary, f"--job_port={port}", "--serve_http=false", "--log_kind=json", "--log_level=warn"]
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            [*words, f"--idle_shutdown_timeout={IDLE_SECONDS}s"], stdin=subprocess.DEVNULL, stdout=out, stderr=out
+        )
+    try:
+        _wait_for(port, process, log)
+        yield f"localhost:{port}", process
+    finally:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def _wait_for(port: int, process: subprocess.Popen, log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < end:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.02)
+    raise RunnerError(
+        f"Prism does not start: {last_error(log) or 'it says nothing'}; see {log}, or build it anew: {MEND}"
+    )
+
+
+def last_error(log: Path) -> str:
+    """The last error that Prism logged, in its own words and on one line."""
+    found = ""
+    with suppress(OSError):
+        for line in log.read_bytes().splitlines():
+            with suppress(msgspec.DecodeError):
+                told = msgspec.json.decode(line)
+                if isinstance(told, dict) and told.get("level") == "ERROR":
+                    found = f"{told.get('msg', '')}: {told.get('error', '')}".splitlines()[0]
+    return found[:300]

@@ -1,0 +1,217 @@
+"""The landing folder: what came from a queue, on disk before the graph sees it, until the books say where it ended.
+
+    <run>.<split>.<segment>.<number>.parquet   a RAW_SCHEMA block; its metadata say what it is and count its minutes
+
+A runner that keeps its state in memory finalizes a bundle, and so the queue is told to forget it, before its records
+are in the warehouse. So each block lands here first. A minute of `received_time` is done once the books have received
+as many records of it as landed; a restart takes what the warehouse has of the other minutes out, and reads them again.
+
+Input    Each split begins a segment every ten minutes, and a segment is an input of its own (`<input>@<segment>`).
+         A record that the queue delivers again lands in the segment that is open, never in one that was retired: so
+         all the files of an (input, minute) are there until all of them are done.
+Retired  A segment as a whole: it is closed (its split began another one, or its run is over) and its minutes are done.
+"""
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import polars as pl
+
+from pipelines.warehouse.local import WRITE_ERRORS, cannot_write
+from pipelines.warehouse.manifest import sync_folder
+from transforms.block import RAW_SCHEMA, TIME
+from transforms.errors import SourceError
+
+LANDED_SCHEMA = {**RAW_SCHEMA, "input": pl.String}
+COUNTS_SCHEMA = {"input": pl.String, "bucket_start": TIME, "landed": pl.Int64}
+SEGMENT_SECONDS = 600.0
+_ABOUT = "audience.landing"
+
+
+class About(msgspec.Struct, frozen=True):
+    """What a file's metadata tell: the input of its rows, and [minute (us since 1970), rows] of each minute."""
+
+    input: str
+    minutes: list[tuple[int, int]]
+
+
+class Landed(NamedTuple):
+    """A file of the landing folder. `segment` is run.split.segment."""
+
+    path: Path
+    segment: str
+    about: About
+
+
+class Again(NamedTuple):
+    """A landed file to read again: its rows of these minutes (us since 1970)."""
+
+    path: str
+    minutes: tuple[int, ...]
+
+
+class Landing:
+    """What is in a landing folder, as the process that starts and watches the readers sees it. Not for many threads."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self._known: dict[str, Landed] = {}  # files never change: each is opened once
+
+    def files(self) -> list[Landed]:
+        """The files, oldest first within a split. Errors: SourceError for one that is damaged."""
+        try:
+            names = sorted(name for name in os.listdir(self.folder) if name.endswith(".parquet"))
+        except FileNotFoundError:
+            names = []
+        self._known = {name: self._known.get(name) or _look(self.folder / name) for name in names}
+        return list(self._known.values())
+
+    def counts(self) -> pl.DataFrame:
+        """COUNTS_SCHEMA: how many records of each minute landed, by input."""
+        rows = [(file.about.input, *minute) for file in self.files() for minute in file.about.minutes]
+        flat = pl.DataFrame(rows, {"input": pl.String, "minute": pl.Int64, "landed": pl.Int64}, orient="row")
+        counted = flat.group_by("input", "minute").agg(pl.col("landed").sum())
+        return counted.select("input", pl.col("minute").cast(TIME).alias("bucket_start"), "landed").sort(
+            "input", "bucket_start"
+        )
+
+    def undone(self, received: pl.DataFrame) -> pl.DataFrame:
+        """The minutes of COUNTS_SCHEMA whose records the books (input, bucket_start, received) do not all have.
+
+        The books may name other inputs, and one minute in several rows: of sources, or of firings that add up.
+        """
+        keys = ["input", "bucket_start"]
+        booked = received.group_by(keys).agg(pl.col("received").sum())
+        both = self.counts().join(booked, on=keys, how="left")
+        return both.filter(pl.col("landed") != pl.col("received").fill_null(0)).select(list(COUNTS_SCHEMA))
+
+    def to_read_again(self, undone: pl.DataFrame) -> list[Again]:
+        """What a reader has to read again so that the undone minutes (input, bucket_start) are in the graph."""
+        wanted = _minutes_of(undone)
+        found = []
+        for file in self.files():
+            chosen = tuple(minute for minute, _ in file.about.minutes if (file.about.input, minute) in wanted)
+            if chosen:
+                found.append(Again(str(file.path), chosen))
+        return found
+
+    def retire(self, undone: pl.DataFrame, open_run: str | None = None) -> int:
+        """Remove the files of the closed segments that have no minute in `undone`; returns how many.
+
+        open_run  the run whose readers may still write; None: there is none, so what a crash left half written goes too
+        """
+        waiting = {input for input, _ in _minutes_of(undone)}
+        files, retired = self.files(), 0
+        newest = _newest(files)
+        for file in files:
+            run, split, segment = _parts(file.segment)
+            is_open = run == open_run and newest[run, split] == segment
+            if not is_open and file.about.input not in waiting:
+                file.path.unlink(missing_ok=True)
+                retired += 1
+        if open_run is None and self.folder.is_dir():
+            for left in self.folder.glob("*.tmp"):
+                left.unlink(missing_ok=True)
+        return retired
+
+
+class Lander:
+    """Writes the blocks of one split of one run to the landing folder.
+
+    input  the name of what is read; the rows get it with the segment behind an @
+    """
+
+    def __init__(
+        self, folder: str, input: str, run: str, split: int, clock: Callable[[], float] = time.monotonic
+    ):  # the clock is in seconds and never goes back
+        self.folder, self.input, self.clock = Path(folder), input, clock
+        self.name = f"{run}.{split}-{uuid.uuid4().hex[:8]}"  # a reader that takes over writes beside, never over
+        self.segment, self.number, self.begun = 0, 0, clock()
+
+    def land(self, block: pl.DataFrame) -> pl.DataFrame:
+        """Write a RAW_SCHEMA block durably and return it as LANDED_SCHEMA. Errors: WarehouseError, if it cannot be."""
+        if self.clock() - self.begun >= SEGMENT_SECONDS:
+            self.segment, self.begun = self.segment + 1, self.clock()
+        segment = f"{self.name}.{self.segment:06d}"
+        block = block.with_columns(input=pl.lit(f"{self.input}@{segment}"))
+        path = self.folder / f"{segment}.{self.number:09d}.parquet"
+        self.number += 1
+        aside = path.with_suffix(".tmp")
+        try:
+            self._make_folder()
+            with open(aside, "wb") as file:
+                about = msgspec.json.encode(About(block["input"][0], minutes_of(block))).decode()
+                block.write_parquet(file, compression="zstd", compression_level=1, metadata={_ABOUT: about})
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+            sync_folder(self.folder)
+        except WRITE_ERRORS as error:
+            raise cannot_write(path, error) from error
+        return block
+
+    def _make_folder(self) -> None:
+        if not self.folder.is_dir():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            sync_folder(self.folder.parent)
+
+
+def minutes_of(block: pl.DataFrame) -> list[tuple[int, int]]:
+    """(minute in us since 1970, rows) of each minute of `received_time` in a block, in order."""
+    minute = pl.col("received_time").dt.truncate("1m").dt.epoch("us").alias("minute")
+    counted = block.group_by(minute).len().sort("minute")
+    return list(zip(counted["minute"].to_list(), counted["len"].to_list(), strict=True))
+
+
+def read_landed(again: Again) -> pl.DataFrame:
+    """The rows of a landed file that are to be read again, as LANDED_SCHEMA. Errors: SourceError if damaged or gone."""
+    try:
+        block = pl.read_parquet(again.path, hive_partitioning=False, glob=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise _damaged(again.path, error) from error
+    minute = pl.col("received_time").dt.truncate("1m").dt.epoch("us")
+    return block.filter(minute.is_in(list(again.minutes))).select(list(LANDED_SCHEMA))
+
+
+def earliest_from_each(agains: Sequence[Again]) -> list[int | None]:
+    """The earliest minute (us since 1970) in each file and those behind it, and None behind the last."""
+    found: list[int | None] = [None]
+    for again in reversed(agains):
+        found.append(min(*again.minutes, found[-1] if found[-1] is not None else again.minutes[0]))
+    return found[::-1]
+
+
+def _look(path: Path) -> Landed:
+    try:
+        about = msgspec.json.decode(pl.read_parquet_metadata(path)[_ABOUT], type=About)
+    except (OSError, KeyError, pl.exceptions.PolarsError, msgspec.DecodeError) as error:
+        raise _damaged(path, error) from error
+    return Landed(path, path.name.rsplit(".", 2)[0], about)
+
+
+def _damaged(path: str | Path, error: Exception) -> SourceError:
+    why = f"{error}".splitlines()[0] if f"{error}" else type(error).__name__
+    return SourceError(f"{path} cannot be read again: {why}; restore it, or move it away: its records are lost then")
+
+
+def _parts(segment: str) -> tuple[str, str, str]:
+    run, split, number = segment.rsplit(".", 2)
+    return run, split, number
+
+
+def _newest(files: Iterable[Landed]) -> dict[tuple[str, str], str]:
+    """(run, split) -> its last segment."""
+    found: dict[tuple[str, str], str] = {}
+    for file in files:
+        run, split, segment = _parts(file.segment)
+        found[run, split] = max(found.get((run, split), ""), segment)
+    return found
+
+
+def _minutes_of(undone: pl.DataFrame) -> Collection[tuple[str, int]]:
+    return set(zip(undone["input"].to_list(), undone["bucket_start"].dt.epoch("us").to_list(), strict=True))

@@ -1,0 +1,187 @@
+"""Pub/Sub as raw blocks, on any runner of splittable DoFns: acknowledged when a bundle is finalized, never before.
+
+    ReadPubSub(Reading(subscription, ...))   PBegin -> PCollection[RAW_SCHEMA block]; LANDED_SCHEMA where blocks land
+
+Beam's own reader runs on Dataflow, and on a local runner that acknowledges before it hands on; this one runs on Prism,
+Flink and the in-process runner. The readers share the subscription: each is a split with a thread that pulls.
+
+Delivered  at least once. A bundle that fails, a process that dies, a checkpoint that is finalized in another process:
+           its messages are not acknowledged, and the queue delivers them again.
+Watermark  see watermark.py: received times less `expected_delay`; the clock's where the queue is empty.
+End        when `drain_file` is there: each reader gives back what it has not handed on, and reports the end of time,
+           so that all windows close. A pipeline that is cancelled closes its readers: they give back, nothing closes.
+Metrics    namespace `audience`; the same figures for a display in the same process: pubsub_leases.snapshot().
+"""
+
+import threading
+from dataclasses import dataclass
+
+import apache_beam as beam
+import polars as pl
+from apache_beam import coders
+from apache_beam.io.unbounded_source import (
+    CheckpointMark,
+    ReadFromUnboundedSource,
+    UnboundedReader,
+    UnboundedSource,
+)
+from apache_beam.metrics import Metrics
+from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
+
+from pipelines.sources import pubsub_leases
+from pipelines.sources.pubsub_reader import Engine, LandAt, Reading
+from pipelines.sources.watermark import NOT_KNOWN
+
+__all__ = ["LandAt", "PubSubSource", "ReadPubSub", "Reading"]
+
+NAMESPACE = "audience"
+# A bundle is held until it is finalized, and so is what it read: with Beam's defaults up to 10 s.
+POLL_SECONDS, MOST_BLOCKS, BUNDLE_SECONDS = 0.2, 16, 0.5
+
+
+class ReadPubSub(beam.PTransform):
+    """PBegin -> PCollection[RAW_SCHEMA block], with `input` (LANDED_SCHEMA) where the reading has a landing folder.
+
+    The timestamp of a block is the earliest received time in it.
+    """
+
+    def __init__(self, reading: Reading):
+        super().__init__()
+        self.reading = reading
+
+    def expand(self, begin):
+        return begin | "Read the queue" >> ReadFromUnboundedSource(
+            PubSubSource(self.reading),
+            poll_interval=POLL_SECONDS,
+            max_records_per_bundle=MOST_BLOCKS,
+            max_read_time_seconds=BUNDLE_SECONDS,
+        )
+
+
+@dataclass(frozen=True)
+class Mark(CheckpointMark):
+    """What a bundle read, by a token that only the process that read it knows; and how far it has read again."""
+
+    token: str
+    messages: int
+    again_done: int
+
+    def finalize_checkpoint(self) -> None:
+        """Acknowledge what the bundle holds. Called twice it does nothing more."""
+        pubsub_leases.settle(self.token, self.messages)
+
+
+class _MarkCoder(coders.Coder):
+    def encode(self, mark):
+        return f"{mark.token} {mark.messages} {mark.again_done}".encode()
+
+    def decode(self, encoded):
+        token, messages, again_done = encoded.decode().split(" ")
+        return Mark(token, int(messages), int(again_done))
+
+    def is_deterministic(self):
+        return True
+
+
+class PubSubSource(UnboundedSource):
+    """A subscription, or one of the splits that share it."""
+
+    def __init__(self, reading: Reading, split: int | None = None):
+        self.reading, self.number = reading, split
+
+    def split(self, desired_num_splits, options=None):
+        """As many sources as the reading has readers, whatever the runner desires."""
+        if self.number is not None:
+            return [self]
+        return [PubSubSource(self.reading, number) for number in range(self.reading.readers)]
+
+    def create_reader(self, options, checkpoint_mark):
+        """A reader from there on; the one that is at work already, if this is its process."""
+        engine = _take_over(checkpoint_mark.token) if checkpoint_mark is not None else None
+        if engine is None:
+            again_done = checkpoint_mark.again_done if checkpoint_mark is not None else 0
+            engine = Engine(self.reading, self.number or 0, again_done)
+        return _Reader(engine)
+
+    def get_checkpoint_mark_coder(self):
+        return _MarkCoder()
+
+    def default_output_coder(self):
+        return coders.registry.get_coder(pl.DataFrame)
+
+
+# Engines between two bundles, by the token of the checkpoint. A runner may go on with a split in another instance of
+# the DoFn, which knows nothing of the reader that the first one parked: two would read where one should.
+_parked: dict[str, Engine] = {}
+_parked_lock = threading.Lock()
+
+
+def _take_over(token: str) -> Engine | None:
+    with _parked_lock:
+        return _parked.pop(token, None)
+
+
+class _Reader(UnboundedReader):
+    def __init__(self, engine: Engine):
+        self.engine, self.block, self.token = engine, pl.DataFrame(), ""
+        engine.owner = self
+
+    def start(self):
+        return self.advance()
+
+    def advance(self):
+        with _parked_lock:
+            _parked.pop(self.token, None)
+        _report(self.engine)
+        block = None if self.engine.is_draining() else self.engine.next_block()
+        if block is None:
+            return False
+        self.block = block
+        Metrics.distribution(NAMESPACE, "block-rows").update(block.height)
+        return True
+
+    def get_current(self):
+        return self.block
+
+    def get_current_timestamp(self):
+        return Timestamp(micros=self.block["received_time"].dt.epoch("us").min())
+
+    def get_watermark(self):
+        if self.engine.is_draining() and self.engine.is_drained():
+            return MAX_TIMESTAMP
+        seconds = self.engine.watermark()
+        return MIN_TIMESTAMP if seconds == NOT_KNOWN else Timestamp(micros=int(seconds * 1_000_000))
+
+    def get_checkpoint_mark(self):
+        token, messages = self.engine.checkpoint()
+        self.block = pl.DataFrame()  # so that a parked reader holds no memory
+        with _parked_lock:
+            _parked[token] = self.engine
+        self.token = token
+        return Mark(token, messages, self.engine.again_done)
+
+    def close(self):
+        with _parked_lock:
+            _parked.pop(self.token, None)
+            is_mine = self.engine.owner is self
+        if is_mine:
+            self.engine.close()
+
+
+def _report(engine: Engine) -> None:
+    """Tell the runner's metrics what was counted since the last time, by any reader of this process."""
+    counts = pubsub_leases.untold()
+    for name, value in (
+        ("messages-received", counts.messages),
+        ("bytes-received", counts.bytes),
+        ("messages-acked", counts.acked),
+        ("messages-given-back", counts.given_back),
+        ("messages-let-go", counts.let_go),
+        ("messages-finalized-elsewhere", counts.unknown),
+    ):
+        if value:
+            Metrics.counter(NAMESPACE, name).inc(value)
+    Metrics.gauge(NAMESPACE, "messages-in-flight").set(pubsub_leases.in_flight())
+    lag = engine.lag()
+    if lag is not None:
+        Metrics.gauge(NAMESPACE, "watermark-lag-seconds").set(int(lag))

@@ -1,0 +1,131 @@
+"""Whether a subscription or a topic can be read, before anything starts; and a subscription for the length of a run.
+
+What is wrong is one line: what was given, what is allowed, and the gcloud command that mends it.
+"""
+
+import logging
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+
+import grpc
+from google.protobuf import duration_pb2
+
+from pipelines.sources.pubsub_client import EMULATOR, PubSub, told
+from transforms.errors import OptionError, SourceError
+
+_PROJECT = r"projects/([a-z][a-z0-9.:-]{4,61}[a-z0-9])"  # Beam takes no shorter one
+_NAME = r"(?!goog)([A-Za-z][A-Za-z0-9._~%+-]{2,254})"
+SUBSCRIPTION = rf"{_PROJECT}/subscriptions/{_NAME}"
+TOPIC = rf"{_PROJECT}/topics/{_NAME}"
+NAME_IN_WORDS = "PROJECT with 6 to 63 characters, NAME with 3 to 255, not beginning with goog"
+_DELETED = "_deleted-topic_"
+_EXPIRES_SECONDS = 86_400  # the shortest that Pub/Sub takes: of a subscription whose run was killed
+_log = logging.getLogger(__name__)
+
+
+class About(NamedTuple):
+    """What a subscription tells of itself; `ack_deadline` in seconds."""
+
+    topic: str
+    ack_deadline: int
+    is_ordered: bool
+
+
+def check_subscription(subscription: str, option: str = "input_subscription") -> About:
+    """Look at a subscription that is to be read. Errors: OptionError for its name, SourceError for all else."""
+    project, name = _parts(SUBSCRIPTION, subscription, option, "projects/PROJECT/subscriptions/NAME")
+    make = f"gcloud pubsub subscriptions create {name} --project={project} --topic=TOPIC"
+    allow = (
+        f"gcloud pubsub subscriptions add-iam-policy-binding {name} --project={project} --member=WHO --role="
+        "roles/pubsub.subscriber, and the same with roles/pubsub.viewer"
+    )
+    found = _asked(lambda pubsub: pubsub.subscription(subscription), f"subscription {subscription}", make, allow)
+    if found.topic == _DELETED:
+        raise SourceError(
+            f"subscription {subscription} has no topic any more, nothing will come; make another: `{make}`"
+        )
+    if found.push_config.push_endpoint or found.bigquery_config.table or found.cloud_storage_config.bucket:
+        raise SourceError(f"subscription {subscription} is not for pulling; make one that is: `{make}`")
+    return About(found.topic, found.ack_deadline_seconds, found.enable_message_ordering)
+
+
+def check_topic(topic: str, option: str = "input_topic") -> None:
+    """Look at a topic that is to be read or written. Errors: OptionError for its name, SourceError for all else."""
+    project, name = _parts(TOPIC, topic, option, "projects/PROJECT/topics/NAME")
+    make = f"gcloud pubsub topics create {name} --project={project}"
+    role = "roles/pubsub.editor"
+    allow = f"gcloud pubsub topics add-iam-policy-binding {name} --project={project} --member=WHO --role={role}"
+    _asked(lambda pubsub: pubsub.topic(topic), f"topic {topic}", make, allow)
+
+
+@contextmanager
+def temporary_subscription(topic: str, option: str = "input_topic") -> Iterator[str]:
+    """A new subscription to a topic for the length of a run: it has what is published from now on. Errors as above.
+
+    A run that is killed leaves it behind; Pub/Sub removes it a day later.
+    """
+    check_topic(topic, option)
+    project = topic.split("/")[1]
+    subscription = f"projects/{project}/subscriptions/audience-{uuid.uuid4().hex}"
+    expires = {"ttl": duration_pb2.Duration(seconds=_EXPIRES_SECONDS)}
+    allow = f"gcloud projects add-iam-policy-binding {project} --member=WHO --role=roles/pubsub.editor"
+    _asked(
+        lambda pubsub: pubsub.make_subscription(
+            subscription, topic, ack_deadline_seconds=60, expiration_policy=expires
+        ),
+        f"a subscription to {topic}",
+        f"gcloud pubsub topics create {topic.rsplit('/', 1)[-1]} --project={project}",
+        allow,
+    )
+    try:
+        yield subscription
+    finally:
+        pubsub = PubSub()
+        try:
+            pubsub.delete_subscription(subscription)
+        except grpc.RpcError as error:
+            _log.warning("%s is left behind (%s); Pub/Sub removes it in a day", subscription, told(error))
+        finally:
+            pubsub.close()
+
+
+def _parts(pattern: str, given: str, option: str, form: str) -> tuple[str, str]:
+    found = re.fullmatch(pattern, given)
+    if found is None:
+        raise OptionError(f"--{option}: got {given!r}; allowed: {form}, {NAME_IN_WORDS}")
+    return found[1], found[2]
+
+
+def _asked(ask: Callable[[PubSub], Any], what: str, make: str, allow: str) -> Any:
+    """The answer; what stands against it as the one line for a person."""
+    pubsub = PubSub()
+    try:
+        if pubsub.emulator:
+            _reach(pubsub)
+        return ask(pubsub)
+    except grpc.RpcError as error:
+        status = error.code()
+        if status is grpc.StatusCode.NOT_FOUND:
+            raise SourceError(f"{what} does not exist; make it with `{make}`") from error
+        if status in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED):
+            raise SourceError(f"{what}: no permission ({told(error)}); give it with `{allow}`") from error
+        where = f"the emulator at {pubsub.emulator}" if pubsub.emulator else "Pub/Sub"
+        raise SourceError(
+            f"{what}: {where} answers {told(error)}; try again, or check the name and the network"
+        ) from error
+    finally:
+        with suppress(grpc.RpcError):
+            pubsub.close()
+
+
+def _reach(pubsub: PubSub) -> None:
+    try:
+        grpc.channel_ready_future(pubsub.channel).result(timeout=5)
+    except grpc.FutureTimeoutError:
+        raise SourceError(
+            f"no Pub/Sub emulator answers at {pubsub.emulator} ({EMULATOR}); start it with"
+            f" `gcloud beta emulators pubsub start --host-port={pubsub.emulator}`, or unset {EMULATOR} for Google's own"
+        ) from None

@@ -1,0 +1,93 @@
+"""Pub/Sub messages as raw blocks.
+
+received_time   what `timestamp_attribute` says (RFC 3339, or milliseconds since 1970), where it is given and readable;
+                else the time of publishing
+position        the message's id
+attributes      {"received_time", "ordering_key", "message": the message's own attributes}: what is needed to read the
+                payload again. The publisher's names are kept apart from ours, which decide how a payload is read.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import polars as pl
+
+from transforms.block import RAW_SCHEMA, TIME
+from transforms.times import read_epochs, read_times
+
+_PLAIN = ""  # of a message without attributes and without a key
+_EPOCH_MS = r"^\d{1,18}$"
+
+
+class Poll(NamedTuple):
+    """What one pull brought, by column; `received` in microseconds since 1970."""
+
+    ack_ids: list[str]
+    payloads: list[bytes]
+    ids: list[str]
+    received: list[int]
+    attributes: list[str]  # the JSON behind received_time: `,"message":{...}`, or nothing
+    bytes: int
+
+
+def poll_of(received: Iterable[Any], timestamp_attribute: str | None) -> Poll:
+    """Protobuf ReceivedMessages as a Poll."""
+    ack_ids, payloads, ids, published, attributes, stamps, size = [], [], [], [], [], [], 0
+    for each in received:
+        message = each.message
+        data, own = message.data, message.attributes
+        time = message.publish_time
+        ack_ids.append(each.ack_id)
+        payloads.append(data)
+        ids.append(message.message_id)
+        published.append(time.seconds * 1_000_000 + time.nanos // 1_000)
+        attributes.append(told(own, message.ordering_key))
+        if timestamp_attribute is not None:
+            stamps.append(own.get(timestamp_attribute))
+        size += len(data) + len(attributes[-1])
+    times = published if timestamp_attribute is None else received_times(stamps, published)
+    return Poll(ack_ids, payloads, ids, times, attributes, size)
+
+
+def told(attributes: Mapping[str, str], ordering_key: str) -> str:
+    """What a message says beside its payload, as the JSON that follows the received time; empty if it says nothing."""
+    key = f',"ordering_key":{_json(ordering_key)}' if ordering_key else _PLAIN
+    return f'{key},"message":{_json(dict(attributes))}' if attributes else key
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def received_times(stamps: Sequence[str | None], published: Sequence[int]) -> list[int]:
+    """The received times, in microseconds since 1970: as stamped, or as published where a stamp is not readable."""
+    texts = pl.Series(stamps, dtype=pl.String)
+    is_number = texts.str.contains(_EPOCH_MS)
+    epochs = read_epochs(texts.set(~is_number.fill_null(False), None).cast(pl.Int64), "ms")
+    times = read_times(texts.set(is_number.fill_null(False), None)).fill_null(epochs)
+    return times.dt.epoch("us").fill_null(pl.Series(published, dtype=pl.Int64)).to_list()
+
+
+def block_of(polls: Sequence[Poll], source: str) -> pl.DataFrame:
+    """The polls as one RAW_SCHEMA block, in order. `source` is for records that state none."""
+
+    def column(number: int, dtype: Any) -> pl.Series:
+        return pl.Series([value for poll in polls for value in poll[number]], dtype=dtype)  # type: ignore[union-attr]
+
+    block = pl.DataFrame(
+        {
+            "payload": column(1, pl.Binary),
+            "position": column(2, pl.String),
+            "received_time": column(3, pl.Int64).cast(TIME),
+            "told": column(4, pl.String),
+        }
+    )
+    received = pl.col("received_time").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+    return block.select(
+        "payload",
+        "received_time",
+        pl.lit(source).alias("source"),
+        "position",
+        pl.concat_str(pl.lit('{"received_time":"'), received, pl.lit('"'), "told", pl.lit("}")).alias("attributes"),
+    ).select(list(RAW_SCHEMA))

@@ -1,0 +1,285 @@
+"""One reader of a subscription: a thread pulls into a buffer, the runner's thread takes blocks out of it.
+
+Order   one pull at a time, blocks in the order of the pulls: messages with an ordering key are never reordered
+Bounds  nothing is pulled while `most_messages` or `most_bytes` are in hand: pulled and not acknowledged
+Errors  what may pass is tried again for ever; a refusal that lasts GRACE_SECONDS is a SourceError for the runner
+"""
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+import polars as pl
+
+from pipelines.sources import pubsub_leases
+from pipelines.sources.landing import Again, Lander, earliest_from_each, read_landed
+from pipelines.sources.pubsub_client import PubSub, is_refusal, told, waits
+from pipelines.sources.pubsub_leases import Leases
+from pipelines.sources.pubsub_messages import Poll, block_of, poll_of
+from pipelines.sources.watermark import NOT_KNOWN, SteadyClock, Watermark
+from transforms.errors import SourceError
+
+MOST_OF_A_PULL = 1_000  # messages, by the protocol
+FIRST_PULL = 10  # messages: their size tells how many fit
+GRACE_SECONDS = 5.0  # a subscription may be made anew, or a permission given
+IDLE_SECONDS = 1.0  # a queue that has not answered for so long has nothing
+STOP_SECONDS = 0.5  # for the pull that is under way: what a cancelled one was given comes again late
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LandAt:
+    """Where blocks land: the folder, the name of what is read, and of the run (see landing.py)."""
+
+    folder: str
+    input: str
+    run: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a subscription is read. It travels with each bundle, so it is small.
+
+    source               the name for records that state none
+    readers              splits that share the subscription
+    timestamp_attribute  the attribute that tells the received time, of publishers that are trusted
+    expected_delay       seconds by which a message may be late and still be in time
+    landing              where each block is written before it is handed on; None: the runner's state is durable
+    again                landed files that are read first; split k takes each k-th
+    drain_file           a path: once there is a file, the readers give back what they hold and end
+    block_rows, block_bytes, block_seconds   a block is handed on when it has reached one of them
+    most_messages, most_bytes                in hand of one reader
+    lease_limit          seconds after which a message in flight is let go
+    """
+
+    subscription: str
+    source: str = "events"
+    readers: int = 2
+    timestamp_attribute: str | None = None
+    expected_delay: float = 10.0
+    landing: LandAt | None = None
+    again: tuple[Again, ...] = ()
+    drain_file: str | None = None
+    block_rows: int = 10_000
+    block_bytes: int = 16 << 20
+    block_seconds: float = 0.5
+    most_messages: int = 100_000
+    most_bytes: int = 256 << 20
+    lease_limit: float = pubsub_leases.LIMIT_SECONDS
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+
+
+class Engine:
+    """What reads a split, from its first bundle to its last. The runner's threads use it one at a time.
+
+    again_from  how many of the split's landed files have been read again already
+    """
+
+    def __init__(self, reading: Reading, split: int, again_from: int = 0):
+        self.reading, self.name = reading, uuid.uuid4().hex
+        self.owner: object = None  # the reader that the runner holds; one that it left behind may not close this
+        self.again = list(reading.again[split :: reading.readers])
+        self.again_done = again_from
+        self._earliest_again = earliest_from_each(self.again)
+        self.pubsub = PubSub()
+        self.leases = Leases(self.pubsub, reading.subscription, reading.lease_limit, reading.monotonic)
+        self.lander = _lander(reading, split)
+        self.clock = SteadyClock(reading.wall, reading.monotonic)
+        self.mark = Watermark(reading.expected_delay, self.clock)
+        self.unmarked: list[Poll] = []  # handed on since the last checkpoint
+        self.marks = 0
+        self.failure: SourceError | None = None
+        self._lock = threading.Lock()
+        self._buffer: deque[tuple[float, Poll]] = deque()  # with when it was pulled
+        self._asking: float | None = None  # since when the queue has been asked and has given nothing
+        self._message_bytes = 0.0
+        self._call: grpc.Future | None = None
+        self._stopping = threading.Event()
+        self._stop_by = 0.0
+        self._thread: threading.Thread | None = None
+
+    def next_block(self) -> pl.DataFrame | None:
+        """The next block, landed, if there is one: first what is read again, then what was pulled."""
+        if self.again_done < len(self.again):
+            self.again_done += 1
+            return read_landed(self.again[self.again_done - 1])
+        if self._thread is None and not self._stopping.is_set():
+            self._thread = threading.Thread(target=self._pull, name=f"pull {self.reading.subscription}", daemon=True)
+            self._thread.start()
+        if self.failure is not None:
+            raise self.failure
+        polls = self._take()
+        if not polls:
+            return None
+        self.unmarked += polls
+        block = block_of(polls, self.reading.source)
+        return block if self.lander is None else self.lander.land(block)
+
+    def watermark(self) -> float:
+        """The watermark, in seconds since 1970."""
+        reading_again = self._earliest_again[self.again_done]
+        now = self.reading.monotonic()
+        with self._lock:
+            waiting = [min(poll.received) for _, poll in self._buffer]
+            is_empty = not waiting and self._asking is not None and now - self._asking >= IDLE_SECONDS
+            bounds = waiting + ([reading_again] if reading_again is not None else [])
+            value = self.mark.advance(min(bounds) / 1e6 if bounds else None, is_empty and reading_again is None)
+        pubsub_leases.reached(self.name, value)
+        return value
+
+    def lag(self) -> float | None:
+        """Seconds that the watermark is behind the clock; None while it is not known."""
+        return None if self.mark.value == NOT_KNOWN else self.clock() - self.mark.value
+
+    def checkpoint(self) -> tuple[str, int]:
+        """A token for what was handed on since the last one, and how many messages that is."""
+        self.marks += 1
+        token, polls = f"{self.name}:{self.marks}", self.unmarked
+        self.unmarked = []
+        if polls:
+            pubsub_leases.mark(token, self.leases, polls)
+        return token, sum(len(poll.ack_ids) for poll in polls)
+
+    def is_draining(self) -> bool:
+        """Whether the run is asked to end. Once it is, always; nothing more is handed on then."""
+        path = self.reading.drain_file
+        if not self._stopping.is_set() and path is not None and os.path.exists(path):
+            self._stop()
+        return self._stopping.is_set()
+
+    def is_drained(self) -> bool:
+        """Whether the pull has ended and what is in the buffer was given back. Does not wait."""
+        if self._thread is not None and self._thread.is_alive():
+            if self.reading.monotonic() >= self._stop_by and self._call is not None:
+                self._call.cancel()
+            return False
+        self._give_back([])
+        return True
+
+    def close(self) -> None:
+        """Stop pulling and give back all that is not under a token; what is stays leased."""
+        self._stop()
+        if self._thread is not None:
+            self._thread.join(STOP_SECONDS)
+            if self._call is not None:
+                self._call.cancel()
+            self._thread.join(STOP_SECONDS)
+        self._give_back(self.unmarked)
+        self.unmarked = []
+        self.leases.close()
+        pubsub_leases.reached(self.name, None)
+
+    def _stop(self) -> None:
+        if not self._stopping.is_set():
+            self._stop_by = self.reading.monotonic() + STOP_SECONDS
+            self._stopping.set()
+
+    def _give_back(self, handed_on: list[Poll]) -> None:
+        with self._lock:
+            polls = handed_on + [poll for _, poll in self._buffer]
+            self._buffer.clear()
+        self.leases.give_back(polls)
+
+    def _take(self) -> list[Poll]:
+        """The polls of the next block, in order; none while it may still grow."""
+        reading, rows, size = self.reading, 0, 0
+        taken: list[Poll] = []
+        with self._lock:
+            if not self._buffer:
+                return []
+            due = self._buffer[0][0] + reading.block_seconds
+            held = sum(len(poll.ack_ids) for _, poll in self._buffer)
+            full = held >= reading.block_rows or sum(poll.bytes for _, poll in self._buffer) >= reading.block_bytes
+            if not full and reading.monotonic() < due:
+                return []
+            while self._buffer:
+                poll = self._buffer[0][1]
+                rows, size = rows + len(poll.ack_ids), size + poll.bytes
+                if taken and (rows > reading.block_rows or size > reading.block_bytes):
+                    break
+                taken.append(self._buffer.popleft()[1])
+        return taken
+
+    def _pull(self) -> None:
+        """Pull until stopped: the body of the thread."""
+        tries, refused_at = waits(), None
+        self._learn_deadline()
+        while not self._stopping.is_set():
+            most = self._room()
+            if most < 1:
+                self._asking = None
+                self.leases.wait_for_room(self.reading.most_messages, self.reading.most_bytes, 0.2)
+                continue
+            try:
+                self._pull_once(most)
+                tries, refused_at = waits(), None
+            except grpc.FutureCancelledError:
+                break
+            except grpc.RpcError as error:
+                if self._stopping.is_set():
+                    break
+                self._asking = None
+                now = self.reading.monotonic()
+                refused_at = (refused_at if refused_at is not None else now) if is_refusal(error) else None
+                if refused_at is not None and now - refused_at >= GRACE_SECONDS:
+                    self.failure = lost(self.reading.subscription, error)
+                    break
+                _log.info("%s: %s; trying again", self.reading.subscription, told(error))
+                self._stopping.wait(next(tries))
+
+    def _pull_once(self, most: int) -> None:
+        if self._asking is None:
+            self._asking = self.reading.monotonic()
+        self._call = self.pubsub.pull(self.reading.subscription, most)
+        try:
+            received = self._call.result().received_messages
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise
+            received = ()  # the server waited for longer than we do
+        if not received:
+            self._stopping.wait(0.05)  # a server may answer at once that it has nothing
+            return
+        poll = poll_of(received, self.reading.timestamp_attribute)
+        self.leases.hold(poll)
+        self._message_bytes = poll.bytes / len(poll.ack_ids)
+        with self._lock:
+            self._asking = self.reading.monotonic()
+            self.mark.pulled(min(poll.received) / 1e6)
+            self._buffer.append((self._asking, poll))
+
+    def _room(self) -> int:
+        """How many messages may be pulled now."""
+        if not self._message_bytes:
+            return FIRST_PULL
+        messages = self.reading.most_messages - self.leases.messages
+        room = self.reading.most_bytes - self.leases.bytes
+        return min(messages, MOST_OF_A_PULL, max(int(room / max(self._message_bytes, 1.0)), 1) if room > 0 else 0)
+
+    def _learn_deadline(self) -> None:
+        try:
+            self.leases.deadline = float(self.pubsub.subscription(self.reading.subscription).ack_deadline_seconds)
+        except grpc.RpcError as error:  # a reader need not be allowed to see it
+            _log.info("%s: its ack deadline is not known: %s", self.reading.subscription, told(error))
+
+
+def _lander(reading: Reading, split: int) -> Lander | None:
+    at = reading.landing
+    return Lander(at.folder, at.input, at.run, split, reading.monotonic) if at is not None else None
+
+
+def lost(subscription: str, error: grpc.RpcError) -> SourceError:
+    """What to tell a person whose subscription refuses to be read while it is read."""
+    if error.code() is grpc.StatusCode.NOT_FOUND:
+        return SourceError(
+            f"subscription {subscription} is gone: it was deleted while it was read;"
+            " make it again, or read another one with --input_subscription"
+        )
+    return SourceError(f"subscription {subscription} can no longer be read: {told(error)}; mend it and start again")

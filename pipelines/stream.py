@@ -1,0 +1,224 @@
+"""Stream: a queue into a warehouse, as long as it runs.
+
+The process that a person starts is also the runner's worker and the one that writes the warehouse: it holds the lock,
+commits every half second what the graph has written (warehouse/appender.py), and retires what landed once the books
+have it (sources/landing.py).
+
+Stopped   SIGTERM or Ctrl-C: the graph is cancelled. Nothing is closed early, nothing that was acknowledged is lost: the
+          next start reads again what landed and is not in the books.
+Drained   `audience stop --drain`: the readers end, every window closes with what it holds, and the run ends by itself.
+Died      whatever was killed: as stopped.
+"""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineState
+
+from pipelines import runners
+from pipelines.audience import Job, build
+from pipelines.bounded import NATIVE_SOURCE, Opened, opened
+from pipelines.config import read_mapping
+from pipelines.launch import cause
+from pipelines.liveness import Liveness
+from pipelines.options import Settings
+from pipelines.runners import Choice
+from pipelines.sources import pubsub_leases
+from pipelines.sources.landing import Landing
+from pipelines.sources.pubsub import LandAt, Reading, ReadPubSub
+from pipelines.sources.pubsub_check import check_subscription, temporary_subscription
+from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
+from pipelines.warehouse.appender import Appender
+from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.writer import Run
+from transforms.errors import AudienceError, OptionError, RunnerError
+from transforms.mapping import Mapping
+
+LANDING, DRAIN = "landing", "drain"  # in the warehouse's folder
+LOOK_SECONDS = 0.2
+CANCEL_SECONDS = 20.0
+RETIRE_SECONDS = 10.0
+
+
+class Ended(NamedTuple):
+    """How a stream ended: `drained`, or stopped with so many records landed that the next start reads again."""
+
+    drained: bool
+    rows: dict[str, int]  # table -> rows committed
+    waiting: int
+    seconds: float
+
+
+def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say: Callable[[str], None]) -> Ended:
+    """Run the graph until it is stopped or drained. Errors: AudienceError, RunnerError if the runner ends of itself."""
+    started = time.monotonic()
+    with ExitStack() as stack:
+        subscription = _subscription(settings, stack)
+        into = stack.enter_context(opened(settings, create=True, streaming=True))
+        folder, run = _local(into)
+        ending = stack.enter_context(Ending(folder / DRAIN))
+        kept = _Kept(into, settings)
+        reading = _reading(settings, subscription, into, kept, ending)
+        source = (
+            ReadPubSub(reading)
+            if choice.prism
+            else ReadPubSubThroughBeam(
+                subscription, source=reading.source, timestamp_attribute=reading.timestamp_attribute
+            )
+        )
+        job = replace(
+            into.job, source=source, input=subscription, source_name=reading.source, mappings=_mappings(settings)
+        )
+        appender = Appender(run, kept.learn)
+        options = [*beam_options, *_on(choice, into.run.staging, stack), "--streaming"]
+        result = _start(job, options)
+        say(f"reading {subscription} into {folder}; {choice.said}")
+        appender.start()
+        try:
+            with Liveness(appender.figures, pubsub_leases.snapshot):
+                _watch(result, ending, kept)
+        finally:
+            _cancel(result)
+            appender.stop()
+            pubsub_leases.flush()
+        kept.retire(open_run=None)
+        return Ended(ending.draining, appender.figures().rows, kept.waiting, time.monotonic() - started)
+
+
+def _local(into: Opened) -> tuple[Path, Run]:
+    """The folder and the run of a local warehouse."""
+    if isinstance(into.warehouse, LocalWarehouse) and isinstance(into.run, Run):
+        return into.warehouse.folder, into.run
+    raise OptionError(f"{into.warehouse.option}: a stream writes a folder; give --warehouse FOLDER")
+
+
+def _subscription(settings: Settings, stack: ExitStack) -> str:
+    """What is read, looked at before anything starts; of a topic, one that lives as long as `stack`."""
+    if settings.input_topic:
+        return stack.enter_context(temporary_subscription(settings.input_topic))
+    check_subscription(str(settings.input_subscription))
+    return str(settings.input_subscription)
+
+
+def _mappings(settings: Settings) -> tuple[Mapping, ...]:
+    return tuple(map(read_mapping, settings.mapping))
+
+
+def _reading(settings: Settings, subscription: str, into: Opened, kept: "_Kept", ending: "Ending") -> Reading:
+    mappings = _mappings(settings)
+    return Reading(
+        subscription=subscription,
+        source=mappings[0].source if mappings else NATIVE_SOURCE,
+        readers=settings.readers,
+        timestamp_attribute=settings.timestamp_attribute,
+        expected_delay=settings.expected_delay.total_seconds(),
+        block_seconds=settings.batch_delay.total_seconds(),
+        landing=LandAt(str(kept.landing.folder), subscription, into.run.id),
+        again=tuple(kept.again()),
+        drain_file=str(ending.drain_file),
+    )
+
+
+class _Kept:
+    """What landed, and how much of it the books have."""
+
+    def __init__(self, into: Opened, settings: Settings):
+        self.landing = Landing(_local(into)[0] / LANDING)
+        self.into = into
+        self.waiting = 0
+        self._due = 0.0
+
+    def again(self):
+        return []
+
+    def learn(self, rows) -> None:
+        pass
+
+    def retire(self, open_run: str | None) -> None:
+        pass
+
+
+def _on(choice: Choice, staging: Path, stack: ExitStack) -> list[str]:
+    """Beam's options for a runner that is ready; it ends with `stack`."""
+    if choice.prism is None:
+        return [f"--runner={choice.name}"]
+    endpoint, _ = stack.enter_context(runners.prism_at(choice.prism, staging / "prism.log"))
+    return [f"--runner={choice.name}", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK"]
+
+
+def _start(job: Job, options: list[str]) -> Any:
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # a runner's errors are told in one line
+    pipeline = beam.Pipeline(options=PipelineOptions(options))
+    build(pipeline, job)
+    return pipeline.run()
+
+
+def _watch(result: Any, ending: "Ending", kept: _Kept) -> None:
+    """Until the run is asked to stop, or has ended; RunnerError if it should not have."""
+    while not ending.stopping.wait(LOOK_SECONDS):
+        try:
+            state = result.state
+        except Exception as problem:
+            raise RunnerError(f"the runner is gone; start again: what landed is read again ({problem})") from problem
+        if state == PipelineState.DONE and ending.draining:
+            return
+        if PipelineState.is_terminal(state):
+            raise _why(result, state)
+        kept.retire(kept.into.run.id)
+
+
+def _why(result: Any, state: str) -> Exception:
+    """Why a run ended that should not have."""
+    try:
+        result.wait_until_finish(1_000)
+    except Exception as problem:
+        if isinstance(found := cause(problem), AudienceError):
+            return found
+    return RunnerError(f"the graph ended as {state}; start again: what landed is read again")
+
+
+def _cancel(result: Any) -> None:
+    # The threads of Beam's worker lose their runner, and each would tell so with a traceback.
+    threading.excepthook = lambda _: None
+    with suppress(Exception):  # a runner that is gone has nothing to cancel
+        if not PipelineState.is_terminal(result.state):
+            result.cancel()
+            result.wait_until_finish(int(CANCEL_SECONDS * 1000))
+
+
+class Ending:
+    """How a run learns that it is to end: signals stop it, a file drains it."""
+
+    def __init__(self, drain_file: Path):
+        self.drain_file = drain_file
+        self.stopping = threading.Event()
+        self._before: dict[int, Any] = {}
+
+    @property
+    def draining(self) -> bool:
+        return self.drain_file.exists()
+
+    def __enter__(self) -> "Ending":
+        self.drain_file.unlink(missing_ok=True)  # of a run before
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        self.drain_file.unlink(missing_ok=True)
+
+    def _stop(self, number, frame) -> None:
+        if self.stopping.is_set():
+            signal.signal(number, self._before[number])  # the third time it is meant
+        self.stopping.set()

@@ -1,0 +1,194 @@
+"""Appender: commits what the workers of a stream have noted, while they write on.
+
+Every half second all new notes become one commit, then the notes are deleted. A kill at any moment leaves a note, its
+files live or not: the next writer takes it, and none twice (writer.py, Adopt). Small files are merged in tiers
+(tiers.py) by another thread, so that a large merge delays no commit; what it made is swapped in by the next one.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from pipelines.warehouse import notes
+from pipelines.warehouse.local import FileEntry
+from pipelines.warehouse.notes import Note
+from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
+from pipelines.warehouse.tiers import due, rows_of
+from pipelines.warehouse.writer import Merged, Run
+from transforms.errors import AudienceError
+
+EVERY = 0.5  # seconds between commits
+MINUTE = 60.0
+TOGETHER_ROWS = 500_000  # rows that merges of one turn rewrite, unless the first alone has more
+
+
+class Figures(NamedTuple):
+    """How a stream's writing stands.
+
+    rows              table -> rows committed since the start
+    latency_p50, _p99 seconds from received_time to the commit of an event's row, over the last minute; None: no event
+    quarantine_share  quarantined rows of those committed in the last minute; None: nothing was
+    files             live files of the warehouse
+    committed         seconds since 1970 of the last commit; None before the first
+    problem           why the last commit failed; None if it did not
+    """
+
+    rows: dict[str, int]
+    latency_p50: float | None
+    latency_p99: float | None
+    quarantine_share: float | None
+    files: int
+    committed: float | None
+    problem: str | None
+
+
+class _Committed(NamedTuple):
+    at: float  # by the monotonic clock
+    rows: dict[str, int]
+    latencies: list[tuple[float, float]]  # seconds, and the rows that they stand for
+
+
+class Appender:
+    """Commits what is noted for `run`, by `step` or in a thread between `start` and `stop`.
+
+    books   is called with the rows of quality_1m (the table's columns) that a commit made live, after it
+    merges  runs the merges; a thread of its own unless given
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        books: Callable[[pl.DataFrame], None] | None = None,
+        clock: Callable[[], float] = time.time,
+        merges: Executor | None = None,
+    ):
+        self.run, self.books, self.clock = run, books, clock
+        self.problem: str | None = None
+        self._merges = merges or ThreadPoolExecutor(1, thread_name_prefix="merge")
+        self._merging: Future[list[Merged]] | None = None
+        self._taken: set[Path] = set()
+        self._rows: dict[str, int] = {}
+        self._last: deque[_Committed] = deque()
+        self._files = 0
+        self._committed: float | None = None
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+        run.commit([])  # the tables that it declares: what is noted from here on can be adopted
+
+    def start(self) -> None:
+        """Step every half second until `stop`; a step that fails is tried again, `problem` says why."""
+        self._thread = threading.Thread(target=self._loop, name="append", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Commit what is still noted. Raises AudienceError if it cannot be; the next writer then takes it."""
+        self._ending.set()
+        if self._thread:
+            self._thread.join()
+        self._merges.shutdown(cancel_futures=True)
+        self.step(merge=False)
+
+    def step(self, merge: bool = True) -> int:
+        """Commit all notes that are there and not yet committed, and the merges that are ready; how many notes it
+        took. Raises AudienceError for a disk that is full."""
+        noted = self._noted()
+        merged = self._ready()
+        entries = [entry for note in noted.values() for entry in note.files]
+        told = self._told(entries)
+        if noted or merged:
+            self.run.commit(entries, merged=merged)
+            self._count(noted.values(), entries)
+        self._taken |= noted.keys()
+        for path in list(self._taken):
+            path.unlink(missing_ok=True)
+            self._taken.remove(path)
+        if told is not None and self.books:
+            self.books(told)
+        if merge:
+            self._merge()
+        return len(noted)
+
+    def figures(self) -> Figures:
+        """How the writing stands now."""
+        last = list(self._last)
+        recent = [each for each in last if each.at > time.monotonic() - MINUTE]
+        latencies = sorted(pair for each in recent for pair in each.latencies)
+        events, quarantined = (sum(each.rows.get(table.name, 0) for each in recent) for table in (EVENTS, QUARANTINE))
+        return Figures(
+            rows=dict(self._rows),
+            latency_p50=_quantile(latencies, 0.5),
+            latency_p99=_quantile(latencies, 0.99),
+            quarantine_share=quarantined / (events + quarantined) if events + quarantined else None,
+            files=self._files,
+            committed=self._committed,
+            problem=self.problem,
+        )
+
+    def _loop(self) -> None:
+        while not self._ending.wait(EVERY):
+            try:
+                self.step()
+                self.problem = None
+            except (AudienceError, OSError) as problem:
+                self.problem = str(problem)
+
+    def _noted(self) -> dict[Path, Note]:
+        found = {path: notes.read(path) for path in notes.paths(self.run.staging) if path not in self._taken}
+        return {path: note for path, note in found.items() if note}
+
+    def _told(self, entries: list[FileEntry]) -> pl.DataFrame | None:
+        """The books among what is noted, read before their files are moved."""
+        paths = [Path(entry.path) for entry in entries if entry.table == QUALITY_1M.name]
+        if not paths or not self.books:
+            return None
+        return self.run.warehouse.scan_files(QUALITY_1M.name, [path for path in paths if path.exists()]).collect()
+
+    def _ready(self) -> list[Merged]:
+        if not self._merging or not self._merging.done():
+            return []
+        merging, self._merging = self._merging, None
+        return merging.result()
+
+    def _merge(self) -> None:
+        """Hand on the merges that are due, as many small ones as take about as long as a large one."""
+        files = self.run.warehouse.manifest().files
+        self._files = sum(len(live) for days in files.values() for live in days.values())
+        if self._merging:
+            return
+        waiting = due(files)
+        sums = accumulate(map(rows_of, waiting))
+        chosen = [
+            each for n, (each, rows) in enumerate(zip(waiting, sums, strict=True)) if rows < TOGETHER_ROWS or not n
+        ]
+        if chosen:
+            self._merging = self._merges.submit(lambda: [self.run.merge(each) for each in chosen])
+
+    def _count(self, noted, entries: list[FileEntry]) -> None:
+        now, rows = self.clock(), dict[str, int]()
+        for entry in entries:
+            rows[entry.table] = rows.get(entry.table, 0) + entry.rows
+        for table, count in rows.items():
+            self._rows[table] = self._rows.get(table, 0) + count
+        latencies = [
+            (now - time / 1_000_000, sum(file.rows for file in note.files) / len(note.received))
+            for note in noted
+            for time in note.received
+        ]
+        self._committed = now
+        self._last.append(_Committed(time.monotonic(), rows, latencies))
+        while self._last[0].at < time.monotonic() - MINUTE:
+            self._last.popleft()
+
+
+def _quantile(latencies: list[tuple[float, float]], share: float) -> float | None:
+    """Of sorted (seconds, weight) the seconds below which `share` of the weight lies."""
+    whole = sum(weight for _, weight in latencies)
+    sums = accumulate(weight for _, weight in latencies)
+    return next((s for (s, _), below in zip(latencies, sums, strict=True) if below >= share * whole), None)

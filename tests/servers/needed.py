@@ -1,0 +1,22 @@
+"""What a test needs and a machine may lack: a test without it is skipped and says what to install; in CI it fails."""
+
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+
+
+def missing(what: str) -> None:
+    """End the test: skipped with what to do, or failed where CI is to prove it."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30.0, what: str = "") -> None:
+    """Wait for a condition; fails the test when it does not hold in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds:.0f} s: {what or condition}"
+        time.sleep(0.01)
