@@ -213,11 +213,12 @@ class BigQueryRun:
             with told(name, "swap the rows in"):
                 self.warehouse.query("\n".join(statements))
         except WarehouseError as error:
-            if _OVERTAKEN in str(error):
-                raise WarehouseError(
-                    f"{name}: {_OVERTAKEN} since this one began; nothing of this run was written, run it again"
-                ) from error
-            if not self._has_committed(commit):  # the answer may be lost of a commit that was made
+            # The answer may be lost of a commit that was made; asked again, it is overtaken by itself.
+            if not self._has_committed(commit):
+                if _OVERTAKEN in str(error):
+                    raise WarehouseError(
+                        f"{name}: {_OVERTAKEN} since this one began; nothing of this run was written, run it again"
+                    ) from error
                 raise
         self._before = commit
 
@@ -231,7 +232,7 @@ class BigQueryRun:
         yield f"UPDATE {state} SET run = {literal(commit)}, committed_time = CURRENT_TIMESTAMP() WHERE TRUE;"
         for each in staged:
             loaded = f"(SELECT COUNT(*) FROM `{self._path(each.staging)}`) = {each.rows}"
-            yield f"SELECT IF({loaded}, TRUE, ERROR('not every row of {each.table.name} was loaded'));"
+            yield f"SELECT IF({loaded}, TRUE, ERROR('not each row of {each.table.name} was loaded once'));"
 
     def _statements(
         self, staged: list[_Staged], gone: Mapping[str, list[Day]], keep: Mapping[str, Without]

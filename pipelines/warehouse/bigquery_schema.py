@@ -1,7 +1,7 @@
 """Tables and views of a data set: made as they are declared, or checked, widened where nothing is lost, else refused.
 
     declaration(table)      what a table in BigQuery declares; None if it is none of ours
-    plan(...)               the statements that make a table hold what a run declares, or WarehouseError
+    plan(...)               the schema by which a table holds what a run declares, or WarehouseError
     declare(...)            all tables checked, then made or widened, then the views
 
 Widened is a table by new NULLABLE columns and by REQUIRED ones that become NULLABLE. Clusters and descriptions of what
@@ -19,7 +19,7 @@ from google.cloud import bigquery
 from sqlglot import exp
 
 from pipelines.warehouse.rows import literal
-from pipelines.warehouse.tables import EVENTS, QUARANTINE, Column, Table, bigquery_schema
+from pipelines.warehouse.tables import EVENTS, QUARANTINE, Column, Table, bigquery_field
 from pipelines.warehouse.views import bigquery_views
 from transforms.errors import WarehouseError
 
@@ -58,7 +58,7 @@ def declaration(table: bigquery.Table) -> Table | None:
 
 def made(name: bigquery.TableReference, table: Table, expiry: timedelta | None) -> bigquery.Table:
     """The table as BigQuery is to make it."""
-    resource = bigquery.Table(name, [bigquery.SchemaField.from_api_repr(field) for field in bigquery_schema(table)])
+    resource = bigquery.Table(name, list(map(_field, table.columns)))
     resource.description = f"{table.description}\n\nKey: {', '.join(table.key)}."
     resource.time_partitioning = bigquery.TimePartitioning("DAY", table.partition, _milliseconds(expiry))
     resource.clustering_fields = list(table.cluster) or None
@@ -69,37 +69,39 @@ def _milliseconds(expiry: timedelta | None) -> int | None:
     return None if expiry is None else int(expiry.total_seconds() * 1000)
 
 
-def plan(found: bigquery.Table, table: Table, dataset: str) -> tuple[Table, list[str]]:
-    """(the table as it will be, the statements that make it so). WarehouseError for what takes more than widening."""
-    name = f"{dataset}.{table.name}"
-    there = declaration(found)
+def plan(found: bigquery.Table, table: Table) -> tuple[Table, list[bigquery.SchemaField] | None]:
+    """(the table as it will be, its schema if that has to change). WarehouseError for what takes more than widening."""
     if found.table_type != "TABLE":
-        raise _refused(name, f"it is a {found.table_type}, and a run writes a table of this name", table)
+        raise _refused(found, table, f"it is a {found.table_type}, and a run writes a table of this name")
     partition = found.time_partitioning.field if found.time_partitioning else None
     if partition != table.partition:
-        raise _refused(name, f"it is partitioned by {partition or 'nothing'} and has to be by {table.partition}", table)
+        told = f"it is partitioned by {partition or 'nothing'} and has to be by {table.partition}"
+        raise _refused(found, table, told)
+    there = declaration(found)
     if there is not None and there.key != table.key:
-        told = f"its rows are told apart by {', '.join(there.key)} there and by {', '.join(table.key)} in this run"
-        raise _refused(name, told, table)
-    present = {field.name: column_of(field) for field in found.schema}
-    steps, columns = [], []
-    for column in table.columns:
-        was = present.pop(column.name, None)
-        if was is None:
-            column = replace(column, mode=_nullable(column.mode))
-            described = f" OPTIONS (description = {literal(column.description)})" if column.description else ""
-            steps.append(f"ALTER TABLE `{name}` ADD COLUMN IF NOT EXISTS `{column.name}` {sql_type(column)}{described}")
-        elif sql_type(was) != sql_type(column):
+        keys = f"by {', '.join(there.key)} there and by {', '.join(table.key)} in this run"
+        raise _refused(found, table, f"its rows are told apart {keys}")
+    declared = {column.name: column for column in table.columns}
+    fields = []
+    for field in found.schema:
+        was, column = column_of(field), declared.pop(field.name, None)
+        if column is not None and sql_type(was) != sql_type(column):
             told = f"column {column.name!r} is {sql_type(was)} there and {sql_type(column)} in this run"
-            raise _refused(name, told, table)
-        elif was.mode == "REQUIRED" and column.mode != "REQUIRED":
-            steps.append(_relax(name, column.name))
-        columns.append(column)
-    for column in present.values():  # those that this run does not write
-        if column.mode == "REQUIRED":
-            steps.append(_relax(name, column.name))
-        columns.append(replace(column, mode=_nullable(column.mode)))
-    return replace(table, columns=tuple(columns)), steps
+            raise _refused(found, table, told)
+        keeps = was.mode != "REQUIRED" or (column is not None and column.mode == "REQUIRED")
+        fields.append(field if keeps else _relaxed(field))
+    new = [replace(column, mode=_nullable(column.mode)) for column in declared.values()]
+    fields += [_field(column) for column in new]
+    merged = replace(table, columns=tuple(map(column_of, fields)))
+    return merged, fields if fields != list(found.schema) else None
+
+
+def _relaxed(field: bigquery.SchemaField) -> bigquery.SchemaField:
+    return bigquery.SchemaField.from_api_repr(field.to_api_repr() | {"mode": "NULLABLE"})
+
+
+def _field(column: Column) -> bigquery.SchemaField:
+    return bigquery.SchemaField.from_api_repr(bigquery_field(column))
 
 
 def sql_type(column: Column) -> str:
@@ -114,29 +116,23 @@ def _nullable(mode: str) -> str:
     return "REPEATED" if mode == "REPEATED" else "NULLABLE"
 
 
-def _relax(name: str, column: str) -> str:
-    return f"ALTER TABLE `{name}` ALTER COLUMN `{column}` DROP NOT NULL"
-
-
-def _refused(name: str, why: str, table: Table) -> WarehouseError:
-    dataset, _, short = name.rpartition(".")
-    if table.name in (EVENTS.name, QUARANTINE.name):
-        mend = "use another --dataset"
-    else:
-        typed = f"{dataset.replace('.', ':', 1) if dataset.count('.') == 1 else dataset}.{short}"
-        mend = f"remove it with `bq rm -t {typed}` and make it anew with `audience recompute --dataset {dataset}`"
-        mend += ", give the metric another name, or use another --dataset"
-    return WarehouseError(f"table {name}: {why}; nothing was changed; {mend}")
+def _refused(found: bigquery.Table, table: Table, why: str) -> WarehouseError:
+    dataset = f"{found.project}.{found.dataset_id}"
+    mend = "use another --dataset"
+    if table.name not in (EVENTS.name, QUARANTINE.name):
+        typed = f"{found.project}:{found.dataset_id}.{found.table_id}"
+        anew = f"remove it with `bq rm -t {typed}` and make it anew with `audience recompute --dataset {dataset}`"
+        mend = f"{anew}, give the metric another name, or {mend}"
+    return WarehouseError(f"table {dataset}.{found.table_id}: {why}; nothing was changed; {mend}")
 
 
 def declare(warehouse: "BigQueryWarehouse", tables: Iterable[Table]) -> dict[str, Table]:
     """Check all tables, then make or widen them and bring the views up to date; the tables as they are then."""
-    client, dataset = warehouse.client, warehouse.name
+    client = warehouse.client
     there = {item.table_id for item in client.list_tables(warehouse.dataset)}
     declared: dict[str, Table] = {}
-    steps: list[str] = []
     new: list[bigquery.Table] = []
-    widths: list[bigquery.Table] = []
+    changed: list[tuple[bigquery.Table, list[str]]] = []
     for table in tables:
         reference = warehouse.dataset.table(table.name)
         if table.name not in there:
@@ -144,28 +140,31 @@ def declare(warehouse: "BigQueryWarehouse", tables: Iterable[Table]) -> dict[str
             new.append(made(reference, table, warehouse.partition_expiry))
             continue
         found = client.get_table(reference)
-        declared[table.name], needed = plan(found, table, dataset)
-        steps += needed
-        widths.append(found)
+        declared[table.name], fields = plan(found, table)
+        if names := _changes(found, fields, warehouse.partition_expiry):
+            changed.append((found, names))
     views = bigquery_views(declared.values(), warehouse.time_zone)
     if taken := sorted({name for name, _ in views} & set(declared)):
         raise WarehouseError(f"table {taken[0]}: a view has this name; give the metric another name")
     for resource in new:
         client.create_table(resource, exists_ok=True)
-    for step in steps:
-        warehouse.query(step)
-    for found in widths:
-        _expire(client, found, warehouse.partition_expiry)
+    for resource, names in changed:
+        client.update_table(resource, names)
     _bring_views_up_to_date(warehouse, views)
     return declared
 
 
-def _expire(client: bigquery.Client, table: bigquery.Table, expiry: timedelta | None) -> None:
-    """Give a table's partitions the expiry that was asked for; unasked they keep what they have."""
+def _changes(table: bigquery.Table, fields: list[bigquery.SchemaField] | None, expiry: timedelta | None) -> list[str]:
+    """Set what is to change of a table, and name it. An expiry that is not asked for stays what it is."""
+    names = []
+    if fields is not None:
+        table.schema = fields
+        names.append("schema")
     wanted = _milliseconds(expiry)
     if wanted is not None and table.time_partitioning.expiration_ms != wanted:
         table.time_partitioning = bigquery.TimePartitioning("DAY", table.time_partitioning.field, wanted)
-        client.update_table(table, ["time_partitioning"])
+        names.append("time_partitioning")
+    return names
 
 
 def _bring_views_up_to_date(warehouse: "BigQueryWarehouse", views: list[tuple[str, str]]) -> None:
