@@ -11,6 +11,7 @@ Died      whatever was killed: as stopped.
 """
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+import msgspec
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
@@ -37,11 +39,13 @@ from pipelines.sources.landing import Landing
 from pipelines.sources.pubsub import LandAt, Reading, ReadPubSub
 from pipelines.sources.pubsub_check import check_subscription, temporary_subscription
 from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
+from pipelines.stop import ABOUT, DRAIN, About
 from pipelines.warehouse.appender import Appender
+from pipelines.warehouse.manifest import write_atomically
 from transforms.errors import AudienceError, RunnerError
 from transforms.mapping import Mapping
 
-LANDING, DRAIN = "landing", "drain"  # in the warehouse's folder
+LANDING = "landing"  # in the warehouse's folder
 LOOK_SECONDS = 0.2
 CANCEL_SECONDS = 20.0
 RETIRE_SECONDS = 10.0
@@ -63,6 +67,8 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
         subscription = _subscription(settings, stack)
         into = stack.enter_context(opened(settings, create=True, streaming=True))
         ending = stack.enter_context(Ending(into.warehouse.folder / DRAIN))
+        about = About(os.getpid(), subscription, settings.config, can_drain=choice.prism is not None)
+        write_atomically(into.warehouse.folder / ABOUT, msgspec.json.encode(about))
         kept = _Kept(into, settings)
         reading = _reading(settings, subscription, into, kept, ending)
         source = (
@@ -142,7 +148,14 @@ def _on(choice: Choice, staging: Path, stack: ExitStack) -> list[str]:
     if choice.prism is None:
         return [f"--runner={choice.name}"]
     endpoint, _ = stack.enter_context(runners.prism_at(choice.prism, staging / "prism.log"))
-    return [f"--runner={choice.name}", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK"]
+    return [
+        f"--runner={choice.name}",
+        f"--job_endpoint={endpoint}",
+        "--environment_type=LOOPBACK",
+        # Prism 2.77 splits a slow bundle also where keys have state, and lets go the keys of the second half while the
+        # first may still be at work on them: two bundles then change one state, and a change is lost.
+        "--experiments=prism_disable_sdf_split",
+    ]
 
 
 def _start(job: Job, options: list[str]) -> Any:

@@ -72,7 +72,7 @@ def filled(tmp_path_factory) -> str:
 WRONG_COMMANDS = {
     "no command": (
         [],
-        "no command given; allowed: run, backfill, recompute, replay, mapping, query, person, config, doctor,",
+        "no command given; allowed: run, stop, backfill, recompute, replay, mapping, query, person, config, doctor,",
     ),
     "an unknown command": (["backfil"], "invalid choice: 'backfil'"),
     "an unknown option before a command": (["--verbose", "query", "SELECT 1"], "unknown option '--verbose' of query"),
