@@ -69,8 +69,8 @@ class Reading:
     block_rows: int = 10_000
     block_bytes: int = 16 << 20
     block_seconds: float = 0.5
-    most_messages: int = 100_000
-    most_bytes: int = 256 << 20
+    most_messages: int = 20_000
+    most_bytes: int = 64 << 20
     lease_limit: float = pubsub_leases.LIMIT_SECONDS
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
