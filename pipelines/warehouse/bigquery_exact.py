@@ -179,7 +179,7 @@ class _Append(beam.DoFn):
         stream, (number, rows) = keyed
         held = state.read()
         place = msgspec.json.decode(held, type=Place) if held else Place(stream)
-        if number == place.next and not place.noted:
+        if number == place.next:
             yield from self._advance(place, {number: rows}, state, waiting, soon, end)
         elif number >= place.next:  # else it is done
             waiting.add((number, rows))
@@ -198,18 +198,14 @@ class _Append(beam.DoFn):
             yield from self._advance(place, {}, state, waiting, soon, end)
 
     @on_timer(END)
-    def finish(
-        self,
-        state=beam.DoFn.StateParam(PLACE),
-        waiting=beam.DoFn.StateParam(WAITING),
-        soon=beam.DoFn.TimerParam(SOON),
-        end=beam.DoFn.TimerParam(END),
-    ):
+    def finish(self, state=beam.DoFn.StateParam(PLACE), waiting=beam.DoFn.StateParam(WAITING)):
         while (place := msgspec.json.decode(state.read(), type=Place)).noted:
-            yield from self._advance(place, {}, state, waiting, soon, end)
+            yield from self._advance(place, {}, state, waiting)
 
-    def _advance(self, place: Place, requests: dict[int, pl.DataFrame], state, waiting, soon, end) -> Iterator:
-        """Append what is next, as far as it goes."""
+    def _advance(
+        self, place: Place, requests: dict[int, pl.DataFrame], state, waiting, soon=None, end=None
+    ) -> Iterator:
+        """Append what is next, as far as it goes; with timers, up to what must be durable first."""
         if place.waiting:
             requests |= dict(waiting.read())
             waiting.clear()
@@ -224,7 +220,7 @@ class _Append(beam.DoFn):
         for request in requests.items():
             waiting.add(request)
         state.write(msgspec.json.encode(msgspec.structs.replace(place, waiting=bool(requests))))
-        if place.noted:
+        if place.noted and soon:
             soon.set(Timestamp.of(self.to.clock()))
             end.set(GlobalWindow().max_timestamp())
 

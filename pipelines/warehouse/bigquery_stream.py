@@ -13,7 +13,7 @@ STREAMING_INSERTS               insertAll: at least once, but what is repeated w
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -42,6 +42,7 @@ class BigQueryStreamSink(NamedTuple):
     method: str = "STORAGE_WRITE_API"
     limits: Limits = Limits()
     shards: int = 1  # streams a table that are written to at a time, exactly once
+    clock: Callable[[], float] = time.time  # seconds; decides when such a stream is old
 
     @property
     def refuses(self) -> bool:
@@ -53,7 +54,7 @@ class BigQueryStreamSink(NamedTuple):
 
     def write(self, table: Table, outcome: str | None = None) -> beam.PTransform:
         """Write rows."""
-        to = To(self.dataset, table, outcome, self.limits, self.shards)
+        to = To(self.dataset, table, outcome, self.limits, self.shards, self.clock)
         return WriteExactly(to) if self.method == EXACTLY_ONCE else WriteRows(to, AT_LEAST_ONCE[self.method])
 
     def confirm(self) -> beam.PTransform:

@@ -7,6 +7,7 @@ import copy
 import itertools
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import polars as pl
 import pytest
 from google.cloud.bigquery_storage_v1.services.big_query_write import BigQueryWriteClient
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.warehouse import bigquery_clients
-from pipelines.warehouse.bigquery_exact import STREAM_AGE, _Append, _Number
+from pipelines.warehouse.bigquery_exact import STREAM_AGE, Place, _Append, _Number
 from pipelines.warehouse.bigquery_retry import Limits
 from pipelines.warehouse.bigquery_step import To
 from pipelines.warehouse.tables import EVENTS, QUARANTINE
@@ -47,7 +48,9 @@ class Held:
     """The state of a key: what one DoFn wrote, as the runner would keep it."""
 
     def __init__(self):
-        self.value, self.bag, self.timer = None, [], False
+        self.value: bytes | None = None
+        self.bag: list = []
+        self.timer = False
 
     def read(self):
         return self.value
@@ -84,13 +87,12 @@ class Worker:
     def bundle(self, stream: str, request: tuple | None, fails: bool = False) -> None:
         """Process a request, or the timer that is set."""
         held = copy.deepcopy(self.held.setdefault(stream, Held()))
-        timer, ways = Held(), (held, Bag(held), held, Held())
+        ways = (held, Bag(held), held, Held())
         if request is None:
             held.timer = False
             out = list(self.step.go_on(*ways))
         else:
             out = list(self.step.process((stream, request), *ways))
-        assert timer
         if not fails:
             self.held[stream] = held
             self.out += out
@@ -162,11 +164,24 @@ def test_each_row_is_written_once_in_any_order_with_failures_anywhere(worker, da
         if data.draw(st.booleans(), label="repeated"):
             worker.bundle(stream, request)
     worker.settle()
+    assert [held.bag for held in worker.held.values()] == [[]]
     good = [id for request in rows for id, is_bad in request if not is_bad]
     assert ids_of(dataset, least, least + 1000) == good
     assert sum(book["events"].sum() for book in worker.outputs("books")) == len(good)
     refused = [position for block in worker.outputs("refused") for position in block["position"]]
     assert sorted(refused) == sorted(f"events:web:{id}" for id in bad)
+
+
+def test_refused_rows_leave_no_gap_in_a_stream(worker, dataset):
+    least = next(FRESH) * 1000
+    bad = frozenset([least, least + 1])
+    todo = numbered(dataset, [events([least, least + 1, least + 2], bad), events([least + 3])])
+    for stream, request in todo:
+        worker.bundle(stream, request)
+    worker.settle()
+    assert ids_of(dataset, least, least + 1000) == [least + 2, least + 3]
+    place = msgspec.json.decode(worker.held[stream].value, type=Place)
+    assert place == Place(stream, next=4, shift=2), "on the same stream, whose rows BigQuery counts without gaps"
 
 
 def test_a_stream_that_is_finalized_is_replaced_and_its_rows_go_on(worker, dataset):
@@ -201,7 +216,7 @@ def test_a_drain_waits_for_no_timer(worker, dataset):
     worker.bundle(stream, request)
     worker.bundle(stream, more)
     held = worker.held[stream]
-    worker.out += worker.step.finish(held, Bag(held), held, Held())
+    worker.out += worker.step.finish(held, Bag(held))
     assert ids_of(dataset, least, least + 1000) == [least + 1]
     assert len(worker.outputs("refused")) == 2
 

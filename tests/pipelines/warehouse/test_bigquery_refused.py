@@ -17,7 +17,7 @@ from pipelines.sources.quarantined import records_of
 from pipelines.warehouse import bigquery_clients
 from pipelines.warehouse.bigquery_refused import refused_events, without_values
 from pipelines.warehouse.bigquery_retry import Limits
-from pipelines.warehouse.bigquery_stream import BigQueryStreamSink
+from pipelines.warehouse.bigquery_stream import METHODS, BigQueryStreamSink
 from pipelines.warehouse.bigquery_write import Refusal, path_in
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
 from tests.servers.tables import fetched, made
@@ -123,7 +123,7 @@ def messages(times: list[str]) -> pl.DataFrame:
     return pl.DataFrame(columns, schema=RAW_SCHEMA)
 
 
-@pytest.mark.parametrize("method", ["STORAGE_WRITE_API", "STREAMING_INSERTS"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_refused_event_is_quarantined_and_the_books_balance(bigquery, method):
     lease = bigquery_clients.rest("demo-project")
     tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M)}
@@ -133,7 +133,7 @@ def test_a_refused_event_is_quarantined_and_the_books_balance(bigquery, method):
     stream = TestStream(coder=BlockCoder()).add_elements([messages(times)])
     job = Job(
         source=stream.advance_processing_time(7200).advance_watermark_to_infinity().with_output_types(pl.DataFrame),
-        sink=BigQueryStreamSink(dataset, tables, method, Limits(limit=5)),
+        sink=BigQueryStreamSink(dataset, tables, method, Limits(limit=5), clock=float),
         input="subscription",
         launch=Launch(1, "test"),
         metrics=(),

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import threading
 import uuid
 from collections import Counter
 from datetime import UTC, datetime
@@ -67,6 +68,10 @@ def client(bigquery):
     yield lease.client
     lease.close()
     assert bigquery_clients._shared == {}, "a client was left open"
+    for thread in threading.enumerate():
+        if thread.name.startswith("appends to "):
+            thread.join(10)
+            assert not thread.is_alive(), "a connection was left open"
 
 
 @pytest.fixture

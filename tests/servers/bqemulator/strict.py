@@ -20,6 +20,7 @@ from bqemulator.catalog.models import TableFieldSchema, TableMeta
 from google.cloud.bigquery_storage_v1 import types
 
 REMEMBERED = 60  # seconds for which an insertId is known
+ERRORS_TOLD = 4  # of one AppendRows request
 OLDEST, NEWEST = timedelta(days=3650), timedelta(days=365)
 
 
@@ -226,8 +227,10 @@ def _is_json(text: str) -> bool:
 
 
 def append_refused(stream: str, errors: list[tuple[int, str]]) -> bytes:
-    """The answer to an AppendRows request of which rows were refused: nothing is written."""
-    rows = [types.RowError(index=index, code="FIELDS_ERROR", message=message) for index, message in errors]
+    """The answer to an AppendRows request of which rows were refused: nothing is written. It names some of them, since
+    BigQuery promises nowhere to name all."""
+    some = errors[:ERRORS_TOLD]
+    rows = [types.RowError(index=index, code="FIELDS_ERROR", message=message) for index, message in some]
     message = f"Errors found while processing rows. Please refer to the row_errors field for details. Entity: {stream}"
     answer = types.AppendRowsResponse(
         error={"code": 3, "message": message},
