@@ -8,7 +8,8 @@ The bucket is a column. The Beam window is only the scope of a firing: in a stre
 the larger of the bucket and a day, since a window costs a timer and a state read whatever it holds.
 
 State   a stream's, per shard and window: `pending` partial frames, compacted to one above COMPACT_AT, and `published`,
-        the merged rows so far; freed at the window's end + lateness. Bounded: none, one shuffle. (The in-process
+        the merged rows so far; freed at the window's end + lateness. `published` starts as what `seeds` hold, if
+        there are any (seeds.py). Bounded: none, one shuffle. (The in-process
         runner of Beam 2.77 fires the timers of one stateful step only where it fuses several into a stage: of four
         metrics three stayed empty.)
 Emits   bounded: once, when the input has ended. Stream: early (a processing-time timer after a change), on time (the
@@ -30,7 +31,7 @@ from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateS
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
-from transforms import measures, quality
+from transforms import measures, quality, seeds
 from transforms.block import SEPARATOR, TIME, BlockCoder, hash64
 from transforms.metrics import MetricSpec
 
@@ -126,9 +127,11 @@ class Aggregate(beam.PTransform):
         streaming: bool = False,
         lateness: timedelta = 3 * DAY,
         clock: Callable[[], float] = time.time,
+        seeds: str | None = None,
     ):
         super().__init__()
         self.what, self.launch, self.streaming, self.lateness, self.clock = what, launch, streaming, lateness, clock
+        self.seeds = seeds
 
     def expand(self, blocks):
         scope = self.what.bucket if self.streaming else max(self.what.bucket, DAY)
@@ -142,7 +145,9 @@ class Aggregate(beam.PTransform):
             | "Window by bucket" >> window.with_output_types(tuple[int, pl.DataFrame])
         )
         if self.streaming:
-            publish = beam.ParDo(Publish(self.what, self.launch, self.what.early, self.lateness, self.clock))
+            publish = beam.ParDo(
+                Publish(self.what, self.launch, self.what.early, self.lateness, self.clock, self.seeds)
+            )
         else:
             partials = partials | "Gather each window and shard" >> beam.GroupByKey()
             publish = beam.ParDo(PublishOnce(self.what, self.launch, self.clock))
@@ -211,9 +216,10 @@ class Publish(beam.DoFn):
         early: timedelta | None,
         lateness: timedelta,
         now: Callable[[], float] = time.time,
+        seeds: str | None = None,
     ):
         self.what, self.launch, self.early = what, launch, early
-        self.lateness, self.now = Duration(lateness.total_seconds()), now
+        self.lateness, self.now, self.seeds = Duration(lateness.total_seconds()), now, seeds
 
     def process(
         self,
@@ -255,6 +261,8 @@ class Publish(beam.DoFn):
     @on_timer(SOON)
     def fire_soon(
         self,
+        shard=beam.DoFn.KeyParam,
+        window=beam.DoFn.WindowParam,
         pending=beam.DoFn.StateParam(PENDING),
         counted=beam.DoFn.StateParam(COUNT),
         published=beam.DoFn.StateParam(PUBLISHED),
@@ -264,11 +272,13 @@ class Publish(beam.DoFn):
     ):
         waiting.clear()
         firing = "late" if ended.read() else "early"
-        yield from self._publish(firing, pending, counted, published, revision)
+        yield from self._publish(firing, _place(window, shard), pending, counted, published, revision)
 
     @on_timer(END)
     def fire_on_time(
         self,
+        shard=beam.DoFn.KeyParam,
+        window=beam.DoFn.WindowParam,
         pending=beam.DoFn.StateParam(PENDING),
         counted=beam.DoFn.StateParam(COUNT),
         published=beam.DoFn.StateParam(PUBLISHED),
@@ -276,11 +286,13 @@ class Publish(beam.DoFn):
         ended=beam.DoFn.StateParam(ENDED),
     ):
         ended.write(True)
-        yield from self._publish("on_time", pending, counted, published, revision)
+        yield from self._publish("on_time", _place(window, shard), pending, counted, published, revision)
 
     @on_timer(EXPIRE)
     def expire(
         self,
+        shard=beam.DoFn.KeyParam,
+        window=beam.DoFn.WindowParam,
         pending=beam.DoFn.StateParam(PENDING),
         counted=beam.DoFn.StateParam(COUNT),
         published=beam.DoFn.StateParam(PUBLISHED),
@@ -289,25 +301,31 @@ class Publish(beam.DoFn):
         waiting=beam.DoFn.StateParam(WAITING),
     ):
         # What is still pending would go with the state: a drain and a quiet end come here too.
-        yield from self._publish("late", pending, counted, published, revision)
+        yield from self._publish("late", _place(window, shard), pending, counted, published, revision)
         for state in (published, revision, ended, waiting):
             state.clear()
 
-    def _publish(self, firing, pending, counted, published, revision):
+    def _publish(self, firing, place, pending, counted, published, revision):
         partials = list(pending.read())
         if not partials:  # a timer may fire twice on the legacy local runner
             return
         pending.clear()
         counted.clear()
         changed = self.what.merge(partials)
-        stamp = max(int(self.now() * 1_000_000), (revision.read() or 0) + 1)
-        before = published.read()
+        before, last = published.read(), revision.read()
+        if before is None:
+            before = seeds.published(self.seeds, self.what.name, place)
+        stamp = max(int(self.now() * 1_000_000), (seeds.revision(self.seeds) if last is None else last) + 1)
         merged = changed if before is None else self.what.merge([before, changed])
         published.write(merged)
         revision.write(stamp)
         keys = ["bucket_start", *self.what.keys]
         touched = merged.join(changed.select(keys), on=keys, how="semi", nulls_equal=True)
         yield stamped(self.what.finish(touched), firing, stamp, self.now(), self.launch)
+
+
+def _place(window, shard):
+    return seeds.Place(window.start.micros // (window.end.micros - window.start.micros), shard)
 
 
 def stamped(rows: pl.DataFrame, firing: str, revision: int, now: float, launch: Launch) -> pl.DataFrame:
