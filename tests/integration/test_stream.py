@@ -70,7 +70,7 @@ def test_a_shuffled_repeated_stream_gives_the_rows_of_a_backfill_and_a_backfill_
         "SELECT source, stage, code, errors, payload FROM quarantine",
         *(f"SELECT * FROM {metric}_current" for metric in METRICS),
         # A file tells no minute of what cannot be read.
-        "SELECT bucket_start, sum(events + duplicates) AS settled FROM quality_1m_current GROUP BY 1 HAVING settled > 0",
+        "SELECT bucket_start, sum(events + duplicates) AS n FROM quality_1m_current GROUP BY 1 HAVING n > 0",
         "SELECT sum(received), sum(quarantined), sum(duplicates) FROM quality_1m_current",
     ):
         assert_same(stream.warehouse, batch, sql)
