@@ -9,21 +9,21 @@ as if it had never ended. Killed in between, it is done again by the next launch
 """
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
 from pipelines.warehouse.local import FileEntry, LocalWarehouse, write_file
-from pipelines.warehouse.settled import received_in
+from pipelines.warehouse.settled import days_from, in_minutes, of_input
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Table
 from pipelines.warehouse.writer import Run
 from transforms import seeds
 from transforms.aggregate import Aggregation, BooksAggregation, Launch, scatter, stamped
-from transforms.block import EVENT_SCHEMA, SEPARATOR, day_of
+from transforms.block import EVENT_SCHEMA, SEPARATOR, TIME
 from transforms.deduplicate import dedup_time, seen_entries, split
 from transforms.quality import BOOKS_SCHEMA
 
@@ -36,7 +36,7 @@ DAY = timedelta(days=1)
 class Stream(NamedTuple):
     """The stream that is about to start: what decides which windows are open, and what its steps hold for them."""
 
-    input: str
+    input: str  # with its parts, see settled.py
     launch: Launch
     metrics: Sequence[Aggregation]
     lateness: timedelta  # allowed_lateness: how long a window is kept after its end
@@ -53,10 +53,10 @@ class Resumed(NamedTuple):
     events: int
 
 
-def resume(run: Run, stream: Stream, undone: Collection[datetime], now: float | None = None) -> Resumed:
+def resume(run: Run, stream: Stream, undone: pl.DataFrame, now: float | None = None) -> Resumed:
     """Prepare the warehouse and the seeds for a stream that starts; its rows must not be written meanwhile.
 
-    undone  minutes of received_time (their starts, UTC) whose records the stream will read again
+    undone  (input, bucket_start): the minutes of received_time whose records the stream will read again
     now     seconds since 1970; the clock, unless given
     """
     moment = datetime.fromtimestamp(time.time() if now is None else now, UTC)
@@ -74,7 +74,7 @@ def resume(run: Run, stream: Stream, undone: Collection[datetime], now: float | 
             drop[what.name] = gone
     _seed_books(run.warehouse, stream.input, oldest, str(folder))
     if entries or drop:
-        run.commit(entries, {name: _days_from(run.warehouse, name, oldest - DAY) for name in drop}, drop=drop)
+        run.commit(entries, {name: days_from(run.warehouse, name, oldest - DAY) for name in drop}, drop=drop)
     seeds.write_revision(str(folder), _micros(moment))
     written = {what.name: sum(each.rows for each in entries if each.table == what.name) for what in stream.metrics}
     return Resumed(str(folder), taken, {name: rows for name, rows in written.items() if rows}, stored.events)
@@ -82,33 +82,27 @@ def resume(run: Run, stream: Stream, undone: Collection[datetime], now: float | 
 
 def _last_sign(warehouse: LocalWarehouse, input: str) -> datetime | None:
     """When the input's books were written last: windows that were open then may lack rows, if it was killed."""
-    books = warehouse.scan(QUALITY_1M.name).filter(pl.col("input") == input)
+    books = warehouse.scan(QUALITY_1M.name).filter(of_input(input))
     return books.select(pl.col("emitted_time").max()).collect().item()
 
 
-def _take_out(run: Run, stream: Stream, undone: Collection[datetime]) -> dict[str, int]:
+def _take_out(run: Run, stream: Stream, undone: pl.DataFrame) -> dict[str, int]:
     """Commit without the rows of the minutes; how many went, by table."""
-    if not undone:
+    if undone.is_empty():
         run.commit([])  # the tables that the stream declared
         return {}
-    mine = pl.col("input") == stream.input
     columns = {EVENTS: "received_time", QUARANTINE: "received_time", QUALITY_1M: "bucket_start"}
-    drop = {table.name: mine & received_in(undone, column) for table, column in columns.items()}
+    drop = {table.name: in_minutes(undone, column) for table, column in columns.items()}
     # An event may have happened long before it was received, but not longer than a window would take it.
-    earliest = min(undone) - stream.lateness - DAY
+    earliest = min(undone["bucket_start"].to_list()) - stream.lateness - DAY
     before = {name: _rows(run.warehouse, name) for name in drop}
-    run.commit([], {name: _days_from(run.warehouse, name, earliest) for name in drop}, drop=drop)
+    run.commit([], {name: days_from(run.warehouse, name, earliest) for name in drop}, drop=drop)
     gone = {name: rows - _rows(run.warehouse, name) for name, rows in before.items()}
     return {name: rows for name, rows in gone.items() if rows}
 
 
 def _rows(warehouse: LocalWarehouse, table: str) -> int:
     return sum(warehouse.rows_by_day(table).values())
-
-
-def _days_from(warehouse: LocalWarehouse, table: str, since: datetime) -> list[date]:
-    first = pl.select(day_of(pl.lit(since, pl.Datetime("us", "UTC")), warehouse.time_zone)).item()
-    return [day for day in warehouse.rows_by_day(table) if day and day >= first]
 
 
 class _Stored:
@@ -124,7 +118,7 @@ class _Stored:
         self.measured = pl.col("event_time") >= _utc(oldest - 2 * widest - CLOCKS_CHANGE)
         width = _width(stream.dedup_window)
         self.first_window = _micros(oldest) // width
-        since = pl.lit(self.first_window * width).cast(pl.Datetime("us", "UTC"))
+        since = pl.lit(self.first_window * width).cast(TIME)
         self.compared = dedup_time() >= since
         # `compared` again, as files can be told by their statistics.
         self.needed = self.measured | (pl.col("client_time") >= since) | (pl.col("received_time") >= since)
@@ -132,7 +126,7 @@ class _Stored:
     def read(self) -> None:
         """Go over the events."""
         far = self.oldest - max(self.stream.dedup_window, DAY) - self.stream.lateness - DAY
-        for file in self.warehouse.files(EVENTS.name, _days_from(self.warehouse, EVENTS.name, far)):
+        for file in self.warehouse.files(EVENTS.name, days_from(self.warehouse, EVENTS.name, far)):
             scan = self.warehouse.scan_files(EVENTS.name, [file]).filter(self.needed).select(list(EVENT_SCHEMA))
             for block in _blocks(scan):
                 self.events += block.height
@@ -173,8 +167,8 @@ def _places(what: Aggregation, merged: pl.DataFrame) -> list[tuple[seeds.Place, 
 
 def _seed_books(warehouse: LocalWarehouse, input: str, oldest: datetime, folder: str) -> None:
     books = BooksAggregation()
-    rows = warehouse.scan(QUALITY_1M.name, _days_from(warehouse, QUALITY_1M.name, oldest - DAY))
-    current = _current(rows.filter(pl.col("input") == input), ["bucket_start", *books.keys], list(BOOKS_SCHEMA))
+    rows = warehouse.scan(QUALITY_1M.name, days_from(warehouse, QUALITY_1M.name, oldest - DAY))
+    current = _current(rows.filter(of_input(input)), ["bucket_start", *books.keys], list(BOOKS_SCHEMA))
     opened = [each for each in _places(books, current) if _end(books, each[0]) > _micros(oldest)]
     seeds.write_published(folder, books.name, opened)
 
@@ -188,7 +182,7 @@ def _differences(
     """
     keys = ["bucket_start", *what.keys]
     exact = [name for name, dtype in fresh.schema.items() if dtype != pl.Binary]
-    days = _days_from(warehouse, what.name, oldest - what.bucket - DAY)
+    days = days_from(warehouse, what.name, oldest - what.bucket - DAY)
     current = _current(warehouse.scan(what.name, days).filter(_is_open(what, oldest)), keys, exact)
     told = fresh.select(pl.col(name).cast(current.schema[name]) for name in exact)
     beside = told.join(current, on=keys, how="left", nulls_equal=True, suffix=_NOW, coalesce=True)
@@ -247,4 +241,4 @@ def _micros(moment: datetime) -> int:
 
 
 def _utc(moment: datetime) -> pl.Expr:
-    return pl.lit(moment).cast(pl.Datetime("us", "UTC"))
+    return pl.lit(moment).cast(TIME)
