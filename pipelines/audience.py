@@ -53,6 +53,7 @@ class Job:
     dedup_window: timedelta = timedelta(days=1)
     shards: int = 4
     spill_folder: str | None = None
+    seeds: str | None = None  # what the state of a stream starts from, see transforms/seeds.py
     clock: Callable[[], float] = time.time  # seconds; decides when, and what a stream is too late for
 
 
@@ -88,7 +89,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     head = settle(pipeline, job)
 
     unique = _with_stored(head.events, job) | "Deduplicate" >> Deduplicate(
-        job.dedup_window, job.shards, job.streaming, allowed_lateness(job.max_lateness), job.spill_folder
+        job.dedup_window, job.shards, job.streaming, allowed_lateness(job.max_lateness), job.spill_folder, job.seeds
     )
     kept = unique.passed | "Keep the days" >> KeepDays(job.days)
     events = kept.passed | "Write events" >> job.sink.write(EVENTS, "events")
@@ -156,7 +157,7 @@ def _with_stored(events, job: Job):
 
 
 def _aggregate(what: Aggregation, job: Job) -> Aggregate:
-    return Aggregate(what, job.launch, job.streaming, allowed_lateness(job.max_lateness), job.clock)
+    return Aggregate(what, job.launch, job.streaming, allowed_lateness(job.max_lateness), job.clock, job.seeds)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

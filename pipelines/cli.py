@@ -9,12 +9,13 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from pipelines.commands import Command, config, demo, doctor, graph, mapping, person, query, run, simulate
+from pipelines.commands import Command, config, demo, doctor, graph, mapping, person, query, run, simulate, stop
 from pipelines.version import VERSION
 from transforms.errors import AudienceError, OptionError
 
 COMMANDS: dict[str, Command] = {
     "run": run.COMMAND,
+    "stop": stop.COMMAND,
     **graph.COMMANDS,
     "mapping": mapping.COMMAND,
     "query": query.COMMAND,

@@ -25,6 +25,7 @@ from pipelines.simulator_faults import USUAL_FAULTS, Faults, faults
 from pipelines.simulator_ledger import Books, Ledger
 from pipelines.simulator_lines import lines_of
 from pipelines.simulator_output import write_paced, write_whole
+from transforms.errors import OptionError
 
 __all__ = ["USUAL_FAULTS", "Faults", "Ledger", "faults", "simulate", "simulate_lines"]
 FIRST_DAY = date(2026, 3, 1)
@@ -63,26 +64,42 @@ def simulate_lines(
 def simulate(
     events: int,
     seed: int,
-    output: str | Path,
+    output: str | Path | None = None,
     ledger: str | Path | None = None,
     days: int = 2,
     start: date = FIRST_DAY,
     faults: Faults = USUAL_FAULTS,
     rate: float | None = None,
+    topic: str | None = None,
 ) -> Ledger:
     """Write `events` simulated events and their copies to `output` (`-`: stdout), and its Ledger to `ledger`.
+
+    With a `topic` (projects/P/topics/T) in place of `output` each line is published as a message.
 
     Sessions begin within `days` days from `start` (UTC); deliveries run up to some 49 h longer. Each file
     appears whole or not at all and replaces what was there, but with a `rate`, lines a second: then `output` is
     written line by line as they are due. A name in .gz or .zst is compressed.
-    Raises OptionError for a number or a rate out of its bounds, or a file that cannot be written.
+    Raises OptionError for a number or a rate out of its bounds, or a file that cannot be written, and SourceError for
+    a topic that takes no messages.
     """
     books = Books(Audience(events, seed, days, start), faults)
+    if topic is not None:
+        from pipelines.simulator_topic import publish_lines  # whose library takes a second to load
+
+        pairs = (zip(block["received_us"].to_list(), block["line"].to_list(), strict=True) for block in _blocks(books))
+        publish_lines(topic, (pair for block in pairs for pair in block), rate)
+    else:
+        _write_lines(books, output, rate)
+    if ledger is not None:
+        write_whole(ledger, [msgspec.json.format(msgspec.json.encode(books.ledger()), indent=2), b"\n"])
+    return books.ledger()
+
+
+def _write_lines(books: Books, output: str | Path | None, rate: float | None) -> None:
+    if output is None:
+        raise OptionError("simulate: neither an output nor a topic is given; name one of them")
     lines = (block["line"].to_list() for block in _blocks(books))
     if rate is None:
         write_whole(output, (b"\n".join([*block, b""]) for block in lines))
     else:
         write_paced(output, (line for block in lines for line in block), rate)
-    if ledger is not None:
-        write_whole(ledger, [msgspec.json.format(msgspec.json.encode(books.ledger()), indent=2), b"\n"])
-    return books.ledger()

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TypeVar, cast
 
 import zstandard
 
 from transforms.errors import OptionError
 
 STDOUT = "-"
+Line = TypeVar("Line")  # with or without what is told beside it
 NAMES_IN_WORDS = "a file, compressed if it ends in .gz or .zst, or - for stdout"
 _OTHER = (".bz2", ".xz", ".zip", ".parquet", ".csv", ".lz4", ".tar", ".tgz")  # forms that are not written
 SHORTEST_SLEEP = 0.01  # seconds: lines that are due within it go together
@@ -61,16 +62,16 @@ def write_paced(output: str | Path, lines: Iterable[bytes], rate: float) -> None
 
 
 def paced(
-    lines: Iterable[bytes],
+    lines: Iterable[Line],
     rate: float,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[list[bytes]]:
+) -> Iterator[list[Line]]:
     """The lines in batches of at most MOST_LINES; line n comes n / rate seconds after the first, or a moment later.
 
     Each line has its own deadline, so what a sleep takes too long is not added up.
     """
-    batch: list[bytes] = []
+    batch: list[Line] = []
     begun = clock()
     for number, line in enumerate(lines):
         due = begun + number / rate

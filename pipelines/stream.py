@@ -11,6 +11,7 @@ Died      whatever was killed: as stopped.
 """
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+import msgspec
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
@@ -37,13 +39,15 @@ from pipelines.sources.landing import Landing
 from pipelines.sources.pubsub import LandAt, Reading, ReadPubSub
 from pipelines.sources.pubsub_check import check_subscription, temporary_subscription
 from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
+from pipelines.stop import ABOUT, DRAIN, About
 from pipelines.warehouse.appender import Appender
 from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.manifest import write_atomically
 from pipelines.warehouse.writer import Run
 from transforms.errors import AudienceError, OptionError, RunnerError
 from transforms.mapping import Mapping
 
-LANDING, DRAIN = "landing", "drain"  # in the warehouse's folder
+LANDING = "landing"  # in the warehouse's folder
 LOOK_SECONDS = 0.2
 CANCEL_SECONDS = 20.0
 RETIRE_SECONDS = 10.0
@@ -66,6 +70,8 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
         into = stack.enter_context(opened(settings, create=True, streaming=True))
         folder, run = _local(into)
         ending = stack.enter_context(Ending(folder / DRAIN))
+        about = About(os.getpid(), subscription, settings.config, can_drain=choice.prism is not None)
+        write_atomically(folder / ABOUT, msgspec.json.encode(about))
         kept = _Kept(into, settings)
         reading = _reading(settings, subscription, into, kept, ending)
         source = (
@@ -152,7 +158,14 @@ def _on(choice: Choice, staging: Path, stack: ExitStack) -> list[str]:
     if choice.prism is None:
         return [f"--runner={choice.name}"]
     endpoint, _ = stack.enter_context(runners.prism_at(choice.prism, staging / "prism.log"))
-    return [f"--runner={choice.name}", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK"]
+    return [
+        f"--runner={choice.name}",
+        f"--job_endpoint={endpoint}",
+        "--environment_type=LOOPBACK",
+        # Prism 2.77 splits a slow bundle also where keys have state, and lets go the keys of the second half while the
+        # first may still be at work on them: two bundles then change one state, and a change is lost.
+        "--experiments=prism_disable_sdf_split",
+    ]
 
 
 def _start(job: Job, options: list[str]) -> Any:

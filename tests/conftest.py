@@ -2,11 +2,16 @@
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.servers.bigquery import BigQuery, bigquery_emulator
 from tests.servers.needed import missing
 from tests.servers.process import ServerMissing
+
+# How long an example takes depends on what else the machine does, and no test is to.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 pytest_plugins = ["tests.servers.pubsub"]
 

@@ -10,7 +10,8 @@ and no window of Beam's, which all stay global: so no runner drops what is late 
 (Prism 2.77 frees a stateful step's state at the window's end, whatever lateness is allowed).
 
 State   a stream's, per window and shard: `pending` partial frames, compacted to one above COMPACT_AT, and `published`,
-        the merged rows so far; freed at the window's end + lateness. Bounded: none, one shuffle. (The in-process
+        the merged rows so far; freed at the window's end + lateness. `published` starts as what `seeds` hold, if
+        there are any (seeds.py). Bounded: none, one shuffle. (The in-process
         runner of Beam 2.77 fires the timers of one stateful step only where it fuses several into a stage: of four
         metrics three stayed empty.)
 Emits   bounded: once, when the input has ended. Stream: early (a processing-time timer after a change), on time (the
@@ -32,7 +33,7 @@ from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateS
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
-from transforms import measures, quality
+from transforms import measures, quality, seeds
 from transforms.block import SEPARATOR, TIME, BlockCoder, hash64
 from transforms.metrics import MetricSpec
 
@@ -129,15 +130,19 @@ class Aggregate(beam.PTransform):
         streaming: bool = False,
         lateness: timedelta = 3 * DAY,
         clock: Callable[[], float] = time.time,
+        seeds: str | None = None,
     ):
         super().__init__()
         self.what, self.launch, self.streaming, self.lateness, self.clock = what, launch, streaming, lateness, clock
+        self.seeds = seeds
 
     def expand(self, blocks):
         scope = self.what.bucket if self.streaming else max(self.what.bucket, DAY)
         partials = blocks | "Aggregate each block" >> beam.ParDo(_Partial(self.what, scope)).with_output_types(Keyed)
         if self.streaming:
-            publish = beam.ParDo(Publish(self.what, self.launch, self.what.early, self.lateness, self.clock))
+            publish = beam.ParDo(
+                Publish(self.what, self.launch, self.what.early, self.lateness, self.clock, self.seeds)
+            )
         else:
             partials = partials | "Gather each window and shard" >> beam.GroupByKey()
             publish = beam.ParDo(PublishOnce(self.what, self.launch, self.clock))
@@ -213,9 +218,10 @@ class Publish(beam.DoFn):
         early: timedelta | None,
         lateness: timedelta,
         now: Callable[[], float] = time.time,
+        seeds: str | None = None,
     ):
         self.what, self.launch, self.early = what, launch, early
-        self.lateness, self.now = Duration(lateness.total_seconds()), now
+        self.lateness, self.now, self.seeds = Duration(lateness.total_seconds()), now, seeds
 
     def process(
         self,
@@ -266,43 +272,52 @@ class Publish(beam.DoFn):
     @on_timer(SOON)
     def fire_soon(
         self,
+        key=beam.DoFn.KeyParam,
         pending=beam.DoFn.StateParam(PENDING),
         published=beam.DoFn.StateParam(PUBLISHED),
         progress=beam.DoFn.StateParam(PROGRESS),
     ):
         so_far = _read(progress)._replace(waiting=False)
-        yield from self._publish("late" if so_far.ended else "early", so_far, pending, published, progress)
+        firing = "late" if so_far.ended else "early"
+        yield from self._publish(firing, key, so_far, pending, published, progress)
 
     @on_timer(END)
     def fire_on_time(
         self,
+        key=beam.DoFn.KeyParam,
         pending=beam.DoFn.StateParam(PENDING),
         published=beam.DoFn.StateParam(PUBLISHED),
         progress=beam.DoFn.StateParam(PROGRESS),
     ):
-        yield from self._publish("on_time", _read(progress)._replace(ended=True), pending, published, progress)
+        so_far = _read(progress)._replace(ended=True)
+        yield from self._publish("on_time", key, so_far, pending, published, progress)
 
     @on_timer(EXPIRE)
     def expire(
         self,
+        key=beam.DoFn.KeyParam,
         pending=beam.DoFn.StateParam(PENDING),
         published=beam.DoFn.StateParam(PUBLISHED),
         progress=beam.DoFn.StateParam(PROGRESS),
     ):
         # What is still pending would go with the state: a drain and a quiet end come here too.
-        yield from self._publish("late", _read(progress), pending, published, progress)
+        yield from self._publish("late", key, _read(progress), pending, published, progress)
         for state in (published, progress):
             state.clear()
 
-    def _publish(self, firing, so_far, pending, published, progress):
+    def _publish(self, firing, key, so_far, pending, published, progress):
         partials = list(pending.read()) if so_far.pending else []
-        if not partials:  # a timer may fire twice on the legacy local runner
-            progress.write(so_far)
+        if not partials:
+            if so_far.ends:  # else its window has expired
+                progress.write(so_far)
             return
         pending.clear()
         changed = self.what.merge(partials)
-        stamp = max(int(self.now() * 1_000_000), so_far.revision + 1)
         before = published.read()
+        if before is None:
+            before = seeds.published(self.seeds, self.what.name, seeds.Place(*key))
+        last = so_far.revision or seeds.revision(self.seeds)
+        stamp = max(int(self.now() * 1_000_000), last + 1)
         merged = changed if before is None else self.what.merge([before, changed])
         published.write(merged)
         progress.write(so_far._replace(pending=0, revision=stamp))

@@ -9,7 +9,7 @@ Kept    a bounded run keeps the smallest (received_time, fingerprint); a stream 
         `duplicates`; those whose fingerprint differs from the kept one's are also `conflicts`.
         The window is a number in the key and no window of Beam's (see aggregate.py).
 State   a stream's, per window and shard: 16 bytes an event (id hash, fingerprint), append-only, freed when the window
-        and its lateness have ended. Bounded: none, one shuffle.
+        and its lateness have ended; with `seeds` what they hold counts as seen too. Bounded: none, one shuffle.
 Emits   a stream: at once. Bounded: when the input has ended, in blocks of at most GROUP_ROWS.
 """
 
@@ -29,6 +29,7 @@ from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateS
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
+from transforms import seeds
 from transforms.block import FIELDS, FLOW_COLUMNS, SEPARATOR, hash64
 from transforms.quality import count
 from transforms.spill import Part, parts, spill
@@ -127,7 +128,8 @@ class Deduplicated(NamedTuple):
 
 
 class Deduplicate(beam.PTransform):
-    """`streaming` picks the stateful step; `spill_folder` is where a bounded local run keeps what it shuffles."""
+    """`streaming` picks the stateful step, which starts from `seeds` (seeds.py); `spill_folder` is where a bounded
+    local run keeps what it shuffles."""
 
     def __init__(
         self,
@@ -136,15 +138,16 @@ class Deduplicate(beam.PTransform):
         streaming: bool = False,
         lateness: timedelta = timedelta(days=3),
         spill_folder: str | None = None,
+        seeds: str | None = None,
     ):
         super().__init__()
         self.window, self.shards, self.streaming = window, shards, streaming
-        self.lateness, self.spill_folder = lateness, spill_folder
+        self.lateness, self.spill_folder, self.seeds = lateness, spill_folder, seeds
 
     def expand(self, events):
         if self.streaming:
             pieces = events | "Split by window and shard" >> beam.ParDo(_Split(self)).with_output_types(Keyed)
-            keep = beam.ParDo(KeepFirst(self.window, self.lateness))
+            keep = beam.ParDo(KeepFirst(self.window, self.lateness, self.seeds))
         else:
             pieces = (
                 events
@@ -246,11 +249,21 @@ def keep_unseen(events: pl.DataFrame, seen: np.ndarray) -> tuple[Kept, np.ndarra
         .otherwise(pl.col("_print").first().over(KEY)),
     )
     new = rows.filter("_new")
-    entries = np.empty(len(new), SEEN)
-    entries["key"], entries["print"] = new[KEY].to_numpy(), new["_print"].to_numpy()
+    entries = _entries(new[KEY], new["_print"])
     repeats = rows.filter(~pl.col("_new"))
     conflicts = repeats.filter(pl.col("_print") != pl.col("_kept"))
     return Kept(new.select(FLOW_COLUMNS), repeats.select(FLOW_COLUMNS), conflicts.select(FLOW_COLUMNS)), entries
+
+
+def seen_entries(events: pl.DataFrame) -> np.ndarray:
+    """The SEEN entries of events that were kept: a piece of `split`, in its order."""
+    return _entries(events[KEY], fingerprint(events))
+
+
+def _entries(keys: pl.Series, prints: pl.Series) -> np.ndarray:
+    entries = np.empty(len(keys), SEEN)
+    entries["key"], entries["print"] = keys.to_numpy(), prints.to_numpy()
+    return entries
 
 
 class SeenCache:
@@ -296,8 +309,8 @@ class KeepFirst(beam.DoFn):
     TOKEN = ReadModifyWriteStateSpec("token", BytesCoder())
     EXPIRE = TimerSpec("expire", TimeDomain.WATERMARK)
 
-    def __init__(self, window: timedelta, lateness: timedelta):
-        self.window, self.lateness = window, lateness
+    def __init__(self, window: timedelta, lateness: timedelta, seeds: str | None = None):
+        self.window, self.lateness, self.seeds = window, lateness, seeds
         self.run = secrets.token_hex(8)  # two pipelines in one process must not share cache entries
 
     def process(
@@ -313,14 +326,19 @@ class KeepFirst(beam.DoFn):
         if token is None:
             expire.set(Timestamp.of(((window + 1) * self.window + self.lateness).total_seconds()))
         seen = _CACHE.get(key, token)
+        loaded = seen is None
         if seen is None:
-            seen = _sorted(np.frombuffer(b"".join(seen_state.read()), SEEN))
+            # Never in state: it does not change, and may be large.
+            seed = seeds.seen(self.seeds, seeds.Place(window, shard))
+            seen = _sorted(np.frombuffer(b"".join([seed, *seen_state.read()]), SEEN))
         kept, entries = keep_unseen(events, seen)
         if len(entries):
-            token = secrets.token_bytes(16)
             seen_state.add(entries.tobytes())
+            seen = _sorted(np.concatenate([seen, entries]))
+        if len(entries) or (loaded and len(seen)):
+            token = secrets.token_bytes(16)
             token_state.write(token)
-            _CACHE.put(key, token, _sorted(np.concatenate([seen, entries])))
+            _CACHE.put(key, token, seen)
         yield from _outcomes(kept)
 
     @on_timer(EXPIRE)

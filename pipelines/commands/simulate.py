@@ -19,8 +19,11 @@ def add_options(parser) -> None:
         help="A preset (none, usual, many), or NAME=RATE with a rate from 0 to 1; may be repeated (default: usual)",
     )
     parser.add_argument("--rate", help="Lines a second, written as they are due; all at once if left out")
+    parser.add_argument("--output", help="File of JSON lines, native form; compressed as .gz or .zst; - is stdout")
     parser.add_argument(
-        "--output", required=True, help="File of JSON lines, native form; compressed as .gz or .zst; - is stdout"
+        "--output_topic",
+        metavar="projects/PROJECT/topics/NAME",
+        help="Pub/Sub topic in place of --output: a message a line, its received_time as an attribute too",
     )
     parser.add_argument("--ledger", help="File for the ledger of what was written and injected, JSON")
     parser.add_argument_group("faults, with the share of events that get each in `usual`", _named_faults())
@@ -38,11 +41,18 @@ def run(values, rest) -> None:
     except ValueError:
         raise OptionError(f"--start: got {values.start!r}; allowed: {DATE_IN_WORDS}") from None
     faults, rate = read_faults(values.faults), _rate(values.rate)
-    check_output("output", values.output)
+    if (values.output is None) == (values.output_topic is None):
+        raise OptionError("name either a file with --output or a topic with --output_topic")
+    if values.output is not None:
+        check_output("output", values.output)
     if values.ledger is not None:
         check_output("ledger", values.ledger)
         if values.ledger in (STDOUT, values.output):
             raise OptionError(f"--ledger: got {values.ledger!r}; allowed: a file of its own")
+    if values.output_topic is not None:
+        from pipelines.sources.pubsub_check import check_topic
+
+        check_topic(values.output_topic, "output_topic")
     ledger = simulate(
         events=events,
         seed=seed,
@@ -52,8 +62,9 @@ def run(values, rest) -> None:
         output=values.output,
         ledger=values.ledger,
         rate=rate,
+        topic=values.output_topic,
     )
-    where = "stdout" if values.output == STDOUT else values.output
+    where = values.output_topic or ("stdout" if values.output == STDOUT else values.output)
     print(f"{ledger.lines:,} lines in {where}: {ledger.accepted:,} events to accept", file=sys.stderr)
 
 

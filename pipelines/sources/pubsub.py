@@ -9,7 +9,7 @@ Delivered  at least once. A bundle that fails, a process that dies, a checkpoint
            its messages are not acknowledged, and the queue delivers them again.
 Watermark  see watermark.py: received times less `expected_delay`; the clock's where the queue is empty.
 End        when `drain_file` is there: each reader gives back what it has not handed on, and reports the end of time,
-           so that all windows close. A pipeline that is cancelled closes its readers: they give back, nothing closes.
+           so that all windows close. After a pipeline failed or was cancelled: close_all(), which gives back what there is.
 Metrics    namespace `audience`; the same figures for a display in the same process: pubsub_leases.snapshot().
 """
 
@@ -29,10 +29,10 @@ from apache_beam.metrics import Metrics
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
 from pipelines.sources import pubsub_leases
-from pipelines.sources.pubsub_reader import Engine, LandAt, Reading
+from pipelines.sources.pubsub_reader import Engine, LandAt, Reading, close_all
 from pipelines.sources.watermark import NOT_KNOWN
 
-__all__ = ["LandAt", "PubSubSource", "ReadPubSub", "Reading"]
+__all__ = ["LandAt", "PubSubSource", "ReadPubSub", "Reading", "close_all"]
 
 NAMESPACE = "audience"
 # A bundle is held until it is finalized, and so is what it read: with Beam's defaults up to 10 s.

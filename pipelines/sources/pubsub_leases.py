@@ -59,6 +59,7 @@ class _Lease(NamedTuple):
     poll: Poll
     since: float
     ends: float
+    earliest: int  # received time, in us since 1970
 
 
 @dataclass
@@ -106,7 +107,7 @@ class Leases:
         """Take what was pulled just now in hand."""
         now = self.clock()
         with self._changed:
-            self._held[id(poll)] = _Lease(poll, now, now + self.deadline)
+            self._held[id(poll)] = _Lease(poll, now, now + self.deadline, min(poll.received))
             self.messages += len(poll.ack_ids)
             self.bytes += poll.bytes
         with _HERE.lock:
@@ -141,7 +142,7 @@ class Leases:
     def earliest(self) -> float | None:
         """The earliest received time in hand, in seconds since 1970."""
         with self._changed:
-            return min((min(lease.poll.received) for lease in self._held.values()), default=None)
+            return min((lease.earliest for lease in self._held.values()), default=None)
 
     def _add(self, waiting: list[Poll], polls: Sequence[Poll]) -> None:
         with self._changed:
@@ -165,6 +166,9 @@ class Leases:
             except grpc.RpcError as error:
                 _log.info("%s: %s; trying again", self.subscription, told(error))
                 time.sleep(next(tries))
+            except Exception:  # a thread that dies would leave all leases to end
+                _log.exception("%s: trying again", self.subscription)
+                time.sleep(next(tries))
         with _HERE.lock:
             _HERE.leases.remove(self)
         self.pubsub.close()
@@ -179,6 +183,7 @@ class Leases:
         self._drop(old, "let_go")
         if old:
             _log.warning("%s: let messages go that were in flight for %.0f s", self.subscription, self.limit)
+            _forget(self, {id(poll) for poll in old})
         kept = {id(poll) for poll in (*self._settled, *self._returned)}
         return [lease.poll for key, lease in self._held.items() if lease.ends - now < margin and key not in kept]
 
@@ -240,6 +245,24 @@ def _batches(polls: list[Poll]) -> Iterator[list[Poll]]:
         size += len(poll.ack_ids)
     if batch:
         yield batch
+
+
+def abandon(leases: Leases) -> None:
+    """Give back what is marked: its bundles will not be finalized any more."""
+    with _HERE.lock:
+        tokens = [token for token, (owner, _) in _HERE.marked.items() if owner is leases]
+        polls = [poll for token in tokens for poll in _HERE.marked.pop(token)[1]]
+    leases.give_back(polls)
+
+
+def _forget(leases: Leases, polls: set[int]) -> None:
+    """Take polls (by their `id`) out of the marks: their bundles will not be finalized any more."""
+    with _HERE.lock:
+        for token, (owner, marked) in list(_HERE.marked.items()):
+            if owner is leases:
+                marked[:] = [poll for poll in marked if id(poll) not in polls]
+                if not marked:
+                    del _HERE.marked[token]
 
 
 def mark(token: str, leases: Leases, polls: list[Poll]) -> None:

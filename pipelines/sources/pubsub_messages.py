@@ -69,6 +69,12 @@ def received_times(stamps: Sequence[str | None], published: Sequence[int]) -> li
     return times.dt.epoch("us").fill_null(pl.Series(published, dtype=pl.Int64)).to_list()
 
 
+def emptied(poll: Poll) -> None:
+    """Drop what a block has by now: a poll stays in hand until it is acknowledged, its payloads need not."""
+    for column in (poll.payloads, poll.ids, poll.attributes):
+        column.clear()
+
+
 def block_of(polls: Sequence[Poll], source: str) -> pl.DataFrame:
     """The polls as one RAW_SCHEMA block, in order. `source` is for records that state none."""
 

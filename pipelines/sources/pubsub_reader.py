@@ -10,6 +10,7 @@ import os
 import threading
 import time
 import uuid
+import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,9 +22,9 @@ from pipelines.sources import pubsub_leases
 from pipelines.sources.landing import Again, Lander, earliest_from_each, read_landed
 from pipelines.sources.pubsub_client import PubSub, is_refusal, told, waits
 from pipelines.sources.pubsub_leases import Leases
-from pipelines.sources.pubsub_messages import Poll, block_of, poll_of
+from pipelines.sources.pubsub_messages import Poll, block_of, emptied, poll_of
 from pipelines.sources.watermark import NOT_KNOWN, SteadyClock, Watermark
-from transforms.errors import SourceError
+from transforms.errors import OptionError, SourceError
 
 MOST_OF_A_PULL = 1_000  # messages, by the protocol
 FIRST_PULL = 10  # messages: their size tells how many fit
@@ -69,11 +70,28 @@ class Reading:
     block_rows: int = 10_000
     block_bytes: int = 16 << 20
     block_seconds: float = 0.5
-    most_messages: int = 100_000
-    most_bytes: int = 256 << 20
+    most_messages: int = 20_000
+    most_bytes: int = 64 << 20
     lease_limit: float = pubsub_leases.LIMIT_SECONDS
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        if self.readers < 1:
+            raise OptionError(f"readers: got {self.readers}; allowed: a whole number from 1")
+
+
+_engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
+
+
+def close_all() -> None:
+    """Close what reads in this process, and give back what is not acknowledged: for after a pipeline failed or was cancelled.
+
+    A runner may leave its readers open, and their leases would be extended for as long as the process lives.
+    """
+    for engine in list(_engines):
+        engine.close()
+        pubsub_leases.abandon(engine.leases)
 
 
 class Engine:
@@ -95,7 +113,7 @@ class Engine:
         self.mark = Watermark(reading.expected_delay, self.clock)
         self.unmarked: list[Poll] = []  # handed on since the last checkpoint
         self.marks = 0
-        self.failure: SourceError | None = None
+        self.failure: Exception | None = None
         self._lock = threading.Lock()
         self._buffer: deque[tuple[float, Poll]] = deque()  # with when it was pulled
         self._asking: float | None = None  # since when the queue has been asked and has given nothing
@@ -104,6 +122,7 @@ class Engine:
         self._stopping = threading.Event()
         self._stop_by = 0.0
         self._thread: threading.Thread | None = None
+        _engines.add(self)
 
     def next_block(self) -> pl.DataFrame | None:
         """The next block, landed, if there is one: first what is read again, then what was pulled."""
@@ -120,6 +139,8 @@ class Engine:
             return None
         self.unmarked += polls
         block = block_of(polls, self.reading.source)
+        for poll in polls:
+            emptied(poll)
         return block if self.lander is None else self.lander.land(block)
 
     def watermark(self) -> float:
@@ -209,32 +230,40 @@ class Engine:
 
     def _pull(self) -> None:
         """Pull until stopped: the body of the thread."""
-        tries, refused_at = waits(), None
-        self._learn_deadline()
+        try:
+            self._pull_until_stopped()
+        except grpc.FutureCancelledError:
+            pass
+        except Exception as error:  # for the runner's thread: a thread that dies would be an empty queue
+            self.failure = error
+
+    def _pull_until_stopped(self) -> None:
+        tries, refused_at, is_reached = waits(), None, False
         while not self._stopping.is_set():
-            most = self._room()
-            if most < 1:
-                self._asking = None
-                self.leases.wait_for_room(self.reading.most_messages, self.reading.most_bytes, 0.2)
-                continue
             try:
-                self._pull_once(most)
-                tries, refused_at = waits(), None
-            except grpc.FutureCancelledError:
-                break
+                if not is_reached:
+                    self._learn_deadline()
+                    is_reached = True  # only now does no answer mean that there is nothing
+                if self._pull_once():
+                    tries, refused_at = waits(), None
             except grpc.RpcError as error:
+                self._asking, is_reached = None, False
                 if self._stopping.is_set():
                     break
-                self._asking = None
                 now = self.reading.monotonic()
                 refused_at = (refused_at if refused_at is not None else now) if is_refusal(error) else None
                 if refused_at is not None and now - refused_at >= GRACE_SECONDS:
-                    self.failure = lost(self.reading.subscription, error)
-                    break
+                    raise lost(self.reading.subscription, error) from error
                 _log.info("%s: %s; trying again", self.reading.subscription, told(error))
                 self._stopping.wait(next(tries))
 
-    def _pull_once(self, most: int) -> None:
+    def _pull_once(self) -> bool:
+        """Pull, if there is room, and wait for the answer. Whether there was one."""
+        most = self._room()
+        if most < 1:
+            self._asking = None
+            self.leases.wait_for_room(self.reading.most_messages, self.reading.most_bytes, 0.2)
+            return False
         if self._asking is None:
             self._asking = self.reading.monotonic()
         self._call = self.pubsub.pull(self.reading.subscription, most)
@@ -246,7 +275,7 @@ class Engine:
             received = ()  # the server waited for longer than we do
         if not received:
             self._stopping.wait(0.05)  # a server may answer at once that it has nothing
-            return
+            return True
         poll = poll_of(received, self.reading.timestamp_attribute)
         self.leases.hold(poll)
         self._message_bytes = poll.bytes / len(poll.ack_ids)
@@ -254,6 +283,7 @@ class Engine:
             self._asking = self.reading.monotonic()
             self.mark.pulled(min(poll.received) / 1e6)
             self._buffer.append((self._asking, poll))
+        return True
 
     def _room(self) -> int:
         """How many messages may be pulled now."""
@@ -264,10 +294,12 @@ class Engine:
         return min(messages, MOST_OF_A_PULL, max(int(room / max(self._message_bytes, 1.0)), 1) if room > 0 else 0)
 
     def _learn_deadline(self) -> None:
+        """Ask for the ack deadline: also whether the queue can be reached. Raises grpc.RpcError if it cannot."""
         try:
             self.leases.deadline = float(self.pubsub.subscription(self.reading.subscription).ack_deadline_seconds)
-        except grpc.RpcError as error:  # a reader need not be allowed to see it
-            _log.info("%s: its ack deadline is not known: %s", self.reading.subscription, told(error))
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.PERMISSION_DENIED:  # a reader need not be allowed to see it
+                raise
 
 
 def _lander(reading: Reading, split: int) -> Lander | None:

@@ -11,13 +11,13 @@ from typing import NamedTuple, Protocol
 
 import polars as pl
 import pyarrow as pa
-from google.api_core.exceptions import GoogleAPICallError
+from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.auth.exceptions import GoogleAuthError
 from requests.exceptions import RequestException
 
 from pipelines.warehouse import bigquery_clients, bigquery_rows
 from pipelines.warehouse.bigquery_append import RowError, default_stream
-from pipelines.warehouse.bigquery_retry import Limits, Silence, retried, transient
+from pipelines.warehouse.bigquery_retry import ABSENT, Limits, Silence, retried, transient
 from pipelines.warehouse.tables import Table
 from transforms.errors import WarehouseError
 
@@ -135,6 +135,11 @@ def final(table: Table, limits: Limits) -> Iterator[None]:
         yield
     except (GoogleAPICallError, Silence, RequestException, GoogleAuthError) as problem:
         said = " ".join(str(getattr(problem, "message", problem)).split())
+        if isinstance(problem, NotFound):
+            raise WarehouseError(
+                f"table {table.name}: BigQuery does not find it, {ABSENT:.0f} s after the first try: {said}; "
+                "is --dataset the one that was made, and was no table of it dropped?"
+            ) from problem
         if transient(problem):
             raise WarehouseError(
                 f"table {table.name}: BigQuery took no rows for {limits.limit:.0f} s; it said last: {said}"

@@ -24,6 +24,8 @@ class Difference(NamedTuple):
 
 
 _KEYS = "source, input, minute"
+# While a stream writes, rows are there before the books that tell of them: only minutes whose window has closed count.
+_CLOSED = "SELECT source, input, minute FROM told WHERE NOT in_flight"
 _QUERY = f"""
 WITH found AS (
   SELECT source, input, TIMESTAMP_TRUNC(received_time, MINUTE) AS minute, count(*) AS events, 0 AS quarantined
@@ -42,11 +44,12 @@ compared AS (
   UNION ALL SELECT 'balance', {_KEYS}, balance, 0 FROM told WHERE NOT in_flight
 )
 SELECT what, {_KEYS}, CAST(SUM(told) AS INT64) AS told, CAST(SUM(found) AS INT64) AS found
-FROM compared GROUP BY ALL HAVING SUM(told) <> SUM(found)
+FROM compared {{only}} GROUP BY ALL HAVING SUM(told) <> SUM(found)
 ORDER BY minute, source, input, what
 """
 
 
-def differences(warehouse: Warehouse) -> list[Difference]:
-    """Every difference, by minute."""
-    return [Difference(*row) for part in warehouse.ask(_QUERY) for row in part.iter_rows()]
+def differences(warehouse: Warehouse, writing: bool = False) -> list[Difference]:
+    """Every difference, by minute; with `writing` those of minutes that are in flight are left out."""
+    only = f"JOIN ({_CLOSED}) AS closed USING ({_KEYS})" if writing else ""
+    return [Difference(*row) for part in warehouse.ask(_QUERY.format(only=only)) for row in part.iter_rows()]

@@ -119,6 +119,7 @@ class Run:
         entries: Iterable[FileEntry],
         replace_days: Mapping[str, Iterable[date | None] | None] | None = None,
         keep: Mapping[str, Without | pl.Expr] | None = None,
+        drop: Mapping[str, pl.Expr] | None = None,
         merged: Iterable[Merged] = (),
     ) -> None:
         """Make staged files live, all at once; a kill at any moment leaves all as before or all as after.
@@ -128,6 +129,8 @@ class Run:
         replace_days  table -> days whose present rows go (None in it: the unknown day; None instead of
                       days: every day); entries of other days append
         keep          table -> which rows of the replaced days stay
+        drop          table -> condition on its rows: of the replaced days, only rows for which it is true go; a file
+                      that its statistics show to have none is not read
         merged        what `merge` returned; one whose files are no longer all live is left out
 
         Raises WarehouseError for an entry whose table or columns were not declared, or a full disk.
@@ -142,10 +145,13 @@ class Run:
             for table, days in (replace_days or {}).items():
                 live = manifest.files.get(table, {})
                 names = list(live) if days is None else [day_name(day) for day in days]
-                stay = (keep or {}).get(table)
+                stay, gone = (keep or {}).get(table), (drop or {}).get(table)
                 for name in names:
                     old = live.pop(name, [])
-                    kept = [] if stay is None else self._keep(table, name, old, stay)
+                    if gone is not None:
+                        kept = self._without(table, name, old, gone)
+                    else:
+                        kept = [] if stay is None else self._keep(table, name, old, stay)
                     if kept:
                         live[name] = kept
             for each in merged:
@@ -222,6 +228,15 @@ class Run:
                     os.fsync(written.fileno())
                 size = staged.stat().st_size
                 kept.append(self._move(FileEntry(table, day_from(day), str(staged), rows.height, size)))
+        return kept
+
+    def _without(self, table: str, day: str, files: list[LiveFile], gone: pl.Expr) -> list[LiveFile]:
+        """The files with only the rows for which `gone` is not true."""
+        kept = []
+        for file in files:
+            scan = self.warehouse.scan_files(table, [self.warehouse.folder / file.path])
+            touched = scan.filter(gone).select(pl.len()).collect().item()
+            kept += self._keep(table, day, [file], ~gone.fill_null(False)) if touched else [file]
         return kept
 
     def _swap(self, manifest: Manifest, merged: Merged) -> None:

@@ -5,18 +5,20 @@ import csv
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from pipelines import audience
 from pipelines.cli import main
 from pipelines.doctor import FOUND, MISSING, REQUIRED, WRONG, Check, faults, optional_checks, required_checks
 from pipelines.doctor_warehouse import warehouse_checks, writing
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local import LocalWarehouse, write_file
 
 ROOT = Path(__file__).parents[2]
 
@@ -152,6 +154,21 @@ def test_the_process_that_writes_is_told_while_it_does(filled):
         assert writing(filled) == os.getpid()
         assert warehouse_checks(str(filled))[0].detail.endswith(f"being written by process {os.getpid()}")
     assert writing(filled) is None
+
+
+def test_books_are_recounted_while_a_run_writes_but_for_minutes_that_are_in_flight(filled, tmp_path, capsys):
+    folder = shutil.copytree(filled, tmp_path / "w")
+    command = ["doctor", "--books", "--warehouse", str(folder)]
+    assert main(command) == 0
+    assert "writing" not in capsys.readouterr().err
+    warehouse = LocalWarehouse.open(folder)
+    event = warehouse.scan("events").head(1).collect()
+    fresh = event.with_columns(received_time=pl.col("received_time") + pl.duration(hours=1))
+    with warehouse.writer() as run:
+        run.commit([write_file(run.staging, "events", fresh["event_time"][0].date(), fresh)])
+        assert main(command) == 0
+        assert f"the books are right; process {os.getpid()} is writing" in capsys.readouterr().err
+    assert main(command) == 1, "now nobody is about to write its books"
 
 
 def test_a_run_that_was_killed_writes_no_more(filled):

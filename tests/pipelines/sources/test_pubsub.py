@@ -19,7 +19,7 @@ from pipelines.sources.pubsub_client import EMULATOR
 from tests.servers.needed import wait_until
 from tests.servers.pubsub import Queue, make_emulator
 from transforms.block import RAW_SCHEMA
-from transforms.errors import SourceError
+from transforms.errors import OptionError, SourceError
 
 
 class Hand:
@@ -330,6 +330,30 @@ def test_a_subscription_that_is_gone_is_named(queue, by_hand, monkeypatch):
     queue.pubsub.delete_subscription(queue.subscription)
     with pytest.raises(SourceError, match=rf"subscription {queue.subscription} is gone: .* --input_subscription"):
         wait_until(lambda: hand.step())
+
+
+def test_a_fault_of_the_thread_that_pulls_ends_the_reader(queue, by_hand, monkeypatch):
+    def fault(*_):
+        raise MemoryError("as it may be")
+
+    monkeypatch.setattr(pubsub_reader, "poll_of", fault)
+    queue.publish(b"1")
+    hand = by_hand()
+    with pytest.raises(MemoryError, match="as it may be"):
+        wait_until(lambda: hand.step())
+
+
+def test_what_is_in_flight_holds_no_payloads(queue, by_hand):
+    queue.publish(*[b"x" * 10_000] * 20)
+    hand = by_hand()
+    hand.read(20)
+    assert [poll.payloads for poll in hand.readers[0].engine.unmarked] == [[]] * len(hand.readers[0].engine.unmarked)
+    assert pubsub_leases.snapshot().in_flight_bytes >= 200_000
+
+
+def test_readers_without_number_are_refused():
+    with pytest.raises(OptionError, match="readers: got 0; allowed: a whole number from 1"):
+        Reading("projects/demo-project/subscriptions/events", readers=0)
 
 
 def test_what_landed_is_read_first_and_does_not_land_again(queue, by_hand, tmp_path):

@@ -1,6 +1,5 @@
 """The Pub/Sub reader in whole pipelines, on the runners that have it: from the emulator to its acknowledgement."""
 
-import gc
 import os
 import signal
 import subprocess
@@ -18,7 +17,7 @@ from apache_beam.utils.timestamp import Duration
 
 from pipelines.sources import pubsub_leases
 from pipelines.sources.landing import Landing, read_landed
-from pipelines.sources.pubsub import LandAt, Reading, ReadPubSub
+from pipelines.sources.pubsub import LandAt, Reading, ReadPubSub, close_all
 from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
 from tests.servers.needed import wait_until
 from transforms.block import BlockCoder
@@ -115,6 +114,31 @@ def test_a_stream_is_read_acknowledged_and_drained(queue, runner, tmp_path, requ
         assert abs(timestamp - block["received_time"].dt.epoch("us").min() / 1e6) < 0.01
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_what_a_cancelled_pipeline_held_comes_again_at_once(queue, prism):
+    pipeline = beam.Pipeline(options=options("--runner=PrismRunner", f"--prism_location={prism}"))
+    reading = Reading(queue.subscription, readers=2, block_rows=100)
+    _ = pipeline | "Read" >> ReadPubSub(reading) | "See" >> beam.ParDo(Hang("cancelled"))
+    queue.publish(*[b"%d" % number for number in range(1_000)])
+    running, found = Running(pipeline), []
+    wait_until(lambda: SEEN.get("cancelled"), 60)
+    running.result.cancel()
+    close_all()
+    Hang.GO_ON.set()
+    assert pubsub_leases.flush(20)
+    wait_until(lambda: found.extend(queue.left()) or len(set(found)) == 1_000, 30)
+
+
+class Hang(See):
+    """Waits with the first block until the test is over."""
+
+    GO_ON = threading.Event()
+
+    def process(self, element, timestamp=beam.DoFn.TimestampParam):
+        yield from super().process(element, timestamp)
+        Hang.GO_ON.wait(60)
+
+
 class Fail(beam.DoFn):
     def process(self, block):
         raise RuntimeError("as a step may")
@@ -129,8 +153,7 @@ def test_a_bundle_that_fails_is_not_acknowledged_and_comes_again(queue):
     running, found = Running(pipeline), []
     running.thread.join(60)
     assert "as a step may" in str(running.error)
-    running.error = None  # whose traceback holds the reader open
-    gc.collect()
+    close_all()  # the traceback holds the reader open
     assert pubsub_leases.flush(20)
     assert pubsub_leases.snapshot().acked == before
     wait_until(lambda: found.extend(queue.left()) or len(found) >= 100, what="all is given back")

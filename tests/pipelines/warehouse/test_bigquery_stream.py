@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from apache_beam.metrics import MetricsFilter
 
-from pipelines.warehouse import bigquery_clients, bigquery_rows, bigquery_stream
+from pipelines.warehouse import bigquery_clients, bigquery_retry, bigquery_rows, bigquery_stream
 from pipelines.warehouse.bigquery_retry import Limits
 from pipelines.warehouse.bigquery_stream import BigQueryStreamSink
 from pipelines.warehouse.tables import EVENTS, QUARANTINE, Column, histogram_column, metric_table
@@ -232,6 +232,17 @@ def test_a_fault_that_stays_fails_the_bundle_and_says_what_bigquery_said(client,
         finally:
             writing.close()
     assert written(client, dataset, "events", "event_id") == []
+
+
+@pytest.mark.parametrize("method", bigquery_stream.AT_LEAST_ONCE)
+def test_a_table_that_is_not_there_is_waited_for_and_then_named(client, dataset, method, monkeypatch):
+    monkeypatch.setattr(bigquery_retry, "ABSENT", 0.1)
+    tries = []
+    writing = bigquery_stream.AT_LEAST_ONCE[method](f"{dataset}x", EVENTS, FAST, lambda: tries.append(1))
+    with pytest.raises(WarehouseError, match="table events: BigQuery does not find it"):
+        writing.write(events(1))
+    writing.close()
+    assert tries
 
 
 @pytest.mark.parametrize("method", bigquery_stream.AT_LEAST_ONCE)

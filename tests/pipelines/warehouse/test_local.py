@@ -126,6 +126,19 @@ def test_of_a_replaced_day_what_is_kept_stays(warehouse):
     assert warehouse.rows_by_day("visits_1d") == {FIRST: 3, SECOND: 1}
 
 
+def test_of_a_replaced_day_only_what_is_dropped_goes_and_files_without_any_stay(warehouse):
+    put(warehouse, (FIRST, [1, 2]), (FIRST, [3]), (SECOND, [1]))
+    before = warehouse.files("visits_1d")
+    with warehouse.writer() as run:
+        run.commit([], {"visits_1d": [FIRST]}, drop={"visits_1d": pl.col("n") == 1})
+    assert counts(warehouse, [FIRST]) == [2, 3]
+    assert counts(warehouse, [SECOND]) == [1]
+    assert len(set(before) & set(warehouse.files("visits_1d"))) == 2
+    with warehouse.writer() as run:  # what is NULL is not dropped
+        run.commit([], {"visits_1d": [FIRST]}, drop={"visits_1d": (pl.col("n") == 3) | (pl.col("channel") == "web")})
+    assert counts(warehouse, [FIRST]) == [2]
+
+
 def test_only_what_is_committed_is_seen(warehouse):
     with warehouse.writer() as run:
         run.declare([VISITS])

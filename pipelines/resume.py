@@ -1,0 +1,244 @@
+"""Resume: what a launch does before its graph starts, on a runner that lost the state of the stream before it.
+
+    1. Of the minutes whose records are read again (settled.py) all rows go: events, quarantine, books. One commit.
+    2. What the steps of the stream held in state is made anew from the rows that stay: seeds (transforms/seeds.py).
+    3. Metric rows that a kill kept from being shown are written, and those of events that went are mended. One commit.
+
+After it `<table>_current` of every open window is what a recompute of the stored events gives, and the stream goes on
+as if it had never ended. Killed in between, it is done again by the next launch.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from pipelines.warehouse.local import FileEntry, LocalWarehouse, write_file
+from pipelines.warehouse.settled import days_from, in_minutes, of_input
+from pipelines.warehouse.sink import by_day, shaped
+from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Table
+from pipelines.warehouse.writer import Run
+from transforms import seeds
+from transforms.aggregate import Aggregation, BooksAggregation, Launch, scatter, stamped
+from transforms.block import EVENT_SCHEMA, SEPARATOR, TIME
+from transforms.deduplicate import dedup_time, seen_entries, split
+from transforms.quality import BOOKS_SCHEMA
+
+BLOCK_ROWS = 100_000
+PARTIAL_ROWS = 200_000  # partial rows of a metric that are gathered before they are merged
+CLOCKS_CHANGE = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+class Stream(NamedTuple):
+    """The stream that is about to start: what decides which windows are open, and what its steps hold for them."""
+
+    input: str  # with its parts, see settled.py
+    launch: Launch
+    metrics: Sequence[Aggregation]
+    lateness: timedelta  # allowed_lateness: how long a window is kept after its end
+    dedup_window: timedelta = DAY
+    shards: int = 4
+
+
+class Resumed(NamedTuple):
+    """What was done: the folder of the seeds, rows taken out and metric rows written by table, stored events read."""
+
+    seeds: str
+    taken: dict[str, int]
+    written: dict[str, int]
+    events: int
+
+
+def resume(run: Run, stream: Stream, undone: pl.DataFrame, now: float | None = None) -> Resumed:
+    """Prepare the warehouse and the seeds for a stream that starts; its rows must not be written meanwhile.
+
+    undone  (input, bucket_start): the minutes of received_time whose records the stream will read again
+    now     seconds since 1970; the clock, unless given
+    """
+    moment = datetime.fromtimestamp(time.time() if now is None else now, UTC)
+    folder = run.staging / "seeds"
+    folder.mkdir()
+    oldest = min(moment, _last_sign(run.warehouse, stream.input) or moment) - stream.lateness
+    taken = _take_out(run, stream, undone)
+    stored = _Stored(run.warehouse, stream, oldest, str(folder))
+    stored.read()
+    entries, drop = [], dict[str, pl.Expr]()
+    for what in stream.metrics:
+        changed, gone = _differences(run.warehouse, what, stored.rows_of(what), oldest)
+        entries += _entries(run, what, changed, stream.launch, moment)
+        if gone is not None:
+            drop[what.name] = gone
+    _seed_books(run.warehouse, stream.input, oldest, str(folder))
+    if entries or drop:
+        run.commit(entries, {name: days_from(run.warehouse, name, oldest - DAY) for name in drop}, drop=drop)
+    seeds.write_revision(str(folder), _micros(moment))
+    written = {what.name: sum(each.rows for each in entries if each.table == what.name) for what in stream.metrics}
+    return Resumed(str(folder), taken, {name: rows for name, rows in written.items() if rows}, stored.events)
+
+
+def _last_sign(warehouse: LocalWarehouse, input: str) -> datetime | None:
+    """When the input's books were written last: windows that were open then may lack rows, if it was killed."""
+    books = warehouse.scan(QUALITY_1M.name).filter(of_input(input))
+    return books.select(pl.col("emitted_time").max()).collect().item()
+
+
+def _take_out(run: Run, stream: Stream, undone: pl.DataFrame) -> dict[str, int]:
+    """Commit without the rows of the minutes; how many went, by table."""
+    if undone.is_empty():
+        run.commit([])  # the tables that the stream declared
+        return {}
+    columns = {EVENTS: "received_time", QUARANTINE: "received_time", QUALITY_1M: "bucket_start"}
+    drop = {table.name: in_minutes(undone, column) for table, column in columns.items()}
+    # An event may have happened long before it was received, but not longer than a window would take it.
+    earliest = min(undone["bucket_start"].to_list()) - stream.lateness - DAY
+    before = {name: _rows(run.warehouse, name) for name in drop}
+    run.commit([], {name: days_from(run.warehouse, name, earliest) for name in drop}, drop=drop)
+    gone = {name: rows - _rows(run.warehouse, name) for name, rows in before.items()}
+    return {name: rows for name, rows in gone.items() if rows}
+
+
+def _rows(warehouse: LocalWarehouse, table: str) -> int:
+    return sum(warehouse.rows_by_day(table).values())
+
+
+class _Stored:
+    """One pass over the stored events of the open windows, in blocks: writes the seeds of KeepFirst as it goes, and
+    those of each metric in the end."""
+
+    def __init__(self, warehouse: LocalWarehouse, stream: Stream, oldest: datetime, folder: str):
+        self.warehouse, self.stream, self.oldest, self.folder = warehouse, stream, oldest, folder
+        self.partials: dict[str, list[pl.DataFrame]] = {what.name: [] for what in stream.metrics}
+        self.events = 0
+        widest = max((what.bucket for what in stream.metrics), default=DAY)
+        # A window that is open may begin with a bucket that began a width before it, or an hour more.
+        self.measured = pl.col("event_time") >= _utc(oldest - 2 * widest - CLOCKS_CHANGE)
+        width = _width(stream.dedup_window)
+        self.first_window = _micros(oldest) // width
+        since = pl.lit(self.first_window * width).cast(TIME)
+        self.compared = dedup_time() >= since
+        # `compared` again, as files can be told by their statistics.
+        self.needed = self.measured | (pl.col("client_time") >= since) | (pl.col("received_time") >= since)
+
+    def read(self) -> None:
+        """Go over the events."""
+        far = self.oldest - max(self.stream.dedup_window, DAY) - self.stream.lateness - DAY
+        for file in self.warehouse.files(EVENTS.name, days_from(self.warehouse, EVENTS.name, far)):
+            scan = self.warehouse.scan_files(EVENTS.name, [file]).filter(self.needed).select(list(EVENT_SCHEMA))
+            for block in _blocks(scan):
+                self.events += block.height
+                self._see(block.filter(self.compared))
+                self._measure(block.filter(self.measured))
+
+    def rows_of(self, what: Aggregation) -> pl.DataFrame:
+        """Write the seeds of a metric; the final rows of its open windows."""
+        merged = what.merge(self.partials.pop(what.name))
+        opened = [(place, rows) for place, rows in _places(what, merged) if _end(what, place) > _micros(self.oldest)]
+        seeds.write_published(self.folder, what.name, opened)
+        return what.finish(pl.concat([merged.clear(), *(rows for _, rows in opened)]))
+
+    def _see(self, events: pl.DataFrame) -> None:
+        for piece in split(events, self.stream.dedup_window, self.stream.shards):
+            seeds.add_seen(self.folder, seeds.Place(piece.window, piece.shard), seen_entries(piece.events).tobytes())
+
+    def _measure(self, events: pl.DataFrame) -> None:
+        for what in self.stream.metrics:
+            gathered = self.partials[what.name]
+            gathered.append(what.partial(events))
+            # The merged ones before do not count: else all of a large metric would be merged with every block.
+            if sum(part.height for part in gathered[1:]) > max(PARTIAL_ROWS, gathered[0].height):
+                self.partials[what.name] = [what.merge(gathered)]
+
+
+def _blocks(scan: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    for block in scan.collect_batches(chunk_size=BLOCK_ROWS, maintain_order=False):
+        if not block.is_empty():
+            yield block
+
+
+def _places(what: Aggregation, merged: pl.DataFrame) -> list[tuple[seeds.Place, pl.DataFrame]]:
+    """Merged partial rows as the stream scatters them."""
+    pieces = scatter(merged, what.bucket, what.bucket, what.shards, what.keys)
+    return [(seeds.Place(*key), rows) for key, rows in pieces]
+
+
+def _seed_books(warehouse: LocalWarehouse, input: str, oldest: datetime, folder: str) -> None:
+    books = BooksAggregation()
+    rows = warehouse.scan(QUALITY_1M.name, days_from(warehouse, QUALITY_1M.name, oldest - DAY))
+    current = _current(rows.filter(of_input(input)), ["bucket_start", *books.keys], list(BOOKS_SCHEMA))
+    opened = [each for each in _places(books, current) if _end(books, each[0]) > _micros(oldest)]
+    seeds.write_published(folder, books.name, opened)
+
+
+def _differences(
+    warehouse: LocalWarehouse, what: Aggregation, fresh: pl.DataFrame, oldest: datetime
+) -> tuple[pl.DataFrame, pl.Expr | None]:
+    """(rows of `fresh` that the table does not say now, which rows of the table are of keys that `fresh` lacks)
+
+    Sketches are not compared: their bytes depend on the order of events, what they estimate does not.
+    """
+    keys = ["bucket_start", *what.keys]
+    exact = [name for name, dtype in fresh.schema.items() if dtype != pl.Binary]
+    days = days_from(warehouse, what.name, oldest - what.bucket - DAY)
+    current = _current(warehouse.scan(what.name, days).filter(_is_open(what, oldest)), keys, exact)
+    told = fresh.select(pl.col(name).cast(current.schema[name]) for name in exact)
+    beside = told.join(current, on=keys, how="left", nulls_equal=True, suffix=_NOW, coalesce=True)
+    # bucket_end is in every row, so a null one tells that there is none.
+    differ = [pl.col(name).ne_missing(pl.col(name + _NOW)) for name in exact if name not in keys]
+    changed = beside.filter(pl.any_horizontal(differ)).select(keys)
+    gone = current.join(told, on=keys, how="anti", nulls_equal=True)
+    rows = fresh.join(changed, on=keys, how="semi", nulls_equal=True)
+    return rows, _names(gone, keys) & _is_open(what, oldest) if gone.height else None
+
+
+_NOW = "#now"  # no column of a table can end so
+
+
+def _current(rows: pl.LazyFrame, keys: list[str], columns: list[str]) -> pl.DataFrame:
+    """The rows that count now, as the `_current` views choose them."""
+    ordered = rows.select(*columns, "generation", "revision").collect().sort("generation", "revision")
+    return ordered.unique(keys, keep="last", maintain_order=True).select(columns)
+
+
+def _names(gone: pl.DataFrame, keys: list[str]) -> pl.Expr:
+    """Whether a row is of one of the keys of `gone`."""
+    text = pl.concat_str([pl.col(key).cast(pl.String).fill_null("\x00") for key in keys], separator=SEPARATOR)
+    return text.is_in(gone.select(text).to_series().implode())
+
+
+def _entries(run: Run, what: Aggregation, rows: pl.DataFrame, launch: Launch, now: datetime) -> list[FileEntry]:
+    """Staged files of metric rows, stamped as the stream would: late where the bucket has ended."""
+    if rows.is_empty():
+        return []
+    table: Table = run.warehouse.table(what.name)
+    made = stamped(rows, "early", _micros(now), now.timestamp(), launch).with_columns(
+        firing=pl.when(pl.col("bucket_end") <= _utc(now)).then(pl.lit("late")).otherwise(pl.lit("early"))
+    )
+    days: Iterable = by_day(shaped(made, table), table.partition, run.warehouse.time_zone)
+    return [write_file(Path(run.staging), table.name, day, part) for day, part in days]
+
+
+def _is_open(what: Aggregation, oldest: datetime) -> pl.Expr:
+    """Whether the window of a row, as `scatter` decides it, had not been freed at `oldest` + lateness."""
+    width = _width(what.bucket)
+    last = (pl.col("bucket_start") + what.bucket - timedelta(microseconds=1)).dt.epoch("us").fill_null(0)
+    return (last // width + 1) * width > _micros(oldest)
+
+
+def _end(what: Aggregation, place: seeds.Place) -> int:
+    return (place.window + 1) * _width(what.bucket)
+
+
+def _width(width: timedelta) -> int:
+    return int(width.total_seconds() * 1_000_000)
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+
+
+def _utc(moment: datetime) -> pl.Expr:
+    return pl.lit(moment).cast(TIME)

@@ -1,0 +1,96 @@
+"""Stop: end the stream that writes a local warehouse, from another terminal.
+
+Stopped, nothing is closed early: the next start goes on. Drained, every bucket that is open is published as it is.
+"""
+
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from pipelines.config import read_config
+from pipelines.warehouse.local import LOCK, LocalWarehouse
+from transforms.errors import WarehouseError
+from transforms.metrics import MetricSpec
+
+ABOUT, DRAIN = "stream.json", "drain"  # in the warehouse's folder
+LOOK_SECONDS = 0.1
+
+
+class About(msgspec.Struct):
+    """What a stream says of itself in its warehouse: its process, what it reads, and the configuration it runs by."""
+
+    pid: int
+    input: str
+    config: str | None
+    can_drain: bool
+
+
+def stop(folder: str, drain: bool, seconds: float, say: Callable[[str], None], now: datetime | None = None) -> None:
+    """End the stream and wait until it has. Errors: WarehouseError if none runs, or it has not ended in time."""
+    warehouse = LocalWarehouse.open(folder)
+    about = running(warehouse.folder)
+    if about is None:
+        raise WarehouseError(f"no stream writes {folder}; start one with `audience run --warehouse {folder}`")
+    if drain and not about.can_drain:
+        raise WarehouseError(f"the stream of {folder} runs on a runner that cannot be drained; stop it without --drain")
+    if drain:
+        metrics, _ = read_config(about.config)
+        say("\n".join(closed_early(metrics, warehouse.time_zone, folder, now or datetime.now(UTC))))
+        (warehouse.folder / DRAIN).touch()
+    else:
+        os.kill(about.pid, signal.SIGTERM)
+    end = time.monotonic() + seconds
+    while is_written(warehouse.folder):
+        if time.monotonic() > end:
+            raise WarehouseError(f"process {about.pid} still writes {folder} after {seconds:.0f} s; look at its stderr")
+        time.sleep(LOOK_SECONDS)
+    say(f"{'drained' if drain else 'stopped'}: {about.input}")
+
+
+def running(folder: Path) -> About | None:
+    """The stream that writes the warehouse in `folder`, if one does."""
+    if not is_written(folder):
+        return None
+    try:
+        return msgspec.json.decode((folder / ABOUT).read_bytes(), type=About)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def is_written(folder: Path) -> bool:
+    """Whether a process holds the warehouse's lock."""
+    try:
+        with open(folder / LOCK, "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def closed_early(metrics: Sequence[MetricSpec], zone: str, folder: str, now: datetime) -> list[str]:
+    """What a drain at this moment closes before its time, and how to mend it."""
+    local = now.astimezone(ZoneInfo(zone))
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+    lines = ["draining: every bucket that is open is published as it stands"]
+    for spec in metrics:
+        start = midnight + (local - midnight) // spec.bucket_width * spec.bucket_width
+        left = start + spec.bucket_width - local
+        lines.append(f"  {spec.name:<14} {start:%Y-%m-%d %H:%M} closes {_told(left)} early")
+    day = midnight.date()
+    lines.append(
+        f"what comes for them later: start again, which goes on from what is stored, or write the day anew with "
+        f"`audience recompute --warehouse {folder} --start {day} --end {day + timedelta(days=1)}`"
+    )
+    return lines
+
+
+def _told(left: timedelta) -> str:
+    minutes = int(left.total_seconds()) // 60
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min" if minutes else "seconds"

@@ -1,0 +1,86 @@
+"""Settled: which minutes of a stream have all that was received in its final place, as the committed books prove.
+
+A minute is settled when its balance is 0 over all sources. Where as many records were received as landed, nothing of
+that minute is under way any more, and its landed files are needed no longer. Books are committed together with, or
+after, the rows that they tell of (notes.py), so this stays true whatever is killed next.
+
+An input is a name, or a part of it behind an @, as the readers of a stream cut it.
+"""
+
+from datetime import date, datetime
+from functools import reduce
+from operator import or_
+
+import polars as pl
+
+from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.tables import QUALITY_1M
+from transforms.block import TIME, day_of
+from transforms.quality import COUNTS, MINUTE
+
+_KEYS = ["bucket_start", "source", "input"]
+_COLUMNS = [*_KEYS, *COUNTS, "generation", "revision"]
+_ENDED = ("events", "duplicates", "quarantined", "out_of_range", "replaced", "erased")
+
+
+class SettledMinutes:
+    """The current books of one stream, kept in memory: read once, then fed with the rows of each commit.
+
+    since  the earliest minute that will be asked for; None reads the books of all time
+    """
+
+    def __init__(self, warehouse: LocalWarehouse, input: str, since: datetime | None = None):
+        self.input = input
+        days = None if since is None else days_from(warehouse, QUALITY_1M.name, since)
+        books = warehouse.scan(QUALITY_1M.name, days).filter(of_input(input))
+        self._current = _latest(books.select(_COLUMNS).collect())
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Take in rows of quality_1m that a commit made live; an `Appender` calls it with them, from its thread."""
+        own = rows.filter(of_input(self.input)).select(_COLUMNS)
+        if not own.is_empty():
+            self._current = _latest(pl.concat([self._current, own]))
+
+    def received(self) -> pl.DataFrame:
+        """(input, bucket_start, received) of every minute whose balance is 0, sources added up."""
+        balance = pl.sum_horizontal("received", "exploded") - pl.sum_horizontal(_ENDED)
+        told = self._current.group_by("input", "bucket_start").agg(
+            pl.col("received").sum(), balance.sum().alias("balance")
+        )
+        return told.filter(pl.col("balance") == 0).drop("balance").sort("input", "bucket_start")
+
+
+def of_input(input: str) -> pl.Expr:
+    """Whether a row is of a stream: of its input, or of a part of it."""
+    return (pl.col("input") == input) | pl.col("input").str.starts_with(f"{input}@")
+
+
+def in_minutes(minutes: pl.DataFrame, column: str) -> pl.Expr:
+    """Whether a row is of one of the minutes (input, bucket_start) by its time `column`.
+
+    As ranges of time, so that files without such a row are told by their statistics.
+    """
+    runs = (
+        minutes.select("input", "bucket_start")
+        .unique()
+        .sort("input", "bucket_start")
+        .with_columns(run=(pl.col("bucket_start").diff() != MINUTE).fill_null(True).cum_sum().over("input"))
+        .group_by("input", "run", maintain_order=True)
+        .agg(pl.col("bucket_start").min().alias("start"), (pl.col("bucket_start").max() + MINUTE).alias("end"))
+    )
+    time = pl.col(column)
+    ranges = [
+        (pl.col("input") == input) & (time >= pl.lit(start, TIME)) & (time < pl.lit(end, TIME))
+        for input, start, end in zip(runs["input"], runs["start"], runs["end"], strict=True)
+    ]
+    return reduce(or_, ranges, pl.lit(False))
+
+
+def days_from(warehouse: LocalWarehouse, table: str, since: datetime) -> list[date]:
+    """The days of a table that has rows of them, from that of `since` on."""
+    first = pl.select(day_of(pl.lit(since, TIME), warehouse.time_zone)).item()
+    return [day for day in warehouse.rows_by_day(table) if day and day >= first]
+
+
+def _latest(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.sort("generation", "revision").unique(_KEYS, keep="last", maintain_order=True)

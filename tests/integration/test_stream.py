@@ -1,0 +1,77 @@
+"""A stream from the Pub/Sub emulator, on Prism, into a local warehouse: the rows of a backfill, whatever happens."""
+
+import random
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipelines.backfill import backfill
+from pipelines.options import resolve
+from pipelines.simulator import faults, simulate
+from pipelines.warehouse.local import LocalWarehouse
+from tests.servers.stream import ROOT, ask, publish, received_times, streaming
+
+METRICS = ("activity_1m", "content_1h", "campaign_1h", "user_days")
+STAMPS = {"firing", "generation", "revision", "emitted_time", "failed_time", "pipeline_version", "position", "input"}
+UNBALANCED = "SELECT count(*) FROM quality_1m_current WHERE balance <> 0"
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory) -> tuple[Path, list[bytes], object]:
+    """(file, its lines, ledger): two days until today, with every fault that a queue and a file decide alike."""
+    file = tmp_path_factory.mktemp("simulated") / "events.jsonl"
+    start = datetime.now(UTC).date() - timedelta(days=2)
+    given = faults("many", no_time=0.0, conflicts=0.0, missing_id=0.0, huge_lines=0.0)
+    ledger = simulate(4_000, 11, file, days=1, start=start, faults=given)
+    return file, file.read_bytes().splitlines(), ledger
+
+
+def rows(warehouse: Path, sql: str):
+    frame = LocalWarehouse.open(warehouse).connect().sql(sql).pl()
+    return frame.select(sorted(set(frame.columns) - STAMPS)).sort(pl_sortable(frame))
+
+
+def pl_sortable(frame):
+    return [name for name, dtype in sorted(frame.schema.items()) if name not in STAMPS and not dtype.is_nested()]
+
+
+def assert_same(one: Path, other: Path, sql: str) -> None:
+    first, second = rows(one, sql), rows(other, sql)
+    assert first.height > 0
+    assert first.equals(second), f"{sql}: {first.height} and {second.height} rows"
+
+
+def drain(warehouse: Path) -> None:
+    """As a person does it."""
+    command = [sys.executable, "-m", "pipelines.cli", "stop", "--drain", "--warehouse", str(warehouse)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr
+    assert "closes" in done.stderr
+
+
+def test_a_shuffled_repeated_stream_gives_the_rows_of_a_backfill_and_a_backfill_over_it_changes_none(
+    simulated, queue, prism, tmp_path
+):
+    file, lines, _ = simulated
+    order = list(zip(lines, received_times(lines), strict=True))
+    random.Random(3).shuffle(order)
+    with streaming(queue, prism, tmp_path, "--timestamp_attribute", "received_time") as stream:
+        publish(queue, *map(list, zip(*order, strict=True)))
+        stream.until_counted("SELECT sum(received) FROM quality_1m_current", len(lines))
+        drain(stream.warehouse)
+        assert stream.process.wait(60) == 0, stream.said()
+    batch = tmp_path / "batch"
+    backfill(resolve({"input": [str(file)], "warehouse": str(batch), "workers": "1"}))
+    for sql in (
+        "SELECT * EXCLUDE (received_time, sent_time) FROM events",
+        "SELECT source, stage, code, errors, payload FROM quarantine",
+        *(f"SELECT * FROM {metric}_current" for metric in METRICS),
+        # A file tells no minute of what cannot be read.
+        "SELECT bucket_start, sum(events + duplicates) AS n FROM quality_1m_current GROUP BY 1 HAVING n > 0",
+        "SELECT sum(received), sum(quarantined), sum(duplicates) FROM quality_1m_current",
+    ):
+        assert_same(stream.warehouse, batch, sql)
+    assert ask(stream.warehouse, UNBALANCED) == 0

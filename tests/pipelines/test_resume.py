@@ -1,0 +1,297 @@
+"""A stream that is killed anywhere and goes on from seeds ends as one that never was."""
+
+import importlib.util
+import random
+import shutil
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import apache_beam as beam
+import polars as pl
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing.test_stream import TestStream
+from apache_beam.transforms.window import TimestampedValue
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
+
+from pipelines.audience import Job, build
+from pipelines.bounded import table_of
+from pipelines.config import read_config
+from pipelines.resume import Stream, resume
+from pipelines.simulator import faults, simulate
+from pipelines.warehouse import notes
+from pipelines.warehouse.appender import Appender
+from pipelines.warehouse.local import LocalWarehouse, write_file
+from pipelines.warehouse.settled import SettledMinutes
+from pipelines.warehouse.sink import LocalSink, by_day, shaped
+from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
+from transforms.aggregate import Launch, MetricAggregation
+from transforms.block import EVENT_SCHEMA, TIME, BlockCoder
+from transforms.lateness import allowed_lateness
+from transforms.quality import COUNTS
+
+_spec = importlib.util.spec_from_file_location(
+    "parity_runs", Path(__file__).parents[1] / "parity" / "runs.py"
+)  # tests are imported without packages
+runs = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(runs)
+
+METRICS = ("activity_1m", "content_1h", "campaign_1h", "user_days")
+FAULTS = faults(repeats=0.15, conflicts=0.0, late=0.05, too_late=0.02, malformed=0.05, fast_clock=0.03, future=0.02)
+LATENESS = allowed_lateness(timedelta(days=1))
+EVENT = "SELECT * EXCLUDE (received_time) FROM events"  # of a repeat, arrival decides which delivery is kept
+BOOKS = "SELECT source, bucket_start, received, quarantined, events + duplicates AS settled FROM quality_1m_current"
+
+
+def simulated(folder: Path, events: int, seed: int) -> list[bytes]:
+    path = folder / "events.jsonl"
+    simulate(events=events, seed=seed, output=path, days=2, start=date(2026, 3, 1), faults=FAULTS)
+    return path.read_bytes().split(b"\n")[:-1]
+
+
+def polls_of(lines: list[bytes], rand: random.Random) -> list[list]:
+    """The messages in order of receipt, in polls of any size, shuffled within. They are received in bursts of a minute
+    every two hours, so that a cut falls into a minute and not between two."""
+    numbered = [each._replace(received=_burst(each)) for each in runs.messages(lines)]
+    numbered.sort(key=lambda message: message.received)
+    polls = []
+    while numbered:
+        size = rand.randint(1, 60)
+        poll, numbered = numbered[:size], numbered[size:]
+        rand.shuffle(poll)
+        polls.append(poll)
+    return polls
+
+
+def _burst(message) -> float:
+    return message.received // 7200 * 7200 + 7200 + message.number % 60
+
+
+def stream_of(polls: list[list], rand: random.Random) -> beam.PTransform:
+    stream, mark = TestStream(coder=BlockCoder()), 0.0
+    for poll in polls:
+        earliest = min(message.received for message in poll)
+        stream = stream.add_elements([TimestampedValue(runs.raw_block(poll), earliest)])
+        stream = stream.advance_processing_time(rand.choice([1, 15, 70]))
+        if rand.random() < 0.4 and earliest > mark:
+            mark = earliest
+            stream = stream.advance_watermark_to(mark)
+    return stream.advance_processing_time(7200).advance_watermark_to_infinity().with_output_types(pl.DataFrame)
+
+
+class Life:
+    """One warehouse, and the launches of a stream into it."""
+
+    def __init__(self, folder: Path, rand: random.Random):
+        self.folder, self.rand, self.launches = folder, rand, 0
+        self.warehouse = LocalWarehouse.open(folder, create=True)
+        self.landed: list = []
+
+    def launch(self, polls: list[list], killed_at: float | None = None) -> None:
+        """A launch that polls; `killed_at` is the share of what it notes that is there when it is killed."""
+        self.launches += 1
+        specs, _ = read_config(None)
+        tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, *map(table_of, specs))}
+        metrics = tuple(MetricAggregation(spec, "UTC") for spec in specs)
+        with self.warehouse.writer() as run:
+            run.declare(tables.values())
+            launch = Launch(self.launches, "test")
+            undone = self.undone()
+            self.resumed = resume(run, Stream("f", launch, metrics, LATENESS), undone, now=0.0)
+            self.after_resume()
+            again = [message for message in self.landed if minute(message) in set(undone["bucket_start"])]
+            self.landed += [message for poll in polls for message in poll]
+            job = Job(
+                source=stream_of([again, *polls] if again else polls, self.rand),
+                sink=LocalSink(str(run.staging), tables, "UTC", streaming=True),
+                input="f",
+                launch=launch,
+                metrics=metrics,
+                streaming=True,
+                clock=float,
+                seeds=self.resumed.seeds,
+            )
+            appender = Appender(run)
+            with beam.Pipeline("BundleBasedDirectRunner", options=PipelineOptions(["--streaming"])) as pipeline:
+                build(pipeline, job)
+            if killed_at is not None:
+                noted = sorted(notes.paths(run.staging), key=lambda path: path.stat().st_mtime_ns)
+                for path in noted[round(killed_at * len(noted)) :]:
+                    path.unlink()
+            appender.stop()
+            shutil.rmtree(run.staging)
+
+    def undone(self) -> pl.DataFrame:
+        """The minutes in which more landed than the books have, or that do not balance."""
+        counted = Counter(map(minute, self.landed))
+        landed = pl.DataFrame({"bucket_start": counted.keys(), "landed": counted.values()}).with_columns(
+            pl.lit("f").alias("input"), pl.col("bucket_start").cast(TIME), pl.col("landed").cast(pl.Int64)
+        )
+        settled = SettledMinutes(self.warehouse, "f").received().rename({"received": "landed"})
+        return landed.join(settled, on=landed.columns, how="anti").select("input", "bucket_start")
+
+    def after_resume(self) -> None:
+        """After it the metrics tell of the stored events, no more and no less."""
+        if self.warehouse.rows_by_day("events"):
+            for metric, stored in recomputed(self.warehouse).items():
+                now = rows_of(self.warehouse, f"{metric}_current")
+                assert now.equals(stored.select(now.columns)), f"{metric}: {now.height} rows, {stored.height} stored"
+
+
+def recomputed(warehouse: LocalWarehouse) -> dict[str, pl.DataFrame]:
+    """What a recompute of the stored events would say, by the metrics' own functions over all of them at once."""
+    specs, _ = read_config(None)
+    events = warehouse.scan("events").collect()
+    metrics = [MetricAggregation(spec, "UTC") for spec in specs]
+    return {what.name: ordered(what.finish(what.merge([what.partial(events)]))) for what in metrics}
+
+
+def rows_of(warehouse: LocalWarehouse, view: str) -> pl.DataFrame:
+    return ordered(runs.rows(warehouse, f"SELECT * FROM {view}"))
+
+
+def ordered(rows: pl.DataFrame) -> pl.DataFrame:
+    rows = rows.select(name for name, dtype in rows.schema.items() if dtype != pl.Binary)
+    return rows.sort([name for name, dtype in rows.schema.items() if not dtype.is_nested()])
+
+
+def minute(message) -> datetime:
+    return runs.utc(message.received // 60 * 60)
+
+
+def assert_same(one, other, sql: str) -> None:
+    first, second = runs.rows(one, sql), runs.rows(other, sql)
+    assert first.height > 0
+    assert first.equals(second), f"{sql}: {first.height} rows, {second.height} rows"
+
+
+def test_a_kill_amid_a_minute_takes_its_rows_out_and_mends_what_was_not_shown(tmp_path):
+    rand = random.Random(1)
+    polls = polls_of(simulated(tmp_path, 150, 1), rand)
+    life = Life(tmp_path / "w", rand)
+    life.launch(polls[: len(polls) // 2], killed_at=0.6)
+    assert 0 < life.undone().height < len({minute(message) for message in life.landed})
+    life.launch(polls[len(polls) // 2 :])
+    assert life.resumed.taken.keys() == {"events", "quarantine", "quality_1m"}
+    assert life.resumed.written.keys() == set(METRICS)
+
+
+def put(warehouse, rows: pl.DataFrame) -> None:
+    with warehouse.writer() as run:
+        specs, _ = read_config(None)
+        run.declare(map(table_of, specs))
+        days = by_day(shaped(rows, EVENTS), "event_time", "UTC")
+        run.commit([write_file(run.staging, "events", day, part) for day, part in days])
+
+
+def clicks(*times: datetime, **stated) -> pl.DataFrame:
+    rows = [
+        {"event_id": f"{at:%d%H%M}", "source": "s", "input": "f", "event_type": "click", "user_id": "u"}
+        | {"event_time": at, "received_time": at, "client_time": at}
+        | stated
+        for at in times
+    ]
+    return pl.DataFrame(rows, schema=EVENT_SCHEMA)
+
+
+def resumed(warehouse, now: datetime, undone: pl.DataFrame | None = None, check=lambda folder: None):
+    specs, _ = read_config(None)
+    with warehouse.writer() as run:
+        stream = Stream("f", Launch(2, "t"), [MetricAggregation(spec, "UTC") for spec in specs], LATENESS)
+        none = pl.DataFrame(schema={"input": pl.String, "bucket_start": TIME})
+        done = resume(run, stream, none if undone is None else undone, now.timestamp())
+        check(Path(done.seeds))
+    return done
+
+
+def test_windows_that_have_closed_have_no_seeds_and_their_rows_are_not_looked_at(tmp_path):
+    warehouse = LocalWarehouse.open(tmp_path / "w", create=True)
+    now = datetime(2026, 3, 10, 12, 0, 30, tzinfo=UTC)
+    closed, opened = now - LATENESS - timedelta(minutes=1), now - LATENESS + timedelta(minutes=1)
+    put(warehouse, clicks(closed - timedelta(days=1), closed, opened, now))
+    names = {}
+
+    def look(folder):
+        for step in ("seen", "published/activity_1m", "published/user_days", "published/content_1h"):
+            names[step] = sorted(int(path.name.partition("-")[0]) for path in (folder / step).iterdir())
+
+    done = resumed(warehouse, now, check=look)
+    seconds = [int(at.timestamp()) for at in (opened, now)]
+    assert names["published/activity_1m"] == [at // 60 for at in seconds]
+    assert names["seen"] == [at // 86_400 for at in seconds], "the day of what is a minute too old is open still"
+    assert names["published/user_days"] == [at // 86_400 for at in seconds]
+    assert (done.written["activity_1m"], done.written["user_days"]) == (2, 2)
+    days = "SELECT bucket_start, events FROM user_days_current ORDER BY 1"
+    midnight = opened.replace(hour=0, minute=0, second=0)
+    [first, last] = warehouse.connect().execute(days).fetchall()
+    assert first == (midnight, 2), "also the event that is a minute too old: its day is open"
+    assert last == (now.replace(hour=0, minute=0, second=0), 1)
+
+
+def test_what_happened_while_windows_were_open_is_mended_even_if_they_closed_while_nothing_ran(tmp_path):
+    warehouse = LocalWarehouse.open(tmp_path / "w", create=True)
+    then = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    put(warehouse, clicks(then))
+    told = {"source": "s", "input": "f", "bucket_start": then, "bucket_end": then, "emitted_time": then}
+    put_books(warehouse, pl.DataFrame([told | dict.fromkeys(COUNTS, 0) | {"generation": 1, "revision": 1}]))
+    assert resumed(warehouse, then + timedelta(days=30)).written["activity_1m"] == 1
+    assert resumed(warehouse, then + timedelta(days=30)).written == {}, "a second time there is nothing to mend"
+
+
+def put_books(warehouse, rows: pl.DataFrame) -> None:
+    with warehouse.writer() as run:
+        rows = rows.with_columns(firing=pl.lit("early"), pipeline_version=pl.lit("t"))
+        run.commit([write_file(run.staging, "quality_1m", date(2026, 3, 1), shaped(rows, QUALITY_1M))])
+
+
+def test_only_files_that_hold_rows_of_the_minutes_are_written_anew_and_other_inputs_stay(tmp_path):
+    warehouse = LocalWarehouse.open(tmp_path / "w", create=True)
+    at = [datetime(2026, 3, 1, 12, n, tzinfo=UTC) for n in range(4)]
+    put(warehouse, clicks(at[0], at[1]))
+    put(warehouse, clicks(at[2], at[3], input="f@1"))
+    put(warehouse, clicks(at[3], input="other"))
+    before = set(warehouse.files("events"))
+    undone = pl.DataFrame({"input": ["f@1"], "bucket_start": at[3:]}, schema={"input": pl.String, "bucket_start": TIME})
+    assert resumed(warehouse, at[3], undone).taken == {"events": 1}
+    left = warehouse.scan("events").select("input", "event_time").collect().sort("input", "event_time").rows()
+    assert left == [("f", at[0]), ("f", at[1]), ("f@1", at[2]), ("other", at[3])]
+    assert len(before & set(warehouse.files("events"))) == 2
+
+
+# Without shrinking: each example is some runs of the whole graph.
+@settings(
+    max_examples=4,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@example(cuts=[(0.5, 1.0)], seed=1)  # nothing is lost: the minute that is cut goes on from books that are stored
+@given(
+    cuts=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=2),
+    seed=st.integers(0, 99),
+)
+def test_killed_anywhere_and_gone_on_with_seeds_nothing_differs_from_a_stream_without_a_cut(
+    tmp_path_factory, cuts, seed
+):
+    folder = tmp_path_factory.mktemp("cut")
+    lines = simulated(folder, 150, seed % 5)
+    rand = random.Random(seed)
+    polls = polls_of(lines, rand)
+    whole = Life(folder / "whole", rand)
+    whole.launch(polls)
+    cut = Life(folder / "cut", rand)
+    rest = polls
+    for at, killed_at in cuts:
+        upto = round(at * len(rest))
+        cut.launch(rest[:upto], killed_at)
+        rest = rest[upto:]
+    cut.launch(rest)
+    assert_same(whole.warehouse, cut.warehouse, EVENT)
+    assert_same(whole.warehouse, cut.warehouse, "SELECT * FROM quarantine")
+    for metric in METRICS:
+        assert_same(whole.warehouse, cut.warehouse, f"SELECT * FROM {metric}_current")
+    assert_same(whole.warehouse, cut.warehouse, BOOKS)
+    totals = "SELECT sum(received), sum(events), sum(duplicates), sum(conflicts), sum(balance) FROM quality_1m_current"
+    assert_same(whole.warehouse, cut.warehouse, totals)
+    assert cut.undone().is_empty()

@@ -1,0 +1,132 @@
+"""Runners: which one is chosen, and the faults of Prism 2.77 that the graph works round, shown on their own."""
+
+import threading
+import time
+
+import apache_beam as beam
+import pytest
+from apache_beam.coders import VarIntCoder
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
+from apache_beam.transforms.window import FixedWindows, GlobalWindows, TimestampedValue
+from apache_beam.utils.timestamp import Duration, Timestamp
+
+from pipelines import runners
+from transforms.errors import OptionError, RunnerError
+
+HOUR = 3_600
+_at_work: dict[int, int] = {}
+seen: list[tuple] = []
+
+
+def run_on_prism(binary: str, log, steps, *options: str) -> None:
+    """Run a pipeline on a Prism of its own."""
+    with runners.prism_at(binary, log) as (endpoint, _):
+        words = ["--runner=PrismRunner", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK", *options]
+        with beam.Pipeline(options=PipelineOptions(words)) as pipeline:
+            steps(pipeline)
+
+
+class KeepUntilEnd(beam.DoFn):
+    """Keeps numbers, and tells how many it has when its timer fires at the end of the hour."""
+
+    KEPT = BagStateSpec("kept", VarIntCoder())
+    END = TimerSpec("end", TimeDomain.WATERMARK)
+
+    def process(self, keyed, kept=beam.DoFn.StateParam(KEPT), end=beam.DoFn.TimerParam(END)):
+        kept.add(keyed[1])
+        end.set(Timestamp(HOUR))
+
+    @on_timer(END)
+    def tell(self, kept=beam.DoFn.StateParam(KEPT)):
+        seen.append(("kept", len(list(kept.read()))))
+
+
+@pytest.mark.parametrize(
+    ("window", "kept"),
+    [(FixedWindows(HOUR), 0), (GlobalWindows(), 3)],
+    ids=["in a window: the fault", "in the global one"],
+)
+def test_prism_drops_the_state_of_a_window_at_its_end_whatever_lateness_is_allowed(prism, tmp_path, window, kept):
+    def steps(pipeline):
+        keyed = pipeline | beam.Create([(0, 1), (0, 2), (0, 3)]) | beam.Map(lambda kv: TimestampedValue(kv, 60))
+        windows = beam.WindowInto(window, allowed_lateness=Duration(24 * HOUR)).with_output_types(tuple[int, int])
+        keyed | windows | beam.ParDo(KeepUntilEnd())
+
+    seen.clear()
+    run_on_prism(prism, tmp_path / "prism.log", steps)
+    assert seen == [("kept", kept)]
+
+
+class Slow(beam.DoFn):
+    """Takes its time, and notes how many bundles are at work on one key at once."""
+
+    KEPT = BagStateSpec("kept", VarIntCoder())
+
+    def process(self, keyed, kept=beam.DoFn.StateParam(KEPT)):
+        key = keyed[0]
+        with _LOCK:
+            _at_work[key] = _at_work.get(key, 0) + 1
+            seen.append(("at once", _at_work[key]))
+        kept.add(keyed[1])
+        time.sleep(0.3)
+        with _LOCK:
+            _at_work[key] -= 1
+
+
+_LOCK = threading.Lock()
+
+
+@pytest.mark.parametrize(
+    ("options", "at_once"),
+    [((), {1, 2}), (("--experiments=prism_disable_sdf_split",), {1})],
+    ids=["as it comes: the fault", "as the stream runs it"],
+)
+def test_prism_splits_a_slow_bundle_so_that_two_are_at_work_on_the_state_of_one_key(prism, tmp_path, options, at_once):
+    def steps(pipeline):
+        pipeline | beam.Create([(0, n) for n in range(12)], reshuffle=False) | beam.ParDo(Slow())
+
+    seen.clear()
+    run_on_prism(prism, tmp_path / "prism.log", steps, *options)
+    assert {count for _, count in seen} & {1, 2} == at_once
+
+
+def test_the_runner_is_the_one_that_is_asked_for_or_the_best_that_is_here(tmp_path, monkeypatch):
+    binary = tmp_path / "prism"
+    binary.write_text("#!/bin/sh\n")
+    monkeypatch.setattr(runners, "PRISM_HERE", binary)
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert runners.choose("DirectRunner").name == runners.LEGACY  # it may not be run
+    binary.chmod(0o755)
+    for asked in (None, "DirectRunner", "PrismRunner"):
+        assert runners.choose(asked)[:2] == ("PrismRunner", str(binary))
+    assert runners.choose("BundleBasedDirectRunner").prism is None
+    assert "acknowledges a message before it is written" in runners.choose("BundleBasedDirectRunner").said
+
+
+@pytest.mark.parametrize(
+    ("asked", "location", "said"),
+    [
+        ("SparkRunner", None, "--runner: got 'SparkRunner'; allowed for a stream: PrismRunner, DirectRunner"),
+        ("PrismRunner", None, "there is no Prism here; run `make prism`"),
+        (None, "no/such/prism", "--prism_location: got 'no/such/prism', which is no program; run `make prism`"),
+    ],
+)
+def test_a_runner_that_cannot_be_had_is_refused_with_what_to_do(monkeypatch, tmp_path, asked, location, said):
+    monkeypatch.setattr(runners, "PRISM_HERE", tmp_path / "none")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OptionError) as refused:
+        runners.choose(asked, location)
+    assert said in str(refused.value)
+
+
+def test_a_prism_that_does_not_start_is_told_in_one_line(tmp_path):
+    binary = tmp_path / "prism"
+    binary.write_text('#!/bin/sh\necho \'{"level":"ERROR","msg":"no port","error":"taken"}\'\nexit 3\n')
+    binary.chmod(0o755)
+    with (
+        pytest.raises(RunnerError, match="Prism does not start: no port: taken"),
+        runners.prism_at(str(binary), tmp_path / "prism.log"),
+    ):
+        pass

@@ -1,0 +1,96 @@
+"""`audience run` as a person starts it: a process, on Prism, that reads the emulator."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import msgspec
+
+from pipelines.sources.pubsub_client import PubsubMessage
+from pipelines.warehouse.local import LocalWarehouse
+from tests.servers.needed import wait_until
+from tests.servers.pubsub import Queue
+
+ROOT = Path(__file__).parents[2]
+
+
+class Stream:
+    """A stream that runs; `log` is what it says."""
+
+    def __init__(self, process: subprocess.Popen, warehouse: Path, log: Path):
+        self.process, self.warehouse, self.log = process, warehouse, log
+
+    def until(self, holds: Callable[[], object], seconds: float = 90, what: str = "") -> None:
+        """Wait until something holds; fails if the stream ends before."""
+        wait_until(lambda: self._lives() and holds(), seconds, f"{what}\n{self.said()}")
+
+    def until_counted(self, sql: str, count: int, seconds: float = 90) -> None:
+        """Wait until a query's one number has reached `count`."""
+        self.until(lambda: (ask(self.warehouse, sql) or 0) >= count, seconds, f"{sql}: {count}")
+
+    def end(self, number: int = signal.SIGTERM, seconds: float = 60) -> int:
+        """Send a signal, and wait for the end: its exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(seconds)
+
+    def said(self) -> str:
+        """What it has said so far."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    def _lives(self) -> bool:
+        assert self.process.poll() is None, f"the stream ended with {self.process.returncode}: {self.said()}"
+        return True
+
+
+@contextmanager
+def streaming(queue: Queue, prism: str, folder: Path, *options: str) -> Iterator[Stream]:
+    """A stream into `folder`/warehouse; whatever is left of it at the end is killed."""
+    log = folder / "run.log"
+    command = [sys.executable, "-m", "pipelines.cli", "run", "--input_subscription", queue.subscription]
+    words = [*command, "--warehouse", str(folder / "warehouse"), "--prism_location", prism, *options]
+    with log.open("ab") as out:
+        process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=out, stderr=out)
+    try:
+        yield Stream(process, folder / "warehouse", log)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ask(warehouse: Path, sql: str):
+    """The first value of a query; None where there is no warehouse yet."""
+    if not (warehouse / "warehouse.json").exists():
+        return None
+    try:
+        row = LocalWarehouse.open(warehouse).connect().execute(sql).fetchone()
+    except duckdb.Error:
+        return None
+    return row[0] if row else None
+
+
+def publish(queue: Queue, lines: list[bytes], received: list[str | None]) -> None:
+    """Publish lines, each with the time that it was received at as an attribute."""
+    messages = [
+        PubsubMessage(data=line, attributes={"received_time": time} if time else {})
+        for line, time in zip(lines, received, strict=True)
+    ]
+    for start in range(0, len(messages), 500):
+        queue.pubsub.publish(queue.topic, messages[start : start + 500])
+
+
+def received_times(lines: list[bytes]) -> list[str | None]:
+    """When each line says that it was received."""
+    return [_received(line) for line in lines]
+
+
+def _received(line: bytes) -> str | None:
+    try:
+        told = msgspec.json.decode(line)["received_time"]
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
+        return None
+    return told if isinstance(told, str) else None

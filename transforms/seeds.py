@@ -1,0 +1,69 @@
+"""Seeds: what the steps of a stream hold in their state, made anew from what is stored, on a runner that lost it.
+
+    <folder>/seen/<window>-<shard>              SEEN entries of KeepFirst, as bytes (deduplicate.py)
+    <folder>/published/<name>/<window>-<shard>  merged partial rows of Publish, an Arrow file (aggregate.py)
+    <folder>/revision                           the highest revision given to a row before the stream starts
+
+`window` is the number of the step's window: n is [n, n + 1) times its width since 1970. Seeds are written before the
+graph starts, read by its steps when they meet a window and shard, and never changed while it runs.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+
+class Place(NamedTuple):
+    """The window, by number, and the shard that a seed is for."""
+
+    window: int
+    shard: int
+
+
+def add_seen(folder: str, place: Place, entries: bytes) -> None:
+    """Append entries to the seed of KeepFirst."""
+    path = Path(folder) / "seen" / f"{place.window}-{place.shard}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as seed:
+        seed.write(entries)
+
+
+def seen(folder: str | None, place: Place) -> bytes:
+    """The entries for KeepFirst; none where there is no seed."""
+    return _read(folder, "seen", place)
+
+
+def write_published(folder: str, name: str, parts: Iterable[tuple[Place, pl.DataFrame]]) -> None:
+    """Write the seeds of one Publish."""
+    into = Path(folder) / "published" / name
+    into.mkdir(parents=True, exist_ok=True)
+    for place, rows in parts:
+        rows.write_ipc(into / f"{place.window}-{place.shard}", compression="lz4", compat_level=pl.CompatLevel.oldest())
+
+
+def published(folder: str | None, name: str, place: Place) -> pl.DataFrame | None:
+    """The merged partial rows for Publish; None where there is no seed."""
+    found = _read(folder, f"published/{name}", place)
+    return pl.read_ipc(found) if found else None
+
+
+def write_revision(folder: str, revision: int) -> None:
+    """Note the revision above which the stream's own begin."""
+    (Path(folder) / "revision").write_text(str(revision))
+
+
+def revision(folder: str | None) -> int:
+    """That revision, or 0."""
+    path = Path(folder) / "revision" if folder else None
+    return int(path.read_text()) if path and path.exists() else 0
+
+
+def _read(folder: str | None, step: str, place: Place) -> bytes:
+    if folder is None:
+        return b""
+    try:
+        return (Path(folder) / step / f"{place.window}-{place.shard}").read_bytes()
+    except FileNotFoundError:
+        return b""
