@@ -23,7 +23,7 @@ from pipelines.options import Settings
 from pipelines.sources.stored import ReadStored
 from pipelines.version import VERSION
 from pipelines.warehouse.sink import LocalSink
-from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Column, Table, metric_table
+from pipelines.warehouse.tables import ERASURES, EVENTS, QUALITY_1M, QUARANTINE, Column, Table, metric_table
 from pipelines.warehouse.warehouse import Run, Warehouse
 from pipelines.warehouse.warehouse import opened as open_warehouse
 from transforms.aggregate import Launch, MetricAggregation
@@ -62,7 +62,7 @@ def opened(settings: Settings, create: bool = False, streaming: bool = False) ->
     metrics, quality = read_config(settings.config)
     tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, *map(table_of, metrics))}
     with warehouse_of(settings, create) as warehouse, warehouse.writer() as run:
-        run.declare(tables.values())
+        run.declare([*tables.values(), ERASURES])
         job = Job(
             source=beam.Create([]).with_output_types(pl.DataFrame),
             sink=LocalSink(str(run.staging), tables, warehouse.time_zone, streaming),

@@ -74,7 +74,7 @@ def find(warehouse: Warehouse, ids: Sequence[str]) -> list[Found]:
 
 def also_known_as(warehouse: Warehouse, ids: Sequence[str]) -> list[str]:
     """The other identifiers that stand beside these in events: a person before and after signing in."""
-    events = warehouse.scan(EVENTS.name).filter(of_people(ids)).select("user_id", "anonymous_id")
+    events = warehouse.scan(EVENTS.name, columns=["user_id", "anonymous_id"]).filter(of_people(ids))
     others = pl.concat([events.select(pl.col(name).alias("id")) for name in ("user_id", "anonymous_id")]).unique()
     return sorted(set(others.collect()["id"].drop_nulls()) - set(ids))
 
@@ -106,7 +106,9 @@ def _rows(warehouse: Warehouse, ids: Sequence[str]) -> dict[str, int]:
     """How many rows of each table name one of the people; tables without any are left out."""
     counts = {QUARANTINE.name: len(_quarantined(warehouse, ids))}
     for table, holds in _naming(warehouse, ids):
-        counts[table.name] = warehouse.scan(table.name).filter(holds).select(pl.len()).collect().item()
+        counts[table.name] = (
+            warehouse.scan(table.name, columns=_person_columns(table)).filter(holds).select(pl.len()).collect().item()
+        )
     return {name: rows for name, rows in counts.items() if rows}
 
 
@@ -121,7 +123,8 @@ def _naming(warehouse: Warehouse, ids: Sequence[str]) -> list[tuple[Table, pl.Ex
 
 
 def _found(warehouse: Warehouse, table: Table, column: str, holds: pl.Expr) -> Found:
-    rows = warehouse.scan(table.name).filter(holds.fill_null(False)).select(table.partition).collect()
+    read = sorted({table.partition, *holds.meta.root_names()})
+    rows = warehouse.scan(table.name, columns=read).filter(holds.fill_null(False)).select(table.partition).collect()
     return _of(table, column, rows)
 
 
@@ -131,7 +134,7 @@ def _of(table: Table, column: str, rows: pl.DataFrame) -> Found:
 
 
 def _days(warehouse: Warehouse, ids: Sequence[str]) -> list[date]:
-    events = warehouse.scan(EVENTS.name).filter(of_people(ids))
+    events = warehouse.scan(EVENTS.name, columns=["event_time", "user_id", "anonymous_id"]).filter(of_people(ids))
     return sorted(events.select(day_of(pl.col("event_time"), warehouse.time_zone).unique()).collect().to_series())
 
 
@@ -141,7 +144,8 @@ def _bounded_text(id: str) -> str:
 
 def _quarantined(warehouse: Warehouse, ids: Sequence[str]) -> pl.DataFrame:
     """Rows of `quarantine`, of every attempt, whose bytes name one of the people; as text or as JSON escapes it."""
-    scan = warehouse.scan(QUARANTINE.name)
+    read = ["source", "input", "quarantine_id", "attempt", "received_time", "code", "payload"]
+    scan = warehouse.scan(QUARANTINE.name, columns=read)
     forms = {form for id in ids for form in (id.encode(), _escaped(id))}
     near = pl.any_horizontal(pl.col("payload").bin.contains(form) for form in forms).fill_null(False)
     candidates = scan.filter(near).select("input", "quarantine_id", "payload").collect()
@@ -182,7 +186,8 @@ def _rows_that_stay(warehouse: Warehouse, ids: Sequence[str]) -> dict[str, Any]:
     keep: dict[str, Without] = {}
     for table, holds in _naming(warehouse, ids):
         day = day_of(pl.col(table.partition), warehouse.time_zone)
-        days = set(warehouse.scan(table.name).filter(holds).select(day.unique()).collect().to_series())
+        rows = warehouse.scan(table.name, columns=[table.partition, *_person_columns(table)])
+        days = set(rows.filter(holds).select(day.unique()).collect().to_series())
         if days:
             replaced[table.name] = days
             keep[table.name] = Without(tuple(_person_columns(table)), frozenset(ids))
@@ -192,7 +197,8 @@ def _rows_that_stay(warehouse: Warehouse, ids: Sequence[str]) -> dict[str, Any]:
 def _moved(warehouse: Warehouse, ids: Sequence[str], named: pl.DataFrame) -> list[pl.DataFrame]:
     """Entries: the people's events, and their records that are open in quarantine, are `erased`."""
     where = ["source", "input", "received_time"]
-    events = warehouse.scan(EVENTS.name).filter(of_people(ids)).select(where).collect()
+    stored = warehouse.scan(EVENTS.name, columns=[*where, "user_id", "anonymous_id"])
+    events = stored.filter(of_people(ids)).select(where).collect()
     passed = named.filter(pl.col("code").is_null()).select("input", "quarantine_id")
     still_open = named.join(passed, on=["input", "quarantine_id"], how="anti")
     still_open = still_open.sort("attempt").unique(["input", "quarantine_id"], keep="last").select(where)

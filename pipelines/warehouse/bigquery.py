@@ -260,7 +260,7 @@ def _create(client: bigquery.Client, dataset: str, time_zone: str, found: bigque
     first = f"SELECT '{NOBODY}', CURRENT_TIMESTAMP() FROM (SELECT COUNT(*) AS n FROM {state}) WHERE n = 0"
     client.query(f"INSERT INTO {state} (run, committed_time) {first}", **config).result()
     # The labels are last: a data set that has them is a whole warehouse.
-    made.labels = {**made.labels, FORMAT_LABEL: str(FORMAT), ZONE_LABEL: _label(time_zone)}
+    made.labels = {**made.labels, FORMAT_LABEL: str(FORMAT), ZONE_LABEL: label_of(time_zone)}
     made.description = made.description or (
         f"Audience Insights: events and what was made of them. Its days are those of time zone {time_zone}."
     )
@@ -284,13 +284,13 @@ def _zone_of(dataset: str, found: bigquery.Dataset | None, time_zone: str | None
             "upgrade audience-insights"
         )
     label = found.labels.get(ZONE_LABEL, "")
-    zones = {_label(zone): zone for zone in available_timezones()}
+    zones = {label_of(zone): zone for zone in available_timezones()}
     if label not in zones:
         raise WarehouseError(
             f"{dataset}: its label {ZONE_LABEL} is {label!r}, which is no time zone; set it back, e.g. "
-            f"`bq update --set_label {ZONE_LABEL}:{_label('UTC')} {dataset.replace('.', ':')}`"
+            f"`bq update --set_label {ZONE_LABEL}:{label_of('UTC')} {dataset.replace('.', ':')}`"
         )
-    if time_zone is not None and _label(time_zone) != label:
+    if time_zone is not None and label_of(time_zone) != label:
         raise WarehouseError(
             f"{dataset} was made with time zone {zones[label]!r}, not {time_zone!r}, and "
             "its days are cut by it; leave the option out, or use another --dataset"
@@ -298,6 +298,6 @@ def _zone_of(dataset: str, found: bigquery.Dataset | None, time_zone: str | None
     return zones[label]
 
 
-def _label(zone: str) -> str:
-    """A time zone as a label may say it: lower case, and no / or +."""
+def label_of(zone: str) -> str:
+    """A time zone as a label of BigQuery's may say it, in lower case letters, digits, _ and -."""
     return zone.lower().replace("/", "__").replace("+", "_plus_")

@@ -150,7 +150,7 @@ def declare(warehouse: "BigQueryWarehouse", tables: Iterable[Table]) -> dict[str
         client.create_table(resource, exists_ok=True)
     for resource, names in changed:
         client.update_table(resource, names)
-    _bring_views_up_to_date(warehouse, views)
+    _bring_views_up_to_date(warehouse, views, all=bool(changed))
     return declared
 
 
@@ -167,14 +167,15 @@ def _changes(table: bigquery.Table, fields: list[bigquery.SchemaField] | None, e
     return names
 
 
-def _bring_views_up_to_date(warehouse: "BigQueryWarehouse", views: list[tuple[str, str]]) -> None:
-    """Make or replace the views whose SQL is another one than the data set's."""
+def _bring_views_up_to_date(warehouse: "BigQueryWarehouse", views: list[tuple[str, str]], all: bool) -> None:
+    """Make or replace the views whose SQL is another one than the data set's; `all` if columns have changed, since
+    BigQuery notes the columns of a `SELECT *` when the view is made."""
     dataset = warehouse.name
     asked = f"SELECT table_name, view_definition FROM `{dataset}`.INFORMATION_SCHEMA.VIEWS"
     there = {row["table_name"]: row["view_definition"].strip() for row in warehouse.query(asked)}
     for name, sql in views:
         body = qualified(sql, dataset)
-        if there.get(name) != body:
+        if all or there.get(name) != body:
             described = f"OPTIONS (description = {literal(_first_comment(sql))})"
             warehouse.query(f"CREATE OR REPLACE VIEW `{dataset}.{name}` {described} AS {body}")
 

@@ -10,6 +10,7 @@ import pytest
 from pipelines.backfill import backfill
 from pipelines.bounded import warehouse_of
 from pipelines.options import resolve
+from pipelines.person import erase
 from pipelines.recompute import recompute
 from pipelines.replay import replay
 from pipelines.simulator import simulate
@@ -125,3 +126,8 @@ def test_every_run_leaves_in_bigquery_what_it_leaves_in_a_folder(houses, files):
     again = remote.said()
     assert all(again[name].equals(before[name]) for name in ASKED)
     assert remote.ask("SELECT COUNT(*) FROM baskets_1d").item() == len(before["baskets_1d_current"])
+    someone = remote.ask("SELECT user_id FROM events WHERE user_id IS NOT NULL ORDER BY 1 LIMIT 1").item()
+    erased = [erase(resolve({"workers": "1", **house.place}, "recompute"), [someone]) for house in houses]
+    assert erased[0] == erased[1] and erased[0].rows["events"] > 0
+    assert_alike(remote, local)
+    assert remote.ask("SELECT COUNT(*) FROM erasures").item() == 1

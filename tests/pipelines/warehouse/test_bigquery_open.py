@@ -1,16 +1,18 @@
 """A data set as a warehouse: made, found again, asked; and what is told in one line, before anything starts."""
 
 import json
+import re
 import socket
 import uuid
 from datetime import UTC, datetime, timedelta
+from zoneinfo import available_timezones
 
 import pytest
 from google.cloud import bigquery as google
 
 from pipelines.cli import main
 from pipelines.warehouse import bigquery_clients
-from pipelines.warehouse.bigquery import BigQueryWarehouse, Choice
+from pipelines.warehouse.bigquery import BigQueryWarehouse, Choice, label_of
 from pipelines.warehouse.tables import EVENTS
 from tests.servers.faulty import faulty_http
 from transforms.errors import WarehouseError
@@ -67,6 +69,12 @@ def test_a_new_warehouse_is_utc_and_its_time_zone_stays(name):
         assert zone(other) == zone(other, create=True) == zone(other, time_zone=odd) == odd
     with pytest.raises(WarehouseError, match=r"made with time zone 'Europe/Berlin', not 'UTC'.*another --dataset"):
         zone(other, time_zone="UTC", create=True)
+
+
+def test_every_time_zone_has_a_label_of_its_own_that_bigquery_allows():
+    labels = {label_of(zone) for zone in available_timezones()}
+    assert len(labels) == len(available_timezones())
+    assert all(re.fullmatch("[a-z0-9_-]{1,63}", label) for label in labels)
 
 
 def test_a_data_set_that_is_there_becomes_a_warehouse_and_keeps_what_it_is(name, client):
@@ -128,7 +136,7 @@ def test_a_question_is_answered_in_every_form(filled, capsys):
 def test_the_doctor_sees_a_data_set_and_recounts_its_books(filled, client, capsys):
     assert main(["doctor", "--dataset", filled, "--json"]) == 0
     (row,) = [row for row in map(json.loads, capsys.readouterr().out.splitlines()) if row.get("name") == filled]
-    assert row["detail"] == "days of UTC, 7 tables"
+    assert row["detail"] == "days of UTC, 8 tables"
     assert main(["doctor", "--books", "--dataset", filled]) == 0
     client.query(f"DELETE FROM `{filled}.events` WHERE TRUE").result()
     assert main(["doctor", "--books", "--dataset", filled]) == 1

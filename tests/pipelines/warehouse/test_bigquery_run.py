@@ -228,6 +228,13 @@ def test_a_table_gains_columns_and_keeps_those_that_a_run_lacks(writer, warehous
     assert "users" in pl.concat(warehouse.ask(f"SELECT * FROM {VIEW}")).columns
 
 
+def test_a_view_of_another_text_is_made_anew(writer, warehouse):
+    writer.put((FIRST, [1]))
+    warehouse.query(f"CREATE OR REPLACE VIEW `{warehouse.name}.{VIEW}` AS SELECT 1 AS old")
+    writer.put((FIRST, [2]))
+    assert "n" in next(warehouse.ask(f"SELECT * FROM {VIEW}")).columns
+
+
 def test_what_takes_more_than_new_columns_is_refused_before_anything_is_changed(writer, warehouse):
     writer.put((FIRST, [1]))
     before = {item.table_id for item in warehouse.client.list_tables(warehouse.dataset)}
