@@ -1,4 +1,4 @@
-"""Backfill: files into the days of a local warehouse, whole days at a time, all at once or not at all.
+"""Backfill: files into the days of a warehouse, whole days at a time, all at once or not at all.
 
 A day without rows is written. A day that has rows is touched only by `--replace` (the input is complete for the named
 days) or `--add` (the day's stored events join the input, and the day is written anew); else the run is refused with
@@ -19,9 +19,9 @@ from pipelines.progress import Watch
 from pipelines.sources.files import CsvFormat, FileInput, ReadFiles, check_inputs
 from pipelines.sources.identity import content_digest
 from pipelines.warehouse import books
-from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.sink import confirmed
 from pipelines.warehouse.tables import EVENTS
+from pipelines.warehouse.warehouse import Warehouse
 from transforms.errors import WarehouseError
 from transforms.in_range import Days
 from transforms.mapping import Mapping, required_columns
@@ -36,6 +36,7 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         warehouse, run = into.warehouse, into.run
         days = Days(settings.start, settings.end, warehouse.time_zone) if settings.start and settings.end else None
         _refuse(settings, warehouse, days, None)
+        run.may_write(_replaced_days(settings, []))
         name = mapping.source if mapping else NATIVE_SOURCE
         watch = Watch(run.staging, sum(file.size for file in files))
         job = replace(
@@ -49,6 +50,7 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         workers = worker_count(settings.workers, sum(file.size for file in files))
         with watch.saying("finding the days"):
             added = _days_to_add(settings, job, into, workers, beam_options)
+            run.may_write(added)
         if added:
             job = with_stored(job, warehouse, added)
         run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options, watch)
@@ -78,7 +80,7 @@ def input_name(files: Sequence[FileInput], days: Days | None) -> str:
     return f"{shown} #{content_digest([file.path for file in files])}{asked}"
 
 
-def _refuse(settings: Settings, warehouse: LocalWarehouse, days: Days | None, written: list[date] | None) -> None:
+def _refuse(settings: Settings, warehouse: Warehouse, days: Days | None, written: list[date] | None) -> None:
     """Refuse to touch days that have rows unless the run may; before it (`written` None) and once it knows its days."""
     if settings.replace or settings.add:
         return
@@ -94,7 +96,7 @@ def _refuse(settings: Settings, warehouse: LocalWarehouse, days: Days | None, wr
         more = f" and {len(touched) - 5} more days" if len(touched) > 5 else ""
         end = touched[-1] + timedelta(days=1)
         raise WarehouseError(
-            f"{warehouse.folder} already has rows for {shown}{more}: nothing was changed; give --add to add to them,"
+            f"{warehouse.name} already has rows for {shown}{more}: nothing was changed; give --add to add to them,"
             f" or --replace --start {touched[0]} --end {end} if the input is complete for those days"
         )
 

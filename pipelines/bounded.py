@@ -6,10 +6,10 @@ read, which days are written anew, and whose books it tells.
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,12 +22,13 @@ from pipelines.launch import run_bounded
 from pipelines.options import Settings
 from pipelines.sources.stored import ReadStored
 from pipelines.version import VERSION
-from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.sink import LocalSink
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Column, Table, metric_table
-from pipelines.warehouse.writer import Run
+from pipelines.warehouse.warehouse import Run, Warehouse
+from pipelines.warehouse.warehouse import opened as open_warehouse
 from transforms.aggregate import Launch, MetricAggregation
 from transforms.block import day_of
+from transforms.lateness import allowed_lateness
 from transforms.metrics import MetricSpec
 
 NATIVE_SOURCE = "events"  # the source of native records that state none
@@ -45,7 +46,7 @@ class Summary(NamedTuple):
 class Opened(NamedTuple):
     """A warehouse with the one run that writes it, and the metrics in force."""
 
-    warehouse: LocalWarehouse
+    warehouse: Warehouse
     run: Run
     metrics: tuple[MetricSpec, ...]
     job: Job  # without a source: each kind of run fills in its own
@@ -59,9 +60,8 @@ class Opened(NamedTuple):
 def opened(settings: Settings, create: bool = False, streaming: bool = False) -> Iterator[Opened]:
     """Open the warehouse for writing and declare the tables of this run."""
     metrics, quality = read_config(settings.config)
-    warehouse = LocalWarehouse.open(settings.warehouse, time_zone=settings.time_zone, create=create)
     tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, *map(table_of, metrics))}
-    with warehouse.writer() as run:
+    with warehouse_of(settings, create) as warehouse, warehouse.writer() as run:
         run.declare(tables.values())
         job = Job(
             source=beam.Create([]).with_output_types(pl.DataFrame),
@@ -82,6 +82,15 @@ def opened(settings: Settings, create: bool = False, streaming: bool = False) ->
         yield Opened(warehouse, run, metrics, job)
 
 
+def warehouse_of(settings: Settings, create: bool = False) -> AbstractContextManager[Warehouse]:
+    """The warehouse of the options, open for as long as the context lasts."""
+    # The last window of a day closes `allowed_lateness` after it, and what it published last arrives a little later.
+    settled_after = None if settings.drained else allowed_lateness(settings.max_lateness) + timedelta(hours=2)
+    return open_warehouse(
+        settings.dataset, settings.warehouse, settings.time_zone, create, settings.partition_expiry, settled_after
+    )
+
+
 def table_of(spec: MetricSpec) -> Table:
     """The declaration of a metric's table."""
     return metric_table(
@@ -99,12 +108,12 @@ def made(folder: Path) -> Path:
     return folder
 
 
-def with_stored(job: Job, warehouse: LocalWarehouse, days: Sequence[date]) -> Job:
+def with_stored(job: Job, warehouse: Warehouse, days: Sequence[date]) -> Job:
     """The job with the stored events of these days beside its source."""
     return replace(job, stored=ReadStored([str(file) for file in warehouse.files(EVENTS.name, days)], job.input))
 
 
-def days_with_events(warehouse: LocalWarehouse) -> set[date]:
+def days_with_events(warehouse: Warehouse) -> set[date]:
     """The days on which the warehouse has events."""
     return {day for day, rows in warehouse.rows_by_day(EVENTS.name).items() if rows and day}
 

@@ -14,6 +14,7 @@ import platform
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
@@ -75,15 +76,15 @@ PROGRAMS = (
 PRISM = Path(".tools/prism")
 
 
-def checks(warehouse: str) -> list[Check]:
-    """Every row; `warehouse` is the folder of one that may be there."""
+def checks(warehouse: str | None, dataset: str | None = None) -> list[Check]:
+    """Every row; `warehouse` is the folder of one that may be there, `dataset` the data set of one in BigQuery."""
     required = required_checks()
-    found = [*required, *machine_checks(warehouse), *optional_checks()]
+    found = [*required, *machine_checks(warehouse or tempfile.gettempdir()), *optional_checks()]
     if faults(required):
         return found  # what reads a warehouse may be what is missing
-    from pipelines.doctor_warehouse import warehouse_checks
+    from pipelines.doctor_warehouse import dataset_checks, warehouse_checks
 
-    return found + warehouse_checks(warehouse)
+    return found + (dataset_checks(dataset) if dataset else warehouse_checks(str(warehouse)))
 
 
 def faults(rows: Iterable[Check]) -> list[Check]:
@@ -138,7 +139,7 @@ def _fits(requirement: str, version: str) -> bool:
 
 
 def machine_checks(warehouse: str) -> list[Check]:
-    """Cores, memory, and free space where the warehouse is or would be."""
+    """Cores, memory, and free space where the warehouse is or would be, or a run for BigQuery stages its files."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     folder = Path(warehouse).absolute()

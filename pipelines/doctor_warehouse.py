@@ -7,6 +7,7 @@ from pathlib import Path
 from pipelines.doctor import FOUND, MISSING, WAREHOUSE, WRONG, Check
 from pipelines.warehouse.local import ABOUT, LOCK, LocalWarehouse
 from pipelines.warehouse.manifest import LiveFile
+from pipelines.warehouse.warehouse import opened
 from transforms.errors import WarehouseError
 
 TABLE = "table"
@@ -28,6 +29,17 @@ def warehouse_checks(folder: str) -> list[Check]:
     told = f"format {manifest.format}, days of {warehouse.time_zone}, {written_by}"
     tables = [_table(name, days) for name, days in sorted(manifest.files.items()) if any(days.values())]
     return [Check(WAREHOUSE, folder, FOUND, told, facts=about), *tables]
+
+
+def dataset_checks(dataset: str) -> list[Check]:
+    """A row of the warehouse in a data set of BigQuery; nothing is written."""
+    try:
+        with opened(dataset, None) as warehouse:
+            tables = sorted(warehouse.tables())
+    except WarehouseError as problem:
+        return [Check(WAREHOUSE, dataset, WRONG, str(problem))]
+    about = {"time_zone": warehouse.time_zone, "tables": tables}
+    return [Check(WAREHOUSE, dataset, FOUND, f"days of {warehouse.time_zone}, {len(tables)} tables", facts=about)]
 
 
 def _table(name: str, by_day: dict[str, list[LiveFile]]) -> Check:

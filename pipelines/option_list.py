@@ -12,6 +12,8 @@ DURATION_IN_WORDS = "a number above 0 and one of s, m, h, d, such as 36h"
 DURATION_UNIT = "s, m, h or d behind the number"
 DATE = r"\d{4}-\d{2}-\d{2}"
 DATE_IN_WORDS = "a day of the calendar, such as 2026-03-01"
+DATASET = r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]*[a-z0-9]\.[A-Za-z0-9_]{1,1024}"
+DATASET_IN_WORDS = "project.dataset, e.g. my-project.audience"
 ZONE_IN_WORDS = "a name of the IANA time zone database, e.g. Europe/London"
 
 
@@ -157,6 +159,37 @@ OPTIONS = (
         group="warehouse",
         in_file=True,
         unit="a path, from the folder in which the command is typed",
+    ),
+    Option(
+        "dataset",
+        "Data set of BigQuery that holds the warehouse, instead of a folder; made if it is not there",
+        None,
+        DATASET,
+        DATASET_IN_WORDS,
+        example="project.dataset",
+        group="warehouse",
+        in_file=True,
+        unit="project.dataset",
+        unless="none: the warehouse is a folder",
+    ),
+    Option(
+        "partition_expiry",
+        "In BigQuery: rows of days older than this go by themselves",
+        None,
+        DURATION,
+        DURATION_IN_WORDS,
+        example="400d",
+        read=_duration,
+        group="warehouse",
+        in_file=True,
+        unit=DURATION_UNIT,
+        unless="none: rows stay, or the table's own",
+    ),
+    Option(
+        "drained",
+        "In BigQuery: no stream writes this data set, so that its youngest days may be written as well",
+        flag=True,
+        group="warehouse",
     ),
     Option(
         "time_zone",

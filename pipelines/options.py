@@ -39,7 +39,7 @@ WITHOUT = {
     "backfill": frozenset(_QUEUE),
     "recompute": frozenset(_FILES | _QUEUE | {"max_lateness", "take_late"}),
     "replay": frozenset(_FILES | _QUEUE | {"start", "end"}),
-    "run": frozenset(_FILES | {"start", "end", "take_late", "workers"}),
+    "run": frozenset(_FILES | {"start", "end", "take_late", "workers", "drained"}),
 }
 
 
@@ -78,7 +78,10 @@ class Settings(NamedTuple):
     timestamp_attribute: str | None
     mapping: tuple[str, ...]
     config: str | None
-    warehouse: str
+    warehouse: str | None
+    dataset: str | None
+    partition_expiry: timedelta | None
+    drained: bool
     time_zone: str | None
     start: date | None
     end: date | None
@@ -125,7 +128,19 @@ def effective(values: dict[str, Any]) -> dict[str, Given]:
 
         of_file = stated_options(typed["config"].value)
     defaults = {option.name: Given(option.default, "default") for option in OPTIONS}
-    return defaults | of_file | typed
+    return defaults | of_file | typed | _one_warehouse(of_file, typed)
+
+
+def _one_warehouse(of_file: dict[str, Given], typed: dict[str, Given]) -> dict[str, Given]:
+    """Without the folder, where a data set is named, or without the data set of the file, where a folder is typed."""
+    for given in (typed, of_file):
+        if "dataset" in given and "warehouse" in given:
+            named = f"--dataset {given['dataset'].value} and --warehouse {given['warehouse'].value}"
+            raise given["dataset"].refusal("dataset", f"one of {named}: a warehouse is in BigQuery or in a folder")
+        for name, other in (("dataset", "warehouse"), ("warehouse", "dataset")):
+            if name in given:
+                return {other: Given(None, "default")}
+    return {}
 
 
 def resolve(values: dict[str, Any], command: str = "backfill") -> Settings:
@@ -139,9 +154,17 @@ def resolve(values: dict[str, Any], command: str = "backfill") -> Settings:
     return settings
 
 
-def warehouse_of(values: dict[str, Any]) -> str:
-    """The folder of the warehouse that a command is to read: as typed, else of the configuration file."""
-    return effective({name: values.get(name) for name in ("warehouse", "config")})["warehouse"].value
+class Place(NamedTuple):
+    """Where a warehouse is: a data set of BigQuery, or a folder."""
+
+    dataset: str | None
+    warehouse: str | None
+
+
+def place_of(values: dict[str, Any]) -> Place:
+    """The warehouse that a command is to read: as typed, else of the configuration file."""
+    given = effective({name: values.get(name) for name in ("dataset", "warehouse", "config")})
+    return Place(*(value_of(NAMED[name], given[name]) for name in Place._fields))
 
 
 def value_of(option: Option, given: Given) -> Any:

@@ -27,11 +27,13 @@ from pipelines.options import Settings
 from pipelines.sources.stored import ReadStored, of_people
 from pipelines.version import VERSION
 from pipelines.warehouse import books
-from pipelines.warehouse.local import FileEntry, LocalWarehouse, write_file
+from pipelines.warehouse.local import FileEntry, write_file
+from pipelines.warehouse.rows import Without
 from pipelines.warehouse.sink import confirmed, shaped
 from pipelines.warehouse.tables import ERASURES, EVENTS, QUARANTINE, Table
+from pipelines.warehouse.warehouse import Warehouse
 from transforms import quality
-from transforms.block import SEPARATOR, day_of
+from transforms.block import day_of
 from transforms.errors import WarehouseError
 
 COLUMNS = ("user_id", "anonymous_id", "person")  # where a table names a person
@@ -56,10 +58,10 @@ class Erased(NamedTuple):
     kept_sketches: list[str]
 
 
-def find(warehouse: LocalWarehouse, ids: Sequence[str]) -> list[Found]:
+def find(warehouse: Warehouse, ids: Sequence[str]) -> list[Found]:
     """What the warehouse holds of a person, a row a table and column; mentions in others' events are told apart."""
     found = []
-    for table in warehouse.manifest().tables.values():
+    for table in warehouse.tables().values():
         for name in _person_columns(table):
             found.append(_found(warehouse, table, name, pl.col(name).is_in(list(ids))))
     named = _quarantined(warehouse, ids)
@@ -70,7 +72,7 @@ def find(warehouse: LocalWarehouse, ids: Sequence[str]) -> list[Found]:
     return [each for each in found if each.rows]
 
 
-def also_known_as(warehouse: LocalWarehouse, ids: Sequence[str]) -> list[str]:
+def also_known_as(warehouse: Warehouse, ids: Sequence[str]) -> list[str]:
     """The other identifiers that stand beside these in events: a person before and after signing in."""
     events = warehouse.scan(EVENTS.name).filter(of_people(ids)).select("user_id", "anonymous_id")
     others = pl.concat([events.select(pl.col(name).alias("id")) for name in ("user_id", "anonymous_id")]).unique()
@@ -100,7 +102,7 @@ def _person_columns(table: Table) -> list[str]:
     return [column.name for column in table.columns if column.name in COLUMNS]
 
 
-def _rows(warehouse: LocalWarehouse, ids: Sequence[str]) -> dict[str, int]:
+def _rows(warehouse: Warehouse, ids: Sequence[str]) -> dict[str, int]:
     """How many rows of each table name one of the people; tables without any are left out."""
     counts = {QUARANTINE.name: len(_quarantined(warehouse, ids))}
     for table, holds in _naming(warehouse, ids):
@@ -108,9 +110,9 @@ def _rows(warehouse: LocalWarehouse, ids: Sequence[str]) -> dict[str, int]:
     return {name: rows for name, rows in counts.items() if rows}
 
 
-def _naming(warehouse: LocalWarehouse, ids: Sequence[str]) -> list[tuple[Table, pl.Expr]]:
+def _naming(warehouse: Warehouse, ids: Sequence[str]) -> list[tuple[Table, pl.Expr]]:
     """The tables that have columns for a person, and which of their rows name one of these."""
-    tables = [(table, _person_columns(table)) for table in warehouse.manifest().tables.values()]
+    tables = [(table, _person_columns(table)) for table in warehouse.tables().values()]
     return [
         (table, pl.any_horizontal(pl.col(name).is_in(list(ids)).fill_null(False) for name in names))
         for table, names in tables
@@ -118,7 +120,7 @@ def _naming(warehouse: LocalWarehouse, ids: Sequence[str]) -> list[tuple[Table, 
     ]
 
 
-def _found(warehouse: LocalWarehouse, table: Table, column: str, holds: pl.Expr) -> Found:
+def _found(warehouse: Warehouse, table: Table, column: str, holds: pl.Expr) -> Found:
     rows = warehouse.scan(table.name).filter(holds.fill_null(False)).select(table.partition).collect()
     return _of(table, column, rows)
 
@@ -128,7 +130,7 @@ def _of(table: Table, column: str, rows: pl.DataFrame) -> Found:
     return Found(table.name, column, len(rows), times.min(), times.max())  # type: ignore[arg-type]
 
 
-def _days(warehouse: LocalWarehouse, ids: Sequence[str]) -> list[date]:
+def _days(warehouse: Warehouse, ids: Sequence[str]) -> list[date]:
     events = warehouse.scan(EVENTS.name).filter(of_people(ids))
     return sorted(events.select(day_of(pl.col("event_time"), warehouse.time_zone).unique()).collect().to_series())
 
@@ -137,7 +139,7 @@ def _bounded_text(id: str) -> str:
     return rf"(?:^|[^0-9A-Za-z_-]){re.escape(id)}(?:$|[^0-9A-Za-z_-])"
 
 
-def _quarantined(warehouse: LocalWarehouse, ids: Sequence[str]) -> pl.DataFrame:
+def _quarantined(warehouse: Warehouse, ids: Sequence[str]) -> pl.DataFrame:
     """Rows of `quarantine`, of every attempt, whose bytes name one of the people; as text or as JSON escapes it."""
     scan = warehouse.scan(QUARANTINE.name)
     forms = {form for id in ids for form in (id.encode(), _escaped(id))}
@@ -164,29 +166,30 @@ def _written_anew(into: Opened, ids: Sequence[str], days: list[date], beam_optio
     return confirmed(into.run.staging)
 
 
-def _without(warehouse: LocalWarehouse, named: pl.DataFrame) -> list[books.Rest]:
+def _without(warehouse: Warehouse, named: pl.DataFrame) -> list[books.Rest]:
     """The days of quarantine without these records."""
     if named.is_empty():
         return []
     day = day_of(pl.col(QUARANTINE.partition), warehouse.time_zone)
-    key = pl.concat_str("input", "quarantine_id", separator=SEPARATOR)
-    keep = ~key.is_in(named.select(key).to_series().to_list())
+    # The id is a hash of the payload: a row of another input that has it names the person as well.
+    keep = Without(("quarantine_id",), frozenset(named["quarantine_id"]))
     return [books.Rest(QUARANTINE.name, set(named.select(day.unique()).to_series()), keep)]
 
 
-def _rows_that_stay(warehouse: LocalWarehouse, ids: Sequence[str]) -> dict[str, Any]:
+def _rows_that_stay(warehouse: Warehouse, ids: Sequence[str]) -> dict[str, Any]:
     """What a commit replaces and keeps, so that no row of any table names the people."""
     replaced: dict[str, set[date | None]] = {}
-    keep: dict[str, pl.Expr] = {}
+    keep: dict[str, Without] = {}
     for table, holds in _naming(warehouse, ids):
         day = day_of(pl.col(table.partition), warehouse.time_zone)
         days = set(warehouse.scan(table.name).filter(holds).select(day.unique()).collect().to_series())
         if days:
-            replaced[table.name], keep[table.name] = days, ~holds
+            replaced[table.name] = days
+            keep[table.name] = Without(tuple(_person_columns(table)), frozenset(ids))
     return {"replace_days": replaced, "keep": keep}
 
 
-def _moved(warehouse: LocalWarehouse, ids: Sequence[str], named: pl.DataFrame) -> list[pl.DataFrame]:
+def _moved(warehouse: Warehouse, ids: Sequence[str], named: pl.DataFrame) -> list[pl.DataFrame]:
     """Entries: the people's events, and their records that are open in quarantine, are `erased`."""
     where = ["source", "input", "received_time"]
     events = warehouse.scan(EVENTS.name).filter(of_people(ids)).select(where).collect()
@@ -215,6 +218,6 @@ def _proof(into: Opened, ids: Sequence[str], rows: dict[str, int], days: list[da
 
 def _kept_sketches(into: Opened) -> list[str]:
     """Tables with sketches that this run could not write anew: their metric is not in force."""
-    tables = into.warehouse.manifest().tables.values()
+    tables = into.warehouse.tables().values()
     sketched = [table.name for table in tables if any(column.name.endswith("_sketch") for column in table.columns)]
     return sorted(set(sketched) - set(into.metric_names))

@@ -9,7 +9,6 @@ read: what a mended mapping would make of records that passed, a backfill says.
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 
 from pipelines.audience import build
 from pipelines.bounded import NATIVE_SOURCE, Opened, Summary, days_with_events, opened, with_stored
@@ -34,6 +33,7 @@ def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         days = Days(settings.start, settings.end, warehouse.time_zone) if settings.start and settings.end else None
         late = _too_late(into, days)
         near = sorted(day for day in days_with_events(warehouse) if days is None or days.near(day))
+        run.may_write(day for day in near if days is None or days.start <= day < days.end)
         job = replace(
             into.job,
             source=ReadSelected(late, NATIVE_SOURCE),
@@ -54,12 +54,8 @@ def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
 
 
 def _too_late(into: Opened, days: Days | None) -> Selected:
-    where, values = "stage = 'late'", []
+    where = "stage = 'late'"
     if days is not None:
-        where += " AND CAST(timezone(?, event_time) AS DATE) BETWEEN ? AND ?"
-        values = [days.zone, days.start, _last(days)]
-    return select(into.warehouse, into.run.staging / "late.parquet", where, values)
-
-
-def _last(days: Days) -> date:
-    return days.end - date.resolution
+        where += f" AND DATE(event_time, '{days.zone}') >= DATE '{days.start}'"
+        where += f" AND DATE(event_time, '{days.zone}') < DATE '{days.end}'"
+    return select(into.warehouse, into.run.staging / "late.parquet", where)

@@ -16,6 +16,7 @@ from pipelines.options import Settings
 from pipelines.progress import Watch
 from pipelines.sources.quarantined import MAPPED, ReadSelected, Selected, select, unbooked
 from pipelines.warehouse import books
+from pipelines.warehouse.rows import literal
 from pipelines.warehouse.sink import confirmed
 from pipelines.warehouse.tables import EVENTS
 from transforms.errors import OptionError
@@ -29,12 +30,14 @@ def replay(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
     formats = [MAPPED + mapping.source for mapping in mappings] or ["native"]
     with opened(settings) as into:
         warehouse, run = into.warehouse, into.run
-        where = "list_contains(?, source_format)" + ("" if settings.take_late else " AND stage <> 'late'")
-        chosen = select(warehouse, run.staging / "open.parquet", where, [formats])
+        where = f"source_format IN ({', '.join(map(literal, formats))})"
+        where += "" if settings.take_late else " AND stage <> 'late'"
+        chosen = select(warehouse, run.staging / "open.parquet", where)
         job = replace(into.job, source=ReadSelected(chosen, NATIVE_SOURCE), mappings=mappings)
         workers = worker_count(settings.workers, chosen.path.stat().st_size)
         with Watch(run.staging, 0).saying("replaying"):
             joined = sorted(days_with_events(warehouse) & days_found(job, into, workers, beam_options))
+            run.may_write(joined)
             run_bounded(lambda pipeline: build(pipeline, with_stored(job, warehouse, joined)), workers, beam_options)
         entries = confirmed(run.staging)
         counts = books.commit(run, entries, joined, into.metric_names, job.launch, None, [unbooked(chosen)])

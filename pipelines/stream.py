@@ -41,8 +41,10 @@ from pipelines.sources.pubsub_check import check_subscription, temporary_subscri
 from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
 from pipelines.stop import ABOUT, DRAIN, About
 from pipelines.warehouse.appender import Appender
+from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.manifest import write_atomically
-from transforms.errors import AudienceError, RunnerError
+from pipelines.warehouse.writer import Run
+from transforms.errors import AudienceError, OptionError, RunnerError
 from transforms.mapping import Mapping
 
 LANDING = "landing"  # in the warehouse's folder
@@ -66,9 +68,10 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
     with ExitStack() as stack:
         subscription = _subscription(settings, stack)
         into = stack.enter_context(opened(settings, create=True, streaming=True))
-        ending = stack.enter_context(Ending(into.warehouse.folder / DRAIN))
+        folder, run = _local(into)
+        ending = stack.enter_context(Ending(folder / DRAIN))
         about = About(os.getpid(), subscription, settings.config, can_drain=choice.prism is not None)
-        write_atomically(into.warehouse.folder / ABOUT, msgspec.json.encode(about))
+        write_atomically(folder / ABOUT, msgspec.json.encode(about))
         kept = _Kept(into, settings)
         reading = _reading(settings, subscription, into, kept, ending)
         source = (
@@ -81,10 +84,10 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
         job = replace(
             into.job, source=source, input=subscription, source_name=reading.source, mappings=_mappings(settings)
         )
-        appender = Appender(into.run, kept.learn)
+        appender = Appender(run, kept.learn)
         options = [*beam_options, *_on(choice, into.run.staging, stack), "--streaming"]
         result = _start(job, options)
-        say(f"reading {subscription} into {into.warehouse.folder}; {choice.said}")
+        say(f"reading {subscription} into {folder}; {choice.said}")
         appender.start()
         try:
             with Liveness(appender.figures, pubsub_leases.snapshot):
@@ -95,6 +98,13 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
             pubsub_leases.flush()
         kept.retire(open_run=None)
         return Ended(ending.draining, appender.figures().rows, kept.waiting, time.monotonic() - started)
+
+
+def _local(into: Opened) -> tuple[Path, Run]:
+    """The folder and the run of a local warehouse."""
+    if isinstance(into.warehouse, LocalWarehouse) and isinstance(into.run, Run):
+        return into.warehouse.folder, into.run
+    raise OptionError(f"{into.warehouse.option}: a stream writes a folder; give --warehouse FOLDER")
 
 
 def _subscription(settings: Settings, stack: ExitStack) -> str:
@@ -128,7 +138,7 @@ class _Kept:
     """What landed, and how much of it the books have."""
 
     def __init__(self, into: Opened, settings: Settings):
-        self.landing = Landing(into.warehouse.folder / LANDING)
+        self.landing = Landing(_local(into)[0] / LANDING)
         self.into = into
         self.waiting = 0
         self._due = 0.0

@@ -1,7 +1,6 @@
 """What a run says at its end."""
 
 import os
-import shlex
 import shutil
 import sys
 from datetime import timedelta
@@ -10,10 +9,11 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.bounded import Summary
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.rows import literal
 from pipelines.warehouse.tables import QUARANTINE
-from transforms.block import day_of
+from pipelines.warehouse.warehouse import Warehouse
 
+DEFAULT = "--warehouse warehouse"  # what need not be typed
 PLACES = ("events", "duplicates", "quarantined", "out_of_range", "replaced", "erased")
 
 
@@ -23,9 +23,9 @@ def program() -> str:
     return "audience" if called.name != "audience" or shutil.which("audience") else os.path.relpath(called)
 
 
-def summary_lines(done: Summary, warehouse: str) -> list[str]:
+def summary_lines(done: Summary, warehouse: Warehouse) -> list[str]:
     """The books of the run, and what to type next."""
-    option = "" if warehouse == "warehouse" else f" --warehouse {shlex.quote(warehouse)}"
+    option = "" if warehouse.option == DEFAULT else f" {warehouse.option}"
     questions = []
     if done.counts["quarantined"]:
         questions.append(
@@ -33,21 +33,21 @@ def summary_lines(done: Summary, warehouse: str) -> list[str]:
         )
     if done.counts["events"]:
         questions.insert(0, "SELECT * FROM engagement_by_channel ORDER BY day, channel")
-    lines = [*books_lines(done), f"  warehouse     {warehouse}"]
+    lines = [*books_lines(done), f"  warehouse     {warehouse.name}"]
     if done.counts["received"] and not done.counts["events"]:
         lines.append("no event was accepted" + (": ask why" if questions else ""))
     lines += [f'next: {program()} query{option} "{question}"' for question in questions]
     return lines + ([late] if (late := _late(done, warehouse, option)) else [])
 
 
-def _late(done: Summary, warehouse: str, option: str) -> str | None:
+def _late(done: Summary, warehouse: Warehouse, option: str) -> str | None:
     """How to take in what of this input was too late."""
     if not done.counts["quarantined"]:
         return None
-    opened = LocalWarehouse.open(warehouse)
-    late = opened.scan(QUARANTINE.name).filter(pl.col("input") == done.input, pl.col("stage") == "late")
-    day = day_of(pl.col("event_time"), opened.time_zone)
-    count, first, last = late.select(pl.len(), day.min(), day.max().alias("last")).collect().row(0)
+    day = f"DATE(event_time, {literal(warehouse.time_zone)})"
+    late = f"input = {literal(done.input)} AND stage = 'late'"
+    asked = f"SELECT COUNT(*) AS n, MIN({day}) AS first, MAX({day}) AS last FROM {QUARANTINE.name} WHERE {late}"
+    count, first, last = pl.concat(warehouse.ask(asked)).row(0)
     if not count or first is None:
         return None
     days = f"--start {first} --end {last + timedelta(days=1)}"

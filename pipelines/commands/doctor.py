@@ -1,15 +1,16 @@
 """`audience doctor`: what is installed, what each missing part would allow, and what a warehouse holds."""
 
 import sys
+from pathlib import Path
 
 from pipelines.commands import Command
 from pipelines.commands.query import add_form
-from pipelines.options import add_all, warehouse_of
+from pipelines.options import Place, add_all, place_of
 from transforms.errors import AudienceError
 
 
 def add_options(parser) -> None:
-    add_all(parser, ("warehouse", "config"))
+    add_all(parser, ("warehouse", "dataset", "config"))
     parser.add_argument(
         "--books",
         action="store_true",
@@ -20,10 +21,11 @@ def add_options(parser) -> None:
 
 def run(values, rest) -> int | None:
     if values.books:
-        return _books(warehouse_of(vars(values)), values.form)
+        return _books(place_of(vars(values)), values.form)
     from pipelines.doctor import checks, faults, lines
 
-    found = checks(warehouse_of(vars(values)))
+    place = place_of(vars(values))
+    found = checks(place.warehouse, place.dataset)
     for line in lines(found, values.form):
         print(line)
     if wrong := faults(found):
@@ -32,17 +34,17 @@ def run(values, rest) -> int | None:
     return 0
 
 
-def _books(folder: str, form: str) -> int:
+def _books(place: Place, form: str) -> int:
     import polars as pl
 
     from pipelines.doctor_warehouse import writing
-    from pipelines.warehouse.local import LocalWarehouse
     from pipelines.warehouse.query import Result, render
     from pipelines.warehouse.recount import Difference, differences
+    from pipelines.warehouse.warehouse import opened
 
-    warehouse = LocalWarehouse.open(folder)
-    writer = writing(warehouse.folder)
-    found = differences(warehouse.connect(), writing=writer is not None)
+    with opened(*place) as warehouse:
+        writer = writing(Path(place.warehouse)) if place.dataset is None and place.warehouse else None
+        found = differences(warehouse, writing=writer is not None)
     rows = pl.DataFrame(found, schema=list(Difference._fields), orient="row")
     for line in render(Result(rows.columns, iter([rows])), form):
         print(line)

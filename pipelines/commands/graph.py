@@ -18,11 +18,13 @@ def run(name: str, values, rest) -> None:
 
         rest = beam_options(rest)
     settings = resolve(vars(values), name)
+    from pipelines.bounded import warehouse_of
     from pipelines.summary import summary_lines
 
     # Each is the function of its own name: pipelines/backfill.py, recompute.py, replay.py.
     done = getattr(importlib.import_module(f"pipelines.{name}"), name)(settings, rest)
-    print("\n".join(summary_lines(done, settings.warehouse)), file=sys.stderr)
+    with warehouse_of(settings) as warehouse:
+        print("\n".join(summary_lines(done, warehouse)), file=sys.stderr)
 
 
 def command_of(name: str, line: str, example: str) -> Command:

@@ -7,7 +7,7 @@ from pipelines.commands.query import add_form
 from pipelines.options import add_all
 from transforms.errors import OptionError
 
-_OPTIONS = ("config", "warehouse", "dedup_window", "generation", "shards", "workers")
+_OPTIONS = ("config", "warehouse", "dataset", "dedup_window", "generation", "shards", "workers")
 
 
 def add_options(parser) -> None:
@@ -26,33 +26,35 @@ def run(values, rest) -> None:
         raise OptionError("--find, --delete: got ''; allowed: a user_id or an anonymous_id")
     settings = resolve(vars(values), "recompute")
     if values.find:
-        _find(settings.warehouse, ids, values.form)
+        _find(settings, ids, values.form)
     else:
         _delete(settings, ids)
 
 
-def _find(folder: str, ids: list[str], form: str) -> None:
+def _find(settings, ids: list[str], form: str) -> None:
     import polars as pl
 
+    from pipelines.bounded import warehouse_of
     from pipelines.person import Found, also_known_as, find
     from pipelines.summary import program
-    from pipelines.warehouse.local import LocalWarehouse
     from pipelines.warehouse.query import Result, render
 
-    warehouse = LocalWarehouse.open(folder)
-    rows = pl.DataFrame(find(warehouse, ids), schema=list(Found._fields), orient="row")
+    with warehouse_of(settings) as warehouse:
+        found, others = find(warehouse, ids), also_known_as(warehouse, ids)
+    rows = pl.DataFrame(found, schema=list(Found._fields), orient="row")
     for line in render(Result(rows.columns, iter([rows])), form):
         print(line)
-    if others := also_known_as(warehouse, ids):
+    if others:
         listed = " ".join(f"--find {other}" for other in others[:10])
         print(f"also known as {', '.join(others[:10])}: {program()} person {listed}", file=sys.stderr)
 
 
 def _delete(settings, ids: list[str]) -> None:
+    from pipelines.bounded import warehouse_of
     from pipelines.person import also_known_as, erase
-    from pipelines.warehouse.local import LocalWarehouse
 
-    others = also_known_as(LocalWarehouse.open(settings.warehouse), ids)
+    with warehouse_of(settings) as warehouse:
+        others = also_known_as(warehouse, ids)
     done = erase(settings, ids)
     told = ", ".join(f"{rows:,} rows of {table}" for table, rows in done.rows.items()) or "nothing: no row names them"
     lines = [f"taken out: {told}"]

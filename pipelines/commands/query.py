@@ -1,14 +1,17 @@
 """`audience query`: a question in SQL."""
 
 from pipelines.commands import Command
-from pipelines.options import add_all, warehouse_of
+from pipelines.options import add_all, place_of
+from transforms.errors import OptionError
 
 
 def add_options(parser) -> None:
     parser.add_argument("sql", metavar="SQL", help="the query; tables and views: audience query 'SHOW TABLES'")
-    add_all(parser, ("warehouse", "config"))
+    add_all(parser, ("warehouse", "dataset", "config"))
     parser.add_argument(
-        "--dialect", default="duckdb", choices=("duckdb", "bigquery"), help="SQL of the query (default: duckdb)"
+        "--dialect",
+        choices=("duckdb", "bigquery"),
+        help="SQL of the query (default: duckdb, and bigquery with --dataset, which knows no other)",
     )
     add_form(parser)
 
@@ -23,12 +26,18 @@ def add_form(parser) -> None:
 
 
 def run(values, rest) -> None:
-    from pipelines.warehouse.local import LocalWarehouse
     from pipelines.warehouse.query import render, run_query
+    from pipelines.warehouse.warehouse import opened
 
-    warehouse = LocalWarehouse.open(warehouse_of(vars(values)))
-    for line in render(run_query(warehouse, values.sql, values.dialect), values.form):
-        print(line)
+    place = place_of(vars(values))
+    dialect = values.dialect or ("bigquery" if place.dataset else "duckdb")
+    if place.dataset and dialect != "bigquery":
+        raise OptionError(f"--dialect: got {dialect!r}; allowed with --dataset: bigquery, which the query runs in")
+    with opened(*place) as warehouse:
+        # A folder is asked by DuckDB itself, which has more to say of a mistake than what both can do.
+        answer = run_query(warehouse, values.sql, dialect)
+        for line in render(answer, values.form):
+            print(line)
 
 
 COMMAND = Command(

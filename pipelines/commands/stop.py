@@ -3,7 +3,7 @@
 import sys
 
 from pipelines.commands import Command
-from pipelines.options import add_all, warehouse_of
+from pipelines.options import add_all, place_of
 from transforms.errors import OptionError
 
 WAIT_SECONDS = 120
@@ -24,7 +24,8 @@ def run(values, rest) -> None:
         raise OptionError(f"--wait: got {values.wait!r}; allowed: a whole number of seconds")
     from pipelines.stop import stop
 
-    stop(warehouse_of(vars(values)), values.drain, float(values.wait), _say)
+    place = place_of({**vars(values), "dataset": None})
+    stop(str(place.warehouse), values.drain, float(values.wait), _say)
 
 
 def _say(text: str) -> None:

@@ -85,7 +85,7 @@ _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
 
 def close_all() -> None:
-    """Close what reads in this process, and give back what is not acknowledged: for after a pipeline failed or was cancelled.
+    """Close what reads in this process, and give back what is not acknowledged: after a pipeline has failed or stopped.
 
     A runner may leave its readers open, and their leases would be extended for as long as the process lives.
     """

@@ -6,13 +6,13 @@ ReadSelected    that file as records: each keeps its input, its id, and counts i
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import apache_beam as beam
 import polars as pl
 import pyarrow.parquet as pq
 
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.warehouse import Warehouse
 from transforms import quality
 from transforms.block import RECORD_SCHEMA
 from transforms.quality import COUNTS
@@ -31,22 +31,18 @@ class Selected(NamedTuple):
     path: Path
 
 
-def select(warehouse: LocalWarehouse, path: Path, where: str, values: list[Any]) -> Selected:
-    """Write the open records for which `where` (DuckDB SQL with `?` for the values) holds to `path`."""
-    connection = warehouse.connect()
+def select(warehouse: Warehouse, path: Path, where: str) -> Selected:
+    """Write the open records for which `where` (in BigQuery's SQL) holds to `path`."""
     columns = "quarantine_id, source, source_format, input, position, received_time, payload, attributes, attempt"
-    order = "ORDER BY source_format, attributes"  # what is read alike stands together
-    connection.execute(
-        f"COPY (SELECT {columns} FROM quarantine_open WHERE {where} {order}) TO '{_quoted(path)}'"
-        f" (FORMAT parquet, ROW_GROUP_SIZE {ROWS})",
-        values,
-    )
+    order = "source_format, TO_JSON_STRING(attributes)"  # what is read alike stands together
+    answer = warehouse.ask(f"SELECT {columns} FROM quarantine_open WHERE {where} ORDER BY {order}")
+    first = next(answer).to_arrow(compat_level=pl.CompatLevel.oldest())
+    with pq.ParquetWriter(path, first.schema, compression="zstd") as file:
+        file.write_table(first, ROWS)
+        for part in answer:
+            file.write_table(part.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(first.schema), ROWS)
     found = pl.scan_parquet(path).group_by("source_format").len().collect()
     return Selected(int(found["len"].sum()), set(found["source_format"]), path)
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
 
 
 def unbooked(selected: Selected) -> pl.DataFrame:

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import polars as pl
 
 from pipelines.warehouse.local import FileEntry, write_file
+from pipelines.warehouse.rows import Without, literal
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Table
-from pipelines.warehouse.writer import Run
+from pipelines.warehouse.warehouse import Run
 from transforms import quality
 from transforms.aggregate import Launch, stamped
 from transforms.block import day_of, empty
@@ -27,11 +28,11 @@ _DELIVERY = ["source", "event_id", "input", "received_time", "client_time"]
 
 
 class Rest(NamedTuple):
-    """Days of a table that lose rows: those stay for which `keep` is true."""
+    """Days of a table that lose rows, and which of their rows stay."""
 
     table: str
     days: set[date | None]
-    keep: pl.Expr
+    keep: Without
 
 
 def commit(
@@ -57,7 +58,7 @@ def commit(
         entries = [entry for entry in entries if entry.table != QUALITY_1M.name]
         changes.append(told)
     else:
-        others = pl.col("input") != input
+        others = Without(("input",), frozenset([input]))
         rest = [Rest(table.name, _days_with(run, table, input), others) for table in (QUARANTINE, QUALITY_1M)]
     anew: dict[str, set[date | None]] = {name: set(days) for name in (EVENTS.name, *metrics)}
     run.commit(
@@ -78,16 +79,16 @@ def _told(entries: list[FileEntry]) -> pl.DataFrame:
 
 def _days_with(run: Run, table: Table, input: str) -> set[date | None]:
     """The days in which `input` has rows."""
-    day = day_of(pl.col(table.partition), run.warehouse.time_zone)
-    found = run.warehouse.scan(table.name).filter(pl.col("input") == input).select(day.unique())
-    return set(found.collect().to_series())
+    day = f"DATE(`{table.partition}`, {literal(run.warehouse.time_zone)})"
+    found = run.warehouse.ask(f"SELECT DISTINCT {day} AS day FROM `{table.name}` WHERE input = {literal(input)}")
+    return {day for part in found for day in part["day"]}
 
 
 def _taken_out(run: Run, entries: list[FileEntry], days: Sequence[date], input: str | None) -> list[pl.DataFrame]:
     """Entries for the events of other inputs that the days lose: from `events` to `replaced`."""
     if not days:
         return []
-    before = run.warehouse.scan(EVENTS.name, days).select(_DELIVERY)
+    before = run.warehouse.scan(EVENTS.name, days, _DELIVERY)
     if input is not None:
         before = before.filter(pl.col("input") != input)
     paths = [entry.path for entry in entries if entry.table == EVENTS.name]
@@ -103,8 +104,9 @@ def _corrections(run: Run, changes: pl.DataFrame, launch: Launch) -> list[FileEn
     changes = changes.filter(pl.any_horizontal(pl.col(quality.COUNTS) != 0))
     if changes.is_empty():
         return []
+    days = changes.select(day_of(pl.col(QUALITY_1M.partition), run.warehouse.time_zone).unique()).to_series()
     current = (
-        run.warehouse.scan(QUALITY_1M.name)
+        run.warehouse.scan(QUALITY_1M.name, days)
         .sort("generation", "revision")
         .collect()
         .unique(KEYS, keep="last", maintain_order=True)

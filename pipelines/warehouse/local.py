@@ -12,8 +12,9 @@ Any number of processes read while one writes.
 import fcntl
 import os
 import re
+import shlex
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -89,9 +90,10 @@ def cannot_write(path: Path, error: Exception) -> WarehouseError:
 class LocalWarehouse:
     """A warehouse in a local folder. Make one with `open`; write through `writer()`."""
 
-    def __init__(self, folder: Path, time_zone: str):
+    def __init__(self, folder: Path, time_zone: str, name: str):
         self.folder = folder
         self.time_zone = time_zone
+        self._name = name
 
     @classmethod
     def open(cls, folder: str | Path, time_zone: str | None = None, create: bool = False) -> "LocalWarehouse":
@@ -100,7 +102,7 @@ class LocalWarehouse:
         Raises WarehouseError if there is none, the folder holds something else, is not readable or writable,
         was made by a newer version, or has another time zone than `time_zone`.
         """
-        folder = Path(folder).absolute()
+        name, folder = str(folder), Path(folder).absolute()
         try:
             if create and not (folder / ABOUT).exists():
                 _create(folder, time_zone or "UTC")
@@ -125,7 +127,20 @@ class LocalWarehouse:
                 f"{folder} was made with time zone {about.time_zone!r}, not {time_zone!r}, and "
                 "its days are cut by it; leave the option out, or use another --warehouse"
             )
-        return cls(folder, about.time_zone)
+        return cls(folder, about.time_zone, name)
+
+    @property
+    def name(self) -> str:
+        """How a person names it."""
+        return self._name
+
+    @property
+    def option(self) -> str:
+        """How it is named on a command line."""
+        return f"--warehouse {shlex.quote(self.name)}"
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
     def manifest(self) -> Manifest:
         """The live files and declared tables at this moment."""
@@ -136,6 +151,10 @@ class LocalWarehouse:
         from pipelines.warehouse.writer import Run  # writer.py builds on this file
 
         return Run(self)
+
+    def tables(self) -> dict[str, Table]:
+        """The declared tables."""
+        return self.manifest().tables
 
     def table(self, name: str) -> Table:
         """The declaration of a table. Raises WarehouseError with the tables there are."""
@@ -154,9 +173,18 @@ class LocalWarehouse:
         counts = {day_from(day): sum(file.rows for file in files) for day, files in sorted(live.items())}
         return {day: rows for day, rows in counts.items() if rows}
 
-    def scan(self, table: str, days: Iterable[date | None] | None = None) -> pl.LazyFrame:
-        """The rows of a table, in its declared columns; a column that a file is older than is null."""
-        return self.scan_files(table, self.files(table, days))
+    def scan(
+        self, table: str, days: Iterable[date | None] | None = None, columns: Sequence[str] | None = None
+    ) -> pl.LazyFrame:
+        """The rows of a table, in its declared columns or these; a column that a file is older than is null."""
+        rows = self.scan_files(table, self.files(table, days))
+        return rows if columns is None else rows.select(columns)
+
+    def ask(self, sql: str) -> Iterator[pl.DataFrame]:
+        """The answer to a question in BigQuery's SQL, in parts of which the first may be empty."""
+        from pipelines.warehouse.query import run_query
+
+        return run_query(self, sql, "bigquery").batches
 
     def scan_files(self, table: str, paths: Sequence[Path]) -> pl.LazyFrame:
         """The rows of some files of a table, likewise."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import duckdb
@@ -23,6 +23,7 @@ from sqlglot.errors import ParseError, SqlglotError
 from pipelines.warehouse.dialect import to_duckdb
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.views import quoted
+from pipelines.warehouse.warehouse import Warehouse
 from transforms.errors import OptionError
 
 BATCH_ROWS = 50_000
@@ -44,13 +45,17 @@ class Result:
         return pl.concat(parts) if parts else pl.DataFrame()
 
 
-def run_query(warehouse: LocalWarehouse, sql: str, dialect: str = "duckdb") -> Result:
+def run_query(warehouse: Warehouse, sql: str, dialect: str = "duckdb") -> Result:
     """Ask one question of the tables and views as of now; `dialect` is that of `sql`, duckdb or bigquery.
 
-    Raises OptionError, now or while batches are read, with DuckDB's words and the tables and views.
+    Raises OptionError, now or while batches are read, with the database's words and the tables and views.
     """
     if not sql.strip():
         raise OptionError("query: it is empty; ask for example 'SELECT * FROM quality_summary'")
+    if not isinstance(warehouse, LocalWarehouse):
+        parts = warehouse.ask(sql)
+        first = next(parts)
+        return Result(first.columns, chain([first], parts))
     connection = warehouse.connect()
     try:
         relation = connection.sql(to_duckdb(sql) if dialect == "bigquery" else sql)

@@ -1,6 +1,6 @@
 """Recount: the tables themselves against the books that tell of them, and the balance of each minute.
 
-    differences(connection) -> [(what, source, input, minute, told, found)], none if the books are right
+    differences(warehouse) -> [(what, source, input, minute, told, found)], none if the books are right
 
 `events` and `quarantined` of the books are compared with the rows of `events` and `quarantine_open`; `balance` has to
 be 0 in every closed minute. The other counts tell of records that lie in no table.
@@ -9,7 +9,7 @@ be 0 in every closed minute. The other counts tell of records that lie in no tab
 from datetime import datetime
 from typing import NamedTuple
 
-import duckdb
+from pipelines.warehouse.warehouse import Warehouse
 
 
 class Difference(NamedTuple):
@@ -28,10 +28,10 @@ _KEYS = "source, input, minute"
 _CLOSED = "SELECT source, input, minute FROM told WHERE NOT in_flight"
 _QUERY = f"""
 WITH found AS (
-  SELECT source, input, date_trunc('minute', received_time) AS minute, count(*) AS events, 0 AS quarantined
+  SELECT source, input, TIMESTAMP_TRUNC(received_time, MINUTE) AS minute, count(*) AS events, 0 AS quarantined
   FROM events GROUP BY ALL
   UNION ALL
-  SELECT source, input, date_trunc('minute', received_time), 0, count(*) FROM quarantine_open GROUP BY ALL
+  SELECT source, input, TIMESTAMP_TRUNC(received_time, MINUTE), 0, count(*) FROM quarantine_open GROUP BY ALL
 ),
 told AS (
   SELECT source, input, bucket_start AS minute, events, quarantined, balance, in_flight FROM quality_1m_current
@@ -43,13 +43,13 @@ compared AS (
   UNION ALL SELECT 'quarantined', {_KEYS}, 0, quarantined FROM found
   UNION ALL SELECT 'balance', {_KEYS}, balance, 0 FROM told WHERE NOT in_flight
 )
-SELECT what, {_KEYS}, CAST(SUM(told) AS BIGINT) AS told, CAST(SUM(found) AS BIGINT) AS found
+SELECT what, {_KEYS}, CAST(SUM(told) AS INT64) AS told, CAST(SUM(found) AS INT64) AS found
 FROM compared {{only}} GROUP BY ALL HAVING SUM(told) <> SUM(found)
 ORDER BY minute, source, input, what
 """
 
 
-def differences(connection: duckdb.DuckDBPyConnection, writing: bool = False) -> list[Difference]:
+def differences(warehouse: Warehouse, writing: bool = False) -> list[Difference]:
     """Every difference, by minute; with `writing` those of minutes that are in flight are left out."""
-    only = f"SEMI JOIN ({_CLOSED}) AS closed USING ({_KEYS})" if writing else ""
-    return [Difference(*row) for row in connection.execute(_QUERY.format(only=only)).fetchall()]
+    only = f"JOIN ({_CLOSED}) AS closed USING ({_KEYS})" if writing else ""
+    return [Difference(*row) for part in warehouse.ask(_QUERY.format(only=only)) for row in part.iter_rows()]

@@ -83,10 +83,11 @@ def _quoted(name: str) -> str:
 
 def bigquery_schema(table: Table) -> list[dict]:
     """The table's columns as the `fields` of a schema in BigQuery's REST API."""
-    return [_bigquery_field(column) for column in table.columns]
+    return [bigquery_field(column) for column in table.columns]
 
 
-def _bigquery_field(column: Column) -> dict:
+def bigquery_field(column: Column) -> dict:
+    """The column as a field of such a schema."""
     field: dict = {
         "name": column.name,
         "type": column.type,
@@ -94,7 +95,7 @@ def _bigquery_field(column: Column) -> dict:
         "description": column.description,
     }
     if column.fields:
-        field["fields"] = [_bigquery_field(inner) for inner in column.fields]
+        field["fields"] = [bigquery_field(inner) for inner in column.fields]
     return field
 
 

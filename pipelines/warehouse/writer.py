@@ -28,6 +28,7 @@ import polars as pl
 from pipelines.warehouse import notes
 from pipelines.warehouse.local import DATA, LOCK, STAGING, WRITE_ERRORS, FileEntry, LocalWarehouse, cannot_write
 from pipelines.warehouse.manifest import NAME, LiveFile, Manifest, day_from, day_name, load, save, sync_folder
+from pipelines.warehouse.rows import Without
 from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
 from pipelines.warehouse.views import bigquery_views
 from transforms.errors import WarehouseError
@@ -110,11 +111,14 @@ class Run:
         if taken:
             raise WarehouseError(f"table {min(taken)}: a view has this name; give the metric another name")
 
+    def may_write(self, days: Iterable[date | None]) -> None:
+        """Any day: a stream that writes this warehouse is the one run that does."""
+
     def commit(
         self,
         entries: Iterable[FileEntry],
         replace_days: Mapping[str, Iterable[date | None] | None] | None = None,
-        keep: Mapping[str, pl.Expr] | None = None,
+        keep: Mapping[str, Without | pl.Expr] | None = None,
         drop: Mapping[str, pl.Expr] | None = None,
         merged: Iterable[Merged] = (),
     ) -> None:
@@ -124,7 +128,7 @@ class Run:
                       already stays so once
         replace_days  table -> days whose present rows go (None in it: the unknown day; None instead of
                       days: every day); entries of other days append
-        keep          table -> condition on its rows: of the replaced days, rows for which it is true stay
+        keep          table -> which rows of the replaced days stay
         drop          table -> condition on its rows: of the replaced days, only rows for which it is true go; a file
                       that its statistics show to have none is not read
         merged        what `merge` returned; one whose files are no longer all live is left out
@@ -141,13 +145,13 @@ class Run:
             for table, days in (replace_days or {}).items():
                 live = manifest.files.get(table, {})
                 names = list(live) if days is None else [day_name(day) for day in days]
-                condition, gone = (keep or {}).get(table), (drop or {}).get(table)
+                stay, gone = (keep or {}).get(table), (drop or {}).get(table)
                 for name in names:
                     old = live.pop(name, [])
                     if gone is not None:
                         kept = self._without(table, name, old, gone)
                     else:
-                        kept = [] if condition is None else self._keep(table, name, old, condition)
+                        kept = [] if stay is None else self._keep(table, name, old, stay)
                     if kept:
                         live[name] = kept
             for each in merged:
@@ -207,8 +211,9 @@ class Run:
                         f"{declared.get(name, 'no such column')}; write it in the declared columns"
                     )
 
-    def _keep(self, table: str, day: str, files: list[LiveFile], condition: pl.Expr) -> list[LiveFile]:
-        """The files with only the rows for which `condition` is true; one that keeps all is untouched."""
+    def _keep(self, table: str, day: str, files: list[LiveFile], stay: Without | pl.Expr) -> list[LiveFile]:
+        """The files with only the rows that stay; one that keeps all is untouched."""
+        condition = stay.polars() if isinstance(stay, Without) else stay
         kept = []
         for file in files:
             rows = self.warehouse.scan_files(table, [self.warehouse.folder / file.path]).filter(condition).collect()

@@ -3,4 +3,4 @@ SELECT *
 FROM quarantine
 WHERE TRUE
 QUALIFY ROW_NUMBER() OVER (PARTITION BY input, quarantine_id ORDER BY attempt DESC, failed_time DESC) = 1
-  AND COUNTIF(code IS NULL) OVER (PARTITION BY input, quarantine_id) = 0
+  AND COUNT(IF(code IS NULL, 1, NULL)) OVER (PARTITION BY input, quarantine_id) = 0

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.config import Config
 from pipelines.config_file import ConfigFile, stated_options
-from pipelines.options import FILE_OPTIONS, effective, resolve, warehouse_of
+from pipelines.options import FILE_OPTIONS, effective, place_of, resolve
 from transforms.errors import ConfigError, OptionError
 
 WRONG = {
@@ -23,7 +23,7 @@ WRONG = {
     "warehouse: 2026": "$.warehouse: got 2026, allowed the name of a folder",
     'warehouse: ""': "$.warehouse: got '', allowed the name of a folder",
     "time_zone: Mars/Base": "$.time_zone: got 'Mars/Base', allowed a name of the IANA time zone database",
-    "input: a.jsonl": "$.input: got the unknown key 'input', allowed warehouse, time_zone, ",
+    "input: a.jsonl": "$.input: got the unknown key 'input', allowed warehouse, dataset, partition_expiry, time_zone, ",
     "replace: true": "$.replace: got the unknown key 'replace', allowed warehouse, ",
     "shards: 1\nshards: 2": "not YAML: key 'shards' is stated twice",
 }
@@ -80,6 +80,10 @@ def test_the_two_readers_know_the_same_keys():
 
 def test_the_warehouse_of_a_question_is_that_of_the_file(own):
     path = own("warehouse: team\n")
-    assert warehouse_of({"config": path, "warehouse": None}) == "team"
-    assert warehouse_of({"config": path, "warehouse": "mine"}) == "mine"
-    assert warehouse_of({"config": None, "warehouse": None}) == "warehouse"
+    assert place_of({"config": path}) == (None, "team")
+    assert place_of({"config": path, "warehouse": "mine"}) == (None, "mine")
+    assert place_of({"config": path, "dataset": "project.data"}) == ("project.data", None)
+    assert place_of({"config": None, "warehouse": None}) == (None, "warehouse")
+    path = own("dataset: project.team\n")
+    assert place_of({"config": path}) == ("project.team", None)
+    assert place_of({"config": path, "warehouse": "mine"}) == (None, "mine")

@@ -91,8 +91,9 @@ ASKED = (
 
 
 def said(folder: Path) -> list[list[tuple]]:
-    connection = LocalWarehouse.open(folder).connect()
-    assert differences(connection) == []
+    warehouse = LocalWarehouse.open(folder)
+    assert differences(warehouse) == []
+    connection = warehouse.connect()
     return [connection.execute(sql).fetchall() for sql in ASKED]
 
 

@@ -86,7 +86,7 @@ def test_what_stays_is_as_if_they_had_never_been_sketches_too(warehouse, tmp_pat
     assert done.kept_sketches == []
     assert metrics_and_events(warehouse) == metrics_and_events(backfilled(tmp_path / "others", OTHERS))
     assert [each.column for each in find(warehouse, ["u1", "a1"])] == ["extra (a mention)"]
-    assert differences(warehouse.connect()) == []
+    assert differences(warehouse) == []
     counts = "sum(received), sum(events), sum(quarantined), sum(erased), sum(replaced), sum(balance)"
     assert warehouse.connect().execute(f"SELECT {counts} FROM quality_1m_current").fetchone() == (10, 4, 1, 5, 0, 0)
 
@@ -145,7 +145,7 @@ def test_a_record_that_left_quarantine_is_no_longer_there_to_be_erased_from_its_
     warehouse = backfilled(tmp_path / "all", [late, native("a", 1)])
     replay(resolve({"warehouse": str(warehouse.folder), "workers": "1", "take_late": True}, "replay"))
     erase(settings(warehouse), ["u1"])
-    assert differences(warehouse.connect()) == []
+    assert differences(warehouse) == []
     assert warehouse.connect().execute("SELECT count(*) FROM quarantine").fetchone() == (0,)
     counts = "sum(received), sum(events), sum(quarantined), sum(erased), sum(balance)"
     assert warehouse.connect().execute(f"SELECT {counts} FROM quality_1m_current").fetchone() == (2, 1, 0, 1, 0)

@@ -115,7 +115,8 @@ def faulty_http(target: str, watched: str = "/insertAll") -> Iterator[tuple[str,
 
 
 def _error(status: int) -> bytes:
-    return b'{"error": {"code": %d, "message": "by plan", "errors": [{"reason": "backendError"}]}}' % status
+    reason = b"accessDenied" if status == 403 else b"backendError"
+    return b'{"error": {"code": %d, "message": "by plan", "errors": [{"reason": "%s"}]}}' % (status, reason)
 
 
 def _forward(host, method, path, headers, body):

@@ -12,6 +12,7 @@ What is changed of bqemulator 1.4.0:
 - A transaction is one of DuckDB's, which others see once it is committed, not copies of tables.
 - 200 connections may append at a time: each takes a thread, of which it had six.
 - AppendRows knows the fields of a RECORD.
+- A column that is added to a schema is added to what is stored.
 - A load job takes uploads of any media type, and matches the columns of a Parquet file by name.
 """
 
@@ -28,12 +29,14 @@ from pathlib import Path
 
 import bqemulator.server as composition
 import grpc
-from bqemulator.api.routes import jobs, tabledata, upload
+from bqemulator.api.routes import jobs, tabledata, tables, upload
 from bqemulator.config import Settings
 from bqemulator.grpc_api import write_servicer
 from bqemulator.jobs import executor
 from bqemulator.scripting.interpreter import ScriptInterpreter
 from bqemulator.storage.engine import DuckDBEngine
+from bqemulator.storage.sql_identifiers import quoted_table_ref
+from bqemulator.storage.type_map import bq_schema_to_duckdb_columns
 from bqemulator.versioning.snapshots import SnapshotManager, TableDataChanged
 from fastapi import Request
 from fastapi.responses import JSONResponse
@@ -42,7 +45,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import strict
 
 QUERIES = "/bigquery/v2/projects/{project_id}/queries"
-INSERT_ALL = "/bigquery/v2/projects/{project_id}/datasets/{dataset_id}/tables/{table_id}/insertAll"
+TABLE = "/bigquery/v2/projects/{project_id}/datasets/{dataset_id}/tables/{table_id}"
+INSERT_ALL = f"{TABLE}/insertAll"
 
 
 class Engine(DuckDBEngine):
@@ -116,8 +120,19 @@ def create_app(context):
         told = {"code": code, "message": errors[0].get("message"), "errors": errors}
         return JSONResponse({"error": told}, code)
 
-    for path, endpoint in ((INSERT_ALL, insert_all), (QUERIES, query)):
-        app.add_api_route(path, endpoint, methods=["POST"], response_model=None)
+    async def patch(project_id: str, dataset_id: str, table_id: str, request: Request):
+        body = await request.json()
+        before = context.catalog.get_table(project_id, dataset_id, table_id)
+        answer = await tables.patch_table(project_id, dataset_id, table_id, Read(body), context)
+        there = {field.name for field in before.schema_.fields}
+        fields = [field for field in body.get("schema", {}).get("fields", ()) if field["name"] not in there]
+        for name, kind in bq_schema_to_duckdb_columns(fields):
+            target = quoted_table_ref(project_id, dataset_id, table_id)
+            context.engine.execute(f'ALTER TABLE {target} ADD COLUMN "{name}" {kind}')
+        return answer
+
+    for method, path, endpoint in (("POST", INSERT_ALL, insert_all), ("POST", QUERIES, query), ("PATCH", TABLE, patch)):
+        app.add_api_route(path, endpoint, methods=[method], response_model=None)
         app.router.routes.insert(0, app.router.routes.pop())
     return app
 

@@ -1,0 +1,70 @@
+"""Which rows: conditions that a warehouse of files reads as Polars and BigQuery as SQL."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Without:
+    """Rows of which none of the columns holds one of the values; NULL is no value."""
+
+    columns: tuple[str, ...]
+    values: frozenset[str]
+
+    def polars(self) -> pl.Expr:
+        """True for these rows."""
+        listed = sorted(self.values)
+        return ~pl.any_horizontal(pl.col(name).is_in(listed).fill_null(False) for name in self.columns)
+
+    def sql(self) -> str:
+        """The same in BigQuery's SQL."""
+        listed = ", ".join(literal(value) for value in sorted(self.values))
+        return " AND ".join(f"IFNULL(`{name}` NOT IN ({listed}), TRUE)" for name in self.columns)
+
+
+def literal(text: str) -> str:
+    """A text as BigQuery's SQL writes it, and DuckDB's once it is translated."""
+    written = text.replace("\\", "\\\\").replace("'", "\\'")
+    return "'" + "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in written) + "'"
+
+
+def runs_of(days: Iterable[date | None]) -> Iterator[tuple[date, date]]:
+    """The days as ranges that are as long as can be, each [first, day after the last); None is left out."""
+    start = end = None
+    for day in sorted({day for day in days if day is not None}):
+        if start is None or day != end:
+            if start is not None and end is not None:
+                yield start, end
+            start = day
+        end = day + DAY
+    if start is not None and end is not None:
+        yield start, end
+
+
+def in_days(column: str, days: Iterable[date | None], zone: str) -> str:
+    """BigQuery's SQL for `a time lies in one of these days of the zone`; None is the day of rows that tell no time.
+
+    Literals, so that BigQuery reads and bills only the partitions that hold the days.
+    """
+    days = set(days)
+    parts = [
+        f"(`{column}` >= {_begin(start, zone)} AND `{column}` < {_begin(end, zone)})" for start, end in runs_of(days)
+    ]
+    if None in days:
+        parts.append(f"`{column}` IS NULL")
+    return f"({' OR '.join(parts)})" if parts else "FALSE"
+
+
+def midnight(day: date, zone: str) -> datetime:
+    """When a day of the zone begins, in UTC."""
+    return datetime.combine(day, time(), ZoneInfo(zone)).astimezone(UTC)
+
+
+def _begin(day: date, zone: str) -> str:
+    return f"TIMESTAMP '{midnight(day, zone):%Y-%m-%d %H:%M:%S+00:00}'"

@@ -1,0 +1,103 @@
+"""What every warehouse can do: the local one (local.py, writer.py) and BigQuery's (bigquery.py, bigquery_run.py)."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+
+from pipelines.warehouse.local import FileEntry, LocalWarehouse
+from pipelines.warehouse.rows import Without
+from pipelines.warehouse.tables import Table
+
+Days = Iterable[date | None]  # None: the day of rows that tell no time
+
+
+class Warehouse(Protocol):
+    """Tables by day, and views over them."""
+
+    time_zone: str
+
+    @property
+    def name(self) -> str:
+        """How a person names it."""
+
+    @property
+    def option(self) -> str:
+        """How it is named on a command line."""
+
+    def close(self) -> None:
+        """Let go of what is held open."""
+
+    def writer(self) -> "AbstractContextManager[Run]":
+        """The run that writes."""
+
+    def tables(self) -> dict[str, Table]:
+        """The declared tables."""
+
+    def table(self, name: str) -> Table:
+        """The declaration of a table."""
+
+    def rows_by_day(self, table: str) -> dict[date | None, int]:
+        """How many rows a table has on each day that has any."""
+
+    def files(self, table: str, days: Days | None = None) -> list[Path]:
+        """Parquet files with the rows of a table, of all days or of `days`; they live as long as this object."""
+
+    def scan(self, table: str, days: Days | None = None, columns: Sequence[str] | None = None) -> pl.LazyFrame:
+        """The rows of a table, in its declared columns or these."""
+
+    def ask(self, sql: str) -> Iterator[pl.DataFrame]:
+        """The answer to a question in BigQuery's SQL, in parts of which the first may be empty."""
+
+
+class Run(Protocol):
+    """The one run that writes a warehouse. `id` sorts by its start, `staging` is its local folder for `write_file`."""
+
+    id: str
+    staging: Path
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """What it writes."""
+
+    def declare(self, tables: Iterable[Table]) -> None:
+        """Announce the tables this run writes."""
+
+    def may_write(self, days: Days) -> None:
+        """Raises WarehouseError for days that a stream may still write."""
+
+    def commit(
+        self,
+        entries: Iterable[FileEntry],
+        replace_days: Mapping[str, Days | None] | None = None,
+        keep: Mapping[str, Without] | None = None,
+    ) -> None:
+        """Make staged files live and take rows of days out, all at once."""
+
+    def purge(self) -> None:
+        """Leave nothing behind of the rows that commits took out, as far as it is for us to do."""
+
+
+@contextmanager
+def opened(
+    dataset: str | None,
+    folder: str | None,
+    time_zone: str | None = None,
+    create: bool = False,
+    partition_expiry: timedelta | None = None,
+    settled_after: timedelta | None = None,
+) -> Iterator[Warehouse]:
+    """The warehouse in a data set of BigQuery if one is named, else in a folder; closed at the end."""
+    warehouse: Warehouse
+    if dataset is not None:
+        from pipelines.warehouse.bigquery import BigQueryWarehouse, Choice  # which imports Google's clients
+
+        warehouse = BigQueryWarehouse.open(dataset, time_zone, create, Choice(partition_expiry, settled_after))
+    else:
+        assert folder is not None, "options name one or the other"
+        warehouse = LocalWarehouse.open(folder, time_zone, create)
+    with closing(warehouse):
+        yield warehouse

@@ -1,0 +1,112 @@
+"""Bounded runs in BigQuery, on the emulator: they leave there what they leave in a local warehouse."""
+
+import json
+import uuid
+
+import datasketches
+import polars as pl
+import pytest
+
+from pipelines.backfill import backfill
+from pipelines.bounded import warehouse_of
+from pipelines.options import resolve
+from pipelines.recompute import recompute
+from pipelines.replay import replay
+from pipelines.simulator import simulate
+from pipelines.simulator_faults import Faults
+from pipelines.warehouse.recount import differences
+
+STAMPS = {"generation", "revision", "emitted_time", "failed_time"}
+METRICS = ("activity_1m", "campaign_1h", "content_1h", "user_days")
+ASKED = (
+    "events",
+    "quarantine",
+    *(f"{name}_current" for name in ("quality_1m", *METRICS)),
+    *("events_unique", "quality_summary", "quarantine_open", "quarantine_by_code"),
+    *("engagement_by_channel", "engagement_by_content"),
+)
+
+
+class House:
+    """One warehouse, in BigQuery or in a folder, and the runs that write it."""
+
+    def __init__(self, **place: str):
+        self.place = place
+
+    def run(self, what, **options):
+        return what(resolve({"workers": "1", **self.place, **options}, what.__name__))
+
+    def ask(self, sql: str) -> pl.DataFrame:
+        with warehouse_of(resolve(self.place, "recompute")) as warehouse:
+            return pl.concat(warehouse.ask(sql))
+
+    def said(self) -> dict[str, pl.DataFrame]:
+        """The rows of every table and view, without the stamps of their publication."""
+        return {name: comparable(self.ask(f"SELECT * FROM {name}")) for name in ASKED}
+
+    def differences(self):
+        with warehouse_of(resolve(self.place, "recompute")) as warehouse:
+            return differences(warehouse)
+
+
+def comparable(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows in one order, sketches as what they estimate, JSON as BigQuery may write it: keys sorted."""
+    rows = rows.select(sorted(set(rows.columns) - STAMPS))
+    for name, dtype in rows.schema.items():
+        if name.endswith("_sketch"):
+            rows = rows.with_columns(pl.Series(name, [estimate(sketch) for sketch in rows[name]], dtype=pl.Float64))
+        elif name in ("properties", "extra", "errors", "attributes"):
+            texts = [None if text is None else json.dumps(json.loads(text), sort_keys=True) for text in rows[name]]
+            rows = rows.with_columns(pl.Series(name, texts, dtype=pl.String))
+        elif isinstance(dtype, pl.List):
+            rows = rows.with_columns(pl.col(name).fill_null(pl.lit([], dtype)))
+    return rows.sort([name for name, dtype in rows.schema.items() if not dtype.is_nested()])
+
+
+def estimate(sketch: bytes) -> float:
+    union = datasketches.hll_union(12)
+    union.update(datasketches.hll_sketch.deserialize(sketch))
+    return union.get_estimate()
+
+
+@pytest.fixture
+def remote(bigquery) -> House:
+    return House(dataset=f"demo-project.d{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def local(tmp_path) -> House:
+    return House(warehouse=str(tmp_path / "local"))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> list[str]:
+    """Two inputs of the same days, with every fault."""
+    folder = tmp_path_factory.mktemp("files")
+    for name, seed in (("one", 1), ("two", 2)):
+        simulate(1_000, seed, folder / f"{name}.jsonl", faults=Faults(too_late=0.05))
+    return [str(folder / "one.jsonl"), str(folder / "two.jsonl")]
+
+
+def assert_alike(remote: House, local: House) -> None:
+    found, expected = remote.said(), local.said()
+    for name in ASKED:
+        assert found[name].equals(expected[name]), name
+    assert remote.differences() == local.differences() == []
+
+
+def test_every_run_leaves_in_bigquery_what_it_leaves_in_a_folder(remote, local, files):
+    days = {"start": "2026-03-01", "end": "2026-03-03"}
+    steps = (
+        (backfill, {"input": files[:1]}),
+        (backfill, {"input": files[1:], "add": True}),
+        (recompute, days),
+        (replay, {"take_late": True}),
+        (backfill, {"input": files[:1], "replace": True, **days}),
+        (backfill, {"input": files[:1], "replace": True, **days}),
+    )
+    for run, options in steps:
+        for house in (remote, local):
+            house.run(run, **options)
+        assert_alike(remote, local)
+    assert len(remote.ask("SELECT event_id FROM events")) > 900
