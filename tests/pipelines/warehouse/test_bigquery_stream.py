@@ -22,6 +22,7 @@ from tests.servers.faulty import faulty_grpc, faulty_http
 from tests.servers.tables import fetched, made
 from transforms.block import EVENT_SCHEMA
 from transforms.errors import WarehouseError
+from transforms.quarantine import identify
 
 NOW = datetime.now(UTC)
 OUT_OF_BOUNDS = datetime(1999, 12, 31, tzinfo=UTC)
@@ -185,6 +186,17 @@ def test_a_refusal_tells_the_column_and_never_the_value(client, dataset, method)
 def test_a_refused_row_of_the_pipelines_own_fails_with_what_was_refused(client, dataset, method):
     with pytest.raises(Exception, match="table quarantine: BigQuery refused 1 of 2 rows, the first for source: "):
         run(dataset, method, [quarantined(["web", None])], QUARANTINE, "quarantined")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_event_too_long_for_bigquery_is_quarantined_by_its_beginning(client, dataset, method):
+    long = events(1).with_columns(extra=pl.lit(json.dumps({"a": "x" * 9_500_000})))
+    _, refused, _ = run(dataset, method, [long])
+    run(dataset, method, [identify(refused, "v", 0.0)], QUARANTINE, "quarantined")
+    ((payload, errors),) = written(client, dataset, "quarantine", "payload, errors")
+    assert len(payload) == bigquery_rows.PAYLOAD_BYTES
+    assert [error["code"] for error in errors] == ["refused_by_bigquery", "payload_cut"]
+    assert errors[1]["message"].startswith("the record has 9500")
 
 
 def quarantined(sources: list) -> pl.DataFrame:
