@@ -286,9 +286,10 @@ def _fresh(published: list[tuple[float, int]], readable: list[tuple[float, int]]
 
 def told(held: Held) -> str:
     """A line."""
+    rows, metric = (f"{half:.1f} s ({most:.1f} s)" for half, most in (held.row, held.metric))
     return (
-        f"{held.name:<28} {held.rate:>8,.0f}/s  behind {held.behind:>9,}  rows {held.row[0]:.1f} s ({held.row[1]:.1f} s)"
-        f"  {METRIC} {held.metric[0]:.1f} s ({held.metric[1]:.1f} s)  {held.written:,} of {held.published:,}"
+        f"{held.name:<26} {held.rate:>7,.0f}/s  behind {max(held.behind, 0):>9,}  rows {rows}  {METRIC} {metric}"
+        f"  {held.written:,} of {held.published:,}"
     )
 
 
