@@ -7,7 +7,7 @@ from pathlib import Path
 from pipelines.doctor import FOUND, MISSING, WAREHOUSE, WRONG, Check
 from pipelines.warehouse.local import ABOUT, LOCK, LocalWarehouse
 from pipelines.warehouse.manifest import LiveFile
-from pipelines.warehouse.warehouse import opened
+from pipelines.warehouse.warehouse import Warehouse, opened
 from transforms.errors import WarehouseError
 
 TABLE = "table"
@@ -50,6 +50,14 @@ def _table(name: str, by_day: dict[str, list[LiveFile]]) -> Check:
     facts = {"rows": rows, "files": len(live), "bytes": size, "days": len(days), "first": days[0], "last": days[-1]}
     told = f"{rows:>12,} rows  {len(live):>5,} files  {size / (1 << 20):>9,.1f} MiB  {len(days):>5,} days  {span}"
     return Check(TABLE, name, FOUND, told, facts=facts)
+
+
+def written_by(warehouse: Warehouse) -> str | None:
+    """Who writes the warehouse now, so that its books are ahead of or behind its tables."""
+    if isinstance(warehouse, LocalWarehouse):
+        writer = writing(warehouse.folder)
+        return f"process {writer}" if writer else None
+    return "a stream" if warehouse.is_streamed() else None
 
 
 def writing(folder: Path) -> int | None:

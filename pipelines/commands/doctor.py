@@ -1,7 +1,6 @@
 """`audience doctor`: what is installed, what each missing part would allow, and what a warehouse holds."""
 
 import sys
-from pathlib import Path
 
 from pipelines.commands import Command
 from pipelines.commands.query import add_form
@@ -37,20 +36,20 @@ def run(values, rest) -> int | None:
 def _books(place: Place, form: str) -> int:
     import polars as pl
 
-    from pipelines.doctor_warehouse import writing
+    from pipelines.doctor_warehouse import written_by
     from pipelines.warehouse.query import Result, render
     from pipelines.warehouse.recount import Difference, differences
     from pipelines.warehouse.warehouse import opened
 
     with opened(*place) as warehouse:
-        writer = writing(Path(place.warehouse)) if place.dataset is None and place.warehouse else None
+        writer = written_by(warehouse)
         found = differences(warehouse, writing=writer is not None)
     rows = pl.DataFrame(found, schema=list(Difference._fields), orient="row")
     for line in render(Result(rows.columns, iter([rows])), form):
         print(line)
     said = f"{len(found)} differences between the tables and the books" if found else "the books are right"
     if writer:
-        said += f"; process {writer} is writing, what is in flight was left out: a minute just told of may still change"
+        said += f"; {writer} is writing, what is in flight was left out: a minute just told of may still change"
     print(said, file=sys.stderr)
     return 1 if found else 0
 

@@ -24,8 +24,10 @@ def run(values, rest) -> None:
         raise OptionError(f"--wait: got {values.wait!r}; allowed: a whole number of seconds")
     from pipelines.stop import stop
 
-    place = place_of({**vars(values), "dataset": None})
-    stop(str(place.warehouse), values.drain, float(values.wait), _say)
+    place = place_of(vars(values))
+    if place.warehouse is None:
+        raise OptionError(f"--dataset {place.dataset}: a stream that writes a folder is stopped by --warehouse FOLDER")
+    stop(place.warehouse, values.drain, float(values.wait), _say)
 
 
 def _say(text: str) -> None:

@@ -28,7 +28,7 @@ from pipelines.warehouse.bigquery_clients import Lease
 from pipelines.warehouse.bigquery_errors import said, told
 from pipelines.warehouse.bigquery_schema import column_of, declaration
 from pipelines.warehouse.rows import in_days, literal
-from pipelines.warehouse.tables import Table, polars_schema, polars_type
+from pipelines.warehouse.tables import EVENTS, Table, polars_schema, polars_type
 from transforms.errors import OptionError, WarehouseError
 
 if TYPE_CHECKING:
@@ -120,6 +120,15 @@ class BigQueryWarehouse:
         from pipelines.warehouse.bigquery_run import BigQueryRun  # which builds on this file
 
         return BigQueryRun(self)
+
+    def is_streamed(self) -> bool:
+        """Whether rows that a stream has written to `events` are still in BigQuery's streaming buffer."""
+        return streamed(self.resource(EVENTS.name)) is not None
+
+    def resource(self, table: str) -> bigquery.Table:
+        """What BigQuery says of a table. Raises WarehouseError if it is not there."""
+        with told(self.name, "read its tables"):
+            return self.client.get_table(self.dataset.table(table), retry=PATIENCE)
 
     def tables(self) -> dict[str, Table]:
         """The tables of the warehouse; what else lies in the data set is left out."""
@@ -216,6 +225,12 @@ class BigQueryWarehouse:
                 pl.concat(gathered).write_parquet(files[-1], compression="zstd", compression_level=1)
                 gathered = []
         return files
+
+
+def streamed(table: bigquery.Table) -> bigquery.table.StreamingBuffer | None:
+    """The rows of a table that came in lately and that no statement may change yet, if there are some."""
+    buffer = table.streaming_buffer
+    return buffer if buffer is not None and buffer.estimated_rows else None
 
 
 def _parts(answer) -> Iterator[pl.DataFrame]:

@@ -24,7 +24,7 @@ import polars as pl
 from google.cloud import bigquery
 
 from pipelines.warehouse import bigquery_schema
-from pipelines.warehouse.bigquery import LAST_COMMIT, PATIENCE, BigQueryWarehouse
+from pipelines.warehouse.bigquery import LAST_COMMIT, PATIENCE, BigQueryWarehouse, streamed
 from pipelines.warehouse.bigquery_errors import REFUSED, told
 from pipelines.warehouse.local import FileEntry
 from pipelines.warehouse.rows import DAY, Without, in_days, literal, midnight
@@ -88,9 +88,7 @@ class BigQueryRun:
             return
         still_open = open_days(days, datetime.now(UTC), self.warehouse.time_zone, settled_after)
         if still_open:
-            with told(self.warehouse.name, "read its tables"):
-                events = self.warehouse.client.get_table(self.warehouse.dataset.table(EVENTS.name), retry=PATIENCE)
-            refuse_open(self.warehouse.name, events, still_open)
+            refuse_open(self.warehouse.name, self.warehouse.resource(EVENTS.name), still_open)
 
     def commit(
         self,
@@ -276,8 +274,8 @@ def open_days(days: Iterable[Day], now: datetime, zone: str, settled_after: time
 
 def refuse_open(dataset: str, events: bigquery.Table, still_open: list[date]) -> None:
     """Raise WarehouseError if rows of a stream have reached the table lately."""
-    buffer = events.streaming_buffer
-    if buffer is None or not buffer.estimated_rows:
+    buffer = streamed(events)
+    if buffer is None:
         return
     since = f", since {buffer.oldest_entry_time:%Y-%m-%d %H:%M} UTC" if buffer.oldest_entry_time else ""
     raise WarehouseError(

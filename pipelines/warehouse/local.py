@@ -152,6 +152,10 @@ class LocalWarehouse:
 
         return Run(self)
 
+    def is_streamed(self) -> bool:
+        """Nothing tells: a stream is the run that holds the lock."""
+        return False
+
     def tables(self) -> dict[str, Table]:
         """The declared tables."""
         return self.manifest().tables

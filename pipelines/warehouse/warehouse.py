@@ -34,6 +34,9 @@ class Warehouse(Protocol):
     def writer(self) -> "AbstractContextManager[Run]":
         """The run that writes."""
 
+    def is_streamed(self) -> bool:
+        """Whether a stream has written it lately, so that what it still holds back may be in no books yet."""
+
     def tables(self) -> dict[str, Table]:
         """The declared tables."""
 
