@@ -1,6 +1,7 @@
 """The one graph: from raw records to events, metrics, quarantine and the books. Read it top to bottom.
 
     python -m pipelines.audience --input 'events/*.jsonl.gz' --warehouse warehouse
+    python -m pipelines.audience --input_subscription projects/my-project/subscriptions/events --warehouse warehouse
 
 Streaming and batch differ in three places only: the source at the head, when the windows fire, and how the sink writes.
 """
@@ -161,10 +162,13 @@ def _aggregate(what: Aggregation, job: Job) -> Aggregate:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the graph as the options say; the exit status is 2 for a mistake that a person can mend."""
+    """Run the graph as the options say, as long as a queue lasts or over files; the exit status is 2 for a mistake that
+    a person can mend."""
     from pipelines.cli import main as command
 
-    return command(["backfill", *(sys.argv[1:] if argv is None else argv)])
+    words = list(sys.argv[1:] if argv is None else argv)
+    queue = any(word.partition("=")[0] in ("--input_subscription", "--input_topic") for word in words)
+    return command(["run" if queue else "backfill", *words])
 
 
 if __name__ == "__main__":

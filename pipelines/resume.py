@@ -10,7 +10,7 @@ as if it had never ended. Killed in between, it is done again by the next launch
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,20 +62,22 @@ def resume(run: Run, stream: Stream, undone: pl.DataFrame, now: float | None = N
     moment = datetime.fromtimestamp(time.time() if now is None else now, UTC)
     folder = run.staging / "seeds"
     folder.mkdir()
-    oldest = min(moment, _last_sign(run.warehouse, stream.input) or moment) - stream.lateness
+    signs = [moment, _last_sign(run.warehouse, stream.input) or moment, *undone["bucket_start"].to_list()]
+    oldest = min(signs) - stream.lateness
     taken = _take_out(run, stream, undone)
+    revision = max(_micros(moment), _highest(run.warehouse, stream, oldest) + 1)
     stored = _Stored(run.warehouse, stream, oldest, str(folder))
     stored.read()
-    entries, drop = [], dict[str, pl.Expr]()
+    entries, drop, days = [], dict[str, pl.Expr](), dict[str, list[date]]()
     for what in stream.metrics:
         changed, gone = _differences(run.warehouse, what, stored.rows_of(what), oldest)
-        entries += _entries(run, what, changed, stream.launch, moment)
+        entries += _entries(run, what, changed, stream.launch, moment, revision)
         if gone is not None:
-            drop[what.name] = gone
+            drop[what.name], days[what.name] = gone, _days_of(run.warehouse, what, oldest)
     _seed_books(run.warehouse, stream.input, oldest, str(folder))
     if entries or drop:
-        run.commit(entries, {name: days_from(run.warehouse, name, oldest - DAY) for name in drop}, drop=drop)
-    seeds.write_revision(str(folder), _micros(moment))
+        run.commit(entries, days, drop=drop)
+    seeds.write_revision(str(folder), revision)
     written = {what.name: sum(each.rows for each in entries if each.table == what.name) for what in stream.metrics}
     return Resumed(str(folder), taken, {name: rows for name, rows in written.items() if rows}, stored.events)
 
@@ -84,6 +86,16 @@ def _last_sign(warehouse: LocalWarehouse, input: str) -> datetime | None:
     """When the input's books were written last: windows that were open then may lack rows, if it was killed."""
     books = warehouse.scan(QUALITY_1M.name).filter(of_input(input))
     return books.select(pl.col("emitted_time").max()).collect().item()
+
+
+def _highest(warehouse: LocalWarehouse, stream: Stream, oldest: datetime) -> int:
+    """The highest revision of rows that the launch's generation is not above: one given by hand, or given again."""
+    found = [0]
+    for what in (*stream.metrics, BooksAggregation()):
+        rows = warehouse.scan(what.name, _days_of(warehouse, what, oldest))
+        same = rows.filter(pl.col("generation") >= stream.launch.generation)
+        found.append(same.select(pl.col("revision").max()).collect().item() or 0)
+    return max(found)
 
 
 def _take_out(run: Run, stream: Stream, undone: pl.DataFrame) -> dict[str, int]:
@@ -114,8 +126,7 @@ class _Stored:
         self.partials: dict[str, list[pl.DataFrame]] = {what.name: [] for what in stream.metrics}
         self.events = 0
         widest = max((what.bucket for what in stream.metrics), default=DAY)
-        # A window that is open may begin with a bucket that began a width before it, or an hour more.
-        self.measured = pl.col("event_time") >= _utc(oldest - 2 * widest - CLOCKS_CHANGE)
+        self.measured = pl.col("event_time") >= _utc(_earliest(oldest, widest))
         width = _width(stream.dedup_window)
         self.first_window = _micros(oldest) // width
         since = pl.lit(self.first_window * width).cast(TIME)
@@ -182,7 +193,7 @@ def _differences(
     """
     keys = ["bucket_start", *what.keys]
     exact = [name for name, dtype in fresh.schema.items() if dtype != pl.Binary]
-    days = days_from(warehouse, what.name, oldest - what.bucket - DAY)
+    days = _days_of(warehouse, what, oldest)
     current = _current(warehouse.scan(what.name, days).filter(_is_open(what, oldest)), keys, exact)
     told = fresh.select(pl.col(name).cast(current.schema[name]) for name in exact)
     beside = told.join(current, on=keys, how="left", nulls_equal=True, suffix=_NOW, coalesce=True)
@@ -209,16 +220,27 @@ def _names(gone: pl.DataFrame, keys: list[str]) -> pl.Expr:
     return text.is_in(gone.select(text).to_series().implode())
 
 
-def _entries(run: Run, what: Aggregation, rows: pl.DataFrame, launch: Launch, now: datetime) -> list[FileEntry]:
+def _entries(
+    run: Run, what: Aggregation, rows: pl.DataFrame, launch: Launch, now: datetime, revision: int
+) -> list[FileEntry]:
     """Staged files of metric rows, stamped as the stream would: late where the bucket has ended."""
     if rows.is_empty():
         return []
     table: Table = run.warehouse.table(what.name)
-    made = stamped(rows, "early", _micros(now), now.timestamp(), launch).with_columns(
+    made = stamped(rows, "early", revision, now.timestamp(), launch).with_columns(
         firing=pl.when(pl.col("bucket_end") <= _utc(now)).then(pl.lit("late")).otherwise(pl.lit("early"))
     )
     days: Iterable = by_day(shaped(made, table), table.partition, run.warehouse.time_zone)
     return [write_file(Path(run.staging), table.name, day, part) for day, part in days]
+
+
+def _earliest(oldest: datetime, bucket: timedelta) -> datetime:
+    """Where a bucket of an open window may begin: a bucket before the window does, or an hour more."""
+    return oldest - 2 * bucket - CLOCKS_CHANGE
+
+
+def _days_of(warehouse: LocalWarehouse, what: Aggregation, oldest: datetime) -> list[date]:
+    return days_from(warehouse, what.name, _earliest(oldest, what.bucket))
 
 
 def _is_open(what: Aggregation, oldest: datetime) -> pl.Expr:

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 import msgspec
+import polars as pl
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
@@ -33,6 +34,7 @@ from pipelines.config import read_mapping
 from pipelines.launch import cause
 from pipelines.liveness import Liveness
 from pipelines.options import Settings
+from pipelines.resume import Stream, resume
 from pipelines.runners import Choice
 from pipelines.sources import pubsub_leases
 from pipelines.sources.landing import Landing
@@ -43,8 +45,10 @@ from pipelines.stop import ABOUT, DRAIN, About
 from pipelines.warehouse.appender import Appender
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.manifest import write_atomically
+from pipelines.warehouse.settled import SettledMinutes
 from pipelines.warehouse.writer import Run
 from transforms.errors import AudienceError, OptionError, RunnerError
+from transforms.lateness import allowed_lateness
 from transforms.mapping import Mapping
 
 LANDING = "landing"  # in the warehouse's folder
@@ -72,7 +76,7 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
         ending = stack.enter_context(Ending(folder / DRAIN))
         about = About(os.getpid(), subscription, settings.config, can_drain=choice.prism is not None)
         write_atomically(folder / ABOUT, msgspec.json.encode(about))
-        kept = _Kept(into, settings)
+        kept = _Kept(folder, into, run, subscription)
         reading = _reading(settings, subscription, into, kept, ending)
         source = (
             ReadPubSub(reading)
@@ -82,12 +86,19 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
             )
         )
         job = replace(
-            into.job, source=source, input=subscription, source_name=reading.source, mappings=_mappings(settings)
+            into.job,
+            source=source,
+            input=subscription,
+            source_name=reading.source,
+            mappings=_mappings(settings),
+            seeds=kept.resumed.seeds,
         )
-        appender = Appender(run, kept.learn)
+        appender = Appender(run, kept.books.add)
         options = [*beam_options, *_on(choice, into.run.staging, stack), "--streaming"]
         result = _start(job, options)
         say(f"reading {subscription} into {folder}; {choice.said}")
+        if told := kept.told():
+            say(told)
         appender.start()
         try:
             with Liveness(appender.figures, pubsub_leases.snapshot):
@@ -96,8 +107,8 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
             _cancel(result)
             appender.stop()
             pubsub_leases.flush()
-        kept.retire(open_run=None)
-        return Ended(ending.draining, appender.figures().rows, kept.waiting, time.monotonic() - started)
+        kept.retire(at_once=True)
+        return Ended(ending.draining, appender.figures().rows, kept.waiting(), time.monotonic() - started)
 
 
 def _local(into: Opened) -> tuple[Path, Run]:
@@ -129,28 +140,51 @@ def _reading(settings: Settings, subscription: str, into: Opened, kept: "_Kept",
         expected_delay=settings.expected_delay.total_seconds(),
         block_seconds=settings.batch_delay.total_seconds(),
         landing=LandAt(str(kept.landing.folder), subscription, into.run.id),
-        again=tuple(kept.again()),
+        again=tuple(kept.again),
         drain_file=str(ending.drain_file),
     )
 
 
 class _Kept:
-    """What landed, and how much of it the books have."""
+    """What landed, and how much of it the books have: the rest is read again by the next start."""
 
-    def __init__(self, into: Opened, settings: Settings):
-        self.landing = Landing(_local(into)[0] / LANDING)
-        self.into = into
-        self.waiting = 0
-        self._due = 0.0
+    def __init__(self, folder: Path, into: Opened, run: Run, subscription: str, seconds: float = RETIRE_SECONDS):
+        assert isinstance(into.warehouse, LocalWarehouse)
+        self.landing, self.run = Landing(folder / LANDING), run
+        self.books = SettledMinutes(into.warehouse, subscription)
+        self.seconds, self._due = seconds, 0.0
+        undone = self.undone()
+        self.again = self.landing.to_read_again(undone)
+        job = into.job
+        known = Stream(
+            subscription, job.launch, job.metrics, allowed_lateness(job.max_lateness), job.dedup_window, job.shards
+        )
+        self.resumed = resume(run, known, undone)
+        if undone.height:  # their rows were taken out
+            self.books = SettledMinutes(into.warehouse, subscription)
 
-    def again(self):
-        return []
+    def told(self) -> str:
+        """What the start mended, for a person; empty if there was nothing."""
+        told = []
+        if self.again:
+            told.append(f"{self.waiting():,} records landed and were not in the books: they are read again")
+        if self.resumed.events:
+            told.append(f"the state of the open windows is made anew from {self.resumed.events:,} stored events")
+        return "; ".join(told)
 
-    def learn(self, rows) -> None:
-        pass
+    def undone(self) -> pl.DataFrame:
+        """The minutes of what landed that are not in the books, by input."""
+        return self.landing.undone(self.books.received())
 
-    def retire(self, open_run: str | None) -> None:
-        pass
+    def waiting(self) -> int:
+        """How many records these are."""
+        return int(self.undone()["landed"].sum())
+
+    def retire(self, at_once: bool = False) -> None:
+        """Remove what landed and is in the books; now and then, or at the end of the run `at_once`."""
+        if at_once or time.monotonic() >= self._due:
+            self._due = time.monotonic() + self.seconds
+            self.landing.retire(self.undone(), None if at_once else self.run.id)
 
 
 def _on(choice: Choice, staging: Path, stack: ExitStack) -> list[str]:
@@ -186,7 +220,7 @@ def _watch(result: Any, ending: "Ending", kept: _Kept) -> None:
             return
         if PipelineState.is_terminal(state):
             raise _why(result, state)
-        kept.retire(kept.into.run.id)
+        kept.retire()
 
 
 def _why(result: Any, state: str) -> Exception:

@@ -15,7 +15,7 @@ Retired  A segment as a whole: it is closed (its split began another one, or its
 import os
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -176,14 +176,6 @@ def read_landed(again: Again) -> pl.DataFrame:
         raise _damaged(again.path, error) from error
     minute = pl.col("received_time").dt.truncate("1m").dt.epoch("us")
     return block.filter(minute.is_in(list(again.minutes))).select(list(LANDED_SCHEMA))
-
-
-def earliest_from_each(agains: Sequence[Again]) -> list[int | None]:
-    """The earliest minute (us since 1970) in each file and those behind it, and None behind the last."""
-    found: list[int | None] = [None]
-    for again in reversed(agains):
-        found.append(min(*again.minutes, found[-1] if found[-1] is not None else again.minutes[0]))
-    return found[::-1]
 
 
 def _look(path: Path) -> Landed:

@@ -9,7 +9,7 @@ Delivered  at least once. A bundle that fails, a process that dies, a checkpoint
            its messages are not acknowledged, and the queue delivers them again.
 Watermark  see watermark.py: received times less `expected_delay`; the clock's where the queue is empty.
 End        when `drain_file` is there: each reader gives back what it has not handed on, and reports the end of time,
-           so that all windows close. After a pipeline failed or was cancelled: close_all(), which gives back what there is.
+           so that all windows close. After a pipeline failed or was cancelled: close_all(), which gives back all.
 Metrics    namespace `audience`; the same figures for a display in the same process: pubsub_leases.snapshot().
 """
 

@@ -19,7 +19,7 @@ import grpc
 import polars as pl
 
 from pipelines.sources import pubsub_leases
-from pipelines.sources.landing import Again, Lander, earliest_from_each, read_landed
+from pipelines.sources.landing import Again, Lander, read_landed
 from pipelines.sources.pubsub_client import PubSub, is_refusal, told, waits
 from pipelines.sources.pubsub_leases import Leases
 from pipelines.sources.pubsub_messages import Poll, block_of, emptied, poll_of
@@ -85,7 +85,7 @@ _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
 
 def close_all() -> None:
-    """Close what reads in this process, and give back what is not acknowledged: for after a pipeline failed or was cancelled.
+    """After a pipeline failed or was cancelled: close what read in this process, give back what is not acknowledged.
 
     A runner may leave its readers open, and their leases would be extended for as long as the process lives.
     """
@@ -105,7 +105,6 @@ class Engine:
         self.owner: object = None  # the reader that the runner holds; one that it left behind may not close this
         self.again = list(reading.again[split :: reading.readers])
         self.again_done = again_from
-        self._earliest_again = earliest_from_each(self.again)
         self.pubsub = PubSub()
         self.leases = Leases(self.pubsub, reading.subscription, reading.lease_limit, reading.monotonic)
         self.lander = _lander(reading, split)
@@ -144,14 +143,12 @@ class Engine:
         return block if self.lander is None else self.lander.land(block)
 
     def watermark(self) -> float:
-        """The watermark, in seconds since 1970."""
-        reading_again = self._earliest_again[self.again_done]
+        """The watermark, in seconds since 1970; not known while landed files are read again."""
         now = self.reading.monotonic()
         with self._lock:
             waiting = [min(poll.received) for _, poll in self._buffer]
             is_empty = not waiting and self._asking is not None and now - self._asking >= IDLE_SECONDS
-            bounds = waiting + ([reading_again] if reading_again is not None else [])
-            value = self.mark.advance(min(bounds) / 1e6 if bounds else None, is_empty and reading_again is None)
+            value = self.mark.advance(min(waiting) / 1e6 if waiting else None, is_empty)
         pubsub_leases.reached(self.name, value)
         return value
 
@@ -176,12 +173,11 @@ class Engine:
         return self._stopping.is_set()
 
     def is_drained(self) -> bool:
-        """Whether the pull has ended and what is in the buffer was given back. Does not wait."""
+        """Whether the pull has ended, so that nothing more is taken in hand. Does not wait."""
         if self._thread is not None and self._thread.is_alive():
             if self.reading.monotonic() >= self._stop_by and self._call is not None:
                 self._call.cancel()
             return False
-        self._give_back([])
         return True
 
     def close(self) -> None:
@@ -192,8 +188,10 @@ class Engine:
             if self._call is not None:
                 self._call.cancel()
             self._thread.join(STOP_SECONDS)
-        self._give_back(self.unmarked)
-        self.unmarked = []
+        with self._lock:
+            self.leases.give_back(self.unmarked + [poll for _, poll in self._buffer])
+            self.unmarked = []
+            self._buffer.clear()
         self.leases.close()
         pubsub_leases.reached(self.name, None)
 
@@ -201,12 +199,6 @@ class Engine:
         if not self._stopping.is_set():
             self._stop_by = self.reading.monotonic() + STOP_SECONDS
             self._stopping.set()
-
-    def _give_back(self, handed_on: list[Poll]) -> None:
-        with self._lock:
-            polls = handed_on + [poll for _, poll in self._buffer]
-            self._buffer.clear()
-        self.leases.give_back(polls)
 
     def _take(self) -> list[Poll]:
         """The polls of the next block, in order; none while it may still grow."""

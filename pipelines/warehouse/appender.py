@@ -106,11 +106,11 @@ class Appender:
             self.run.commit(entries, merged=merged)
             self._count(noted.values(), entries)
         self._taken |= noted.keys()
+        if told is not None and self.books:
+            self.books(told)
         for path in list(self._taken):
             path.unlink(missing_ok=True)
             self._taken.remove(path)
-        if told is not None and self.books:
-            self.books(told)
         if merge:
             self._merge()
         return len(noted)
@@ -145,10 +145,10 @@ class Appender:
 
     def _told(self, entries: list[FileEntry]) -> pl.DataFrame | None:
         """The books among what is noted, read before their files are moved."""
-        paths = [Path(entry.path) for entry in entries if entry.table == QUALITY_1M.name]
+        paths = [self.run.place(entry) for entry in entries if entry.table == QUALITY_1M.name]
         if not paths or not self.books:
             return None
-        return self.run.warehouse.scan_files(QUALITY_1M.name, [path for path in paths if path.exists()]).collect()
+        return self.run.warehouse.scan_files(QUALITY_1M.name, paths).collect()
 
     def _ready(self) -> list[Merged]:
         if not self._merging or not self._merging.done():

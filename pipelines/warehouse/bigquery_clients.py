@@ -14,6 +14,8 @@ from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1.services.big_query_write import BigQueryWriteClient
 from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
 
+from transforms.errors import WarehouseError
+
 REST = "BIGQUERY_EMULATOR_HOST"
 STORAGE = "BIGQUERY_STORAGE_EMULATOR_HOST"
 
@@ -72,4 +74,9 @@ def _appends(project: str):
 def _write_client() -> BigQueryWriteClient:
     if host := os.environ.get(STORAGE):
         return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=grpc.insecure_channel(host)))
+    if host := os.environ.get(REST):  # else a test would write to the tables of that name in the cloud
+        raise WarehouseError(
+            f"{REST} is {host}, an emulator, and {STORAGE} is not set: set it to host:port of the emulator's gRPC, or "
+            "write with --write_method STREAMING_INSERTS"
+        )
     return BigQueryWriteClient()

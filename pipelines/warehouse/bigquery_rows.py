@@ -10,6 +10,8 @@ from pipelines.warehouse.tables import Column, Table
 from transforms.block import hash128
 
 REQUEST_BYTES = 9_000_000  # BigQuery takes 10 MB, of which names and framing want some
+PAYLOAD_BYTES = 6_000_000  # of a quarantined record: base64 makes 8 MB of them
+PAYLOAD_CUT = "payload_cut"
 INSERT_ROWS = 500  # of one insertAll: what BigQuery recommends
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.6fZ"
 # What makes one row of a table its own, beyond the table's key: a delivery of an event, an emission of a metric.
@@ -77,6 +79,23 @@ def _json_form(column: Column) -> pl.Expr | None:
     if column.type in ("DATE", "NUMERIC"):
         return value.cast(pl.String)
     return None
+
+
+def with_payloads_cut(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `quarantine`, of a payload that no request could hold the first PAYLOAD_BYTES; `errors` then says so.
+
+    Without it one long record that is wrong would stop a stream for ever.
+    """
+    if not len(rows) or (rows["payload"].bin.size() <= PAYLOAD_BYTES).fill_null(True).all():
+        return rows
+    payloads, errors = rows["payload"].to_list(), rows["errors"].to_list()
+    for row, payload in enumerate(payloads):
+        if payload and len(payload) > PAYLOAD_BYTES:
+            told = f"the record has {len(payload)} bytes, more than a row of BigQuery; these are its first"
+            cut = {"path": "$", "code": PAYLOAD_CUT, "message": told}
+            payloads[row] = payload[:PAYLOAD_BYTES]
+            errors[row] = msgspec.json.encode([*msgspec.json.decode(errors[row] or "[]"), cut]).decode()
+    return rows.with_columns(pl.Series("payload", payloads, pl.Binary), pl.Series("errors", errors, pl.String))
 
 
 def insert_ids(rows: pl.DataFrame, table: Table) -> list[str]:

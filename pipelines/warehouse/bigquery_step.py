@@ -12,9 +12,10 @@ from apache_beam.pvalue import TaggedOutput
 
 from pipelines.warehouse.bigquery_refused import refused_events
 from pipelines.warehouse.bigquery_retry import Limits
+from pipelines.warehouse.bigquery_rows import with_payloads_cut
 from pipelines.warehouse.bigquery_write import Refusal
 from pipelines.warehouse.sink import shaped
-from pipelines.warehouse.tables import EVENTS, Table
+from pipelines.warehouse.tables import EVENTS, QUARANTINE, Table
 from transforms.errors import WarehouseError
 from transforms.quality import count
 from transforms.stage import in_global_window
@@ -54,7 +55,8 @@ class Gather(beam.DoFn):
         self.rows, self.bytes = 0, 0
 
     def process(self, rows):
-        self.gathered.append(shaped(rows, self.to.table))
+        rows = shaped(rows, self.to.table)
+        self.gathered.append(with_payloads_cut(rows) if self.to.table.name == QUARANTINE.name else rows)
         self.rows += len(rows)
         self.bytes += rows.estimated_size()
         if self.rows >= MOST_ROWS or self.bytes >= MOST_BYTES:

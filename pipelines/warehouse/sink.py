@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 import apache_beam as beam
 import msgspec
 import polars as pl
+from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 
@@ -28,6 +29,7 @@ from transforms.stage import in_global_window
 
 BUNDLE_ROWS = 250_000  # rows of a table that a bundle gathers before it writes a file
 CONFIRMED = "confirmed"
+NAMESPACE = "audience"  # of Beam's metrics
 
 
 class Sink(Protocol):
@@ -128,6 +130,7 @@ class _WriteFiles(beam.DoFn):
         days = by_day(rows, self.table.partition, self.zone)
         written = [write_file(self.staging, self.table.name, day, part) for day, part in days]
         if self.streaming:
+            Metrics.counter(NAMESPACE, f"rows-written-{self.table.name}").inc(len(rows))
             times = rows["received_time"] if self.table.name == EVENTS.name else None
             notes.write(self.staging, self.table.name, notes.Note(written, notes.points(times)))
         else:

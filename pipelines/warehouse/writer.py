@@ -197,8 +197,7 @@ class Run:
     def _check(self, manifest: Manifest, entries: list[FileEntry]) -> None:
         """Refuse files of an undeclared table, or (looking at one file a table) with other columns."""
         for table, entry in {entry.table: entry for entry in entries}.items():
-            target = self.warehouse.folder / self._target(entry)
-            path = entry.path if Path(entry.path).exists() else str(target)
+            path = self.place(entry)
             if table not in manifest.tables:
                 raise WarehouseError(
                     f"{path}: table {table!r} is not declared; known are {', '.join(sorted(manifest.tables))}"
@@ -238,6 +237,11 @@ class Run:
             touched = scan.filter(gone).select(pl.len()).collect().item()
             kept += self._keep(table, day, [file], ~gone.fill_null(False)) if touched else [file]
         return kept
+
+    def place(self, entry: FileEntry) -> Path:
+        """Where a staged file lies: still there, or moved already by a commit that did not come to its end."""
+        staged = Path(entry.path)
+        return staged if staged.exists() else self.warehouse.folder / self._target(entry)
 
     def _swap(self, manifest: Manifest, merged: Merged) -> None:
         table, day, files = merged.merge
@@ -291,12 +295,9 @@ class Run:
         for left in sorted((self.warehouse.folder / STAGING).glob("*")):
             noted = [notes.read(path) for path in notes.paths(left)]
             entries = [entry for note in noted if note for entry in note.files]
-            there = [each for each in entries if Path(each.path).exists() or self._was_moved(each)]
+            there = [each for each in entries if self.place(each).exists()]
             if there:
                 self.commit(there)
-
-    def _was_moved(self, entry: FileEntry) -> bool:
-        return (self.warehouse.folder / self._target(entry)).exists()
 
     def _sweep(self, seconds: float) -> None:
         folder = self.warehouse.folder

@@ -1,8 +1,11 @@
 """A stream from the Pub/Sub emulator, on Prism, into a local warehouse: the rows of a backfill, whatever happens."""
 
+import gzip
+import json
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from pipelines.simulator import faults, simulate
 from pipelines.warehouse.local import LocalWarehouse
 from tests.servers.stream import ROOT, ask, publish, received_times, streaming
 
+SHARED = ROOT.parent / "shared" / "data"
 METRICS = ("activity_1m", "content_1h", "campaign_1h", "user_days")
 STAMPS = {"firing", "generation", "revision", "emitted_time", "failed_time", "pipeline_version", "position", "input"}
 UNBALANCED = "SELECT count(*) FROM quality_1m_current WHERE balance <> 0"
@@ -71,6 +75,35 @@ def test_a_shuffled_repeated_stream_gives_the_rows_of_a_backfill_and_a_backfill_
         *(f"SELECT * FROM {metric}_current" for metric in METRICS),
         # A file tells no minute of what cannot be read.
         "SELECT bucket_start, sum(events + duplicates) AS n FROM quality_1m_current GROUP BY 1 HAVING n > 0",
+        "SELECT sum(received), sum(quarantined), sum(duplicates) FROM quality_1m_current",
+    ):
+        assert_same(stream.warehouse, batch, sql)
+    assert ask(stream.warehouse, UNBALANCED) == 0
+
+
+def yesterday(path: Path) -> Iterator[bytes]:
+    """The lines of a day of GitHub events, as if it had been yesterday."""
+    day = (datetime.now(UTC) - timedelta(days=1)).date().isoformat().encode()
+    with gzip.open(path) as file:
+        for line in file:
+            yield line.replace(b"2015-02-22T", day + b"T")
+
+
+def test_github_events_replayed_at_high_speed_by_their_own_times_give_the_rows_of_a_backfill(queue, prism, tmp_path):
+    file = tmp_path / "github.jsonl"
+    file.write_bytes(b"".join(yesterday(SHARED / "github-events/2015-02-22-21.min.json.gz")))
+    lines = file.read_bytes().splitlines()
+    mapping = str(ROOT / "templates/mappings/github-events.yaml")
+    with streaming(queue, prism, tmp_path, "--mapping", mapping, "--timestamp_attribute", "received_time") as stream:
+        publish(queue, lines, [json.loads(line)["dt"] for line in lines])
+        stream.until_counted("SELECT sum(received) FROM quality_1m_current", len(lines), 150)
+        drain(stream.warehouse)
+        assert stream.process.wait(60) == 0, stream.said()
+    batch = tmp_path / "batch"
+    backfill(resolve({"input": [str(file)], "mapping": [mapping], "warehouse": str(batch), "workers": "1"}))
+    for sql in (
+        "SELECT * EXCLUDE (received_time, sent_time) FROM events",
+        *(f"SELECT * FROM {metric}_current" for metric in METRICS if metric != "campaign_1h"),  # GitHub has none
         "SELECT sum(received), sum(quarantined), sum(duplicates) FROM quality_1m_current",
     ):
         assert_same(stream.warehouse, batch, sql)

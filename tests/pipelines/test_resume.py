@@ -9,6 +9,7 @@ from pathlib import Path
 
 import apache_beam as beam
 import polars as pl
+import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.test_stream import TestStream
 from apache_beam.transforms.window import TimestampedValue
@@ -139,11 +140,11 @@ class Life:
                 assert now.equals(stored.select(now.columns)), f"{metric}: {now.height} rows, {stored.height} stored"
 
 
-def recomputed(warehouse: LocalWarehouse) -> dict[str, pl.DataFrame]:
+def recomputed(warehouse: LocalWarehouse, zone: str = "UTC") -> dict[str, pl.DataFrame]:
     """What a recompute of the stored events would say, by the metrics' own functions over all of them at once."""
     specs, _ = read_config(None)
     events = warehouse.scan("events").collect()
-    metrics = [MetricAggregation(spec, "UTC") for spec in specs]
+    metrics = [MetricAggregation(spec, zone) for spec in specs]
     return {what.name: ordered(what.finish(what.merge([what.partial(events)]))) for what in metrics}
 
 
@@ -177,11 +178,11 @@ def test_a_kill_amid_a_minute_takes_its_rows_out_and_mends_what_was_not_shown(tm
     assert life.resumed.written.keys() == set(METRICS)
 
 
-def put(warehouse, rows: pl.DataFrame) -> None:
+def put(warehouse, rows: pl.DataFrame, zone: str = "UTC") -> None:
     with warehouse.writer() as run:
         specs, _ = read_config(None)
         run.declare(map(table_of, specs))
-        days = by_day(shaped(rows, EVENTS), "event_time", "UTC")
+        days = by_day(shaped(rows, EVENTS), "event_time", zone)
         run.commit([write_file(run.staging, "events", day, part) for day, part in days])
 
 
@@ -195,10 +196,10 @@ def clicks(*times: datetime, **stated) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=EVENT_SCHEMA)
 
 
-def resumed(warehouse, now: datetime, undone: pl.DataFrame | None = None, check=lambda folder: None):
+def resumed(warehouse, now: datetime, undone: pl.DataFrame | None = None, check=lambda folder: None, lateness=LATENESS):
     specs, _ = read_config(None)
     with warehouse.writer() as run:
-        stream = Stream("f", Launch(2, "t"), [MetricAggregation(spec, "UTC") for spec in specs], LATENESS)
+        stream = Stream("f", Launch(2, "t"), [MetricAggregation(spec, warehouse.time_zone) for spec in specs], lateness)
         none = pl.DataFrame(schema={"input": pl.String, "bucket_start": TIME})
         done = resume(run, stream, none if undone is None else undone, now.timestamp())
         check(Path(done.seeds))
@@ -227,6 +228,30 @@ def test_windows_that_have_closed_have_no_seeds_and_their_rows_are_not_looked_at
     [first, last] = warehouse.connect().execute(days).fetchall()
     assert first == (midnight, 2), "also the event that is a minute too old: its day is open"
     assert last == (now.replace(hour=0, minute=0, second=0), 1)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Auckland", "America/Los_Angeles", "Asia/Kolkata"])
+@pytest.mark.parametrize("hour", [0, 12, 19])
+def test_days_of_any_time_zone_are_told_whole_and_rows_of_no_event_go(tmp_path, zone, hour):
+    """The clocks of Auckland and Los Angeles change within these days."""
+    warehouse = LocalWarehouse.open(tmp_path / "w", time_zone=zone, create=True)
+    first = datetime(2026, 3, 5, 0, 30, tzinfo=UTC) if zone.startswith("America") else datetime(2026, 4, 2, tzinfo=UTC)
+    times = [first + n * timedelta(hours=3) for n in range(48)]
+    put(warehouse, clicks(*times), zone)
+    now, lateness = first + timedelta(days=5, hours=hour, minutes=1), timedelta(days=2)
+    resumed(warehouse, now, lateness=lateness)
+    told = rows_of(warehouse, "user_days_current")
+    stored = recomputed(warehouse, zone)["user_days"]
+    assert told.equals(stored.filter(pl.col("bucket_start").is_in(told["bucket_start"].implode())).select(told.columns))
+    assert set(stored.filter(pl.col("bucket_end") > now - lateness)["bucket_start"]) <= set(told["bucket_start"])
+    assert told.height < stored.height
+    at = times[::-2]
+    undone = pl.DataFrame({"bucket_start": at, "input": ["f"] * len(at)}).with_columns(
+        pl.col("bucket_start").cast(TIME)
+    )
+    resumed(warehouse, now, undone, lateness=lateness)
+    left = rows_of(warehouse, "user_days_current")
+    assert left.equals(recomputed(warehouse, zone)["user_days"].select(left.columns)), "days of minutes read again"
 
 
 def test_what_happened_while_windows_were_open_is_mended_even_if_they_closed_while_nothing_ran(tmp_path):

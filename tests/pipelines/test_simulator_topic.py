@@ -20,7 +20,8 @@ def pulled(queue) -> list:
     while True:
         call = queue.pubsub.pull(queue.subscription, 1_000)
         received = call.result(20).received_messages
-        queue.pubsub.acknowledge(queue.subscription, [each.ack_id for each in received])
+        if received:
+            queue.pubsub.acknowledge(queue.subscription, [each.ack_id for each in received])
         found += [each.message for each in received]
         if any(each.message.data == b"end" for each in received):
             return sorted(found, key=lambda message: int(message.message_id))[:-1]

@@ -112,17 +112,18 @@ class Queue:
         parts = [messages[start : start + 500] for start in range(0, len(messages), 500)]
         return [name for part in parts for name in self.pubsub.publish(self.topic, part)]
 
-    def left(self, seconds: float = 0.3) -> list[bytes]:
+    def left(self) -> list[bytes]:
         """Pull what can be had now, without acknowledging it."""
         found: list[bytes] = []
-        while True:
-            call = self.pubsub.pull(self.subscription, 1_000)
-            try:
-                received = call.result(seconds).received_messages
-            except grpc.FutureTimeoutError:
-                call.cancel()
-                return found
+        while received := self.pubsub.pull(self.subscription, 1_000).result().received_messages:
             found += [each.message.data for each in received]
+        return found
+
+    def wait_for(self, messages: int, seconds: float = 40.0) -> list[bytes]:
+        """Pull until so many different messages were had; without acknowledging them. In order of their payloads."""
+        found: set[bytes] = set()
+        wait_until(lambda: found.update(self.left()) or len(found) >= messages, seconds, f"{messages} messages")
+        return sorted(found)
 
 
 @pytest.fixture

@@ -10,11 +10,13 @@ from transforms.block import (
     NUMERIC,
     PARSED_SCHEMA,
     RAW_SCHEMA,
+    RECORD_SCHEMA,
     REJECTED_SCHEMA,
     TIME,
     BlockCoder,
     day_of,
     empty,
+    entered,
     hash64,
     hash128,
 )
@@ -104,3 +106,10 @@ def test_a_list_column_survives_the_coder_and_beam_takes_the_coder_for_frames():
 def test_a_day_is_one_of_the_zone(time, zone, day):
     times = pl.DataFrame({"t": [datetime.fromisoformat(time).replace(tzinfo=UTC), None]}, schema={"t": TIME})
     assert times.select(day_of(pl.col("t"), zone)).to_series().to_list() == [day, None]
+
+
+def test_a_record_enters_under_the_input_of_the_run_or_under_the_one_its_source_gave_it():
+    raw = pl.DataFrame([(b"x", None, "events", "1", None)], schema=RAW_SCHEMA, orient="row")
+    assert entered(raw, "queue")["input"].to_list() == ["queue"]
+    assert entered(raw.with_columns(input=pl.lit("queue@segment")), "queue")["input"].to_list() == ["queue@segment"]
+    assert entered(raw.with_columns(input=pl.lit("queue@segment")), "queue").schema == RECORD_SCHEMA

@@ -21,7 +21,6 @@ from pipelines.sources.landing import (
     Again,
     Lander,
     Landing,
-    earliest_from_each,
     read_landed,
 )
 from transforms.block import RAW_SCHEMA, TIME
@@ -133,11 +132,6 @@ def test_a_reader_that_takes_over_writes_beside_the_first(tmp_path):
     for _ in range(2):
         Lander(str(tmp_path), "in", "run", 0).land(block(0))
     assert len(Landing(tmp_path).files()) == 2
-
-
-def test_the_earliest_minute_from_each_file_on():
-    assert earliest_from_each([]) == [None]
-    assert earliest_from_each([Again("a", (5, 3)), Again("b", (9,)), Again("c", (7,))]) == [3, 7, 7, None]
 
 
 def test_what_a_crash_left_half_written_is_no_file_and_goes_at_the_start(tmp_path):

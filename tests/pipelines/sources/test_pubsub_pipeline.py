@@ -120,13 +120,13 @@ def test_what_a_cancelled_pipeline_held_comes_again_at_once(queue, prism):
     reading = Reading(queue.subscription, readers=2, block_rows=100)
     _ = pipeline | "Read" >> ReadPubSub(reading) | "See" >> beam.ParDo(Hang("cancelled"))
     queue.publish(*[b"%d" % number for number in range(1_000)])
-    running, found = Running(pipeline), []
+    running = Running(pipeline)
     wait_until(lambda: SEEN.get("cancelled"), 60)
     running.result.cancel()
     close_all()
     Hang.GO_ON.set()
     assert pubsub_leases.flush(20)
-    wait_until(lambda: found.extend(queue.left()) or len(set(found)) == 1_000, 30)
+    assert len(queue.wait_for(1_000, 20)) == 1_000
 
 
 class Hang(See):
@@ -150,14 +150,13 @@ def test_a_bundle_that_fails_is_not_acknowledged_and_comes_again(queue):
     pipeline = beam.Pipeline(options=options("--runner=FnApiRunner"))
     _ = pipeline | "Read" >> ReadPubSub(Reading(queue.subscription, readers=1)) | "Fail" >> beam.ParDo(Fail())
     queue.publish(*[b"%d" % number for number in range(100)])
-    running, found = Running(pipeline), []
+    running = Running(pipeline)
     running.thread.join(60)
     assert "as a step may" in str(running.error)
     close_all()  # the traceback holds the reader open
     assert pubsub_leases.flush(20)
     assert pubsub_leases.snapshot().acked == before
-    wait_until(lambda: found.extend(queue.left()) or len(found) >= 100, what="all is given back")
-    assert sorted(map(int, found)) == list(range(100))
+    assert len(queue.wait_for(100, 5)) == 100
 
 
 @pytest.mark.filterwarnings("ignore")

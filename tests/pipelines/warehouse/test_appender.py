@@ -172,6 +172,22 @@ def test_a_commit_that_fails_is_told_and_tried_again(warehouse, monkeypatch):
     assert sources(warehouse) == ["1"]
 
 
+def test_books_whose_commit_failed_half_way_are_told_once_it_succeeds(warehouse, monkeypatch):
+    told = []
+    with warehouse.writer() as run:
+        appender = Appender(run, lambda rows: told.append(rows["source"].to_list()))
+        noted(run, QUALITY_1M, ["a"])
+        with monkeypatch.context() as patched, pytest.raises(WarehouseError, match="no space"):
+            patched.setattr(
+                "pipelines.warehouse.writer.save", lambda *_: (_ for _ in ()).throw(OSError(28, "no space"))
+            )
+            appender.step()
+        assert (told, sources(warehouse, QUALITY_1M)) == ([], [])
+        appender.step()
+    assert told == [["a"]]
+    assert sources(warehouse, QUALITY_1M) == ["a"]
+
+
 def test_a_merge_whose_files_were_replaced_meanwhile_is_left_out(warehouse):
     with warehouse.writer() as run:
         appender = Appender(run, merges=Inline())

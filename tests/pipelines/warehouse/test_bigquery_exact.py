@@ -24,7 +24,7 @@ from transforms.block import EVENT_SCHEMA
 from transforms.errors import WarehouseError
 
 NOW = datetime.now(UTC)
-LIMITS = Limits(first=0.01, most=0.05, limit=5, answer=2)
+LIMITS = Limits(first=0.01, most=0.05, limit=60, answer=30)
 FRESH = itertools.count()
 
 

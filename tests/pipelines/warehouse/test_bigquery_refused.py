@@ -133,7 +133,7 @@ def test_a_refused_event_is_quarantined_and_the_books_balance(bigquery, method):
     stream = TestStream(coder=BlockCoder()).add_elements([messages(times)])
     job = Job(
         source=stream.advance_processing_time(7200).advance_watermark_to_infinity().with_output_types(pl.DataFrame),
-        sink=BigQueryStreamSink(dataset, tables, method, Limits(limit=5), clock=float),
+        sink=BigQueryStreamSink(dataset, tables, method, Limits(limit=60), clock=float),
         input="subscription",
         launch=Launch(1, "test"),
         metrics=(),

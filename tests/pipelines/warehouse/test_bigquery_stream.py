@@ -5,6 +5,7 @@ import tempfile
 import threading
 import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,13 +22,14 @@ from tests.servers.faulty import faulty_grpc, faulty_http
 from tests.servers.tables import fetched, made
 from transforms.block import EVENT_SCHEMA
 from transforms.errors import WarehouseError
+from transforms.quarantine import identify
 
 NOW = datetime.now(UTC)
 OUT_OF_BOUNDS = datetime(1999, 12, 31, tzinfo=UTC)
 METHODS = list(bigquery_stream.METHODS)
 ONCE = "STORAGE_WRITE_API_EXACTLY_ONCE"
 METRIC = metric_table("m", "", ["country"], [Column("n", "INT64"), histogram_column("h", "")])
-FAST = Limits(first=0.01, most=0.05, limit=5, answer=0.5)
+FAST = Limits(first=0.01, most=0.05, limit=60, answer=30)
 
 
 def events(rows: int, start: int = 0) -> pl.DataFrame:
@@ -186,6 +188,17 @@ def test_a_refused_row_of_the_pipelines_own_fails_with_what_was_refused(client, 
         run(dataset, method, [quarantined(["web", None])], QUARANTINE, "quarantined")
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_an_event_too_long_for_bigquery_is_quarantined_by_its_beginning(client, dataset, method):
+    long = events(1).with_columns(extra=pl.lit(json.dumps({"a": "x" * 9_500_000})))
+    _, refused, _ = run(dataset, method, [long])
+    run(dataset, method, [identify(refused, "v", 0.0)], QUARANTINE, "quarantined")
+    ((payload, errors),) = written(client, dataset, "quarantine", "payload, errors")
+    assert len(payload) == bigquery_rows.PAYLOAD_BYTES
+    assert [error["code"] for error in errors] == ["refused_by_bigquery", "payload_cut"]
+    assert errors[1]["message"].startswith("the record has 9500")
+
+
 def quarantined(sources: list) -> pl.DataFrame:
     names = {"quarantine_id": ["q"] * len(sources), "source": sources, "attempt": [1] * len(sources)}
     rows = pl.DataFrame(names)
@@ -203,13 +216,14 @@ TRANSIENT = {"STREAMING_INSERTS": HTTP_FAULTS, "STORAGE_WRITE_API": GRPC_FAULTS,
 @pytest.mark.parametrize(("method", "fault"), [(method, fault) for method in METHODS for fault in TRANSIENT[method]])
 def test_a_fault_that_passes_loses_nothing(client, dataset, faulty, method, fault):
     faulty[method].set(fault, "pass", fault)  # exactly once, the first request makes the stream
-    _, refused, metrics = run(dataset, method, [events(700), events(300, 700)], limits=FAST)
+    limits = FAST._replace(answer=2) if fault == "silence" else FAST
+    _, refused, metrics = run(dataset, method, [events(700), events(300, 700)], limits=limits)
     rows = written(client, dataset, "events", "event_id")
     assert refused.is_empty()
     assert len(set(rows)) == 1000
     assert metrics["write-retries"] == len(faulty[method].met) > 0
     if fault == "lost" and method == "STORAGE_WRITE_API":
-        assert len(rows) > 1000, "an answer that was lost is asked for again: at least once"
+        assert len(rows) > 1000, "an append whose answer was lost is made again: at least once"
     else:
         assert len(rows) == 1000
 
@@ -257,7 +271,11 @@ def test_a_bundle_that_is_tried_again_shows_each_event_once(client, dataset, met
 @pytest.mark.parametrize("method", METHODS)
 def test_rows_are_cut_into_requests_that_bigquery_takes(client, dataset, faulty, method, monkeypatch):
     long = events(30).with_columns(text=pl.lit("x" * 1_000_000))
-    run(dataset, method, [long], limits=FAST._replace(answer=20))
+    run(
+        dataset,
+        method,
+        [long],
+    )
     assert len(written(client, dataset, "events", "event_id")) == 30
     assert faulty[method].requests >= 4
 
@@ -269,6 +287,27 @@ def test_a_row_longer_than_a_request_is_refused_alone(client, dataset, method, m
     _, refused, _ = run(dataset, method, [block])
     assert refused["position"].to_list() == ["events:web:e3"]
     assert sorted(written(client, dataset, "events", "event_id")) == [("e0",), ("e1",), ("e2",), ("e4",)]
+
+
+def test_an_emulator_of_one_interface_is_no_reason_to_write_to_the_cloud(monkeypatch):
+    monkeypatch.setenv(bigquery_clients.REST, "http://127.0.0.1:9050")
+    monkeypatch.delenv(bigquery_clients.STORAGE, raising=False)
+    with pytest.raises(WarehouseError, match="BIGQUERY_STORAGE_EMULATOR_HOST is not set: set it to host:port"):
+        bigquery_clients.writes("demo-project")
+    assert bigquery_clients._shared == {}
+
+
+@pytest.mark.parametrize("method", bigquery_stream.AT_LEAST_ONCE)
+def test_threads_share_a_client(client, dataset, method):
+    def write(thread: int) -> None:
+        writer = bigquery_stream.AT_LEAST_ONCE[method](dataset, EVENTS, Limits(limit=30), lambda: None)
+        for part in range(3):
+            writer.write(events(10, 1000 * thread + 10 * part))
+        writer.close()
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(write, range(6)))
+    assert len(set(written(client, dataset, "events", "event_id"))) == 180
 
 
 def test_an_old_connection_that_bigquery_closed_is_opened_anew(client, dataset, faulty):
