@@ -159,6 +159,8 @@ def test_rows_that_were_not_all_loaded_are_not_swapped_in(writer, warehouse):
 
 
 def test_a_reader_sees_the_old_rows_or_the_new_ones(writer, warehouse):
+    # The emulator answers nobody while a script runs. So this shows that a swap is one script; that the script is one
+    # transaction, the failure in its middle shows.
     old, new = list(range(1, 20_001)), list(range(20_001, 40_001))
     writer.put((FIRST, old), (SECOND, [1]))
     seen, done = [], threading.Event()
