@@ -40,6 +40,7 @@ from pipelines.sources import pubsub_leases
 from pipelines.sources.landing import Landing
 from pipelines.sources.pubsub import LandAt, Reading, ReadPubSub
 from pipelines.sources.pubsub_check import check_subscription, temporary_subscription
+from pipelines.sources.pubsub_reader import close_all
 from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
 from pipelines.stop import ABOUT, DRAIN, About
 from pipelines.warehouse.appender import Appender
@@ -105,6 +106,7 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
                 _watch(result, ending, kept)
         finally:
             _cancel(result)
+            close_all()
             appender.stop()
             pubsub_leases.flush()
         kept.retire(at_once=True)

@@ -8,14 +8,12 @@ An input is a name, or a part of it behind an @, as the readers of a stream cut 
 """
 
 from datetime import date, datetime
-from functools import reduce
-from operator import or_
 
 import polars as pl
 
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.tables import QUALITY_1M
-from transforms.block import TIME, day_of
+from transforms.block import SEPARATOR, TIME, day_of
 from transforms.quality import COUNTS, MINUTE
 
 _KEYS = ["bucket_start", "source", "input"]
@@ -58,22 +56,18 @@ def of_input(input: str) -> pl.Expr:
 def in_minutes(minutes: pl.DataFrame, column: str) -> pl.Expr:
     """Whether a row is of one of the minutes (input, bucket_start) by its time `column`.
 
-    As ranges of time, so that files without such a row are told by their statistics.
+    The bounds of all are told apart, so that files without such a row are told by their statistics.
     """
-    runs = (
-        minutes.select("input", "bucket_start")
-        .unique()
-        .sort("input", "bucket_start")
-        .with_columns(run=(pl.col("bucket_start").diff() != MINUTE).fill_null(True).cum_sum().over("input"))
-        .group_by("input", "run", maintain_order=True)
-        .agg(pl.col("bucket_start").min().alias("start"), (pl.col("bucket_start").max() + MINUTE).alias("end"))
-    )
-    time = pl.col(column)
-    ranges = [
-        (pl.col("input") == input) & (time >= pl.lit(start, TIME)) & (time < pl.lit(end, TIME))
-        for input, start, end in zip(runs["input"], runs["start"], runs["end"], strict=True)
-    ]
-    return reduce(or_, ranges, pl.lit(False))
+    if minutes.is_empty():
+        return pl.lit(False)
+
+    def key(time: str) -> pl.Expr:
+        return pl.concat_str("input", pl.col(time).dt.truncate("1m").dt.epoch("us"), separator=SEPARATOR)
+
+    start, end = minutes["bucket_start"].min(), minutes["bucket_start"].max()
+    within = (pl.col(column) >= pl.lit(start, TIME)) & (pl.col(column) < pl.lit(end, TIME) + MINUTE)
+    listed = minutes.select(key("bucket_start")).to_series().unique()
+    return within & key(column).is_in(listed.implode()).fill_null(False)
 
 
 def days_from(warehouse: LocalWarehouse, table: str, since: datetime) -> list[date]:

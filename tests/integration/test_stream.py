@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -108,3 +109,31 @@ def test_github_events_replayed_at_high_speed_by_their_own_times_give_the_rows_o
     ):
         assert_same(stream.warehouse, batch, sql)
     assert ask(stream.warehouse, UNBALANCED) == 0
+
+
+def test_killed_at_any_moment_and_started_again_nothing_is_lost_or_double(simulated, queue, prism, tmp_path):
+    file, lines, _ = simulated
+    rand, parts = random.Random(7), [lines[at::4] for at in range(4)]
+    received = [received_times(part) for part in parts]
+    for part, times in zip(parts[:3], received[:3], strict=True):
+        with streaming(queue, prism, tmp_path, "--timestamp_attribute", "received_time") as stream:
+            seen = ask(stream.warehouse, "SELECT count(*) FROM events") or 0
+            publish(queue, part, times)
+            stream.until_counted("SELECT count(*) FROM events", seen + rand.randint(1, len(part) // 3))
+            assert stream.end(signal.SIGKILL) == -signal.SIGKILL
+    with streaming(queue, prism, tmp_path, "--timestamp_attribute", "received_time") as stream:
+        publish(queue, parts[3], received[3])
+        stream.until_counted("SELECT sum(received) FROM quality_1m_current", len(lines))
+        stream.until(lambda: ask(stream.warehouse, UNBALANCED) == 0)
+        drain(stream.warehouse)
+        assert stream.process.wait(60) == 0, stream.said()
+    batch = tmp_path / "batch"
+    backfill(resolve({"input": [str(file)], "warehouse": str(batch), "workers": "1"}))
+    for sql in (
+        "SELECT * EXCLUDE (received_time, sent_time) FROM events",
+        "SELECT source, stage, code, errors, payload FROM quarantine",
+        *(f"SELECT * FROM {metric}_current" for metric in METRICS),
+    ):
+        assert_same(stream.warehouse, batch, sql)
+    assert ask(stream.warehouse, UNBALANCED) == 0
+    assert not list((stream.warehouse / "landing").glob("*.parquet"))
