@@ -24,10 +24,11 @@ from pipelines.audience import build
 from pipelines.bounded import Opened, opened
 from pipelines.launch import run_bounded, worker_count
 from pipelines.options import Settings
+from pipelines.sources.landing import LANDING, Landing
 from pipelines.sources.stored import ReadStored, of_people
 from pipelines.version import VERSION
 from pipelines.warehouse import books
-from pipelines.warehouse.local import FileEntry, write_file
+from pipelines.warehouse.local import FileEntry, LocalWarehouse, write_file
 from pipelines.warehouse.rows import Without
 from pipelines.warehouse.sink import confirmed, shaped
 from pipelines.warehouse.tables import ERASURES, EVENTS, QUARANTINE, Table
@@ -72,6 +73,13 @@ def find(warehouse: Warehouse, ids: Sequence[str]) -> list[Found]:
     return [each for each in found if each.rows]
 
 
+def landed(warehouse: Warehouse) -> int:
+    """Records that a stream has landed and that no table has for certain: a search does not see them."""
+    if not isinstance(warehouse, LocalWarehouse):
+        return 0
+    return int(Landing(warehouse.folder / LANDING).counts()["landed"].sum())
+
+
 def also_known_as(warehouse: Warehouse, ids: Sequence[str]) -> list[str]:
     """The other identifiers that stand beside these in events: a person before and after signing in."""
     events = warehouse.scan(EVENTS.name, columns=["user_id", "anonymous_id"]).filter(of_people(ids))
@@ -83,6 +91,11 @@ def erase(settings: Settings, ids: Sequence[str], beam_options: Sequence[str] = 
     """Take people out. WarehouseError if a search afterwards still finds one."""
     with opened(settings) as into:
         warehouse, run = into.warehouse, into.run
+        if count := landed(warehouse):
+            raise WarehouseError(
+                f"{count:,} records of a stream landed and are not in the books yet, one may name the person; start "
+                "the stream again (`audience run`), drain it (`audience stop --drain`), then delete"
+            )
         days = _days(warehouse, ids)
         named = _quarantined(warehouse, ids)
         before = _rows(warehouse, ids)

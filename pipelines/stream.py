@@ -37,7 +37,7 @@ from pipelines.options import Settings
 from pipelines.resume import Stream, resume
 from pipelines.runners import Choice
 from pipelines.sources import pubsub_leases
-from pipelines.sources.landing import Landing
+from pipelines.sources.landing import LANDING, Landing
 from pipelines.sources.pubsub import LandAt, Reading, ReadPubSub
 from pipelines.sources.pubsub_check import check_subscription, temporary_subscription
 from pipelines.sources.pubsub_reader import close_all
@@ -52,7 +52,6 @@ from transforms.errors import AudienceError, OptionError, RunnerError
 from transforms.lateness import allowed_lateness
 from transforms.mapping import Mapping
 
-LANDING = "landing"  # in the warehouse's folder
 LOOK_SECONDS = 0.2
 CANCEL_SECONDS = 20.0
 RETIRE_SECONDS = 10.0

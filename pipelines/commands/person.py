@@ -35,15 +35,17 @@ def _find(settings, ids: list[str], form: str) -> None:
     import polars as pl
 
     from pipelines.bounded import warehouse_of
-    from pipelines.person import Found, also_known_as, find
+    from pipelines.person import Found, also_known_as, find, landed
     from pipelines.summary import program
     from pipelines.warehouse.query import Result, render
 
     with warehouse_of(settings) as warehouse:
-        found, others = find(warehouse, ids), also_known_as(warehouse, ids)
+        found, others, unseen = find(warehouse, ids), also_known_as(warehouse, ids), landed(warehouse)
     rows = pl.DataFrame(found, schema=list(Found._fields), orient="row")
     for line in render(Result(rows.columns, iter([rows])), form):
         print(line)
+    if unseen:
+        print(f"not searched: {unseen:,} records of a stream that are not in the books yet", file=sys.stderr)
     if others:
         listed = " ".join(f"--find {other}" for other in others[:10])
         print(f"also known as {', '.join(others[:10])}: {program()} person {listed}", file=sys.stderr)

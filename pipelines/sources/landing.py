@@ -30,6 +30,7 @@ from transforms.errors import SourceError
 LANDED_SCHEMA = {**RAW_SCHEMA, "input": pl.String}
 COUNTS_SCHEMA = {"input": pl.String, "bucket_start": TIME, "landed": pl.Int64}
 SEGMENT_SECONDS = 600.0
+LANDING = "landing"  # the folder, in that of a local warehouse
 _ABOUT = "audience.landing"
 
 

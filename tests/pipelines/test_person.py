@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -11,8 +12,10 @@ from pipelines.backfill import backfill
 from pipelines.cli import main
 from pipelines.options import resolve
 from pipelines.person import also_known_as, erase, find
+from pipelines.sources.landing import LANDING, Lander
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.recount import differences
+from transforms.block import RAW_SCHEMA
 
 DAY = "2026-03-01"
 
@@ -163,3 +166,13 @@ def test_the_command_shows_what_there_is_and_says_what_it_did(warehouse, capsys)
     assert main(["person", "--find", "", *home]) == 2
     assert "got ''; allowed: a user_id or an anonymous_id" in capsys.readouterr().err
     assert main(["person", *home]) == 2
+
+
+def test_while_records_of_a_stream_wait_to_be_read_again_nobody_is_taken_out_and_a_search_says_so(tmp_path, capsys):
+    warehouse = backfilled(tmp_path / "w", OTHERS + THEIRS)
+    block = pl.DataFrame([{"payload": b"{}", "received_time": datetime(2026, 3, 1, tzinfo=UTC)}], schema=RAW_SCHEMA)
+    Lander(str(warehouse.folder / LANDING), "sub", "run", 0).land(block)
+    assert main(["person", "--delete", "u1", "--warehouse", str(warehouse.folder)]) == 2
+    assert "1 records of a stream landed and are not in the books yet" in capsys.readouterr().err
+    assert main(["person", "--find", "u1", "--warehouse", str(warehouse.folder)]) == 0
+    assert "not searched: 1 records" in capsys.readouterr().err
