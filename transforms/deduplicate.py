@@ -15,7 +15,6 @@ Emits   a stream: at once. Bounded: when the input has ended, in blocks of at mo
 
 import math
 import secrets
-from collections import OrderedDict
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -32,12 +31,12 @@ from apache_beam.utils.timestamp import Timestamp
 from transforms import seeds
 from transforms.block import FIELDS, FLOW_COLUMNS, SEPARATOR, hash64
 from transforms.quality import count
+from transforms.seen import SEEN, Seen, SeenCache
 from transforms.spill import Part, parts, spill
 from transforms.stage import in_global_window
 
 GATHER_ROWS = 200_000  # rows that are split, or compared, together: small frames cost as much as large ones
 GROUP_ROWS = 500_000  # rows that are compared at a time; more of one window and shard are split by bits of their hash
-CACHE_BYTES = 256 << 20
 KEY = "_key"  # hash of (source, event_id), computed once and carried to where it is compared
 WINDOW = "_window"  # number of the dedup window, likewise
 _SAME = [WINDOW, "source", "event_id"]
@@ -231,17 +230,11 @@ def _outcomes(kept: Kept):
             yield TaggedOutput("books", count(own, outcome))
 
 
-SEEN = np.dtype([("key", "<u8"), ("print", "<u8")])
-
-
-def keep_unseen(events: pl.DataFrame, seen: np.ndarray) -> tuple[Kept, np.ndarray]:
-    """Keep what `seen` (SEEN, sorted by key) lacks, the first of each id: (kept, new entries in order of arrival)."""
+def keep_unseen(events: pl.DataFrame, seen: Seen) -> tuple[Kept, np.ndarray]:
+    """Keep what `seen` lacks, the first of each id: (kept, new entries (SEEN) in order of arrival)."""
     prints = fingerprint(events)
     rows = events.with_columns(_print=prints, _first=pl.col(KEY).is_first_distinct())
-    keys = events[KEY].to_numpy()
-    at = np.minimum(np.searchsorted(seen["key"], keys), max(len(seen) - 1, 0))
-    known = seen["key"][at] == keys if len(seen) else np.zeros(len(keys), bool)
-    before = np.where(known, seen["print"][at] if len(seen) else 0, 0)
+    known, before = seen.look_up(events[KEY].to_numpy())
     rows = rows.with_columns(
         _new=pl.Series(~known) & pl.col("_first"),
         _kept=pl.when(pl.Series(known))
@@ -264,38 +257,6 @@ def _entries(keys: pl.Series, prints: pl.Series) -> np.ndarray:
     entries = np.empty(len(keys), SEEN)
     entries["key"], entries["print"] = keys.to_numpy(), prints.to_numpy()
     return entries
-
-
-class SeenCache:
-    """Sorted entries of the windows and shards that this process works on; only a copy of what is in state.
-
-    An entry is valid only while the random token beside it equals the one that the last *committed* bundle wrote to
-    state. A counter would not do: a failed bundle and its successor on another worker share a number, and what the
-    failed one had seen would be dropped when it comes again.
-    """
-
-    def __init__(self, most_bytes: int = CACHE_BYTES):
-        self.most_bytes = most_bytes
-        self.entries: OrderedDict[tuple, tuple[bytes, np.ndarray]] = OrderedDict()
-
-    def get(self, key: tuple, token: bytes | None) -> np.ndarray | None:
-        """The sorted entries, if they are those of the committed token."""
-        held = self.entries.get(key)
-        if held is None or token is None or held[0] != token:
-            return None
-        self.entries.move_to_end(key)
-        return held[1]
-
-    def put(self, key: tuple, token: bytes, seen: np.ndarray) -> None:
-        """Hold `seen` for the token that this bundle writes; the least recently used make room."""
-        self.entries[key] = (token, seen)
-        self.entries.move_to_end(key)
-        while len(self.entries) > 1 and sum(held[1].nbytes for held in self.entries.values()) > self.most_bytes:
-            self.entries.popitem(last=False)
-
-    def drop(self, key: tuple) -> None:
-        """Forget a window that has ended."""
-        self.entries.pop(key, None)
 
 
 # Of the module, so that it outlives a DoFn: the legacy local runner unpickles a new one for each bundle.
@@ -330,12 +291,12 @@ class KeepFirst(beam.DoFn):
         if seen is None:
             # Never in state: it does not change, and may be large.
             seed = seeds.seen(self.seeds, seeds.Place(window, shard))
-            seen = _sorted(np.frombuffer(b"".join([seed, *seen_state.read()]), SEEN))
+            seen = Seen().with_(np.frombuffer(b"".join([seed, *seen_state.read()]), SEEN))
         kept, entries = keep_unseen(events, seen)
         if len(entries):
             seen_state.add(entries.tobytes())
-            seen = _sorted(np.concatenate([seen, entries]))
-        if len(entries) or (loaded and len(seen)):
+            seen = seen.with_(entries)
+        if len(entries) or (loaded and seen):
             token = secrets.token_bytes(16)
             token_state.write(token)
             _CACHE.put(key, token, seen)
@@ -351,7 +312,3 @@ class KeepFirst(beam.DoFn):
         _CACHE.drop((self.run, *key))
         seen_state.clear()
         token_state.clear()
-
-
-def _sorted(entries: np.ndarray) -> np.ndarray:
-    return entries[np.argsort(entries["key"], kind="stable")]

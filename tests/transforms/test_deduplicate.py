@@ -1,3 +1,4 @@
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 
 from transforms import deduplicate
 from transforms.block import FLOW_SCHEMA
-from transforms.deduplicate import KEY, SEEN, WINDOW, KeepFirst, SeenCache, keep_smallest, keep_unseen, split
+from transforms.deduplicate import KEY, WINDOW, KeepFirst, keep_smallest, keep_unseen, split
+from transforms.seen import SEEN, Seen, SeenCache
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -98,9 +100,9 @@ def test_neither_order_nor_cuts_nor_shards_matter(drawn, random, shards):
 
 @given(rows, st.integers(0, 30))
 def test_a_stream_keeps_the_first_of_each_id_wherever_its_blocks_are_cut(drawn, cut):
-    whole, _ = keep_unseen(keyed(events(*drawn)), np.empty(0, SEEN))
-    head, entries = keep_unseen(keyed(events(*drawn[:cut])), np.empty(0, SEEN))
-    tail, _ = keep_unseen(keyed(events(*drawn[cut:])), np.sort(entries, order="key"))
+    whole, _ = keep_unseen(keyed(events(*drawn)), Seen())
+    head, entries = keep_unseen(keyed(events(*drawn[:cut])), Seen())
+    tail, _ = keep_unseen(keyed(events(*drawn[cut:])), Seen().with_(entries))
     first = {}
     for id, _, content in drawn:
         first.setdefault(id, content)
@@ -186,7 +188,7 @@ def test_a_failed_bundle_another_workers_bundle_and_the_first_worker_again_lose_
 
 def test_the_cache_makes_room_for_the_most_recent_and_still_answers_only_for_its_token():
     cache = SeenCache(most_bytes=40)
-    seen = np.zeros(2, SEEN)
+    seen = Seen().with_(np.zeros(2, SEEN))
     cache.put(("k1",), b"t1", seen)
     cache.put(("k2",), b"t2", seen)
     assert cache.get(("k1",), b"t1") is None
@@ -205,3 +207,16 @@ def test_groups_compared_apart_keep_the_same(monkeypatch, group_rows):
     outputs = [*keep.process(((0, 0), gathered)), *(output.value for output in keep.finish_bundle())]
     kept = [id for block in outputs if isinstance(block, pl.DataFrame) for id in block["event_id"]]
     assert sorted(kept) == sorted(f"e{n}" for n in range(50))
+
+
+@given(st.lists(st.lists(st.integers(0, 400), max_size=40), max_size=12))
+def test_what_was_seen_is_found_again_however_it_came(blocks):
+    seen, added = Seen(), {}
+    for number, block in enumerate(blocks):
+        fresh = [key for key in dict.fromkeys(block) if key not in added]
+        added |= {key: number * 1_000 + key for key in fresh}
+        seen = seen.with_(np.array([(key, added[key]) for key in fresh], SEEN))
+    known, prints = seen.look_up(np.arange(401, dtype=np.uint64))
+    assert dict(zip(np.flatnonzero(known).tolist(), prints[known].tolist(), strict=True)) == added
+    lengths = [len(level.keys) for level in seen.levels]
+    assert all(long >= 2 * short for long, short in itertools.pairwise(lengths))

@@ -1,0 +1,92 @@
+"""Seen: the event ids that a window and shard of a stream has had, in memory, beside what is in state.
+
+SEEN        an entry: hash of (source, event_id) and fingerprint of what the event states, 16 bytes; as in state
+Seen        entries that can be looked up, in a few sorted arrays: adding a block costs as much as the block, and
+            each entry is merged once for every doubling
+SeenCache   of all windows and shards that a process works on, bounded in bytes
+"""
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+import numpy as np
+
+SEEN = np.dtype([("key", "<u8"), ("print", "<u8")])
+CACHE_BYTES = 1 << 30
+
+
+class _Level(NamedTuple):
+    """Entries sorted by key, a column each: a search in a field of records would copy it first."""
+
+    keys: np.ndarray
+    prints: np.ndarray
+
+
+class Seen(NamedTuple):
+    """Entries, in levels of which each is at least twice as long as the next. Never changed: `with_` makes another."""
+
+    levels: tuple[_Level, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        return sum(level.keys.nbytes + level.prints.nbytes for level in self.levels)
+
+    def __bool__(self) -> bool:
+        return bool(self.levels)
+
+    def with_(self, entries: np.ndarray) -> "Seen":
+        """These and `entries` (SEEN, in any order, of keys that are not among these)."""
+        if not len(entries):
+            return self
+        levels = [*self.levels, _sorted(np.ascontiguousarray(entries["key"]), np.ascontiguousarray(entries["print"]))]
+        while len(levels) > 1 and len(levels[-2].keys) < 2 * len(levels[-1].keys):
+            short, long = levels.pop(), levels.pop()
+            levels.append(_sorted(np.concatenate([long.keys, short.keys]), np.concatenate([long.prints, short.prints])))
+        return Seen(tuple(levels))
+
+    def look_up(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(which of the keys are known, the fingerprints of those; 0 for the others)"""
+        known, prints = np.zeros(len(keys), bool), np.zeros(len(keys), np.uint64)
+        for level in self.levels:
+            at = np.minimum(np.searchsorted(level.keys, keys), len(level.keys) - 1)
+            here = level.keys[at] == keys
+            known |= here
+            prints[here] = level.prints[at[here]]
+        return known, prints
+
+
+def _sorted(keys: np.ndarray, prints: np.ndarray) -> _Level:
+    order = np.argsort(keys, kind="stable")
+    return _Level(keys[order], prints[order])
+
+
+class SeenCache:
+    """What was seen in the windows and shards that this process works on; only a copy of what is in state.
+
+    An entry is valid only while the random token beside it equals the one that the last *committed* bundle wrote to
+    state. A counter would not do: a failed bundle and its successor on another worker share a number, and what the
+    failed one had seen would be dropped when it comes again.
+    """
+
+    def __init__(self, most_bytes: int = CACHE_BYTES):
+        self.most_bytes = most_bytes
+        self.entries: OrderedDict[tuple, tuple[bytes, Seen]] = OrderedDict()
+
+    def get(self, key: tuple, token: bytes | None) -> Seen | None:
+        """What was seen, if it is that of the committed token."""
+        held = self.entries.get(key)
+        if held is None or token is None or held[0] != token:
+            return None
+        self.entries.move_to_end(key)
+        return held[1]
+
+    def put(self, key: tuple, token: bytes, seen: Seen) -> None:
+        """Hold `seen` for the token that this bundle writes; the least recently used make room."""
+        self.entries[key] = (token, seen)
+        self.entries.move_to_end(key)
+        while len(self.entries) > 1 and sum(held[1].nbytes for held in self.entries.values()) > self.most_bytes:
+            self.entries.popitem(last=False)
+
+    def drop(self, key: tuple) -> None:
+        """Forget a window that has ended."""
+        self.entries.pop(key, None)
