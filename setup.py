@@ -11,6 +11,8 @@ REQUIRES = [
     "apache-beam[gcp]==2.77.*",
     "google-cloud-pubsub",
     "google-cloud-bigquery",
+    "google-cloud-bigquery-storage",
+    "grpcio",
     "polars>=2.1,<3",
     "duckdb>=2.0,<3",
     "msgspec>=0.22",
