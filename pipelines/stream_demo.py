@@ -19,6 +19,7 @@ import msgspec
 from pipelines import emulators, runners
 from pipelines.demo import answer, fresh
 from pipelines.emulators import PROJECT, ended
+from pipelines.progress import ERASE, draws
 from pipelines.simulator_faults import faults
 from pipelines.simulator_ledger import Ledger, expectations, unmet
 from pipelines.simulator_live import Live
@@ -198,4 +199,5 @@ def _compare(ledger: Ledger, warehouse: Path) -> int:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    # The stream may just have drawn its line.
+    print(f"{ERASE if draws() else ''}{text}", file=sys.stderr, flush=True)
