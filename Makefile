@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tools test check lint bench lock clean
+.PHONY: help setup demo stream-demo prism tools test check lint bench lock clean
 .DELETE_ON_ERROR:
 
 # The first of these that can make a virtual environment. 3.14 is left out: datasketches has no wheel for it.
@@ -16,14 +16,19 @@ PRISM := .tools/prism-$(BEAM)
 SOURCES := pipelines transforms tests benchmarks setup.py
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s  %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s  %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP)  ## make .venv from requirements.lock, with the `audience` command in it
 
 demo: $(STAMP)  ## real and simulated events through the graph, to a warehouse and a summary (minutes)
 	$(BIN)/audience demo
 
-tools: $(EMULATOR) .tools/prism  ## the BigQuery emulator and Beam's runner Prism into .tools, for streaming tests and the demo
+stream-demo: $(STAMP) $(PRISM)  ## a queue and simulated events through the graph while they happen (two minutes; needs Java, Go)
+	$(BIN)/audience demo --stream
+
+prism: $(PRISM)  ## Beam's runner for streams on this machine into .tools; needs Go
+
+tools: $(EMULATOR) $(PRISM)  ## the BigQuery emulator and Beam's runner Prism into .tools, for streaming tests and the demo
 
 test: $(STAMP)  ## run all tests
 	$(BIN)/python -m pytest
@@ -72,10 +77,9 @@ $(EMULATOR):
 	touch $@
 
 # Of the SDK's own version, since runner and SDK speak one protocol.
-.tools/prism: $(PRISM)
 $(PRISM):
 	@command -v go > /dev/null || { echo "no go, which builds Beam's runner Prism; install it (https://go.dev/dl), \
-	then run: make tools" >&2; exit 1; }
+	then run: make prism" >&2; exit 1; }
 	mkdir -p .tools
 	GOBIN=$(CURDIR)/.tools go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
 	touch $@

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
@@ -49,7 +50,7 @@ QUESTIONS = (
 
 def demo(folder: str) -> None:
     """Make `folder` anew: simulate, backfill both inputs, and answer QUESTIONS on stdout."""
-    home = _fresh(Path(folder))
+    home = fresh(Path(folder))
     simulated, warehouse = home / "events.jsonl", str(home / "warehouse")
     _say(f"simulating {EVENTS:,} events into {simulated}")
     simulate(
@@ -65,18 +66,24 @@ def demo(folder: str) -> None:
     for given in ({"input": [str(sample)], "mapping": str(mapping)}, {"input": [str(simulated)]}):
         _say(f"\nbackfilling {given['input'][0]}")
         _say("\n".join(books_lines(backfill(resolve(given | {"warehouse": warehouse})))))
-    opened = LocalWarehouse.open(warehouse)
-    for title, sql in QUESTIONS:
-        print(f"\n{title}\n")
-        for line in render(run_query(opened, sql), "table"):
-            print(line)
+    answer(warehouse, QUESTIONS)
     print(f"\nThe warehouse is in {warehouse}: Parquet files, and every table and view by name:\n")
     print(f'  {program()} query --warehouse {warehouse} "SHOW TABLES"')
     print(f'  {program()} query --warehouse {warehouse} "SELECT * FROM user_days_current ORDER BY events DESC LIMIT 5"')
     print(f"  {program()} backfill --warehouse {warehouse} --input 'your-events/*.jsonl.gz'")
 
 
-def _fresh(home: Path) -> Path:
+def answer(warehouse: str, questions: Iterable[tuple[str, str]]) -> None:
+    """Answer (title, SQL) from a local warehouse, on stdout."""
+    opened = LocalWarehouse.open(warehouse)
+    for title, sql in questions:
+        print(f"\n{title}\n")
+        for line in render(run_query(opened, sql), "table"):
+            print(line)
+
+
+def fresh(home: Path) -> Path:
+    """The folder of a demo, empty but for MARK. Errors: WarehouseError for one that no demo made."""
     if home.exists() and any(home.iterdir()):
         if not (home / MARK).exists():
             raise WarehouseError(f"{home} exists and was not made by a demo: name another with --folder")

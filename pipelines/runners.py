@@ -71,7 +71,7 @@ def prism_at(binary: str, log: Path) -> Iterator[tuple[str, subprocess.Popen]]:
 
     It ends with the context, or by itself when this process was killed.
     """
-    port = _free_port()
+    port = free_port()
     words = [binary, f"--job_port={port}", "--serve_http=false", "--log_kind=json", "--log_level=warn"]
     with log.open("ab") as out:
         process = subprocess.Popen(
@@ -89,7 +89,8 @@ def prism_at(binary: str, log: Path) -> Iterator[tuple[str, subprocess.Popen]]:
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]

@@ -26,11 +26,16 @@ def publish_lines(topic: str, lines: Iterable[Line], rate: float | None = None) 
     """Publish the lines, at `rate` a second or as fast as it goes. Errors: SourceError, if the topic takes none."""
     pubsub = PubSub()
     try:
-        for batch in _batches(lines) if rate is None else paced(lines, rate):
-            for part in requests(batch):
-                _publish(pubsub, topic, part)
+        publish_batches(pubsub, topic, _batches(lines) if rate is None else paced(lines, rate))
     finally:
         pubsub.close()
+
+
+def publish_batches(pubsub: PubSub, topic: str, batches: Iterable[list[Line]]) -> None:
+    """Publish each batch as it comes. Errors as above."""
+    for batch in batches:
+        for part in requests(batch):
+            _publish(pubsub, topic, part)
 
 
 def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 MEASURED = ("pipelines", "transforms", "benchmarks")
 MOST_LINES_OF_A_FUNCTION, MOST_LINES_OF_90_PERCENT, MOST_LINES_OF_A_FILE = 60, 30, 400
 ROW_LOOPS = {"iter_rows", "map_elements", "to_dicts", "rows"}
-DOCUMENTED = re.compile(r"^([a-z]+):[^=\n]*?(?:## (.+))?$", re.MULTILINE)
+DOCUMENTED = re.compile(r"^([a-z-]+):[^=\n]*?(?:## (.+))?$", re.MULTILINE)
 
 
 def sources(*folders: str) -> list[Path]:
@@ -102,9 +102,10 @@ def test_the_checks_see_what_they_forbid():
     assert row_loops(ast.parse("frame.rows()\npart.rows\nframe.iter_rows(named=True)")) == [1, 3]
 
 
-def test_make_alone_lists_at_most_ten_targets_each_with_a_line_of_help():
+def test_make_alone_lists_at_most_twelve_targets_each_with_a_line_of_help():
     targets = dict(DOCUMENTED.findall((ROOT / "Makefile").read_text()))
-    assert len(targets) <= 10
+    # Ten, and the two for streams: `prism` has a name of its own, because errors name it as what to type.
+    assert len(targets) <= 12
     assert [name for name, text in targets.items() if not text] == []
     command = ["make", "--no-print-directory"]
     listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout

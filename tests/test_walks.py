@@ -2,10 +2,13 @@
 
 A block `console` is a session: `$ ` begins a command (`> ` goes on with it), the rest is what it prints on stdout;
 `...` stands for any lines. `RENEW_WALKS=1` writes down what was printed.
+
+A block `sh` is what needs a server: its commands are not run, but each has to be one of ours, with options it has.
 """
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,8 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.cli import _parse
+
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"(?<=```console\n).*?(?=```)", re.DOTALL)
+NOT_RUN = re.compile(r"(?<=```sh\n).*?(?=```)", re.DOTALL)
 WALKS = ("README.md", "docs/your-own-events.md")
 
 
@@ -57,6 +63,32 @@ def test_what_is_shown_is_what_is_printed(page, tmp_path):
             ran += 1
     path.write_text(text) if os.environ.get("RENEW_WALKS") else None
     assert ran >= 3
+
+
+PAGES = [path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))]
+
+
+def test_what_is_shown_and_not_run_are_commands_with_options_that_they_have():
+    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    seen = set()
+    for page in PAGES:
+        for line in "".join(NOT_RUN.findall((ROOT / page).read_text())).splitlines():
+            program, *words = shlex.split(line, comments=True)
+            if program == "make":
+                assert set(words) <= targets, f"{page}: {line}"
+            else:
+                assert program == "audience", f"{page}: {line}"
+                _, _, rest = _parse(words)
+                assert rest == [], f"{page}: {line}"
+            seen.add((program, words[0]))
+    assert seen >= {("make", "stream-demo"), ("audience", "run"), ("audience", "stop"), ("audience", "simulate")}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_leads_to_is_there(page):
+    text = (ROOT / page).read_text()
+    led = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    assert [path for path in led if not ((ROOT / page).parent / path).exists()] == []
 
 
 def test_a_walk_that_shows_something_else_is_seen():

@@ -1,23 +1,57 @@
-"""`audience demo`: from raw files to answers."""
+"""`audience demo`: from raw files, or from a queue, to answers."""
 
 from pipelines.commands import Command
+from transforms.errors import OptionError
+
+RATE, MINUTES = 500.0, 1.0
 
 
 def add_options(parser) -> None:
     parser.add_argument(
-        "--folder", default="demo", help="Folder for the simulated events and the warehouse (default: demo)"
+        "--folder", help="Folder for the simulated events and the warehouse (default: demo, or demo-stream)"
     )
+    group = parser.add_argument_group("stream")
+    group.add_argument(
+        "--stream",
+        action="store_true",
+        help="From a queue: Google's Pub/Sub emulator, a stream on Prism, its figures",
+    )
+    group.add_argument("--rate", help=f"Messages a second (default: {RATE:.0f})")
+    group.add_argument("--minutes", help=f"How long messages are published (default: {MINUTES:.0f})")
+    group.add_argument("--prism_location", metavar="PATH", help="The Prism binary (default: the one of `make prism`)")
 
 
-def run(values, rest) -> None:
+def run(values, rest) -> int | None:
+    if values.stream:
+        rate, minutes = _number("rate", values.rate, RATE), _number("minutes", values.minutes, MINUTES)
+        from pipelines.stream_demo import stream_demo
+
+        return stream_demo(values.folder or "demo-stream", rate, minutes, values.prism_location)
+    for name in ("rate", "minutes", "prism_location"):
+        if getattr(values, name) is not None:
+            raise OptionError(f"--{name} is for a stream; add --stream, or leave it out")
     from pipelines.demo import demo
 
-    demo(values.folder)
+    demo(values.folder or "demo")
+    return None
+
+
+def _number(name: str, text: str | None, default: float) -> float:
+    if text is None:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    least, most = (1, 100_000) if name == "rate" else (0.05, 1_000)
+    if not least <= number <= most:
+        raise OptionError(f"--{name}: got {text!r}; allowed: a number from {least:g} to {most:,}")
+    return number
 
 
 COMMAND = Command(
     add_options,
     run,
-    "Sample data and simulated events, from raw files to answers.",
+    "From raw files, or with --stream from a queue, to answers.",
     "audience demo --folder demo",
 )

@@ -1,10 +1,6 @@
-"""Google's Pub/Sub emulator, by plain java: it starts on a free loopback port in about two seconds."""
+"""Google's Pub/Sub emulator as a fixture, and topics on it."""
 
 import os
-import shutil
-import signal
-import socket
-import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,78 +8,24 @@ from pathlib import Path
 import grpc
 import pytest
 
+from pipelines import emulators
+from pipelines.emulators import PROJECT, PubSubEmulator
 from pipelines.sources.pubsub_client import EMULATOR, PubSub, PubsubMessage
-from tests.servers.needed import missing, wait_until
-
-PROJECT = "demo-project"
-INSTALL = "install the Google Cloud SDK with its package google-cloud-cli-pubsub-emulator"
+from tests.servers.needed import missing
+from transforms.errors import SourceError
 
 
-def find_jar() -> Path | None:
-    """The emulator's jar in the Cloud SDK, if there is one."""
-    gcloud = shutil.which("gcloud")
-    if gcloud is None:
-        return None
-    found = subprocess.run(
-        [gcloud, "info", "--format=value(installation.sdk_root)"], capture_output=True, text=True, check=True
-    )
-    return next(Path(found.stdout.strip()).glob("platform/pubsub-emulator/lib/*.jar"), None)
-
-
-class Emulator:
-    """The emulator's process; it keeps nothing when it ends."""
-
-    def __init__(self, jar: Path, log: Path):
-        self.jar, self.log, self.port = jar, log, _free_port()
-        self.process: subprocess.Popen | None = None
-
-    @property
-    def host(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        command = ["java", "-Xmx512m", "-jar", str(self.jar), "--host=127.0.0.1", f"--port={self.port}"]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        wait_until(self._answers, 60, f"Pub/Sub emulator; see {self.log}")
-
-    def kill(self) -> None:
-        """Kill -9, and wait until it is gone."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
-
-    def _answers(self) -> bool:
-        assert self.process is not None and self.process.poll() is None, f"it ended; see {self.log}"
-        pubsub = PubSub(self.host)
-        try:
-            pubsub.topic(f"projects/{PROJECT}/topics/none")
-        except grpc.RpcError as error:
-            return error.code() is grpc.StatusCode.NOT_FOUND
-        finally:
-            pubsub.close()
-        return True
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def make_emulator(log: Path) -> Emulator:
+def make_emulator(log: Path) -> PubSubEmulator:
     """An emulator that is not started yet; ends the test where java or the jar is missing."""
-    if shutil.which("java") is None:
-        missing("no java: install a Java runtime, version 17 or later (Debian: apt install default-jre-headless)")
-    jar = find_jar()
-    if jar is None:
-        missing(f"no Pub/Sub emulator: {INSTALL}")
-    return Emulator(jar, log)
+    try:
+        return emulators.pubsub_emulator(log)
+    except SourceError as absent:
+        missing(str(absent))
+        raise
 
 
 @pytest.fixture(scope="session")
-def pubsub_emulator(tmp_path_factory) -> Iterator[Emulator]:
+def pubsub_emulator(tmp_path_factory) -> Iterator[PubSubEmulator]:
     """The emulator of the session."""
     emulator = make_emulator(tmp_path_factory.mktemp("pubsub") / "emulator.log")
     emulator.start()

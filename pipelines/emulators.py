@@ -1,0 +1,111 @@
+"""Google's Pub/Sub emulator, by plain java: it starts on a free loopback port in about two seconds.
+
+pubsub_emulator(log)   one that is not started yet; SourceError, with what to install, where java or its jar is missing
+ended(process)         ends a process that this one started, by its id
+"""
+
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import grpc
+
+from pipelines.runners import free_port
+from pipelines.sources.pubsub_client import PubSub
+from transforms.errors import SourceError
+
+PROJECT = "demo-project"
+START_SECONDS = 60.0
+END_SECONDS = 20.0
+JAVA = "no java, which runs the Pub/Sub emulator; install a runtime of version 17 or later (Debian: `apt install \
+default-jre-headless`)"
+JAR = "no Pub/Sub emulator; install the Google Cloud SDK (https://cloud.google.com/sdk/docs/install), then run \
+`gcloud components install pubsub-emulator`, with Debian's packages `apt install google-cloud-cli-pubsub-emulator`"
+
+
+def pubsub_emulator(log: Path) -> "PubSubEmulator":
+    """The emulator of this machine; it appends to `log`. Errors: SourceError."""
+    if shutil.which("java") is None:
+        raise SourceError(JAVA)
+    jar = find_jar()
+    if jar is None:
+        raise SourceError(JAR)
+    return PubSubEmulator(jar, log)
+
+
+def find_jar() -> Path | None:
+    """The emulator's jar in the Cloud SDK, if there is one."""
+    gcloud = shutil.which("gcloud")
+    if gcloud is None:
+        return None
+    told = subprocess.run(
+        [gcloud, "info", "--format=value(installation.sdk_root)"], capture_output=True, text=True, check=False
+    )
+    root = told.stdout.strip()
+    return next(Path(root).glob("platform/pubsub-emulator/lib/*.jar"), None) if root else None
+
+
+class PubSubEmulator:
+    """The emulator's process; it keeps nothing when it ends."""
+
+    def __init__(self, jar: Path, log: Path):
+        self.jar, self.log, self.port = jar, log, free_port()
+        self.process: subprocess.Popen | None = None
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def __enter__(self) -> "PubSubEmulator":
+        self.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.process is not None:
+            ended(self.process)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers. Errors: SourceError, if it does not."""
+        command = ["java", "-Xmx512m", "-jar", str(self.jar), "--host=127.0.0.1", f"--port={self.port}"]
+        with self.log.open("ab") as log:
+            # In a session of its own, so that Ctrl-C ends it when its user has finished with it and not before.
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        end = time.monotonic() + START_SECONDS
+        try:
+            while not self._answers():
+                if self.process.poll() is not None or time.monotonic() > end:
+                    raise SourceError(f"the Pub/Sub emulator does not start; see {self.log}")
+                time.sleep(0.05)
+        except BaseException:
+            ended(self.process)
+            raise
+
+    def kill(self) -> None:
+        """Kill -9, and wait until it is gone."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def _answers(self) -> bool:
+        pubsub = PubSub(self.host)
+        try:
+            pubsub.topic(f"projects/{PROJECT}/topics/none")
+        except grpc.RpcError as error:
+            return error.code() is grpc.StatusCode.NOT_FOUND
+        finally:
+            pubsub.close()
+        return True
+
+
+def ended(process: subprocess.Popen, seconds: float = END_SECONDS) -> None:
+    """End a process: asked to, and killed if it has not ended in time."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,203 @@
+"""The demo of a stream: a queue, simulated events that happen now, and what the warehouse makes of them.
+
+Google's Pub/Sub emulator and `audience run` are processes of this one. It publishes at a steady rate, waits until the
+books have every message, drains the stream, and holds the warehouse against the simulator's ledger.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import duckdb
+import msgspec
+
+from pipelines import emulators, runners
+from pipelines.demo import answer, fresh
+from pipelines.emulators import PROJECT, ended
+from pipelines.progress import ERASE, draws
+from pipelines.simulator_faults import faults
+from pipelines.simulator_ledger import Ledger, expectations, unmet
+from pipelines.simulator_live import Live
+from pipelines.simulator_output import paced
+from pipelines.simulator_topic import Line, publish_batches
+from pipelines.sources.pubsub_client import EMULATOR, PubSub
+from pipelines.stop import stop
+from pipelines.summary import program
+from pipelines.warehouse.local import LocalWarehouse
+from transforms.errors import RunnerError, WarehouseError
+
+TOPIC, SUBSCRIPTION = f"projects/{PROJECT}/topics/events", f"projects/{PROJECT}/subscriptions/events"
+SEED = 7
+TICK_SECONDS = 0.2  # what is due within it is published together
+START_SECONDS, BOOKS_SECONDS, DRAIN_SECONDS, END_SECONDS = 90.0, 180.0, 180.0, 30.0
+QUESTIONS = (
+    (
+        "The books of the last minutes: every message is in exactly one place",
+        "SELECT bucket_start, SUM(received) AS received, SUM(events) AS events, SUM(duplicates) AS duplicates,"
+        " SUM(conflicts) AS conflicts, SUM(quarantined) AS quarantined, SUM(balance) AS balance"
+        " FROM quality_1m_current GROUP BY bucket_start ORDER BY bucket_start",
+    ),
+    (
+        "Why messages are in quarantine",
+        "SELECT stage, code, SUM(records) AS records FROM quarantine_by_code"
+        " GROUP BY ALL ORDER BY records DESC, code LIMIT 6",
+    ),
+    (
+        "Activity by the minute, the last ones (older minutes have what came late)",
+        "SELECT bucket_start, SUM(events) AS events, SUM(events) FILTER (event_type = 'page_view') AS views,"
+        " SUM(events) FILTER (event_type = 'purchase') AS purchases, COUNT(DISTINCT channel) AS channels"
+        " FROM activity_1m_current GROUP BY bucket_start ORDER BY bucket_start DESC LIMIT 5",
+    ),
+    (
+        "Engagement by channel",
+        "SELECT channel, SUM(events) AS events, SUM(views) AS views, SUM(clicks) AS clicks, SUM(likes) AS likes,"
+        " SUM(shares) AS shares FROM engagement_by_channel GROUP BY channel ORDER BY events DESC",
+    ),
+    (
+        "How the rows of activity_1m were published: early while their minute was open, then at its end, then late",
+        "SELECT firing, COUNT(*) AS rows, MIN(emitted_time) AS first, MAX(emitted_time) AS last FROM activity_1m"
+        " GROUP BY firing ORDER BY first",
+    ),
+)
+
+
+def stream_demo(folder: str, rate: float, minutes: float, prism: str | None = None) -> int:
+    """Make `folder` anew and stream into it; 1 if the warehouse is not what was published, else 0.
+
+    rate     messages a second
+    prism    the Prism binary, if it is not where `make prism` leaves it
+    Errors: AudienceError, if a part is missing or does not start.
+    """
+    runner = runners.choose(runners.PRISM, prism)
+    emulator = emulators.pubsub_emulator(Path(folder) / "emulator.log")
+    home = fresh(Path(folder))
+    warehouse = home / "warehouse"
+    with _interrupted_once(), emulator:
+        _say(f"Pub/Sub emulator at {emulator.host} (log: {emulator.log})")
+        pubsub = PubSub(emulator.host)
+        pubsub.make_topic(TOPIC)
+        pubsub.make_subscription(SUBSCRIPTION, TOPIC, ack_deadline_seconds=10)
+        live = Live(int(rate * minutes * 60), SEED, faults(invalid_source=0.0))  # each such name is a row of the books
+        (home / "ledger.json").write_bytes(msgspec.json.format(msgspec.json.encode(live.ledger), indent=2))
+        with _running(warehouse, emulator.host, str(runner.prism)) as process:
+            _publish(live, pubsub, rate, warehouse, process)
+            _drain(live.ledger, warehouse, process)
+        pubsub.close()
+    answer(str(warehouse), QUESTIONS)
+    status = _compare(live.ledger, warehouse)
+    print(f"\nThe warehouse is in {warehouse}, as if it were made by a backfill:\n")
+    print(f'  {program()} query --warehouse {warehouse} "SELECT * FROM content_1h_current ORDER BY views DESC LIMIT 5"')
+    print(f"  {program()} run --warehouse {warehouse} --input_subscription projects/PROJECT/subscriptions/NAME")
+    return status
+
+
+@contextmanager
+def _interrupted_once() -> Iterator[None]:
+    """The first SIGINT or SIGTERM interrupts; while everything is being stopped for it, more of them are ignored."""
+
+    def interrupt(number, frame):
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _running(warehouse: Path, host: str, prism: str) -> Iterator[subprocess.Popen]:
+    """`audience run`, with the terminal to show its figures on; stopped at the end, if it still runs."""
+    words = ["--input_subscription", SUBSCRIPTION, "--warehouse", str(warehouse), "--prism_location", prism]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", "run", *words],
+        env=os.environ | {EMULATOR: host},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for this process, which then stops the other
+    )
+    try:
+        yield process
+    finally:
+        ended(process, END_SECONDS)
+
+
+def _publish(live: Live, pubsub: PubSub, rate: float, warehouse: Path, process: subprocess.Popen) -> None:
+    """Publish one message, and once it was read the others, at a steady rate."""
+    publish_batches(pubsub, TOPIC, [live.lines(0, 1, time.time())])
+    if not _holds(lambda: any(warehouse.glob("landing/*.parquet")), process, START_SECONDS):
+        raise RunnerError(
+            f"the stream has read nothing in {START_SECONDS:.0f} s; look in {warehouse}/staging for its log"
+        )
+    _say(f"publishing {len(live):,} messages, {rate:,.0f} a second")
+    per_tick = rate * TICK_SECONDS
+
+    def batches() -> Iterator[list[Line]]:
+        ticks = int((len(live) - 1) / per_tick) + 1
+        for due in paced(range(ticks), 1 / TICK_SECONDS):
+            first, last = 1 + int(due[0] * per_tick), 1 + int((due[-1] + 1) * per_tick)
+            _alive(process)
+            yield live.lines(first, last - first, time.time())
+
+    publish_batches(pubsub, TOPIC, batches())
+
+
+def _drain(ledger: Ledger, warehouse: Path, process: subprocess.Popen) -> None:
+    """Wait until the books have all that was published, and end the stream."""
+    _say("all is published; waiting until the books have it")
+    if not _holds(lambda: _received(warehouse) >= ledger.lines, process, BOOKS_SECONDS):
+        _say(f"not within {BOOKS_SECONDS:.0f} s; the comparison tells what is missing")
+    stop(str(warehouse), True, DRAIN_SECONDS, _say)
+    if process.wait(END_SECONDS):
+        raise RunnerError(f"the stream ended with exit status {process.returncode}")
+
+
+def _holds(condition: Callable[[], bool], process: subprocess.Popen, seconds: float) -> bool:
+    """Whether a condition holds before so many seconds are over. Errors: RunnerError, if the stream ends."""
+    end = time.monotonic() + seconds
+    while not condition():
+        _alive(process)
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.5)
+    return True
+
+
+def _alive(process: subprocess.Popen) -> None:
+    if process.poll() is not None:
+        raise RunnerError(f"the stream ended with exit status {process.returncode}; its own line above says why")
+
+
+def _received(warehouse: Path) -> int:
+    with suppress(duckdb.Error, WarehouseError):
+        asked = "SELECT COALESCE(SUM(received), 0) FROM quality_1m_current"
+        return LocalWarehouse.open(warehouse).connect().execute(asked).fetchall()[0][0]
+    return 0
+
+
+def _compare(ledger: Ledger, warehouse: Path) -> int:
+    """Say on stdout what of the ledger the warehouse answers otherwise; 1 if there is any, else 0."""
+    wrong = unmet(ledger, LocalWarehouse.open(warehouse).connect())
+    every = len(expectations(ledger))
+    print("\nThe ledger of what was published, against the warehouse\n")
+    print(f"  published    {ledger.lines:,} messages")
+    print(
+        f"  to be events {ledger.accepted:,}, duplicates {ledger.repeats + ledger.conflicts:,},"
+        f" in quarantine {sum(ledger.quarantined.values()):,}"
+    )
+    print(f"  met          {every - len(wrong)} of {every} figures: types, times, ids, codes, books")
+    for line in wrong:
+        print(f"  NOT MET      {line}")
+    return 1 if wrong else 0
+
+
+def _say(text: str) -> None:
+    # The stream may just have drawn its line.
+    print(f"{ERASE if draws() else ''}{text}", file=sys.stderr, flush=True)

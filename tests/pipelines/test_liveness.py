@@ -1,0 +1,142 @@
+"""Liveness: the figures of given counts, the line on a terminal, JSON elsewhere, and never a failure of the stream."""
+
+import json
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from pipelines import liveness
+from pipelines.liveness import Liveness, line
+from pipelines.progress import ERASE
+from pipelines.sources.pubsub_leases import Snapshot
+from pipelines.warehouse.appender import Figures
+from tests.pipelines.test_progress import ROOT, on_a_terminal, screen
+
+NOTHING = Figures({}, None, None, None, 0, None, None)
+UNREAD = Snapshot(0, 0, 0, 0, 0, 0, 0, 0, None, None)
+# Tells at once what a stream tells twice a second, and once a minute what it tells in half a second.
+TELLING = """
+import threading, pipelines.liveness as l
+from pipelines.sources.pubsub_leases import Snapshot
+from pipelines.warehouse.appender import Figures
+l.EVERY, l.A_MINUTE, told, looks = 0.01, 0.2, threading.Event(), []
+def read():
+    looks.append(1)
+    told.set() if len(looks) == 60 else None
+    return Snapshot(2_000, 0, 0, 0, 0, 0, 40, 0, 999.5, 990.0)
+with l.Liveness(lambda: Figures({"events": 1_500}, 1.25, 2.5, 0.01, 7, 999.0, %s), read, lambda: 1_000.0):
+    assert told.wait(60)
+"""
+
+
+@pytest.fixture
+def monotonic(monkeypatch) -> list[float]:
+    """The monotonic clock, as its one number."""
+    now = [100.0]
+    monkeypatch.setattr(liveness, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+def telling(problem: str | None = None) -> list[str]:
+    return [sys.executable, "-c", TELLING % repr(problem)]
+
+
+def test_rates_are_those_of_the_last_ten_seconds(monotonic):
+    counts = {"messages": 0, "events": 0}
+    shown = Liveness(
+        lambda: NOTHING._replace(rows={"events": counts["events"], "quarantine": 9}),
+        lambda: UNREAD._replace(messages=counts["messages"]),
+        lambda: 0.0,
+    )
+    rates = []
+    for second in range(21):
+        monotonic[0] = 100.0 + second
+        counts["messages"] += 100 if second < 10 else 300
+        counts["events"] += 50
+        told = shown.figures()
+        rates.append((told["messages_per_second"], told["events_per_second"]))
+    assert rates[0] == (0.0, 0.0)
+    assert rates[9] == (100.0, 50.0)
+    assert rates[15] == (220.0, 50.0)  # of ten seconds six at 300 and four at 100
+    assert rates[20] == (300.0, 50.0)
+    assert (told["messages"], told["events"]) == (10 * 100 + 11 * 300, 21 * 50)
+
+
+def test_times_are_told_as_how_long_ago_and_nothing_where_there_is_nothing():
+    written = Figures({"events": 3}, 1.23456, 2.0, 1 / 3, 7, 990.0, "disk full")
+    read = Snapshot(4, 0, 0, 0, 0, 0, in_flight=2, in_flight_bytes=9, oldest_received=998.75, watermark=985.0)
+    told = Liveness(lambda: written, lambda: read, lambda: 1_000.0).figures()
+    assert told == {
+        "time": "1970-01-01T00:16:40+00:00",
+        "messages": 4,
+        "events": 3,
+        "messages_per_second": 0.0,
+        "events_per_second": 0.0,
+        "in_flight": 2,
+        "oldest_seconds": 1.25,
+        "watermark_lag_seconds": 15.0,
+        "row_seconds_p50": 1.235,
+        "row_seconds_p99": 2.0,
+        "quarantine_share": 0.333333,
+        "files": 7,
+        "problem": "disk full",
+    }
+    quiet = Liveness(lambda: NOTHING, lambda: UNREAD, lambda: 1_000.0).figures()
+    assert {name for name, figure in quiet.items() if figure is None} == {
+        "oldest_seconds",
+        "watermark_lag_seconds",
+        "row_seconds_p50",
+        "row_seconds_p99",
+        "quarantine_share",
+        "problem",
+    }
+    assert line(quiet) == "in 0/s  out 0/s  in flight 0  0 events"
+
+
+def test_the_line_has_what_is_wrong_first():
+    written = Figures({"events": 29_310}, 0.9, 1.6, 0.0081, 7, 999.0, None)
+    read = UNREAD._replace(in_flight=640, oldest_received=998.9, watermark=989.0)
+    told = Liveness(lambda: written, lambda: read, lambda: 1_000.0).figures()
+    usual = (
+        "in 512/s  out 498/s  in flight 640 1.1 s  watermark -11 s  row 0.9 s (99 %: 1.6 s)  quarantine 0.81%"
+        "  29,310 events"
+    )
+    told |= {"messages_per_second": 512.4, "events_per_second": 498.0}
+    assert line(told) == usual
+    assert usual in (ROOT / "docs/streaming.md").read_text()
+    assert line(told | {"problem": "no space"}) == f"CANNOT WRITE: no space  {usual}"
+
+
+def test_a_terminal_has_one_line_drawn_anew_and_is_left_clean():
+    sent, status = on_a_terminal(telling())
+    assert status == 0, sent
+    drawn = re.findall(r"\r([^\r\x1b]+)\x1b\[K", sent)
+    assert len(drawn) >= 50
+    assert all(0 < len(text) < 80 for text in drawn)
+    assert drawn[-1].startswith("in 0/s  out 0/s  in flight 40 0.5 s  watermark -10 s  row 1.2 s (99 %: 2.5 s)")
+    assert sent.endswith(ERASE) and "\n" not in sent
+    assert screen(sent) == [""]
+
+
+def test_a_terminal_shows_why_nothing_is_written():
+    sent, _ = on_a_terminal(telling("/w: no space left"))
+    assert "\rCANNOT WRITE: /w: no space left  in 0/s" in sent
+
+
+def test_elsewhere_a_line_of_json_a_minute_and_one_at_the_end():
+    ran = subprocess.run(telling(), cwd=ROOT, capture_output=True, text=True, check=True)
+    told = [json.loads(text) for text in ran.stderr.splitlines()]
+    assert 3 <= len(told) <= 20  # of some 60 looks
+    assert all(each["watermark_lag_seconds"] == 10.0 and each["events"] == 1_500 for each in told)
+    assert re.search(r"[\x00-\x09\x0b-\x1f\x7f]", ran.stderr) is None
+    assert ran.stdout == ""
+
+
+def test_figures_that_cannot_be_had_fail_no_stream():
+    broken = TELLING % "None" + "\nraise SystemExit(3)"
+    broken = broken.replace("return Snapshot", "raise OSError(28)\n    return Snapshot")
+    ran = subprocess.run([sys.executable, "-c", broken], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (3, "")
