@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import apache_beam as beam
 import msgspec
@@ -47,6 +47,9 @@ from pipelines.warehouse.writer import Run
 from transforms.errors import AudienceError, OptionError, RunnerError
 from transforms.mapping import Mapping
 
+if TYPE_CHECKING:
+    from pipelines.stream_bigquery import KeptForBigQuery
+
 LANDING = "landing"  # in the warehouse's folder
 LOOK_SECONDS = 0.2
 CANCEL_SECONDS = 20.0
@@ -68,12 +71,11 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
     with ExitStack() as stack:
         subscription = _subscription(settings, stack)
         into = stack.enter_context(opened(settings, create=True, streaming=True))
-        folder, run = _local(into)
+        folder, kept = _kept(into, settings, subscription, stack)
         ending = stack.enter_context(Ending(folder / DRAIN))
-        about = About(os.getpid(), subscription, settings.config, can_drain=choice.prism is not None)
+        about = About(os.getpid(), subscription, settings.config, choice.prism is not None, into.warehouse.time_zone)
         write_atomically(folder / ABOUT, msgspec.json.encode(about))
-        kept = _Kept(into, settings)
-        reading = _reading(settings, subscription, into, kept, ending)
+        reading = _reading(settings, subscription, into.run.id, kept, ending)
         source = (
             ReadPubSub(reading)
             if choice.prism
@@ -82,22 +84,41 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
             )
         )
         job = replace(
-            into.job, source=source, input=subscription, source_name=reading.source, mappings=_mappings(settings)
+            into.job,
+            source=source,
+            input=subscription,
+            source_name=reading.source,
+            mappings=_mappings(settings),
+            seeds=kept.seeds,
         )
-        appender = Appender(run, kept.learn)
+        appender = Appender(_local(into)[1], kept.learn) if isinstance(kept, _Kept) else kept
         options = [*beam_options, *_on(choice, into.run.staging, stack), "--streaming"]
         result = _start(job, options)
-        say(f"reading {subscription} into {folder}; {choice.said}")
+        if kept.waiting:
+            say(f"{kept.waiting:,} records that landed and are not in the books are read again")
+        say(f"reading {subscription} into {into.warehouse.name}; {choice.said}")
         appender.start()
         try:
             with Liveness(appender.figures, pubsub_leases.snapshot):
-                _watch(result, ending, kept)
+                _watch(result, ending, lambda: kept.retire(into.run.id))
         finally:
             _cancel(result)
             appender.stop()
             pubsub_leases.flush()
         kept.retire(open_run=None)
         return Ended(ending.draining, appender.figures().rows, kept.waiting, time.monotonic() - started)
+
+
+def _kept(
+    into: Opened, settings: Settings, subscription: str, stack: ExitStack
+) -> tuple[Path, "_Kept | KeptForBigQuery"]:
+    """The folder of the stream, and what keeps there what must not be lost; it ends with `stack`."""
+    if settings.dataset is None:
+        return _local(into)[0], _Kept(into, settings)
+    from pipelines.stream_bigquery import KeptForBigQuery  # which imports Google's clients
+
+    kept = stack.enter_context(KeptForBigQuery(into, settings, subscription))
+    return kept.folder, kept
 
 
 def _local(into: Opened) -> tuple[Path, Run]:
@@ -119,7 +140,9 @@ def _mappings(settings: Settings) -> tuple[Mapping, ...]:
     return tuple(map(read_mapping, settings.mapping))
 
 
-def _reading(settings: Settings, subscription: str, into: Opened, kept: "_Kept", ending: "Ending") -> Reading:
+def _reading(
+    settings: Settings, subscription: str, run: str, kept: "_Kept | KeptForBigQuery", ending: "Ending"
+) -> Reading:
     mappings = _mappings(settings)
     return Reading(
         subscription=subscription,
@@ -128,7 +151,7 @@ def _reading(settings: Settings, subscription: str, into: Opened, kept: "_Kept",
         timestamp_attribute=settings.timestamp_attribute,
         expected_delay=settings.expected_delay.total_seconds(),
         block_seconds=settings.batch_delay.total_seconds(),
-        landing=LandAt(str(kept.landing.folder), subscription, into.run.id),
+        landing=LandAt(str(kept.landing.folder), subscription, run),
         again=tuple(kept.again()),
         drain_file=str(ending.drain_file),
     )
@@ -141,6 +164,7 @@ class _Kept:
         self.landing = Landing(_local(into)[0] / LANDING)
         self.into = into
         self.waiting = 0
+        self.seeds: str | None = None
         self._due = 0.0
 
     def again(self):
@@ -175,7 +199,7 @@ def _start(job: Job, options: list[str]) -> Any:
     return pipeline.run()
 
 
-def _watch(result: Any, ending: "Ending", kept: _Kept) -> None:
+def _watch(result: Any, ending: "Ending", retire: Callable[[], None]) -> None:
     """Until the run is asked to stop, or has ended; RunnerError if it should not have."""
     while not ending.stopping.wait(LOOK_SECONDS):
         try:
@@ -186,7 +210,7 @@ def _watch(result: Any, ending: "Ending", kept: _Kept) -> None:
             return
         if PipelineState.is_terminal(state):
             raise _why(result, state)
-        kept.retire(kept.into.run.id)
+        retire()
 
 
 def _why(result: Any, state: str) -> Exception:

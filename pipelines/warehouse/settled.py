@@ -60,6 +60,16 @@ def in_minutes(minutes: pl.DataFrame, column: str) -> pl.Expr:
 
     As ranges of time, so that files without such a row are told by their statistics.
     """
+    time = pl.col(column)
+    ranges = [
+        (pl.col("input") == input) & (time >= pl.lit(start, TIME)) & (time < pl.lit(end, TIME))
+        for input, start, end in ranges_of(minutes)
+    ]
+    return reduce(or_, ranges, pl.lit(False))
+
+
+def ranges_of(minutes: pl.DataFrame) -> list[tuple[str, datetime, datetime]]:
+    """Minutes (input, bucket_start) as ranges (input, start, end) of them, each as long as can be."""
     runs = (
         minutes.select("input", "bucket_start")
         .unique()
@@ -68,12 +78,7 @@ def in_minutes(minutes: pl.DataFrame, column: str) -> pl.Expr:
         .group_by("input", "run", maintain_order=True)
         .agg(pl.col("bucket_start").min().alias("start"), (pl.col("bucket_start").max() + MINUTE).alias("end"))
     )
-    time = pl.col(column)
-    ranges = [
-        (pl.col("input") == input) & (time >= pl.lit(start, TIME)) & (time < pl.lit(end, TIME))
-        for input, start, end in zip(runs["input"], runs["start"], runs["end"], strict=True)
-    ]
-    return reduce(or_, ranges, pl.lit(False))
+    return list(zip(runs["input"], runs["start"], runs["end"], strict=True))
 
 
 def days_from(warehouse: LocalWarehouse, table: str, since: datetime) -> list[date]:
