@@ -22,7 +22,7 @@ from pipelines.launch import run_bounded
 from pipelines.options import Settings
 from pipelines.sources.stored import ReadStored
 from pipelines.version import VERSION
-from pipelines.warehouse.sink import LocalSink
+from pipelines.warehouse.sink import LocalSink, Sink
 from pipelines.warehouse.tables import ERASURES, EVENTS, QUALITY_1M, QUARANTINE, Column, Table, metric_table
 from pipelines.warehouse.warehouse import Run, Warehouse
 from pipelines.warehouse.warehouse import opened as open_warehouse
@@ -65,7 +65,7 @@ def opened(settings: Settings, create: bool = False, streaming: bool = False) ->
         run.declare([*tables.values(), ERASURES])
         job = Job(
             source=beam.Create([]).with_output_types(pl.DataFrame),
-            sink=LocalSink(str(run.staging), tables, warehouse.time_zone, streaming),
+            sink=_sink(settings, warehouse, run, tables, streaming),
             input=None,
             launch=Launch(settings.generation or time.time_ns() // 1000, VERSION),
             metrics=tuple(MetricAggregation(spec, warehouse.time_zone, settings.early_firing) for spec in metrics),
@@ -80,6 +80,14 @@ def opened(settings: Settings, create: bool = False, streaming: bool = False) ->
             spill_folder=None if streaming else str(made(run.staging / "spill")),
         )
         yield Opened(warehouse, run, metrics, job)
+
+
+def _sink(settings: Settings, warehouse: Warehouse, run: Run, tables: dict[str, Table], streaming: bool) -> Sink:
+    if streaming and settings.dataset:
+        from pipelines.warehouse.bigquery_stream import BigQueryStreamSink  # which imports Google's clients
+
+        return BigQueryStreamSink(warehouse.name, tables, settings.write_method)
+    return LocalSink(str(run.staging), tables, warehouse.time_zone, streaming)
 
 
 def warehouse_of(settings: Settings, create: bool = False) -> AbstractContextManager[Warehouse]:

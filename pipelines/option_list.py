@@ -285,6 +285,21 @@ OPTIONS = (
         **_whole(1, 2),
     ),
     Option(
+        "write_method",
+        "How a stream writes to BigQuery: fast and at least once, exactly once, or by the older insertAll",
+        "STORAGE_WRITE_API",
+        choices=("STORAGE_WRITE_API", "STORAGE_WRITE_API_EXACTLY_ONCE", "STREAMING_INSERTS"),
+        group="streaming",
+    ),
+    Option(
+        "landing",
+        "Local folder of a stream to BigQuery, for what was read and is not written yet; a restart needs it",
+        "landing",
+        allowed="the name of a folder",
+        example="landing",
+        group="streaming",
+    ),
+    Option(
         "shards",
         "Shards of the deduplication",
         "4",

@@ -25,6 +25,7 @@ def add_all(parser, names: tuple[str, ...] = tuple(NAMED)) -> None:
 
 
 # What the runs leave out of OPTIONS.
+_TO_DATASET = ("write_method", "landing")  # of a stream, and of no folder
 _FILES = {"input", "format", "replace", "add"}
 _QUEUE = {
     "input_subscription",
@@ -34,6 +35,7 @@ _QUEUE = {
     "early_firing",
     "batch_delay",
     "readers",
+    *_TO_DATASET,
 }
 WITHOUT = {
     "backfill": frozenset(_QUEUE),
@@ -94,6 +96,8 @@ class Settings(NamedTuple):
     early_firing: timedelta | None
     batch_delay: timedelta
     readers: int
+    write_method: str
+    landing: str
     shards: int
     workers: int
     generation: int | None
@@ -151,6 +155,7 @@ def resolve(values: dict[str, Any], command: str = "backfill") -> Settings:
         _check_files(settings)
     if command == "run":
         _check_queue(settings)
+        _check_dataset(settings, values)
     return settings
 
 
@@ -165,6 +170,11 @@ def place_of(values: dict[str, Any]) -> Place:
     """The warehouse that a command is to read: as typed, else of the configuration file."""
     given = effective({name: values.get(name) for name in ("dataset", "warehouse", "config")})
     return Place(*(value_of(NAMED[name], given[name]) for name in Place._fields))
+
+
+def landing_of(values: dict[str, Any]) -> str:
+    """The folder in which a stream into a data set keeps what it must not lose."""
+    return value_of(NAMED["landing"], effective({"landing": values.get("landing")})["landing"])
 
 
 def value_of(option: Option, given: Given) -> Any:
@@ -207,6 +217,15 @@ def _check_queue(settings: Settings) -> None:
         )
     if settings.input_subscription and settings.input_topic:
         raise OptionError("--input_subscription and --input_topic exclude each other: name one")
+
+
+def _check_dataset(settings: Settings, values: dict[str, Any]) -> None:
+    for name in _TO_DATASET:
+        if settings.dataset is None and values.get(name) is not None:
+            raise OptionError(
+                f"--{name}: got {values[name]!r} for --warehouse {settings.warehouse}; allowed: only with --dataset; "
+                "leave it out"
+            )
 
 
 def _check_together(settings: Settings) -> None:

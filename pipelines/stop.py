@@ -1,4 +1,4 @@
-"""Stop: end the stream that writes a local warehouse, from another terminal.
+"""Stop: end a stream from another terminal: one that writes a local warehouse, or from this machine a data set.
 
 Stopped, nothing is closed early: the next start goes on. Drained, every bucket that is open is published as it is.
 """
@@ -15,47 +15,67 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from pipelines.config import read_config
+from pipelines.options import Place
 from pipelines.warehouse.local import LOCK, LocalWarehouse
 from transforms.errors import WarehouseError
 from transforms.metrics import MetricSpec
 
-ABOUT, DRAIN = "stream.json", "drain"  # in the warehouse's folder
+ABOUT, DRAIN = "stream.json", "drain"  # in the stream's folder
 LOOK_SECONDS = 0.1
 
 
 class About(msgspec.Struct):
-    """What a stream says of itself in its warehouse: its process, what it reads, and the configuration it runs by."""
+    """What a stream says of itself in its folder: its process, what it reads, the configuration it runs by, and the
+    warehouse's time zone."""
 
     pid: int
     input: str
     config: str | None
     can_drain: bool
+    time_zone: str = "UTC"
 
 
-def stop(folder: str, drain: bool, seconds: float, say: Callable[[str], None], now: datetime | None = None) -> None:
+def folder_of(landing: str, dataset: str) -> Path:
+    """The folder of a stream into a data set."""
+    return Path(landing) / dataset.replace(":", "_")
+
+
+def stop(
+    place: Place,
+    landing: str,
+    drain: bool,
+    seconds: float,
+    say: Callable[[str], None],
+    now: datetime | None = None,
+) -> None:
     """End the stream and wait until it has. Errors: WarehouseError if none runs, or it has not ended in time."""
-    warehouse = LocalWarehouse.open(folder)
-    about = running(warehouse.folder)
+    if place.dataset:
+        name, option, folder = place.dataset, f"--dataset {place.dataset}", folder_of(landing, place.dataset)
+        where = f" from {folder}; name the --landing that it was started with, or"
+    else:
+        warehouse = LocalWarehouse.open(str(place.warehouse))
+        name, option, folder, where = warehouse.name, warehouse.option, warehouse.folder, ";"
+    about = running(folder)
     if about is None:
-        raise WarehouseError(f"no stream writes {folder}; start one with `audience run --warehouse {folder}`")
+        raise WarehouseError(f"no stream writes {name}{where} start one with `audience run {option}`")
     if drain and not about.can_drain:
-        raise WarehouseError(f"the stream of {folder} runs on a runner that cannot be drained; stop it without --drain")
+        raise WarehouseError(f"the stream of {name} runs on a runner that cannot be drained; stop it without --drain")
     if drain:
         metrics, _ = read_config(about.config)
-        say("\n".join(closed_early(metrics, warehouse.time_zone, folder, now or datetime.now(UTC))))
-        (warehouse.folder / DRAIN).touch()
+        say("\n".join(closed_early(metrics, about.time_zone, option, now or datetime.now(UTC))))
+        (folder / DRAIN).touch()
     else:
         os.kill(about.pid, signal.SIGTERM)
     end = time.monotonic() + seconds
-    while is_written(warehouse.folder):
+    while is_written(folder):
         if time.monotonic() > end:
-            raise WarehouseError(f"process {about.pid} still writes {folder} after {seconds:.0f} s; look at its stderr")
+            raise WarehouseError(f"process {about.pid} still writes {name} after {seconds:.0f} s; look at its stderr")
         time.sleep(LOOK_SECONDS)
     say(f"{'drained' if drain else 'stopped'}: {about.input}")
 
 
 def running(folder: Path) -> About | None:
-    """The stream that writes the warehouse in `folder`, if one does."""
+    """The stream whose folder this is, if it runs."""
     if not is_written(folder):
         return None
     try:
@@ -65,7 +85,9 @@ def running(folder: Path) -> About | None:
 
 
 def is_written(folder: Path) -> bool:
-    """Whether a process holds the warehouse's lock."""
+    """Whether a process holds the folder's lock."""
+    if not folder.is_dir():
+        return False
     try:
         with open(folder / LOCK, "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -74,7 +96,7 @@ def is_written(folder: Path) -> bool:
     return False
 
 
-def closed_early(metrics: Sequence[MetricSpec], zone: str, folder: str, now: datetime) -> list[str]:
+def closed_early(metrics: Sequence[MetricSpec], zone: str, option: str, now: datetime) -> list[str]:
     """What a drain at this moment closes before its time, and how to mend it."""
     local = now.astimezone(ZoneInfo(zone))
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -86,7 +108,7 @@ def closed_early(metrics: Sequence[MetricSpec], zone: str, folder: str, now: dat
     day = midnight.date()
     lines.append(
         f"what comes for them later: start again, which goes on from what is stored, or write the day anew with "
-        f"`audience recompute --warehouse {folder} --start {day} --end {day + timedelta(days=1)}`"
+        f"`audience recompute {option} --start {day} --end {day + timedelta(days=1)}`"
     )
     return lines
 

@@ -1,8 +1,7 @@
 """Stream: a queue into a warehouse, as long as it runs.
 
-The process that a person starts is also the runner's worker and the one that writes the warehouse: it holds the lock,
-commits every half second what the graph has written (warehouse/appender.py), and retires what landed once the books
-have it (sources/landing.py).
+The process that a person starts is also the runner's worker, and the one that keeps what must not be lost while the
+runner has its state in memory: what was read and is not in the books (stream_local.py, stream_bigquery.py).
 
 Stopped   SIGTERM or Ctrl-C: the graph is cancelled. Nothing is closed early, nothing that was acknowledged is lost: the
           next start reads again what landed and is not in the books.
@@ -16,14 +15,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import apache_beam as beam
 import msgspec
-import polars as pl
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
@@ -34,27 +32,20 @@ from pipelines.config import read_mapping
 from pipelines.launch import cause
 from pipelines.liveness import Liveness
 from pipelines.options import Settings
-from pipelines.resume import Stream, resume
 from pipelines.runners import Choice
 from pipelines.sources import pubsub_leases
-from pipelines.sources.landing import LANDING, Landing
+from pipelines.sources.landing import Again, Landing
 from pipelines.sources.pubsub import LandAt, Reading, ReadPubSub
 from pipelines.sources.pubsub_check import check_subscription, temporary_subscription
 from pipelines.sources.pubsub_reader import close_all
 from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
 from pipelines.stop import ABOUT, DRAIN, About
-from pipelines.warehouse.appender import Appender
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.figures import Figures
 from pipelines.warehouse.manifest import write_atomically
-from pipelines.warehouse.settled import SettledMinutes
-from pipelines.warehouse.writer import Run
-from transforms.errors import AudienceError, OptionError, RunnerError
-from transforms.lateness import allowed_lateness
-from transforms.mapping import Mapping
+from transforms.errors import AudienceError, RunnerError
 
 LOOK_SECONDS = 0.2
 CANCEL_SECONDS = 20.0
-RETIRE_SECONDS = 10.0
 
 
 class Ended(NamedTuple):
@@ -72,51 +63,88 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
     with ExitStack() as stack:
         subscription = _subscription(settings, stack)
         into = stack.enter_context(opened(settings, create=True, streaming=True))
-        folder, run = _local(into)
-        ending = stack.enter_context(Ending(folder / DRAIN))
-        about = About(os.getpid(), subscription, settings.config, can_drain=choice.prism is not None)
-        write_atomically(folder / ABOUT, msgspec.json.encode(about))
-        kept = _Kept(folder, into, run, subscription)
-        reading = _reading(settings, subscription, into, kept, ending)
-        source = (
-            ReadPubSub(reading)
-            if choice.prism
-            else ReadPubSubThroughBeam(
-                subscription, source=reading.source, timestamp_attribute=reading.timestamp_attribute
-            )
-        )
+        kept = stack.enter_context(_kept(into, settings, subscription))
+        ending = stack.enter_context(Ending(kept.folder / DRAIN))
+        about = About(os.getpid(), subscription, settings.config, choice.prism is not None, into.warehouse.time_zone)
+        write_atomically(kept.folder / ABOUT, msgspec.json.encode(about))
+        mappings = tuple(map(read_mapping, settings.mapping))
+        name = mappings[0].source if mappings else NATIVE_SOURCE
+        reading = _reading(settings, subscription, name, into.run.id, kept, ending)
         job = replace(
             into.job,
-            source=source,
+            source=_source(reading, choice),
             input=subscription,
-            source_name=reading.source,
-            mappings=_mappings(settings),
-            seeds=kept.resumed.seeds,
+            source_name=name,
+            mappings=mappings,
+            seeds=kept.seeds,
         )
-        appender = Appender(run, kept.books.add)
         options = [*beam_options, *_on(choice, into.run.staging, stack), "--streaming"]
         result = _start(job, options)
-        say(f"reading {subscription} into {folder}; {choice.said}")
-        if told := kept.told():
-            say(told)
-        appender.start()
+        say(f"reading {subscription} into {into.warehouse.name}; {choice.said}")
+        if mended := _mended(kept):
+            say(mended)
+        kept.start()
         try:
-            with Liveness(appender.figures, pubsub_leases.snapshot):
-                _watch(result, ending, kept)
+            with Liveness(kept.figures, pubsub_leases.snapshot):
+                _watch(result, ending, lambda: kept.retire(into.run.id))
         finally:
             _cancel(result)
             close_all()
-            appender.stop()
+            kept.stop()
             pubsub_leases.flush()
-        kept.retire(at_once=True)
-        return Ended(ending.draining, appender.figures().rows, kept.waiting(), time.monotonic() - started)
+        kept.retire(open_run=None)
+        return Ended(ending.draining, kept.figures().rows, kept.waiting, time.monotonic() - started)
 
 
-def _local(into: Opened) -> tuple[Path, Run]:
-    """The folder and the run of a local warehouse."""
-    if isinstance(into.warehouse, LocalWarehouse) and isinstance(into.run, Run):
-        return into.warehouse.folder, into.run
-    raise OptionError(f"{into.warehouse.option}: a stream writes a folder; give --warehouse FOLDER")
+class Kept(Protocol):
+    """What a stream keeps on this machine, between `with` and its end; one for each kind of warehouse.
+
+    folder   where it keeps it
+    seeds    the folder of what the steps of the graph start from
+    waiting  how many records landed and are not in the books
+    events   stored ones, of windows that are still open, that seeds were made of
+    """
+
+    folder: Path
+    landing: Landing
+    seeds: str
+    waiting: int
+    events: int
+
+    def again(self) -> list[Again]:
+        """What the readers are to read first."""
+
+    def start(self) -> None:
+        """The graph runs: see to what it writes, until `stop`."""
+
+    def stop(self) -> None:
+        """End that; what is noted still becomes readable."""
+
+    def figures(self) -> Figures:
+        """How the writing stands now."""
+
+    def retire(self, open_run: str | None) -> None:
+        """Remove what landed and is in the books, if it is time; None: at once, the stream has ended."""
+
+
+def _kept(into: Opened, settings: Settings, subscription: str) -> AbstractContextManager[Kept]:
+    if settings.dataset is None:
+        from pipelines.stream_local import KeptLocally
+
+        return KeptLocally(into, subscription)
+    from pipelines.stream_bigquery import KeptForBigQuery  # which imports Google's clients
+
+    return KeptForBigQuery(into, settings, subscription)
+
+
+def _mended(kept: Kept) -> str:
+    """What the start mended, for a person; empty if there was nothing."""
+    told = []
+    if kept.waiting:
+        told.append(f"{kept.waiting:,} records landed and are not in the books: they are read again")
+    if kept.events:
+        told.append(f"the state of the open windows is made anew from {kept.events:,} stored events")
+    return "; ".join(told)
 
 
 def _subscription(settings: Settings, stack: ExitStack) -> str:
@@ -127,65 +155,26 @@ def _subscription(settings: Settings, stack: ExitStack) -> str:
     return str(settings.input_subscription)
 
 
-def _mappings(settings: Settings) -> tuple[Mapping, ...]:
-    return tuple(map(read_mapping, settings.mapping))
-
-
-def _reading(settings: Settings, subscription: str, into: Opened, kept: "_Kept", ending: "Ending") -> Reading:
-    mappings = _mappings(settings)
+def _reading(settings: Settings, subscription: str, name: str, run: str, kept: Kept, ending: "Ending") -> Reading:
     return Reading(
         subscription=subscription,
-        source=mappings[0].source if mappings else NATIVE_SOURCE,
+        source=name,
         readers=settings.readers,
         timestamp_attribute=settings.timestamp_attribute,
         expected_delay=settings.expected_delay.total_seconds(),
         block_seconds=settings.batch_delay.total_seconds(),
-        landing=LandAt(str(kept.landing.folder), subscription, into.run.id),
-        again=tuple(kept.again),
+        landing=LandAt(str(kept.landing.folder), subscription, run),
+        again=tuple(kept.again()),
         drain_file=str(ending.drain_file),
     )
 
 
-class _Kept:
-    """What landed, and how much of it the books have: the rest is read again by the next start."""
-
-    def __init__(self, folder: Path, into: Opened, run: Run, subscription: str, seconds: float = RETIRE_SECONDS):
-        assert isinstance(into.warehouse, LocalWarehouse)
-        self.landing, self.run = Landing(folder / LANDING), run
-        self.books = SettledMinutes(into.warehouse, subscription)
-        self.seconds, self._due = seconds, 0.0
-        undone = self.undone()
-        self.again = self.landing.to_read_again(undone)
-        job = into.job
-        known = Stream(
-            subscription, job.launch, job.metrics, allowed_lateness(job.max_lateness), job.dedup_window, job.shards
-        )
-        self.resumed = resume(run, known, undone)
-        if undone.height:  # their rows were taken out
-            self.books = SettledMinutes(into.warehouse, subscription)
-
-    def told(self) -> str:
-        """What the start mended, for a person; empty if there was nothing."""
-        told = []
-        if self.again:
-            told.append(f"{self.waiting():,} records landed and were not in the books: they are read again")
-        if self.resumed.events:
-            told.append(f"the state of the open windows is made anew from {self.resumed.events:,} stored events")
-        return "; ".join(told)
-
-    def undone(self) -> pl.DataFrame:
-        """The minutes of what landed that are not in the books, by input."""
-        return self.landing.undone(self.books.received())
-
-    def waiting(self) -> int:
-        """How many records these are."""
-        return int(self.undone()["landed"].sum())
-
-    def retire(self, at_once: bool = False) -> None:
-        """Remove what landed and is in the books; now and then, or at the end of the run `at_once`."""
-        if at_once or time.monotonic() >= self._due:
-            self._due = time.monotonic() + self.seconds
-            self.landing.retire(self.undone(), None if at_once else self.run.id)
+def _source(reading: Reading, choice: Choice) -> beam.PTransform:
+    if choice.prism:
+        return ReadPubSub(reading)
+    return ReadPubSubThroughBeam(
+        reading.subscription, source=reading.source, timestamp_attribute=reading.timestamp_attribute
+    )
 
 
 def _on(choice: Choice, staging: Path, stack: ExitStack) -> list[str]:
@@ -210,7 +199,7 @@ def _start(job: Job, options: list[str]) -> Any:
     return pipeline.run()
 
 
-def _watch(result: Any, ending: "Ending", kept: _Kept) -> None:
+def _watch(result: Any, ending: "Ending", retire: Callable[[], None]) -> None:
     """Until the run is asked to stop, or has ended; RunnerError if it should not have."""
     while not ending.stopping.wait(LOOK_SECONDS):
         try:
@@ -221,7 +210,7 @@ def _watch(result: Any, ending: "Ending", kept: _Kept) -> None:
             return
         if PipelineState.is_terminal(state):
             raise _why(result, state)
-        kept.retire()
+        retire()
 
 
 def _why(result: Any, state: str) -> Exception:

@@ -1,16 +1,16 @@
-"""`audience stop`: end the stream that writes a warehouse."""
+"""`audience stop`: end a stream."""
 
 import sys
 
 from pipelines.commands import Command
-from pipelines.options import add_all, place_of
+from pipelines.options import add_all, landing_of, place_of
 from transforms.errors import OptionError
 
 WAIT_SECONDS = 120
 
 
 def add_options(parser) -> None:
-    add_all(parser, ("warehouse", "config"))
+    add_all(parser, ("warehouse", "dataset", "landing", "config"))
     parser.add_argument(
         "--drain", action="store_true", help="Close every open bucket: nothing more will come, or not here"
     )
@@ -24,10 +24,8 @@ def run(values, rest) -> None:
         raise OptionError(f"--wait: got {values.wait!r}; allowed: a whole number of seconds")
     from pipelines.stop import stop
 
-    place = place_of(vars(values))
-    if place.warehouse is None:
-        raise OptionError(f"--dataset {place.dataset}: a stream that writes a folder is stopped by --warehouse FOLDER")
-    stop(place.warehouse, values.drain, float(values.wait), _say)
+    given = vars(values)
+    stop(place_of(given), landing_of(given), values.drain, float(values.wait), _say)
 
 
 def _say(text: str) -> None:
@@ -37,6 +35,6 @@ def _say(text: str) -> None:
 COMMAND = Command(
     add_options,
     run,
-    "End the stream that writes a warehouse; with --drain every open bucket is published first.",
+    "End the stream into a warehouse; with --drain every open bucket is published first.",
     "audience stop --warehouse warehouse --drain",
 )

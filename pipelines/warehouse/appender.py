@@ -7,52 +7,24 @@ files live or not: the next writer takes it, and none twice (writer.py, Adopt). 
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
 
 from pipelines.warehouse import notes
+from pipelines.warehouse.figures import Figures, Tally
 from pipelines.warehouse.local import FileEntry
 from pipelines.warehouse.notes import Note
-from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
+from pipelines.warehouse.tables import QUALITY_1M
 from pipelines.warehouse.tiers import due, rows_of
 from pipelines.warehouse.writer import Merged, Run
 from transforms.errors import AudienceError
 
 EVERY = 0.5  # seconds between commits
-MINUTE = 60.0
 TOGETHER_ROWS = 500_000  # rows that merges of one turn rewrite, unless the first alone has more
-
-
-class Figures(NamedTuple):
-    """How a stream's writing stands.
-
-    rows              table -> rows committed since the start
-    latency_p50, _p99 seconds from received_time to the commit of an event's row, over the last minute; None: no event
-    quarantine_share  quarantined rows of those committed in the last minute; None: nothing was
-    files             live files of the warehouse
-    committed         seconds since 1970 of the last commit; None before the first
-    problem           why the last commit failed; None if it did not
-    """
-
-    rows: dict[str, int]
-    latency_p50: float | None
-    latency_p99: float | None
-    quarantine_share: float | None
-    files: int
-    committed: float | None
-    problem: str | None
-
-
-class _Committed(NamedTuple):
-    at: float  # by the monotonic clock
-    rows: dict[str, int]
-    latencies: list[tuple[float, float]]  # seconds, and the rows that they stand for
 
 
 class Appender:
@@ -69,15 +41,12 @@ class Appender:
         clock: Callable[[], float] = time.time,
         merges: Executor | None = None,
     ):
-        self.run, self.books, self.clock = run, books, clock
+        self.run, self.books, self.tally = run, books, Tally(clock)
         self.problem: str | None = None
         self._merges = merges or ThreadPoolExecutor(1, thread_name_prefix="merge")
         self._merging: Future[list[Merged]] | None = None
         self._taken: set[Path] = set()
-        self._rows: dict[str, int] = {}
-        self._last: deque[_Committed] = deque()
         self._files = 0
-        self._committed: float | None = None
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         run.commit([])  # the tables that it declares: what is noted from here on can be adopted
@@ -117,19 +86,7 @@ class Appender:
 
     def figures(self) -> Figures:
         """How the writing stands now."""
-        last = list(self._last)
-        recent = [each for each in last if each.at > time.monotonic() - MINUTE]
-        latencies = sorted(pair for each in recent for pair in each.latencies)
-        events, quarantined = (sum(each.rows.get(table.name, 0) for each in recent) for table in (EVENTS, QUARANTINE))
-        return Figures(
-            rows=dict(self._rows),
-            latency_p50=_quantile(latencies, 0.5),
-            latency_p99=_quantile(latencies, 0.99),
-            quarantine_share=quarantined / (events + quarantined) if events + quarantined else None,
-            files=self._files,
-            committed=self._committed,
-            problem=self.problem,
-        )
+        return self.tally.figures(self._files)._replace(problem=self.problem)
 
     def _loop(self) -> None:
         while not self._ending.wait(EVERY):
@@ -171,24 +128,12 @@ class Appender:
             self._merging = self._merges.submit(lambda: [self.run.merge(each) for each in chosen])
 
     def _count(self, noted, entries: list[FileEntry]) -> None:
-        now, rows = self.clock(), dict[str, int]()
+        rows = dict[str, int]()
         for entry in entries:
             rows[entry.table] = rows.get(entry.table, 0) + entry.rows
-        for table, count in rows.items():
-            self._rows[table] = self._rows.get(table, 0) + count
-        latencies = [
-            (now - time / 1_000_000, sum(file.rows for file in note.files) / len(note.received))
+        received = [
+            (time, sum(file.rows for file in note.files) / len(note.received))
             for note in noted
             for time in note.received
         ]
-        self._committed = now
-        self._last.append(_Committed(time.monotonic(), rows, latencies))
-        while self._last[0].at < time.monotonic() - MINUTE:
-            self._last.popleft()
-
-
-def _quantile(latencies: list[tuple[float, float]], share: float) -> float | None:
-    """Of sorted (seconds, weight) the seconds below which `share` of the weight lies."""
-    whole = sum(weight for _, weight in latencies)
-    sums = accumulate(weight for _, weight in latencies)
-    return next((s for (s, _), below in zip(latencies, sums, strict=True) if below >= share * whole), None)
+        self.tally.add(rows, received)

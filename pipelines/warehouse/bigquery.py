@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import available_timezones
@@ -209,22 +210,28 @@ class BigQueryWarehouse:
         return self._spooled[key]
 
     def _download(self, table: Table, days: frozenset | None, columns: Sequence[str] | None) -> list[Path]:
-        schema = polars_schema(table)
-        names = list(schema if columns is None else columns)
+        names = list(polars_schema(table) if columns is None else columns)
         listed = ", ".join(f"`{name}`" for name in names)
         where = "TRUE" if days is None else in_days(table.partition, days, self.time_zone)
         folder = self._spool = self._spool or Path(tempfile.mkdtemp(prefix="audience-read-"))
-        files: list[Path] = []
-        gathered: list[pl.DataFrame] = []
-        for part in (*self.ask(f"SELECT {listed} FROM `{table.name}` WHERE {where}"), None):
-            if part is not None:
-                gathered.append(part.select(pl.col(name).cast(schema[name]) for name in names))
-            rows = sum(map(len, gathered))
-            if rows >= FILE_ROWS or (part is None and rows):
-                files.append(folder / f"{table.name}-{len(self._spooled)}-{len(files)}.parquet")
-                pl.concat(gathered).write_parquet(files[-1], compression="zstd", compression_level=1)
-                gathered = []
-        return files
+        parts = self.ask(f"SELECT {listed} FROM `{table.name}` WHERE {where}")
+        return spooled(parts, table, folder, f"{table.name}-{len(self._spooled)}")
+
+
+def spooled(parts: Iterable[pl.DataFrame], table: Table, folder: Path, stem: str) -> list[Path]:
+    """Write rows of a table, in columns of it that all parts have, to Parquet files of about FILE_ROWS."""
+    schema = polars_schema(table)
+    files: list[Path] = []
+    gathered: list[pl.DataFrame] = []
+    for part in chain(parts, [None]):
+        if part is not None:
+            gathered.append(part.select(pl.col(name).cast(schema[name]) for name in part.columns))
+        rows = sum(map(len, gathered))
+        if rows >= FILE_ROWS or (part is None and rows):
+            files.append(folder / f"{stem}-{len(files)}.parquet")
+            pl.concat(gathered).write_parquet(files[-1], compression="zstd", compression_level=1)
+            gathered = []
+    return files
 
 
 def streamed(table: bigquery.Table) -> bigquery.table.StreamingBuffer | None:

@@ -126,7 +126,7 @@ def new_stream(lease: bigquery_clients.Lease, to: To, measured: Measured) -> str
     """Make a stream on which rows have numbers."""
     with final(to.table, to.limits):
         return retried(
-            lambda: lease.client.create(to.dataset, to.table.name, to.limits.answer), to.limits, measured.retries.inc
+            lambda: lease.client.create(to.dataset, to.table.name, to.limits.answer), to.limits, measured.retried
         )
 
 
@@ -258,6 +258,6 @@ class _Append(beam.DoFn):
 
         began = time.monotonic()
         with final(self.to.table, self.to.limits):
-            errors = retried(append, self.to.limits, self.measured.retries.inc)
+            errors = retried(append, self.to.limits, self.measured.retried)
         self.measured.append.update(round((time.monotonic() - began) * 1000))
         return errors

@@ -14,6 +14,7 @@ from pipelines.warehouse.bigquery_refused import refused_events
 from pipelines.warehouse.bigquery_retry import Limits
 from pipelines.warehouse.bigquery_rows import with_payloads_cut
 from pipelines.warehouse.bigquery_write import Refusal
+from pipelines.warehouse.figures import Tally
 from pipelines.warehouse.sink import shaped
 from pipelines.warehouse.tables import EVENTS, QUARANTINE, Table
 from transforms.errors import WarehouseError
@@ -23,6 +24,9 @@ from transforms.stage import in_global_window
 MOST_ROWS = 20_000  # that a bundle gathers before it writes them
 MOST_BYTES = 8_000_000  # the same, as Polars holds them: about one request
 NAMESPACE = "audience"
+
+
+tally = Tally()  # of all that this process writes
 
 
 class To(NamedTuple):
@@ -88,6 +92,11 @@ class Measured:
         self.retries = Metrics.counter(NAMESPACE, "write-retries")
         self.append = Metrics.distribution(NAMESPACE, "append-msec")
 
+    def retried(self) -> None:
+        """A request is tried again."""
+        self.retries.inc()
+        tally.failed("BigQuery does not take rows; they are tried again")
+
 
 def told(rows: pl.DataFrame, refusals: Sequence[Refusal], to: To, measured: Measured) -> Iterator:
     """The outputs for rows that BigQuery has answered for."""
@@ -101,6 +110,7 @@ def told(rows: pl.DataFrame, refusals: Sequence[Refusal], to: To, measured: Meas
         written = rows.with_row_index("_row").filter(~pl.col("_row").is_in([each.row for each in refusals]))
     if len(written):
         measured.rows.inc(len(written))
+        tally.add_written(table.name, written)
         if to.outcome:
             yield TaggedOutput("books", count(written, to.outcome))
         yield msgspec.json.encode(Confirmed(table.name, len(written)))

@@ -82,7 +82,7 @@ class _WriteRows(Gather):
 
     def setup(self):
         to = self.to
-        self.writer: Writer = self.make(to.dataset, to.table, to.limits, self.measured.retries.inc)
+        self.writer: Writer = self.make(to.dataset, to.table, to.limits, self.measured.retried)
 
     def teardown(self):
         self.writer.close()

@@ -73,7 +73,7 @@ class Run:
     def __enter__(self) -> "Run":
         folder = self.warehouse.folder
         try:
-            self._lock = _locked(folder)
+            self._lock = locked(folder)
             self._adopt()
             self._sweep(RETIRED_SECONDS)
             self.staging.mkdir(parents=True)
@@ -310,8 +310,8 @@ class Run:
                 os.unlink(path)
 
 
-def _locked(folder: Path) -> TextIO:
-    """The open lock file, held until it is closed or the process ends."""
+def locked(folder: Path, mend: str = "use another --warehouse") -> TextIO:
+    """The open lock file, held until it is closed or the process ends. WarehouseError if another process holds it."""
     lock = open(folder / LOCK, "a+")  # noqa: SIM115 - the caller closes it
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -319,9 +319,7 @@ def _locked(folder: Path) -> TextIO:
         lock.seek(0)
         holder = lock.read().strip() or "unknown"
         lock.close()
-        raise WarehouseError(
-            f"{folder} is being written by process {holder}; wait until it ends or use another --warehouse"
-        ) from error
+        raise WarehouseError(f"{folder} is being written by process {holder}; wait until it ends or {mend}") from error
     lock.truncate(0)
     lock.write(str(os.getpid()))
     lock.flush()

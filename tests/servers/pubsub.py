@@ -5,13 +5,12 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
 import pytest
 
 from pipelines import emulators
 from pipelines.emulators import PROJECT, PubSubEmulator
 from pipelines.sources.pubsub_client import EMULATOR, PubSub, PubsubMessage
-from tests.servers.needed import missing
+from tests.servers.needed import missing, wait_until
 from transforms.errors import SourceError
 
 

@@ -48,11 +48,13 @@ class Stream:
 
 
 @contextmanager
-def streaming(queue: Queue, prism: str, folder: Path, *options: str) -> Iterator[Stream]:
-    """A stream into `folder`/warehouse; whatever is left of it at the end is killed."""
+def streaming(queue: Queue, prism: str, folder: Path, *options: str, dataset: str | None = None) -> Iterator[Stream]:
+    """A stream into `folder`/warehouse, or into a data set; whatever is left of it at the end is killed."""
     log = folder / "run.log"
     command = [sys.executable, "-m", "pipelines.cli", "run", "--input_subscription", queue.subscription]
-    words = [*command, "--warehouse", str(folder / "warehouse"), "--prism_location", prism, *options]
+    local = ["--warehouse", str(folder / "warehouse")]
+    into = ["--dataset", dataset, "--landing", str(folder / "landing")] if dataset else local
+    words = [*command, *into, "--prism_location", prism, *options]
     with log.open("ab") as out:
         process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=out, stderr=out)
     try:

@@ -1,0 +1,150 @@
+"""A stream into BigQuery on a runner whose state is not durable: what it keeps on this machine, and asks at a restart.
+
+    <landing>/<project.dataset>/          the folder of the stream
+      landing/                            what was read and is not in the books yet (sources/landing.py)
+      work-.../                           seeds of the steps (transforms/seeds.py), made at the start
+      lock, stream.json, drain            of the one process that streams into the data set from here (stop.py)
+
+Every half minute the books in BigQuery are asked which minutes they have, and what landed of these is removed. After a
+kill the rest is read again: `events` may then hold an event twice, events_unique and all metrics have it once.
+"""
+
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import cast
+
+import polars as pl
+
+from pipelines.bounded import Opened
+from pipelines.options import Settings
+from pipelines.resume import Stream, resume
+from pipelines.sources.landing import Again, Landing
+from pipelines.stop import folder_of
+from pipelines.warehouse import bigquery_clients, bigquery_restart
+from pipelines.warehouse.bigquery import BigQueryWarehouse
+from pipelines.warehouse.bigquery_errors import told
+from pipelines.warehouse.bigquery_restart import Appending, Remains
+from pipelines.warehouse.bigquery_run import BigQueryRun
+from pipelines.warehouse.bigquery_step import tally
+from pipelines.warehouse.figures import Figures
+from pipelines.warehouse.local import WRITE_ERRORS, cannot_write
+from pipelines.warehouse.writer import Run, locked
+from transforms.errors import AudienceError, OptionError
+from transforms.lateness import allowed_lateness
+
+LANDING, WORK = "landing", "work-"
+RETIRE_SECONDS = 30.0
+STOP_SECONDS = 10.0  # for a question to BigQuery that is under way
+INSERTS = "STREAMING_INSERTS"
+
+
+class KeptForBigQuery:
+    """The local part of a stream into a data set, between `with` and its end; one at a time in a folder.
+
+    seeds    the folder of what the steps of the graph start from
+    waiting  how many records landed and are not in the books
+    """
+
+    def __init__(self, into: Opened, settings: Settings, input: str):
+        if not isinstance(into.warehouse, BigQueryWarehouse) or not isinstance(into.run, BigQueryRun):
+            raise OptionError(f"{into.warehouse.option}: got a folder; allowed: --dataset project.dataset")
+        self.warehouse, self.run = into.warehouse, into.run
+        self.into, self.settings, self.input = into, settings, input
+        self.folder = folder_of(settings.landing, self.warehouse.name)
+        self.landing = Landing(self.folder / LANDING)
+        self.waiting = 0
+        self.events = 0  # stored ones, of windows that are still open, that seeds were made of
+        self._undone = pl.DataFrame()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._retire_on, name="retire", daemon=True)
+
+    def __enter__(self) -> "KeptForBigQuery":
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = locked(self.folder, "stop it with `audience stop --dataset`, or use another --landing")
+            for left in self.folder.glob(f"{WORK}*"):
+                shutil.rmtree(left, ignore_errors=True)
+            self.work = Path(tempfile.mkdtemp(prefix=WORK, dir=self.folder))
+        except WRITE_ERRORS as error:
+            raise cannot_write(self.folder, error) from error
+        self._writes = self._leased()  # and held, so that the bundles share one connection
+        self._resume()
+        tally.clear()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+        if self._writes is not None:
+            self._writes.close()
+        shutil.rmtree(self.work, ignore_errors=True)
+        self._lock.close()
+
+    def _leased(self) -> bigquery_clients.Lease | None:
+        if self.settings.write_method == INSERTS:
+            return None
+        with told(self.warehouse.name, "write to it"):
+            return bigquery_clients.writes(self.warehouse.dataset.project)
+
+    def _resume(self) -> None:
+        """Make the seeds, and learn what is to be read again."""
+        self._undone = self._look()
+        self.waiting = int(self._undone["landed"].sum())
+        job = self.into.job
+        stream = Stream(
+            self.input,
+            job.launch,
+            job.metrics,
+            allowed_lateness(job.max_lateness),
+            job.dedup_window,
+            job.shards,
+        )
+        remains = Remains(self.warehouse, self._undone, job.dedup_window, self.work)
+        done = resume(cast(Run, Appending(self.run, remains, self.work)), stream, self._undone)
+        self.seeds, self.events = done.seeds, done.events
+        for spool in self.work.glob("*.parquet"):
+            spool.unlink()
+
+    def again(self) -> list[Again]:
+        """What the readers are to read first."""
+        return self.landing.to_read_again(self._undone)
+
+    def start(self) -> None:
+        """From now on remove what the books have, until `stop`."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End that."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(STOP_SECONDS)
+
+    def figures(self) -> Figures:
+        """How the writing stands now."""
+        return tally.figures()
+
+    def retire(self, open_run: str | None) -> None:
+        """Remove what the books have, once the stream has ended; while it runs a thread does."""
+        if open_run is None and not self._thread.is_alive():
+            self._retire(None)
+
+    def _retire_on(self) -> None:
+        while not self._stop.wait(RETIRE_SECONDS):
+            self._retire(self.run.id)
+
+    def _retire(self, open_run: str | None) -> None:
+        try:
+            undone = self._look()
+        except AudienceError:  # it is asked again; whether rows are written is told by others
+            return
+        self.waiting = int(undone["landed"].sum())
+        self.landing.retire(undone, open_run)
+
+    def _look(self) -> pl.DataFrame:
+        """COUNTS_SCHEMA: the minutes whose records the books do not all have."""
+        landed = self.landing.counts()
+        if landed.is_empty():
+            return landed
+        since = landed["bucket_start"].min()
+        return self.landing.undone(bigquery_restart.received(self.warehouse, self.input, since))  # type: ignore

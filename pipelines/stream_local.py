@@ -1,0 +1,79 @@
+"""A stream into a local warehouse: what it keeps in the warehouse's folder, and makes anew at a restart.
+
+    landing/              what was read and is not in the books yet (sources/landing.py)
+    staging/<run>/seeds   seeds of the steps (transforms/seeds.py), made at the start
+    lock, stream.json, drain   of the one process that writes the warehouse (stop.py)
+
+At a restart the rows of the minutes that are read again are taken out first (resume.py): no table has anything twice.
+"""
+
+import time
+
+import polars as pl
+
+from pipelines.bounded import Opened
+from pipelines.resume import Stream, resume
+from pipelines.sources.landing import LANDING, Again, Landing
+from pipelines.warehouse.appender import Appender
+from pipelines.warehouse.figures import Figures
+from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.settled import SettledMinutes
+from pipelines.warehouse.writer import Run
+from transforms.errors import OptionError
+from transforms.lateness import allowed_lateness
+
+RETIRE_SECONDS = 10.0
+
+
+class KeptLocally:
+    """See `Kept` in stream.py."""
+
+    def __init__(self, into: Opened, input: str):
+        if not isinstance(into.warehouse, LocalWarehouse) or not isinstance(into.run, Run):
+            raise OptionError(f"{into.warehouse.option}: got a data set; allowed: --warehouse FOLDER")
+        self.warehouse, self.run, self.job, self.input = into.warehouse, into.run, into.job, input
+        self.folder = into.warehouse.folder
+        self.landing = Landing(self.folder / LANDING)
+        self.waiting = 0
+        self._due = 0.0
+
+    def __enter__(self) -> "KeptLocally":
+        self._undone = self.landing.undone(SettledMinutes(self.warehouse, self.input).received())
+        self.waiting = int(self._undone["landed"].sum())
+        job = self.job
+        stream = Stream(
+            self.input, job.launch, job.metrics, allowed_lateness(job.max_lateness), job.dedup_window, job.shards
+        )
+        done = resume(self.run, stream, self._undone)
+        self.seeds, self.events = done.seeds, done.events
+        self.books = SettledMinutes(self.warehouse, self.input)  # without the rows that were taken out
+        self.appender = Appender(self.run, self.books.add)
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def again(self) -> list[Again]:
+        """What the readers are to read first."""
+        return self.landing.to_read_again(self._undone)
+
+    def start(self) -> None:
+        """Commit what is noted from now on, until `stop`."""
+        self.appender.start()
+
+    def stop(self) -> None:
+        """End that, with the last notes."""
+        self.appender.stop()
+
+    def figures(self) -> Figures:
+        """How the writing stands now."""
+        return self.appender.figures()
+
+    def retire(self, open_run: str | None) -> None:
+        """Remove what landed and is in the books, now and then; None: at once, the stream has ended."""
+        if open_run is not None and time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + RETIRE_SECONDS
+        undone: pl.DataFrame = self.landing.undone(self.books.received())
+        self.waiting = int(undone["landed"].sum())
+        self.landing.retire(undone, open_run)

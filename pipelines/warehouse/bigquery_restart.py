@@ -1,0 +1,122 @@
+"""What a stream that starts again asks a data set: which minutes have all that was received, and what else remains.
+
+Rows of a stream cannot be taken out of BigQuery for a while. So the rows of minutes that are read again stay, and are
+left out by whoever reads here; the records that come again write newer ones. The view events_unique shows each event
+once, and `<table>_current` the newest row of each key.
+
+Read   of `events` the rows of the days that the open windows reach into, each event once; of the other tables what
+       is current. A table of many keys makes that many rows to download.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from pipelines.warehouse.bigquery import BigQueryWarehouse, spooled
+from pipelines.warehouse.bigquery_run import BigQueryRun
+from pipelines.warehouse.local import FileEntry
+from pipelines.warehouse.rows import in_days, literal
+from pipelines.warehouse.settled import ranges_of
+from pipelines.warehouse.tables import EVENTS, QUALITY_1M, Table, polars_schema
+from transforms.block import TIME
+
+_TIMES = {EVENTS.name: "received_time", QUALITY_1M.name: "bucket_start"}  # by which a row is of a minute
+
+
+def received(warehouse: BigQueryWarehouse, input: str, since: datetime) -> pl.DataFrame:
+    """(input, bucket_start, received) of every minute from `since` on whose balance is 0, as settled.py has it.
+
+    An event can be queried before its entry for the books is made: so what the books say is there.
+    """
+    sql = (
+        f"SELECT `input`, `bucket_start`, SUM(`received`) AS `received` FROM `{QUALITY_1M.name}_current` "
+        f"WHERE `bucket_start` >= {_time(since)} AND {of_input(input)} "
+        "GROUP BY `input`, `bucket_start` HAVING SUM(`balance`) = 0"
+    )
+    schema = {"input": pl.String, "bucket_start": TIME, "received": pl.Int64}
+    return pl.concat([part.cast(schema) for part in warehouse.ask(sql)])  # type: ignore[arg-type]
+
+
+def of_input(input: str) -> str:
+    """BigQuery's SQL for: a row is of this input, or of a part of it."""
+    return f"(`input` = {literal(input)} OR STARTS_WITH(`input`, {literal(f'{input}@')}))"
+
+
+def in_minutes(minutes: pl.DataFrame, column: str) -> str:
+    """BigQuery's SQL for: a row is of one of the minutes (input, bucket_start) by its time `column`."""
+    ranges = [
+        f"(`input` = {literal(input)} AND `{column}` >= {_time(start)} AND `{column}` < {_time(end)})"
+        for input, start, end in ranges_of(minutes)
+    ]
+    return f"IFNULL({' OR '.join(ranges)}, FALSE)" if ranges else "FALSE"
+
+
+def _time(moment: datetime) -> str:
+    return f"TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S+00:00}'"
+
+
+class Remains:
+    """A data set without the rows of `undone` minutes (input, bucket_start), as resume.py reads a warehouse.
+
+    folder  where rows are downloaded to; whoever gives it removes it
+    """
+
+    def __init__(self, warehouse: BigQueryWarehouse, undone: pl.DataFrame, dedup_window: timedelta, folder: Path):
+        self.warehouse, self.undone, self.folder = warehouse, undone, folder
+        self.time_zone = warehouse.time_zone
+        self._window = int(dedup_window.total_seconds() * 1_000_000)
+        self._asked = 0
+
+    def table(self, name: str) -> Table:
+        """The declaration of a table."""
+        return self.warehouse.table(name)
+
+    def rows_by_day(self, table: str) -> dict[date | None, int]:
+        """How many rows a table has on each day that has any, all counted."""
+        return self.warehouse.rows_by_day(table)
+
+    def files(self, table: str, days: Iterable[date | None] | None = None) -> list[Path]:
+        """Parquet files with the rows of a table, of all days or of `days`."""
+        declared = self.table(table)
+        where = "TRUE" if days is None else in_days(declared.partition, days, self.time_zone)
+        if table in _TIMES:
+            where += f" AND NOT {in_minutes(self.undone, _TIMES[table])}"
+        listed = ", ".join(f"`{column.name}`" for column in declared.columns)
+        sql = f"SELECT {listed} FROM `{table}_current` WHERE {where}"
+        if table == EVENTS.name:
+            window = f"DIV(UNIX_MICROS(COALESCE(client_time, received_time)), {self._window})"
+            sql = (
+                f"SELECT {listed} FROM `{table}` WHERE {where} QUALIFY ROW_NUMBER() OVER "
+                f"(PARTITION BY source, event_id, {window} ORDER BY received_time, event_time, input) = 1"
+            )
+        self._asked += 1
+        return spooled(self.warehouse.ask(sql), declared, self.folder, f"{table}-{self._asked}")
+
+    def scan(self, table: str, days: Iterable[date | None] | None = None) -> pl.LazyFrame:
+        """The rows of a table, of all days or of `days`."""
+        return self.scan_files(table, self.files(table, days))
+
+    def scan_files(self, table: str, paths: Sequence[Path]) -> pl.LazyFrame:
+        """The rows of files of a table."""
+        schema = polars_schema(self.table(table))
+        return pl.scan_parquet(list(paths), schema=schema, glob=False) if paths else pl.LazyFrame(schema=schema)
+
+
+class Appending:
+    """A run that adds what a restart makes, and takes nothing out: see the file."""
+
+    def __init__(self, run: BigQueryRun, warehouse: Remains, staging: Path):
+        self.run, self.warehouse, self.staging = run, warehouse, staging
+
+    def commit(
+        self,
+        entries: Iterable[FileEntry],
+        replace_days: Mapping[str, Iterable[date | None] | None] | None = None,
+        drop: Mapping[str, pl.Expr] | None = None,
+    ) -> None:
+        """Make staged files live; what would go, of days that would be replaced, comes again in newer rows."""
+        entries = list(entries)
+        if entries:
+            self.run.commit(entries)
