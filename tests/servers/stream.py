@@ -25,11 +25,11 @@ class Stream:
     def __init__(self, process: subprocess.Popen, warehouse: Path, log: Path):
         self.process, self.warehouse, self.log = process, warehouse, log
 
-    def until(self, holds: Callable[[], object], seconds: float = 90, what: str = "") -> None:
+    def until(self, holds: Callable[[], object], seconds: float = 300, what: str = "") -> None:
         """Wait until something holds; fails if the stream ends before."""
         wait_until(lambda: self._lives() and holds(), seconds, f"{what}\n{self.said()}")
 
-    def until_counted(self, sql: str, count: int, seconds: float = 90) -> None:
+    def until_counted(self, sql: str, count: int, seconds: float = 300) -> None:
         """Wait until a query's one number has reached `count`."""
         self.until(lambda: (ask(self.warehouse, sql) or 0) >= count, seconds, f"{sql}: {count}")
 
