@@ -102,7 +102,7 @@ def shuffled(lines: list[bytes], seed: int) -> tuple[list[bytes], list[str | Non
 def test_a_shuffled_repeated_stream_gives_the_rows_of_a_backfill_and_a_backfill_over_it_changes_none(
     dataset, queue, prism, tmp_path
 ):
-    file, lines = simulated(tmp_path, 1_200, 11)
+    file, lines = simulated(tmp_path, 1_000, 11)
     with streaming(queue, prism, tmp_path, *TRUSTED, dataset=dataset) as stream:
         publish(queue, *shuffled(lines, 3))
         stream.until(lambda: so_far(dataset, RECEIVED) >= len(lines), what="received")
@@ -191,7 +191,7 @@ def test_whatever_bigquery_answers_nothing_is_lost_and_nothing_double(
 
 
 def test_killed_at_any_moment_and_started_again_nothing_is_lost_and_nothing_double(dataset, queue, prism, tmp_path):
-    file, lines = simulated(tmp_path, 1_200, 12)
+    file, lines = simulated(tmp_path, 1_000, 12)
     lines, received = shuffled(lines, 4)
     moments, third = random.Random(5), len(lines) // 3 + 1
     for turn in range(3):
