@@ -105,7 +105,7 @@ def test_a_shuffled_repeated_stream_gives_the_rows_of_a_backfill_and_a_backfill_
     file, lines = simulated(tmp_path, 1_000, 11)
     with streaming(queue, prism, tmp_path, *TRUSTED, dataset=dataset) as stream:
         publish(queue, *shuffled(lines, 3))
-        stream.until(lambda: so_far(dataset, RECEIVED) >= len(lines), what="received")
+        stream.until(lambda: so_far(dataset, RECEIVED) >= len(lines), 150, "received")
         drain(dataset, tmp_path)
         assert stream.process.wait(60) == 0, stream.said()
     assert not list((tmp_path / "landing").rglob("*.parquet")), stream.said()
@@ -202,7 +202,7 @@ def test_killed_at_any_moment_and_started_again_nothing_is_lost_and_nothing_doub
                 stream.until(lambda: so_far(dataset, UNIQUE) >= moments.randint(1, 200) + turn * third // 2)  # noqa: B023
                 stream.end(signal.SIGKILL)
                 continue
-            stream.until(lambda: so_far(dataset, RECEIVED) >= len(lines), what="received")
+            stream.until(lambda: so_far(dataset, RECEIVED) >= len(lines), 150, "received")
             drain(dataset, tmp_path)
             assert stream.process.wait(60) == 0, stream.said()
             assert "are read again" in stream.said()

@@ -134,7 +134,7 @@ def test_a_restart_sees_each_event_once_and_none_that_is_read_again(dataset, tmp
 def test_of_two_streams_from_one_folder_the_second_is_refused(dataset, tmp_path):
     given = settings(dataset, tmp_path)
     with opened(given, create=True, streaming=True) as into, KeptForBigQuery(into, given, INPUT) as kept:
-        with pytest.raises(WarehouseError, match="is being written by process .* or use another --landing"):
+        with pytest.raises(WarehouseError, match=r"is being written by process .* or use another --landing"):
             KeptForBigQuery(into, given, INPUT).__enter__()
         assert running(kept.folder) is None
         about = About(1, INPUT, None, True, "Europe/London")
