@@ -25,6 +25,7 @@ def add_all(parser, names: tuple[str, ...] = tuple(NAMED)) -> None:
 
 
 # What the runs leave out of OPTIONS.
+MOST_LATENESS = timedelta(days=3600)  # so that no event, nor a bucket it falls in, is of a day 3,650 days ago
 _TO_DATASET = ("write_method", "landing")  # of a stream, and of no folder
 _FILES = {"input", "format", "replace", "add"}
 _QUEUE = {
@@ -226,6 +227,11 @@ def _check_dataset(settings: Settings, values: dict[str, Any]) -> None:
                 f"--{name}: got {values[name]!r} for --warehouse {settings.warehouse}; allowed: only with --dataset; "
                 "leave it out"
             )
+    if settings.dataset and settings.max_lateness > MOST_LATENESS:
+        raise OptionError(
+            f"--max_lateness: got {settings.max_lateness.days}d; allowed for a stream into a data set: at most "
+            f"{MOST_LATENESS.days}d: BigQuery takes no streamed row of a day more than 10 years ago"
+        )
 
 
 def _check_together(settings: Settings) -> None:

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from pipelines.config import read_config
-from pipelines.options import Place
 from pipelines.warehouse.local import LOCK, LocalWarehouse
 from transforms.errors import WarehouseError
 from transforms.metrics import MetricSpec
@@ -40,29 +40,55 @@ def folder_of(landing: str, dataset: str) -> Path:
     return Path(landing) / dataset.replace(":", "_")
 
 
-def stop(
-    place: Place,
+def stop(folder: str, drain: bool, seconds: float, say: Callable[[str], None], now: datetime | None = None) -> None:
+    """End the stream into a local warehouse and wait until it has. Errors: WarehouseError if none runs, or it has not
+    ended in time."""
+    warehouse = LocalWarehouse.open(folder)
+    about = running(warehouse.folder)
+    if about is None:
+        raise WarehouseError(f"no stream writes {folder}; start one with `audience run --warehouse {folder}`")
+    _end(_Place("--warehouse", folder, warehouse.folder), about, drain, seconds, say, now)
+
+
+def stop_into(
+    dataset: str,
     landing: str,
     drain: bool,
     seconds: float,
     say: Callable[[str], None],
     now: datetime | None = None,
 ) -> None:
-    """End the stream and wait until it has. Errors: WarehouseError if none runs, or it has not ended in time."""
-    if place.dataset:
-        name, option, folder = place.dataset, f"--dataset {place.dataset}", folder_of(landing, place.dataset)
-        where = f" from {folder}; name the --landing that it was started with, or"
-    else:
-        warehouse = LocalWarehouse.open(str(place.warehouse))
-        name, option, folder, where = warehouse.name, warehouse.option, warehouse.folder, ";"
+    """The same for a stream from this machine into a data set, by the folder that it was started with."""
+    folder = folder_of(landing, dataset)
     about = running(folder)
     if about is None:
-        raise WarehouseError(f"no stream writes {name}{where} start one with `audience run {option}`")
+        raise WarehouseError(
+            f"no stream of {folder} writes {dataset}; name the --landing that it was started with, or start one with "
+            f"`audience run --dataset {dataset}`"
+        )
+    _end(_Place("--dataset", dataset, folder), about, drain, seconds, say, now)
+
+
+class _Place(NamedTuple):
+    option: str
+    name: str
+    folder: Path
+
+
+def _end(
+    place: _Place,
+    about: About,
+    drain: bool,
+    seconds: float,
+    say: Callable[[str], None],
+    now: datetime | None,
+) -> None:
+    name, folder = place.name, place.folder
     if drain and not about.can_drain:
         raise WarehouseError(f"the stream of {name} runs on a runner that cannot be drained; stop it without --drain")
     if drain:
         metrics, _ = read_config(about.config)
-        say("\n".join(closed_early(metrics, about.time_zone, option, now or datetime.now(UTC))))
+        say("\n".join(closed_early(metrics, about.time_zone, name, now or datetime.now(UTC), place.option)))
         (folder / DRAIN).touch()
     else:
         os.kill(about.pid, signal.SIGTERM)
@@ -96,8 +122,10 @@ def is_written(folder: Path) -> bool:
     return False
 
 
-def closed_early(metrics: Sequence[MetricSpec], zone: str, option: str, now: datetime) -> list[str]:
-    """What a drain at this moment closes before its time, and how to mend it."""
+def closed_early(
+    metrics: Sequence[MetricSpec], zone: str, name: str, now: datetime, option: str = "--warehouse"
+) -> list[str]:
+    """What a drain at this moment closes before its time, and how to mend it in the warehouse of this name."""
     local = now.astimezone(ZoneInfo(zone))
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
     lines = ["draining: every bucket that is open is published as it stands"]
@@ -108,7 +136,7 @@ def closed_early(metrics: Sequence[MetricSpec], zone: str, option: str, now: dat
     day = midnight.date()
     lines.append(
         f"what comes for them later: start again, which goes on from what is stored, or write the day anew with "
-        f"`audience recompute {option} --start {day} --end {day + timedelta(days=1)}`"
+        f"`audience recompute {option} {name} --start {day} --end {day + timedelta(days=1)}`"
     )
     return lines
 

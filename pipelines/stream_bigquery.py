@@ -12,6 +12,7 @@ kill the rest is read again: `events` may then hold an event twice, events_uniqu
 import shutil
 import tempfile
 import threading
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import cast
 
@@ -61,31 +62,29 @@ class KeptForBigQuery:
         self._thread = threading.Thread(target=self._retire_on, name="retire", daemon=True)
 
     def __enter__(self) -> "KeptForBigQuery":
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = locked(self.folder, "stop it with `audience stop --dataset`, or use another --landing")
-            for left in self.folder.glob(f"{WORK}*"):
-                shutil.rmtree(left, ignore_errors=True)
-            self.work = Path(tempfile.mkdtemp(prefix=WORK, dir=self.folder))
-        except WRITE_ERRORS as error:
-            raise cannot_write(self.folder, error) from error
-        self._writes = self._leased()  # and held, so that the bundles share one connection
-        self._resume()
-        tally.clear()
+        with ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                mend = f"stop it with `audience stop {self.warehouse.option}`, or use another --landing"
+                stack.enter_context(locked(self.folder, mend))
+                for left in self.folder.glob(f"{WORK}*"):
+                    shutil.rmtree(left, ignore_errors=True)
+                self.work = Path(tempfile.mkdtemp(prefix=WORK, dir=self.folder))
+            except WRITE_ERRORS as error:
+                raise cannot_write(self.folder, error) from error
+            stack.callback(shutil.rmtree, self.work, ignore_errors=True)
+            if self.settings.write_method != INSERTS:
+                with told(self.warehouse.name, "write to it"):
+                    # Held, so that the bundles share it.
+                    stack.enter_context(closing(bigquery_clients.writes(self.warehouse.dataset.project)))
+            self._resume()
+            tally.clear()
+            stack.callback(self.stop)
+            self._held = stack.pop_all()
         return self
 
     def __exit__(self, *_) -> None:
-        self.stop()
-        if self._writes is not None:
-            self._writes.close()
-        shutil.rmtree(self.work, ignore_errors=True)
-        self._lock.close()
-
-    def _leased(self) -> bigquery_clients.Lease | None:
-        if self.settings.write_method == INSERTS:
-            return None
-        with told(self.warehouse.name, "write to it"):
-            return bigquery_clients.writes(self.warehouse.dataset.project)
+        self._held.close()
 
     def _resume(self) -> None:
         """Make the seeds, and learn what is to be read again."""

@@ -22,10 +22,16 @@ def add_options(parser) -> None:
 def run(values, rest) -> None:
     if not values.wait.isdigit():
         raise OptionError(f"--wait: got {values.wait!r}; allowed: a whole number of seconds")
-    from pipelines.stop import stop
+    from pipelines.stop import stop, stop_into
 
     given = vars(values)
-    stop(place_of(given), landing_of(given), values.drain, float(values.wait), _say)
+    place = place_of(given)
+    if place.dataset:
+        stop_into(place.dataset, landing_of(given), values.drain, float(values.wait), _say)
+    elif given["landing"] is not None:
+        raise OptionError(f"--landing: got {given['landing']!r}; allowed: only with --dataset; leave it out")
+    else:
+        stop(str(place.warehouse), values.drain, float(values.wait), _say)
 
 
 def _say(text: str) -> None:

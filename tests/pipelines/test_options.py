@@ -38,6 +38,23 @@ CONTRADICTIONS = {
 }
 
 
+QUEUE = {"input_subscription": "projects/demo-project/subscriptions/events"}
+OF_A_STREAM = {
+    "--write_method: got 'insert'; allowed: STORAGE_WRITE_API, STORAGE_WRITE_API_EXACTLY_ONCE, STREAMING_INSERTS": {
+        "dataset": "my-project.d",
+        "write_method": "insert",
+    },
+    "--write_method: got 'STREAMING_INSERTS' for --warehouse warehouse; allowed: only with --dataset": {
+        "write_method": "STREAMING_INSERTS"
+    },
+    "--landing: got 'here' for --warehouse w; allowed: only with --dataset": {"warehouse": "w", "landing": "here"},
+    "--max_lateness: got 3601d; allowed for a stream into a data set: at most 3600d": {
+        "dataset": "my-project.d",
+        "max_lateness": "3601d",
+    },
+}
+
+
 def parsed(*argv: str) -> dict:
     parser = argparse.ArgumentParser()
     for option in OPTIONS:
@@ -57,6 +74,20 @@ def test_options_that_contradict_each_other_are_refused(said):
     with pytest.raises(OptionError) as refused:
         resolve({"input": ["a.jsonl"]} | CONTRADICTIONS[said])
     assert str(refused.value).startswith(said)
+
+
+@pytest.mark.parametrize("said", OF_A_STREAM)
+def test_options_that_a_stream_cannot_go_by_are_refused(said):
+    with pytest.raises(OptionError) as refused:
+        resolve(QUEUE | OF_A_STREAM[said], "run")
+    assert str(refused.value).startswith(said)
+
+
+def test_a_stream_into_a_data_set_has_its_method_and_its_folder():
+    settings = resolve(QUEUE | {"dataset": "my-project.d"}, "run")
+    assert (settings.write_method, settings.landing) == ("STORAGE_WRITE_API", "landing")
+    assert {"write_method", "landing"} <= set(options_of("run"))
+    assert not {"write_method", "landing"} & set(options_of("backfill"))
 
 
 def test_what_is_typed_arrives_in_its_type():

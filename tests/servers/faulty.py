@@ -177,10 +177,9 @@ class _Passing(grpc.GenericRpcHandler):
                         code = "UNAVAILABLE" if fault in ("reset", "lost") else fault
                         context.abort(grpc.StatusCode[code], "by plan")
                     yield answer
-            except grpc.Call as problem:  # what the server answered
-                context.abort(problem.code(), problem.details())
-            except grpc.RpcError:  # the client is gone
-                pass
+            except grpc.RpcError as problem:
+                if isinstance(problem, grpc.Call):  # what the server answered; else the client is gone
+                    context.abort(problem.code(), problem.details())
             finally:
                 onward.end()
 
