@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,7 +31,16 @@ LEGACY_LIMITS = (
     f"under way, and reads some hundred a second; for anything but a try {MEND}"
 )
 START_SECONDS = 20.0
-IDLE_SECONDS = 60  # after which a Prism ends whose job is gone, as after a kill of the process that began it
+IDLE_SECONDS = 60  # after which a Prism without a job ends by itself
+# Becomes the program that it is given, which then dies with the process that began it, however that ends: after a kill
+# a Prism would wait for its worker for ever, and busily. Only Linux can say so.
+_DIE_WITH_PARENT = """
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 class Choice(NamedTuple):
@@ -69,10 +79,11 @@ def find_prism(location: str | None = None) -> str | None:
 def prism_at(binary: str, log: Path) -> Iterator[tuple[str, subprocess.Popen]]:
     """A Prism of one's own, on a free port: (its endpoint, its process). Errors: RunnerError if it does not start.
 
-    It ends with the context, or by itself when this process was killed.
+    It ends with the context, or when this process is killed.
     """
     port = free_port()
-    words = [binary, f"--job_port={port}", "--serve_http=false", "--log_kind=json", "--log_level=warn"]
+    words = [sys.executable, "-c", _DIE_WITH_PARENT, str(os.getpid())]
+    words += [binary, f"--job_port={port}", "--serve_http=false", "--log_kind=json", "--log_level=warn"]
     with log.open("ab") as out:
         process = subprocess.Popen(
             [*words, f"--idle_shutdown_timeout={IDLE_SECONDS}s"], stdin=subprocess.DEVNULL, stdout=out, stderr=out

@@ -19,7 +19,6 @@ import msgspec
 from pipelines import emulators, runners
 from pipelines.demo import answer, fresh
 from pipelines.emulators import PROJECT, ended
-from pipelines.options import Place
 from pipelines.progress import ERASE, draws
 from pipelines.simulator_faults import faults
 from pipelines.simulator_ledger import Ledger, expectations, unmet
@@ -155,7 +154,7 @@ def _drain(ledger: Ledger, warehouse: Path, process: subprocess.Popen) -> None:
     _say("all is published; waiting until the books have it")
     if not _holds(lambda: _received(warehouse) >= ledger.lines, process, BOOKS_SECONDS):
         _say(f"not within {BOOKS_SECONDS:.0f} s; the comparison tells what is missing")
-    stop(Place(None, str(warehouse)), "landing", True, DRAIN_SECONDS, _say)
+    stop(str(warehouse), True, DRAIN_SECONDS, _say)
     if process.wait(END_SECONDS):
         raise RunnerError(f"the stream ended with exit status {process.returncode}")
 

@@ -1,9 +1,13 @@
 """Runners: which one is chosen, and the faults of Prism 2.77 that the graph works round, shown on their own."""
 
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import apache_beam as beam
+import psutil
 import pytest
 from apache_beam.coders import VarIntCoder
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -13,9 +17,13 @@ from apache_beam.transforms.window import FixedWindows, GlobalWindows, Timestamp
 from apache_beam.utils.timestamp import Duration, Timestamp
 
 from pipelines import runners
+from tests.servers.needed import wait_until
 from transforms.errors import OptionError, RunnerError
 
+# A Prism that ends takes the connections of Beam's worker with it, whose threads say so.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 HOUR = 3_600
+ROOT = Path(__file__).parents[2]
 _at_work: dict[int, int] = {}
 seen: list[tuple] = []
 
@@ -130,3 +138,16 @@ def test_a_prism_that_does_not_start_is_told_in_one_line(tmp_path):
         runners.prism_at(str(binary), tmp_path / "prism.log"),
     ):
         pass
+
+
+def test_a_prism_dies_with_the_process_that_began_it(prism, tmp_path):
+    begin = (
+        "import sys, time; from pathlib import Path; from pipelines.runners import prism_at\n"
+        "with prism_at(sys.argv[1], Path(sys.argv[2])) as (_, process): print(process.pid, flush=True); time.sleep(600)"
+    )
+    words = [sys.executable, "-c", begin, prism, str(tmp_path / "prism.log")]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        child = psutil.Process(int(process.stdout.readline()))
+        assert child.is_running()
+        process.kill()
+    wait_until(lambda: not child.is_running(), 20, "Prism is gone")

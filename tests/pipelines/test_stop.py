@@ -12,7 +12,6 @@ import msgspec
 import pytest
 
 from pipelines.config import read_config
-from pipelines.options import Place
 from pipelines.stop import ABOUT, DRAIN, About, closed_early, is_written, running, stop
 from pipelines.warehouse.local import LOCK, LocalWarehouse
 from transforms.errors import WarehouseError
@@ -51,7 +50,7 @@ def a_stream(folder: Path, can_drain: bool = True, deaf: bool = False) -> Iterat
 
 def test_what_a_drain_closes_early_is_told_by_metric_in_the_time_of_the_warehouse():
     metrics, _ = read_config(None)
-    said = closed_early(metrics, "Europe/London", "--warehouse wh", datetime(2026, 7, 1, 21, 29, 30, tzinfo=UTC))
+    said = closed_early(metrics, "Europe/London", "wh", datetime(2026, 7, 1, 21, 29, 30, tzinfo=UTC))
     assert said == [
         "draining: every bucket that is open is published as it stands",
         "  activity_1m    2026-07-01 22:29 closes seconds early",
@@ -65,7 +64,7 @@ def test_what_a_drain_closes_early_is_told_by_metric_in_the_time_of_the_warehous
 
 def test_the_day_is_that_of_the_warehouse_and_not_of_utc():
     metrics, _ = read_config(None)
-    said = closed_early(metrics, "Asia/Tokyo", "--warehouse wh", datetime(2026, 3, 1, 16, 0, tzinfo=UTC))
+    said = closed_early(metrics, "Asia/Tokyo", "wh", datetime(2026, 3, 1, 16, 0, tzinfo=UTC))
     assert "  user_days      2026-03-02 00:00 closes 23 h 00 min early" in said
     assert "--start 2026-03-02 --end 2026-03-03`" in said[-1]
 
@@ -74,7 +73,7 @@ def test_a_warehouse_that_no_stream_writes_has_nothing_to_stop(warehouse):
     (warehouse / ABOUT).write_bytes(msgspec.json.encode(About(1, INPUT, None, True, "UTC")))  # left by a kill
     assert running(warehouse) is None
     with pytest.raises(WarehouseError, match=f"no stream writes {warehouse}; start one with `audience run --warehouse"):
-        stop(Place(None, str(warehouse)), "landing", False, 1.0, print)
+        stop(str(warehouse), False, 1.0, print)
 
 
 def test_a_backfill_that_writes_is_no_stream(warehouse):
@@ -82,13 +81,13 @@ def test_a_backfill_that_writes_is_no_stream(warehouse):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert is_written(warehouse)
         with pytest.raises(WarehouseError, match="no stream writes"):
-            stop(Place(None, str(warehouse)), "landing", False, 1.0, print)
+            stop(str(warehouse), False, 1.0, print)
 
 
 def test_a_stop_asks_the_process_and_waits_until_it_has_ended(warehouse):
     said: list[str] = []
     with a_stream(warehouse) as process:
-        stop(Place(None, str(warehouse)), "landing", False, 30.0, said.append)
+        stop(str(warehouse), False, 30.0, said.append)
         assert process.wait(10) == -15
     assert said == [f"stopped: {INPUT}"]
     assert not (warehouse / DRAIN).exists()
@@ -103,7 +102,7 @@ def test_a_drain_says_what_it_closes_before_it_asks(warehouse):
             assert not (warehouse / DRAIN).exists()
 
     with a_stream(warehouse) as process:
-        stop(Place(None, str(warehouse)), "landing", True, 30.0, say, datetime(2026, 3, 1, 10, 0, tzinfo=UTC))
+        stop(str(warehouse), True, 30.0, say, datetime(2026, 3, 1, 10, 0, tzinfo=UTC))
         assert process.wait(10) == 0
     assert said[0].startswith("draining: every bucket that is open is published as it stands\n  activity_1m")
     assert said[1:] == [f"drained: {INPUT}"]
@@ -112,7 +111,7 @@ def test_a_drain_says_what_it_closes_before_it_asks(warehouse):
 def test_a_runner_that_cannot_drain_is_named_and_goes_on(warehouse):
     with a_stream(warehouse, can_drain=False) as process:
         with pytest.raises(WarehouseError, match="runs on a runner that cannot be drained; stop it without --drain"):
-            stop(Place(None, str(warehouse)), "landing", True, 1.0, print)
+            stop(str(warehouse), True, 1.0, print)
         assert process.poll() is None
         assert not (warehouse / DRAIN).exists()
 
@@ -122,4 +121,4 @@ def test_a_stream_that_does_not_end_in_time_is_told_with_its_process(warehouse):
         a_stream(warehouse, deaf=True) as process,
         pytest.raises(WarehouseError, match=f"process {process.pid} still writes .* after 0 s; look at its stderr"),
     ):
-        stop(Place(None, str(warehouse)), "landing", False, 0.3, print)
+        stop(str(warehouse), False, 0.3, print)
