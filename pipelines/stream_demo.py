@@ -26,12 +26,12 @@ from pipelines.simulator_live import Live
 from pipelines.simulator_output import paced
 from pipelines.simulator_topic import Line, publish_batches
 from pipelines.sources.pubsub_client import EMULATOR, PubSub
-from pipelines.stop import stop
 from pipelines.summary import program
 from pipelines.warehouse.local import LocalWarehouse
 from transforms.errors import RunnerError, WarehouseError
 
 TOPIC, SUBSCRIPTION = f"projects/{PROJECT}/topics/events", f"projects/{PROJECT}/subscriptions/events"
+AUDIENCE = (sys.executable, "-m", "pipelines.cli")
 SEED = 7
 TICK_SECONDS = 0.2  # what is due within it is published together
 START_SECONDS, BOOKS_SECONDS, DRAIN_SECONDS, END_SECONDS = 90.0, 180.0, 180.0, 30.0
@@ -118,7 +118,7 @@ def _running(warehouse: Path, host: str, prism: str) -> Iterator[subprocess.Pope
     """`audience run`, with the terminal to show its figures on; stopped at the end, if it still runs."""
     words = ["--input_subscription", SUBSCRIPTION, "--warehouse", str(warehouse), "--prism_location", prism]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", "run", *words],
+        [*AUDIENCE, "run", *words],
         env=os.environ | {EMULATOR: host},
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is for this process, which then stops the other
@@ -154,7 +154,16 @@ def _drain(ledger: Ledger, warehouse: Path, process: subprocess.Popen) -> None:
     _say("all is published; waiting until the books have it")
     if not _holds(lambda: _received(warehouse) >= ledger.lines, process, BOOKS_SECONDS):
         _say(f"not within {BOOKS_SECONDS:.0f} s; the comparison tells what is missing")
-    stop(str(warehouse), True, DRAIN_SECONDS, _say)
+    words = ["stop", "--drain", "--warehouse", str(warehouse), "--wait", f"{DRAIN_SECONDS:.0f}"]
+    with subprocess.Popen([*AUDIENCE, *words], stderr=subprocess.PIPE, text=True, start_new_session=True) as stop:
+        assert stop.stderr is not None
+        try:
+            for line in stop.stderr:
+                _say(line.rstrip("\n"))
+        finally:
+            ended(stop)
+    if stop.returncode:
+        raise RunnerError("the stream was not drained; the line above says why")
     if process.wait(END_SECONDS):
         raise RunnerError(f"the stream ended with exit status {process.returncode}")
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -88,8 +89,8 @@ def test_interrupted_it_stops_what_it_started(command, tmp_path, number):
         demo = subprocess.Popen(
             [*command, "--folder", str(tmp_path / "d")], cwd=ROOT, stdout=log, stderr=log, start_new_session=True
         )
+    said, started = tmp_path / "log", list[int]()
     try:
-        said = tmp_path / "log"
         wait_until(lambda: "publishing" in said.read_text() or demo.poll() is not None, 120, "publishing")
         started = descendants(demo.pid)
         assert len(started) == 3, said.read_text()  # java, `audience run`, Prism
@@ -99,10 +100,11 @@ def test_interrupted_it_stops_what_it_started(command, tmp_path, number):
         assert "stopped after" in said.read_text()  # the stream by its own way
         assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
     finally:
-        for pid in [*descendants(demo.pid), demo.pid]:
-            if demo.poll() is None:
-                os.kill(pid, signal.SIGKILL)
+        demo.kill()
         demo.wait()
+        for pid in started:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def descendants(pid: int) -> list[int]:
