@@ -18,7 +18,6 @@ from pipelines.warehouse.bigquery import BigQueryWarehouse, spooled
 from pipelines.warehouse.bigquery_run import BigQueryRun
 from pipelines.warehouse.local import FileEntry
 from pipelines.warehouse.rows import in_days, literal
-from pipelines.warehouse.settled import ranges_of
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, Table, polars_schema
 from transforms.block import TIME
 
@@ -45,12 +44,16 @@ def of_input(input: str) -> str:
 
 
 def in_minutes(minutes: pl.DataFrame, column: str) -> str:
-    """BigQuery's SQL for: a row is of one of the minutes (input, bucket_start) by its time `column`."""
-    ranges = [
-        f"(`input` = {literal(input)} AND `{column}` >= {_time(start)} AND `{column}` < {_time(end)})"
-        for input, start, end in ranges_of(minutes)
-    ]
-    return f"IFNULL({' OR '.join(ranges)}, FALSE)" if ranges else "FALSE"
+    """BigQuery's SQL for: a row is of one of the minutes (input, bucket_start) by its time `column`.
+
+    Short for many minutes, since a query may have a million characters.
+    """
+    numbered = minutes.select("input", number=pl.col("bucket_start").dt.epoch("s") // 60).unique()
+    parts = []
+    for (input,), part in sorted(numbered.partition_by("input", as_dict=True).items()):
+        listed = ", ".join(map(str, part["number"].sort()))
+        parts.append(f"(`input` = {literal(input)} AND DIV(UNIX_SECONDS(`{column}`), 60) IN ({listed}))")
+    return f"IFNULL({' OR '.join(parts)}, FALSE)" if parts else "FALSE"
 
 
 def _time(moment: datetime) -> str:
@@ -60,6 +63,8 @@ def _time(moment: datetime) -> str:
 class Remains:
     """A data set without the rows of `undone` minutes (input, bucket_start), as resume.py reads a warehouse.
 
+    Each question is asked once: what is written meanwhile is not seen.
+
     folder  where rows are downloaded to; whoever gives it removes it
     """
 
@@ -67,7 +72,7 @@ class Remains:
         self.warehouse, self.undone, self.folder = warehouse, undone, folder
         self.time_zone = warehouse.time_zone
         self._window = int(dedup_window.total_seconds() * 1_000_000)
-        self._asked = 0
+        self._known: dict[tuple, list[Path]] = {}
 
     def table(self, name: str) -> Table:
         """The declaration of a table."""
@@ -79,6 +84,12 @@ class Remains:
 
     def files(self, table: str, days: Iterable[date | None] | None = None) -> list[Path]:
         """Parquet files with the rows of a table, of all days or of `days`."""
+        wanted = None if days is None else frozenset(days)
+        if (table, wanted) not in self._known:
+            self._known[table, wanted] = self._download(table, wanted)
+        return self._known[table, wanted]
+
+    def _download(self, table: str, days: frozenset | None) -> list[Path]:
         declared = self.table(table)
         where = "TRUE" if days is None else in_days(declared.partition, days, self.time_zone)
         if table in _TIMES:
@@ -91,8 +102,7 @@ class Remains:
                 f"SELECT {listed} FROM `{table}` WHERE {where} QUALIFY ROW_NUMBER() OVER "
                 f"(PARTITION BY source, event_id, {window} ORDER BY received_time, event_time, input) = 1"
             )
-        self._asked += 1
-        return spooled(self.warehouse.ask(sql), declared, self.folder, f"{table}-{self._asked}")
+        return spooled(self.warehouse.ask(sql), declared, self.folder, f"{table}-{len(self._known)}")
 
     def scan(self, table: str, days: Iterable[date | None] | None = None) -> pl.LazyFrame:
         """The rows of a table, of all days or of `days`."""

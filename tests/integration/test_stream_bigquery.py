@@ -183,6 +183,8 @@ def test_whatever_bigquery_answers_nothing_is_lost_and_nothing_double(
             drain(dataset, tmp_path)
             assert stream.process.wait(60) == 0, stream.said()
     assert len(plan.met) == 6
+    figures = json.loads(stream.said().splitlines()[-2])
+    assert (figures["events"], figures["messages"], figures["problem"]) == (sent, sent, None)
     assert number(dataset, UNIQUE) == number(dataset, "SELECT SUM(events) FROM quality_1m_current") == sent
     if method != "STORAGE_WRITE_API":  # which writes at least once
         assert number(dataset, "SELECT COUNT(*) FROM events") == sent

@@ -127,8 +127,16 @@ def test_a_restart_sees_each_event_once_and_none_that_is_read_again(dataset, tmp
         write(
             into, QUALITY_1M, book(NOON, "a", received=1), book(NOON, "b", received=1), book(NOON, "b", 2, received=5)
         )
+        remains = Remains(into.warehouse, undone, day, tmp_path / "later")
+        remains.folder.mkdir()
         assert remains.scan("quality_1m").collect()["received"].to_list() == [5]
         assert in_minutes(undone.clear(), "received_time") == "FALSE"
+
+
+def test_many_minutes_make_a_short_question():
+    minutes = [NOON + 2 * n * MINUTE for n in range(20_000)]
+    undone = pl.DataFrame({"input": [f"{INPUT}@run.0-abcdef.000001"] * 20_000, "bucket_start": minutes})
+    assert len(in_minutes(undone, "received_time")) < 250_000
 
 
 def test_of_two_streams_from_one_folder_the_second_is_refused(dataset, tmp_path):
