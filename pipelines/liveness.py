@@ -1,4 +1,5 @@
-"""Liveness: how a stream does, for a person: one line that is drawn anew on a terminal, elsewhere JSON once a minute.
+"""Liveness: how a stream does, for a person: one line that is drawn anew on a terminal, elsewhere JSON once a minute,
+and at once when it cannot write, or can again.
 
 in        messages a second that came, and out: events a second that can be queried, over the last ten seconds
 in flight messages that came and are not acknowledged, and how long the oldest of them waits
@@ -8,6 +9,7 @@ quarantine  share of the rows of the last minute
 """
 
 import json
+import math
 import sys
 import threading
 import time
@@ -77,15 +79,15 @@ class Liveness:
         }
 
     def _tell(self) -> None:
-        on_terminal, drawn, due = draws(), False, time.monotonic() + A_MINUTE
+        on_terminal, drawn, due, problem = draws(), False, time.monotonic() + A_MINUTE, None
         while not self._stop.wait(EVERY):
             with suppress(Exception):  # whatever it is, the run is worth more
                 figures = self.figures()
                 if on_terminal:
                     sys.stderr.write(f"\r{line(figures)[: columns(sys.stderr) - 1]}\x1b[K")
                     drawn = True
-                elif time.monotonic() >= due:
-                    due += A_MINUTE
+                elif time.monotonic() >= due or (figures["problem"] is None) != (problem is None):
+                    due, problem = time.monotonic() + A_MINUTE, figures["problem"]
                     sys.stderr.write(json.dumps(figures) + "\n")
                 sys.stderr.flush()
         with suppress(Exception):
@@ -117,4 +119,4 @@ def _rounded(seconds: float | None) -> float | None:
 
 
 def _ago(now: float, then: float | None) -> float | None:
-    return None if then is None else round(now - then, 3)
+    return None if then is None or math.isinf(then) else round(now - then, 3)  # a watermark may not be known yet

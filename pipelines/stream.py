@@ -12,6 +12,7 @@ Died      whatever was killed: as stopped.
 import logging
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ from pipelines.config import read_mapping
 from pipelines.launch import cause
 from pipelines.liveness import Liveness
 from pipelines.options import Settings
+from pipelines.quiet import quiet
 from pipelines.runners import Choice
 from pipelines.sources import pubsub_leases
 from pipelines.sources.landing import Again, Landing
@@ -61,6 +63,7 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
     """Run the graph until it is stopped or drained. Errors: AudienceError, RunnerError if the runner ends of itself."""
     started = time.monotonic()
     with ExitStack() as stack:
+        stack.enter_context(quiet())
         subscription = _subscription(settings, stack)
         into = stack.enter_context(opened(settings, create=True, streaming=True))
         kept = stack.enter_context(_kept(into, settings, subscription))
@@ -78,15 +81,15 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
             mappings=mappings,
             seeds=kept.seeds,
         )
-        options = [*beam_options, *_on(choice, into.run.staging, stack), "--streaming"]
-        result = _start(job, options)
+        runner = _on(choice, into.run.staging, stack)
+        result = _start(job, [*beam_options, *runner.options, "--streaming"])
         say(f"reading {subscription} into {into.warehouse.name}; {choice.said}")
         if mended := _mended(kept):
             say(mended)
         kept.start()
         try:
             with Liveness(kept.figures, pubsub_leases.snapshot):
-                _watch(result, ending, lambda: kept.retire(into.run.id))
+                _watch(result, runner, ending, lambda: kept.retire(into.run.id))
         finally:
             _cancel(result)
             close_all()
@@ -177,12 +180,26 @@ def _source(reading: Reading, choice: Choice) -> beam.PTransform:
     )
 
 
-def _on(choice: Choice, staging: Path, stack: ExitStack) -> list[str]:
-    """Beam's options for a runner that is ready; it ends with `stack`."""
+class _Runner(NamedTuple):
+    """A runner that is ready: Beam's options for it, and its process where it has one of its own."""
+
+    options: list[str]
+    process: subprocess.Popen | None = None
+
+    def ended(self) -> str:
+        """How its process ended; empty while it lives."""
+        status = self.process.poll() if self.process else None
+        if status is None:
+            return ""
+        return f"killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
+
+
+def _on(choice: Choice, staging: Path, stack: ExitStack) -> _Runner:
+    """The runner, started; it ends with `stack`."""
     if choice.prism is None:
-        return [f"--runner={choice.name}"]
-    endpoint, _ = stack.enter_context(runners.prism_at(choice.prism, staging / "prism.log"))
-    return [
+        return _Runner([f"--runner={choice.name}"])
+    endpoint, process = stack.enter_context(runners.prism_at(choice.prism, staging / "prism.log"))
+    options = [
         f"--runner={choice.name}",
         f"--job_endpoint={endpoint}",
         "--environment_type=LOOPBACK",
@@ -190,6 +207,7 @@ def _on(choice: Choice, staging: Path, stack: ExitStack) -> list[str]:
         # first may still be at work on them: two bundles then change one state, and a change is lost.
         "--experiments=prism_disable_sdf_split",
     ]
+    return _Runner(options, process)
 
 
 def _start(job: Job, options: list[str]) -> Any:
@@ -199,13 +217,19 @@ def _start(job: Job, options: list[str]) -> Any:
     return pipeline.run()
 
 
-def _watch(result: Any, ending: "Ending", retire: Callable[[], None]) -> None:
+def _watch(result: Any, runner: _Runner, ending: "Ending", retire: Callable[[], None]) -> None:
     """Until the run is asked to stop, or has ended; RunnerError if it should not have."""
     while not ending.stopping.wait(LOOK_SECONDS):
+        if ended := runner.ended():
+            raise RunnerError(f"the runner is gone ({ended}); start again: what landed is read again")
         try:
             state = result.state
         except Exception as problem:
-            raise RunnerError(f"the runner is gone; start again: what landed is read again ({problem})") from problem
+            if runner.ended():
+                continue
+            raise RunnerError(
+                f"the runner does not answer ({problem}); start again: what landed is read again"
+            ) from problem
         if state == PipelineState.DONE and ending.draining:
             return
         if PipelineState.is_terminal(state):

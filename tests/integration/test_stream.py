@@ -4,8 +4,6 @@ import gzip
 import json
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,13 +13,10 @@ import pytest
 from pipelines.backfill import backfill
 from pipelines.options import resolve
 from pipelines.simulator import faults, simulate
-from pipelines.warehouse.local import LocalWarehouse
-from tests.servers.stream import ROOT, ask, publish, received_times, streaming
+from tests.integration.same import METRICS, UNBALANCED, assert_same
+from tests.servers.stream import ROOT, ask, drain, publish, received_times, streaming
 
 SHARED = ROOT.parent / "shared" / "data"
-METRICS = ("activity_1m", "content_1h", "campaign_1h", "user_days")
-STAMPS = {"firing", "generation", "revision", "emitted_time", "failed_time", "pipeline_version", "position", "input"}
-UNBALANCED = "SELECT count(*) FROM quality_1m_current WHERE balance <> 0"
 
 
 @pytest.fixture(scope="module")
@@ -32,29 +27,6 @@ def simulated(tmp_path_factory) -> tuple[Path, list[bytes], object]:
     given = faults("many", no_time=0.0, conflicts=0.0, missing_id=0.0, huge_lines=0.0)
     ledger = simulate(4_000, 11, file, days=1, start=start, faults=given)
     return file, file.read_bytes().splitlines(), ledger
-
-
-def rows(warehouse: Path, sql: str):
-    frame = LocalWarehouse.open(warehouse).connect().sql(sql).pl()
-    return frame.select(sorted(set(frame.columns) - STAMPS)).sort(pl_sortable(frame))
-
-
-def pl_sortable(frame):
-    return [name for name, dtype in sorted(frame.schema.items()) if name not in STAMPS and not dtype.is_nested()]
-
-
-def assert_same(one: Path, other: Path, sql: str) -> None:
-    first, second = rows(one, sql), rows(other, sql)
-    assert first.height > 0
-    assert first.equals(second), f"{sql}: {first.height} and {second.height} rows"
-
-
-def drain(warehouse: Path) -> None:
-    """As a person does it."""
-    command = [sys.executable, "-m", "pipelines.cli", "stop", "--drain", "--warehouse", str(warehouse)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150)
-    assert done.returncode == 0, done.stderr
-    assert "closes" in done.stderr
 
 
 def test_a_shuffled_repeated_stream_gives_the_rows_of_a_backfill_and_a_backfill_over_it_changes_none(

@@ -14,6 +14,7 @@ from pipelines.progress import ERASE
 from pipelines.sources.pubsub_leases import Snapshot
 from pipelines.warehouse.appender import Figures
 from tests.pipelines.test_progress import ROOT, on_a_terminal, screen
+from tests.servers.needed import wait_until
 
 NOTHING = Figures({}, None, None, None, 0, None, None)
 UNREAD = Snapshot(0, 0, 0, 0, 0, 0, 0, 0, None, None)
@@ -140,3 +141,22 @@ def test_figures_that_cannot_be_had_fail_no_stream():
     broken = broken.replace("return Snapshot", "raise OSError(28)\n    return Snapshot")
     ran = subprocess.run([sys.executable, "-c", broken], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (3, "")
+
+
+WRITTEN = NOTHING._replace(rows={"events": 5}, files=1)
+READ = UNREAD._replace(messages=9, acked=9, watermark=float("-inf"))
+
+
+def test_a_watermark_that_is_not_known_yet_is_null_and_the_line_stays_json():
+    told = json.dumps(Liveness(lambda: WRITTEN, lambda: READ).figures(), allow_nan=False)
+    assert json.loads(told)["watermark_lag_seconds"] is None
+
+
+def test_a_log_tells_at_once_when_it_cannot_write_and_when_it_can_again(capsys, monkeypatch):
+    monkeypatch.setattr(liveness, "EVERY", 0.01)
+    figures, told = [WRITTEN], []
+    with Liveness(lambda: figures[0], lambda: READ):
+        for problem in ("no space", None):
+            figures[0] = WRITTEN._replace(problem=problem)
+            wait_until(lambda: told.append(capsys.readouterr().err) or told[-1])
+            assert json.loads(told[-1])["problem"] == problem

@@ -3,9 +3,11 @@
 import os
 import uuid
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+from google.pubsub_v1 import types
 
 from pipelines import emulators
 from pipelines.emulators import PROJECT, PubSubEmulator
@@ -52,6 +54,14 @@ class Queue:
         messages = [PubsubMessage(data=each, ordering_key=key, attributes=attributes) for each in payloads]
         parts = [messages[start : start + 500] for start in range(0, len(messages), 500)]
         return [name for part in parts for name in self.pubsub.publish(self.topic, part)]
+
+    def deliver_again(self, since: datetime) -> None:
+        """Have all that was published since then delivered once more; the subscription is one that keeps it."""
+        self.pubsub.channel.unary_unary(
+            "/google.pubsub.v1.Subscriber/Seek",
+            request_serializer=types.SeekRequest.serialize,
+            response_deserializer=types.SeekResponse.deserialize,
+        )(types.SeekRequest(subscription=self.subscription, time=since), timeout=60)
 
     def left(self) -> list[bytes]:
         """Pull what can be had now, without acknowledging it."""

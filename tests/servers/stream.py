@@ -75,6 +75,14 @@ def ask(warehouse: Path, sql: str):
     return row[0] if row else None
 
 
+def drain(warehouse: Path) -> None:
+    """As a person does it."""
+    command = [sys.executable, "-m", "pipelines.cli", "stop", "--drain", "--warehouse", str(warehouse)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr
+    assert "closes" in done.stderr
+
+
 def publish(queue: Queue, lines: list[bytes], received: list[str | None]) -> None:
     """Publish lines, each with the time that it was received at as an attribute."""
     messages = [
