@@ -248,8 +248,6 @@ def _why(result: Any, state: str) -> Exception:
 
 
 def _cancel(result: Any) -> None:
-    # The threads of Beam's worker lose their runner, and each would tell so with a traceback.
-    threading.excepthook = lambda _: None
     with suppress(Exception):  # a runner that is gone has nothing to cancel
         if not PipelineState.is_terminal(result.state):
             result.cancel()
