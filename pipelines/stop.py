@@ -101,13 +101,15 @@ def _end(
 
 
 def running(folder: Path) -> About | None:
-    """The stream whose folder this is, if it runs."""
+    """The stream whose folder this is, if it runs: what one that was killed left behind tells of nobody."""
     if not is_written(folder):
         return None
     try:
-        return msgspec.json.decode((folder / ABOUT).read_bytes(), type=About)
+        about = msgspec.json.decode((folder / ABOUT).read_bytes(), type=About)
+        holder = (folder / LOCK).read_text().strip()
     except (OSError, msgspec.DecodeError):
         return None
+    return about if str(about.pid) == holder else None
 
 
 def is_written(folder: Path) -> bool:

@@ -23,6 +23,9 @@ import fcntl, os, signal, sys, time
 lock, drain, deaf = open(sys.argv[1], "a"), sys.argv[2], sys.argv[3] == "deaf"
 signal.signal(signal.SIGTERM, signal.SIG_IGN if deaf else signal.SIG_DFL)
 fcntl.flock(lock, fcntl.LOCK_EX)
+lock.truncate(0)
+lock.write(str(os.getpid()))
+lock.flush()
 print("holds", flush=True)
 while not os.path.exists(drain):
     time.sleep(0.01)
@@ -122,3 +125,11 @@ def test_a_stream_that_does_not_end_in_time_is_told_with_its_process(warehouse):
         pytest.raises(WarehouseError, match=f"process {process.pid} still writes .* after 0 s; look at its stderr"),
     ):
         stop(str(warehouse), False, 0.3, print)
+
+
+def test_what_a_killed_stream_left_is_not_taken_for_the_backfill_that_writes_now(warehouse):
+    with a_stream(warehouse) as process:
+        (warehouse / ABOUT).write_bytes(msgspec.json.encode(About(process.pid + 1, INPUT, None, True, "UTC")))
+        assert running(warehouse) is None
+        with pytest.raises(WarehouseError, match="no stream writes"):
+            stop(str(warehouse), False, 1.0, print)
