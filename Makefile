@@ -63,7 +63,7 @@ $(STAMP):
 	$(if $(PYTHON),,$(error no Python 3.11 to 3.13 with venv: looked for python3, python3.11, python3.12, \
 		python3.13; install one (Debian: apt install python3-venv) or say which: make setup PYTHON=/path/to/python))
 	$(PYTHON) -m venv --clear .venv
-	awk '/^[a-z]/ {build = /^(packaging|setuptools|wheel)==/} build' requirements.lock > .venv/build.lock
+	awk '/^[a-z]/ {build = /^(packaging|pip|setuptools|wheel)==/} build' requirements.lock > .venv/build.lock
 	$(PIP) --require-hashes -r .venv/build.lock
 	$(PIP) --require-hashes --no-build-isolation -r requirements.lock
 	$(PIP) --no-deps --no-build-isolation -e .
@@ -73,6 +73,8 @@ $(STAMP):
 $(EMULATOR): export PIP_DISABLE_PIP_VERSION_CHECK := 1
 $(EMULATOR):
 	$(PYTHON) -m venv --clear .tools/bqemulator
+	awk '/^[a-z]/ {pip = /^pip==/} pip' requirements.lock > .tools/pip.lock
+	.tools/bqemulator/bin/pip install --quiet --no-compile --require-hashes -r .tools/pip.lock
 	.tools/bqemulator/bin/pip install --quiet --no-compile --require-hashes -r $(EMULATOR_LOCK)
 	touch $@
 

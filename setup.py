@@ -25,8 +25,9 @@ REQUIRES = [
 ]
 
 TEST = ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "check-jsonschema", "uv", "psutil"]
-# In the lock, so that it pins what builds google-apitools (an sdist below Python 3.13) and this package too.
-BUILD = ["setuptools>=77", "wheel"]
+# In the lock, so that it pins what builds google-apitools (an sdist below Python 3.13) and this package, and what
+# installs: a pip of before 25 asks for the newest version of what is wanted with an extra, whatever is pinned.
+BUILD = ["pip>=25", "setuptools>=77", "wheel"]
 
 setup(
     name="audience-insights",
