@@ -70,19 +70,6 @@ def in_minutes(minutes: pl.DataFrame, column: str) -> pl.Expr:
     return within & key(column).is_in(listed.implode()).fill_null(False)
 
 
-def ranges_of(minutes: pl.DataFrame) -> list[tuple[str, datetime, datetime]]:
-    """Minutes (input, bucket_start) as ranges (input, start, end) of them, each as long as can be."""
-    runs = (
-        minutes.select("input", "bucket_start")
-        .unique()
-        .sort("input", "bucket_start")
-        .with_columns(run=(pl.col("bucket_start").diff() != MINUTE).fill_null(True).cum_sum().over("input"))
-        .group_by("input", "run", maintain_order=True)
-        .agg(pl.col("bucket_start").min().alias("start"), (pl.col("bucket_start").max() + MINUTE).alias("end"))
-    )
-    return list(zip(runs["input"], runs["start"], runs["end"], strict=True))
-
-
 def days_from(warehouse: LocalWarehouse, table: str, since: datetime) -> list[date]:
     """The days of a table that has rows of them, from that of `since` on."""
     first = pl.select(day_of(pl.lit(since, TIME), warehouse.time_zone)).item()

@@ -25,7 +25,7 @@ from pipelines.simulator import faults, simulate
 from pipelines.sources.pubsub_client import EMULATOR
 from tests.integration.same import METRICS, UNBALANCED, assert_same, lost_and_double
 from tests.servers.pubsub import Queue
-from tests.servers.stream import Stream, ask, drain, publish, received_times, streaming
+from tests.servers.stream import A_QUERY, Stream, ask, drain, publish, received_times, streaming
 from transforms.lateness import MARGIN, allowed_lateness
 
 KILLS = int(os.environ.get("STREAM_KILLS", "2"))
@@ -66,7 +66,7 @@ def event(name: str, moment: datetime, **properties: str) -> bytes:
     """An event that was received when it happened."""
     told = {"event_id": name, "event_type": "page_view", "user_id": "ann", "content_id": "home"}
     time = moment.isoformat()
-    more = {"campaign_id": "spring", "properties": properties, "event_time": time, "received_time": time}
+    more = {"campaign": "spring", "properties": properties, "event_time": time, "received_time": time}
     return json.dumps(told | more).encode()
 
 
@@ -90,7 +90,7 @@ def until_all_is_there(stream: Stream, records: Records) -> None:
 
 def until_balanced(stream: Stream) -> None:
     """Wait until the books of every minute are balanced, and tell of all that was received."""
-    stream.until(lambda: ask(stream.warehouse, UNBALANCED) == 0, LONG, UNBALANCED)
+    stream.until(lambda: ask(stream.warehouse, UNBALANCED) == 0, LONG, UNBALANCED, A_QUERY)
 
 
 def drained(stream: Stream) -> None:
@@ -214,7 +214,7 @@ def test_the_queue_and_the_warehouse_go_and_come_back_while_it_runs(records, pub
         queue.make()
         send(queue, not_landed(stream, first) + second)
         stream.until(lambda: not not_landed(stream, first + second), LONG)
-        in_the_way = stream.warehouse / "warehouse.json.tmp"
+        in_the_way = stream.warehouse / "manifest.json.tmp"  # where the next one is written
         in_the_way.mkdir()
         send(queue, third)
         stream.until(lambda: '"problem": "' in stream.said(), LONG)
@@ -235,7 +235,8 @@ def not_landed(stream: Stream, lines: list[bytes]) -> list[bytes]:
 def test_what_waited_for_days_is_set_aside_and_a_quiet_source_closes_its_windows(queue, prism, tmp_path):
     lines, too_late = backlog(tmp_path)
     send(queue, lines)
-    with streaming(queue, prism, tmp_path, *TRUSTED) as stream:
+    # No bucket is shown before it ends, so that what is shown is closed.
+    with streaming(queue, prism, tmp_path, *TRUSTED, "--early_firing", "1h") as stream:
         stream.until_counted(RECEIVED, len(lines), LONG)
         until_balanced(stream)
         now = datetime.now(UTC) - timedelta(seconds=5)
@@ -248,10 +249,10 @@ def test_what_waited_for_days_is_set_aside_and_a_quiet_source_closes_its_windows
     late = "SELECT count(*) FROM quarantine_open WHERE code = 'too_late_for_stream'"
     assert ask(stream.warehouse, late) == too_late > 0
     assert ask(stream.warehouse, EVENTS) == len(lines) + 1 - too_late
-    recompute(resolve({"warehouse": str(stream.warehouse), "workers": "1"}))
+    recompute(resolve({"warehouse": str(stream.warehouse), "workers": "1"}, "recompute"))
     assert ask(stream.warehouse, late) == 0
     (tmp_path / "events.jsonl").write_bytes(b"\n".join([*lines, last]))
-    assert_nothing_lost_or_double(stream.warehouse, backfilled(tmp_path), quarantined=False)
+    assert_nothing_lost_or_double(stream.warehouse, backfilled(tmp_path))
 
 
 def backlog(folder: Path) -> tuple[list[bytes], int]:

@@ -14,9 +14,9 @@ def missing(what: str) -> None:
     pytest.skip(what)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 30.0, what: str = "") -> None:
-    """Wait for a condition; fails the test when it does not hold in time."""
+def wait_until(condition: Callable[[], object], seconds: float = 30.0, what: str = "", every: float = 0.01) -> None:
+    """Wait for a condition, looked at `every` so many seconds; fails the test when it does not hold in time."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"not within {seconds:.0f} s: {what or condition}"
-        time.sleep(0.01)
+        time.sleep(every)

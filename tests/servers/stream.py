@@ -17,6 +17,7 @@ from tests.servers.needed import wait_until
 from tests.servers.pubsub import Queue
 
 ROOT = Path(__file__).parents[2]
+A_QUERY = 0.25  # seconds between two: one takes so much of a core that the stream would have half of it
 
 
 class Stream:
@@ -25,13 +26,13 @@ class Stream:
     def __init__(self, process: subprocess.Popen, warehouse: Path, log: Path):
         self.process, self.warehouse, self.log = process, warehouse, log
 
-    def until(self, holds: Callable[[], object], seconds: float = 300, what: str = "") -> None:
+    def until(self, holds: Callable[[], object], seconds: float = 300, what: str = "", every: float = 0.01) -> None:
         """Wait until something holds; fails if the stream ends before."""
-        wait_until(lambda: self._lives() and holds(), seconds, f"{what}\n{self.said()}")
+        wait_until(lambda: self._lives() and holds(), seconds, f"{what}\n{self.said()}", every)
 
     def until_counted(self, sql: str, count: int, seconds: float = 300) -> None:
         """Wait until a query's one number has reached `count`."""
-        self.until(lambda: (ask(self.warehouse, sql) or 0) >= count, seconds, f"{sql}: {count}")
+        self.until(lambda: (ask(self.warehouse, sql) or 0) >= count, seconds, f"{sql}: {count}", A_QUERY)
 
     def end(self, number: int = signal.SIGTERM, seconds: float = 60) -> int:
         """Send a signal, and wait for the end: its exit status."""
