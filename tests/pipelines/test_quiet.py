@@ -1,5 +1,6 @@
 """Whose words reach a person while a graph runs in this process."""
 
+import logging
 import sys
 import threading
 
@@ -38,3 +39,11 @@ def test_a_thread_that_loses_its_runner_ends_quietly_and_another_error_is_told(m
         in_thread(fail, grpc.RpcError("gone"))
         in_thread(fail, error := ValueError("a mistake"))
     assert told == [error]
+
+
+def test_what_the_runner_says_is_logged_by_nobody_and_what_we_say_is(caplog):
+    with quiet():
+        logging.log(logging.ERROR, "bundle failed: Traceback (most recent call last)")
+        logging.getLogger("pipelines.sources").warning("let messages go")
+    logging.getLogger().error("after it")
+    assert caplog.messages == ["let messages go", "after it"]
