@@ -175,7 +175,7 @@ def test_the_runner_dies_a_person_stops_it_twice_and_all_is_delivered_once_more(
         send(queue, records.part(3, 4))
         publish(queue, [b""], [datetime.now(UTC).isoformat()])  # an attribute is all that it has
         until_all_is_there(stream, records)
-        again = re.findall(r"([\d,]+) records landed and were not in the books: they are read again", stream.said())
+        again = re.findall(r"([\d,]+) records landed and are not in the books: they are read again", stream.said())
         assert again[-len(waiting) :] == waiting
         delivered_once_more(queue, stream, len(records.lines) + 1, books(records.batch)["quarantined"] + 1)
         drained(stream)
