@@ -48,6 +48,7 @@ from transforms.errors import AudienceError, RunnerError
 
 LOOK_SECONDS = 0.2
 CANCEL_SECONDS = 20.0
+END_SECONDS = 5.0  # for the process of a runner that no longer answers
 
 
 class Ended(NamedTuple):
@@ -186,9 +187,11 @@ class _Runner(NamedTuple):
     options: list[str]
     process: subprocess.Popen | None = None
 
-    def ended(self) -> str:
-        """How its process ended; empty while it lives."""
-        status = self.process.poll() if self.process else None
+    def ended(self, seconds: float = 0.0) -> str:
+        """How its process ended, within so many seconds; empty while it lives."""
+        status = None
+        with suppress(subprocess.TimeoutExpired):
+            status = self.process.wait(seconds) if self.process else None
         if status is None:
             return ""
         return f"killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
@@ -225,11 +228,8 @@ def _watch(result: Any, runner: _Runner, ending: "Ending", retire: Callable[[], 
         try:
             state = result.state
         except Exception as problem:
-            if runner.ended():
-                continue
-            raise RunnerError(
-                f"the runner does not answer ({problem}); start again: what landed is read again"
-            ) from problem
+            how = runner.ended(END_SECONDS) or "it does not answer"
+            raise RunnerError(f"the runner is gone ({how}); start again: what landed is read again") from problem
         if state == PipelineState.DONE and ending.draining:
             return
         if PipelineState.is_terminal(state):
