@@ -54,8 +54,9 @@ def streaming(queue: Queue, prism: str, folder: Path, *options: str) -> Iterator
     log = folder / "run.log"
     command = [sys.executable, "-m", "pipelines.cli", "run", "--input_subscription", queue.subscription]
     words = [*command, "--warehouse", str(folder / "warehouse"), "--prism_location", prism, *options]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", str(ROOT))])
     with log.open("ab") as out:
-        process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=out, stderr=out)
+        process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, stdout=out, stderr=out)
     try:
         yield Stream(process, folder / "warehouse", log)
     finally:
