@@ -56,8 +56,9 @@ def streaming(queue: Queue, prism: str, folder: Path, *options: str, dataset: st
     local = ["--warehouse", str(folder / "warehouse")]
     into = ["--dataset", dataset, "--landing", str(folder / "landing")] if dataset else local
     words = [*command, *into, "--prism_location", prism, *options]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", str(ROOT))])
     with log.open("ab") as out:
-        process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=out, stderr=out)
+        process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, stdout=out, stderr=out)
     try:
         yield Stream(process, folder / "warehouse", log)
     finally:
