@@ -342,6 +342,7 @@ def main() -> int:
     scratch = Path(options.folder or tempfile.mkdtemp())
     scratch.mkdir(parents=True, exist_ok=True)
     emulator = make_emulator(scratch / "emulator.log")
+    emulator.memory = "15g"  # for ten minutes at 15,000 messages a second
     emulator.start()
     os.environ[EMULATOR] = emulator.host
     try:

@@ -1,5 +1,6 @@
 """What a stream into a data set keeps on this machine, and what it says where it cannot start or is not to be found."""
 
+import os
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -145,7 +146,7 @@ def test_of_two_streams_from_one_folder_the_second_is_refused(dataset, tmp_path)
         with pytest.raises(WarehouseError, match=r"is being written by process .* or use another --landing"):
             KeptForBigQuery(into, given, INPUT).__enter__()
         assert running(kept.folder) is None
-        about = About(1, INPUT, None, True, "Europe/London")
+        about = About(os.getpid(), INPUT, None, True, "Europe/London")
         (kept.folder / ABOUT).write_bytes(msgspec.json.encode(about))
         assert running(kept.folder) == about
 
