@@ -24,11 +24,15 @@ from pipelines.backfill import backfill
 from pipelines.options import resolve
 from pipelines.recompute import recompute
 from pipelines.simulator import faults, simulate
+from pipelines.sources.landing import Landing
 from pipelines.sources.pubsub_client import EMULATOR
+from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.manifest import write_atomically
+from pipelines.warehouse.settled import SettledMinutes
 from tests.integration.same import METRICS, UNBALANCED, assert_same, lost_and_double
 from tests.servers.pubsub import Queue
 from tests.servers.stream import A_QUERY, Stream, ask, drain, publish, received_times, streaming
+from transforms.errors import SourceError
 from transforms.lateness import MARGIN, allowed_lateness
 
 KILLS = int(os.environ.get("STREAM_KILLS", "2"))
@@ -93,8 +97,17 @@ def until_all_is_there(stream: Stream, records: Records) -> None:
 
 
 def until_balanced(stream: Stream) -> None:
-    """Wait until the books of every minute are balanced, and tell of all that was received."""
-    stream.until(lambda: ask(stream.warehouse, UNBALANCED) == 0, LONG, UNBALANCED, A_QUERY)
+    """Wait until all that landed is in the books, and they are balanced."""
+    stream.until(lambda: is_settled(stream) and ask(stream.warehouse, UNBALANCED) == 0, LONG, "books", A_QUERY)
+
+
+def is_settled(stream: Stream) -> bool:
+    name = json.loads((stream.warehouse / "stream.json").read_text())["input"]
+    try:
+        counted = SettledMinutes(LocalWarehouse.open(stream.warehouse), name).received()
+        return Landing(stream.warehouse / "landing").undone(counted).is_empty()
+    except SourceError:  # one was retired since the folder was listed
+        return False
 
 
 def drained(stream: Stream) -> None:
@@ -168,21 +181,26 @@ def queue(pubsub_emulator, monkeypatch) -> Iterator[Queue]:
 
 
 def test_the_runner_dies_a_person_stops_it_twice_and_all_is_delivered_once_more(records, queue, prism, tmp_path):
-    send(queue, records.part(0, 4))
+    settled = records.part(0, 5)  # read by this run alone: the next ones know it from what is stored
+    send(queue, settled)
     with streaming(queue, prism, tmp_path, *TRUSTED) as stream:
-        stream.until_counted(EVENTS, 1, LONG)
+        stream.until_counted(RECEIVED, len(settled), LONG)
+        until_balanced(stream)
+        before = landed_files(stream)
+        send(queue, records.part(1, 5))
+        stream.until(lambda: landed_files(stream) - before, LONG)
         os.kill(prism_of(stream), signal.SIGKILL)
         assert stream.process.wait(LONG) == 2
     assert "start again: what landed is read again" in only_error(stream)
-    for part, number in ((1, signal.SIGTERM), (2, signal.SIGINT)):
+    for part, number in ((2, signal.SIGTERM), (3, signal.SIGINT)):
         before = landed_files(stream)
-        send(queue, records.part(part, 4))
+        send(queue, records.part(part, 5))
         with streaming(queue, prism, tmp_path, *TRUSTED) as stream:
             stream.until(lambda before=before, stream=stream: landed_files(stream) - before, LONG)
             assert stream.end(number, LONG) == 0, stream.said()
     waiting = re.findall(r"([\d,]+) records landed and are not in the books yet", stream.said())
     with streaming(queue, prism, tmp_path, *TRUSTED) as stream:
-        send(queue, records.part(3, 4))
+        send(queue, records.part(4, 5))
         publish(queue, [b""], [datetime.now(UTC).isoformat()])  # an attribute is all that it has
         until_all_is_there(stream, records)
         again = re.findall(r"([\d,]+) records landed and are not in the books: they are read again", stream.said())
@@ -206,12 +224,11 @@ def delivered_once_more(queue, stream: Stream, messages: int, bad: int) -> None:
     stream.until_counted(RECEIVED, before["received"] + messages, LONG)
     until_balanced(stream)
     after = books(stream.warehouse)
-    assert {name: after[name] - before[name] for name in BOOKS} == {
-        "received": messages,
-        "events": 0,
-        "duplicates": messages - bad,
-        "quarantined": bad,
-    }
+    more = {name: after[name] - before[name] for name in BOOKS}
+    # What was given back, or never acknowledged, by a run before may come now as well.
+    assert more["events"] == 0
+    assert more["received"] == more["duplicates"] + more["quarantined"] >= messages
+    assert more["duplicates"] >= messages - bad and more["quarantined"] >= bad
 
 
 def test_the_queue_and_the_warehouse_go_and_come_back_while_it_runs(records, pubsub_emulator, queue, prism, tmp_path):
