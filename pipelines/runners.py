@@ -28,7 +28,7 @@ PRISM_HERE = Path(__file__).parents[1] / ".tools" / "prism"
 MEND = "run `make prism` (it needs Go), or name the binary with --prism_location"
 LEGACY_LIMITS = (
     f"{LEGACY}: Beam's legacy local runner. It acknowledges a message before it is written, so a crash loses what is "
-    f"under way, and reads some hundred a second; for anything but a try {MEND}"
+    f"under way, and reads ten messages at a time; for anything but a try {MEND}"
 )
 START_SECONDS = 20.0
 IDLE_SECONDS = 60  # after which a Prism without a job ends by itself
