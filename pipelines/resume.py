@@ -1,6 +1,7 @@
 """Resume: what a launch does before its graph starts, on a runner that lost the state of the stream before it.
 
     1. Of the minutes whose records are read again (settled.py) all rows go: events, quarantine, books. One commit.
+       Where rows cannot be taken out, they stay, and `claim` has KeepFirst keep the same deliveries again.
     2. What the steps of the stream held in state is made anew from the rows that stay: seeds (transforms/seeds.py).
     3. Metric rows that a kill kept from being shown are written, and those of events that went are mended. One commit.
 
@@ -24,7 +25,7 @@ from pipelines.warehouse.writer import Run
 from transforms import seeds
 from transforms.aggregate import Aggregation, BooksAggregation, Launch, scatter, stamped
 from transforms.block import EVENT_SCHEMA, SEPARATOR, TIME
-from transforms.deduplicate import dedup_time, seen_entries, split
+from transforms.deduplicate import claim_entries, dedup_time, seen_entries, split
 from transforms.quality import BOOKS_SCHEMA
 
 BLOCK_ROWS = 100_000
@@ -80,6 +81,13 @@ def resume(run: Run, stream: Stream, undone: pl.DataFrame, now: float | None = N
     seeds.write_revision(str(folder), revision)
     written = {what.name: sum(each.rows for each in entries if each.table == what.name) for what in stream.metrics}
     return Resumed(str(folder), taken, {name: rows for name, rows in written.items() if rows}, stored.events)
+
+
+def claim(rows: pl.LazyFrame, stream: Stream, folder: str) -> None:
+    """Make the claims of KeepFirst of stored events whose records are read again, where their rows stay."""
+    for block in _blocks(rows.select(list(EVENT_SCHEMA))):
+        for piece in split(block, stream.dedup_window, stream.shards):
+            seeds.add_claims(folder, seeds.Place(piece.window, piece.shard), claim_entries(piece.events).tobytes())
 
 
 def _last_sign(warehouse: LocalWarehouse, input: str) -> datetime | None:

@@ -6,13 +6,14 @@
       lock, stream.json, drain            of the one process that streams into the data set from here (stop.py)
 
 Every half minute the books in BigQuery are asked which minutes they have, and what landed of these is removed. After a
-kill the rest is read again: `events` may then hold an event twice, events_unique and all metrics have it once.
+kill the rest is read again: `events` may then hold a row twice, events_unique and all metrics have it once.
 """
 
 import shutil
 import tempfile
 import threading
 from contextlib import ExitStack, closing
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 
@@ -20,7 +21,7 @@ import polars as pl
 
 from pipelines.bounded import Opened
 from pipelines.options import Settings
-from pipelines.resume import Stream, resume
+from pipelines.resume import DAY, Stream, claim, resume
 from pipelines.sources.landing import Again, Landing
 from pipelines.stop import folder_of
 from pipelines.warehouse import bigquery_clients, bigquery_restart
@@ -102,6 +103,10 @@ class KeptForBigQuery:
         remains = Remains(self.warehouse, self._undone, job.dedup_window, self.work)
         done = resume(cast(Run, Appending(self.run, remains, self.work)), stream, self._undone)
         self.seeds, self.events = done.seeds, done.events
+        if not self._undone.is_empty():
+            # An event may have happened long before it was received, but not longer than a window would take it.
+            earliest = cast(datetime, self._undone["bucket_start"].min()) - stream.lateness - DAY
+            claim(remains.read_again(earliest), stream, done.seeds)
         for spool in self.work.glob("*.parquet"):
             spool.unlink()
 

@@ -5,7 +5,8 @@
 Window  fixed, a day by default, of the client's own time where the record has one that can be read, else of
         `received_time`. Not of the corrected time: two deliveries of one event may be corrected differently, but carry
         the same id and client time, so they meet in one window, in a stream and in a backfill alike.
-Kept    a bounded run keeps the smallest (received_time, fingerprint); a stream the first that arrives. The others are
+Kept    a bounded run keeps the smallest (received_time, fingerprint); a stream the first that arrives, but of an id
+        that is stored and read again the delivery that is stored (`claims` of its seeds). The others are
         `duplicates`; those whose fingerprint differs from the kept one's are also `conflicts`.
         The window is a number in the key and no window of Beam's (see aggregate.py).
 State   a stream's, per window and shard: 16 bytes an event (id hash, fingerprint), append-only, freed when the window
@@ -31,7 +32,7 @@ from apache_beam.utils.timestamp import Timestamp
 from transforms import seeds
 from transforms.block import FIELDS, FLOW_COLUMNS, SEPARATOR, hash64
 from transforms.quality import count
-from transforms.seen import SEEN, Seen, SeenCache
+from transforms.seen import CLAIM, SEEN, Claims, Seen, SeenCache
 from transforms.spill import Part, parts, spill
 from transforms.stage import in_global_window
 
@@ -230,11 +231,19 @@ def _outcomes(kept: Kept):
             yield TaggedOutput("books", count(own, outcome))
 
 
-def keep_unseen(events: pl.DataFrame, seen: Seen) -> tuple[Kept, np.ndarray]:
-    """Keep what `seen` lacks, the first of each id: (kept, new entries (SEEN) in order of arrival)."""
-    prints = fingerprint(events)
-    rows = events.with_columns(_print=prints, _first=pl.col(KEY).is_first_distinct())
+NO_CLAIMS = Claims(np.empty(0, CLAIM))
+
+
+def keep_unseen(events: pl.DataFrame, seen: Seen, claims: Claims = NO_CLAIMS) -> tuple[Kept, np.ndarray]:
+    """Keep what `seen` lacks, of each id the claimed delivery or else the first: (kept, new entries (SEEN))."""
     known, before = seen.look_up(events[KEY].to_numpy())
+    if claims:  # none but after a restart
+        others, theirs = claims.of_others(events[KEY].to_numpy(), delivery(events).to_numpy())
+        before = np.where(others & ~known, theirs, before)
+        known = known | others
+        order = np.argsort(known, kind="stable")  # the claimed delivery comes before the others of its id
+        events, known, before = events[order], known[order], before[order]
+    rows = events.with_columns(_print=fingerprint(events), _first=pl.col(KEY).is_first_distinct())
     rows = rows.with_columns(
         _new=pl.Series(~known) & pl.col("_first"),
         _kept=pl.when(pl.Series(known))
@@ -246,6 +255,20 @@ def keep_unseen(events: pl.DataFrame, seen: Seen) -> tuple[Kept, np.ndarray]:
     repeats = rows.filter(~pl.col("_new"))
     conflicts = repeats.filter(pl.col("_print") != pl.col("_kept"))
     return Kept(new.select(FLOW_COLUMNS), repeats.select(FLOW_COLUMNS), conflicts.select(FLOW_COLUMNS)), entries
+
+
+def delivery(events: pl.DataFrame) -> pl.Series:
+    """Hash of the input and the minute in which an event was received: what is read again, or not, as a whole."""
+    minute = pl.col("received_time").dt.epoch("us") // 60_000_000
+    return hash64(events.select(pl.concat_str(pl.col("input").fill_null(""), minute, separator=SEPARATOR)).to_series())
+
+
+def claim_entries(events: pl.DataFrame) -> np.ndarray:
+    """The CLAIM entries of stored events that are read again: a piece of `split`, in its order."""
+    entries = np.empty(len(events), CLAIM)
+    entries["key"], entries["print"] = events[KEY].to_numpy(), fingerprint(events).to_numpy()
+    entries["delivery"] = delivery(events).to_numpy()
+    return entries
 
 
 def seen_entries(events: pl.DataFrame) -> np.ndarray:
@@ -274,6 +297,9 @@ class KeepFirst(beam.DoFn):
         self.window, self.lateness, self.seeds = window, lateness, seeds
         self.run = secrets.token_hex(8)  # two pipelines in one process must not share cache entries
 
+    def setup(self):
+        self.claims: dict[seeds.Place, Claims] = {}
+
     def process(
         self,
         keyed,
@@ -292,7 +318,7 @@ class KeepFirst(beam.DoFn):
             # Never in state: it does not change, and may be large.
             seed = seeds.seen(self.seeds, seeds.Place(window, shard))
             seen = Seen().with_(np.frombuffer(b"".join([seed, *seen_state.read()]), SEEN))
-        kept, entries = keep_unseen(events, seen)
+        kept, entries = keep_unseen(events, seen, self._claims(seeds.Place(window, shard)))
         if len(entries):
             seen_state.add(entries.tobytes())
             seen = seen.with_(entries)
@@ -302,6 +328,13 @@ class KeepFirst(beam.DoFn):
             _CACHE.put(key, token, seen)
         yield from _outcomes(kept)
 
+    def _claims(self, place: seeds.Place) -> Claims:
+        if self.seeds is None:
+            return NO_CLAIMS
+        if place not in self.claims:
+            self.claims[place] = Claims(np.frombuffer(seeds.claims(self.seeds, place), CLAIM))
+        return self.claims[place]
+
     @on_timer(EXPIRE)
     def expire(
         self,
@@ -310,5 +343,6 @@ class KeepFirst(beam.DoFn):
         token_state=beam.DoFn.StateParam(TOKEN),
     ):
         _CACHE.drop((self.run, *key))
+        self.claims.pop(seeds.Place(*key), None)
         seen_state.clear()
         token_state.clear()

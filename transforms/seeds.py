@@ -1,6 +1,7 @@
 """Seeds: what the steps of a stream hold in their state, made anew from what is stored, on a runner that lost it.
 
     <folder>/seen/<window>-<shard>              SEEN entries of KeepFirst, as bytes (deduplicate.py)
+    <folder>/claims/<window>-<shard>            CLAIM entries of KeepFirst: deliveries that are stored and read again
     <folder>/published/<name>/<window>-<shard>  merged partial rows of Publish, an Arrow file (aggregate.py)
     <folder>/revision                           the highest revision given to a row before the stream starts
 
@@ -24,15 +25,22 @@ class Place(NamedTuple):
 
 def add_seen(folder: str, place: Place, entries: bytes) -> None:
     """Append entries to the seed of KeepFirst."""
-    path = Path(folder) / "seen" / f"{place.window}-{place.shard}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab") as seed:
-        seed.write(entries)
+    _append(folder, "seen", place, entries)
 
 
 def seen(folder: str | None, place: Place) -> bytes:
     """The entries for KeepFirst; none where there is no seed."""
     return _read(folder, "seen", place)
+
+
+def add_claims(folder: str, place: Place, claims: bytes) -> None:
+    """Append claims to the seed of KeepFirst."""
+    _append(folder, "claims", place, claims)
+
+
+def claims(folder: str | None, place: Place) -> bytes:
+    """The claims for KeepFirst; none where there is no seed."""
+    return _read(folder, "claims", place)
 
 
 def write_published(folder: str, name: str, parts: Iterable[tuple[Place, pl.DataFrame]]) -> None:
@@ -58,6 +66,13 @@ def revision(folder: str | None) -> int:
     """That revision, or 0."""
     path = Path(folder) / "revision" if folder else None
     return int(path.read_text()) if path and path.exists() else 0
+
+
+def _append(folder: str, step: str, place: Place, entries: bytes) -> None:
+    path = Path(folder) / step / f"{place.window}-{place.shard}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as seed:
+        seed.write(entries)
 
 
 def _read(folder: str | None, step: str, place: Place) -> bytes:

@@ -3,6 +3,8 @@
 SEEN        an entry: hash of (source, event_id) and fingerprint of what the event states, 16 bytes; as in state
 Seen        entries that can be looked up, in a few sorted arrays: adding a block costs as much as the block, and
             each entry is merged once for every doubling
+CLAIM       an entry, and the hash of the delivery that is stored (deduplicate.py)
+Claims      of ids that are read again, the delivery that is to be kept
 SeenCache   of all windows and shards that a process works on, bounded in bytes
 """
 
@@ -12,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 SEEN = np.dtype([("key", "<u8"), ("print", "<u8")])
+CLAIM = np.dtype([("key", "<u8"), ("print", "<u8"), ("delivery", "<u8")])
 CACHE_BYTES = 1 << 30
 
 
@@ -53,6 +56,26 @@ class Seen(NamedTuple):
             known |= here
             prints[here] = level.prints[at[here]]
         return known, prints
+
+
+class Claims:
+    """`claims` (CLAIM, in any order), to be looked up; of two of one key the first counts."""
+
+    def __init__(self, claims: np.ndarray):
+        _, first = np.unique(claims["key"], return_index=True)
+        self.claims = claims[first]
+
+    def __bool__(self) -> bool:
+        return bool(len(self.claims))
+
+    def of_others(self, keys: np.ndarray, deliveries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(for which of the keys another delivery is to be kept, the fingerprints of those; 0 for the others)
+
+        There is at least one claim.
+        """
+        at = self.claims[np.minimum(np.searchsorted(self.claims["key"], keys), len(self.claims) - 1)]
+        others = (at["key"] == keys) & (at["delivery"] != deliveries)
+        return others, np.where(others, at["print"], np.uint64(0))
 
 
 def _sorted(keys: np.ndarray, prints: np.ndarray) -> _Level:

@@ -1,8 +1,8 @@
 """What a stream that starts again asks a data set: which minutes have all that was received, and what else remains.
 
 Rows of a stream cannot be taken out of BigQuery for a while. So the rows of minutes that are read again stay, and are
-left out by whoever reads here; the records that come again write newer ones. The view events_unique shows each event
-once, and `<table>_current` the newest row of each key.
+left out by whoever reads here; the records that come again write newer ones, of an event the delivery that is stored.
+The view events_unique shows each event once, and `<table>_current` the newest row of each key.
 
 Read   of `events` the rows of the days that the open windows reach into, each event once; of the other tables what
        is current. A table of many keys makes that many rows to download.
@@ -18,6 +18,7 @@ from pipelines.warehouse.bigquery import BigQueryWarehouse, spooled
 from pipelines.warehouse.bigquery_run import BigQueryRun
 from pipelines.warehouse.local import FileEntry
 from pipelines.warehouse.rows import in_days, literal
+from pipelines.warehouse.settled import days_from
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, Table, polars_schema
 from transforms.block import TIME
 
@@ -46,13 +47,13 @@ def of_input(input: str) -> str:
 def in_minutes(minutes: pl.DataFrame, column: str) -> str:
     """BigQuery's SQL for: a row is of one of the minutes (input, bucket_start) by its time `column`.
 
-    Short for many minutes, since a query may have a million characters.
+    Short for many minutes, since a query may have a million characters. By microseconds: emulators round UNIX_SECONDS.
     """
     numbered = minutes.select("input", number=pl.col("bucket_start").dt.epoch("s") // 60).unique()
     parts = []
     for (input,), part in sorted(numbered.partition_by("input", as_dict=True).items()):
         listed = ", ".join(map(str, part["number"].sort()))
-        parts.append(f"(`input` = {literal(input)} AND DIV(UNIX_SECONDS(`{column}`), 60) IN ({listed}))")
+        parts.append(f"(`input` = {literal(input)} AND DIV(UNIX_MICROS(`{column}`), 60000000) IN ({listed}))")
     return f"IFNULL({' OR '.join(parts)}, FALSE)" if parts else "FALSE"
 
 
@@ -89,20 +90,29 @@ class Remains:
             self._known[table, wanted] = self._download(table, wanted)
         return self._known[table, wanted]
 
+    def read_again(self, since: datetime) -> pl.LazyFrame:
+        """The events of the undone minutes, of the days from `since` on: each once, though it may be stored twice."""
+        days = days_from(self, EVENTS.name, since)
+        where = in_days(EVENTS.partition, days, self.time_zone)
+        rows = self.warehouse.ask(self._events(f"{where} AND {in_minutes(self.undone, 'received_time')}"))
+        return self.scan_files(EVENTS.name, spooled(rows, EVENTS, self.folder, "again"))
+
     def _download(self, table: str, days: frozenset | None) -> list[Path]:
         declared = self.table(table)
         where = "TRUE" if days is None else in_days(declared.partition, days, self.time_zone)
         if table in _TIMES:
             where += f" AND NOT {in_minutes(self.undone, _TIMES[table])}"
-        listed = ", ".join(f"`{column.name}`" for column in declared.columns)
-        sql = f"SELECT {listed} FROM `{table}_current` WHERE {where}"
+        sql = f"SELECT {_listed(declared)} FROM `{table}_current` WHERE {where}"
         if table == EVENTS.name:
-            window = f"DIV(UNIX_MICROS(COALESCE(client_time, received_time)), {self._window})"
-            sql = (
-                f"SELECT {listed} FROM `{table}` WHERE {where} QUALIFY ROW_NUMBER() OVER "
-                f"(PARTITION BY source, event_id, {window} ORDER BY received_time, event_time, input) = 1"
-            )
+            sql = self._events(where)
         return spooled(self.warehouse.ask(sql), declared, self.folder, f"{table}-{len(self._known)}")
+
+    def _events(self, where: str) -> str:
+        window = f"DIV(UNIX_MICROS(COALESCE(client_time, received_time)), {self._window})"
+        return (
+            f"SELECT {_listed(EVENTS)} FROM `{EVENTS.name}` WHERE {where} QUALIFY ROW_NUMBER() OVER "
+            f"(PARTITION BY source, event_id, {window} ORDER BY received_time, event_time, input) = 1"
+        )
 
     def scan(self, table: str, days: Iterable[date | None] | None = None) -> pl.LazyFrame:
         """The rows of a table, of all days or of `days`."""
@@ -112,6 +122,10 @@ class Remains:
         """The rows of files of a table."""
         schema = polars_schema(self.table(table))
         return pl.scan_parquet(list(paths), schema=schema, glob=False) if paths else pl.LazyFrame(schema=schema)
+
+
+def _listed(table: Table) -> str:
+    return ", ".join(f"`{column.name}`" for column in table.columns)
 
 
 class Appending:

@@ -8,6 +8,7 @@ An input is a name, or a part of it behind an @, as the readers of a stream cut 
 """
 
 from datetime import date, datetime
+from typing import Protocol
 
 import polars as pl
 
@@ -70,7 +71,16 @@ def in_minutes(minutes: pl.DataFrame, column: str) -> pl.Expr:
     return within & key(column).is_in(listed.implode()).fill_null(False)
 
 
-def days_from(warehouse: LocalWarehouse, table: str, since: datetime) -> list[date]:
+class ByDay(Protocol):
+    """What tells the days of its tables."""
+
+    time_zone: str
+
+    def rows_by_day(self, table: str) -> dict[date | None, int]:
+        """How many rows a table has on each day that has any."""
+
+
+def days_from(warehouse: ByDay, table: str, since: datetime) -> list[date]:
     """The days of a table that has rows of them, from that of `since` on."""
     first = pl.select(day_of(pl.lit(since, TIME), warehouse.time_zone)).item()
     return [day for day in warehouse.rows_by_day(table) if day and day >= first]

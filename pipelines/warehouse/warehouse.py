@@ -19,6 +19,7 @@ class Warehouse(Protocol):
     """Tables by day, and views over them."""
 
     time_zone: str
+    at_least_once: bool  # whether a row of a stream may be written twice
 
     @property
     def name(self) -> str:

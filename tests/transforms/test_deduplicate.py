@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms import deduplicate
+from transforms import deduplicate, seeds
 from transforms.block import FLOW_SCHEMA
-from transforms.deduplicate import KEY, WINDOW, KeepFirst, keep_smallest, keep_unseen, split
-from transforms.seen import SEEN, Seen, SeenCache
+from transforms.deduplicate import KEY, WINDOW, KeepFirst, claim_entries, keep_smallest, keep_unseen, split
+from transforms.seen import SEEN, Claims, Seen, SeenCache
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -113,6 +113,51 @@ def test_a_stream_keeps_the_first_of_each_id_wherever_its_blocks_are_cut(drawn, 
     assert whole.conflicts.height == sum(content != first[id] for id, _, content in drawn)
 
 
+minutes = st.lists(
+    st.tuples(st.sampled_from("abcde"), st.sampled_from([0, 60, 120]), st.sampled_from("xy")), min_size=1
+)
+
+
+@given(minutes, st.data())
+def test_of_an_id_that_is_read_again_the_stored_delivery_is_kept_wherever_it_comes(drawn, data):
+    stored = list({row[0]: row for row in data.draw(st.permutations(drawn))}.values())
+    stored = data.draw(st.lists(st.sampled_from(stored), unique=True))
+    claims = Claims(claim_entries(keyed(events(*stored))))
+    cut = data.draw(st.integers(0, len(drawn)))
+    head, entries = keep_unseen(keyed(events(*drawn[:cut])), Seen(), claims)
+    tail, _ = keep_unseen(keyed(events(*drawn[cut:])), Seen().with_(entries), claims)
+    kept = pl.concat([head.events, tail.events])
+    at = dict(kept.select("event_id", (pl.col("received_time") - NOON).dt.total_seconds()).rows())
+    expected = {row[0]: row[1] for row in reversed(drawn)} | {row[0]: row[1] for row in stored}
+    assert at == expected
+    assert kept.height == len(expected)
+    assert kept.height + head.duplicates.height + tail.duplicates.height == len(drawn)
+
+
+def test_a_repeat_that_comes_before_the_claimed_delivery_is_a_conflict_if_it_differs_from_it():
+    claims = Claims(claim_entries(keyed(events(("a", 60, "x")))))
+    for other, conflicts in (("x", 0), ("y", 1)):
+        head, entries = keep_unseen(keyed(events(("a", 0, other))), Seen(), claims)
+        assert (head.events.height, head.duplicates.height, head.conflicts.height) == (0, 1, conflicts)
+        assert len(entries) == 0
+
+
+def test_the_step_reads_the_claims_of_its_seeds(monkeypatch, tmp_path):
+    monkeypatch.setattr(deduplicate, "_CACHE", SeenCache())
+    stored = keyed(events(("a", 60, "x")))
+    seeds.add_claims(str(tmp_path), seeds.Place(0, 0), claim_entries(stored).tobytes())
+    step = KeepFirst(DAY, 3 * DAY, str(tmp_path))
+    step.setup()
+    key = Key()
+
+    def passed(block: pl.DataFrame) -> list[datetime]:
+        outputs = step.process(((0, 0), keyed(block)), seen_state=Bag([]), token_state=Bag(()), expire=key)
+        return [time for each in outputs if isinstance(each, pl.DataFrame) for time in each["received_time"]]
+
+    assert passed(events(("a", 0, "x"))) == []
+    assert passed(events(("a", 60, "x"))) == stored["received_time"].to_list()
+
+
 def test_one_id_in_two_windows_is_two_events_also_where_windows_are_compared_together():
     block = events(("a", 0, "x"), ("a", 0, "x"), ("a", 0, "x"))
     days = [NOON, NOON, NOON + DAY]
@@ -177,7 +222,8 @@ class Key:
 
 def test_a_failed_bundle_another_workers_bundle_and_the_first_worker_again_lose_and_double_nothing(monkeypatch):
     key = Key()
-    key.dofn = KeepFirst(timedelta(days=1), timedelta(days=3))
+    key.dofn = KeepFirst(DAY, 3 * DAY)
+    key.dofn.setup()
     one, other = SeenCache(), SeenCache()
     out = key.bundle(one, ["a"], True, monkeypatch)
     out += key.bundle(one, ["b"], False, monkeypatch)  # in the cache of `one`, in no state
