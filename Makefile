@@ -23,8 +23,9 @@ setup: $(STAMP)  ## make .venv from requirements.lock, with the `audience` comma
 demo: $(STAMP)  ## real and simulated events through the graph, to a warehouse and a summary (minutes)
 	$(BIN)/audience demo
 
-stream-demo: $(STAMP) $(PRISM)  ## a queue and simulated events through the graph while they happen (two minutes; needs Java, Go)
-	$(BIN)/audience demo --stream
+stream-demo: $(STAMP) $(PRISM) $(if $(INTO),$(EMULATOR))  ## simulated events through the graph as they happen (needs Java, Go; INTO=bigquery: its emulator)
+	$(if $(filter-out bigquery,$(INTO)),$(error INTO: got $(INTO); allowed: bigquery, or leave it out))
+	$(if $(INTO),$(BIN)/python -m tests.servers.bigquery) $(BIN)/audience demo --stream $(if $(INTO),--dataset demo-project.audience)
 
 prism: $(PRISM)  ## Beam's runner for streams on this machine into .tools; needs Go
 

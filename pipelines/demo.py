@@ -13,6 +13,7 @@ from pipelines.simulator import faults, simulate
 from pipelines.summary import books_lines, program
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.query import render, run_query
+from pipelines.warehouse.warehouse import Warehouse
 from transforms.errors import WarehouseError
 
 EVENTS = 100_000
@@ -66,19 +67,18 @@ def demo(folder: str) -> None:
     for given in ({"input": [str(sample)], "mapping": str(mapping)}, {"input": [str(simulated)]}):
         _say(f"\nbackfilling {given['input'][0]}")
         _say("\n".join(books_lines(backfill(resolve(given | {"warehouse": warehouse})))))
-    answer(warehouse, QUESTIONS)
+    answer(LocalWarehouse.open(warehouse), QUESTIONS)
     print(f"\nThe warehouse is in {warehouse}: Parquet files, and every table and view by name:\n")
     print(f'  {program()} query --warehouse {warehouse} "SHOW TABLES"')
     print(f'  {program()} query --warehouse {warehouse} "SELECT * FROM user_days_current ORDER BY events DESC LIMIT 5"')
     print(f"  {program()} backfill --warehouse {warehouse} --input 'your-events/*.jsonl.gz'")
 
 
-def answer(warehouse: str, questions: Iterable[tuple[str, str]]) -> None:
-    """Answer (title, SQL) from a local warehouse, on stdout."""
-    opened = LocalWarehouse.open(warehouse)
+def answer(warehouse: Warehouse, questions: Iterable[tuple[str, str]]) -> None:
+    """Answer (title, BigQuery's SQL) from a warehouse, on stdout."""
     for title, sql in questions:
         print(f"\n{title}\n")
-        for line in render(run_query(opened, sql), "table"):
+        for line in render(run_query(warehouse, sql, "bigquery"), "table"):
             print(line)
 
 

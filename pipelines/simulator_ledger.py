@@ -1,13 +1,13 @@
 """The ledger: exactly what was written, and what each rule must make of it.
 
 Books(audience, faults).add(deliveries), .ledger()  -> Ledger
-expectations(ledger)                                -> list[Expectation], SQL over the warehouse and its answer
-unmet(ledger, connection)                           -> list[str], a line for each that another number answers
+expectations(ledger)                                -> list[Expectation], BigQuery's SQL over the warehouse, its answer
+unmet(ledger, warehouse)                            -> list[str], a line for each that another number answers
 """
 
 from collections import Counter
 from datetime import date
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,6 +17,7 @@ from pipelines.simulator_deliveries import HOT, NULLISH
 from pipelines.simulator_events import Audience
 from pipelines.simulator_faults import CLEAN, CODES, NAMES, Faults
 from pipelines.simulator_lines import huge_in_extra
+from pipelines.warehouse.warehouse import Warehouse
 
 TIME_SOURCES = {  # the rule that each fault makes event time take; all other accepted events have `client`
     "fast_clock": "skew_corrected",
@@ -135,22 +136,24 @@ def _tally(rows: pl.DataFrame, name: str) -> dict[str, int]:
 
 
 class Expectation(NamedTuple):
-    """A question to the warehouse, in its own SQL, and the one number that must answer it."""
+    """A question to the warehouse, in BigQuery's SQL, and the one number that must answer it."""
 
     name: str
     sql: str
     expected: int
 
 
-_SENT_LONG_BEFORE = "received_time - sent_time > INTERVAL 1 MINUTE"
+_SENT_LONG_BEFORE = "TIMESTAMP_DIFF(received_time, sent_time, MICROSECOND) > 60000000"
+_AGE = "TIMESTAMP_DIFF(received_time, event_time, MICROSECOND)"
+_HOUR = 3_600_000_000  # microseconds
 _WRONG_TIME = {  # rows whose event_time is not what their time_source says
     "client": "event_time <> client_time",
-    "skew_corrected": "event_time <> received_time - (sent_time - client_time)",
+    "skew_corrected": f"{_AGE} <> TIMESTAMP_DIFF(sent_time, client_time, MICROSECOND)",
     "future_clamped": "event_time <> received_time OR client_time <= received_time",
     "received_missing": "event_time <> received_time OR client_time IS NOT NULL",
     "received_invalid": "event_time <> received_time OR client_time IS NOT NULL",
 }
-_TOO_LONG_TEXT = "CAST(errors AS VARCHAR) LIKE '%$.text%'"
+_TOO_LONG_TEXT = "TO_JSON_STRING(errors) LIKE '%$.text%'"
 
 
 def expectations(ledger: Ledger) -> list[Expectation]:
@@ -167,9 +170,9 @@ def expectations(ledger: Ledger) -> list[Expectation]:
     ]
 
 
-def unmet(ledger: Ledger, connection: Any) -> list[str]:
-    """`name: expected, found` of each expectation that a DuckDB connection answers otherwise."""
-    answers = [(each, connection.execute(each.sql).fetchall()[0][0]) for each in expectations(ledger)]
+def unmet(ledger: Ledger, warehouse: Warehouse) -> list[str]:
+    """`name: expected, found` of each expectation that the warehouse answers otherwise."""
+    answers = [(each, pl.concat(warehouse.ask(each.sql)).item()) for each in expectations(ledger)]
     return [f"{each.name}: expected {each.expected}, found {got}" for each, got in answers if got != each.expected]
 
 
@@ -205,7 +208,7 @@ def _of_quarantine(ledger: Ledger) -> list[Expectation]:
 
 
 def _of_events(ledger: Ledger) -> list[Expectation]:
-    long = "LENGTH(CAST({} AS VARCHAR)) > 100000"
+    long = "LENGTH(TO_JSON_STRING({})) > 100000"
     types = ledger.events_by_type
     return [
         _events("rows", "TRUE", ledger.accepted),
@@ -224,7 +227,7 @@ def _of_events(ledger: Ledger) -> list[Expectation]:
 
 def _of_times(ledger: Ledger) -> list[Expectation]:
     sources = ledger.time_sources
-    received_late = "time_source = 'client' AND received_time - event_time >= INTERVAL 2 HOUR"
+    received_late = f"time_source = 'client' AND {_AGE} >= {2 * _HOUR}"
     return [
         *(_events(f"time_source {name}", f"time_source = '{name}'", count) for name, count in sources.items()),
         *(
@@ -233,7 +236,7 @@ def _of_times(ledger: Ledger) -> list[Expectation]:
         ),
         _events("late", f"{received_late} AND ({_SENT_LONG_BEFORE}) IS NOT TRUE", ledger.late),
         _events("slow clock", f"time_source = 'client' AND {_SENT_LONG_BEFORE}", ledger.slow),
-        _events("too late", "received_time - event_time > INTERVAL 24 HOUR", 0),
+        _events("too late", f"{_AGE} > {24 * _HOUR}", 0),
     ]
 
 

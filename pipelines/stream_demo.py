@@ -1,7 +1,8 @@
 """The demo of a stream: a queue, simulated events that happen now, and what the warehouse makes of them.
 
 Google's Pub/Sub emulator and `audience run` are processes of this one. It publishes at a steady rate, waits until the
-books have every message, drains the stream, and holds the warehouse against the simulator's ledger.
+books have every message, drains the stream, and holds the warehouse against the simulator's ledger. The warehouse is a
+new folder, or a new data set of BigQuery (of its emulator, where the environment names one).
 """
 
 import os
@@ -12,13 +13,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
-import duckdb
 import msgspec
+import polars as pl
 
 from pipelines import emulators, runners
 from pipelines.demo import answer, fresh
 from pipelines.emulators import PROJECT, ended
+from pipelines.options import Place
 from pipelines.progress import ERASE, draws
 from pipelines.simulator_faults import faults
 from pipelines.simulator_ledger import Ledger, expectations, unmet
@@ -27,8 +30,8 @@ from pipelines.simulator_output import paced
 from pipelines.simulator_topic import Line, publish_batches
 from pipelines.sources.pubsub_client import EMULATOR, PubSub
 from pipelines.summary import program
-from pipelines.warehouse.local import LocalWarehouse
-from transforms.errors import RunnerError, WarehouseError
+from pipelines.warehouse.warehouse import Warehouse, opened
+from transforms.errors import AudienceError, OptionError, RunnerError
 
 TOPIC, SUBSCRIPTION = f"projects/{PROJECT}/topics/events", f"projects/{PROJECT}/subscriptions/events"
 AUDIENCE = (sys.executable, "-m", "pipelines.cli")
@@ -60,40 +63,74 @@ QUESTIONS = (
     ),
     (
         "How the rows of activity_1m were published: early while their minute was open, then at its end, then late",
-        "SELECT firing, COUNT(*) AS rows, MIN(emitted_time) AS first, MAX(emitted_time) AS last FROM activity_1m"
-        " GROUP BY firing ORDER BY first",
+        "SELECT firing, COUNT(*) AS published, MIN(emitted_time) AS earliest, MAX(emitted_time) AS latest"
+        " FROM activity_1m GROUP BY firing ORDER BY earliest",
     ),
 )
 
 
-def stream_demo(folder: str, rate: float, minutes: float, prism: str | None = None) -> int:
+class Into(NamedTuple):
+    """Where the demo streams to: the place as options have it, and what the command line says for it."""
+
+    place: Place
+    words: list[str]  # of every command
+    home: Path
+    forgets: bool = False
+
+    @contextmanager
+    def opened(self) -> Iterator[Warehouse]:
+        with opened(*self.place) as warehouse:
+            yield warehouse
+
+
+def stream_demo(folder: str, rate: float, minutes: float, prism: str | None = None, dataset: str | None = None) -> int:
     """Make `folder` anew and stream into it; 1 if the warehouse is not what was published, else 0.
 
     rate     messages a second
     prism    the Prism binary, if it is not where `make prism` leaves it
+    dataset  project.dataset, to be made: the warehouse; else a folder in `folder`
     Errors: AudienceError, if a part is missing or does not start.
     """
     runner = runners.choose(runners.PRISM, prism)
     emulator = emulators.pubsub_emulator(Path(folder) / "emulator.log")
-    home = fresh(Path(folder))
-    warehouse = home / "warehouse"
+    into = _into(Path(folder), dataset)
     with _interrupted_once(), emulator:
         _say(f"Pub/Sub emulator at {emulator.host} (log: {emulator.log})")
         pubsub = PubSub(emulator.host)
         pubsub.make_topic(TOPIC)
         pubsub.make_subscription(SUBSCRIPTION, TOPIC, ack_deadline_seconds=10)
         live = Live(int(rate * minutes * 60), SEED, faults(invalid_source=0.0))  # each such name is a row of the books
-        (home / "ledger.json").write_bytes(msgspec.json.format(msgspec.json.encode(live.ledger), indent=2))
-        with _running(warehouse, emulator.host, str(runner.prism)) as process:
-            _publish(live, pubsub, rate, warehouse, process)
-            _drain(live.ledger, warehouse, process)
+        (into.home / "ledger.json").write_bytes(msgspec.json.format(msgspec.json.encode(live.ledger), indent=2))
+        with _running(into, emulator.host, str(runner.prism)) as process:
+            _publish(live, pubsub, rate, into, process)
+            _drain(live.ledger, into, process)
         pubsub.close()
-    answer(str(warehouse), QUESTIONS)
-    status = _compare(live.ledger, warehouse)
-    print(f"\nThe warehouse is in {warehouse}, as if it were made by a backfill:\n")
-    print(f'  {program()} query --warehouse {warehouse} "SELECT * FROM content_1h_current ORDER BY views DESC LIMIT 5"')
-    print(f"  {program()} run --warehouse {warehouse} --input_subscription projects/PROJECT/subscriptions/NAME")
+    with into.opened() as warehouse:
+        answer(warehouse, QUESTIONS)
+        status = _compare(live.ledger, warehouse)
+    if into.forgets:
+        print(f"\nThe warehouse is {into.words[1]} of the emulator, which forgets it when it ends.")
+        return status
+    place = " ".join(into.words[:2])
+    print(f"\nThe warehouse is in {into.words[1]}, as if it were made by a backfill:\n")
+    print(f'  {program()} query {place} "SELECT * FROM content_1h_current ORDER BY views DESC LIMIT 5"')
+    print(f"  {program()} run {place} --input_subscription projects/PROJECT/subscriptions/NAME")
     return status
+
+
+def _into(folder: Path, dataset: str | None) -> Into:
+    """Where to; the folder is made anew. Errors: OptionError for a data set that is there already."""
+    if dataset is None:
+        home = fresh(folder)
+        return Into(Place(None, str(home / "warehouse")), ["--warehouse", str(home / "warehouse")], home)
+    from pipelines.warehouse import bigquery_clients  # which imports Google's clients
+    from pipelines.warehouse.bigquery import BigQueryWarehouse
+
+    if BigQueryWarehouse.exists(dataset):
+        raise OptionError(f"--dataset: got {dataset!r}, which exists; allowed: one that does not, the demo makes it")
+    home = fresh(folder)
+    words = ["--dataset", dataset, "--landing", str(home / "landing")]
+    return Into(Place(dataset, None), words, home, forgets=bigquery_clients.REST in os.environ)
 
 
 @contextmanager
@@ -114,9 +151,9 @@ def _interrupted_once() -> Iterator[None]:
 
 
 @contextmanager
-def _running(warehouse: Path, host: str, prism: str) -> Iterator[subprocess.Popen]:
+def _running(into: Into, host: str, prism: str) -> Iterator[subprocess.Popen]:
     """`audience run`, with the terminal to show its figures on; stopped at the end, if it still runs."""
-    words = ["--input_subscription", SUBSCRIPTION, "--warehouse", str(warehouse), "--prism_location", prism]
+    words = ["--input_subscription", SUBSCRIPTION, *into.words, "--prism_location", prism]
     process = subprocess.Popen(
         [*AUDIENCE, "run", *words],
         env=os.environ | {EMULATOR: host},
@@ -129,13 +166,11 @@ def _running(warehouse: Path, host: str, prism: str) -> Iterator[subprocess.Pope
         ended(process, END_SECONDS)
 
 
-def _publish(live: Live, pubsub: PubSub, rate: float, warehouse: Path, process: subprocess.Popen) -> None:
+def _publish(live: Live, pubsub: PubSub, rate: float, into: Into, process: subprocess.Popen) -> None:
     """Publish one message, and once it was read the others, at a steady rate."""
     publish_batches(pubsub, TOPIC, [live.lines(0, 1, time.time())])
-    if not _holds(lambda: any(warehouse.glob("landing/*.parquet")), process, START_SECONDS):
-        raise RunnerError(
-            f"the stream has read nothing in {START_SECONDS:.0f} s; look in {warehouse}/staging for its log"
-        )
+    if not _holds(lambda: any(into.home.rglob("landing/*.parquet")), process, START_SECONDS):
+        raise RunnerError(f"the stream has read nothing in {START_SECONDS:.0f} s; look in {into.home} for its log")
     _say(f"publishing {len(live):,} messages, {rate:,.0f} a second")
     per_tick = rate * TICK_SECONDS
 
@@ -149,12 +184,12 @@ def _publish(live: Live, pubsub: PubSub, rate: float, warehouse: Path, process: 
     publish_batches(pubsub, TOPIC, batches())
 
 
-def _drain(ledger: Ledger, warehouse: Path, process: subprocess.Popen) -> None:
+def _drain(ledger: Ledger, into: Into, process: subprocess.Popen) -> None:
     """Wait until the books have all that was published, and end the stream."""
     _say("all is published; waiting until the books have it")
-    if not _holds(lambda: _received(warehouse) >= ledger.lines, process, BOOKS_SECONDS):
+    if not _holds(lambda: _received(into) >= ledger.lines, process, BOOKS_SECONDS):
         _say(f"not within {BOOKS_SECONDS:.0f} s; the comparison tells what is missing")
-    words = ["stop", "--drain", "--warehouse", str(warehouse), "--wait", f"{DRAIN_SECONDS:.0f}"]
+    words = ["stop", "--drain", *into.words, "--wait", f"{DRAIN_SECONDS:.0f}"]
     with subprocess.Popen([*AUDIENCE, *words], stderr=subprocess.PIPE, text=True, start_new_session=True) as stop:
         assert stop.stderr is not None
         try:
@@ -184,16 +219,15 @@ def _alive(process: subprocess.Popen) -> None:
         raise RunnerError(f"the stream ended with exit status {process.returncode}; its own line above says why")
 
 
-def _received(warehouse: Path) -> int:
-    with suppress(duckdb.Error, WarehouseError):
-        asked = "SELECT COALESCE(SUM(received), 0) FROM quality_1m_current"
-        return LocalWarehouse.open(warehouse).connect().execute(asked).fetchall()[0][0]
+def _received(into: Into) -> int:
+    with suppress(AudienceError), into.opened() as warehouse:
+        return pl.concat(warehouse.ask("SELECT SUM(received) FROM quality_1m_current")).item() or 0
     return 0
 
 
-def _compare(ledger: Ledger, warehouse: Path) -> int:
+def _compare(ledger: Ledger, warehouse: Warehouse) -> int:
     """Say on stdout what of the ledger the warehouse answers otherwise; 1 if there is any, else 0."""
-    wrong = unmet(ledger, LocalWarehouse.open(warehouse).connect())
+    wrong = unmet(ledger, warehouse)
     every = len(expectations(ledger))
     print("\nThe ledger of what was published, against the warehouse\n")
     print(f"  published    {ledger.lines:,} messages")

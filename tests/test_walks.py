@@ -75,7 +75,7 @@ def test_what_is_shown_and_not_run_are_commands_with_options_that_they_have():
         for line in "".join(NOT_RUN.findall((ROOT / page).read_text())).splitlines():
             program, *words = shlex.split(line, comments=True)
             if program == "make":
-                assert set(words) <= targets, f"{page}: {line}"
+                assert {word for word in words if "=" not in word} <= targets, f"{page}: {line}"
             else:
                 assert program == "audience", f"{page}: {line}"
                 _, _, rest = _parse(words)

@@ -4,6 +4,7 @@ A command's module imports nothing heavy at its top: Beam takes seconds to impor
 before.
 """
 
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,3 +21,8 @@ class Command(NamedTuple):
     line: str
     example: str
     takes_beam_options: bool = False
+
+
+def say(text: str) -> None:
+    """Tell a person, on stderr."""
+    print(text, file=sys.stderr, flush=True)

@@ -18,6 +18,9 @@ def add_options(parser) -> None:
     )
     group.add_argument("--rate", help=f"Messages a second (default: {RATE:.0f})")
     group.add_argument("--minutes", help=f"How long messages are published (default: {MINUTES:.0f})")
+    group.add_argument(
+        "--dataset", metavar="PROJECT.DATASET", help="Stream into BigQuery, into this data set, which the demo makes"
+    )
     group.add_argument("--prism_location", metavar="PATH", help="The Prism binary (default: the one of `make prism`)")
 
 
@@ -26,8 +29,8 @@ def run(values, rest) -> int | None:
         rate, minutes = _number("rate", values.rate, RATE), _number("minutes", values.minutes, MINUTES)
         from pipelines.stream_demo import stream_demo
 
-        return stream_demo(values.folder or "demo-stream", rate, minutes, values.prism_location)
-    for name in ("rate", "minutes", "prism_location"):
+        return stream_demo(values.folder or "demo-stream", rate, minutes, values.prism_location, values.dataset)
+    for name in ("rate", "minutes", "dataset", "prism_location"):
         if getattr(values, name) is not None:
             raise OptionError(f"--{name} is for a stream; add --stream, or leave it out")
     from pipelines.demo import demo

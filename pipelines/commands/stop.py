@@ -1,8 +1,6 @@
 """`audience stop`: end a stream."""
 
-import sys
-
-from pipelines.commands import Command
+from pipelines.commands import Command, say
 from pipelines.options import add_all, landing_of, place_of
 from transforms.errors import OptionError
 
@@ -27,15 +25,11 @@ def run(values, rest) -> None:
     given = vars(values)
     place = place_of(given)
     if place.dataset:
-        stop_into(place.dataset, landing_of(given), values.drain, float(values.wait), _say)
+        stop_into(place.dataset, landing_of(given), values.drain, float(values.wait), say)
     elif given["landing"] is not None:
         raise OptionError(f"--landing: got {given['landing']!r}; allowed: only with --dataset; leave it out")
     else:
-        stop(str(place.warehouse), values.drain, float(values.wait), _say)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+        stop(str(place.warehouse), values.drain, float(values.wait), say)
 
 
 COMMAND = Command(

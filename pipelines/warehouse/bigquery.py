@@ -8,6 +8,7 @@
 A data set that is there already, say in another region, becomes a warehouse as well: `bq mk --location=EU p:d`.
 """
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -95,6 +96,15 @@ class BigQueryWarehouse:
                 raise
         assert found is not None
         return cls(lease, found, zone, choice or Choice())
+
+    @staticmethod
+    def exists(dataset: str) -> bool:
+        """Whether there is such a data set, a warehouse or not. Raises WarehouseError if it cannot be asked."""
+        with (
+            told(dataset, "look for it"),
+            contextlib.closing(bigquery_clients.rest(dataset.rpartition(".")[0])) as lease,
+        ):
+            return _found(lease.client, dataset) is not None
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from pipelines.options import resolve
 from pipelines.simulator import faults, simulate
 from pipelines.simulator_faults import CODES, NAMES
 from pipelines.simulator_ledger import expectations, unmet
+from pipelines.warehouse.dialect import to_duckdb
 from pipelines.warehouse.local import LocalWarehouse
 
 SEEDS = range(1, 11)
@@ -44,7 +45,7 @@ def test_each_fault_is_where_its_rule_puts_it(run):
     assert set(ledger.injected) == set(NAMES)
     assert min(ledger.injected.values()) > 0
     assert set(ledger.quarantined) == set(CODES.values())
-    assert unmet(ledger, connect(warehouse)) == []
+    assert unmet(ledger, LocalWarehouse.open(warehouse)) == []
 
 
 def passed(file, connection):
@@ -109,7 +110,7 @@ def test_a_second_add_of_the_same_file_changes_nothing(tmp_path):
     assert all(before.values())
     read(file, tmp_path / "warehouse", add="true")
     assert contents(tmp_path / "warehouse") == before
-    assert unmet(ledger, connect(tmp_path / "warehouse")) == []
+    assert unmet(ledger, LocalWarehouse.open(tmp_path / "warehouse")) == []
 
 
 def test_a_row_that_is_lost_double_or_elsewhere_is_told(run):
@@ -121,7 +122,7 @@ def test_a_row_that_is_lost_double_or_elsewhere_is_told(run):
     asked = [each._replace(sql=each.sql.replace("FROM quarantine", "FROM kept_quarantine")) for each in asked]
 
     def wrong():
-        return {each.name for each in asked if connection.execute(each.sql).fetchone()[0] != each.expected}
+        return {each.name for each in asked if connection.execute(to_duckdb(each.sql)).fetchone()[0] != each.expected}
 
     assert wrong() == set()
     connection.execute("INSERT INTO kept_events SELECT * FROM kept_events WHERE id_source = 'derived' LIMIT 1")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from pipelines.cli import main
 from pipelines.simulator_ledger import Ledger
 from pipelines.stream_demo import _compare
 from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.recount import differences
+from pipelines.warehouse.warehouse import opened
 from tests.servers.needed import wait_until
 from tests.servers.pubsub import make_emulator
 
@@ -75,12 +78,27 @@ def test_what_it_says_is_told_in_the_order_of_what_it_does(streamed):
 def test_a_figure_that_is_not_met_is_named_and_is_status_1(streamed, capsys):
     folder, _ = streamed
     ledger = msgspec.json.decode((folder / "ledger.json").read_bytes(), type=Ledger)
-    assert _compare(ledger, folder / "warehouse") == 0
+    warehouse = LocalWarehouse.open(folder / "warehouse")
+    assert _compare(ledger, warehouse) == 0
     assert "NOT MET" not in capsys.readouterr().out
     wrong = msgspec.structs.replace(ledger, accepted=ledger.accepted + 1)
-    assert _compare(wrong, folder / "warehouse") == 1
+    assert _compare(wrong, warehouse) == 1
     expected = f"NOT MET      events: rows: expected {ledger.accepted + 1}, found {ledger.accepted}"
     assert expected in capsys.readouterr().out
+
+
+def test_into_a_data_set_of_bigquery_the_same_and_only_into_a_new_one(command, bigquery, tmp_path, capsys):
+    dataset = f"demo-project.demo_{uuid.uuid4().hex[:8]}"
+    words = [*command, "--dataset", dataset, "--folder", str(tmp_path / "demo")]
+    ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
+    assert ran.returncode == 0, ran.stderr + ran.stdout
+    met = re.search(r"met +(\d+) of (\d+) figures", ran.stdout)
+    assert met and met[1] == met[2] and int(met[1]) > 50
+    assert f"{dataset} of the emulator" in ran.stdout
+    with opened(dataset, None) as warehouse:
+        assert differences(warehouse) == []
+    assert main(words[3:]) == 2
+    assert f"--dataset: got '{dataset}', which exists; allowed: one that does not" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,10 +2,13 @@
 
 make tools                              once: installs it into .tools/
 python -m tests.servers.bigquery        runs it, and prints the environment that leads clients to it
+python -m tests.servers.bigquery WORD.. runs it as long as this command, which gets that environment
 """
 
 import contextlib
 import json
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -40,8 +43,19 @@ def bigquery_emulator() -> Iterator[BigQuery]:
         yield BigQuery(f"http://127.0.0.1:{ports['rest']}", f"127.0.0.1:{ports['grpc']}")
 
 
-if __name__ == "__main__":
+def main(words: list[str]) -> int:
+    """Run it until interrupted, or as long as a command; the command's exit status."""
     with bigquery_emulator() as server, contextlib.suppress(KeyboardInterrupt):
-        sys.stdout.write("".join(f"export {name}={value}\n" for name, value in server.environment.items()))
-        sys.stdout.flush()
-        threading.Event().wait()
+        if not words:
+            sys.stdout.write("".join(f"export {name}={value}\n" for name, value in server.environment.items()))
+            sys.stdout.flush()
+            threading.Event().wait()
+        with subprocess.Popen(words, env=os.environ | server.environment) as command:
+            while True:
+                with contextlib.suppress(KeyboardInterrupt):  # the command gets it too, and ends in its own way
+                    return command.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

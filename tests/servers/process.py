@@ -23,7 +23,15 @@ def running(command: Sequence[str | Path], deadline: float = DEADLINE) -> Iterat
     A server that ends before it is ready, or is not ready at the deadline, is a RuntimeError with what it logged.
     """
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=log, cwd=ROOT, env=_environ())
+        # In a session of its own, so that Ctrl-C ends it when its user has finished with it and not before.
+        process = subprocess.Popen(
+            [*map(str, command)],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            cwd=ROOT,
+            env=_environ(),
+            start_new_session=True,
+        )
         assert process.stdout is not None
         late = threading.Timer(deadline, process.kill)
         late.start()
