@@ -36,7 +36,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["pipelines*", "transforms*", "templates*"]),
-    package_data={"templates": ["*.yaml", "*.json", "mappings/*", "schemas/*", "sql/*", "samples/*/*"]},
+    package_data={"templates": ["*.yaml", "*.json", "flex/*", "mappings/*", "schemas/*", "sql/*", "samples/*/*"]},
     install_requires=REQUIRES,
     extras_require={"test": TEST, "build": BUILD},
     entry_points={"console_scripts": ["audience = pipelines.cli:main"]},

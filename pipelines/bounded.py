@@ -17,7 +17,7 @@ import apache_beam as beam
 import polars as pl
 
 from pipelines.audience import Job, settle
-from pipelines.config import read_config
+from pipelines.config import Quality, read_config
 from pipelines.launch import run_bounded
 from pipelines.options import Settings
 from pipelines.sources.stored import ReadStored
@@ -60,26 +60,39 @@ class Opened(NamedTuple):
 def opened(settings: Settings, create: bool = False, streaming: bool = False) -> Iterator[Opened]:
     """Open the warehouse for writing and declare the tables of this run."""
     metrics, quality = read_config(settings.config)
-    tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, *map(table_of, metrics))}
+    tables = tables_of(metrics)
     with warehouse_of(settings, create) as warehouse, warehouse.writer() as run:
         run.declare([*tables.values(), ERASURES])
-        job = Job(
-            source=beam.Create([]).with_output_types(pl.DataFrame),
-            sink=_sink(settings, warehouse, run, tables, streaming),
-            input=None,
-            launch=Launch(settings.generation or time.time_ns() // 1000, VERSION),
-            metrics=tuple(MetricAggregation(spec, warehouse.time_zone, settings.early_firing) for spec in metrics),
-            source_name=NATIVE_SOURCE,
-            null_ids=quality.null_ids,
-            bots=quality.bots,
-            max_lateness=settings.max_lateness,
-            take_late=settings.take_late,
-            dedup_window=settings.dedup_window,
-            shards=settings.shards,
-            streaming=streaming,
-            spill_folder=None if streaming else str(made(run.staging / "spill")),
-        )
+        sink = _sink(settings, warehouse, run, tables, streaming)
+        job = new_job(settings, metrics, quality, sink, warehouse.time_zone, streaming)
+        job = replace(job, spill_folder=None if streaming else str(made(run.staging / "spill")))
         yield Opened(warehouse, run, metrics, job)
+
+
+def tables_of(metrics: Sequence[MetricSpec]) -> dict[str, Table]:
+    """The tables of the graph, by name."""
+    return {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, *map(table_of, metrics))}
+
+
+def new_job(
+    settings: Settings, metrics: Sequence[MetricSpec], quality: Quality, sink: Sink, time_zone: str, streaming: bool
+) -> Job:
+    """What the options say of a job: all but what is read."""
+    return Job(
+        source=beam.Create([]).with_output_types(pl.DataFrame),
+        sink=sink,
+        input=None,
+        launch=Launch(settings.generation or time.time_ns() // 1000, VERSION),
+        metrics=tuple(MetricAggregation(spec, time_zone, settings.early_firing) for spec in metrics),
+        source_name=NATIVE_SOURCE,
+        null_ids=quality.null_ids,
+        bots=quality.bots,
+        max_lateness=settings.max_lateness,
+        take_late=settings.take_late,
+        dedup_window=settings.dedup_window,
+        shards=settings.shards,
+        streaming=streaming,
+    )
 
 
 def _sink(settings: Settings, warehouse: Warehouse, run: Run, tables: dict[str, Table], streaming: bool) -> Sink:

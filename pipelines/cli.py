@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from pipelines.commands import Command, config, demo, doctor, graph, mapping, person, query, run, simulate, stop
+from pipelines.commands import Command, config, demo, deploy, doctor, graph, mapping, person, query, run, simulate, stop
 from pipelines.version import VERSION
 from transforms.errors import AudienceError, OptionError
 
@@ -24,6 +24,7 @@ COMMANDS: dict[str, Command] = {
     "doctor": doctor.COMMAND,
     "simulate": simulate.COMMAND,
     "demo": demo.COMMAND,
+    "deploy": deploy.COMMAND,
 }
 
 

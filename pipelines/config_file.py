@@ -45,11 +45,23 @@ def stated_options(path: str) -> dict[str, Given]:
     return {option.name: given for option, given in stated.items()}
 
 
-def text_of(path: str, what: str, option: str) -> str:
-    """The text of a file that an option names. Errors: ConfigError."""
+def _remote(path: str) -> bytes:
+    from apache_beam.io.filesystem import BeamIOError
+    from apache_beam.io.filesystems import FileSystems
+
     try:
-        return Path(path).read_text(encoding="utf-8")
+        with FileSystems.open(path) as file:
+            return file.read()
+    except (BeamIOError, ValueError, ImportError) as problem:  # ValueError: a scheme that Beam does not know
+        raise OSError(f"{problem}") from problem
+
+
+def text_of(path: str, what: str, option: str) -> str:
+    """The text of a file that an option names, local or `gs://`. Errors: ConfigError."""
+    try:
+        return (_remote(path) if "://" in path else Path(path).read_bytes()).decode("utf-8")
     except OSError as problem:
-        raise ConfigError(f"{path}: the {what} cannot be read: {problem.strerror}; check --{option}") from None
+        why = problem.strerror or f"{problem}".splitlines()[0]
+        raise ConfigError(f"{path}: the {what} cannot be read: {why}; check --{option}") from None
     except UnicodeDecodeError as problem:
         raise ConfigError(f"{path}: the {what} is not UTF-8: {problem.reason} at byte {problem.start}") from None

@@ -3,6 +3,7 @@
     PrismRunner                Beam's local runner for streams: `make prism` builds it. State is kept in its memory, so
                                the source lands what it reads (sources/landing.py) and a restart goes on from there.
     BundleBasedDirectRunner    Beam's legacy local runner, with Beam's own reader: only where there is no Prism
+    DataflowRunner             Google's: the job is submitted and goes on by itself (dataflow.py)
 
 `DirectRunner`, which Beam itself would resolve by a download, means the first of the two that is at hand.
 """
@@ -22,7 +23,7 @@ import msgspec
 
 from transforms.errors import OptionError, RunnerError
 
-PRISM, LEGACY, ANY = "PrismRunner", "BundleBasedDirectRunner", "DirectRunner"
+PRISM, LEGACY, ANY, DATAFLOW = "PrismRunner", "BundleBasedDirectRunner", "DirectRunner", "DataflowRunner"
 RUNNERS = (PRISM, ANY, LEGACY)
 PRISM_HERE = Path(__file__).parents[1] / ".tools" / "prism"
 MEND = "run `make prism` (it needs Go), or name the binary with --prism_location"
@@ -55,7 +56,7 @@ def choose(asked: str | None, prism_location: str | None = None) -> Choice:
     """The runner for a stream. Errors: OptionError for one that cannot run it here, with what to do."""
     name = asked or ANY
     if name not in RUNNERS:
-        raise OptionError(f"--runner: got {name!r}; allowed for a stream: {', '.join(RUNNERS)}")
+        raise OptionError(f"--runner: got {name!r}; allowed for a stream: {', '.join([*RUNNERS, DATAFLOW])}")
     prism = find_prism(prism_location) if name != LEGACY else None
     if prism:
         return Choice(PRISM, prism, f"runner {PRISM} ({prism})")

@@ -1,35 +1,52 @@
 """`audience run`: a queue into a warehouse, as long as it runs."""
 
-import sys
-
-from pipelines.commands import Command
+from pipelines.commands import Command, say
 from pipelines.options import add_all, options_of, resolve
+from transforms.errors import OptionError
 
 
 def add_options(parser) -> None:
     add_all(parser, options_of("run"))
     group = parser.add_argument_group("machine")
-    group.add_argument("--runner", help="Beam's runner: PrismRunner, DirectRunner (default: the best that is here)")
+    group.add_argument(
+        "--runner", help="Beam's runner: PrismRunner, DirectRunner, DataflowRunner (default: the best that is here)"
+    )
     group.add_argument("--prism_location", metavar="PATH", help="The Prism binary (default: the one of `make prism`)")
+
+
+ONLY_HERE = ("landing", "readers", "batch_delay", "expected_delay", "prism_location")
 
 
 def run(values, rest) -> None:
     settings = resolve(vars(values), "run")
-    from pipelines.runners import choose
+    from pipelines.runners import DATAFLOW, choose
 
+    if values.runner == DATAFLOW:
+        return _launch(values, settings, rest)
     choice = choose(values.runner, values.prism_location)
     from pipelines.launch import beam_options
     from pipelines.stream import stream
 
-    ended = stream(settings, choice, beam_options(rest), _say)
+    ended = stream(settings, choice, beam_options(rest), say)
     rows = ", ".join(f"{count:,} {table}" for table, count in sorted(ended.rows.items())) or "nothing"
-    _say(f"{'drained' if ended.drained else 'stopped'} after {ended.seconds:.0f} s; rows written: {rows}")
+    say(f"{'drained' if ended.drained else 'stopped'} after {ended.seconds:.0f} s; rows written: {rows}")
     if ended.waiting:
-        _say(f"{ended.waiting:,} records landed and are not in the books yet: the next start reads them again")
+        say(f"{ended.waiting:,} records landed and are not in the books yet: the next start reads them again")
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def _launch(values, settings, rest) -> None:
+    for name in ONLY_HERE:
+        if getattr(values, name) is not None:
+            raise OptionError(f"--{name} is of a stream on this machine; leave it out for a job on Dataflow")
+    from pipelines.dataflow import launch
+    from pipelines.launch import beam_options
+
+    launched = launch(settings, beam_options(rest))
+    say(
+        f"job {launched.name} {launched.id} is started: {launched.url}"
+        if launched.id
+        else f"job {launched.name} is in {launched.url}"
+    )
 
 
 COMMAND = Command(

@@ -1,0 +1,117 @@
+"""`audience deploy`: the template and its jobs on Google Dataflow, by gcloud."""
+
+import json
+import shlex
+
+from pipelines import deploy
+from pipelines.commands import Command, say
+from pipelines.options import add_all, resolve
+from pipelines.template import REQUIRED, parameters
+from transforms.errors import OptionError
+
+# Of a job's workers, as gcloud names them.
+WORKERS = {
+    "num_workers": "Workers that it begins with",
+    "max_workers": "Workers that it may grow to",
+    "worker_machine_type": "Machine of a worker, e.g. n2-standard-4",
+    "service_account_email": "Whom the workers are",
+    "subnetwork": "Their network, e.g. regions/europe-west1/subnetworks/private",
+}
+
+
+def add_options(parser) -> None:
+    parser.add_argument("action", metavar="|".join(deploy.ACTIONS), help="What to do")
+    parser.add_argument("--project", help="Project of Google Cloud")
+    parser.add_argument("--region", help="Region of the job, e.g. europe-west1")
+    parser.add_argument("--bucket", help="Bucket of the template and of what a job stages")
+    parser.add_argument("--image", help="Image with the tag of its build: HOST/PROJECT/REPOSITORY/audience:TAG")
+    parser.add_argument("--job_name", default="audience", help="Name of the job (default: audience)")
+    parser.add_argument("--renamed", action="append", metavar="OLD=NEW", help="What a step of the running job becomes")
+    parser.add_argument("--dry_run", action="store_true", help="Print the commands and run none")
+    group = parser.add_argument_group("workers")
+    for name, line in WORKERS.items():
+        group.add_argument(f"--{name}", help=line)
+    group.add_argument("--disable_public_ips", action="store_true", help="Give the workers no public address")
+    add_all(parser, tuple(option.name for option in parameters()))
+
+
+def run(values, rest) -> None:
+    action = values.action
+    if action not in deploy.ACTIONS:
+        raise OptionError(f"deploy: got {action!r}; allowed: {', '.join(deploy.ACTIONS)}")
+    target = _target(values)
+    if action == "build":
+        return _do(values, deploy.build(target))
+    if action == "status":
+        return _do(values, deploy.jobs(target))
+    if action in deploy.LOSES:
+        say(deploy.LOSES[action])
+        id = "JOB_ID" if values.dry_run else deploy.running(target, deploy.by_gcloud)
+        return _do(values, deploy.end(target, action, id))
+    renamed = _renamed(values.renamed) if action == "update" else None
+    if renamed is not None:
+        _check_update(values, target, renamed)
+    return _do(values, deploy.start(target, _parameters(values), renamed))
+
+
+def _target(values) -> deploy.Target:
+    needed = ["project", "region"]
+    needed += ["bucket", "image"] if values.action in ("build", "stream", "update") else []
+    if missing := [f"--{name}" for name in needed if not getattr(values, name)]:
+        raise OptionError(f"{', '.join(missing)}: missing; `audience deploy {values.action}` needs it")
+    workers = [f"--{name.replace('_', '-')}={getattr(values, name)}" for name in WORKERS if getattr(values, name)]
+    if values.disable_public_ips:
+        workers.append("--disable-public-ips")
+    return deploy.Target(
+        values.project,
+        values.region,
+        (values.bucket or "").removeprefix("gs://").rstrip("/"),
+        values.job_name,
+        values.image or "",
+        tuple(workers),
+    )
+
+
+def _parameters(values) -> dict[str, str]:
+    """What was typed of the template's parameters, checked as `audience run` checks it."""
+    if missing := sorted(f"--{name}" for name in REQUIRED if getattr(values, name) is None):
+        raise OptionError(f"{', '.join(missing)}: missing; a job needs it")
+    named = {option.name: getattr(values, option.name) for option in parameters()}
+    given = {name: value for name, value in named.items() if value is not None}
+    resolve({name: value for name, value in given.items() if name != "config"}, "run")  # it may be in a bucket
+    return {name: value[0] if isinstance(value, list) else value for name, value in given.items()}
+
+
+def _renamed(pairs: list[str] | None) -> dict[str, str]:
+    for pair in pairs or ():
+        if not all(pair.partition("=")):
+            raise OptionError(f"--renamed: got {pair!r}; allowed: OLD=NEW, two names of steps")
+    return deploy.RENAMED | {old: new for old, _, new in (pair.partition("=") for pair in pairs or ())}
+
+
+def _check_update(values, target, renamed: dict[str, str]) -> None:
+    if values.dry_run:
+        print(shlex.join(deploy.jobs(target)))
+        print(shlex.join(deploy.described(target, "JOB_ID")))
+        return
+    from pipelines.dataflow import step_names
+
+    told = json.loads(deploy.by_gcloud(deploy.described(target, deploy.running(target, deploy.by_gcloud))))
+    deploy.check_names(told, step_names(resolve(_parameters(values), "run")), renamed)
+
+
+def _do(values, words: list[str]) -> None:
+    if values.dry_run:
+        print(shlex.join(words))
+    else:
+        print(deploy.by_gcloud(words), end="")
+
+
+COMMAND = Command(
+    add_options,
+    run,
+    "Build the Dataflow template, and start, watch, update and end its jobs.",
+    "audience deploy stream --project my-project --region europe-west1 --bucket my-bucket "
+    "--image europe-docker.pkg.dev/my-project/audience/audience:TAG --dataset my-project.audience "
+    "--input_subscription projects/my-project/subscriptions/events --dry_run",
+)

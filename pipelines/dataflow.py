@@ -1,0 +1,139 @@
+"""Dataflow: the graph of a stream as a job of Google's, which goes on when this process has ended.
+
+Dataflow keeps state and shuffle durably and acknowledges a message once it has stored it, so nothing lands here first:
+Beam's own reader reads, and the workers write to BigQuery. An update (`--update`) goes on with the state of the job
+that it replaces; what has another name in the new graph is lost, see tests/pipelines/golden.
+
+Under the launcher of a flex template (`--template_location`) the job is written as JSON and the service starts it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, SetupOptions, WorkerOptions
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import dataflow_v1beta3
+
+from pipelines.audience import Job, build
+from pipelines.bounded import NATIVE_SOURCE, new_job, opened, tables_of
+from pipelines.config import read_config, read_mapping
+from pipelines.options import Settings
+from pipelines.sources.pubsub_check import check_subscription
+from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
+from pipelines.warehouse.bigquery_stream import BigQueryStreamSink
+from transforms.errors import OptionError, RunnerError
+
+NEEDED = ("project", "region", "temp_location")
+RUNNING = (dataflow_v1beta3.JobState.JOB_STATE_RUNNING, dataflow_v1beta3.JobState.JOB_STATE_DRAINING)
+
+
+class Launched(NamedTuple):
+    """A job that was started: `id` is empty where only its template was written."""
+
+    name: str
+    id: str
+    url: str
+
+
+def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
+    """Make what is missing of the data set, and start the job. Errors: AudienceError, before anything starts."""
+    if settings.dataset is None:
+        raise OptionError("--dataset is missing: a job on Dataflow writes to BigQuery; give --dataset project.dataset")
+    if settings.input_subscription is None:
+        raise OptionError("--input_subscription is missing: a job on Dataflow outlives what --input_topic would make")
+    options = job_options(beam_options)
+    check_subscription(settings.input_subscription)
+    if options.view_as(GoogleCloudOptions).update:
+        running_job(options)
+    with opened(settings, create=True, streaming=True) as into:
+        return _submitted(_job(into.job, settings), options)
+
+
+def job_options(beam_options: Sequence[str]) -> PipelineOptions:
+    """Beam's options of a streaming job. Errors: OptionError for one that is missing."""
+    options = PipelineOptions([*beam_options, "--runner=DataflowRunner", "--streaming"])
+    google = options.view_as(GoogleCloudOptions)
+    if missing := [f"--{name}" for name in NEEDED if not getattr(google, name)]:
+        raise OptionError(
+            f"{', '.join(missing)}: missing; a job on Dataflow needs --project, --region and --temp_location gs://..."
+        )
+    google.staging_location = google.staging_location or google.temp_location
+    if options.view_as(WorkerOptions).sdk_container_image:
+        # The image has this package and all that it needs, locked: nothing is installed when a worker starts.
+        options.view_as(SetupOptions).sdk_location = "container"
+    return options
+
+
+def running_job(options: PipelineOptions) -> str:
+    """The id of the job that an update replaces. Errors: OptionError if none of its name runs (Beam 2.77 would look
+    for it for ever)."""
+    google = options.view_as(GoogleCloudOptions)
+    if not google.job_name:
+        raise OptionError("--job_name is missing: an update replaces the running job of that name")
+    wanted = dataflow_v1beta3.ListJobsRequest(
+        project_id=google.project, location=google.region, filter=dataflow_v1beta3.ListJobsRequest.Filter.ACTIVE
+    )
+    for job in _jobs(google).list_jobs(wanted):
+        if job.name == google.job_name and job.current_state in RUNNING:
+            return job.id
+    raise OptionError(
+        f"--update: no job {google.job_name!r} runs in {google.project}, {google.region}; start it without --update, "
+        f"or see `gcloud dataflow jobs list --status=active --project={google.project} --region={google.region}`"
+    )
+
+
+def step_names(settings: Settings) -> set[str]:
+    """The names of the steps of the graph that these options make; nothing is asked or made."""
+    metrics, quality = read_config(settings.config)
+    sink = BigQueryStreamSink(f"{settings.dataset}", tables_of(metrics), settings.write_method)
+    pipeline = beam.Pipeline("FnApiRunner", PipelineOptions(["--streaming"]))  # named as on any runner
+    build(pipeline, _job(new_job(settings, metrics, quality, sink, "UTC", streaming=True), settings))
+    return {name for name in pipeline.applied_labels if name}
+
+
+def _jobs(google: GoogleCloudOptions) -> dataflow_v1beta3.JobsV1Beta3Client:
+    """A client of the service, or of what --dataflow_endpoint names, as Beam makes it."""
+    endpoint = (google.dataflow_endpoint or "").strip().rstrip("/")
+    rest = "localhost" in endpoint or "sandbox" in endpoint
+    named = endpoint if rest else endpoint.removeprefix("https://").removeprefix("http://")
+    return dataflow_v1beta3.JobsV1Beta3Client(
+        credentials=AnonymousCredentials() if google.no_auth else None,
+        client_options=ClientOptions(api_endpoint=named) if named else None,
+        transport="rest" if rest else None,
+    )
+
+
+def _job(job: Job, settings: Settings) -> Job:
+    mappings = tuple(map(read_mapping, settings.mapping))
+    name = mappings[0].source if mappings else NATIVE_SOURCE
+    return replace(
+        job,
+        source=ReadPubSubThroughBeam(
+            settings.input_subscription,
+            source=name,
+            timestamp_attribute=settings.timestamp_attribute,
+            on_dataflow=True,
+        ),
+        input=settings.input_subscription,
+        source_name=name,
+        mappings=mappings,
+    )
+
+
+def _submitted(job: Job, options: PipelineOptions) -> Launched:
+    pipeline = beam.Pipeline(options=options)
+    build(pipeline, job)
+    try:
+        result: Any = pipeline.run()
+    except Exception as problem:
+        said = f"{problem}".splitlines()[0] if f"{problem}" else type(problem).__name__
+        raise RunnerError(f"Dataflow does not take the job: {said}") from problem
+    google = options.view_as(GoogleCloudOptions)
+    if google.template_location:
+        return Launched(google.job_name, "", google.template_location)
+    id = result.job_id()
+    place = f"{google.region}/{id}?project={google.project}"
+    return Launched(google.job_name, id, f"https://console.cloud.google.com/dataflow/jobs/{place}")

@@ -1,0 +1,169 @@
+"""Deploy: the gcloud commands that build the template and start, watch, update and end its jobs, as they are typed.
+
+    build    the image and the template's file, by cloudbuild.yaml
+    stream   a streaming job of the template
+    update   the running job of that name by a new one, which goes on with its state
+    status   the jobs of that name
+    drain    ends the job once it has worked on all that it read; every open bucket is closed early
+    cancel   ends the job at once; what it has read and not written is lost to it, and what it counted is not shown
+
+Each is a list of words; `--dry_run` prints them and runs none.
+"""
+
+import json
+import shlex
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from transforms.errors import OptionError, RunnerError
+
+ACTIONS = ("build", "stream", "update", "status", "drain", "cancel")
+LOSES = {
+    "drain": (
+        "drain: the job stops reading and closes every bucket that is open, with what it holds. What is published from "
+        "now on waits in the subscription. A job that is started later begins those buckets anew: "
+        "`audience recompute` of these days then puts them right"
+    ),
+    "cancel": (
+        "cancel: the job ends at once. What it read and has not written is read by nobody again; use drain, unless the "
+        "job cannot work. `audience recompute` of the open days puts the metrics right, as far as events are stored"
+    ),
+}
+RENAMED: dict[str, str] = {}  # steps of the last release, as they are called now
+Runs = Callable[[Sequence[str]], str]
+
+
+class Target(NamedTuple):
+    """Where to: `bucket` without gs://, `image` as Docker names it, `workers` gcloud's own words for a job."""
+
+    project: str
+    region: str
+    bucket: str
+    job_name: str = "audience"
+    image: str = ""
+    workers: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> list[str]:
+        return [f"--project={self.project}", f"--region={self.region}"]
+
+
+def template_of(target: Target) -> str:
+    """Where the template's file is: by the tag of its image."""
+    return f"gs://{target.bucket}/templates/{tag_of(target.image)}.json"
+
+
+def tag_of(image: str) -> str:
+    """The tag of an image. Errors: OptionError for an image without one."""
+    _, colon, tag = image.rpartition(":")
+    if not colon or "/" in tag or tag == "latest":
+        raise OptionError(f"--image: got {image!r}; allowed: an image with the tag of its build, not latest")
+    return tag
+
+
+def build(target: Target) -> list[str]:
+    """Lint, test, build, push, and write the template's file."""
+    repository, tag = target.image.rpartition(":")[0], tag_of(target.image)
+    given = f"_IMAGE={repository},_TAG={tag},_BUCKET={target.bucket}"
+    return [
+        "gcloud",
+        "builds",
+        "submit",
+        ".",
+        "--config=cloudbuild.yaml",
+        f"--substitutions={given}",
+        *target.place,
+    ]
+
+
+def start(target: Target, parameters: Mapping[str, str], renamed: Mapping[str, str] | None = None) -> list[str]:
+    """Start a job of the template; with `renamed` (old step -> new) it replaces the running one of its name."""
+    # A delimiter of one's own, since a value may hold a comma.
+    told = "^;^" + ";".join(f"{name}={value}" for name, value in parameters.items())
+    words = [
+        "gcloud",
+        "dataflow",
+        "flex-template",
+        "run",
+        target.job_name,
+        f"--template-file-gcs-location={template_of(target)}",
+        f"--parameters={told};sdk_container_image={target.image}",
+        f"--temp-location=gs://{target.bucket}/temp",
+        f"--staging-location=gs://{target.bucket}/staging",
+        "--enable-streaming-engine",
+        *target.workers,
+        *target.place,
+    ]
+    if renamed is not None:
+        words.append("--update")
+        if renamed:
+            words.append("--transform-name-mappings=" + ",".join(f"{old}={new}" for old, new in renamed.items()))
+    return words
+
+
+def jobs(target: Target) -> list[str]:
+    """The active jobs of the name, as JSON."""
+    return [
+        "gcloud",
+        "dataflow",
+        "jobs",
+        "list",
+        "--status=active",
+        f"--filter=name={target.job_name}",
+        "--format=json",
+        *target.place,
+    ]
+
+
+def end(target: Target, action: str, id: str) -> list[str]:
+    """Drain or cancel a job."""
+    return ["gcloud", "dataflow", "jobs", action, id, *target.place]
+
+
+def described(target: Target, id: str) -> list[str]:
+    """All that the service tells of a job, as JSON: the names of its steps among it."""
+    return ["gcloud", "dataflow", "jobs", "describe", id, "--full", "--format=json", *target.place]
+
+
+def running(target: Target, run: Runs) -> str:
+    """The id of the one job of the name that runs. Errors: OptionError if there is none."""
+    found = [job["id"] for job in json.loads(run(jobs(target)) or "[]") if job.get("state") in (None, "Running")]
+    if not found:
+        raise OptionError(
+            f"no job {target.job_name!r} runs in {target.project}, {target.region}; start it with `audience deploy "
+            "stream`, or name another with --job_name"
+        )
+    return found[0]
+
+
+def check_names(told: Mapping, new: set[str], renamed: Mapping[str, str]) -> None:
+    """That every step of the running job that may hold state goes on under a name of the new graph.
+
+    told     what `described` gives
+    Errors: OptionError with the steps that would lose their state.
+    """
+    steps = (told.get("pipelineDescription") or {}).get("originalPipelineTransform") or ()
+    old = {step["name"] for step in steps if step.get("name")}
+    lost = sorted(name for name in old - new if renamed.get(name, "") not in new)
+    if lost:
+        shown = ", ".join(repr(name) for name in lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+        raise OptionError(
+            f"update: {shown} of the running job are not in the new graph, and would lose their state; say what each "
+            "has become with --renamed OLD=NEW, or drain the job and start another"
+        )
+
+
+def by_gcloud(words: Sequence[str]) -> str:
+    """Run a command and give what it printed. Errors: RunnerError with its last line."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise OptionError(
+            "there is no gcloud here; install the Google Cloud SDK (https://cloud.google.com/sdk/docs/install), or see "
+            "the commands with --dry_run"
+        ) from None
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["it says nothing"]
+        raise RunnerError(f"`{shlex.join(words[:4])}` failed: {lines[-1]}")
+    return done.stdout

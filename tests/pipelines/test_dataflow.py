@@ -1,0 +1,170 @@
+"""The job that Dataflow gets, as the service would take it: captured over REST, without a cloud."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from apache_beam.portability.api import beam_runner_api_pb2
+from google.cloud.dataflow_v1beta3 import Job, JobType, WorkerIPAddressConfiguration
+
+from pipelines.cli import main
+from pipelines.warehouse.bigquery import BigQueryWarehouse
+from tests.servers.dataflow import Dataflow, dataflow_service
+
+GOLDEN = Path(__file__).parent / "golden" / "steps_dataflow.txt"
+IMAGE = "europe-docker.pkg.dev/my-project/audience/audience:abc"
+
+
+@pytest.fixture
+def service() -> Iterator[Dataflow]:
+    with dataflow_service() as running:
+        yield running
+
+
+@pytest.fixture
+def launched(service, bigquery, queue, tmp_path) -> Callable[..., int]:
+    """Launches the stream as a person does; the exit status."""
+    (tmp_path / "temp").mkdir()
+
+    def launch(*more: str) -> int:
+        return main(
+            [
+                "run",
+                "--runner=DataflowRunner",
+                f"--input_subscription={queue.subscription}",
+                f"--dataset={launch.dataset}",
+                "--project=my-project",
+                "--region=europe-west1",
+                f"--temp_location={tmp_path / 'temp'}",
+                "--job_name=audience",
+                f"--dataflow_endpoint={service.endpoint}",
+                "--no_auth",
+                *more,
+            ]
+        )
+
+    launch.dataset = f"demo-project.flow_{uuid.uuid4().hex[:8]}"
+    return launch
+
+
+def job_of(body: dict) -> Job:
+    """A job as the service reads it."""
+    return Job.from_json(json.dumps(body))
+
+
+def graph_of(job: dict) -> beam_runner_api_pb2.Pipeline:
+    """The graph that a job names."""
+    options = job["environment"]["sdkPipelineOptions"]["options"]
+    return beam_runner_api_pb2.Pipeline.FromString(Path(options["pipelineUrl"]).read_bytes())
+
+
+def test_the_job_streams_from_the_subscription_in_the_image_with_the_bounds_that_were_given(
+    launched, service, queue, capsys
+):
+    assert (
+        launched(
+            f"--sdk_container_image={IMAGE}",
+            "--service_account_email=audience@my-project.iam.gserviceaccount.com",
+            "--subnetwork=regions/europe-west1/subnetworks/private",
+            "--no_use_public_ips",
+            "--num_workers=1",
+            "--max_num_workers=5",
+            "--machine_type=n2-standard-4",
+            "--labels=team=audience",
+        )
+        == 0
+    )
+    assert "console.cloud.google.com/dataflow/jobs/europe-west1/" in capsys.readouterr().err
+    job = job_of(service.created())
+    (pool,) = job.environment.worker_pools
+    assert (job.name, job.type_, dict(job.labels)) == ("audience", JobType.JOB_TYPE_STREAMING, {"team": "audience"})
+    assert {"enable_streaming_engine", "use_runner_v2"} <= set(job.environment.experiments)
+    assert job.environment.service_account_email == "audience@my-project.iam.gserviceaccount.com"
+    assert pool.worker_harness_container_image == IMAGE
+    assert [image.container_image for image in pool.sdk_harness_container_images] == [IMAGE]
+    # The image has all; this is a list of it, for the logs.
+    assert [package.name for package in pool.packages] == ["submission_environment_dependencies.txt"]
+    assert pool.subnetwork == "regions/europe-west1/subnetworks/private"
+    assert pool.ip_configuration == WorkerIPAddressConfiguration.WORKER_IP_PRIVATE
+    assert pool.autoscaling_settings.max_num_workers == 5
+    assert pool.num_workers == 1
+    assert pool.machine_type == "n2-standard-4"
+
+
+def test_its_graph_is_the_one_of_the_golden_list_read_by_dataflow_itself(launched, service, queue):
+    assert launched() == 0
+    components = graph_of(service.created()).components
+    transforms = components.transforms.values()
+    (read,) = (each for each in transforms if each.spec.urn == "beam:transform:pubsub_read:v1")
+    payload = beam_runner_api_pb2.PubSubReadPayload.FromString(read.spec.payload)
+    assert payload.subscription == queue.subscription
+    assert payload.with_attributes
+    names = {each.unique_name for each in transforms}
+    assert set(GOLDEN.read_text().splitlines()) <= names
+    environments = {each.urn for each in components.environments.values()}
+    assert environments == {"beam:env:docker:v1"}
+
+
+def test_what_it_needs_in_bigquery_is_there_before_a_worker_starts(launched):
+    assert launched() == 0
+    warehouse = BigQueryWarehouse.open(launched.dataset)
+    assert {"events", "quarantine", "quality_1m", "activity_1m"} <= set(warehouse.tables())
+    warehouse.close()
+
+
+def test_no_secret_and_no_emulator_is_in_the_job(launched, service, monkeypatch):
+    monkeypatch.setenv("SOME_TOKEN", "very-secret")
+    assert launched() == 0
+    assert "very-secret" not in json.dumps(service.created())
+
+
+def test_an_update_replaces_the_running_job_of_its_name_and_maps_renamed_steps(launched, service):
+    assert launched() == 0
+    (id,) = service.jobs
+    service.asked.clear()
+    assert launched("--update", '--transform_name_mapping={"Old": "Validate"}') == 0
+    job = service.created()
+    assert job["replaceJobId"] == id
+    assert job["transformNameMapping"] == {"Old": "Validate"}
+
+
+def test_an_update_of_no_job_is_one_line_and_asks_once(launched, service, capsys):
+    assert launched("--update") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "no job 'audience' runs in my-project, europe-west1; start it without --update" in said
+    assert [asked.method for asked in service.asked] == ["GET"]
+
+
+def test_under_the_launcher_of_a_template_the_job_is_written_and_none_is_created(launched, service, tmp_path):
+    template = tmp_path / "template.json"
+    assert launched(f"--template_location={template}") == 0
+    assert job_of(json.loads(template.read_bytes())).type_ == JobType.JOB_TYPE_STREAMING
+    assert [asked for asked in service.asked if asked.method == "POST"] == []
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("--dataset", "--dataset is missing: a job on Dataflow writes to BigQuery"),
+        ("--region", "--region: missing; a job on Dataflow needs --project, --region and --temp_location"),
+        ("--input_subscription", "no source given"),
+    ],
+)
+def test_what_is_missing_is_one_line(word, said, service, queue, bigquery, tmp_path, capsys):
+    words = {
+        "--input_subscription": queue.subscription,
+        "--dataset": "demo-project.never_made",
+        "--project": "my-project",
+        "--region": "europe-west1",
+        "--temp_location": f"{tmp_path}",
+        "--dataflow_endpoint": service.endpoint,
+    }
+    del words[word]
+    given = [f"{name}={value}" for name, value in words.items()]
+    assert main(["run", "--runner=DataflowRunner", "--no_auth", *given]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert service.asked == []

@@ -1,0 +1,148 @@
+"""`audience deploy`: the commands that it types, and, by gcloud itself against a service of ours, what they ask."""
+
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli import main
+from pipelines.dataflow import step_names
+from pipelines.deploy import RENAMED, check_names
+from pipelines.options import resolve
+from tests.servers.dataflow import Dataflow, dataflow_service
+from tests.servers.needed import missing
+from transforms.errors import OptionError
+
+RELEASED = Path(__file__).parent / "golden" / "steps_dataflow.txt"
+IMAGE = "europe-docker.pkg.dev/my-project/audience/audience:abc123"
+PLACE = ["--project", "my-project", "--region", "europe-west1"]
+OF_A_JOB = ["--bucket", "gs://my-bucket/", "--image", IMAGE]
+STREAM = ["--dataset", "my-project.audience", "--input_subscription", "projects/my-project/subscriptions/events"]
+
+
+def printed(capsys, *words: str) -> list[list[str]]:
+    """The commands that a dry run prints."""
+    assert main(["deploy", *words, *PLACE, "--dry_run"]) == 0
+    return [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_stream_is_a_job_of_the_template_with_its_image_and_parameters(capsys):
+    more = ["--max_lateness", "36h", "--max_workers", "5", "--disable_public_ips", "--service_account_email", "a@b"]
+    (words,) = printed(capsys, "stream", *OF_A_JOB, *STREAM, *more)
+    assert words[:5] == ["gcloud", "dataflow", "flex-template", "run", "audience"]
+    assert "--template-file-gcs-location=gs://my-bucket/templates/abc123.json" in words
+    told = next(word for word in words if word.startswith("--parameters="))
+    assert told.startswith("--parameters=^;^")
+    assert set(told.removeprefix("--parameters=^;^").split(";")) == {
+        "dataset=my-project.audience",
+        "input_subscription=projects/my-project/subscriptions/events",
+        "max_lateness=36h",
+        f"sdk_container_image={IMAGE}",
+    }
+    assert {"--max-workers=5", "--disable-public-ips", "--service-account-email=a@b", "--region=europe-west1"} <= {
+        *words
+    }
+    assert "--update" not in words
+
+
+def test_an_update_says_which_job_it_asks_and_maps_what_was_renamed(capsys):
+    *asked, words = printed(capsys, "update", *OF_A_JOB, *STREAM, "--renamed", "Old/A=Validate")
+    assert [each[:4] for each in asked] == [
+        ["gcloud", "dataflow", "jobs", "list"],
+        ["gcloud", "dataflow", "jobs", "describe"],
+    ]
+    assert words[-2:] == ["--update", "--transform-name-mappings=Old/A=Validate"]
+
+
+@pytest.mark.parametrize(("action", "said"), [("drain", "closes every bucket"), ("cancel", "read by nobody again")])
+def test_what_an_end_loses_is_said_before_it(action, said, capsys):
+    assert main(["deploy", action, *PLACE, "--dry_run"]) == 0
+    told = capsys.readouterr()
+    assert said in told.err and "audience recompute" in told.err
+    assert shlex.split(told.out)[:5] == ["gcloud", "dataflow", "jobs", action, "JOB_ID"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["start"], "deploy: got 'start'; allowed: build, stream, update, status, drain, cancel"),
+        (["stream"], "--bucket, --image: missing; `audience deploy stream` needs it"),
+        (["stream", *OF_A_JOB], "--dataset, --input_subscription: missing; a job needs it"),
+        (
+            ["stream", *OF_A_JOB, *STREAM, "--max_lateness", "soon"],
+            "--max_lateness: got 'soon'; allowed: a number above 0",
+        ),
+        (
+            ["stream", "--bucket", "b", "--image", "x/y:latest", *STREAM],
+            "--image: got 'x/y:latest'; allowed: an image with",
+        ),
+        (["update", *OF_A_JOB, *STREAM, "--renamed", "Old"], "--renamed: got 'Old'; allowed: OLD=NEW"),
+    ],
+)
+def test_a_mistake_is_one_line(words, said, capsys):
+    assert main(["deploy", *words, *PLACE]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_a_step_that_was_renamed_since_the_release_is_in_the_mapping_of_an_update():
+    """The list is that of the last release, and is renewed with one (RENEW_GOLDEN=1), not before."""
+    names = step_names(resolve({"dataset": "my-project.audience", "input_subscription": STREAM[-1]}, "run"))
+    if os.environ.get("RENEW_GOLDEN"):
+        RELEASED.write_text("".join(f"{name}\n" for name in sorted(names)))
+    gone = set(RELEASED.read_text().splitlines()) - names
+    assert gone == set(RENAMED), "state is lost in an update: name what the step has become in RENAMED"
+    assert set(RENAMED.values()) <= names
+
+
+def test_a_step_that_would_lose_its_state_is_named_until_it_is_mapped():
+    told = {"pipelineDescription": {"originalPipelineTransform": [{"name": "A/B"}, {"name": "Old"}, {}]}}
+    check_names(told, {"A/B", "Old"}, {})
+    check_names(told, {"A/B", "New"}, {"Old": "New"})
+    for renamed in ({}, {"Old": "Elsewhere"}):
+        with pytest.raises(OptionError, match="update: 'Old' of the running job are not in the new graph"):
+            check_names(told, {"A/B", "New"}, renamed)
+
+
+@pytest.fixture
+def service(monkeypatch, tmp_path) -> Iterator[Dataflow]:
+    """A service of ours in Dataflow's place, which gcloud asks without credentials."""
+    if shutil.which("gcloud") is None:
+        missing("no gcloud; install the Google Cloud SDK")
+    with dataflow_service() as running:
+        monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW", f"{running.endpoint}/")
+        monkeypatch.setenv("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "true")
+        monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))
+        yield running
+
+
+def test_gcloud_launches_the_template_and_then_updates_and_drains_the_job(service, capsys):
+    assert main(["deploy", "stream", *PLACE, *OF_A_JOB, *STREAM, "--max_workers", "5"]) == 0, capsys.readouterr().err
+    launched = service.launched()
+    assert launched["jobName"] == "audience"
+    assert launched["containerSpecGcsPath"] == "gs://my-bucket/templates/abc123.json"
+    assert launched["parameters"] == {
+        "dataset": "my-project.audience",
+        "input_subscription": STREAM[-1],
+        "sdk_container_image": IMAGE,
+    }
+    assert launched["environment"]["maxWorkers"] == 5
+    assert not launched.get("update")
+    service.asked.clear()
+    assert main(["deploy", "update", *PLACE, *OF_A_JOB, *STREAM, "--renamed", "Old=Validate"]) == 0
+    updated = service.launched()
+    assert updated["update"] is True
+    assert updated["transformNameMappings"] == {"Old": "Validate"}
+    assert main(["deploy", "drain", *PLACE]) == 0
+    drained = [asked.body for asked in service.asked if asked.method == "PUT"]
+    assert [body["requestedState"] for body in drained if body] == ["JOB_STATE_DRAINED"]
+
+
+def test_an_update_of_no_job_is_one_line(service, capsys):
+    assert main(["deploy", "update", *PLACE, *OF_A_JOB, *STREAM]) == 2
+    error = capsys.readouterr().err
+    assert "no job 'audience' runs in my-project, europe-west1; start it with `audience deploy stream`" in error
+    assert [asked for asked in service.asked if asked.method != "GET"] == []

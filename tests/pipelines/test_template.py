@@ -1,0 +1,142 @@
+"""The flex template: its metadata as the service reads them, and what its launcher would start."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from google.cloud.dataflow_v1beta3 import ContainerSpec, TemplateMetadata
+from google.protobuf import json_format
+
+from pipelines.commands.run import ONLY_HERE
+from pipelines.option_list import OPTIONS
+from pipelines.options import options_of, resolve
+from pipelines.template import LOCAL, container_spec, egrep, metadata, parameters
+from transforms.errors import OptionError
+
+FLEX = Path(__file__).parents[2] / "templates" / "flex"
+TOLD = json.loads(metadata())
+EXAMPLES = {option.name: option.example for option in OPTIONS}
+
+
+def test_the_service_takes_its_metadata():
+    read = json_format.Parse(metadata(), TemplateMetadata.pb()())
+    assert read.streaming
+    assert [parameter.name for parameter in read.parameters] == [option.name for option in parameters()]
+
+
+def test_the_service_takes_its_file():
+    read = json_format.Parse(container_spec("host/audience:abc"), ContainerSpec.pb()())
+    assert (read.image, read.metadata.streaming) == ("host/audience:abc", True)
+    assert read.metadata == json_format.Parse(metadata(), TemplateMetadata.pb()())
+
+
+@pytest.fixture
+def typed(tmp_path, monkeypatch) -> Path:
+    """What docker and gcloud would be given: programs of those names that note it."""
+    notes = tmp_path / "typed"
+    for name in ("docker", "gcloud"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\necho "{name} $*" >> {notes}\n')
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(FLEX.parents[1]))
+    return notes
+
+
+def step(name: str, **given: str) -> subprocess.CompletedProcess:
+    """A step of cloudbuild.yaml."""
+    words = ["bash", str(FLEX / "cloudbuild.sh"), name]
+    return subprocess.run(words, env=os.environ | given, capture_output=True, text=True, check=False)
+
+
+def test_the_steps_of_the_build_build_test_push_and_write_the_file_by_one_tag(typed, tmp_path):
+    given = {"IMAGE": "host/audience", "TAG": "abc", "BUCKET": "my-bucket"}
+    for name in ("image", "test", "push", "template"):
+        done = step(name, **given)
+        assert done.returncode == 0, done.stderr
+    said = typed.read_text().splitlines()
+    assert [line.split()[:2] for line in said] == [
+        ["docker", "pull"],
+        ["docker", "build"],
+        ["docker", "run"],
+        ["docker", "push"],
+        ["docker", "push"],
+        ["gcloud", "storage"],
+    ]
+    assert "--file templates/flex/Dockerfile" in said[1] and "--tag host/audience:abc" in said[1]
+    assert said[-1].endswith("template.json gs://my-bucket/templates/abc.json")
+    assert json.loads((tmp_path / "template.json").read_text())["image"] == "host/audience:abc"
+
+
+def test_a_build_without_an_image_stops_at_lint_and_test_and_an_unknown_step_is_refused(typed):
+    assert step("image", IMAGE="", TAG="abc").returncode == 0
+    assert not typed.exists()
+    assert step("deploy", IMAGE="i", TAG="abc").returncode == 2
+
+
+def test_every_parameter_says_what_the_service_does_not_look_for():
+    for told in TOLD["parameters"]:
+        assert told["label"] and told["helpText"] and told["groupName"], told["name"]
+        assert told["paramType"] != "ENUM" or told["enumOptions"]
+
+
+def test_every_parameter_is_an_option_of_run_and_the_others_are_of_one_machine():
+    names = {told["name"] for told in TOLD["parameters"]}
+    assert names | LOCAL == set(options_of("run")) | LOCAL
+    assert names.isdisjoint(LOCAL)
+    assert set(ONLY_HERE) - {"prism_location"} <= LOCAL
+
+
+@pytest.mark.parametrize(
+    "told", [told for told in TOLD["parameters"] if "regexes" in told], ids=lambda told: told["name"]
+)
+def test_a_regular_expression_takes_what_the_option_takes_as_egrep_reads_it(told):
+    (pattern,) = told["regexes"]
+    right = told.get("defaultValue") or EXAMPLES[told["name"]]
+    for value, takes in ((right, True), (f"{right} \u00e9", False), ("", False)):
+        found = subprocess.run(["grep", "-qE", pattern], input=value, text=True, check=False)
+        assert (found.returncode == 0) == takes, (pattern, value)
+
+
+def test_no_form_of_pythons_own_is_left_in_a_regular_expression():
+    for told in TOLD["parameters"]:
+        for pattern in told.get("regexes", ()):
+            assert not re.search(r"\\[dsw]|\(\?", pattern), pattern
+    assert egrep(r"(?:a|\d{1,2})[^/\s]") == "(a|[0-9]{1,2})[^/[:space:]]"
+    assert all(int(most) <= 1_000 for most in re.findall(r",(\d+)\}", metadata()))
+
+
+def test_the_defaults_are_what_the_command_takes():
+    given = {told["name"]: told["defaultValue"] for told in TOLD["parameters"] if "defaultValue" in told}
+    required = {told["name"]: EXAMPLES[told["name"]] for told in TOLD["parameters"] if not told["isOptional"]}
+    assert set(required) == {"dataset", "input_subscription"}
+    settings = resolve(given | required | {"dataset": "my-project.audience"}, "run")
+    assert settings == resolve(required | {"dataset": "my-project.audience"}, "run")
+
+
+def test_a_flag_takes_true_and_false_as_a_launcher_gives_them():
+    for value, told in (("true", True), ("false", False)):
+        assert resolve({"input": ["a"], "take_late": value}).take_late is told
+    with pytest.raises(OptionError, match="--take_late: got 'yes'; allowed: true or false, or the option alone"):
+        resolve({"input": ["a"], "take_late": "yes"})
+
+
+def test_what_the_image_copies_and_starts_is_there():
+    lines = (FLEX / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+    steps = [shlex.split(line) for line in lines if line and not line.startswith("#")]
+    root = FLEX.parents[1]
+    for _, *sources, _ in (step for step in steps if step[0] == "COPY" and "--from" not in step[1]):
+        assert all((root / source).exists() for source in sources)
+    (started,) = (
+        word.partition("=")[2] for step in steps for word in step if word.startswith("FLEX_TEMPLATE_PYTHON_PY")
+    )
+    assert (root / Path(started).relative_to("/template")).is_file()
+    beam = re.search(r"^apache-beam==(\S+)", (root / "requirements.lock").read_text(), re.MULTILINE)
+    assert beam and ["ARG", f"BEAM={beam[1]}"] in steps
