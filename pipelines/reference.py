@@ -1,4 +1,4 @@
-"""docs/configuration.md and the shipped schemas, made anew from the declarations:
+"""docs/configuration.md, the shipped schemas and the tables for Terraform, made anew from the declarations:
 
 python -m pipelines.reference
 """
@@ -11,6 +11,7 @@ from pipelines.flow import flow
 from pipelines.keys import Key, keys_of
 from pipelines.options import FILE_OPTIONS, Option
 from pipelines.schemas import SCHEMAS, schema_text
+from pipelines.terraform import tables_text
 from transforms.metrics import Measure, MetricSpec
 
 PAGE = "docs/configuration.md"
@@ -93,6 +94,7 @@ def files() -> Iterator[tuple[Path, str]]:
     yield TEMPLATES.parent / PAGE, page()
     for name in SCHEMAS:
         yield TEMPLATES / "schemas" / f"{name}.json", schema_text(name)
+    yield TEMPLATES / "terraform" / "tables.json", tables_text()
 
 
 def main() -> None:
