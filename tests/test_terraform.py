@@ -2,7 +2,6 @@
 
 import json
 import re
-from importlib.resources import files
 
 import pytest
 
@@ -262,6 +261,11 @@ def test_a_wrong_value_is_refused(folder, name, value):
     assert one_of(blocks("variable"), name)["validation"][0]["error_message"][:20] in str(refused.value)
 
 
+def test_what_may_be_left_out_is_null(folder):
+    assert evaluated(folder, "var.max_delivery_attempts", max_delivery_attempts=None) is None
+    assert evaluated(folder, "var.partition_expiry_days", partition_expiry_days=400) == 400
+
+
 def test_every_check_of_a_variable_has_a_value_that_breaks_it():
     (mark,) = [mark for mark in test_a_wrong_value_is_refused.pytestmark if mark.name == "parametrize"]
     assert {name for name, _ in mark.args[1]} == {
@@ -282,7 +286,3 @@ def test_the_dashboard_is_json_whose_charts_do_not_overlap(folder):
     assert {tuple(query) for query in queries} == {("prometheusQuery",), ("timeSeriesFilter",)}
     given = one("resource", "google_monitoring_dashboard", "stream")["dashboard_json"]
     assert all(re.search(rf"\b{name}\s*[:=]", given) for name in (*names, "thresholds"))
-
-
-def test_the_files_come_with_the_package():
-    assert files("templates").joinpath("terraform/tables.json").is_file()
