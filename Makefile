@@ -34,11 +34,12 @@ tools: $(EMULATOR) $(PRISM)  ## the BigQuery emulator and Beam's runner Prism in
 test: $(STAMP)  ## run all tests
 	$(BIN)/python -m pytest
 
-lint: $(STAMP)  ## ruff, mypy, and the build file against its schema
+lint: $(STAMP)  ## ruff, mypy, the build file against its schema, the image's by hadolint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/check-jsonschema --builtin-schema vendor.cloudbuild cloudbuild.yaml
+	$(BIN)/hadolint templates/flex/Dockerfile
 
 check: lint test  ## what CI runs: lint, then test
 

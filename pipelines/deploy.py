@@ -40,7 +40,7 @@ class Target(NamedTuple):
     project: str
     region: str
     bucket: str
-    job_name: str = "audience"
+    job_name: str = "audience-stream"
     image: str = ""
     workers: tuple[str, ...] = ()
 

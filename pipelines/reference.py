@@ -1,4 +1,4 @@
-"""docs/configuration.md, the shipped schemas and the template's metadata, made anew from the declarations:
+"""docs/configuration.md, the shipped schemas, the template's metadata and the tables for Terraform, made anew:
 
 python -m pipelines.reference
 """
@@ -12,6 +12,7 @@ from pipelines.keys import Key, keys_of
 from pipelines.options import FILE_OPTIONS, Option
 from pipelines.schemas import SCHEMAS, schema_text
 from pipelines.template import METADATA, metadata
+from pipelines.terraform import tables_text
 from transforms.metrics import Measure, MetricSpec
 
 PAGE = "docs/configuration.md"
@@ -95,6 +96,7 @@ def files() -> Iterator[tuple[Path, str]]:
     for name in SCHEMAS:
         yield TEMPLATES / "schemas" / f"{name}.json", schema_text(name)
     yield TEMPLATES / METADATA, metadata()
+    yield TEMPLATES / "terraform" / "tables.json", tables_text()
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ def add_options(parser) -> None:
     parser.add_argument("--region", help="Region of the job, e.g. europe-west1")
     parser.add_argument("--bucket", help="Bucket of the template and of what a job stages")
     parser.add_argument("--image", help="Image with the tag of its build: HOST/PROJECT/REPOSITORY/audience:TAG")
-    parser.add_argument("--job_name", default="audience", help="Name of the job (default: audience)")
+    parser.add_argument("--job_name", default="audience-stream", help="Name of the job (default: audience-stream)")
     parser.add_argument("--renamed", action="append", metavar="OLD=NEW", help="What a step of the running job becomes")
     parser.add_argument("--dry_run", action="store_true", help="Print the commands and run none")
     group = parser.add_argument_group("workers")

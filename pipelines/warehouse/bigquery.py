@@ -273,17 +273,24 @@ def _found(client: bigquery.Client, dataset: str) -> bigquery.Dataset | None:
 def _create(client: bigquery.Client, dataset: str, time_zone: str, found: bigquery.Dataset | None) -> bigquery.Dataset:
     """Make a data set, or one that is there, a warehouse."""
     made = found or client.create_dataset(bigquery.Dataset(dataset), exists_ok=True, retry=PATIENCE)
-    state = f"`{dataset}.{LAST_COMMIT}`"
-    config = {"location": made.location, "retry": PATIENCE}
-    client.query(f"CREATE TABLE IF NOT EXISTS {state} (run STRING, committed_time TIMESTAMP)", **config).result()
-    first = f"SELECT '{NOBODY}', CURRENT_TIMESTAMP() FROM (SELECT COUNT(*) AS n FROM {state}) WHERE n = 0"
-    client.query(f"INSERT INTO {state} (run, committed_time) {first}", **config).result()
+    for statement in first_commit(dataset):
+        client.query(statement, location=made.location, retry=PATIENCE).result()
     # The labels are last: a data set that has them is a whole warehouse.
     made.labels = {**made.labels, FORMAT_LABEL: str(FORMAT), ZONE_LABEL: label_of(time_zone)}
     made.description = made.description or (
         f"Audience Insights: events and what was made of them. Its days are those of time zone {time_zone}."
     )
     return client.update_dataset(made, ["labels", "description"], retry=PATIENCE)
+
+
+def first_commit(dataset: str) -> tuple[str, str]:
+    """The statements that make the table of the last commit, where nobody has committed; again they do nothing."""
+    state = f"`{dataset}.{LAST_COMMIT}`"
+    first = f"SELECT '{NOBODY}', CURRENT_TIMESTAMP() FROM (SELECT COUNT(*) AS n FROM {state}) WHERE n = 0"
+    return (
+        f"CREATE TABLE IF NOT EXISTS {state} (run STRING, committed_time TIMESTAMP)",
+        f"INSERT INTO {state} (run, committed_time) {first}",
+    )
 
 
 def _zone_of(dataset: str, found: bigquery.Dataset | None, time_zone: str | None) -> str:

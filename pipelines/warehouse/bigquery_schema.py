@@ -176,7 +176,7 @@ def _bring_views_up_to_date(warehouse: "BigQueryWarehouse", views: list[tuple[st
     for name, sql in views:
         body = qualified(sql, dataset)
         if all or there.get(name) != body:
-            described = f"OPTIONS (description = {literal(_first_comment(sql))})"
+            described = f"OPTIONS (description = {literal(view_description(sql))})"
             warehouse.query(f"CREATE OR REPLACE VIEW `{dataset}.{name}` {described} AS {body}")
 
 
@@ -192,6 +192,7 @@ def qualified(sql: str, dataset: str) -> str:
     return tree.sql(dialect="bigquery", pretty=True, comments=False)
 
 
-def _first_comment(sql: str) -> str:
+def view_description(sql: str) -> str:
+    """What a view says of itself in its first line."""
     first = sql.lstrip().partition("\n")[0]
     return first.lstrip("- ").strip().replace("`", "") if first.startswith("--") else ""

@@ -32,7 +32,7 @@ def printed(capsys, *words: str) -> list[list[str]]:
 def test_a_stream_is_a_job_of_the_template_with_its_image_and_parameters(capsys):
     more = ["--max_lateness", "36h", "--max_workers", "5", "--disable_public_ips", "--service_account_email", "a@b"]
     (words,) = printed(capsys, "stream", *OF_A_JOB, *STREAM, *more)
-    assert words[:5] == ["gcloud", "dataflow", "flex-template", "run", "audience"]
+    assert words[:5] == ["gcloud", "dataflow", "flex-template", "run", "audience-stream"]
     assert "--template-file-gcs-location=gs://my-bucket/templates/abc123.json" in words
     told = next(word for word in words if word.startswith("--parameters="))
     assert told.startswith("--parameters=^;^")
@@ -122,7 +122,7 @@ def service(monkeypatch, tmp_path) -> Iterator[Dataflow]:
 def test_gcloud_launches_the_template_and_then_updates_and_drains_the_job(service, capsys):
     assert main(["deploy", "stream", *PLACE, *OF_A_JOB, *STREAM, "--max_workers", "5"]) == 0, capsys.readouterr().err
     launched = service.launched()
-    assert launched["jobName"] == "audience"
+    assert launched["jobName"] == "audience-stream"
     assert launched["containerSpecGcsPath"] == "gs://my-bucket/templates/abc123.json"
     assert launched["parameters"] == {
         "dataset": "my-project.audience",
@@ -144,5 +144,5 @@ def test_gcloud_launches_the_template_and_then_updates_and_drains_the_job(servic
 def test_an_update_of_no_job_is_one_line(service, capsys):
     assert main(["deploy", "update", *PLACE, *OF_A_JOB, *STREAM]) == 2
     error = capsys.readouterr().err
-    assert "no job 'audience' runs in my-project, europe-west1; start it with `audience deploy stream`" in error
+    assert "no job 'audience-stream' runs in my-project, europe-west1; start it with `audience deploy stream`" in error
     assert [asked for asked in service.asked if asked.method != "GET"] == []

@@ -1,0 +1,54 @@
+# What follows from the variables and from tables.json without asking Google: `terraform console` shows it offline.
+
+locals {
+  # Made by python -m pipelines.reference from what the product declares; see docs/why/terraform.md.
+  declared = jsondecode(file("${path.module}/tables.json"))
+  tables   = { for table in local.declared.tables : table.name => table }
+
+  names = {
+    "{{project}}"   = var.project
+    "{{dataset}}"   = var.dataset
+    "{{time_zone}}" = var.time_zone
+  }
+  all_views = { for view in local.declared.views : view.name => merge(view, { sql = replace(replace(replace(
+    view.sql,
+    "{{project}}", local.names["{{project}}"]),
+    "{{dataset}}", local.names["{{dataset}}"]),
+    "{{time_zone}}", local.names["{{time_zone}}"])
+  }) }
+  views = { for name, view in local.all_views : name => view if contains(var.reader_views, name) }
+  first_commit = replace(replace(
+    join("\n", [for statement in local.declared.first_commit : "${statement};"]),
+    "{{project}}", local.names["{{project}}"]),
+    "{{dataset}}", local.names["{{dataset}}"]
+  )
+
+  # By these the product knows its data set. A label has no capital letter, slash or plus.
+  labels = merge(local.declared.labels, {
+    audience_time_zone = replace(replace(lower(var.time_zone), "/", "__"), "+", "_plus_")
+  })
+
+  apis = toset([
+    "artifactregistry.googleapis.com",
+    "bigquery.googleapis.com",
+    "bigquerystorage.googleapis.com",
+    "cloudbuild.googleapis.com",
+    "compute.googleapis.com",
+    "dataflow.googleapis.com",
+    "iam.googleapis.com",
+    "logging.googleapis.com",
+    "monitoring.googleapis.com",
+    "pubsub.googleapis.com",
+    "storage.googleapis.com",
+  ])
+
+  # Rows that the stream wrote in ten minutes, by the counter of the steps that write. The counter is a gauge of a
+  # job's total, so that it is `delta` that tells what was added.
+  rows_written  = "dataflow_googleapis_com:job_user_counter{monitored_resource=\"dataflow_job\",job_name=\"${var.job_name}\",metric_name=\"rows-written\",ptransform=~\"%s\"}"
+  quarantined   = "sum(delta(${format(local.rows_written, "Write quarantine.*")}[10m]))"
+  either        = "sum(delta(${format(local.rows_written, "Write (events|quarantine).*")}[10m]))"
+  quarantine_in = "${local.quarantined} / (${local.either} > 0)"
+
+  # Nothing published is no point at all, and not a zero.
+  published = "sum(increase(pubsub_googleapis_com:topic_send_request_count{monitored_resource=\"pubsub_topic\",topic_id=\"${var.name}-events\",response_class=\"success\"}[${var.silent_minutes}m])) or vector(0)"
+}

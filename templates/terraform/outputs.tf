@@ -1,0 +1,101 @@
+# Named as the options of `audience run` and of gcloud that take them.
+
+locals {
+  dataset = "${var.project}.${var.dataset}"
+  image   = "${var.region}-docker.pkg.dev/${var.project}/${var.name}/audience"
+}
+
+output "project" {
+  description = "Project"
+  value       = var.project
+}
+
+output "region" {
+  description = "Region of the jobs"
+  value       = var.region
+}
+
+output "job_name" {
+  description = "Name of the streaming job that the alerts watch"
+  value       = var.job_name
+}
+
+output "topic" {
+  description = "Where events are published"
+  value       = google_pubsub_topic.events.id
+}
+
+output "input_subscription" {
+  description = "What the stream reads"
+  value       = google_pubsub_subscription.events.id
+}
+
+output "dead_letter_subscription" {
+  description = "Where messages wait that nobody could take"
+  value       = google_pubsub_subscription.dead_letters.id
+}
+
+output "dataset" {
+  description = "The warehouse"
+  value       = local.dataset
+  depends_on  = [google_bigquery_job.first_commit, google_bigquery_table.warehouse, google_bigquery_dataset_access.worker]
+}
+
+output "readers_dataset" {
+  description = "The views for readers"
+  value       = "${var.project}.${google_bigquery_dataset.readers.dataset_id}"
+}
+
+output "temp_location" {
+  description = "Folder of what a job needs while it runs"
+  value       = "gs://${google_storage_bucket.temp.name}/temp"
+}
+
+output "staging_location" {
+  description = "Folder of what workers fetch when they start"
+  value       = "gs://${google_storage_bucket.staging.name}/staging"
+}
+
+output "templates_location" {
+  description = "Folder of the specifications of templates"
+  value       = "gs://${google_storage_bucket.templates.name}/templates"
+}
+
+output "source_staging_location" {
+  description = "Folder that Cloud Build takes the source from: --gcs-source-staging-dir"
+  value       = "gs://${google_storage_bucket.templates.name}/source"
+}
+
+output "image" {
+  description = "Name of the image, to which a tag is added"
+  value       = local.image
+}
+
+output "service_account_email" {
+  description = "Account that the workers run as"
+  value       = google_service_account.worker.email
+}
+
+output "launcher_service_account_email" {
+  description = "Account that builds and launches: gcloud --impersonate-service-account"
+  value       = google_service_account.launcher.email
+}
+
+output "run_locally" {
+  description = "The stream on this machine"
+  value       = "audience run --input_subscription ${google_pubsub_subscription.events.id} --dataset ${local.dataset}"
+}
+
+output "run_on_dataflow" {
+  description = "The stream on Dataflow; SPEC.json and TAG are what the build made"
+  value = join(" ", [
+    "gcloud dataflow flex-template run ${var.job_name}",
+    "--project=${var.project} --region=${var.region}",
+    "--impersonate-service-account=${google_service_account.launcher.email}",
+    "--template-file-gcs-location=gs://${google_storage_bucket.templates.name}/templates/SPEC.json",
+    "--service-account-email=${google_service_account.worker.email}",
+    "--staging-location=gs://${google_storage_bucket.staging.name}/staging",
+    "--temp-location=gs://${google_storage_bucket.temp.name}/temp",
+    "--parameters=input_subscription=${google_pubsub_subscription.events.id},dataset=${local.dataset},sdk_container_image=${local.image}:TAG",
+  ])
+}

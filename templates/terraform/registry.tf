@@ -1,0 +1,37 @@
+resource "google_artifact_registry_repository" "images" {
+  repository_id = var.name
+  location      = var.region
+  format        = "DOCKER"
+  description   = "Images of launcher and workers, one a commit"
+
+  # Where both fit, keep counts more. An image that runs has to stay, since every worker that starts pulls it: tag the
+  # one of the stream live-NAME.
+  cleanup_policy_dry_run = false
+
+  cleanup_policies {
+    id     = "remove the old"
+    action = "DELETE"
+    condition {
+      older_than = "${var.image_days * 86400}s"
+    }
+  }
+
+  cleanup_policies {
+    id     = "keep the last ten"
+    action = "KEEP"
+    most_recent_versions {
+      keep_count = 10
+    }
+  }
+
+  cleanup_policies {
+    id     = "keep what runs"
+    action = "KEEP"
+    condition {
+      tag_state    = "TAGGED"
+      tag_prefixes = ["live"]
+    }
+  }
+
+  depends_on = [google_project_service.api]
+}

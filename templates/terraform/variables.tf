@@ -1,0 +1,251 @@
+variable "project" {
+  description = "Project that everything is made in; it exists, with billing"
+  type        = string
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
+    error_message = "A project id has 6 to 30 lower case letters, digits and hyphens, such as my-project."
+  }
+}
+
+variable "region" {
+  description = "Region of the workers, the images and the buckets"
+  type        = string
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]{1,2}$", var.region))
+    error_message = "A region looks like europe-west1."
+  }
+}
+
+variable "location" {
+  description = "Location of the data sets; it cannot be changed later"
+  type        = string
+  validation {
+    condition     = can(regex("^(EU|US|[a-z]+-[a-z]+[0-9]{1,2})$", var.location))
+    error_message = "EU, US, or a region such as europe-west1."
+  }
+}
+
+variable "name" {
+  description = "First word of the name of whatever has a name in the project: two warehouses take two names"
+  type        = string
+  default     = "audience"
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{2,18}[a-z0-9]$", var.name))
+    error_message = "4 to 20 lower case letters, digits and hyphens, such as audience."
+  }
+}
+
+variable "dataset" {
+  description = "Data set of the warehouse"
+  type        = string
+  default     = "audience"
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_]+$", var.dataset))
+    error_message = "Letters, digits and underscores, such as audience."
+  }
+}
+
+variable "readers_dataset" {
+  description = "Data set of the authorised views: who may read these need not be allowed to read the warehouse"
+  type        = string
+  default     = "audience_views"
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_]+$", var.readers_dataset)) && var.readers_dataset != var.dataset
+    error_message = "Letters, digits and underscores, such as audience_views, and another name than that of the warehouse."
+  }
+}
+
+variable "time_zone" {
+  description = "Time zone that cuts the days of the warehouse (IANA name); it cannot be changed later"
+  type        = string
+  default     = "UTC"
+  validation {
+    condition     = can(regex("^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}$", var.time_zone))
+    error_message = "A name of the IANA time zone database, such as Europe/London."
+  }
+}
+
+variable "partition_expiry_days" {
+  description = "Days after which BigQuery removes the rows of a day; null keeps them for ever. Then leave --partition_expiry out"
+  type        = number
+  default     = null
+  validation {
+    condition     = var.partition_expiry_days == null ? true : var.partition_expiry_days >= 1 && floor(var.partition_expiry_days) == var.partition_expiry_days
+    error_message = "A whole number from 1, or null."
+  }
+}
+
+variable "reader_views" {
+  description = "Views that readers get. The default leaves out those with a person or a record in a row: events_unique, quarantine_open, user_days_current"
+  type        = set(string)
+  default = [
+    "activity_1m_current",
+    "campaign_1h_current",
+    "content_1h_current",
+    "engagement_by_channel",
+    "engagement_by_content",
+    "quality_1m_current",
+    "quality_summary",
+    "quarantine_by_code",
+  ]
+  validation {
+    condition     = alltrue([for name in var.reader_views : contains(keys(local.all_views), name)])
+    error_message = "Allowed are the views of tables.json."
+  }
+}
+
+variable "readers" {
+  description = "Who may read the views, such as group:analysts@example.com; they bring a project to run queries in"
+  type        = set(string)
+  default     = []
+  validation {
+    condition     = alltrue([for member in var.readers : can(regex("^(user|group|serviceAccount|domain):[^\\s]+$", member))])
+    error_message = "user:, group:, serviceAccount: or domain: and a name. allUsers and allAuthenticatedUsers are refused."
+  }
+}
+
+variable "publishers" {
+  description = "Who may publish to the topic, such as serviceAccount:web@my-project.iam.gserviceaccount.com"
+  type        = set(string)
+  default     = []
+  validation {
+    condition     = alltrue([for member in var.publishers : can(regex("^(user|group|serviceAccount):[^\\s]+$", member))])
+    error_message = "user:, group: or serviceAccount: and a name. allUsers and allAuthenticatedUsers are refused."
+  }
+}
+
+variable "launchers" {
+  description = "Who may build and launch in the name of the launcher's service account, such as group:data@example.com"
+  type        = set(string)
+  default     = []
+  validation {
+    condition     = alltrue([for member in var.launchers : can(regex("^(user|group|serviceAccount):[^\\s]+$", member))])
+    error_message = "user:, group: or serviceAccount: and a name. allUsers and allAuthenticatedUsers are refused."
+  }
+}
+
+variable "job_name" {
+  description = "Name of the streaming job that the alerts watch"
+  type        = string
+  default     = "audience-stream"
+  validation {
+    condition     = can(regex("^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$", var.job_name))
+    error_message = "Lower case letters, digits and hyphens, such as audience-stream."
+  }
+}
+
+variable "message_retention_days" {
+  description = "Days that an unread message waits in the subscriptions"
+  type        = number
+  default     = 7
+  validation {
+    condition     = floor(var.message_retention_days) == var.message_retention_days && var.message_retention_days >= 1 && var.message_retention_days <= 31
+    error_message = "A whole number from 1 to 31, as Pub/Sub allows."
+  }
+}
+
+variable "max_delivery_attempts" {
+  description = "Deliveries after which a message goes to the dead-letter topic; null: it never does, and is delivered again at once"
+  type        = number
+  default     = 100
+  validation {
+    condition     = var.max_delivery_attempts == null ? true : floor(var.max_delivery_attempts) == var.max_delivery_attempts && var.max_delivery_attempts >= 5 && var.max_delivery_attempts <= 100
+    error_message = "A whole number from 5 to 100, as Pub/Sub allows, or null."
+  }
+}
+
+variable "temp_days" {
+  description = "Days that temporary files are kept: longer than any backfill takes"
+  type        = number
+  default     = 14
+  validation {
+    condition     = floor(var.temp_days) == var.temp_days && var.temp_days >= 1 && var.temp_days <= 365
+    error_message = "A whole number from 1 to 365."
+  }
+}
+
+variable "image_days" {
+  description = "Days after which an image goes that is not among the last ten and has no tag that begins with live"
+  type        = number
+  default     = 180
+  validation {
+    condition     = floor(var.image_days) == var.image_days && var.image_days >= 7 && var.image_days <= 3650
+    error_message = "A whole number from 7 to 3650."
+  }
+}
+
+variable "deletion_protection" {
+  description = "Whether `terraform destroy` stops at tables and buckets that hold something"
+  type        = bool
+  default     = true
+}
+
+variable "notification_emails" {
+  description = "Addresses that the alerts write to"
+  type        = set(string)
+  default     = []
+  validation {
+    condition     = alltrue([for address in var.notification_emails : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", address))])
+    error_message = "Addresses such as oncall@example.com."
+  }
+}
+
+variable "notification_channels" {
+  description = "Channels of Cloud Monitoring that the alerts go to as well"
+  type        = set(string)
+  default     = []
+  validation {
+    condition     = alltrue([for channel in var.notification_channels : can(regex("^projects/[^/]+/notificationChannels/[0-9]+$", channel))])
+    error_message = "Names such as projects/my-project/notificationChannels/1234."
+  }
+}
+
+variable "backlog_seconds" {
+  description = "Alert where the oldest message waits longer than this"
+  type        = number
+  default     = 300
+  validation {
+    condition     = var.backlog_seconds >= 60
+    error_message = "At least 60 seconds."
+  }
+}
+
+variable "watermark_seconds" {
+  description = "Alert where event time is further behind the clock than this; --expected_delay is a part of it"
+  type        = number
+  default     = 600
+  validation {
+    condition     = var.watermark_seconds >= 60
+    error_message = "At least 60 seconds."
+  }
+}
+
+variable "quarantine_share" {
+  description = "Alert where a larger share than this of the rows of ten minutes went to quarantine"
+  type        = number
+  default     = 0.05
+  validation {
+    condition     = var.quarantine_share > 0 && var.quarantine_share < 1
+    error_message = "Between 0 and 1, such as 0.05."
+  }
+}
+
+variable "silent_minutes" {
+  description = "Alert where nobody has published for as long as this"
+  type        = number
+  default     = 30
+  validation {
+    condition     = floor(var.silent_minutes) == var.silent_minutes && var.silent_minutes >= 5 && var.silent_minutes <= 1440
+    error_message = "A whole number from 5 to 1440."
+  }
+}
+
+variable "errors_per_minute" {
+  description = "Alert where the workers log more errors than this a minute, for five minutes"
+  type        = number
+  default     = 1
+  validation {
+    condition     = var.errors_per_minute >= 0
+    error_message = "0 or more."
+  }
+}

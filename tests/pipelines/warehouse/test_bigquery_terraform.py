@@ -1,0 +1,124 @@
+"""A data set as Terraform makes it, from tables.json, is a whole warehouse: the product takes it as it is."""
+
+import json
+import re
+import uuid
+
+import pytest
+from google.cloud import bigquery as google
+
+from pipelines.bounded import table_of
+from pipelines.cli import main
+from pipelines.config import TEMPLATES, read_config
+from pipelines.warehouse import bigquery_clients
+from pipelines.warehouse.bigquery import BigQueryWarehouse, label_of
+from pipelines.warehouse.tables import TABLES
+from tests.terraform import blocks
+
+DECLARED = json.loads((TEMPLATES / "terraform/tables.json").read_text())
+ZONE = "Europe/London"
+KEPT = ("schema", "description", "timePartitioning", "clustering", "labels")
+EVENTS = [
+    {"event_id": "a", "event_type": "page_view", "user_id": "u1", "content_id": "home", "channel": "web"},
+    {"event_id": "b", "event_type": "click", "user_id": "u1", "content_id": "home", "channel": "web"},
+    {"event_id": "c", "event_type": "purchase", "user_id": "u2", "campaign": "spring", "value": 3, "currency": "EUR"},
+]
+
+
+@pytest.fixture
+def client(bigquery):
+    lease = bigquery_clients.rest("demo-project")
+    yield lease.client
+    lease.close()
+
+
+def filled(text: str, dataset: str) -> str:
+    """The text with its placeholders replaced."""
+    project, _, name = dataset.partition(".")
+    return text.replace("{{project}}", project).replace("{{dataset}}", name).replace("{{time_zone}}", ZONE)
+
+
+@pytest.fixture
+def made(client) -> str:
+    """The data set as bigquery.tf makes it."""
+    name = f"demo-project.d{uuid.uuid4().hex}"
+    dataset = google.Dataset(name)
+    dataset.labels = DECLARED["labels"] | {"audience_time_zone": label_of(ZONE)}
+    client.create_dataset(dataset)
+    for each in DECLARED["tables"]:
+        table = google.Table(f"{name}.{each['name']}", [google.SchemaField.from_api_repr(f) for f in each["schema"]])
+        table.description = each["description"]
+        table.time_partitioning = google.TimePartitioning("DAY", each["partition"])
+        table.clustering_fields = each["cluster"] or None
+        client.create_table(table)
+    client.query("\n".join(f"{filled(each, name)};" for each in DECLARED["first_commit"])).result()
+    return name
+
+
+@pytest.fixture
+def readers(made, client) -> str:
+    """The data set of the readers' views."""
+    name = f"demo-project.d{uuid.uuid4().hex}"
+    client.create_dataset(name)
+    for each in DECLARED["views"]:
+        view = google.Table(f"{name}.{each['name']}")
+        view.view_query = filled(each["sql"], made)
+        client.create_table(view)
+    return name
+
+
+def resources(client, dataset: str) -> dict[str, dict]:
+    tables = [client.get_table(f"{dataset}.{each['name']}").to_api_repr() for each in DECLARED["tables"]]
+    return {each["tableReference"]["tableId"]: {key: each.get(key) for key in KEPT} for each in tables}
+
+
+def test_the_product_takes_it_unchanged(made, client, monkeypatch):
+    before = resources(client, made)
+    metrics, _ = read_config(None)
+    monkeypatch.setattr(google.Client, "create_table", lambda *_, **__: pytest.fail("a table was missing"))
+    for change in ("update_table", "update_dataset"):
+        monkeypatch.setattr(google.Client, change, lambda *_, **__: pytest.fail("something was changed"))
+    warehouse = BigQueryWarehouse.open(made, ZONE, create=True)
+    with warehouse.writer() as run:
+        run.declare([*TABLES, *map(table_of, metrics)])
+    assert (warehouse.time_zone, set(warehouse.tables())) == (ZONE, set(before))
+    warehouse.close()
+    assert resources(client, made) == before
+
+
+@pytest.fixture
+def written(made, tmp_path) -> str:
+    """The data set after a backfill."""
+    time = {"event_time": "2026-03-01T10:00:00Z", "received_time": "2026-03-01T10:00:01Z"}
+    path = tmp_path / "events.jsonl"
+    path.write_text("\n".join(json.dumps(event | time) for event in EVENTS) + "\nbroken\n")
+    assert main(["backfill", "--input", str(path), "--dataset", made, "--time_zone", ZONE, "--workers", "1"]) == 0
+    return made
+
+
+def test_a_backfill_commits_to_it_and_readers_see_what_the_warehouse_has(written, readers, client):
+    for each in DECLARED["views"]:
+        seen = list(client.query(f"SELECT * FROM `{readers}.{each['name']}`").result())
+        there = list(client.query(f"SELECT * FROM `{written}.{each['name']}`").result())
+        assert sorted(map(repr, seen)) == sorted(map(repr, there)) != []
+
+
+def test_a_column_that_the_product_adds_stays_beside_what_terraform_made(written, client, tmp_path, capsys):
+    config = tmp_path / "audience.yaml"
+    config.write_text(
+        "metrics: {campaign_1h: {description: d, bucket: 1h, dimensions: [campaign, channel, currency], where_set: "
+        "[campaign], measures: {users: {distinct: person}, likes: {count: all, where: {event_type: like}}}}}\n"
+    )
+    assert main(["recompute", "--dataset", written, "--config", str(config), "--workers", "1"]) == 0
+    names = [field.name for field in client.get_table(f"{written}.campaign_1h").schema]
+    declared = next(each for each in DECLARED["tables"] if each["name"] == "campaign_1h")
+    assert names == [*(field["name"] for field in declared["schema"]), "likes"]
+
+
+def test_the_questions_that_alerts_ask_are_answered(written, capsys):
+    alerts = blocks("resource", "google_monitoring_alert_policy")
+    text = "\n".join(alert.body["documentation"][0]["content"] for alert in alerts)
+    questions = re.findall(r'audience query --dataset \$\{var\.project\}\.\$\{var\.dataset\} \\?"(.+?)\\?"\n', text)
+    assert len(questions) == 4
+    for question in questions:
+        assert main(["query", question, "--dataset", written]) == 0, question

@@ -1,0 +1,288 @@
+"""templates/terraform: whole, pinned, closed to the public, least of roles; what can be evaluated offline is right."""
+
+import json
+import re
+
+import pytest
+
+from pipelines.options import OPTIONS
+from pipelines.terraform import tables_text
+from pipelines.warehouse.bigquery import label_of
+from tests.terraform import FILES, FOLDER, GIVEN, blocks, code, evaluated, offline, parsed, terraform
+
+ROOT = FOLDER.parents[1]
+DECLARED = json.loads(tables_text())
+BUCKETS = blocks("resource", "google_storage_bucket")
+ALERTS = blocks("resource", "google_monitoring_alert_policy")
+COMMANDS = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+OF_THE_PROJECT = {
+    "roles/dataflow.worker",
+    "roles/dataflow.developer",
+    "roles/bigquery.jobUser",
+    "roles/cloudbuild.builds.editor",
+    "roles/logging.logWriter",
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return offline(tmp_path)
+
+
+def one(kind: str, type: str, name: str) -> dict:
+    (block,) = [block for block in blocks(kind, type) if (block.type, block.name) == (type, name)]
+    return block.body
+
+
+def commands(alert) -> list[str]:
+    """The commands that an alert's documentation says to type."""
+    (documentation,) = alert.body["documentation"]
+    (typed,) = COMMANDS.findall(documentation["content"])
+    return [line.strip() for line in typed.splitlines() if line.strip()]
+
+
+def test_the_files_are_formatted():
+    done = terraform("fmt", "-check", "-recursive", "-diff", folder=FOLDER)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_names_no_provider_is_valid(folder):
+    done = terraform("validate", "-json", folder=folder)
+    assert json.loads(done.stdout)["diagnostics"] == []
+
+
+def test_terraform_and_its_provider_are_pinned():
+    (terraform,) = parsed()["versions.tf"]["terraform"]
+    assert re.fullmatch(r">= 1\.\d+, < 2\.0", terraform["required_version"])
+    ((google,),) = [each.values() for each in terraform["required_providers"]]
+    assert google["source"] == "hashicorp/google"
+    assert re.fullmatch(r"= \d+\.\d+\.\d+", google["version"])
+
+
+@pytest.mark.parametrize("variable", blocks("variable"), ids=lambda block: block.name)
+def test_every_variable_says_what_it_is_and_is_checked_and_used(variable):
+    assert variable.body["description"] and variable.body["type"]
+    assert variable.body["type"] == "bool" or variable.body["validation"][0]["error_message"]
+    assert len(re.findall(rf"\bvar\.{variable.name}\b", code())) > len(variable.body.get("validation", []))
+
+
+def test_every_output_says_what_it_is():
+    assert [block.name for block in blocks("output") if not block.body.get("description")] == []
+
+
+def test_the_outputs_are_called_as_the_options_that_take_them():
+    names = {block.name for block in blocks("output")}
+    assert names >= {"input_subscription", "dataset"} <= {option.name for option in OPTIONS}
+    assert names >= {"project", "region", "job_name", "temp_location", "staging_location", "service_account_email"}
+
+
+def test_what_is_referred_to_is_declared_and_each_local_is_used():
+    local_names = {name for file in parsed().values() for each in file.get("locals", []) for name in each}
+    declared = {
+        "var": {block.name for block in blocks("variable")},
+        "local": local_names,
+        **{of: set() for of in {block.type for block in blocks("resource")}},
+    }
+    for block in blocks("resource"):
+        declared[block.type].add(block.name)
+    found = set(re.findall(r"(?<![\w.])(var|local|google_\w+)\.(\w+)", code()))
+    assert {(of, name) for of, name in found if name not in declared.get(of, ())} == set()
+    assert local_names == {name for of, name in found if of == "local"}
+    data = {(block.type, block.name) for block in blocks("data")}
+    assert set(re.findall(r"\bdata\.(\w+)\.(\w+)", code())) == data
+
+
+def test_no_resource_is_declared_twice_and_each_file_is_read():
+    names = [(block.type, block.name) for block in blocks("resource")]
+    assert len(names) == len(set(names)) > 25
+    assert {path.name for path in FILES} == parsed().keys()
+
+
+def test_nobody_outside_is_let_in_and_no_role_is_a_primitive_one():
+    said = re.sub(r"error_message.*", "", code())
+    assert re.findall(r"allUsers|allAuthenticatedUsers", said) == []
+    roles = set(re.findall(r"roles/[\w.]+", said))
+    assert {role for role in roles if re.search(r"/(owner|editor|viewer)$|[aA]dmin|Owner", role)} == set()
+    assert {block.type for block in blocks("resource") if re.search(r"iam_(policy|binding)$", block.type)} == set()
+
+
+def test_on_the_project_are_only_roles_that_google_gives_nowhere_else():
+    on_project = [block.name for block in blocks("resource", "google_project_iam")]
+    assert on_project == ["on_project"]
+    (given,) = [each["on_project"] for each in parsed()["iam.tf"]["locals"] if "on_project" in each]
+    assert {each["role"] for each in given.values()} == OF_THE_PROJECT
+
+
+@pytest.mark.parametrize(
+    "bucket", [block for block in BUCKETS if block.type == "google_storage_bucket"], ids=lambda block: block.name
+)
+def test_a_bucket_is_not_public_and_forgets_what_nobody_needs(bucket):
+    assert bucket.body["uniform_bucket_level_access"] is True
+    assert bucket.body["public_access_prevention"] == "enforced"
+    assert bucket.body["lifecycle_rule"]
+    assert bucket.body["force_destroy"] in ("${!var.deletion_protection}", True)
+    assert bucket.body["force_destroy"] is not True or bucket.name == "temp"
+
+
+def test_what_is_staged_is_not_removed_by_age():
+    rules = one("resource", "google_storage_bucket", "staging")["lifecycle_rule"]
+    assert [rule["action"][0]["type"] for rule in rules] == ["AbortIncompleteMultipartUpload"]
+
+
+def test_tables_are_protected_and_their_columns_left_to_the_product():
+    table = one("resource", "google_bigquery_table", "warehouse")
+    assert table["deletion_protection"] == "${var.deletion_protection}"
+    assert one_of(blocks("variable"), "deletion_protection")["default"] is True
+    assert [each["ignore_changes"] for each in table["lifecycle"]] == [["schema"]]
+    datasets = [block.body for block in blocks("resource", "google_bigquery_dataset") if "location" in block.body]
+    assert [each["delete_contents_on_destroy"] for each in datasets] == [False, False]
+
+
+def one_of(listed, name: str) -> dict:
+    (body,) = [block.body for block in listed if block.name == name]
+    return body
+
+
+def test_access_to_the_warehouse_is_given_in_one_way_and_views_are_authorised():
+    """A google_bigquery_dataset_iam_* on a data set takes the authorised views out."""
+    in_policies = [block.body["dataset_id"] for block in blocks("resource", "google_bigquery_dataset_iam")]
+    assert in_policies == ["${google_bigquery_dataset.readers.dataset_id}"]
+    access = one("resource", "google_bigquery_dataset_access", "readers")
+    assert access["dataset_id"] == "${google_bigquery_dataset.warehouse.dataset_id}"
+    (authorised,) = access["dataset"]
+    assert authorised["target_types"] == ["VIEWS"]
+    assert authorised["dataset"][0]["dataset_id"] == "${google_bigquery_dataset.readers.dataset_id}"
+
+
+def test_no_message_is_dropped():
+    subscriptions = {
+        block.name: block.body for block in blocks("resource", "google_pubsub_subscription") if "topic" in block.body
+    }
+    topics = {block.name for block in blocks("resource", "google_pubsub_topic") if "topic" not in block.body}
+    read = {name: re.search(r"google_pubsub_topic\.(\w+)", each["topic"])[1] for name, each in subscriptions.items()}
+    assert set(read.values()) == topics == {"events", "dead_letters"}
+    assert {each["expiration_policy"][0]["ttl"] for each in subscriptions.values()} == {""}
+    events = subscriptions["events"]
+    policies = {name: each["content"][0] for block in events["dynamic"] for name, each in block.items()}
+    assert policies["dead_letter_policy"]["dead_letter_topic"] == "${google_pubsub_topic.dead_letters.id}"
+    assert policies["retry_policy"].keys() == {"minimum_backoff", "maximum_backoff"}
+    assert one("resource", "google_pubsub_topic_iam_member", "dead_letters")["role"] == "roles/pubsub.publisher"
+    assert one("resource", "google_pubsub_subscription_iam_member", "dead_letters")["role"] == "roles/pubsub.subscriber"
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda block: block.name)
+def test_an_alert_says_what_it_means_and_the_first_three_commands(alert):
+    assert alert.body["notification_channels"] == "${local.channels}"
+    typed = commands(alert)
+    assert len(typed) == 3
+    assert all(re.match(r"(gcloud|audience) |\$\{local\.errors\}$", line) for line in typed), typed
+    content = alert.body["documentation"][0]["content"]
+    before, after = COMMANDS.split(content)[::2]
+    assert len(before.split()) > 10 and len(after.split()) > 5
+
+
+def test_there_is_an_alert_for_each_way_a_stream_fails():
+    assert {block.name for block in ALERTS} == {
+        "backlog",
+        "watermark",
+        "quarantine",
+        "silence",
+        "worker_errors",
+        "dead_letters",
+    }
+
+
+def test_the_alerts_watch_counters_and_steps_that_the_product_has():
+    (said,) = [each["rows_written"] for each in parsed()["locals.tf"]["locals"]]
+    counted = re.search(r'metric_name=\\"([\w-]+)', said)[1]
+    assert f'Metrics.counter(NAMESPACE, "{counted}")' in (ROOT / "pipelines/warehouse/bigquery_step.py").read_text()
+    steps = (ROOT / "tests/pipelines/golden/steps_streaming.txt").read_text().splitlines()
+    watched = re.findall(r'"(Write [^"]+)"', (FOLDER / "locals.tf").read_text())
+    assert len(watched) == 2
+    assert [{step for step in steps if re.fullmatch(pattern, step) and "/" not in step} for pattern in watched] == [
+        {"Write quarantine"},
+        {"Write events", "Write quarantine"},
+    ]
+
+
+def test_the_views_of_readers_are_those_without_a_person_or_a_record_in_a_row():
+    default = one_of(blocks("variable"), "reader_views")["default"]
+    private = {"events_unique", "quarantine_open", "user_days_current"}
+    assert set(default) | private == {view["name"] for view in DECLARED["views"]}
+    assert set(default) & private == set()
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/London", "America/Port-au-Prince", "Etc/GMT+5"])
+def test_the_labels_are_those_by_which_the_product_knows_its_data_set(folder, zone):
+    labels = evaluated(folder, "local.labels", time_zone=zone)
+    assert labels == {"audience_format": "1", "audience_time_zone": label_of(zone)}
+
+
+def test_the_sql_names_the_tables_and_the_zone(folder):
+    views, first = evaluated(folder, "[local.views, local.first_commit]", time_zone="Europe/London", dataset="aud")
+    assert "`my-project`.`aud`.quarantine" in views["quarantine_by_code"]["sql"]
+    assert "DATE(bucket_start, 'Europe/London')" in views["engagement_by_content"]["sql"]
+    assert first.startswith("CREATE TABLE IF NOT EXISTS `my-project.aud.last_commit`")
+    assert "{{" not in json.dumps(views) + first
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("project", "My-Project"),
+        ("region", "europe"),
+        ("location", "Europe"),
+        ("name", "a b"),
+        ("dataset", "a-b"),
+        ("readers_dataset", "audience"),
+        ("time_zone", "Europe / London"),
+        ("partition_expiry_days", 1.5),
+        ("reader_views", ["nothing"]),
+        ("readers", ["allUsers"]),
+        ("publishers", ["allAuthenticatedUsers"]),
+        ("launchers", ["domain:example.com"]),
+        ("job_name", "Stream"),
+        ("message_retention_days", 32),
+        ("max_delivery_attempts", 4),
+        ("temp_days", 0),
+        ("image_days", 1),
+        ("notification_emails", ["oncall"]),
+        ("notification_channels", ["1234"]),
+        ("backlog_seconds", 1),
+        ("watermark_seconds", 1),
+        ("quarantine_share", 5),
+        ("silent_minutes", 1.5),
+        ("errors_per_minute", -1),
+    ],
+)
+def test_a_wrong_value_is_refused(folder, name, value):
+    with pytest.raises(AssertionError, match="Invalid value for variable") as refused:
+        evaluated(folder, "local.labels", **{name: value})
+    assert one_of(blocks("variable"), name)["validation"][0]["error_message"][:20] in str(refused.value)
+
+
+def test_what_may_be_left_out_is_null(folder):
+    assert evaluated(folder, "var.max_delivery_attempts", max_delivery_attempts=None) is None
+    assert evaluated(folder, "var.partition_expiry_days", partition_expiry_days=400) == 400
+
+
+def test_every_check_of_a_variable_has_a_value_that_breaks_it():
+    (mark,) = [mark for mark in test_a_wrong_value_is_refused.pytestmark if mark.name == "parametrize"]
+    assert {name for name, _ in mark.args[1]} == {
+        block.name for block in blocks("variable") if "validation" in block.body
+    }
+    assert GIVEN.keys() == {block.name for block in blocks("variable") if "default" not in block.body}
+
+
+def test_the_dashboard_is_json_whose_charts_do_not_overlap(folder):
+    names = ("name", "job", "events", "dead_letters", "topic", "worker_errors", "quarantine", "written")
+    values = ", ".join(f'{name} = "a \\"{name}\\""' for name in names)
+    limits = "thresholds = { backlog = 300, watermark = 600, quarantine = 0.05 }"
+    text = evaluated(folder, f'templatefile("dashboard.json.tftpl", {{ {values}, {limits} }})')
+    tiles = json.loads(text)["mosaicLayout"]["tiles"]
+    assert len({(tile["xPos"], tile["yPos"]) for tile in tiles}) == len(tiles) == 8
+    assert all(tile["xPos"] in (0, 24) and (tile["width"], tile["height"]) == (24, 16) for tile in tiles)
+    queries = [each["timeSeriesQuery"] for tile in tiles for each in tile["widget"]["xyChart"]["dataSets"]]
+    assert {tuple(query) for query in queries} == {("prometheusQuery",), ("timeSeriesFilter",)}
+    given = one("resource", "google_monitoring_dashboard", "stream")["dashboard_json"]
+    assert all(re.search(rf"\b{name}\s*[:=]", given) for name in (*names, "thresholds"))
