@@ -20,7 +20,6 @@ import contextlib
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -35,20 +34,20 @@ import psutil
 from stream_systems import METRIC, ROOT, Counter, into_bigquery, ours, per_event_on_legacy, per_event_on_prism
 
 from pipelines.sources.pubsub_client import EMULATOR
-from pipelines.warehouse.local import LocalWarehouse
 from tests.servers.bigquery import bigquery_emulator
 from tests.servers.pubsub import Queue, make_emulator
 
 RESULTS = Path(__file__).parent / "RESULTS-stream.md"
 
-LOOK_SECONDS = 0.25
+LOOK_SECONDS, ASK_SECONDS = 0.25, 60.0
 CATCH_UP_SECONDS = 75.0  # for the last rows, and the metric rows of the last minute
 BEHIND_SECONDS = 5.0  # of its rate: a backlog above that at the end of a step is one that grows
 FLOOR = (5_000, 5.0, 15.0)
 
 
 class Sample(NamedTuple):
-    """A look: seconds since 1970, events and metric counts that can be read, files, bytes of memory of each part."""
+    """A look: seconds since 1970, events and metric counts that can be read, files, bytes of memory of each part, and
+    seconds of processor that each has taken."""
 
     at: float
     events: int
@@ -56,6 +55,8 @@ class Sample(NamedTuple):
     files: int
     worker: int
     runner: int
+    worker_cpu: float
+    runner_cpu: float
 
 
 class Held(NamedTuple):
@@ -70,6 +71,7 @@ class Held(NamedTuple):
     metric: tuple[float, float]
     samples: list[Sample]
     seconds: float
+    query_ms: list[float]  # of a question a minute, while it runs
 
     @property
     def holds(self) -> bool:
@@ -82,7 +84,7 @@ def hold(name: str, start: Callable, queue: Queue, folder: Path, rate: float, se
     with start(queue, folder) as (process, counter):
         _warm_up(queue, process, counter)
         before = counter.look()
-        published, samples = _watch(queue, process, counter, rate, seconds)
+        published, samples, query_ms = _watch(queue, process, counter, rate, seconds)
     queue.pubsub.delete_subscription(queue.subscription)  # else the emulator keeps every message of it
     samples = [s._replace(events=s.events - before[0], counted=s.counted - before[1]) for s in samples]
     end = published[-1][0]
@@ -97,6 +99,7 @@ def hold(name: str, start: Callable, queue: Queue, folder: Path, rate: float, se
         _fresh(published, [(s.at, s.counted) for s in samples]),
         samples,
         seconds,
+        query_ms,
     )
     print(f"  {told(held)}", file=sys.stderr, flush=True)
     return held
@@ -113,24 +116,27 @@ def _warm_up(queue: Queue, process: psutil.Process, counter: Counter) -> None:
 
 
 def _watch(queue: Queue, process, counter: Counter, rate: float, seconds: float):
-    """([(when, published so far)], [Sample])"""
+    """([(when, published so far)], [Sample], [ms])"""
     published: list[tuple[float, int]] = []
     samples: list[Sample] = []
+    query_ms: list[float] = []
     with tempfile.TemporaryFile("w+b") as out:
         publisher = subprocess.Popen(_publisher(queue, rate, seconds), cwd=ROOT, stdout=out, env=_environ())
         end = None
         while True:
             events, counted, files = counter.look()
-            samples.append(Sample(time.time(), events, counted, files, *_memory(process)))
+            samples.append(Sample(time.time(), events, counted, files, *_used(process)))
             if publisher.poll() is not None and end is None:
                 end = time.monotonic() + CATCH_UP_SECONDS
             done = min(events - samples[0].events, counted - samples[0].counted) >= int(rate * seconds) * 0.999
             if end is not None and (done or time.monotonic() > end):
                 break
+            if samples[-1].at - samples[0].at >= ASK_SECONDS * len(query_ms):
+                query_ms.append(counter.ask())
             time.sleep(LOOK_SECONDS)
         out.seek(0)
         published = [(row["at"], row["published"]) for row in map(json.loads, out)]
-    return published, samples
+    return published, samples, query_ms
 
 
 def _publisher(queue: Queue, rate: float, seconds: float) -> list[str]:
@@ -141,12 +147,14 @@ def _environ() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def _memory(process: psutil.Process) -> tuple[int, int]:
-    """(the worker's, the runner's) bytes."""
+def _used(process: psutil.Process) -> tuple[int, int, float, float]:
+    """Memory in bytes (the worker's, the runner's), and seconds of processor likewise."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        runner = sum(child.memory_info().rss for child in process.children(recursive=True))
-        return process.memory_info().rss, runner
-    return 0, 0
+        children = process.children(recursive=True)
+        memory = [each.memory_info().rss for each in (process, *children)]
+        seconds = [sum(each.cpu_times()[:2]) for each in (process, *children)]
+        return memory[0], sum(memory[1:]), seconds[0], sum(seconds[1:])
+    return 0, 0, 0.0, 0.0
 
 
 def _fresh(published: list[tuple[float, int]], readable: list[tuple[float, int]]) -> tuple[float, float]:
@@ -194,7 +202,7 @@ def longest(name: str, start: Callable, queues: Callable[[], Queue], folder: Pat
     return held
 
 
-def report(held: list[Held], query_ms: list[float]) -> str:
+def report(held: list[Held]) -> str:
     """The results as Markdown; the first is the one into the local warehouse."""
     lines = [
         "| what | events/s held | for | publish to row, half (99 %) | to metric row, half (99 %) |",
@@ -207,13 +215,17 @@ def report(held: list[Held], query_ms: list[float]) -> str:
         )
     best = held[0]
     first, last = best.samples[len(best.samples) // 5], best.samples[-1]
-    grown = (last.runner - first.runner) / max(last.events - first.events, 1)
+    events, passed = max(last.events - first.events, 1), last.at - first.at
+    grown = (last.runner - first.runner) / events
+    worker, runner = last.worker_cpu - first.worker_cpu, last.runner_cpu - first.runner_cpu
     lines += [
         "",
-        f"Into the local warehouse: files {max(s.files for s in best.samples)} at most, "
-        f"{last.files} at the end; a count by channel {statistics.median(query_ms):.0f} ms; memory of the worker "
-        f"{first.worker / 2**20:,.0f} MiB after a fifth of the time and {last.worker / 2**20:,.0f} MiB at the end, of "
-        f"Prism {first.runner / 2**20:,.0f} and {last.runner / 2**20:,.0f} MiB, which is {grown:,.0f} bytes an event.",
+        f"Into the local warehouse: files {max(s.files for s in best.samples)} at most, {last.files} at the end; a "
+        f"count by channel {best.query_ms[0]:.0f} ms at the start, {max(best.query_ms):.0f} ms at most, "
+        f"{best.query_ms[-1]:.0f} ms at the end. Memory of the worker {first.worker / 2**20:,.0f} MiB after a fifth of "
+        f"the time and {last.worker / 2**20:,.0f} MiB at the end, of Prism {first.runner / 2**20:,.0f} and "
+        f"{last.runner / 2**20:,.0f} MiB, which is {grown:,.0f} bytes an event. Processor: the worker "
+        f"{worker / passed:.2f} cores ({worker / events * 1e6:.0f} us an event), Prism {runner / passed:.2f}.",
         "",
         f"{platform.machine()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB; Python "
         f"{platform.python_version()}, apache-beam {version('apache-beam')}, polars {version('polars')}; the "
@@ -250,13 +262,12 @@ def main() -> int:
             return [best] if best else []
 
         held = tried("audience", ours, options.rates, options.minutes * 60)
-        query_ms = asked(scratch / "audience" / f"held-{held[0].rate}" / "warehouse")
         if options.bigquery_rates:
             os.environ |= stack.enter_context(bigquery_emulator()).environment
         held += tried("audience, into BigQuery's emulator", into_bigquery, options.bigquery_rates, options.minutes * 60)
         held += tried("per event, on Prism", per_event_on_prism, options.rival_rates)
         held += tried("per event, on the legacy runner", per_event_on_legacy, options.rival_rates)
-        text = report(held, query_ms)
+        text = report(held)
     print(text)
     if options.write:
         RESULTS.write_text(f"# Streaming results\n\n`python benchmarks/stream.py --write`\n\n{text}")
@@ -273,17 +284,6 @@ def _below(best: Held) -> int:
         return 0
     print(f"below the floor of {rate:,} events/s, {half:.0f} s, {most:.0f} s", file=sys.stderr)
     return 1
-
-
-def asked(warehouse: Path) -> list[float]:
-    """Milliseconds of a question to the warehouse as it stands, five times."""
-    took = []
-    for _ in range(5):
-        started = time.monotonic()
-        connection = LocalWarehouse.open(warehouse).connect()
-        connection.execute("SELECT channel, count(*) FROM events GROUP BY ALL").fetchall()
-        took.append((time.monotonic() - started) * 1000)
-    return took
 
 
 if __name__ == "__main__":

@@ -115,6 +115,7 @@ def _job(job: Job, settings: Settings) -> Job:
             settings.input_subscription,
             source=name,
             timestamp_attribute=settings.timestamp_attribute,
+            id_label=settings.id_label,
             on_dataflow=True,
         ),
         input=settings.input_subscription,

@@ -123,6 +123,14 @@ OPTIONS = (
         example="received_time",
     ),
     Option(
+        "id_label",
+        "Attribute whose value makes two messages one while Dataflow reads; events are one by their own id anyway",
+        None,
+        r"[^\s]{1,256}",
+        "the name of an attribute, without spaces",
+        example="message_key",
+    ),
+    Option(
         "mapping",
         "Mapping (YAML) from the records to events; without one they are of the native form",
         repeat=True,

@@ -33,6 +33,7 @@ _QUEUE = {
     "input_subscription",
     "input_topic",
     "timestamp_attribute",
+    "id_label",
     "expected_delay",
     "early_firing",
     "batch_delay",
@@ -81,6 +82,7 @@ class Settings(NamedTuple):
     input_subscription: str | None
     input_topic: str | None
     timestamp_attribute: str | None
+    id_label: str | None
     mapping: tuple[str, ...]
     config: str | None
     warehouse: str | None

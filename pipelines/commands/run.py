@@ -23,6 +23,10 @@ def run(values, rest) -> None:
 
     if values.runner == DATAFLOW:
         return _launch(values, settings, rest)
+    if settings.id_label is not None:
+        raise OptionError(
+            "--id_label is for Dataflow, which alone reads by it; leave it out: events are one by their id"
+        )
     choice = choose(values.runner, values.prism_location)
     from pipelines.launch import beam_options
     from pipelines.stream import stream

@@ -94,12 +94,13 @@ def test_the_job_streams_from_the_subscription_in_the_image_with_the_bounds_that
 
 
 def test_its_graph_is_the_one_of_the_golden_list_read_by_dataflow_itself(launched, service, queue):
-    assert launched() == 0
+    assert launched("--id_label=key", "--timestamp_attribute=received_time") == 0
     components = graph_of(service.created()).components
     transforms = components.transforms.values()
     (read,) = (each for each in transforms if each.spec.urn == "beam:transform:pubsub_read:v1")
     payload = beam_runner_api_pb2.PubSubReadPayload.FromString(read.spec.payload)
     assert payload.subscription == queue.subscription
+    assert (payload.id_attribute, payload.timestamp_attribute) == ("key", "received_time")
     assert payload.with_attributes
     names = {each.unique_name for each in transforms}
     assert set(GOLDEN.read_text().splitlines()) <= names
@@ -136,6 +137,15 @@ def test_an_update_of_no_job_is_one_line_and_asks_once(launched, service, capsys
     assert said.count("\n") == 1
     assert "no job 'audience' runs in my-project, europe-west1; start it without --update" in said
     assert [asked.method for asked in service.asked] == ["GET"]
+
+
+def test_what_is_of_one_machine_or_of_dataflow_alone_is_refused_elsewhere(launched, service, capsys):
+    assert launched("--readers=3") == 2
+    assert "--readers is of a stream on this machine; leave it out" in capsys.readouterr().err
+    words = ["--input_subscription=projects/my-project/subscriptions/events", "--id_label=key"]
+    assert main(["run", *words]) == 2
+    assert "--id_label is for Dataflow" in capsys.readouterr().err
+    assert service.asked == []
 
 
 def test_under_the_launcher_of_a_template_the_job_is_written_and_none_is_created(launched, service, tmp_path):
