@@ -29,7 +29,7 @@ stream-demo: $(STAMP) $(PRISM) $(if $(INTO),$(EMULATOR))  ## simulated events th
 
 prism: $(PRISM)  ## Beam's runner for streams on this machine into .tools; needs Go
 
-tools: $(EMULATOR) $(PRISM)  ## the BigQuery emulator and Beam's runner Prism into .tools, for streaming tests and the demo
+tools: $(EMULATOR) $(PRISM)  ## the emulators of BigQuery and Cloud Storage and Beam's runner Prism into .tools, for tests and the demo
 
 test: $(STAMP)  ## run all tests
 	$(BIN)/python -m pytest

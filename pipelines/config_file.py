@@ -48,11 +48,12 @@ def stated_options(path: str) -> dict[str, Given]:
 def _remote(path: str) -> bytes:
     from apache_beam.io.filesystem import BeamIOError
     from apache_beam.io.filesystems import FileSystems
+    from google.api_core.exceptions import GoogleAPICallError
 
     try:
         with FileSystems.open(path) as file:
             return file.read()
-    except (BeamIOError, ValueError, ImportError) as problem:  # ValueError: a scheme that Beam does not know
+    except (BeamIOError, GoogleAPICallError, ValueError) as problem:  # ValueError: a scheme that Beam does not know
         raise OSError(f"{problem}") from problem
 
 
