@@ -31,6 +31,8 @@ def test_a_person_sees_a_day_and_what_is_assumed(capsys):
 def test_a_program_gets_whole_numbers_and_what_is_assumed(capsys):
     plan = told(capsys)
     assert plan["events"] == 83_808_000
+    assert plan["traffic"]["per_second"] == 1_000
+    assert {type(table["rows"]) for table in plan["tables"]} == {int}
     assert [table["table"] for table in plan["tables"]][:2] == ["events", "quarantine"]
     assert plan["state_bytes"] == pytest.approx(sum(step["state_bytes"] for step in plan["steps"]), abs=10)
     assert plan["assumed"]["prices_in_dollars"] == {name: price.dollars for name, price in PRICES.items()}
