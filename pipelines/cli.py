@@ -9,7 +9,21 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from pipelines.commands import Command, config, demo, deploy, doctor, graph, mapping, person, query, run, simulate, stop
+from pipelines.commands import (
+    Command,
+    config,
+    demo,
+    deploy,
+    doctor,
+    graph,
+    mapping,
+    person,
+    plan,
+    query,
+    run,
+    simulate,
+    stop,
+)
 from pipelines.version import VERSION
 from transforms.errors import AudienceError, OptionError
 
@@ -22,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "person": person.COMMAND,
     "config": config.COMMAND,
     "doctor": doctor.COMMAND,
+    "plan": plan.COMMAND,
     "simulate": simulate.COMMAND,
     "demo": demo.COMMAND,
     "deploy": deploy.COMMAND,

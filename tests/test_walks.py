@@ -22,7 +22,7 @@ from pipelines.launch import beam_options
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"(?<=```console\n).*?(?=```)", re.DOTALL)
 NOT_RUN = re.compile(r"(?<=```sh\n).*?(?=```)", re.DOTALL)
-WALKS = ("README.md", "docs/your-own-events.md")
+WALKS = ("README.md", "docs/your-own-events.md", "docs/capacity.md")
 
 
 def steps(block: str) -> list[tuple[str, str]]:

@@ -1,0 +1,291 @@
+"""A stream without a runner: the graph's own functions and stateful steps, driven block by block on a clock of its own.
+
+Driven(metrics, ...).deliver(block)   a raw block, as a reader hands it on, through all steps
+.at(now)                              the clock moves: what is due fires
+.figures                              what was counted on the way
+
+It counts what a runner would move and keep: elements and bytes of every keyed edge, as BlockCoder writes them; bytes of
+every cell of state, as its own coder writes them; rows that are published; CPU seconds of each part. What a runner adds
+(its own protocol, its copies, its disk) it cannot tell.
+"""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import polars as pl
+from apache_beam.coders import Coder
+
+from pipelines.bounded import table_of
+from pipelines.warehouse.bigquery_rows import arrow_schema, record_batch
+from pipelines.warehouse.tables import EVENTS, QUALITY_1M, TYPES, Table
+from transforms import quality
+from transforms.aggregate import Aggregation, BooksAggregation, Launch, MetricAggregation, Publish, scatter
+from transforms.block import BlockCoder, entered
+from transforms.deduplicate import KeepFirst, split
+from transforms.event_time import settle_event_time
+from transforms.in_range import as_events
+from transforms.lateness import allowed_lateness, too_late
+from transforms.metrics import MetricSpec
+from transforms.parse import parse
+from transforms.validate import validator
+
+DELAY = 10.0  # seconds that the watermark stays behind the clock, as --expected_delay has it
+FIXED = {"INT64": 8, "FLOAT64": 8, "TIMESTAMP": 8, "DATE": 8, "NUMERIC": 16, "BOOL": 1}  # BigQuery's sizes of types
+
+
+class Cell:
+    """A cell of state, a bag or a value: what it holds, and its bytes as its coder writes them."""
+
+    def __init__(self, coder: Coder, bag: bool):
+        self.coder, self.bag = coder, bag
+        self.held: list[Any] = []
+        self.bytes = 0
+        self.rewritten = 0  # bytes of all that was ever written
+
+    def read(self) -> Any:
+        return list(self.held) if self.bag else (self.held[-1] if self.held else None)
+
+    def add(self, value: Any) -> None:
+        size = len(self.coder.encode(value))
+        self.held.append(value)
+        self.bytes += size
+        self.rewritten += size
+
+    def write(self, value: Any) -> None:
+        self.clear()
+        self.add(value)
+
+    def clear(self) -> None:
+        self.held, self.bytes = [], 0
+
+
+class Timer:
+    """When it is due, in seconds; None while it is not set."""
+
+    def __init__(self):
+        self.due: float | None = None
+
+    def set(self, at: Any) -> None:
+        self.due = at.micros / 1e6
+
+    def clear(self) -> None:
+        self.due = None
+
+
+class Key:
+    """The state and the timers of one key of a step."""
+
+    def __init__(self, bags: dict[str, Coder], values: dict[str, Coder], timers: tuple[str, ...]):
+        self.cells = {name: Cell(coder, True) for name, coder in bags.items()}
+        self.cells |= {name: Cell(coder, False) for name, coder in values.items()}
+        self.timers = {name: Timer() for name in timers}
+
+    @property
+    def bytes(self) -> int:
+        return sum(cell.bytes for cell in self.cells.values())
+
+    @property
+    def rewritten(self) -> int:
+        return sum(cell.rewritten for cell in self.cells.values())
+
+
+class Figures:
+    """What was counted: by edge (elements, rows, bytes), by table (rows, bytes), by part (calls, CPU seconds)."""
+
+    def __init__(self):
+        self.elements, self.edge_rows, self.edge_bytes = Counter[str](), Counter[str](), Counter[str]()
+        self.rows, self.wire, self.logical = Counter[str](), Counter[str](), Counter[str]()
+        self.firings = Counter[str]()
+        self.messages = 0
+        self.calls, self.cpu = Counter[str](), defaultdict[str, float](float)
+        self.merged = Counter[str]()  # rows that firings took up: those pending and those published before
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        began = time.process_time()
+        yield
+        self.calls[part] += 1
+        self.cpu[part] += time.process_time() - began
+
+    def crossed(self, edge: str, block: pl.DataFrame) -> pl.DataFrame:
+        """The block as it comes out behind a keyed edge."""
+        with self.timed(f"{edge}: code"):
+            coded = BlockCoder().encode(block)
+            again = BlockCoder().decode(coded)
+        self.elements[edge] += 1
+        self.edge_rows[edge] += len(block)
+        self.edge_bytes[edge] += len(coded)
+        return again
+
+    def wrote(self, table: Table, rows: pl.DataFrame) -> None:
+        """Rows as they go to BigQuery."""
+        with self.timed("write"):
+            shaped = rows.select(column.name for column in table.columns)
+            wire = record_batch(shaped, arrow_schema(table)).serialize().size
+        self.rows[table.name] += len(rows)
+        self.wire[table.name] += wire
+        self.logical[table.name] += logical_bytes(shaped, table)
+
+
+class Driven:
+    """The steps of a stream; `shards` and `window` are those of the deduplication."""
+
+    def __init__(
+        self,
+        metrics: tuple[MetricSpec, ...],
+        shards: int = 4,
+        window: timedelta = timedelta(days=1),
+        max_lateness: timedelta = timedelta(days=1),
+        early: timedelta | None = None,
+    ):
+        self.figures, self.now, self.shards, self.window = Figures(), 0.0, shards, window
+        self.kept: list[pl.DataFrame] = []  # all events that stayed: what a check counts again
+        self.validate, self.too_late = validator(), too_late(max_lateness)
+        lateness = allowed_lateness(max_lateness)
+        self.keep = KeepFirst(window, lateness)
+        self.keep.setup()
+        self.metrics: list[Aggregation] = [MetricAggregation(spec, "UTC", early) for spec in metrics]
+        self.books = BooksAggregation()
+        self.aggregations = [*self.metrics, self.books]
+        self.tables = {spec.name: table_of(spec) for spec in metrics} | {QUALITY_1M.name: QUALITY_1M}
+        launch = Launch(1, "driven")
+        self.publish = {
+            what.name: Publish(what, launch, what.early, lateness, lambda: self.now) for what in self.aggregations
+        }
+        self.seen: dict[tuple, Key] = {}
+        self.open: dict[str, dict[tuple, Key]] = {what.name: {} for what in self.aggregations}
+
+    def deliver(self, raw: pl.DataFrame) -> None:
+        """A RAW_SCHEMA block."""
+        self.figures.messages += len(raw)
+        with self.figures.timed("settle"):
+            records = entered(raw, "driven")
+            parsed, refused = parse(records, None, "events")
+            valid, unfit = self.validate(parsed)
+            timed, undated = settle_event_time(valid)
+            in_time, late = self.too_late(timed)
+            events = as_events(in_time)
+        with self.figures.timed("count"):
+            rejected = pl.concat([refused, unfit, undated, late])
+            settled = pl.concat(part.select("source", "received_time", "input", "part") for part in (parsed, refused))
+            booked = [quality.count(records, "received"), quality.redate(settled, "events", queue=True)]
+            booked += [] if rejected.is_empty() else [quality.count(rejected, "quarantined")]
+        with self.figures.timed("deduplicate: split"):
+            pieces = split(events, self.window, self.shards)
+        for piece in pieces:
+            outputs = self._kept((piece.window, piece.shard), self.figures.crossed("deduplicate", piece.events))
+            for block in outputs:
+                if isinstance(block, pl.DataFrame):
+                    self._keep(block)
+                else:
+                    booked.append(block.value)
+        for entries in booked:
+            self._take(self.books, entries)
+
+    def _keep(self, events: pl.DataFrame) -> None:
+        """Events that stay: to every metric, to the table, to the books."""
+        self.kept.append(events)
+        for what in self.metrics:
+            self._take(what, events)
+        self.figures.wrote(EVENTS, events)
+        with self.figures.timed("count"):
+            entries = quality.count(events, "events")
+        self._take(self.books, entries)
+
+    def _kept(self, key: tuple, events: pl.DataFrame) -> list:
+        if key not in self.seen:
+            seen, token = KeepFirst.SEEN, KeepFirst.TOKEN
+            self.seen[key] = Key({"seen": seen.coder}, {"token": token.coder}, ("expire",))
+        held = self.seen[key]
+        with self.figures.timed("deduplicate: keep"):
+            return list(
+                self.keep.process(
+                    (key, events),
+                    seen_state=held.cells["seen"],
+                    token_state=held.cells["token"],
+                    expire=held.timers["expire"],
+                )
+            )
+
+    def _take(self, what: Aggregation, block: pl.DataFrame) -> None:
+        with self.figures.timed(f"{what.name}: partial"):
+            pieces = scatter(what.partial(block), what.bucket, what.bucket, what.shards, what.keys)
+        for key, rows in pieces:
+            rows = self.figures.crossed(what.name, rows)
+            held = self._key_of(what.name, key)
+            with self.figures.timed(f"{what.name}: pend"):
+                self.publish[what.name].process(
+                    (key, rows),
+                    pending=held.cells["pending"],
+                    progress=held.cells["progress"],
+                    **{name: held.timers[name] for name in ("soon", "end", "expire")},
+                )
+
+    def _key_of(self, name: str, key: tuple) -> Key:
+        if key not in self.open[name]:
+            values = {"published": Publish.PUBLISHED.coder, "progress": Publish.PROGRESS.coder}
+            self.open[name][key] = Key({"pending": Publish.PENDING.coder}, values, ("soon", "end", "expire"))
+        return self.open[name][key]
+
+    def at(self, now: float) -> None:
+        """The clock stands at `now`, in seconds since 1970: fire what is due by it, or by the watermark behind it."""
+        self.now = now
+        for name, keys in self.open.items():
+            for key, held in keys.items():
+                if _due(held.timers["soon"], now):
+                    held.timers["soon"].clear()
+                    self._fire(name, key, held, self.publish[name].fire_soon, ())
+                if _due(held.timers["end"], now - DELAY):
+                    held.timers["end"].clear()
+                    self._fire(name, key, held, self.publish[name].fire_on_time, ("soon",))
+
+    def _fire(self, name: str, key: tuple, held: Key, fire: Callable, timers: tuple[str, ...]) -> None:
+        cells = {cell: held.cells[cell] for cell in ("pending", "published", "progress")}
+        before = held.cells["published"].read()
+        pending = sum(len(frame) for frame in held.cells["pending"].read())
+        with self.figures.timed(f"{name}: fire"):
+            rows = list(fire(key=key, **cells, **{timer: held.timers[timer] for timer in timers}))
+        for block in rows:
+            self.figures.firings[name] += 1
+            self.figures.merged[name] += pending + (0 if before is None else len(before))
+            self.figures.wrote(self.tables[name], block)
+
+    def state_bytes(self) -> dict[str, int]:
+        """Bytes of state now, by step."""
+        held = {"deduplicate": sum(key.bytes for key in self.seen.values())}
+        return held | {name: sum(key.bytes for key in keys.values()) for name, keys in self.open.items()}
+
+    def rewritten_bytes(self) -> dict[str, int]:
+        """Bytes that were written to state so far, by step."""
+        held = {"deduplicate": sum(key.rewritten for key in self.seen.values())}
+        return held | {name: sum(key.rewritten for key in keys.values()) for name, keys in self.open.items()}
+
+    def published_rows(self, name: str) -> int:
+        """Rows that the state of a metric holds published."""
+        frames = [key.cells["published"].read() for key in self.open[name].values()]
+        return sum(len(frame) for frame in frames if frame is not None)
+
+
+def _due(timer: Timer, now: float) -> bool:
+    return timer.due is not None and timer.due <= now
+
+
+def logical_bytes(rows: pl.DataFrame, table: Table) -> int:
+    """Bytes of rows by BigQuery's sizes of its types: a text is its UTF-8 and 2, NULL is nothing."""
+    total = 0
+    for column in table.columns:
+        values = rows[column.name]
+        if column.fields:
+            total += 16 * int(values.list.len().sum() or 0)
+            continue
+        held = values.len() - values.null_count()
+        if column.type in FIXED:
+            total += FIXED[column.type] * held
+        else:
+            sizes = values.bin.size() if TYPES[column.type][0] == pl.Binary else values.str.len_bytes()
+            total += int(sizes.sum() or 0) + 2 * held
+    return total

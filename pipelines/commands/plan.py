@@ -1,0 +1,150 @@
+"""`audience plan`: what a day of events needs, in bytes, rows, state, machines and money."""
+
+import math
+from collections.abc import Mapping
+
+from pipelines.commands import Command
+from pipelines.options import add_all
+from transforms.errors import OptionError
+
+_OPTIONS = (
+    "config",
+    "early_firing",
+    "batch_delay",
+    "readers",
+    "write_method",
+    "shards",
+    "dedup_window",
+    "max_lateness",
+)
+_NUMBERS = {  # name -> (default, least, most, what it is)
+    "events_per_second": (None, 0.001, 10_000_000, "Messages a second, the average of a day"),
+    "peak": ("3", 1, 1_000, "How many times as many come in the busiest minutes"),
+    "event_bytes": ("270", 1, 10_000_000, "Bytes of a message"),
+    "duplicates": ("0.02", 0, 0.99, "Share of the messages that repeat an event"),
+    "quarantined": ("0.01", 0, 0.99, "Share of the messages that are refused"),
+    "delayed": ("0.01", 0, 1, "Share that comes up to ten minutes after it happened"),
+    "late": ("0.005", 0, 1, "Share that comes up to a day after it happened"),
+}
+
+
+def add_options(parser) -> None:
+    from pipelines.plan_figures import DISTINCT, PRICES
+
+    group = parser.add_argument_group("traffic")
+    for name, (default, _, _, told) in _NUMBERS.items():
+        shown = told if default is None else f"{told} (default: {default})"
+        group.add_argument(f"--{name}", default=default, required=default is None, metavar="N", help=shown)
+    group.add_argument(
+        "--distinct",
+        action="append",
+        default=[],
+        metavar="COLUMN=N",
+        help="Different values of a column in a day; may be repeated (defaults: below)",
+    )
+    group.add_argument("--backfill", action="store_true", help="Read the day from files, not from a queue")
+    add_all(parser, _OPTIONS)
+    parser.add_argument("--json", action="store_true", help="One JSON object")
+    parser.add_argument(
+        "--price",
+        action="append",
+        default=[],
+        metavar="NAME=DOLLARS",
+        help="A price of yours; may be repeated (those assumed: below)",
+    )
+    rows = [f"{name:<14} {number:,.0f}" for name, number in DISTINCT.items()]
+    rows.append(f"{'person':<14} a twentieth of the messages, and at least 1")
+    parser.add_argument_group("different values in a day", "\n".join(rows))
+    priced = [f"{name:<27} {price.dollars:<9g} {price.unit}" for name, price in PRICES.items()]
+    parser.add_argument_group("prices in dollars, assumed", "\n".join(priced))
+
+
+def run(values, rest) -> None:
+    numbers = {name: _number(name, getattr(values, name)) for name in _NUMBERS}
+    if numbers["duplicates"] + numbers["quarantined"] >= 1:
+        raise OptionError("--duplicates and --quarantined: together they leave no event; allowed: less than 1")
+    from pipelines.plan_figures import DISTINCT, PRICES
+
+    distinct = _named("distinct", values.distinct, {**DISTINCT, "person": 0.0}, 1)
+    distinct["person"] = distinct["person"] or max(1.0, numbers["events_per_second"] * 86_400 / 20)
+    prices = _named("price", values.price, {name: price.dollars for name, price in PRICES.items()}, 0)
+    _plan(values, numbers, distinct, prices)
+
+
+def _plan(values, numbers: dict[str, float], distinct: dict[str, float], prices: dict[str, float]) -> None:
+    from pipelines.options import resolve
+
+    settings = resolve(vars(values), "recompute")
+    import msgspec
+
+    from pipelines.config import read_config
+    from pipelines.plan import plan_backfill, plan_stream
+    from pipelines.plan_flow import How, Traffic
+    from pipelines.plan_lines import as_json, plan_lines
+
+    traffic = Traffic(
+        numbers["events_per_second"],
+        numbers["peak"],
+        numbers["event_bytes"],
+        numbers["duplicates"],
+        numbers["quarantined"],
+        numbers["delayed"],
+        numbers["late"],
+        distinct,
+    )
+    metrics, _ = read_config(settings.config)
+    how = How(
+        metrics,
+        settings.shards,
+        settings.readers,
+        settings.batch_delay,
+        settings.early_firing,
+        settings.dedup_window,
+        settings.max_lateness,
+    )
+    if values.backfill:
+        plan = plan_backfill(traffic, how, prices)
+    else:
+        plan = plan_stream(traffic, how, settings.write_method, prices)
+    if values.json:
+        print(msgspec.json.encode(as_json(plan, traffic, prices)).decode())
+    else:
+        print("\n".join(plan_lines(plan, traffic)))
+
+
+def _number(name: str, text: str) -> float:
+    _, least, most, _ = _NUMBERS[name]
+    number = _read(text)
+    if number is None or not least <= number <= most:
+        raise OptionError(f"--{name}: got {text!r}; allowed: a number from {least:g} to {most:,}")
+    return number
+
+
+def _read(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _named(option: str, words: list[str], known: Mapping[str, float], least: float) -> dict[str, float]:
+    """What is known, changed by words of the form NAME=NUMBER."""
+    made = dict(known)
+    for word in words:
+        name, _, text = word.partition("=")
+        number = _read(text)
+        if name not in known or number is None or number < least:
+            raise OptionError(
+                f"--{option}: got {word!r}; allowed: NAME=NUMBER, at least {least:g}, of {', '.join(known)}"
+            )
+        made[name] = number
+    return made
+
+
+COMMAND = Command(
+    add_options,
+    run,
+    "What a day of events needs: bytes, rows, state, machines and money.",
+    "audience plan --events_per_second 1200 --peak 3 --distinct content_id=50000",
+)

@@ -1,0 +1,121 @@
+"""The figures of `audience plan`: what was measured, what follows from code or from a format, what is assumed.
+
+Measured    by `python -m benchmarks.capacity` (benchmarks/RESULTS-capacity.md) on 2 cores of x86_64, with simulated
+            events of 284 bytes; another machine has other microseconds. Rounded.
+Derived     from our code or a documented format; a test holds them against it.
+Assumed     of Google's services: nothing could be looked up or tried. Prices and quotas are to be checked by CHECK_BY.
+"""
+
+from datetime import date
+from typing import NamedTuple
+
+
+class Cost(NamedTuple):
+    """So much a call, and so much for each row of it."""
+
+    call: float
+    row: float
+
+    def of(self, rows: float) -> float:
+        return self.call + self.row * rows
+
+
+# --- Measured: CPU, microseconds of one core of a quiet machine; beside a busy neighbour it took 1.8 times as much.
+SETTLE_US = Cost(5_100, 3.4)  # a block: parse, validate, event time, lateness
+SPLIT_US = Cost(1_100, 0.4)  # a block: cut by window and shard
+PIECE_CODE_US = Cost(260, 0.75)  # a piece of a block: encode and decode it
+KEEP_US = Cost(1_750, 1.4)  # a piece: which of its ids are new
+PARTIAL_US = Cost(1_850, 0.03)  # a piece and metric: aggregate it
+FRAME_CODE_US = Cost(110, 0.15)  # an element of partial rows: encode and decode it
+PEND_US = Cost(115, 0.3)  # an element of partial rows: add it to state
+FIRE_US = Cost(1_700, 1.5)  # a firing; its rows are those published before
+REGISTERS_US = 125.0  # beside it, a row published before whose distinct count is kept as registers
+SHOWN_US = 5.0  # a row that a firing publishes
+WRITE_US = Cost(580, 0.3)  # a piece of events to an Arrow batch
+BOOK_US = 1_400.0  # an entry in the books: count, aggregate, code, add to state
+# What a run had beyond all of these: its worker took 58 us an event at 15,000 a second on Prism, with two readers, into
+# a local warehouse. Pulling, landing, Parquet and Beam's worker are in it. The same is taken for Dataflow: no run was.
+RUNNER_US = 34.0
+# A backfill of the whole catalogue in one process, benchmarks/RESULTS.md; the wall clock of one process, no runner.
+BACKFILL_US = 12.6
+
+# --- Measured: bytes, as BlockCoder writes them (Arrow IPC, lz4), or as a batch goes to BigQuery.
+MEASURED_EVENT_BYTES = 284.0  # of a message, for all that follows
+PIECE_BYTES = Cost(9_100, 115)  # a piece of a block on its way to the deduplication
+FRAME_BYTES = Cost(400, 170)  # an element of partial rows, or a value of state, beside its rows; a row is a column here
+PARTIAL_COLUMN_BYTES = 2.4  # a column of a partial row, distinct counts apart
+STATE_COLUMN_BYTES = 2.4  # the same, kept
+REGISTERS_BYTES = 2_740.0  # a distinct count above 256 in a partial row or in state: 4,096 registers, compressed
+EVENT_WIRE_BYTES = 250.0  # a row of `events` as Arrow
+EVENT_LOGICAL_BYTES = 146.0  # a row of `events` by BigQuery's sizes of its types
+WIRE_COLUMN_BYTES = 10.0  # a column of a metric's row as Arrow
+LOGICAL_COLUMN_BYTES = 8.5  # the same by BigQuery's sizes
+BOOK_BYTES = 2_370.0  # an entry in the books: a frame of a row or two
+BOOK_ROW_BYTES = 150.0  # a row of quality_1m
+QUARANTINE_BYTES = 250.0  # a row of `quarantine` beside its payload
+
+# --- Derived.
+BLOCK_ROWS = 10_000.0  # a reader hands a block on once it has so many (pipelines/sources/pubsub_reader.py)
+TOKEN_BYTES = 16.0  # of the deduplication, a key, written with each piece (transforms/deduplicate.py)
+STAMP_COLUMNS = 6  # of a metric's row: bucket_end, firing, generation, revision, emitted_time, pipeline_version
+SKETCH_BYTES = 2_089.0  # a sketch in a table above 256 values: HLL_4, lg_k 12
+DELAYED_SECONDS = 600.0  # what is delayed comes evenly within it
+STRAGGLING_SECONDS = 2.0  # of a bucket that was just shown, what the firing at its end still finds
+INSERT_LEAST_BYTES = 1_024.0  # what insertAll bills of a shorter row
+
+# --- Our bounds: what a step had better stay below.
+BUSY = 0.5  # of a core, by one shard at the peak: what is keyed alike runs one at a time
+READER_EVENTS = 7_500.0  # a second, by one reader: two held 15,000 here, more was not tried for long
+SEEN_BYTES_A_SHARD = 256e6  # of the deduplication, a window and shard: it is read whole when a shard moves
+VALUE_BYTES = 40e6  # one value of state; Dataflow is said to take 80 MB
+PIECE_EVENTS = 2_000.0  # shorter pieces cost as much as longer ones
+MOST_BATCH_SECONDS = 5.0  # of --batch_delay: what rows may be late for the sake of it
+FIRING_SHARE = 0.25  # of the bytes of the events, by the rows of one metric
+QUOTA_SHARE = 0.7
+UTILISATION = 0.6  # of a vCPU: what autoscaling aims at, and room for a backlog
+BACKFILL_HOURS = 1.0
+
+# --- Assumed.
+REGION = "us-central1"
+CHECK_BY = date(2027, 1, 31)
+WORKER_VCPUS = 2
+GIB_A_VCPU = 4.0
+WRITE_QUOTA_BYTES = 300e6  # a second, Storage Write API, a project in one region; multi-regions are said to have 3 GB
+
+
+class Price(NamedTuple):
+    """Dollars for a unit, by list in REGION, without discounts and free amounts; not looked up, see CHECK_BY."""
+
+    dollars: float
+    unit: str
+
+
+PRICES = {
+    "pubsub_tib": Price(40.0, "a TiB published, and again delivered"),
+    "streaming_vcpu_hour": Price(0.069, "a vCPU hour of a streaming worker"),
+    "batch_vcpu_hour": Price(0.056, "a vCPU hour of a batch worker"),
+    "memory_gib_hour": Price(0.003557, "a GiB hour of a worker's memory"),
+    "streaming_engine_gib": Price(0.018, "a GiB that Streaming Engine processes"),
+    "batch_shuffle_gib": Price(0.011, "a GiB that Dataflow Shuffle processes"),
+    "bigquery_write_gib": Price(0.025, "a GiB by the Storage Write API"),
+    "bigquery_insert_gib": Price(0.05, "a GiB by insertAll, a row at least 1 KiB"),
+    "bigquery_storage_gib_month": Price(0.02, "a GiB stored for a month, logical, active"),
+}
+
+# Different values of a column in a day. A person's are a share of the messages.
+DISTINCT = {
+    "event_type": 20.0,
+    "channel": 5.0,
+    "content_id": 10_000.0,
+    "content_type": 5.0,
+    "category": 50.0,
+    "campaign": 50.0,
+    "currency": 3.0,
+    "country": 50.0,
+    "device": 10.0,
+    "referrer": 1_000.0,
+    "source": 3.0,
+}
+FOLLOWS = {"category": "content_id", "content_type": "content_id"}  # beside the second the first adds no group
+PRESENT = {"campaign": 0.25, "person": 1.0, "content_id": 1.0}  # share of events that have a column
+EVENT_TYPES = DISTINCT["event_type"]

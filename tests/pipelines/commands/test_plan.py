@@ -1,0 +1,107 @@
+"""`audience plan`: a table for a person, an object for a program, and one line for a mistake."""
+
+import json
+
+import pytest
+
+from pipelines.cli import main
+from pipelines.plan_figures import CHECK_BY, DISTINCT, PRICES
+from transforms.metrics import MetricSpec
+
+GIVEN = ["plan", "--events_per_second", "1000"]
+
+
+def told(capsys, *words: str) -> dict:
+    assert main([*GIVEN, "--json", *words]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    return json.loads(shown.out)
+
+
+def test_a_person_sees_a_day_and_what_is_assumed(capsys):
+    assert main(GIVEN) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("A day of a stream: 86,400,000 messages of 270 bytes, 83,808,000 events;\n")
+    for title in ("state of", "machine", "set", "dollars"):
+        assert f"\n\n{title}" in shown.out
+    assert f"are assumed, not looked up: check them by {CHECK_BY}," in shown.out
+    assert max(map(len, shown.out.splitlines())) <= 120
+
+
+def test_a_program_gets_whole_numbers_and_what_is_assumed(capsys):
+    plan = told(capsys)
+    assert plan["events"] == 83_808_000
+    assert plan["traffic"]["per_second"] == 1_000
+    assert {type(table["rows"]) for table in plan["tables"]} == {int}
+    assert [table["table"] for table in plan["tables"]][:2] == ["events", "quarantine"]
+    assert plan["state_bytes"] == pytest.approx(sum(step["state_bytes"] for step in plan["steps"]), abs=10)
+    assert plan["assumed"]["prices_in_dollars"] == {name: price.dollars for name, price in PRICES.items()}
+    assert {each["option"] for each in plan["advice"]} >= {"--shards", "--readers", "--write_method"}
+
+
+def test_what_is_stated_counts(capsys):
+    usual = told(capsys)
+    more = told(capsys, "--distinct", "content_id=100000", "--price", "pubsub_tib=80", "--event_bytes", "540")
+    rows = [{table["table"]: table["rows"] for table in plan["tables"]} for plan in (usual, more)]
+    assert rows[1]["content_1h"] > rows[0]["content_1h"]
+    assert rows[1]["activity_1m"] == rows[0]["activity_1m"]
+    assert more["dollars"]["pubsub"] == pytest.approx(4 * usual["dollars"]["pubsub"])
+
+
+def test_the_options_of_run_and_the_metrics_of_a_configuration_count(tmp_path, capsys):
+    (tmp_path / "audience.yaml").write_text(
+        "shards: 8\nmetrics: {activity_1m: null, campaign_1h: null, user_days: null}\n"
+    )
+    plan = told(capsys, "--config", str(tmp_path / "audience.yaml"), "--dedup_window", "6h")
+    assert [table["table"] for table in plan["tables"]] == ["events", "quarantine", "content_1h", "quality_1m"]
+    assert plan["steps"][0]["shards"] == 8
+    assert plan["steps"][0]["largest"] == pytest.approx(1000 * 0.97 * 16 * 6 * 3600 / 8, rel=1e-3)
+
+
+def test_a_backfill_has_no_state(capsys):
+    plan = told(capsys, "--backfill")
+    assert (plan["backfill"], plan["state_bytes"], plan["advice"]) == (True, 0, [])
+    assert main([*GIVEN, "--backfill"]) == 0
+    assert "A day of a backfill: " in capsys.readouterr().out
+
+
+def test_help_lists_every_column_and_price(capsys):
+    with pytest.raises(SystemExit):
+        main(["plan", "--help"])
+    shown = capsys.readouterr().out
+    assert [name for name in (*DISTINCT, *PRICES) if f"\n  {name} " not in shown] == []
+
+
+def test_every_dimension_of_the_shipped_metrics_has_a_number():
+    from pipelines.config import read_config
+
+    metrics: tuple[MetricSpec, ...] = read_config(None)[0]
+    assert {name for spec in metrics for name in spec.dimensions} - {*DISTINCT, "person"} == set()
+
+
+WRONG = {
+    "no rate": (["plan"], "the following arguments are required: --events_per_second"),
+    "no number": (["plan", "--events_per_second", "many"], "--events_per_second: got 'many'; allowed: a number from"),
+    "no event": (["plan", "--events_per_second", "0"], "--events_per_second: got '0'; allowed: a number from 0.001 to"),
+    "an endless rate": (["plan", "--events_per_second", "inf"], "--events_per_second: got 'inf'; allowed: a number"),
+    "a peak below the average": ([*GIVEN, "--peak", "0.5"], "--peak: got '0.5'; allowed: a number from 1 to 1,000"),
+    "a share above one": ([*GIVEN, "--late", "2"], "--late: got '2'; allowed: a number from 0 to 1"),
+    "no event left": ([*GIVEN, "--duplicates", "0.6", "--quarantined", "0.4"], "together they leave no event"),
+    "an unknown column": ([*GIVEN, "--distinct", "colour=3"], "--distinct: got 'colour=3'; allowed: NAME=NUMBER, at"),
+    "a column of nothing": ([*GIVEN, "--distinct", "channel=0"], "--distinct: got 'channel=0'; allowed: NAME=NUMBER"),
+    "a price of no number": ([*GIVEN, "--price", "pubsub_tib=free"], "--price: got 'pubsub_tib=free'; allowed: NAME="),
+    "a price below nothing": ([*GIVEN, "--price", "pubsub_tib=-1"], "--price: got 'pubsub_tib=-1'; allowed: NAME="),
+    "wrong shards": ([*GIVEN, "--shards", "0"], "--shards: got '0'; allowed: a whole number from 1 to 9999"),
+    "a hyphen": (["plan", "--events-per-second", "10"], "arguments are required: --events_per_second"),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG)
+def test_a_wrong_value_is_one_line(mistake, capsys):
+    argv, said = WRONG[mistake]
+    assert main(argv) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert shown.err.count("\n") == 1
+    assert said in shown.err
