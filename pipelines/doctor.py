@@ -21,8 +21,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-REQUIRED, MACHINE, OPTIONAL, WAREHOUSE = "required", "machine", "optional", "warehouse"
+REQUIRED, MACHINE, OPTIONAL, WAREHOUSE, LAUNCH = "required", "machine", "optional", "warehouse", "launch"
 FOUND, MISSING, WRONG = "found", "missing", "wrong"
+MADE = "to be made"  # by the launch
 PACKAGE = "audience-insights"
 SETUP = Path(__file__).parents[1] / "setup.py"  # of a checkout
 SECONDS = 20  # after which a program that was asked for its version is taken for broken
@@ -88,8 +89,8 @@ def checks(warehouse: str | None, dataset: str | None = None) -> list[Check]:
 
 
 def faults(rows: Iterable[Check]) -> list[Check]:
-    """The required parts that are missing or of a version that does not do."""
-    return [row for row in rows if row.section == REQUIRED and row.state != FOUND]
+    """The required parts, and those of a launch, that are missing or do not do."""
+    return [row for row in rows if row.section in (REQUIRED, LAUNCH) and row.state not in (FOUND, MADE)]
 
 
 def required_checks() -> list[Check]:

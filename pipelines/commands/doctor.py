@@ -4,7 +4,7 @@ import sys
 
 from pipelines.commands import Command
 from pipelines.commands.query import add_form
-from pipelines.options import Place, add_all, place_of
+from pipelines.options import NAMED, Place, add_all, add_to, place_of
 from transforms.errors import AudienceError
 
 
@@ -15,6 +15,10 @@ def add_options(parser) -> None:
         action="store_true",
         help="Recount the tables of the warehouse and compare them with its books; exit status 1 if they differ",
     )
+    group = parser.add_argument_group("launch", "What a stream on Google Cloud needs, looked at before anything starts")
+    add_to(group, NAMED["input_subscription"])
+    group.add_argument("--bucket", metavar="gs://BUCKET", help="Bucket in which a job stages")
+    group.add_argument("--region", help="Region of the job, e.g. europe-west1")
     add_form(parser)
 
 
@@ -25,11 +29,16 @@ def run(values, rest) -> int | None:
 
     place = place_of(vars(values))
     found = checks(place.warehouse, place.dataset)
+    if values.input_subscription or values.bucket or values.region:
+        from pipelines.preflight import Launch, preflight
+
+        launch = Launch(values.input_subscription, place.dataset, values.bucket, values.region, values.config)
+        found += preflight(launch)
     for line in lines(found, values.form):
         print(line)
     if wrong := faults(found):
         named = ", ".join(f"{row.name} ({row.state})" for row in wrong)
-        raise AudienceError(f"what is required is not there: {named}; how to get each is said above")
+        raise AudienceError(f"what is required is not there: {named}; what to do is said above")
     return 0
 
 

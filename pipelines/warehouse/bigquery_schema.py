@@ -15,9 +15,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import sqlglot
+from google.api_core import exceptions
 from google.cloud import bigquery
 from sqlglot import exp
 
+from pipelines.warehouse.bigquery_errors import told
 from pipelines.warehouse.rows import literal
 from pipelines.warehouse.tables import EVENTS, QUARANTINE, Column, Table, bigquery_field
 from pipelines.warehouse.views import bigquery_views
@@ -94,6 +96,21 @@ def plan(found: bigquery.Table, table: Table) -> tuple[Table, list[bigquery.Sche
     fields += [_field(column) for column in new]
     merged = replace(table, columns=tuple(map(column_of, fields)))
     return merged, fields if fields != list(found.schema) else None
+
+
+def planned(warehouse: "BigQueryWarehouse", table: Table) -> str:
+    """What `declare` would do to a table, for a person; nothing is changed. WarehouseError for what it would refuse."""
+    with told(warehouse.name, f"look at table {table.name}"):
+        try:
+            found = warehouse.client.get_table(warehouse.dataset.table(table.name))
+        except exceptions.NotFound:
+            return "is made by the launch"
+    _, fields = plan(found, table)
+    if fields is None:
+        return "as it has to be"
+    there = {field.name for field in found.schema}
+    new = [field.name for field in fields if field.name not in there]
+    return f"gets {', '.join(new)}" if new else "takes NULL where it did not"
 
 
 def _relaxed(field: bigquery.SchemaField) -> bigquery.SchemaField:
