@@ -1,6 +1,8 @@
 """The job that Dataflow gets, as the service would take it: captured over REST, without a cloud."""
 
 import json
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -106,6 +108,33 @@ def test_its_graph_is_the_one_of_the_golden_list_read_by_dataflow_itself(launche
     assert set(GOLDEN.read_text().splitlines()) <= names
     environments = {each.urn for each in components.environments.values()}
     assert environments == {"beam:env:docker:v1"}
+
+
+UNPICKLE = """
+import sys
+from apache_beam.internal import pickler
+from apache_beam.portability.api import beam_runner_api_pb2 as api
+
+pickler.set_library("cloudpickle")
+steps = api.Pipeline.FromString(open(sys.argv[1], "rb").read()).components.transforms.values()
+loaded = 0
+for step in steps:
+    if step.spec.urn == "beam:transform:pardo:v1":
+        fn = api.ParDoPayload.FromString(step.spec.payload).do_fn
+        if fn.urn == "beam:dofn:pickled_python_info:v1":
+            pickler.loads(fn.payload)
+            loaded += 1
+print(loaded)
+"""
+
+
+def test_a_worker_that_has_the_package_alone_reads_every_step(launched, service, tmp_path):
+    assert launched() == 0
+    options = service.created()["environment"]["sdkPipelineOptions"]["options"]
+    words = [sys.executable, "-I", "-c", UNPICKLE, options["pipelineUrl"]]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 20
 
 
 def test_what_it_needs_in_bigquery_is_there_before_a_worker_starts(launched):
