@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, SetupOptions, WorkerOptions
 from google.api_core.client_options import ClientOptions
+from google.api_core.exceptions import GoogleAPICallError
 from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import GoogleAuthError
 from google.cloud import dataflow_v1beta3
 
 from pipelines.audience import Job, build
@@ -76,8 +78,16 @@ def running_job(options: PipelineOptions) -> str:
     wanted = dataflow_v1beta3.ListJobsRequest(
         project_id=google.project, location=google.region, filter=dataflow_v1beta3.ListJobsRequest.Filter.ACTIVE
     )
-    for job in _jobs(google).list_jobs(wanted):
-        if job.name == google.job_name and job.current_state in RUNNING:
+    try:
+        found = [job for job in _jobs(google).list_jobs(wanted) if job.name == google.job_name]
+    except (GoogleAPICallError, GoogleAuthError) as problem:
+        raise RunnerError(
+            f"Dataflow does not tell its jobs in {google.project}, {google.region}: {f'{problem}'.splitlines()[0]}; "
+            f"see `gcloud services enable dataflow.googleapis.com --project={google.project}`, and the role "
+            "roles/dataflow.developer"
+        ) from problem
+    for job in found:
+        if job.current_state in RUNNING:
             return job.id
     raise OptionError(
         f"--update: no job {google.job_name!r} runs in {google.project}, {google.region}; start it without --update, "

@@ -22,12 +22,14 @@ ACTIONS = ("build", "stream", "update", "status", "drain", "cancel")
 LOSES = {
     "drain": (
         "drain: the job stops reading and closes every bucket that is open, with what it holds. What is published from "
-        "now on waits in the subscription. A job that is started later begins those buckets anew: "
-        "`audience recompute` of these days then puts them right"
+        "now on waits in the subscription. A job that is started later knows nothing of the buckets before it, open or "
+        "closed: an event that comes late, by up to --max_lateness, puts its own total over theirs. `audience "
+        "recompute` of these days, once that job is drained, puts them right"
     ),
     "cancel": (
         "cancel: the job ends at once. What it read and has not written is read by nobody again; use drain, unless the "
-        "job cannot work. `audience recompute` of the open days puts the metrics right, as far as events are stored"
+        "job cannot work. As after a drain a later job knows nothing of the buckets before it; `audience recompute` of "
+        "the days puts the metrics right, as far as events are stored"
     ),
 }
 RENAMED: dict[str, str] = {}  # steps of the last release, as they are called now

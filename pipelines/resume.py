@@ -63,7 +63,7 @@ def resume(run: Run, stream: Stream, undone: pl.DataFrame, now: float | None = N
     moment = datetime.fromtimestamp(time.time() if now is None else now, UTC)
     folder = run.staging / "seeds"
     folder.mkdir()
-    signs = [moment, _last_sign(run.warehouse, stream.input) or moment, *undone["bucket_start"].to_list()]
+    signs = [moment, _last_sign(run.warehouse, stream) or moment, *undone["bucket_start"].to_list()]
     oldest = min(signs) - stream.lateness
     taken = _take_out(run, stream, undone)
     revision = max(_micros(moment), _highest(run.warehouse, stream, oldest) + 1)
@@ -90,9 +90,16 @@ def claim(rows: pl.LazyFrame, stream: Stream, folder: str) -> None:
             seeds.add_claims(folder, seeds.Place(piece.window, piece.shard), claim_entries(piece.events).tobytes())
 
 
-def _last_sign(warehouse: LocalWarehouse, input: str) -> datetime | None:
-    """When the input's books were written last: windows that were open then may lack rows, if it was killed."""
-    books = warehouse.scan(QUALITY_1M.name).filter(of_input(input))
+def _last_sign(warehouse: LocalWarehouse, stream: Stream) -> datetime | None:
+    """When the input's books were written last: windows that were open then may lack rows, if it was killed.
+
+    Looked for in the last days that have books, as far back as a window is open.
+    """
+    days = [day for day in warehouse.rows_by_day(QUALITY_1M.name) if day]
+    if not days:
+        return None
+    last = max(days) - stream.lateness - 2 * DAY
+    books = warehouse.scan(QUALITY_1M.name, [day for day in days if day >= last]).filter(of_input(stream.input))
     return books.select(pl.col("emitted_time").max()).collect().item()
 
 

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -45,6 +46,7 @@ from pipelines.stop import ABOUT, DRAIN, About
 from pipelines.warehouse.figures import Figures
 from pipelines.warehouse.manifest import write_atomically
 from transforms.errors import AudienceError, RunnerError
+from transforms.lateness import MARGIN, allowed_lateness
 
 LOOK_SECONDS = 0.2
 CANCEL_SECONDS = 20.0
@@ -67,7 +69,13 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
         stack.enter_context(quiet())
         subscription = _subscription(settings, stack)
         into = stack.enter_context(opened(settings, create=True, streaming=True))
-        kept = stack.enter_context(_kept(into, settings, subscription))
+        keeping = _kept(into, settings, subscription)
+        if choice.prism is None and keeping.landing.files():
+            raise RunnerError(
+                f"records of a run before wait in {keeping.landing.folder}, and {choice.name} does not read them "
+                f"again; {runners.MEND}, or move them away: they are lost then"
+            )
+        kept = stack.enter_context(keeping)
         ending = stack.enter_context(Ending(kept.folder / DRAIN))
         about = About(os.getpid(), subscription, settings.config, choice.prism is not None, into.warehouse.time_zone)
         write_atomically(kept.folder / ABOUT, msgspec.json.encode(about))
@@ -85,7 +93,7 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
         runner = _on(choice, into.run.staging, stack)
         result = _start(job, [*beam_options, *runner.options, "--streaming"])
         say(f"reading {subscription} into {into.warehouse.name}; {choice.said}")
-        if mended := _mended(kept):
+        if mended := _mended(kept, settings):
             say(mended)
         kept.start()
         try:
@@ -98,6 +106,12 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
             pubsub_leases.flush()
         kept.retire(open_run=None)
         return Ended(ending.draining, kept.figures().rows, kept.waiting, time.monotonic() - started)
+
+
+class Keeping(AbstractContextManager["Kept"], Protocol):
+    """What becomes a `Kept`."""
+
+    landing: Landing
 
 
 class Kept(Protocol):
@@ -131,7 +145,7 @@ class Kept(Protocol):
         """Remove what landed and is in the books, if it is time; None: at once, the stream has ended."""
 
 
-def _kept(into: Opened, settings: Settings, subscription: str) -> AbstractContextManager[Kept]:
+def _kept(into: Opened, settings: Settings, subscription: str) -> "Keeping":
     if settings.dataset is None:
         from pipelines.stream_local import KeptLocally
 
@@ -141,11 +155,18 @@ def _kept(into: Opened, settings: Settings, subscription: str) -> AbstractContex
     return KeptForBigQuery(into, settings, subscription)
 
 
-def _mended(kept: Kept) -> str:
+def _mended(kept: Kept, settings: Settings) -> str:
     """What the start mended, for a person; empty if there was nothing."""
     told = []
     if kept.waiting:
         told.append(f"{kept.waiting:,} records landed and are not in the books: they are read again")
+    days = {datetime.fromtimestamp(minute / 1_000_000, UTC).date() for each in kept.again() for minute in each.minutes}
+    kept_for = allowed_lateness(settings.max_lateness) - MARGIN
+    if days and datetime.combine(min(days), datetime.min.time(), UTC) < datetime.now(UTC) - kept_for:
+        told.append(
+            "some may be of windows that a stream keeps no longer: they go to quarantine as too_late_for_stream; when "
+            f"it has ended `audience recompute --start {min(days)} --end {max(days) + timedelta(days=1)}` takes them in"
+        )
     if kept.events:
         told.append(f"the state of the open windows is made anew from {kept.events:,} stored events")
     return "; ".join(told)

@@ -33,7 +33,7 @@ from pipelines.warehouse.bigquery_step import tally
 from pipelines.warehouse.figures import Figures
 from pipelines.warehouse.local import WRITE_ERRORS, cannot_write
 from pipelines.warehouse.writer import Run, locked
-from transforms.errors import AudienceError, OptionError
+from transforms.errors import OptionError
 from transforms.lateness import allowed_lateness
 
 LANDING, WORK = "landing", "work-"
@@ -140,10 +140,12 @@ class KeptForBigQuery:
     def _retire(self, open_run: str | None) -> None:
         try:
             undone = self._look()
-        except AudienceError:  # it is asked again; whether rows are written is told by others
-            return
-        self.waiting = int(undone["landed"].sum())
-        self.landing.retire(undone, open_run)
+            self.waiting = int(undone["landed"].sum())
+            self.landing.retire(undone, open_run)
+        except Exception as problem:  # whatever Google's clients raise: it is asked again, and the figures tell it
+            tally.failed(
+                f"what landed is not removed yet: {f'{problem}'.splitlines()[0] if f'{problem}' else problem!r}"
+            )
 
     def _look(self) -> pl.DataFrame:
         """COUNTS_SCHEMA: the minutes whose records the books do not all have."""
@@ -151,4 +153,5 @@ class KeptForBigQuery:
         if landed.is_empty():
             return landed
         since = landed["bucket_start"].min()
-        return self.landing.undone(bigquery_restart.received(self.warehouse, self.input, since))  # type: ignore
+        inputs = {self.input, *(name.partition("@")[0] for name in self.landing.inputs())}
+        return self.landing.undone(bigquery_restart.received(self.warehouse, inputs, since))  # type: ignore

@@ -8,6 +8,8 @@ At a restart the rows of the minutes that are read again are taken out first (re
 """
 
 import time
+from datetime import UTC, datetime
+from typing import cast
 
 import polars as pl
 
@@ -38,7 +40,7 @@ class KeptLocally:
         self._due = 0.0
 
     def __enter__(self) -> "KeptLocally":
-        self._undone = self.landing.undone(SettledMinutes(self.warehouse, self.input).received())
+        self._undone = self.landing.undone(self._books().received())
         self.waiting = int(self._undone["landed"].sum())
         job = self.job
         stream = Stream(
@@ -46,9 +48,16 @@ class KeptLocally:
         )
         done = resume(self.run, stream, self._undone)
         self.seeds, self.events = done.seeds, done.events
-        self.books = SettledMinutes(self.warehouse, self.input)  # without the rows that were taken out
+        self.books = self._books()  # without the rows that were taken out
         self.appender = Appender(self.run, self.books.add)
         return self
+
+    def _books(self) -> SettledMinutes:
+        """Of this stream, and of any before it whose records are still here."""
+        landed = self.landing.counts()
+        earliest = cast(datetime, landed["bucket_start"].min()) if landed.height else datetime.now(UTC)
+        before = {name.partition("@")[0] for name in self.landing.inputs()}
+        return SettledMinutes(self.warehouse, {self.input, *before}, earliest)
 
     def __exit__(self, *_) -> None:
         pass
@@ -76,4 +85,5 @@ class KeptLocally:
         self._due = time.monotonic() + RETIRE_SECONDS
         undone: pl.DataFrame = self.landing.undone(self.books.received())
         self.waiting = int(undone["landed"].sum())
-        self.landing.retire(undone, open_run)
+        if self.landing.retire(undone, open_run):
+            self.books.keep(self.landing.inputs())

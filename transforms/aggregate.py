@@ -235,7 +235,7 @@ class Publish(beam.DoFn):
         (window, _), partial = keyed
         so_far = _read(progress)
         if so_far == Progress():
-            expire.set(self._end(window) + self.lateness)
+            expire.set(self._expiry(window))
         ends = self._end_of(partial, window)
         if not so_far.ended and ends.micros > so_far.ends:
             end.set(ends)
@@ -259,6 +259,12 @@ class Publish(beam.DoFn):
 
     def _end(self, window):
         return Timestamp.of((window + 1) * self.what.bucket.total_seconds())
+
+    def _expiry(self, window):
+        """The window's end and its lateness; of one that had expired, as of books of old messages, so long from now, so
+        that what comes in many bundles adds up."""
+        end, now = self._end(window), Timestamp.of(self.now())
+        return (end if end + self.lateness > now else now) + self.lateness
 
     def _fire_soon(self, ended, soon) -> int:
         """Whether a firing is set. Those of all windows fall together: a runner takes them up in one bundle."""

@@ -14,6 +14,7 @@ State   a stream's, per window and shard: 16 bytes an event (id hash, fingerprin
 Emits   a stream: at once. Bounded: when the input has ended, in blocks of at most GROUP_ROWS.
 """
 
+import functools
 import math
 import secrets
 from datetime import timedelta
@@ -286,6 +287,12 @@ def _entries(keys: pl.Series, prints: pl.Series) -> np.ndarray:
 _CACHE = SeenCache()
 
 
+@functools.lru_cache(maxsize=256)
+def _claims(folder: str | None, place: seeds.Place) -> Claims:
+    """Those of a seed, which never changes."""
+    return Claims(np.frombuffer(seeds.claims(folder, place), CLAIM)) if folder else NO_CLAIMS
+
+
 class KeepFirst(beam.DoFn):
     """The stream's step, keyed by dedup window and shard."""
 
@@ -296,9 +303,6 @@ class KeepFirst(beam.DoFn):
     def __init__(self, window: timedelta, lateness: timedelta, seeds: str | None = None):
         self.window, self.lateness, self.seeds = window, lateness, seeds
         self.run = secrets.token_hex(8)  # two pipelines in one process must not share cache entries
-
-    def setup(self):
-        self.claims: dict[seeds.Place, Claims] = {}
 
     def process(
         self,
@@ -318,7 +322,7 @@ class KeepFirst(beam.DoFn):
             # Never in state: it does not change, and may be large.
             seed = seeds.seen(self.seeds, seeds.Place(window, shard))
             seen = Seen().with_(np.frombuffer(b"".join([seed, *seen_state.read()]), SEEN))
-        kept, entries = keep_unseen(events, seen, self._claims(seeds.Place(window, shard)))
+        kept, entries = keep_unseen(events, seen, _claims(self.seeds, seeds.Place(window, shard)))
         if len(entries):
             seen_state.add(entries.tobytes())
             seen = seen.with_(entries)
@@ -328,13 +332,6 @@ class KeepFirst(beam.DoFn):
             _CACHE.put(key, token, seen)
         yield from _outcomes(kept)
 
-    def _claims(self, place: seeds.Place) -> Claims:
-        if self.seeds is None:
-            return NO_CLAIMS
-        if place not in self.claims:
-            self.claims[place] = Claims(np.frombuffer(seeds.claims(self.seeds, place), CLAIM))
-        return self.claims[place]
-
     @on_timer(EXPIRE)
     def expire(
         self,
@@ -343,6 +340,5 @@ class KeepFirst(beam.DoFn):
         token_state=beam.DoFn.StateParam(TOKEN),
     ):
         _CACHE.drop((self.run, *key))
-        self.claims.pop(seeds.Place(*key), None)
         seen_state.clear()
         token_state.clear()

@@ -10,6 +10,7 @@ Input    Each split begins a segment every ten minutes, and a segment is an inpu
          A record that the queue delivers again lands in the segment that is open, never in one that was retired: so
          all the files of an (input, minute) are there until all of them are done.
 Retired  A segment as a whole: it is closed (its split began another one, or its run is over) and its minutes are done.
+         A mark, `<segment>.retired`, is written before the first of its files goes: what a kill leaves of them is none.
 """
 
 import os
@@ -30,6 +31,7 @@ from transforms.errors import SourceError
 LANDED_SCHEMA = {**RAW_SCHEMA, "input": pl.String}
 COUNTS_SCHEMA = {"input": pl.String, "bucket_start": TIME, "landed": pl.Int64}
 SEGMENT_SECONDS = 600.0
+MARK = ".retired"
 LANDING = "landing"  # the folder, in that of a local warehouse
 _ABOUT = "audience.landing"
 
@@ -66,9 +68,11 @@ class Landing:
     def files(self) -> list[Landed]:
         """The files, oldest first within a split. Errors: SourceError for one that is damaged."""
         try:
-            names = sorted(name for name in os.listdir(self.folder) if name.endswith(".parquet"))
+            there = os.listdir(self.folder)
         except FileNotFoundError:
-            names = []
+            there = []
+        gone = {name.removesuffix(MARK) for name in there if name.endswith(MARK)}
+        names = sorted(name for name in there if name.endswith(".parquet") and _segment(name) not in gone)
         self._known = {name: self._known.get(name) or _look(self.folder / name) for name in names}
         return list(self._known.values())
 
@@ -80,6 +84,10 @@ class Landing:
         return counted.select("input", pl.col("minute").cast(TIME).alias("bucket_start"), "landed").sort(
             "input", "bucket_start"
         )
+
+    def inputs(self) -> set[str]:
+        """The inputs, with their parts, of all that is there."""
+        return {file.about.input for file in self.files()}
 
     def undone(self, received: pl.DataFrame) -> pl.DataFrame:
         """The minutes of COUNTS_SCHEMA whose records the books (input, bucket_start, received) do not all have.
@@ -104,21 +112,39 @@ class Landing:
     def retire(self, undone: pl.DataFrame, open_run: str | None = None) -> int:
         """Remove the files of the closed segments that have no minute in `undone`; returns how many.
 
+        Of the files that `undone` was told of: what landed since is not in it, and stays.
+
         open_run  the run whose readers may still write; None: there is none, so what a crash left half written goes too
         """
         waiting = {input for input, _ in _minutes_of(undone)}
-        files, retired = self.files(), 0
+        files, closed = list(self._known.values()), dict[str, list[Path]]()
         newest = _newest(files)
         for file in files:
             run, split, segment = _parts(file.segment)
             is_open = run == open_run and newest[run, split] == segment
             if not is_open and file.about.input not in waiting:
-                file.path.unlink(missing_ok=True)
-                retired += 1
+                closed.setdefault(file.segment, []).append(file.path)
+        for segment, paths in closed.items():
+            self._remove(segment, paths)
+        for mark in self.folder.glob(f"*{MARK}"):  # of what a kill left half removed
+            self._remove(mark.name.removesuffix(MARK), sorted(self.folder.glob(f"{mark.stem}.*.parquet")))
         if open_run is None and self.folder.is_dir():
             for left in self.folder.glob("*.tmp"):
                 left.unlink(missing_ok=True)
-        return retired
+        return sum(map(len, closed.values()))
+
+    def _remove(self, segment: str, paths: list[Path]) -> None:
+        mark = self.folder / f"{segment}{MARK}"
+        try:
+            mark.touch()
+            sync_folder(self.folder)
+        except OSError:  # a disk without room for a name: later
+            return
+        for path in paths:
+            path.unlink(missing_ok=True)
+            self._known.pop(path.name, None)
+        sync_folder(self.folder)
+        mark.unlink(missing_ok=True)
 
 
 class Lander:
@@ -184,7 +210,12 @@ def _look(path: Path) -> Landed:
         about = msgspec.json.decode(pl.read_parquet_metadata(path)[_ABOUT], type=About)
     except (OSError, KeyError, pl.exceptions.PolarsError, msgspec.DecodeError) as error:
         raise _damaged(path, error) from error
-    return Landed(path, path.name.rsplit(".", 2)[0], about)
+    return Landed(path, _segment(path.name), about)
+
+
+def _segment(name: str) -> str:
+    """Of a file's name."""
+    return name.rsplit(".", 2)[0]
 
 
 def _damaged(path: str | Path, error: Exception) -> SourceError:

@@ -8,6 +8,7 @@ threads append at a time.
 
 import queue
 import threading
+import time
 from collections import defaultdict
 from typing import NamedTuple
 
@@ -27,6 +28,9 @@ class RowError(NamedTuple):
     message: str
 
 
+IDLE_SECONDS = 600.0
+
+
 def table_path(dataset: str, table: str) -> str:
     """The name of a table of `project.dataset` in the Storage API."""
     project, _, name = dataset.rpartition(".")
@@ -43,7 +47,7 @@ class Appends:
 
     def __init__(self, client: BigQueryWriteClient):
         self._client = client
-        self._idle: dict[str, list[_Connection]] = defaultdict(list)
+        self._idle: dict[str, list[tuple[float, _Connection]]] = defaultdict(list)  # since when, by time.monotonic
         self._lock = threading.Lock()
 
     def append(self, stream: str, schema: pa.Schema, rows: bytes, offset: int | None, seconds: float) -> list[RowError]:
@@ -52,8 +56,9 @@ class Appends:
         Raises Silence if there is no answer within `seconds`, or what BigQuery answers as an exception of
         google.api_core: AlreadyExists for an offset that is written, OutOfRange for one that is ahead.
         """
+        self._close_stale()
         with self._lock:
-            connection = self._idle[stream].pop() if self._idle[stream] else None
+            connection = self._idle[stream].pop()[1] if self._idle[stream] else None
         connection = connection or _Connection(self._client, stream, schema)
         try:
             answer = connection.ask(rows, offset, seconds)
@@ -61,12 +66,22 @@ class Appends:
             connection.close()
             raise
         with self._lock:
-            self._idle[stream].append(connection)
+            self._idle[stream].append((time.monotonic(), connection))
         if answer.row_errors:
             return [RowError(error.index, error.message) for error in answer.row_errors]
         if answer.error.code:
             raise exceptions.from_grpc_status(grpc_code(answer.error.code), answer.error.message)
         return []
+
+    def _close_stale(self) -> None:
+        """End what nobody has used for long: the streams of a day ago, which BigQuery lets go by itself, too."""
+        oldest = time.monotonic() - IDLE_SECONDS
+        with self._lock:
+            stale = [each for connections in self._idle.values() for since, each in connections if since < oldest]
+            kept = {name: [each for each in some if each[0] >= oldest] for name, some in self._idle.items()}
+            self._idle = defaultdict(list, {name: some for name, some in kept.items() if some})
+        for connection in stale:
+            connection.close()
 
     def create(self, dataset: str, table: str, seconds: float) -> str:
         """Make a stream on which each row has an offset, and is visible at once; its name."""
@@ -78,7 +93,7 @@ class Appends:
         """End the connections."""
         with self._lock:
             idle, self._idle = self._idle, defaultdict(list)
-        for connection in (each for connections in idle.values() for each in connections):
+        for _, connection in (each for connections in idle.values() for each in connections):
             connection.close()
         self._client.transport.close()
 

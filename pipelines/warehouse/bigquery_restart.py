@@ -8,7 +8,7 @@ Read   of `events` the rows of the days that the open windows reach into, each e
        is current. A table of many keys makes that many rows to download.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -25,14 +25,14 @@ from transforms.block import TIME
 _TIMES = {EVENTS.name: "received_time", QUALITY_1M.name: "bucket_start"}  # by which a row is of a minute
 
 
-def received(warehouse: BigQueryWarehouse, input: str, since: datetime) -> pl.DataFrame:
+def received(warehouse: BigQueryWarehouse, inputs: Collection[str], since: datetime) -> pl.DataFrame:
     """(input, bucket_start, received) of every minute from `since` on whose balance is 0, as settled.py has it.
 
     An event can be queried before its entry for the books is made: so what the books say is there.
     """
     sql = (
         f"SELECT `input`, `bucket_start`, SUM(`received`) AS `received` FROM `{QUALITY_1M.name}_current` "
-        f"WHERE `bucket_start` >= {_time(since)} AND {of_input(input)} "
+        f"WHERE `bucket_start` >= {_time(since)} AND ({' OR '.join(map(of_input, sorted(inputs)))}) "
         "GROUP BY `input`, `bucket_start` HAVING SUM(`balance`) = 0"
     )
     schema = {"input": pl.String, "bucket_start": TIME, "received": pl.Int64}

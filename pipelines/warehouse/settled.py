@@ -7,6 +7,8 @@ after, the rows that they tell of (notes.py), so this stays true whatever is kil
 An input is a name, or a part of it behind an @, as the readers of a stream cut it.
 """
 
+import threading
+from collections.abc import Collection
 from datetime import date, datetime
 from typing import Protocol
 
@@ -23,22 +25,29 @@ _ENDED = ("events", "duplicates", "quarantined", "out_of_range", "replaced", "er
 
 
 class SettledMinutes:
-    """The current books of one stream, kept in memory: read once, then fed with the rows of each commit.
+    """The current books of some inputs, kept in memory: read once, then fed with the rows of each commit.
 
     since  the earliest minute that will be asked for; None reads the books of all time
     """
 
-    def __init__(self, warehouse: LocalWarehouse, input: str, since: datetime | None = None):
-        self.input = input
+    def __init__(self, warehouse: LocalWarehouse, inputs: Collection[str], since: datetime | None = None):
+        self.own = pl.any_horizontal(pl.lit(False), *map(of_input, sorted(inputs)))
         days = None if since is None else days_from(warehouse, QUALITY_1M.name, since)
-        books = warehouse.scan(QUALITY_1M.name, days).filter(of_input(input))
+        books = warehouse.scan(QUALITY_1M.name, days).filter(self.own)
         self._current = _latest(books.select(_COLUMNS).collect())
+        self._changing = threading.Lock()
 
     def add(self, rows: pl.DataFrame) -> None:
         """Take in rows of quality_1m that a commit made live; an `Appender` calls it with them, from its thread."""
-        own = rows.filter(of_input(self.input)).select(_COLUMNS)
-        if not own.is_empty():
-            self._current = _latest(pl.concat([self._current, own]))
+        own = rows.filter(self.own).select(_COLUMNS)
+        with self._changing:
+            if not own.is_empty():
+                self._current = _latest(pl.concat([self._current, own]))
+
+    def keep(self, inputs: Collection[str]) -> None:
+        """Forget the books of every other input (a name with its part): nothing of it is asked for any more."""
+        with self._changing:
+            self._current = self._current.filter(pl.col("input").is_in(list(inputs)))
 
     def received(self) -> pl.DataFrame:
         """(input, bucket_start, received) of every minute whose balance is 0, sources added up."""

@@ -104,7 +104,7 @@ def until_balanced(stream: Stream) -> None:
 def is_settled(stream: Stream) -> bool:
     name = json.loads((stream.warehouse / "stream.json").read_text())["input"]
     try:
-        counted = SettledMinutes(LocalWarehouse.open(stream.warehouse), name).received()
+        counted = SettledMinutes(LocalWarehouse.open(stream.warehouse), [name]).received()
         return Landing(stream.warehouse / "landing").undone(counted).is_empty()
     except SourceError:  # one was retired since the folder was listed
         return False

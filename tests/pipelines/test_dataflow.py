@@ -168,6 +168,14 @@ def test_an_update_of_no_job_is_one_line_and_asks_once(launched, service, capsys
     assert [asked.method for asked in service.asked] == ["GET"]
 
 
+def test_a_service_that_refuses_to_tell_its_jobs_is_one_line(launched, service, capsys, monkeypatch):
+    monkeypatch.setattr(service, "answer", lambda asked: (403, {"error": {"code": 403, "message": "API is disabled"}}))
+    assert launched("--update") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "Dataflow does not tell its jobs" in said and "gcloud services enable dataflow.googleapis.com" in said
+
+
 def test_what_is_of_one_machine_or_of_dataflow_alone_is_refused_elsewhere(launched, service, capsys):
     assert launched("--readers=3") == 2
     assert "--readers is of a stream on this machine; leave it out" in capsys.readouterr().err

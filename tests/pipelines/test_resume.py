@@ -129,7 +129,7 @@ class Life:
         landed = pl.DataFrame({"bucket_start": counted.keys(), "landed": counted.values()}).with_columns(
             pl.lit("f").alias("input"), pl.col("bucket_start").cast(TIME), pl.col("landed").cast(pl.Int64)
         )
-        settled = SettledMinutes(self.warehouse, "f").received().rename({"received": "landed"})
+        settled = SettledMinutes(self.warehouse, ["f"]).received().rename({"received": "landed"})
         return landed.join(settled, on=landed.columns, how="anti").select("input", "bucket_start")
 
     def after_resume(self) -> None:

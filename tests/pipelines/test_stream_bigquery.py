@@ -98,9 +98,9 @@ def test_the_books_of_another_subscription_settle_nothing(dataset, tmp_path):
     with opened(settings(dataset, tmp_path), create=True, streaming=True) as into:
         inputs = (INPUT, f"{INPUT}@a.0.1", f"{INPUT}-2", f"{INPUT}-2@a.0.1")
         write(into, QUALITY_1M, *(book(NOON, input, received=1, events=1) for input in inputs))
-        found = received(into.warehouse, INPUT, NOON)
+        found = received(into.warehouse, [INPUT], NOON)
         assert sorted(found["input"]) == sorted(inputs[:2])
-        assert received(into.warehouse, INPUT, NOON + MINUTE).is_empty()
+        assert received(into.warehouse, [INPUT], NOON + MINUTE).is_empty()
 
 
 def test_a_restart_sees_each_event_once_and_none_that_is_read_again(dataset, tmp_path):

@@ -114,6 +114,15 @@ def test_what_is_still_pending_when_a_window_expires_is_published():
     )
 
 
+def test_what_comes_after_its_window_has_expired_adds_up():
+    late = NOON + 10 * DAY
+    stream = Stream().watermark(late).block("web").wait(1).block("web", "web")
+    micros = int(late.timestamp() * 1_000_000)
+    stream.publishes(
+        metric(), (micros, "on_time", "web", 1), (micros + 1, "late", "web", 3), clock=lambda: late.timestamp()
+    )
+
+
 def test_a_stream_that_ends_publishes_what_is_pending_once():
     Stream().block("web", "web").publishes(metric(), (1, "on_time", "web", 2))
 

@@ -147,7 +147,6 @@ def test_the_step_reads_the_claims_of_its_seeds(monkeypatch, tmp_path):
     stored = keyed(events(("a", 60, "x")))
     seeds.add_claims(str(tmp_path), seeds.Place(0, 0), claim_entries(stored).tobytes())
     step = KeepFirst(DAY, 3 * DAY, str(tmp_path))
-    step.setup()
     key = Key()
 
     def passed(block: pl.DataFrame) -> list[datetime]:
@@ -223,7 +222,6 @@ class Key:
 def test_a_failed_bundle_another_workers_bundle_and_the_first_worker_again_lose_and_double_nothing(monkeypatch):
     key = Key()
     key.dofn = KeepFirst(DAY, 3 * DAY)
-    key.dofn.setup()
     one, other = SeenCache(), SeenCache()
     out = key.bundle(one, ["a"], True, monkeypatch)
     out += key.bundle(one, ["b"], False, monkeypatch)  # in the cache of `one`, in no state

@@ -83,7 +83,8 @@ def test_entries_are_added_block_by_block_and_read_once_a_window_even_if_nothing
     with streaming() as pipeline:
         kept = pipeline | stream(*map(events, "abcab")) | Deduplicate(DAY, 1, streaming=True, seeds=str(tmp_path))
         assert_that(kept.passed, equal_to([]))
-    assert reads == [("seen", int(NOON.timestamp()) // 86_400, 0)]
+    day = int(NOON.timestamp()) // 86_400
+    assert reads == [("seen", day, 0), ("claims", day, 0)]
 
 
 def told(rows: pl.DataFrame) -> list[tuple]:

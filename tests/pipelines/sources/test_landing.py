@@ -106,6 +106,7 @@ def test_a_segment_is_retired_as_a_whole_and_only_when_it_is_closed(tmp_path):
     lander = Lander(str(tmp_path), "in", "run", 0, clock)
     lander.land(block(0))
     lander.land(block(60))
+    here.counts()
     assert here.retire(NONE_DONE, open_run="run") == 0, "its segment is open"
     clock.now = SEGMENT_SECONDS
     lander.land(block(0))
@@ -115,6 +116,40 @@ def test_a_segment_is_retired_as_a_whole_and_only_when_it_is_closed(tmp_path):
     assert here.retire(undone.clear(), open_run="run") == 2
     assert here.counts()["input"].to_list() == [second]
     assert here.retire(undone.clear(), open_run="another") == 1, "its run is over"
+
+
+def test_what_landed_since_the_books_were_asked_stays(tmp_path):
+    clock, here = Time(), Landing(tmp_path)
+    lander = Lander(str(tmp_path), "in", "run", 0, clock)
+    lander.land(block(0))
+    undone = here.undone(books(here.counts()))
+    lander.land(block(60))  # of the same segment, which is closed a moment later
+    clock.now = SEGMENT_SECONDS
+    lander.land(block(0))
+    assert here.retire(undone, open_run="run") == 0
+    assert len(here.files()) == 3
+
+
+def test_a_kill_while_a_segment_goes_leaves_nothing_of_it(tmp_path, monkeypatch):
+    lander = Lander(str(tmp_path), "in", "run", 0)
+    for _ in range(3):
+        lander.land(block(0))
+    here = Landing(tmp_path)
+    undone = here.undone(books(here.counts()))
+    unlink = Path.unlink
+
+    def killed(path, missing_ok=False):
+        unlink(path, missing_ok)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr(Path, "unlink", killed)
+        here.retire(undone)
+    assert len(list(tmp_path.glob("*.parquet"))) == 2
+    again = Landing(tmp_path)
+    assert again.counts().is_empty(), "what is half gone would be read again without the rest"
+    again.retire(undone)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_record_that_comes_again_lands_in_an_input_of_its_own(tmp_path):

@@ -151,12 +151,15 @@ def test_a_thread_commits_until_it_is_stopped(warehouse):
         assert sources(warehouse) == ["1", "2"]
 
 
-def test_a_commit_that_fails_is_told_and_tried_again(warehouse, monkeypatch):
+@pytest.mark.parametrize(
+    "problem", [WarehouseError("the disk is full"), pl.exceptions.ComputeError("the disk is full")]
+)
+def test_a_commit_that_fails_is_told_and_tried_again(problem, warehouse, monkeypatch):
     with warehouse.writer() as run:
         appender, real = Appender(run), run.commit
 
         def full(*_, **__):
-            raise WarehouseError("the disk is full")
+            raise problem
 
         monkeypatch.setattr(run, "commit", full)
         noted(run, EVENTS, [1])

@@ -3,6 +3,7 @@
 import json
 import tempfile
 import threading
+import time
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import polars as pl
 import pytest
 from apache_beam.metrics import MetricsFilter
 
-from pipelines.warehouse import bigquery_clients, bigquery_retry, bigquery_rows, bigquery_stream
+from pipelines.warehouse import bigquery_append, bigquery_clients, bigquery_retry, bigquery_rows, bigquery_stream
 from pipelines.warehouse.bigquery_retry import Limits
 from pipelines.warehouse.bigquery_stream import BigQueryStreamSink
 from pipelines.warehouse.tables import EVENTS, QUARANTINE, Column, histogram_column, metric_table
@@ -308,6 +309,20 @@ def test_threads_share_a_client(client, dataset, method):
     with ThreadPoolExecutor(6) as threads:
         list(threads.map(write, range(6)))
     assert len(set(written(client, dataset, "events", "event_id"))) == 180
+
+
+def test_a_connection_that_nobody_uses_any_more_is_ended(client, dataset, monkeypatch):
+    def listeners() -> int:
+        return sum(thread.name.startswith("appends to ") for thread in threading.enumerate())
+
+    monkeypatch.setattr(bigquery_append, "IDLE_SECONDS", -1.0)
+    writer, before = bigquery_stream.StorageWriter(dataset, EVENTS, FAST, lambda: None), listeners()
+    for _ in range(3):
+        writer.write(events(1))
+    end = time.monotonic() + 20
+    while listeners() > before + 1:
+        assert time.monotonic() < end
+    writer.close()
 
 
 def test_an_old_connection_that_bigquery_closed_is_opened_anew(client, dataset, faulty):

@@ -53,7 +53,7 @@ def settled(minutes: SettledMinutes) -> list[tuple[str, int, int]]:
 
 
 def test_a_minute_is_settled_when_its_sources_balance_together(warehouse):
-    minutes = SettledMinutes(warehouse, "q")
+    minutes = SettledMinutes(warehouse, ["q"])
     assert settled(minutes) == []
     minutes.add(books((0, "q", "a", 1, 1, {"received": 5}), (1, "q", "a", 1, 1, {"received": 2, "events": 2})))
     assert settled(minutes) == [("q", 1, 2)]
@@ -69,7 +69,7 @@ def test_the_row_of_the_highest_generation_and_revision_counts_whatever_the_orde
         (0, "q", "a", 1, 9, {"received": 9, "events": 9}),
         (0, "q", "a", 2, 0, {"received": 1}),
     )
-    minutes = SettledMinutes(warehouse, "q")
+    minutes = SettledMinutes(warehouse, ["q"])
     for n in range(3):
         minutes.add(rows[n : n + 1])
     assert settled(minutes) == [("q", 0, 4)]
@@ -79,10 +79,10 @@ def test_what_is_stored_is_read_and_parts_of_the_input_are_its_own(warehouse):
     whole = {"received": 1, "events": 1}
     inputs = ("q", "q@1", "q@2", "queue", "other")
     commit(warehouse, books(*((0, input, "a", 1, 1, whole) for input in inputs)))
-    minutes = SettledMinutes(warehouse, "q")
+    minutes = SettledMinutes(warehouse, ["q"])
     minutes.add(books((1, "queue", "a", 1, 1, whole), (1, "q@2", "a", 1, 1, whole)))
     assert settled(minutes) == [("q", 0, 1), ("q@1", 0, 1), ("q@2", 0, 1), ("q@2", 1, 1)]
-    assert settled(SettledMinutes(warehouse, "q", since=NOON + timedelta(days=1))) == []
+    assert settled(SettledMinutes(warehouse, ["q"], since=NOON + timedelta(days=1))) == []
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9)), max_size=12))

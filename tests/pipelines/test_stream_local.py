@@ -1,0 +1,77 @@
+"""What a stream into a folder keeps: records of a stream before it, and what a runner cannot read again."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+
+from pipelines.bounded import opened
+from pipelines.cli import main
+from pipelines.options import resolve
+from pipelines.runners import LEGACY
+from pipelines.sources.landing import LANDING, Again, Lander
+from pipelines.stream import _mended
+from pipelines.stream_local import KeptLocally
+from pipelines.warehouse.local import write_file
+from pipelines.warehouse.sink import by_day, shaped
+from pipelines.warehouse.tables import QUALITY_1M
+from transforms.block import RAW_SCHEMA
+from transforms.quality import COUNTS
+
+OLD, NEW = "projects/demo-project/subscriptions/old", "projects/demo-project/subscriptions/new"
+NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
+
+
+def landed(warehouse: Path) -> str:
+    """Two records of a minute that another stream landed; the name of their input."""
+    rows = {"payload": [b"{}", b"{}"], "received_time": [NOON, NOON], "source": ["events"] * 2}
+    block = pl.DataFrame(rows | {"position": ["1", "2"], "attributes": [None, None]}, schema=RAW_SCHEMA)
+    return Lander(str(warehouse / LANDING), OLD, "run", 0).land(block)["input"][0]
+
+
+def booked(input: str, received: int) -> pl.DataFrame:
+    """A row of the books, in balance."""
+    counts = dict.fromkeys(COUNTS, 0) | {"received": received, "events": received}
+    row = {"bucket_start": NOON, "bucket_end": NOON + timedelta(minutes=1), "source": "web", "input": input}
+    told = row | counts | {"firing": "early", "generation": 1, "revision": 1, "emitted_time": NOON}
+    columns = [column.name for column in QUALITY_1M.columns]
+    return shaped(pl.DataFrame([{name: told.get(name) for name in columns}], infer_schema_length=None), QUALITY_1M)
+
+
+@pytest.mark.parametrize(("received", "waiting"), [(2, 0), (1, 2)])
+def test_what_another_subscription_landed_is_done_once_its_own_books_have_it(received, waiting, tmp_path):
+    warehouse = tmp_path / "warehouse"
+    settings = resolve({"input_subscription": NEW, "warehouse": str(warehouse)}, "run")
+    with opened(settings, create=True, streaming=True) as into:
+        days = by_day(booked(landed(warehouse), received), QUALITY_1M.partition, "UTC")
+        into.run.commit([write_file(into.run.staging, QUALITY_1M.name, day, part) for day, part in days])
+        with KeptLocally(into, NEW) as kept:
+            assert kept.waiting == waiting
+            assert len(kept.again()) == (waiting > 0)
+            kept.retire(None)
+            assert len(kept.landing.files()) == (waiting > 0)
+            kept.stop()
+
+
+def test_a_runner_that_cannot_read_them_again_takes_out_nothing(queue, tmp_path, capsys):
+    warehouse = tmp_path / "warehouse"
+    with opened(resolve({"input_subscription": NEW, "warehouse": str(warehouse)}, "run"), create=True, streaming=True):
+        pass
+    landed(warehouse)
+    words = ["run", f"--runner={LEGACY}", "--input_subscription", queue.subscription, "--warehouse", str(warehouse)]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert f"records of a run before wait in {warehouse / LANDING}, and {LEGACY} does not read them again" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("days", "told"), [(1, False), (6, True)])
+def test_records_that_may_be_too_late_to_read_again_are_told_with_the_recompute_that_takes_them_in(days, told):
+    day = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0) - timedelta(days=days)
+    kept = SimpleNamespace(waiting=2, events=0, again=lambda: [Again("f", (int(day.timestamp()) * 1_000_000,))])
+    said = _mended(kept, resolve({"input_subscription": NEW}, "run"))
+    assert "2 records landed and are not in the books: they are read again" in said
+    recompute = f"`audience recompute --start {day.date()} --end {day.date() + timedelta(days=1)}` takes them in"
+    assert (recompute in said) == told
