@@ -20,7 +20,7 @@ class Cost(NamedTuple):
         return self.call + self.row * rows
 
 
-# --- Measured: CPU, microseconds of one core of a quiet machine; beside a busy neighbour it took 1.8 times as much.
+# --- Measured: CPU, microseconds of one core of a quiet machine.
 SETTLE_US = Cost(5_100, 3.4)  # a block: parse, validate, event time, lateness
 SPLIT_US = Cost(1_100, 0.4)  # a block: cut by window and shard
 PIECE_CODE_US = Cost(260, 0.75)  # a piece of a block: encode and decode it
@@ -33,9 +33,9 @@ REGISTERS_US = 125.0  # beside it, a row published before whose distinct count i
 SHOWN_US = 5.0  # a row that a firing publishes
 WRITE_US = Cost(580, 0.3)  # a piece of events to an Arrow batch
 BOOK_US = 1_400.0  # an entry in the books: count, aggregate, code, add to state
-# What a run had beyond all of these: its worker took 58 us an event at 15,000 a second on Prism, with two readers, into
+# What a run had beyond all of these: its worker took 49 us an event at 15,000 a second on Prism, with two readers, into
 # a local warehouse. Pulling, landing, Parquet and Beam's worker are in it. The same is taken for Dataflow: no run was.
-RUNNER_US = 34.0
+RUNNER_US = 25.0
 # A backfill of the whole catalogue in one process, benchmarks/RESULTS.md; the wall clock of one process, no runner.
 BACKFILL_US = 12.6
 
