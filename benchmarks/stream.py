@@ -249,7 +249,7 @@ def main() -> int:
         scratch = Path(options.folder or stack.enter_context(tempfile.TemporaryDirectory()))
         scratch.mkdir(parents=True, exist_ok=True)
         emulator = make_emulator(scratch / "emulator.log")
-        emulator.memory = "15g"  # it keeps what was acknowledged: 750 bytes a message, and the collector needs room
+        emulator.memory = "15g"  # it keeps what was acknowledged
         os.environ[EMULATOR] = stack.enter_context(emulator).host
 
         def tried(name: str, start: Callable, rates: list[float], seconds: float | None = None) -> list[Held]:

@@ -17,7 +17,7 @@ import apache_beam as beam
 import polars as pl
 
 from pipelines.audience import Job, settle
-from pipelines.config import Quality, read_config
+from pipelines.config import Quality, read_config, read_mapping
 from pipelines.launch import run_bounded
 from pipelines.options import Settings
 from pipelines.sources.stored import ReadStored
@@ -29,6 +29,7 @@ from pipelines.warehouse.warehouse import opened as open_warehouse
 from transforms.aggregate import Launch, MetricAggregation
 from transforms.block import day_of
 from transforms.lateness import allowed_lateness
+from transforms.mapping import Mapping
 from transforms.metrics import MetricSpec
 
 NATIVE_SOURCE = "events"  # the source of native records that state none
@@ -93,6 +94,12 @@ def new_job(
         shards=settings.shards,
         streaming=streaming,
     )
+
+
+def mappings_of(settings: Settings) -> tuple[tuple[Mapping, ...], str]:
+    """The mappings of a stream, and the source of records that state none."""
+    mappings = tuple(map(read_mapping, settings.mapping))
+    return mappings, mappings[0].source if mappings else NATIVE_SOURCE
 
 
 def _sink(settings: Settings, warehouse: Warehouse, run: Run, tables: dict[str, Table], streaming: bool) -> Sink:

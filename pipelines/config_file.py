@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from pipelines.options import FILE_OPTIONS, Given, value_of
-from transforms.errors import ConfigError
+from transforms.errors import ConfigError, first_line
 from transforms.strict_yaml import load
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def text_of(path: str, what: str, option: str) -> str:
     try:
         return (_remote(path) if "://" in path else Path(path).read_bytes()).decode("utf-8")
     except OSError as problem:
-        why = problem.strerror or f"{problem}".splitlines()[0]
+        why = problem.strerror or first_line(problem)
         raise ConfigError(f"{path}: the {what} cannot be read: {why}; check --{option}") from None
     except UnicodeDecodeError as problem:
         raise ConfigError(f"{path}: the {what} is not UTF-8: {problem.reason} at byte {problem.start}") from None

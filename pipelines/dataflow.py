@@ -20,13 +20,13 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import dataflow_v1beta3
 
 from pipelines.audience import Job, build
-from pipelines.bounded import NATIVE_SOURCE, new_job, opened, tables_of
-from pipelines.config import read_config, read_mapping
+from pipelines.bounded import mappings_of, new_job, opened, tables_of
+from pipelines.config import read_config
 from pipelines.options import Settings
 from pipelines.sources.pubsub_check import check_subscription
 from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
 from pipelines.warehouse.bigquery_stream import BigQueryStreamSink
-from transforms.errors import OptionError, RunnerError
+from transforms.errors import OptionError, RunnerError, first_line
 
 NEEDED = ("project", "region", "temp_location")
 RUNNING = (dataflow_v1beta3.JobState.JOB_STATE_RUNNING, dataflow_v1beta3.JobState.JOB_STATE_DRAINING)
@@ -44,10 +44,8 @@ def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
     """Make what is missing of the data set, and start the job. Errors: AudienceError, before anything starts."""
     if settings.dataset is None:
         raise OptionError("--dataset is missing: a job on Dataflow writes to BigQuery; give --dataset project.dataset")
-    if settings.input_subscription is None:
-        raise OptionError("--input_subscription is missing: a job on Dataflow outlives what --input_topic would make")
     options = job_options(beam_options)
-    check_subscription(settings.input_subscription)
+    check_subscription(str(settings.input_subscription))
     if options.view_as(GoogleCloudOptions).update:
         running_job(options)
     with opened(settings, create=True, streaming=True) as into:
@@ -82,7 +80,7 @@ def running_job(options: PipelineOptions) -> str:
         found = [job for job in _jobs(google).list_jobs(wanted) if job.name == google.job_name]
     except (GoogleAPICallError, GoogleAuthError) as problem:
         raise RunnerError(
-            f"Dataflow does not tell its jobs in {google.project}, {google.region}: {f'{problem}'.splitlines()[0]}; "
+            f"Dataflow does not tell its jobs in {google.project}, {google.region}: {first_line(problem)}; "
             f"see `gcloud services enable dataflow.googleapis.com --project={google.project}`, and the role "
             "roles/dataflow.developer"
         ) from problem
@@ -117,8 +115,7 @@ def _jobs(google: GoogleCloudOptions) -> dataflow_v1beta3.JobsV1Beta3Client:
 
 
 def _job(job: Job, settings: Settings) -> Job:
-    mappings = tuple(map(read_mapping, settings.mapping))
-    name = mappings[0].source if mappings else NATIVE_SOURCE
+    mappings, name = mappings_of(settings)
     return replace(
         job,
         source=ReadPubSubThroughBeam(
@@ -140,8 +137,7 @@ def _submitted(job: Job, options: PipelineOptions) -> Launched:
     try:
         result: Any = pipeline.run()
     except Exception as problem:
-        said = f"{problem}".splitlines()[0] if f"{problem}" else type(problem).__name__
-        raise RunnerError(f"Dataflow does not take the job: {said}") from problem
+        raise RunnerError(f"Dataflow does not take the job: {first_line(problem)}") from problem
     google = options.view_as(GoogleCloudOptions)
     if google.template_location:
         return Launched(google.job_name, "", google.template_location)

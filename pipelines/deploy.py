@@ -32,17 +32,20 @@ LOSES = {
         "the days puts the metrics right, as far as events are stored"
     ),
 }
+JOB_NAME = "audience-stream"
 RENAMED: dict[str, str] = {}  # steps of the last release, as they are called now
 Runs = Callable[[Sequence[str]], str]
 
 
 class Target(NamedTuple):
-    """Where to: `bucket` without gs://, `image` as Docker names it, `workers` gcloud's own words for a job."""
+    """Where to: folders (gs://...), `image` as Docker names it, `workers` gcloud's own words for a job."""
 
     project: str
     region: str
-    bucket: str
-    job_name: str = "audience-stream"
+    job_name: str
+    temp: str = ""
+    staging: str = ""
+    templates: str = ""
     image: str = ""
     workers: tuple[str, ...] = ()
 
@@ -53,7 +56,7 @@ class Target(NamedTuple):
 
 def template_of(target: Target) -> str:
     """Where the template's file is: by the tag of its image."""
-    return f"gs://{target.bucket}/templates/{tag_of(target.image)}.json"
+    return f"{target.templates}/{tag_of(target.image)}.json"
 
 
 def tag_of(image: str) -> str:
@@ -67,13 +70,14 @@ def tag_of(image: str) -> str:
 def build(target: Target) -> list[str]:
     """Lint, test, build, push, and write the template's file."""
     repository, tag = target.image.rpartition(":")[0], tag_of(target.image)
-    given = f"_IMAGE={repository},_TAG={tag},_BUCKET={target.bucket}"
+    given = f"_IMAGE={repository},_TAG={tag},_TEMPLATES={target.templates}"
     return [
         "gcloud",
         "builds",
         "submit",
         ".",
         "--config=cloudbuild.yaml",
+        f"--gcs-source-staging-dir={target.templates.rpartition('/')[0]}/source",
         f"--substitutions={given}",
         *target.place,
     ]
@@ -91,8 +95,8 @@ def start(target: Target, parameters: Mapping[str, str], renamed: Mapping[str, s
         target.job_name,
         f"--template-file-gcs-location={template_of(target)}",
         f"--parameters={told};sdk_container_image={target.image}",
-        f"--temp-location=gs://{target.bucket}/temp",
-        f"--staging-location=gs://{target.bucket}/staging",
+        f"--temp-location={target.temp}",
+        f"--staging-location={target.staging}",
         "--enable-streaming-engine",
         *target.workers,
         *target.place,

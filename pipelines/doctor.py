@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -77,15 +77,22 @@ PROGRAMS = (
 PRISM = Path(".tools/prism")
 
 
-def checks(warehouse: str | None, dataset: str | None = None) -> list[Check]:
-    """Every row; `warehouse` is the folder of one that may be there, `dataset` the data set of one in BigQuery."""
+def checks(
+    warehouse: str | None, dataset: str | None = None, before: Callable[[], list[Check]] | None = None
+) -> list[Check]:
+    """Every row; `warehouse` is the folder of one that may be there, `dataset` the data set of one in BigQuery, and
+    `before` looks at what a launch needs, the data set among it."""
     required = required_checks()
     found = [*required, *machine_checks(warehouse or tempfile.gettempdir()), *optional_checks()]
     if faults(required):
         return found  # what reads a warehouse may be what is missing
     from pipelines.doctor_warehouse import dataset_checks, warehouse_checks
 
-    return found + (dataset_checks(dataset) if dataset else warehouse_checks(str(warehouse)))
+    if not dataset:
+        found += warehouse_checks(str(warehouse))
+    elif not before:
+        found += dataset_checks(dataset)
+    return found + (before() if before else [])
 
 
 def faults(rows: Iterable[Check]) -> list[Check]:

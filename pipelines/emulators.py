@@ -50,7 +50,7 @@ def find_jar() -> Path | None:
 class PubSubEmulator:
     """The emulator's process; it keeps nothing when it ends.
 
-    memory  of its heap, as Java writes it: what was acknowledged stays there too, 1.6 KB a message
+    memory  of its heap, as Java writes it: what was acknowledged stays there too
     """
 
     memory = "512m"

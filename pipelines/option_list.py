@@ -14,6 +14,11 @@ DATE = r"\d{4}-\d{2}-\d{2}"
 DATE_IN_WORDS = "a day of the calendar, such as 2026-03-01"
 DATASET = r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]*[a-z0-9]\.[A-Za-z0-9_]{1,1024}"
 DATASET_IN_WORDS = "project.dataset, e.g. my-project.audience"
+METHODS = STORAGE_WRITE, EXACTLY_ONCE, INSERTS = (  # of writing a stream to BigQuery
+    "STORAGE_WRITE_API",
+    "STORAGE_WRITE_API_EXACTLY_ONCE",
+    "STREAMING_INSERTS",
+)
 ZONE_IN_WORDS = "a name of the IANA time zone database, e.g. Europe/London"
 
 
@@ -295,8 +300,8 @@ OPTIONS = (
     Option(
         "write_method",
         "How a stream writes to BigQuery: fast and at least once, exactly once, or by the older insertAll",
-        "STORAGE_WRITE_API",
-        choices=("STORAGE_WRITE_API", "STORAGE_WRITE_API_EXACTLY_ONCE", "STREAMING_INSERTS"),
+        STORAGE_WRITE,
+        choices=METHODS,
         group="streaming",
     ),
     Option(

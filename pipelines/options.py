@@ -13,7 +13,6 @@ from pipelines.option_list import OPTIONS, Option
 from transforms.errors import AudienceError, ConfigError, OptionError
 
 NAMED = {option.name: option for option in OPTIONS}
-FLAGS = ("true", "false")
 FILE_OPTIONS = tuple(option for option in OPTIONS if option.in_file)
 
 
@@ -61,8 +60,7 @@ def add_to(parser, option: Option) -> None:
     shown = option.help + (f" (default: {option.default})" if option.default is not None else "")
     how: dict[str, Any] = {"help": shown, "default": None}
     if option.flag:
-        # A flex template's launcher gives every parameter a value.
-        how |= {"nargs": "?", "const": "true", "metavar": "true|false"}
+        how |= {"action": "store_true", "default": False}
     elif option.repeat:
         how |= {"action": "append", "metavar": _metavar(option)}
     else:
@@ -186,9 +184,7 @@ def value_of(option: Option, given: Given) -> Any:
     """The value of an option in its type. Errors: OptionError, or ConfigError for what a file states."""
     value = given.value
     if option.flag:
-        if value not in (*FLAGS, True, False, None):
-            raise given.refusal(option.name, "true or false, or the option alone")
-        return value in ("true", True)
+        return bool(value)
     if option.repeat:
         return (value,) if isinstance(value, str) else tuple(value or ())
     if value is None:

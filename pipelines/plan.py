@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from pipelines import plan_figures as figures
+from pipelines.option_list import EXACTLY_ONCE, INSERTS, STORAGE_WRITE
 from pipelines.plan_flow import (
     DAY,
     Flow,
@@ -33,8 +34,6 @@ from transforms.metrics import MetricSpec
 from transforms.seen import SEEN
 
 GIB = 2.0**30
-INSERTS = "STREAMING_INSERTS"
-EXACTLY_ONCE = "STORAGE_WRITE_API_EXACTLY_ONCE"
 EARLY_CHOICES = tuple(timedelta(seconds=seconds) for seconds in (30, 60, 300, 600, 1800))
 
 
@@ -335,7 +334,7 @@ def _method_advice(plan: Plan) -> Advice:
     why = f"{plan.writing.share:.1%} of a region's quota at the peak"
     if plan.writing.share > figures.QUOTA_SHARE:
         why += "; ask for more, or use a multi-region"
-    return Advice("--write_method", "STORAGE_WRITE_API", why + "; events_unique shows each event once")
+    return Advice("--write_method", STORAGE_WRITE, why + "; events_unique shows each event once")
 
 
 def plan_backfill(traffic: Traffic, how: How, prices: Mapping[str, float]) -> Plan:

@@ -16,7 +16,7 @@ from pipelines.doctor import FOUND, LAUNCH, MADE, MISSING, WRONG, Check
 from pipelines.sources.pubsub_check import check_subscription
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.bigquery_schema import planned
-from transforms.errors import AudienceError
+from transforms.errors import AudienceError, first_line
 
 OBJECTS = ("storage.objects.create", "storage.objects.delete", "storage.objects.get", "storage.objects.list")
 
@@ -93,7 +93,7 @@ def _tables(launch: Launch, warehouse: BigQueryWarehouse) -> list[Check]:
         except AudienceError as problem:
             rows.append(Check(LAUNCH, table.name, WRONG, f"{problem}"))
         else:
-            rows.append(Check(LAUNCH, table.name, MADE if told.startswith("is made") else FOUND, told))
+            rows.append(Check(LAUNCH, table.name, FOUND, told) if told else Check(LAUNCH, table.name, MADE))
     return rows
 
 
@@ -110,7 +110,7 @@ def _bucket(launch: Launch) -> list[Check]:
         return [Check(LAUNCH, url, MISSING, "no such bucket", get=f"gcloud storage buckets create {url}{place}")]
     except (GoogleAPICallError, GoogleAuthError, OSError) as problem:
         get = f"gcloud storage buckets add-iam-policy-binding {url} --member=WHO --role=roles/storage.admin"
-        return [Check(LAUNCH, url, WRONG, f"{problem}".splitlines()[0], get=get)]
+        return [Check(LAUNCH, url, WRONG, first_line(problem), get=get)]
     if lacks:
         get = f"gcloud storage buckets add-iam-policy-binding {url} --member=WHO --role=roles/storage.objectAdmin"
         return [Check(LAUNCH, url, WRONG, f"no permission: {', '.join(lacks)}", get=get)]

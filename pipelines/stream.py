@@ -29,8 +29,7 @@ from apache_beam.runners.runner import PipelineState
 
 from pipelines import runners
 from pipelines.audience import Job, build
-from pipelines.bounded import NATIVE_SOURCE, Opened, opened
-from pipelines.config import read_mapping
+from pipelines.bounded import Opened, mappings_of, opened
 from pipelines.launch import cause
 from pipelines.liveness import Liveness
 from pipelines.options import Settings
@@ -79,8 +78,7 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
         ending = stack.enter_context(Ending(kept.folder / DRAIN))
         about = About(os.getpid(), subscription, settings.config, choice.prism is not None, into.warehouse.time_zone)
         write_atomically(kept.folder / ABOUT, msgspec.json.encode(about))
-        mappings = tuple(map(read_mapping, settings.mapping))
-        name = mappings[0].source if mappings else NATIVE_SOURCE
+        mappings, name = mappings_of(settings)
         reading = _reading(settings, subscription, name, into.run.id, kept, ending)
         job = replace(
             into.job,
@@ -93,7 +91,7 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
         runner = _on(choice, into.run.staging, stack)
         result = _start(job, [*beam_options, *runner.options, "--streaming"])
         say(f"reading {subscription} into {into.warehouse.name}; {choice.said}")
-        if mended := _mended(kept, settings):
+        if mended := _mended(kept, reading.again, settings):
             say(mended)
         kept.start()
         try:
@@ -145,7 +143,7 @@ class Kept(Protocol):
         """Remove what landed and is in the books, if it is time; None: at once, the stream has ended."""
 
 
-def _kept(into: Opened, settings: Settings, subscription: str) -> "Keeping":
+def _kept(into: Opened, settings: Settings, subscription: str) -> Keeping:
     if settings.dataset is None:
         from pipelines.stream_local import KeptLocally
 
@@ -155,12 +153,12 @@ def _kept(into: Opened, settings: Settings, subscription: str) -> "Keeping":
     return KeptForBigQuery(into, settings, subscription)
 
 
-def _mended(kept: Kept, settings: Settings) -> str:
+def _mended(kept: Kept, again: Sequence[Again], settings: Settings) -> str:
     """What the start mended, for a person; empty if there was nothing."""
     told = []
     if kept.waiting:
         told.append(f"{kept.waiting:,} records landed and are not in the books: they are read again")
-    days = {datetime.fromtimestamp(minute / 1_000_000, UTC).date() for each in kept.again() for minute in each.minutes}
+    days = {datetime.fromtimestamp(minute / 1_000_000, UTC).date() for each in again for minute in each.minutes}
     kept_for = allowed_lateness(settings.max_lateness) - MARGIN
     if days and datetime.combine(min(days), datetime.min.time(), UTC) < datetime.now(UTC) - kept_for:
         told.append(

@@ -20,6 +20,7 @@ from typing import cast
 import polars as pl
 
 from pipelines.bounded import Opened
+from pipelines.option_list import INSERTS
 from pipelines.options import Settings
 from pipelines.resume import DAY, Stream, claim, resume
 from pipelines.sources.landing import Again, Landing
@@ -33,13 +34,12 @@ from pipelines.warehouse.bigquery_step import tally
 from pipelines.warehouse.figures import Figures
 from pipelines.warehouse.local import WRITE_ERRORS, cannot_write
 from pipelines.warehouse.writer import Run, locked
-from transforms.errors import OptionError
+from transforms.errors import OptionError, first_line
 from transforms.lateness import allowed_lateness
 
 LANDING, WORK = "landing", "work-"
 RETIRE_SECONDS = 30.0
 STOP_SECONDS = 10.0  # for a question to BigQuery that is under way
-INSERTS = "STREAMING_INSERTS"
 
 
 class KeptForBigQuery:
@@ -143,9 +143,7 @@ class KeptForBigQuery:
             self.waiting = int(undone["landed"].sum())
             self.landing.retire(undone, open_run)
         except Exception as problem:  # whatever Google's clients raise: it is asked again, and the figures tell it
-            tally.failed(
-                f"what landed is not removed yet: {f'{problem}'.splitlines()[0] if f'{problem}' else problem!r}"
-            )
+            tally.failed(f"what landed is not removed yet: {first_line(problem)}")
 
     def _look(self) -> pl.DataFrame:
         """COUNTS_SCHEMA: the minutes whose records the books do not all have."""
@@ -153,5 +151,5 @@ class KeptForBigQuery:
         if landed.is_empty():
             return landed
         since = landed["bucket_start"].min()
-        inputs = {self.input, *(name.partition("@")[0] for name in self.landing.inputs())}
+        inputs = {self.input, *(name.partition("@")[0] for name in landed["input"].unique())}
         return self.landing.undone(bigquery_restart.received(self.warehouse, inputs, since))  # type: ignore

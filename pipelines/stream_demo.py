@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,10 +77,9 @@ class Into(NamedTuple):
     home: Path
     forgets: bool = False
 
-    @contextmanager
-    def opened(self) -> Iterator[Warehouse]:
-        with opened(*self.place) as warehouse:
-            yield warehouse
+    def opened(self) -> AbstractContextManager[Warehouse]:
+        """The warehouse, to be asked."""
+        return opened(*self.place)
 
 
 def stream_demo(folder: str, rate: float, minutes: float, prism: str | None = None, dataset: str | None = None) -> int:

@@ -56,7 +56,7 @@ class KeptLocally:
         """Of this stream, and of any before it whose records are still here."""
         landed = self.landing.counts()
         earliest = cast(datetime, landed["bucket_start"].min()) if landed.height else datetime.now(UTC)
-        before = {name.partition("@")[0] for name in self.landing.inputs()}
+        before = {name.partition("@")[0] for name in landed["input"].unique()}
         return SettledMinutes(self.warehouse, {self.input, *before}, earliest)
 
     def __exit__(self, *_) -> None:
@@ -85,5 +85,4 @@ class KeptLocally:
         self._due = time.monotonic() + RETIRE_SECONDS
         undone: pl.DataFrame = self.landing.undone(self.books.received())
         self.waiting = int(undone["landed"].sum())
-        if self.landing.retire(undone, open_run):
-            self.books.keep(self.landing.inputs())
+        self.books.forget(self.landing.retire(undone, open_run))

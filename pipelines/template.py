@@ -67,8 +67,6 @@ def _parameter(option: Option) -> dict[str, Any]:
         told["defaultValue"] = option.default
     if option.choices:
         told["enumOptions"] = [{"value": choice} for choice in option.choices]
-    elif option.flag:
-        told["defaultValue"] = "false"
     elif option.regex != ".+":
         told["regexes"] = [f"^({egrep(option.regex)})$"]
     return told
@@ -77,8 +75,6 @@ def _parameter(option: Option) -> dict[str, Any]:
 def _type(option: Option) -> str:
     if option.choices:
         return "ENUM"
-    if option.flag:
-        return "BOOLEAN"
     return TYPES.get(option.name, "NUMBER" if option.limits else "TEXT")
 
 

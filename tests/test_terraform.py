@@ -2,9 +2,11 @@
 
 import json
 import re
+from argparse import ArgumentParser
 
 import pytest
 
+from pipelines.cli import COMMANDS as COMMANDS_OF
 from pipelines.options import OPTIONS
 from pipelines.terraform import tables_text
 from pipelines.warehouse.bigquery import label_of
@@ -74,6 +76,17 @@ def test_the_outputs_are_called_as_the_options_that_take_them():
     names = {block.name for block in blocks("output")}
     assert names >= {"input_subscription", "dataset"} <= {option.name for option in OPTIONS}
     assert names >= {"project", "region", "job_name", "temp_location", "staging_location", "service_account_email"}
+
+
+@pytest.mark.parametrize(
+    ("output", "command"), [("run_on_dataflow", COMMANDS_OF["deploy"]), ("run_locally", COMMANDS_OF["run"])]
+)
+def test_an_output_types_a_command_with_options_that_it_has(output, command):
+    parser = ArgumentParser()
+    command.add_options(parser)
+    typed = re.findall(r"(?<!\S)\"?(--\w+)", one("output", "", output)["value"])
+    assert len(typed) >= 2
+    assert set(typed) <= set(parser._option_string_actions)
 
 
 def test_what_is_referred_to_is_declared_and_each_local_is_used():

@@ -4,10 +4,16 @@
     ├── OptionError         a command line option, or two that contradict each other
     ├── ConfigError         the configuration file, a mapping or a metric; carries the path of the field
     ├── SourceError         an input that is missing, unreadable or of another shape than declared
-    └── WarehouseError      a warehouse that cannot be read or written, or days that already have rows
+    ├── WarehouseError      a warehouse that cannot be read or written, or days that already have rows
+    └── RunnerError         a runner that does not start, or ended while it should run
 
 A malformed record is never an error: it goes to quarantine with a reason.
 """
+
+
+def first_line(problem: BaseException) -> str:
+    """The first line of what an error says; its kind, if it says nothing."""
+    return f"{problem}".strip().partition("\n")[0] or type(problem).__name__
 
 
 class AudienceError(Exception):

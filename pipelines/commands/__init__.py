@@ -4,10 +4,13 @@ A command's module imports nothing heavy at its top: Beam takes seconds to impor
 before.
 """
 
+import math
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import NamedTuple
+
+from transforms.errors import OptionError
 
 
 class Command(NamedTuple):
@@ -21,6 +24,17 @@ class Command(NamedTuple):
     line: str
     example: str
     takes_beam_options: bool = False
+
+
+def number(name: str, text: str, least: float, most: float) -> float:
+    """The number that an option was given. Errors: OptionError."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not least <= found <= most:
+        raise OptionError(f"--{name}: got {text!r}; allowed: a number from {least:g} to {most:,}")
+    return found
 
 
 def say(text: str) -> None:

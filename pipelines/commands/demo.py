@@ -1,6 +1,6 @@
 """`audience demo`: from raw files, or from a queue, to answers."""
 
-from pipelines.commands import Command
+from pipelines.commands import Command, number
 from transforms.errors import OptionError
 
 RATE, MINUTES = 500.0, 1.0
@@ -26,7 +26,8 @@ def add_options(parser) -> None:
 
 def run(values, rest) -> int | None:
     if values.stream:
-        rate, minutes = _number("rate", values.rate, RATE), _number("minutes", values.minutes, MINUTES)
+        rate = number("rate", values.rate, 1, 100_000) if values.rate is not None else RATE
+        minutes = number("minutes", values.minutes, 0.05, 1_000) if values.minutes is not None else MINUTES
         from pipelines.stream_demo import stream_demo
 
         return stream_demo(values.folder or "demo-stream", rate, minutes, values.prism_location, values.dataset)
@@ -37,19 +38,6 @@ def run(values, rest) -> int | None:
 
     demo(values.folder or "demo")
     return None
-
-
-def _number(name: str, text: str | None, default: float) -> float:
-    if text is None:
-        return default
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    least, most = (1, 100_000) if name == "rate" else (0.05, 1_000)
-    if not least <= number <= most:
-        raise OptionError(f"--{name}: got {text!r}; allowed: a number from {least:g} to {most:,}")
-    return number
 
 
 COMMAND = Command(

@@ -9,6 +9,7 @@ from pipelines.options import add_all, resolve
 from pipelines.template import REQUIRED, parameters
 from transforms.errors import OptionError
 
+FOLDERS = ("temp", "staging", "templates")
 # Of a job's workers, as gcloud names them.
 WORKERS = {
     "num_workers": "Workers that it begins with",
@@ -23,9 +24,13 @@ def add_options(parser) -> None:
     parser.add_argument("action", metavar="|".join(deploy.ACTIONS), help="What to do")
     parser.add_argument("--project", help="Project of Google Cloud")
     parser.add_argument("--region", help="Region of the job, e.g. europe-west1")
-    parser.add_argument("--bucket", help="Bucket of the template and of what a job stages")
+    parser.add_argument("--bucket", help="Bucket of the three folders: BUCKET/temp, BUCKET/staging, BUCKET/templates")
+    for name in FOLDERS:
+        parser.add_argument(
+            f"--{name}_location", metavar="gs://...", help=f"The folder {name}, where it lies elsewhere"
+        )
     parser.add_argument("--image", help="Image with the tag of its build: HOST/PROJECT/REPOSITORY/audience:TAG")
-    parser.add_argument("--job_name", default="audience-stream", help="Name of the job (default: audience-stream)")
+    parser.add_argument("--job_name", default=deploy.JOB_NAME, help=f"Name of the job (default: {deploy.JOB_NAME})")
     parser.add_argument("--renamed", action="append", metavar="OLD=NEW", help="What a step of the running job becomes")
     parser.add_argument("--dry_run", action="store_true", help="Print the commands and run none")
     group = parser.add_argument_group("workers")
@@ -55,9 +60,13 @@ def run(values, rest) -> None:
 
 
 def _target(values) -> deploy.Target:
-    needed = ["project", "region"]
-    needed += ["bucket", "image"] if values.action in ("build", "stream", "update") else []
-    if missing := [f"--{name}" for name in needed if not getattr(values, name)]:
+    builds = values.action in ("build", "stream", "update")
+    needed = ["project", "region", *(["image"] if builds else [])]
+    temp, staging, templates = (_folder(values, name) for name in FOLDERS)
+    missing = [f"--{name}" for name in needed if not getattr(values, name)]
+    if builds and not (temp and staging and templates):
+        missing.append("--bucket")
+    if missing:
         raise OptionError(f"{', '.join(missing)}: missing; `audience deploy {values.action}` needs it")
     workers = [f"--{name.replace('_', '-')}={getattr(values, name)}" for name in WORKERS if getattr(values, name)]
     if values.disable_public_ips:
@@ -65,11 +74,19 @@ def _target(values) -> deploy.Target:
     return deploy.Target(
         values.project,
         values.region,
-        (values.bucket or "").removeprefix("gs://").rstrip("/"),
         values.job_name,
+        temp,
+        staging,
+        templates,
         values.image or "",
         tuple(workers),
     )
+
+
+def _folder(values, name: str) -> str:
+    """Where a folder is: as named, else in the bucket; empty where neither is."""
+    bucket = (values.bucket or "").removeprefix("gs://").rstrip("/")
+    return (getattr(values, f"{name}_location") or (f"gs://{bucket}/{name}" if bucket else "")).rstrip("/")
 
 
 def _parameters(values) -> dict[str, str]:

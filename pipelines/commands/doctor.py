@@ -28,18 +28,20 @@ def run(values, rest) -> int | None:
     from pipelines.doctor import checks, faults, lines
 
     place = place_of(vars(values))
-    found = checks(place.warehouse, place.dataset)
-    if values.input_subscription or values.bucket or values.region:
-        from pipelines.preflight import Launch, preflight
-
-        launch = Launch(values.input_subscription, place.dataset, values.bucket, values.region, values.config)
-        found += preflight(launch)
+    is_asked = values.input_subscription or values.bucket or values.region
+    found = checks(place.warehouse, place.dataset, (lambda: _before_launch(values, place)) if is_asked else None)
     for line in lines(found, values.form):
         print(line)
     if wrong := faults(found):
         named = ", ".join(f"{row.name} ({row.state})" for row in wrong)
         raise AudienceError(f"what is required is not there: {named}; what to do is said above")
     return 0
+
+
+def _before_launch(values, place: Place) -> list:
+    from pipelines.preflight import Launch, preflight
+
+    return preflight(Launch(values.input_subscription, place.dataset, values.bucket, values.region, values.config))
 
 
 def _books(place: Place, form: str) -> int:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from pipelines.commands import Command
+from pipelines.commands import Command, number
 from pipelines.options import add_all
 from transforms.errors import OptionError
 
@@ -60,7 +60,7 @@ def add_options(parser) -> None:
 
 
 def run(values, rest) -> None:
-    numbers = {name: _number(name, getattr(values, name)) for name in _NUMBERS}
+    numbers = {name: number(name, getattr(values, name), least, most) for name, (_, least, most, _) in _NUMBERS.items()}
     if numbers["duplicates"] + numbers["quarantined"] >= 1:
         raise OptionError("--duplicates and --quarantined: together they leave no event; allowed: less than 1")
     from pipelines.plan_figures import DISTINCT, PRICES
@@ -112,33 +112,19 @@ def _plan(values, numbers: dict[str, float], distinct: dict[str, float], prices:
         print("\n".join(plan_lines(plan, traffic)))
 
 
-def _number(name: str, text: str) -> float:
-    _, least, most, _ = _NUMBERS[name]
-    number = _read(text)
-    if number is None or not least <= number <= most:
-        raise OptionError(f"--{name}: got {text!r}; allowed: a number from {least:g} to {most:,}")
-    return number
-
-
-def _read(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
 def _named(option: str, words: list[str], known: Mapping[str, float], least: float) -> dict[str, float]:
     """What is known, changed by words of the form NAME=NUMBER."""
     made = dict(known)
     for word in words:
         name, _, text = word.partition("=")
-        number = _read(text)
-        if name not in known or number is None or number < least:
+        try:
+            made[name] = float(text)
+        except ValueError:
+            made[name] = math.nan
+        if name not in known or not least <= made[name] < math.inf:
             raise OptionError(
                 f"--{option}: got {word!r}; allowed: NAME=NUMBER, at least {least:g}, of {', '.join(known)}"
             )
-        made[name] = number
     return made
 
 

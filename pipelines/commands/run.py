@@ -14,9 +14,6 @@ def add_options(parser) -> None:
     group.add_argument("--prism_location", metavar="PATH", help="The Prism binary (default: the one of `make prism`)")
 
 
-ONLY_HERE = ("landing", "readers", "batch_delay", "expected_delay", "prism_location")
-
-
 def run(values, rest) -> None:
     settings = resolve(vars(values), "run")
     from pipelines.runners import DATAFLOW, choose
@@ -39,7 +36,9 @@ def run(values, rest) -> None:
 
 
 def _launch(values, settings, rest) -> None:
-    for name in ONLY_HERE:
+    from pipelines.template import LOCAL
+
+    for name in sorted({*LOCAL, "prism_location"}):
         if getattr(values, name) is not None:
             raise OptionError(f"--{name} is of a stream on this machine; leave it out for a job on Dataflow")
     from pipelines.dataflow import launch

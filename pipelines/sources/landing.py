@@ -26,7 +26,7 @@ import polars as pl
 from pipelines.warehouse.local import WRITE_ERRORS, cannot_write
 from pipelines.warehouse.manifest import sync_folder
 from transforms.block import RAW_SCHEMA, TIME
-from transforms.errors import SourceError
+from transforms.errors import SourceError, first_line
 
 LANDED_SCHEMA = {**RAW_SCHEMA, "input": pl.String}
 COUNTS_SCHEMA = {"input": pl.String, "bucket_start": TIME, "landed": pl.Int64}
@@ -85,10 +85,6 @@ class Landing:
             "input", "bucket_start"
         )
 
-    def inputs(self) -> set[str]:
-        """The inputs, with their parts, of all that is there."""
-        return {file.about.input for file in self.files()}
-
     def undone(self, received: pl.DataFrame) -> pl.DataFrame:
         """The minutes of COUNTS_SCHEMA whose records the books (input, bucket_start, received) do not all have.
 
@@ -109,42 +105,47 @@ class Landing:
                 found.append(Again(str(file.path), chosen))
         return found
 
-    def retire(self, undone: pl.DataFrame, open_run: str | None = None) -> int:
-        """Remove the files of the closed segments that have no minute in `undone`; returns how many.
+    def retire(self, undone: pl.DataFrame, open_run: str | None = None) -> set[str]:
+        """Remove the files of the closed segments that have no minute in `undone`; returns the inputs that went.
 
         Of the files that `undone` was told of: what landed since is not in it, and stays.
 
         open_run  the run whose readers may still write; None: there is none, so what a crash left half written goes too
         """
         waiting = {input for input, _ in _minutes_of(undone)}
-        files, closed = list(self._known.values()), dict[str, list[Path]]()
+        files, closed = list(self._known.values()), dict[str, str]()
         newest = _newest(files)
         for file in files:
             run, split, segment = _parts(file.segment)
             is_open = run == open_run and newest[run, split] == segment
             if not is_open and file.about.input not in waiting:
-                closed.setdefault(file.segment, []).append(file.path)
-        for segment, paths in closed.items():
-            self._remove(segment, paths)
+                closed[file.segment] = file.about.input
+        gone = {input for segment, input in closed.items() if self._is_known(segment) and self._remove(segment)}
         for mark in self.folder.glob(f"*{MARK}"):  # of what a kill left half removed
-            self._remove(mark.name.removesuffix(MARK), sorted(self.folder.glob(f"{mark.stem}.*.parquet")))
+            self._remove(mark.stem)
         if open_run is None and self.folder.is_dir():
             for left in self.folder.glob("*.tmp"):
                 left.unlink(missing_ok=True)
-        return sum(map(len, closed.values()))
+        return gone
 
-    def _remove(self, segment: str, paths: list[Path]) -> None:
+    def _is_known(self, segment: str) -> bool:
+        """Whether every file of a segment was looked at: a listing may miss what is made while it runs."""
+        return all(path.name in self._known for path in self.folder.glob(f"{segment}.*.parquet"))
+
+    def _remove(self, segment: str) -> bool:
+        """Remove the files of a closed segment; whether that was possible."""
         mark = self.folder / f"{segment}{MARK}"
         try:
             mark.touch()
             sync_folder(self.folder)
         except OSError:  # a disk without room for a name: later
-            return
-        for path in paths:
+            return False
+        for path in self.folder.glob(f"{segment}.*.parquet"):
             path.unlink(missing_ok=True)
             self._known.pop(path.name, None)
         sync_folder(self.folder)
         mark.unlink(missing_ok=True)
+        return True
 
 
 class Lander:
@@ -219,8 +220,9 @@ def _segment(name: str) -> str:
 
 
 def _damaged(path: str | Path, error: Exception) -> SourceError:
-    why = f"{error}".splitlines()[0] if f"{error}" else type(error).__name__
-    return SourceError(f"{path} cannot be read again: {why}; restore it, or move it away: its records are lost then")
+    return SourceError(
+        f"{path} cannot be read again: {first_line(error)}; restore it, or move it away: its records are lost then"
+    )
 
 
 def _parts(segment: str) -> tuple[str, str, str]:

@@ -21,6 +21,7 @@ from pipelines.warehouse.notes import Note
 from pipelines.warehouse.tables import QUALITY_1M
 from pipelines.warehouse.tiers import due, rows_of
 from pipelines.warehouse.writer import Merged, Run
+from transforms.errors import first_line
 
 EVERY = 0.5  # seconds between commits
 TOGETHER_ROWS = 500_000  # rows that merges of one turn rewrite, unless the first alone has more
@@ -93,7 +94,7 @@ class Appender:
                 self.step()
                 self.problem = None
             except Exception as problem:  # of Polars too: it is tried again, as long as the stream runs
-                self.problem = f"{problem}".splitlines()[0] if f"{problem}" else repr(problem)
+                self.problem = first_line(problem)
 
     def _noted(self) -> dict[Path, Note]:
         found = {path: notes.read(path) for path in notes.paths(self.run.staging) if path not in self._taken}

@@ -20,15 +20,14 @@ from google.cloud.bigquery_storage_v1.services.big_query_write import BigQueryWr
 
 from pipelines.warehouse.bigquery_retry import Silence
 
+IDLE_SECONDS = 600.0  # after which a connection that nobody uses is ended
+
 
 class RowError(NamedTuple):
     """A row that BigQuery refuses: its number in the request, and why."""
 
     row: int
     message: str
-
-
-IDLE_SECONDS = 600.0
 
 
 def table_path(dataset: str, table: str) -> str:
@@ -65,23 +64,24 @@ class Appends:
         except BaseException:
             connection.close()
             raise
+        if answer.error.code and not answer.row_errors:
+            connection.close()
+            raise exceptions.from_grpc_status(grpc_code(answer.error.code), answer.error.message)
         with self._lock:
             self._idle[stream].append((time.monotonic(), connection))
-        if answer.row_errors:
-            return [RowError(error.index, error.message) for error in answer.row_errors]
-        if answer.error.code:
-            raise exceptions.from_grpc_status(grpc_code(answer.error.code), answer.error.message)
-        return []
+        return [RowError(error.index, error.message) for error in answer.row_errors]
 
     def _close_stale(self) -> None:
         """End what nobody has used for long: the streams of a day ago, which BigQuery lets go by itself, too."""
         oldest = time.monotonic() - IDLE_SECONDS
         with self._lock:
-            stale = [each for connections in self._idle.values() for since, each in connections if since < oldest]
-            kept = {name: [each for each in some if each[0] >= oldest] for name, some in self._idle.items()}
-            self._idle = defaultdict(list, {name: some for name, some in kept.items() if some})
-        for connection in stale:
-            connection.close()
+            idle, self._idle = self._idle, defaultdict(list)
+            for stream, connections in idle.items():
+                for since, connection in connections:
+                    if since < oldest:
+                        connection.close()
+                    else:
+                        self._idle[stream].append((since, connection))
 
     def create(self, dataset: str, table: str, seconds: float) -> str:
         """Make a stream on which each row has an offset, and is visible at once; its name."""

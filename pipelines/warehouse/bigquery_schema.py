@@ -98,13 +98,16 @@ def plan(found: bigquery.Table, table: Table) -> tuple[Table, list[bigquery.Sche
     return merged, fields if fields != list(found.schema) else None
 
 
-def planned(warehouse: "BigQueryWarehouse", table: Table) -> str:
-    """What `declare` would do to a table, for a person; nothing is changed. WarehouseError for what it would refuse."""
+def planned(warehouse: "BigQueryWarehouse", table: Table) -> str | None:
+    """What `declare` would do to a table, for a person, None if it would make it; nothing is changed.
+
+    WarehouseError for what it would refuse.
+    """
     with told(warehouse.name, f"look at table {table.name}"):
         try:
             found = warehouse.client.get_table(warehouse.dataset.table(table.name))
         except exceptions.NotFound:
-            return "is made by the launch"
+            return None
     _, fields = plan(found, table)
     if fields is None:
         return "as it has to be"

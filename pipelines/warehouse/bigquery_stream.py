@@ -20,6 +20,7 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.transforms.window import GlobalWindows
 
+from pipelines.option_list import EXACTLY_ONCE, INSERTS, STORAGE_WRITE
 from pipelines.warehouse.bigquery_exact import WriteExactly
 from pipelines.warehouse.bigquery_retry import Limits
 from pipelines.warehouse.bigquery_step import Gather, To, told
@@ -27,11 +28,9 @@ from pipelines.warehouse.bigquery_write import InsertWriter, StorageWriter, Writ
 from pipelines.warehouse.tables import Table
 
 AT_LEAST_ONCE: dict[str, type[StorageWriter] | type[InsertWriter]] = {
-    "STORAGE_WRITE_API": StorageWriter,
-    "STREAMING_INSERTS": InsertWriter,
+    STORAGE_WRITE: StorageWriter,
+    INSERTS: InsertWriter,
 }
-EXACTLY_ONCE = "STORAGE_WRITE_API_EXACTLY_ONCE"
-METHODS = ("STORAGE_WRITE_API", EXACTLY_ONCE, "STREAMING_INSERTS")
 
 
 class BigQueryStreamSink(NamedTuple):
@@ -39,7 +38,7 @@ class BigQueryStreamSink(NamedTuple):
 
     dataset: str
     tables: Mapping[str, Table]
-    method: str = "STORAGE_WRITE_API"
+    method: str = STORAGE_WRITE
     limits: Limits = Limits()
     shards: int = 1  # streams a table that are written to at a time, exactly once
     clock: Callable[[], float] = time.time  # seconds; decides when such a stream is old

@@ -27,7 +27,7 @@ import polars as pl
 from pipelines.warehouse import views
 from pipelines.warehouse.manifest import FORMAT, Manifest, day_from, day_name, load, write_atomically
 from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
-from transforms.errors import WarehouseError
+from transforms.errors import WarehouseError, first_line
 
 if TYPE_CHECKING:
     import duckdb
@@ -83,7 +83,7 @@ def write_file(staging: str | Path, table_name: str, day: date | None, frame: pl
 def cannot_write(path: Path, error: Exception) -> WarehouseError:
     """The one line for a person whose disk is full or whose folder is not writable."""
     number = re.search(r"\(os error (\d+)\)", str(error))  # as Polars tells it
-    why = os.strerror(int(number[1])) if number else getattr(error, "strerror", None) or f"{error}".splitlines()[0]
+    why = os.strerror(int(number[1])) if number else getattr(error, "strerror", None) or first_line(error)
     return WarehouseError(f"{path} cannot be written: {why}; free space, check permissions or use another --warehouse")
 
 

@@ -44,10 +44,10 @@ class SettledMinutes:
             if not own.is_empty():
                 self._current = _latest(pl.concat([self._current, own]))
 
-    def keep(self, inputs: Collection[str]) -> None:
-        """Forget the books of every other input (a name with its part): nothing of it is asked for any more."""
+    def forget(self, inputs: Collection[str]) -> None:
+        """Forget the books of inputs (a name with its part) of which nothing is asked for any more."""
         with self._changing:
-            self._current = self._current.filter(pl.col("input").is_in(list(inputs)))
+            self._current = self._current.filter(~pl.col("input").is_in(list(inputs)))
 
     def received(self) -> pl.DataFrame:
         """(input, bucket_start, received) of every minute whose balance is 0, sources added up."""

@@ -3,7 +3,7 @@
 #   image      build it, on the layers of the one before
 #   test       the locked packages fit, and the transforms do in the image what they do outside
 #   push       push it, by the tag of the commit and as the cache of the next build
-#   template   write the template's file to gs://BUCKET/templates/TAG.json
+#   template   write the template's file to TEMPLATES/TAG.json
 set -euo pipefail
 
 if [[ -z "${IMAGE:-}" ]]; then
@@ -28,7 +28,7 @@ case "${1:?say which step}" in
     ;;
   template)
     python3 -m pipelines.template "$IMAGE:$TAG" > template.json
-    gcloud storage cp template.json "gs://${BUCKET:?give _BUCKET}/templates/$TAG.json"
+    gcloud storage cp template.json "${TEMPLATES:?give _TEMPLATES}/$TAG.json"
     ;;
   *)
     echo "got step '$1'; allowed: image, test, push, template" >&2

@@ -87,15 +87,15 @@ output "run_locally" {
 }
 
 output "run_on_dataflow" {
-  description = "The stream on Dataflow; SPEC.json and TAG are what the build made"
+  description = "The stream on Dataflow; TAG is that of the build"
   value = join(" ", [
-    "gcloud dataflow flex-template run ${var.job_name}",
-    "--project=${var.project} --region=${var.region}",
-    "--impersonate-service-account=${google_service_account.launcher.email}",
-    "--template-file-gcs-location=gs://${google_storage_bucket.templates.name}/templates/SPEC.json",
-    "--service-account-email=${google_service_account.worker.email}",
-    "--staging-location=gs://${google_storage_bucket.staging.name}/staging",
-    "--temp-location=gs://${google_storage_bucket.temp.name}/temp",
-    "--parameters=input_subscription=${google_pubsub_subscription.events.id},dataset=${local.dataset},sdk_container_image=${local.image}:TAG",
+    "CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT=${google_service_account.launcher.email}",
+    "audience deploy stream --project ${var.project} --region ${var.region} --job_name ${var.job_name}",
+    "--temp_location gs://${google_storage_bucket.temp.name}/temp",
+    "--staging_location gs://${google_storage_bucket.staging.name}/staging",
+    "--templates_location gs://${google_storage_bucket.templates.name}/templates",
+    "--image ${local.image}:TAG",
+    "--service_account_email ${google_service_account.worker.email}",
+    "--input_subscription ${google_pubsub_subscription.events.id} --dataset ${local.dataset}",
   ])
 }

@@ -14,11 +14,11 @@ import polars as pl
 import pytest
 
 from pipelines.backfill import backfill
+from pipelines.option_list import METHODS
 from pipelines.options import resolve
 from pipelines.simulator import faults, simulate
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.bigquery_rows import REQUEST_BYTES
-from pipelines.warehouse.bigquery_stream import METHODS
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.recount import differences
 from tests.servers.faulty import faulty_grpc, faulty_http

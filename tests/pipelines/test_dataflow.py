@@ -1,6 +1,7 @@
 """The job that Dataflow gets, as the service would take it: captured over REST, without a cloud."""
 
 import json
+import os
 import subprocess
 import sys
 import uuid
@@ -144,10 +145,13 @@ def test_what_it_needs_in_bigquery_is_there_before_a_worker_starts(launched):
     warehouse.close()
 
 
-def test_no_secret_and_no_emulator_is_in_the_job(launched, service, monkeypatch):
+def test_no_value_of_the_environment_is_in_the_job_or_its_graph(launched, service, monkeypatch):
     monkeypatch.setenv("SOME_TOKEN", "very-secret")
     assert launched() == 0
-    assert "very-secret" not in json.dumps(service.created())
+    job = service.created()
+    sent = json.dumps(job).encode() + graph_of(job).SerializeToString()
+    for name in ("SOME_TOKEN", "PUBSUB_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST", "BIGQUERY_STORAGE_EMULATOR_HOST"):
+        assert os.environ[name].encode() not in sent, name
 
 
 def test_an_update_replaces_the_running_job_of_its_name_and_maps_renamed_steps(launched, service):

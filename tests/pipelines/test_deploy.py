@@ -48,6 +48,18 @@ def test_a_stream_is_a_job_of_the_template_with_its_image_and_parameters(capsys)
     assert "--update" not in words
 
 
+def test_the_folders_of_three_buckets_are_taken_as_terraform_tells_them(capsys):
+    folders = {name: f"gs://my-project-{name}/{name}" for name in ("temp", "staging", "templates")}
+    given = [word for name, folder in folders.items() for word in (f"--{name}_location", folder)]
+    (words,) = printed(capsys, "stream", "--image", IMAGE, *given, *STREAM)
+    assert f"--template-file-gcs-location={folders['templates']}/abc123.json" in words
+    assert {f"--temp-location={folders['temp']}", f"--staging-location={folders['staging']}"} <= {*words}
+    (build,) = printed(capsys, "build", "--image", IMAGE, *given)
+    repository = IMAGE.removesuffix(":abc123")
+    assert f"--substitutions=_IMAGE={repository},_TAG=abc123,_TEMPLATES={folders['templates']}" in build
+    assert "--gcs-source-staging-dir=gs://my-project-templates/source" in build
+
+
 def test_an_update_says_which_job_it_asks_and_maps_what_was_renamed(capsys):
     *asked, words = printed(capsys, "update", *OF_A_JOB, *STREAM, "--renamed", "Old/A=Validate")
     assert [each[:4] for each in asked] == [
@@ -69,7 +81,7 @@ def test_what_an_end_loses_is_said_before_it(action, said, capsys):
     ("words", "said"),
     [
         (["start"], "deploy: got 'start'; allowed: build, stream, update, status, drain, cancel"),
-        (["stream"], "--bucket, --image: missing; `audience deploy stream` needs it"),
+        (["stream"], "--image, --bucket: missing; `audience deploy stream` needs it"),
         (["stream", *OF_A_JOB], "--dataset, --input_subscription: missing; a job needs it"),
         (
             ["stream", *OF_A_JOB, *STREAM, "--max_lateness", "soon"],

@@ -11,20 +11,17 @@ import pytest
 from pipelines.bounded import opened
 from pipelines.cli import main
 from pipelines.options import resolve
-from pipelines.sources.landing import Lander
 from pipelines.stop import ABOUT, About, folder_of, running
 from pipelines.stream_bigquery import KeptForBigQuery
 from pipelines.warehouse import bigquery_clients
 from pipelines.warehouse.bigquery_restart import Remains, in_minutes, received
-from pipelines.warehouse.local import write_file
-from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M
-from transforms.block import RAW_SCHEMA, TIME
+from tests.kept import MINUTE, book, land, write
+from transforms.block import TIME
 from transforms.errors import WarehouseError
 
 INPUT = "projects/demo-project/subscriptions/events"
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
-MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -37,44 +34,19 @@ def settings(dataset: str, tmp_path, **more):
     return resolve(given | more, "run")
 
 
-def rows_of(table, *rows: dict) -> pl.DataFrame:
-    """Rows of a table, 0 or null in the columns that are not stated."""
-    numbers = {column.name: 0 for column in table.columns if column.type == "INT64" and column.mode == "REQUIRED"}
-    names = [column.name for column in table.columns]
-    full = [dict.fromkeys(names) | numbers | row for row in rows]
-    return shaped(pl.DataFrame({name: [row[name] for row in full] for name in names}, strict=False), table)
-
-
 def event(id: str, at: datetime, input: str, **fields) -> dict:
     stated = {"event_type": "click", "event_time": at, "received_time": at, "client_time": at, "source": "web"}
     return {"event_id": id, "input": input, **stated, **fields}
 
 
-def book(at: datetime, input: str, generation: int = 1, **counts) -> dict:
-    stamps = {"firing": "early", "generation": generation, "revision": 1, "source": "web"}
-    return {"bucket_start": at, "bucket_end": at + MINUTE, "input": input, **stamps, **counts}
-
-
-def write(into, table, *rows: dict) -> None:
-    frame = rows_of(table, *rows)
-    days = by_day(frame, table.partition, "UTC")
-    into.run.commit([write_file(into.run.staging, table.name, day, part) for day, part in days])
-
-
-def land(tmp_path, dataset: str, at: datetime, rows: int) -> str:
+def landed(tmp_path, dataset: str, at: datetime, rows: int, input: str = INPUT) -> str:
     """Land rows of one minute; their input."""
-    folder = folder_of(str(tmp_path / "landing"), dataset) / "landing"
-    block = pl.DataFrame({"payload": [b"{}"] * rows, "received_time": [at] * rows, "source": ["web"] * rows})
-    full = block.select(
-        (pl.col(name) if name in block.columns else pl.lit(None)).cast(dtype).alias(name)
-        for name, dtype in RAW_SCHEMA.items()
-    )
-    return Lander(str(folder), INPUT, "run", 0).land(full.select(list(RAW_SCHEMA)))["input"][0]
+    return land(folder_of(str(tmp_path / "landing"), dataset) / "landing", input, at, rows)
 
 
 def test_what_the_books_have_is_removed_and_the_rest_is_read_again(dataset, tmp_path):
     given = settings(dataset, tmp_path)
-    done, waiting = (land(tmp_path, dataset, NOON + n * MINUTE, 3) for n in range(2))
+    done, waiting = (landed(tmp_path, dataset, NOON + n * MINUTE, 3) for n in range(2))
     with opened(given, create=True, streaming=True) as into:
         write(
             into, QUALITY_1M, book(NOON, done, received=3, events=3), book(NOON + MINUTE, waiting, received=2, events=2)
@@ -92,6 +64,17 @@ def test_what_the_books_have_is_removed_and_the_rest_is_read_again(dataset, tmp_
             kept.retire(None)
             assert (kept.waiting, kept.landing.files()) == (0, [])
         assert not list(kept.folder.glob("work-*"))
+
+
+def test_what_another_subscription_landed_is_done_once_its_own_books_have_it(dataset, tmp_path):
+    given = settings(dataset, tmp_path)
+    other = landed(tmp_path, dataset, NOON, 2, f"{INPUT}-2")
+    with opened(given, create=True, streaming=True) as into:
+        with KeptForBigQuery(into, given, INPUT) as kept:
+            assert (kept.waiting, len(kept.again())) == (2, 1)
+        write(into, QUALITY_1M, book(NOON, other, received=2, events=2))
+        with KeptForBigQuery(into, given, INPUT) as kept:
+            assert (kept.waiting, kept.again()) == (0, [])
 
 
 def test_the_books_of_another_subscription_settle_nothing(dataset, tmp_path):

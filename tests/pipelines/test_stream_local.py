@@ -1,43 +1,22 @@
 """What a stream into a folder keeps: records of a stream before it, and what a runner cannot read again."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 
-import polars as pl
 import pytest
 
 from pipelines.bounded import opened
 from pipelines.cli import main
 from pipelines.options import resolve
 from pipelines.runners import LEGACY
-from pipelines.sources.landing import LANDING, Again, Lander
+from pipelines.sources.landing import LANDING, Again
 from pipelines.stream import _mended
 from pipelines.stream_local import KeptLocally
-from pipelines.warehouse.local import write_file
-from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import QUALITY_1M
-from transforms.block import RAW_SCHEMA
-from transforms.quality import COUNTS
+from tests.kept import book, land, write
 
 OLD, NEW = "projects/demo-project/subscriptions/old", "projects/demo-project/subscriptions/new"
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
-
-
-def landed(warehouse: Path) -> str:
-    """Two records of a minute that another stream landed; the name of their input."""
-    rows = {"payload": [b"{}", b"{}"], "received_time": [NOON, NOON], "source": ["events"] * 2}
-    block = pl.DataFrame(rows | {"position": ["1", "2"], "attributes": [None, None]}, schema=RAW_SCHEMA)
-    return Lander(str(warehouse / LANDING), OLD, "run", 0).land(block)["input"][0]
-
-
-def booked(input: str, received: int) -> pl.DataFrame:
-    """A row of the books, in balance."""
-    counts = dict.fromkeys(COUNTS, 0) | {"received": received, "events": received}
-    row = {"bucket_start": NOON, "bucket_end": NOON + timedelta(minutes=1), "source": "web", "input": input}
-    told = row | counts | {"firing": "early", "generation": 1, "revision": 1, "emitted_time": NOON}
-    columns = [column.name for column in QUALITY_1M.columns]
-    return shaped(pl.DataFrame([{name: told.get(name) for name in columns}], infer_schema_length=None), QUALITY_1M)
 
 
 @pytest.mark.parametrize(("received", "waiting"), [(2, 0), (1, 2)])
@@ -45,8 +24,8 @@ def test_what_another_subscription_landed_is_done_once_its_own_books_have_it(rec
     warehouse = tmp_path / "warehouse"
     settings = resolve({"input_subscription": NEW, "warehouse": str(warehouse)}, "run")
     with opened(settings, create=True, streaming=True) as into:
-        days = by_day(booked(landed(warehouse), received), QUALITY_1M.partition, "UTC")
-        into.run.commit([write_file(into.run.staging, QUALITY_1M.name, day, part) for day, part in days])
+        other = land(warehouse / LANDING, OLD, NOON, 2)
+        write(into, QUALITY_1M, book(NOON, other, received=received, events=received))
         with KeptLocally(into, NEW) as kept:
             assert kept.waiting == waiting
             assert len(kept.again()) == (waiting > 0)
@@ -59,7 +38,7 @@ def test_a_runner_that_cannot_read_them_again_takes_out_nothing(queue, tmp_path,
     warehouse = tmp_path / "warehouse"
     with opened(resolve({"input_subscription": NEW, "warehouse": str(warehouse)}, "run"), create=True, streaming=True):
         pass
-    landed(warehouse)
+    land(warehouse / LANDING, OLD, NOON, 2)
     words = ["run", f"--runner={LEGACY}", "--input_subscription", queue.subscription, "--warehouse", str(warehouse)]
     assert main(words) == 2
     error = capsys.readouterr().err
@@ -70,8 +49,8 @@ def test_a_runner_that_cannot_read_them_again_takes_out_nothing(queue, tmp_path,
 @pytest.mark.parametrize(("days", "told"), [(1, False), (6, True)])
 def test_records_that_may_be_too_late_to_read_again_are_told_with_the_recompute_that_takes_them_in(days, told):
     day = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0) - timedelta(days=days)
-    kept = SimpleNamespace(waiting=2, events=0, again=lambda: [Again("f", (int(day.timestamp()) * 1_000_000,))])
-    said = _mended(kept, resolve({"input_subscription": NEW}, "run"))
+    kept, again = SimpleNamespace(waiting=2, events=0), [Again("f", (int(day.timestamp()) * 1_000_000,))]
+    said = _mended(kept, again, resolve({"input_subscription": NEW}, "run"))
     assert "2 records landed and are not in the books: they are read again" in said
     recompute = f"`audience recompute --start {day.date()} --end {day.date() + timedelta(days=1)}` takes them in"
     assert (recompute in said) == told

@@ -12,11 +12,9 @@ import pytest
 from google.cloud.dataflow_v1beta3 import ContainerSpec, TemplateMetadata
 from google.protobuf import json_format
 
-from pipelines.commands.run import ONLY_HERE
 from pipelines.option_list import OPTIONS
 from pipelines.options import options_of, resolve
 from pipelines.template import LOCAL, container_spec, egrep, metadata, parameters
-from transforms.errors import OptionError
 
 FLEX = Path(__file__).parents[2] / "templates" / "flex"
 TOLD = json.loads(metadata())
@@ -57,7 +55,7 @@ def step(name: str, **given: str) -> subprocess.CompletedProcess:
 
 
 def test_the_steps_of_the_build_build_test_push_and_write_the_file_by_one_tag(typed, tmp_path):
-    given = {"IMAGE": "host/audience", "TAG": "abc", "BUCKET": "my-bucket"}
+    given = {"IMAGE": "host/audience", "TAG": "abc", "TEMPLATES": "gs://my-bucket/templates"}
     for name in ("image", "test", "push", "template"):
         done = step(name, **given)
         assert done.returncode == 0, done.stderr
@@ -91,7 +89,6 @@ def test_every_parameter_is_an_option_of_run_and_the_others_are_of_one_machine()
     names = {told["name"] for told in TOLD["parameters"]}
     assert names | LOCAL == set(options_of("run")) | LOCAL
     assert names.isdisjoint(LOCAL)
-    assert set(ONLY_HERE) - {"prism_location"} <= LOCAL
 
 
 @pytest.mark.parametrize(
@@ -119,13 +116,6 @@ def test_the_defaults_are_what_the_command_takes():
     assert set(required) == {"dataset", "input_subscription"}
     settings = resolve(given | required | {"dataset": "my-project.audience"}, "run")
     assert settings == resolve(required | {"dataset": "my-project.audience"}, "run")
-
-
-def test_a_flag_takes_true_and_false_as_a_launcher_gives_them():
-    for value, told in (("true", True), ("false", False)):
-        assert resolve({"input": ["a"], "take_late": value}).take_late is told
-    with pytest.raises(OptionError, match="--take_late: got 'yes'; allowed: true or false, or the option alone"):
-        resolve({"input": ["a"], "take_late": "yes"})
 
 
 def test_what_the_image_copies_and_starts_is_there():

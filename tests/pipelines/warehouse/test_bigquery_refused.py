@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.audience import Job, build
+from pipelines.option_list import METHODS
 from pipelines.sources.quarantined import records_of
 from pipelines.warehouse import bigquery_clients
 from pipelines.warehouse.bigquery_refused import refused_events, without_values
 from pipelines.warehouse.bigquery_retry import Limits
-from pipelines.warehouse.bigquery_stream import METHODS, BigQueryStreamSink
+from pipelines.warehouse.bigquery_stream import BigQueryStreamSink
 from pipelines.warehouse.bigquery_write import Refusal, path_in
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
 from tests.servers.tables import fetched, made

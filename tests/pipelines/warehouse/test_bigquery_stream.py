@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from apache_beam.metrics import MetricsFilter
 
+from pipelines.option_list import METHODS
 from pipelines.warehouse import bigquery_append, bigquery_clients, bigquery_retry, bigquery_rows, bigquery_stream
 from pipelines.warehouse.bigquery_retry import Limits
 from pipelines.warehouse.bigquery_stream import BigQueryStreamSink
@@ -27,7 +28,6 @@ from transforms.quarantine import identify
 
 NOW = datetime.now(UTC)
 OUT_OF_BOUNDS = datetime(1999, 12, 31, tzinfo=UTC)
-METHODS = list(bigquery_stream.METHODS)
 ONCE = "STORAGE_WRITE_API_EXACTLY_ONCE"
 METRIC = metric_table("m", "", ["country"], [Column("n", "INT64"), histogram_column("h", "")])
 FAST = Limits(first=0.01, most=0.05, limit=60, answer=30)
