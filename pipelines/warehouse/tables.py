@@ -256,6 +256,55 @@ QUALITY_1M = Table(
     ),
 )
 
+SESSIONS = Table(
+    name="sessions",
+    description="Visits: the events of a visitor with less than 30 minutes between one and the next. A late event may "
+    "move the start of a session or join two: rows are only appended, and a tombstone takes back the row of each "
+    "session that another has taken in; sessions_current shows what stands.",
+    partition="session_start",
+    cluster=("user_id", "anonymous_id"),
+    key=("session_id",),
+    columns=(
+        _required("session_id", "STRING", "hash of the visitor and session_start"),
+        _nullable("anonymous_id", "STRING", "the visitor, where its events have one: a login does not cut a session"),
+        _nullable("user_id", "STRING", "the user seen last; the visitor, where its events have no anonymous_id"),
+        _required("session_start", "TIMESTAMP", "time of its first event, UTC"),
+        _required("session_end", "TIMESTAMP", "time of its last event, UTC"),
+        _required("duration_seconds", "FLOAT64", "from its first event to its last, seconds"),
+        _required("is_tombstone", "BOOL", "whether the row only says that there is no such session any more"),
+        _required("events", "INT64", "events"),
+        _required("views", "INT64", "events of type page_view"),
+        _required("clicks", "INT64", "events of type click"),
+        _required("likes", "INT64", "events of type like"),
+        _required("shares", "INT64", "events of type share"),
+        _required("comments", "INT64", "events of type comment"),
+        _required("carts", "INT64", "events of type add_to_cart"),
+        _required("signups", "INT64", "events of type signup"),
+        _required("purchases", "INT64", "events of type purchase"),
+        Column(
+            "revenue",
+            "RECORD",
+            "REPEATED",
+            "sums of the value of its purchases, one for each currency",
+            (
+                Column("currency", "STRING", "NULLABLE", "three capital letters; NULL where the event had none"),
+                Column("value", "NUMERIC", "NULLABLE", "the sum, exact"),
+            ),
+        ),
+        _nullable("entry_content_id", "STRING", "content of its first event that has one"),
+        _nullable("exit_content_id", "STRING", "content of its last event that has one"),
+        _nullable("channel", "STRING", "channel of its first event that has one"),
+        _nullable("campaign", "STRING", "campaign of its first event that has one: the first touch"),
+        _required("furthest_step", "INT64", "the highest step of the funnel that one of its events is, from 1; else 0"),
+        _required("is_converted", "BOOL", "whether it has a signup or a purchase"),
+        _required("is_engaged", "BOOL", "longer than 10 s, or 2 views, or converted"),
+        _required("is_bounce", "BOOL", "not engaged"),
+        _required("is_long", "BOOL", "longer than 24 h: no person, or a clock; the views leave it out"),
+        _required("is_bot", "BOOL", "whether one of its events is flagged as a program's; the views leave it out"),
+        *_emission_columns(),
+    ),
+)
+
 ERASURES = Table(
     name="erasures",
     description="Proof that a person was taken out, written once a search of every table finds no row.",
@@ -270,7 +319,7 @@ ERASURES = Table(
     ),
 )
 
-TABLES = (EVENTS, QUARANTINE, QUALITY_1M, ERASURES)
+TABLES = (EVENTS, QUARANTINE, QUALITY_1M, SESSIONS, ERASURES)
 PERSON = Column("person", "STRING", "NULLABLE", "user_id, else anonymous_id")
 
 
