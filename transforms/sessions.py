@@ -1,0 +1,197 @@
+"""Sessions: what each visitor did without a gap of 30 minutes, corrected as late events come (session_summaries.py).
+
+    PCollection[EVENT_SCHEMA block] -> PCollection[rows of the table `sessions`]
+
+Days    a session belongs to the day of its start. A bounded run writes the sessions that have an event in one of its
+        days; so that none is cut at midnight it is given the stored events `beside` them too, a day on both sides, and
+        the sessions that `reach` in from there: those that a new event moves or joins get a tombstone.
+State   a stream's: sessions_stream.py. Bounded: none, one shuffle by visitor.
+Emits   bounded: once, when the input has ended. Stream: when a session is over (30 minutes after its last event), and
+        again, late, when an event changes it; `early` shows the open ones as well.
+"""
+
+import math
+import time
+from collections.abc import Callable, Collection, Sequence
+from datetime import date, timedelta
+from typing import NamedTuple
+
+import apache_beam as beam
+import numpy as np
+import polars as pl
+
+from transforms import session_summaries as summaries
+from transforms.aggregate import Launch, stamped
+from transforms.block import TIME, day_of
+from transforms.deduplicate import GATHER_ROWS, GROUP_ROWS
+from transforms.session_summaries import GAP, SUMMARY_SCHEMA
+from transforms.sessions_stream import PublishSessions
+from transforms.spill import Part, parts, spill
+from transforms.stage import in_global_window
+
+STEPS = ("page_view", "add_to_cart", "purchase")
+# Sessions that stand in the table and have an event in a day that is written, and one in a day that is not.
+REACH_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "key": pl.UInt64,
+    "anonymous_id": pl.String,
+    "user_id": pl.String,
+    "start": TIME,
+    "end": TIME,
+}
+Keyed = tuple[int, pl.DataFrame]  # (shard, summaries)
+Gathered = tuple[int, tuple[bool, tuple[int, str, pl.DataFrame]]]  # shard, whether they reach in, a spilled block
+
+
+class Written(NamedTuple):
+    """The days that a bounded run writes, in the warehouse's time zone; None: all there are."""
+
+    days: Collection[date] | None
+    zone: str
+
+    def touched(self, frame: pl.DataFrame) -> pl.Series:
+        """Whether a session, `start` to `end`, lies in one of the days at any time."""
+        if self.days is None:
+            return pl.Series([True]).new_from_index(0, len(frame))
+        days = np.array(sorted(self.days), "datetime64[D]")
+        first, last = (
+            frame.select(day_of(pl.col(name), self.zone)).to_series().to_numpy() for name in ("start", "end")
+        )
+        return pl.Series(np.searchsorted(days, last, "right") > np.searchsorted(days, first, "left"))
+
+
+class Sessions(beam.PTransform):
+    """`steps` are the event types of the funnel, in order; `lateness` is how long a stream can correct a session.
+
+    Applied to a dict of PCollections: `events`; of a bounded run also, where there are any, `beside` (events of the
+    days on both sides) and `reach` (REACH_SCHEMA frames).
+    """
+
+    def __init__(
+        self,
+        launch: Launch,
+        steps: Sequence[str] = STEPS,
+        shards: int = 4,
+        streaming: bool = False,
+        lateness: timedelta = timedelta(days=3),
+        early: timedelta | None = None,
+        written: Written = Written(None, "UTC"),  # noqa: B008 (a tuple never changes)
+        spill_folder: str | None = None,
+        seeds: str | None = None,
+        clock: Callable[[], float] = time.time,
+    ):
+        super().__init__()
+        self.launch, self.steps, self.shards, self.streaming = launch, tuple(steps), shards, streaming
+        self.lateness, self.early, self.written = lateness, early, written
+        self.spill_folder, self.seeds, self.clock = spill_folder, seeds, clock
+
+    def expand(self, inputs):
+        if self.streaming:
+            pieces = inputs["events"] | "Summarize each block" >> beam.ParDo(_Summarize(self)).with_output_types(Keyed)
+            publish = beam.ParDo(PublishSessions(self.launch, self.early, self.lateness, self.clock, self.seeds))
+            return pieces | "Merge and publish" >> publish.with_output_types(pl.DataFrame)
+        sides = [inputs[name] for name in ("events", "beside") if name in inputs]
+        gathered = [
+            sides
+            | "Join what lies beside" >> beam.Flatten()
+            | "Summarize" >> beam.ParDo(_Gather(self)).with_output_types(Gathered)
+        ]
+        if "reach" in inputs:
+            mark = beam.FlatMap(_marked, self.shards).with_output_types(Gathered)
+            gathered.append(inputs["reach"] | "Mark what reaches in" >> mark)
+        return (
+            gathered
+            | "Join both" >> beam.Flatten()
+            | "Gather each shard" >> beam.GroupByKey()
+            | "Merge and publish" >> beam.ParDo(_PublishOnce(self)).with_output_types(pl.DataFrame)
+        )
+
+
+class _Summarize(beam.DoFn):
+    def __init__(self, options: Sessions):
+        self.steps, self.shards = options.steps, options.shards
+
+    def process(self, events):
+        merged = summaries.merge([summaries.of_events(events, self.steps)])
+        yield from _by_shard(merged.select(SUMMARY_SCHEMA.keys()), self.shards)
+
+
+def _by_shard(frame: pl.DataFrame, shards: int):
+    marked = frame.with_columns(_shard=summaries.shard_of(shards))
+    pieces = marked.partition_by("_shard", as_dict=True, include_key=False)
+    # Sorted, so that the same block makes the same elements in the same order when it is tried again.
+    for (shard,), piece in sorted(pieces.items(), key=lambda piece: piece[0]):
+        yield int(shard), piece
+
+
+class _Gather(beam.DoFn):
+    """GATHER_ROWS events at a time: small frames cost as much as large ones."""
+
+    def __init__(self, options: Sessions):
+        self.steps, self.shards, self.folder = options.steps, options.shards, options.spill_folder
+
+    def start_bundle(self):
+        self.gathered: list[pl.DataFrame] = []
+        self.rows = 0
+
+    def process(self, events):
+        self.gathered.append(summaries.of_events(events, self.steps))
+        self.rows += len(self.gathered[-1])
+        if self.rows >= GATHER_ROWS:
+            yield from self._flush()
+
+    def finish_bundle(self):
+        return map(in_global_window, self._flush())
+
+    def _flush(self):
+        if self.rows:
+            frame = pl.concat(self.gathered)
+            self.start_bundle()
+            for shard, piece in _by_shard(frame, self.shards):
+                yield shard, (False, spill(piece, self.folder))
+
+
+def _marked(frame: pl.DataFrame, shards: int):
+    for shard, piece in _by_shard(frame, shards):
+        yield shard, (True, spill(piece, None))
+
+
+class _PublishOnce(beam.DoFn):
+    """All summaries of a shard are there; many are merged in parts, by other bits of the visitor's hash."""
+
+    def __init__(self, options: Sessions):
+        self.launch, self.written, self.clock = options.launch, options.written, options.clock
+
+    def process(self, gathered):
+        crossed = list(gathered[1])
+        pieces = parts(part for reaches, part in crossed if not reaches)
+        reach = [part.load() for part in parts(part for reaches, part in crossed if reaches)]
+        groups = max(1, math.ceil(sum(piece.rows for piece in pieces) / GROUP_ROWS))
+        for group in range(groups):
+            mine = pl.col("key") // pl.lit(2**32, pl.UInt64) % groups == group
+            found = self._sessions(pieces, reach, mine)
+            if not found.is_empty():
+                now = self.clock()
+                yield stamped(found, "on_time", int(now * 1_000_000), now, self.launch)
+
+    def _sessions(self, pieces: list[Part], reach: list[pl.DataFrame], mine: pl.Expr) -> pl.DataFrame:
+        merged = summaries.merge([piece.load().filter(mine) for piece in pieces])
+        standing = pl.concat([pl.DataFrame(schema=REACH_SCHEMA), *reach]).filter(mine)
+        return pl.concat(_corrected(merged, standing, self.written))
+
+
+def _corrected(merged: pl.DataFrame, standing: pl.DataFrame, written: Written) -> list[pl.DataFrame]:
+    """The rows to write: sessions of the written days or made of what stands there, tombstones of what is gone."""
+    if standing.is_empty():
+        return [summaries.rows(merged.filter(written.touched(merged)))]
+    near = merged.join(standing.select("key", since="start", until="end"), on="key")
+    # What is left of a session that lost its events in the written days, or a part that it was joined from.
+    rest = near.filter((pl.col("start") <= pl.col("until") + GAP) & (pl.col("end") + GAP >= pl.col("since")))
+    ours = (
+        pl.Series(written.touched(merged))
+        | merged.select(
+            pl.struct("key", "start").is_in(rest.select(pl.struct("key", "start")).to_series().implode())
+        ).to_series()
+    )
+    sessions = merged.filter(ours)
+    gone = standing.join(sessions, on=["key", "start"], how="anti")
+    return [summaries.rows(sessions), summaries.taken_back(gone)]
