@@ -5,7 +5,7 @@
 
 Read in one pass (text, then one struct a line), validated by the contract's rules, event time, lateness,
 dedup per (source, id, day), events to Parquet by day, quarantine with its payload, the four metrics of the
-catalogue, the books. What it does not do: sketches (it has approx_count_distinct only), errors with paths,
+catalogue, sessions, the books. What it does not do: sketches (it has approx_count_distinct only), errors with paths,
 `wrong_type` for text fields (a number is taken as its text), a canonical order of keys in derived ids, JSON
 stricter than DuckDB's (it takes trailing commas), blocks of bounded memory, a stream. INPUT may be gz.
 """
@@ -196,6 +196,54 @@ def metric(bucket: str, dimensions: str, measures: list[str], where: str = "true
     )
 
 
+def first(column: str) -> str:
+    """SQL of the value seen first in a group; of several at one time the smallest."""
+    return f"min({{t: event_time, v: {column}}}) FILTER ({column} IS NOT NULL).v"
+
+
+def last(column: str) -> str:
+    """SQL of the value seen last; the largest."""
+    return f"max({{t: event_time, v: {column}}}) FILTER ({column} IS NOT NULL).v"
+
+
+SESSION_COUNTS = ("views", "clicks", "likes", "shares", "comments", "carts", "signups", "purchases")
+SESSIONS = f"""
+    WITH cut AS (
+        SELECT *, anonymous_id IS NOT NULL AS known, coalesce(anonymous_id, user_id) AS visitor,
+            coalesce(event_time - lag(event_time) OVER (PARTITION BY known, visitor ORDER BY event_time)
+                >= INTERVAL 30 MINUTE, true) AS begins
+        FROM events WHERE person IS NOT NULL
+    ),
+    numbered AS (
+        SELECT *, count(*) FILTER (begins) OVER
+            (PARTITION BY known, visitor ORDER BY event_time RANGE UNBOUNDED PRECEDING) AS visit
+        FROM cut
+    ),
+    money AS (
+        SELECT known, visitor, visit, list({{currency: currency, value: value}}) AS revenue
+        FROM (SELECT known, visitor, visit, currency, sum(value) AS value FROM numbered
+              WHERE event_type = 'purchase' AND value IS NOT NULL GROUP BY ALL)
+        GROUP BY ALL
+    ),
+    visits AS (
+        SELECT known, visitor, visit, any_value(anonymous_id) AS anonymous_id, {last("user_id")} AS user_id,
+            min(event_time) AS session_start, max(event_time) AS session_end, count(*) AS events,
+            {", ".join(counted(name, COUNTS[name]) for name in SESSION_COUNTS)},
+            {first("content_id")} AS entry_content_id, {last("content_id")} AS exit_content_id,
+            {first("channel")} AS channel, {first("campaign")} AS campaign,
+            max(CASE event_type WHEN 'page_view' THEN 1 WHEN 'add_to_cart' THEN 2 WHEN 'purchase' THEN 3 ELSE 0 END)
+                AS furthest_step,
+            bool_or(coalesce(is_bot, false)) AS is_bot
+        FROM numbered GROUP BY known, visitor, visit
+    )
+    SELECT md5(concat_ws(chr(31), known, visitor, epoch_us(session_start))) AS session_id,
+        visits.* EXCLUDE (known, visitor, visit), revenue,
+        epoch_us(session_end - session_start) / 1e6 AS duration_seconds,
+        signups + purchases > 0 AS is_converted,
+        duration_seconds > 10 OR views >= 2 OR is_converted AS is_engaged,
+        NOT is_engaged AS is_bounce, session_end - session_start > INTERVAL 24 HOUR AS is_long
+    FROM visits LEFT JOIN money USING (known, visitor, visit)"""
+
 USERS = "approx_count_distinct(person) AS users"
 TABLES = {
     "activity_1m": metric("minute", "channel, event_type", ["count(*) AS events", USERS]),
@@ -224,6 +272,7 @@ TABLES = {
         ],
         "person IS NOT NULL",
     ),
+    "sessions": SESSIONS,
     "quarantine": """
         SELECT md5(concat_ws(chr(31), source, payload)) AS quarantine_id, source, received_time, code, payload
         FROM records WHERE code IS NOT NULL

@@ -17,7 +17,7 @@ import apache_beam as beam
 import polars as pl
 
 from pipelines.warehouse.sink import Sink
-from pipelines.warehouse.tables import EVENTS, QUARANTINE
+from pipelines.warehouse.tables import EVENTS, QUARANTINE, SESSIONS
 from transforms.aggregate import Aggregate, Aggregation, BooksAggregation, Launch
 from transforms.block import entered
 from transforms.deduplicate import Deduplicate
@@ -29,6 +29,7 @@ from transforms.match import Match
 from transforms.parse import Parse
 from transforms.quality import CountOutcome
 from transforms.quarantine import LeaveQuarantine, Quarantine
+from transforms.sessions import EVERYTHING, STEPS, Sessions, Written
 from transforms.stage import Sift, in_turn
 from transforms.validate import NULL_IDS, validator
 
@@ -47,6 +48,11 @@ class Job:
     streaming: bool = False
     days: Days | None = None
     stored: beam.PTransform | None = None  # PBegin -> PCollection[FLOW_SCHEMA block] of the days that are added to
+    written: Written = EVERYTHING
+    beside: beam.PTransform | None = None  # likewise of the days beside those, for sessions that reach over midnight
+    reach: beam.PTransform | None = None  # PBegin -> PCollection[REACH_SCHEMA frame], such sessions as they stand
+    funnel: tuple[str, ...] = STEPS
+    early: timedelta | None = None  # how often a stream shows open sessions; None: when they are over
     null_ids: tuple[str, ...] = NULL_IDS
     bots: tuple[Match, ...] = ()
     max_lateness: timedelta = timedelta(days=1)
@@ -124,6 +130,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
         | f"Write {what.name}" >> job.sink.write(job.sink.table(what.name))
         for what, blocks in aggregations
     ]
+    published.append(_sessions(kept.passed, job) | "Write sessions" >> job.sink.write(SESSIONS))
     if not job.streaming:
         written = [events, quarantined, *left, *published]
         files = [table.files for table in written] | "Join what was written" >> beam.Flatten()
@@ -155,6 +162,26 @@ def _with_stored(events, job: Job):
         return events
     stored = events.pipeline | "Read stored events" >> job.stored
     return (events, stored) | "Join stored events" >> beam.Flatten()
+
+
+def _sessions(events, job: Job):
+    inputs = {"events": events}
+    if job.beside is not None:
+        inputs["beside"] = events.pipeline | "Read events beside" >> job.beside
+    if job.reach is not None:
+        inputs["reach"] = events.pipeline | "Read sessions that reach in" >> job.reach
+    return inputs | "Sessions" >> Sessions(
+        job.launch,
+        job.funnel,
+        job.shards,
+        job.streaming,
+        allowed_lateness(job.max_lateness),
+        job.early,
+        job.written,
+        job.spill_folder,
+        job.seeds,
+        job.clock,
+    )
 
 
 def _aggregate(what: Aggregation, job: Job) -> Aggregate:

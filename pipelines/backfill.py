@@ -11,7 +11,16 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 from pipelines.audience import Job, build
-from pipelines.bounded import NATIVE_SOURCE, Opened, Summary, days_found, days_with_events, opened, with_stored
+from pipelines.bounded import (
+    NATIVE_SOURCE,
+    Opened,
+    Summary,
+    days_found,
+    days_with_events,
+    opened,
+    with_beside,
+    with_stored,
+)
 from pipelines.config import read_mapping
 from pipelines.launch import run_bounded, worker_count
 from pipelines.options import Settings
@@ -49,8 +58,11 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         )
         workers = worker_count(settings.workers, sum(file.size for file in files))
         with watch.saying("finding the days"):
-            added = _days_to_add(settings, job, into, workers, beam_options)
-            run.may_write(added)
+            touched = _days_touched(job, into, workers, beam_options)
+        _refuse(settings, warehouse, days, sorted(touched or ()))
+        added = sorted(days_with_events(warehouse) & touched) if settings.add and touched else []
+        run.may_write(added)
+        job = with_beside(job, into, touched)
         if added:
             job = with_stored(job, warehouse, added)
         run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options, watch)
@@ -59,7 +71,7 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         _refuse(settings, warehouse, days, written)
         days_anew = _replaced_days(settings, added)
         with watch.saying("committing"):
-            counts = books.commit(run, entries, days_anew, into.metric_names, job.launch, job.input)
+            counts = books.commit(run, entries, days_anew, into.derived, job.launch, job.input)
     return Summary(str(job.input), counts, written, time.monotonic() - started)
 
 
@@ -101,19 +113,17 @@ def _refuse(settings: Settings, warehouse: Warehouse, days: Days | None, written
         )
 
 
-def _days_to_add(settings: Settings, job: Job, into: Opened, workers: int, beam_options: Sequence[str]) -> list[date]:
-    """The days with rows that `--add` touches: of the range, else those that a first pass over the input finds."""
-    if not settings.add:
-        return []
-    stored = days_with_events(into.warehouse)
+def _days_touched(job: Job, into: Opened, workers: int, beam_options: Sequence[str]) -> set[date] | None:
+    """The days that the run may write: of the range, else those that a first pass over the input finds; None for
+    every day of a warehouse that has none yet, where nobody asks."""
     if job.days is not None:
-        return sorted(day for day in stored if job.days.start <= day < job.days.end)
-    return sorted(stored & days_found(job, into, workers, beam_options))
+        return set(job.days.listed())
+    return days_found(job, into, workers, beam_options) if days_with_events(into.warehouse) else None
 
 
 def _replaced_days(settings: Settings, added: list[date]) -> list[date]:
     if settings.add:
         return added
     if settings.replace and settings.start and settings.end:
-        return [settings.start + timedelta(days=n) for n in range((settings.end - settings.start).days)]
+        return Days(settings.start, settings.end).listed()
     return []

@@ -5,7 +5,7 @@ read, which days are written anew, and whose books it tells.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from dataclasses import replace
@@ -20,17 +20,21 @@ from pipelines.audience import Job, settle
 from pipelines.config import Quality, read_config, read_mapping
 from pipelines.launch import run_bounded
 from pipelines.options import Settings
-from pipelines.sources.stored import ReadStored
+from pipelines.sources.stored import ReadReach, ReadStored
 from pipelines.version import VERSION
+from pipelines.warehouse.rows import begin, runs_of
 from pipelines.warehouse.sink import LocalSink, Sink
-from pipelines.warehouse.tables import ERASURES, EVENTS, QUALITY_1M, QUARANTINE, Column, Table, metric_table
+from pipelines.warehouse.tables import ERASURES, EVENTS, QUALITY_1M, QUARANTINE, SESSIONS, Column, Table, metric_table
 from pipelines.warehouse.warehouse import Run, Warehouse
 from pipelines.warehouse.warehouse import opened as open_warehouse
 from transforms.aggregate import Launch, MetricAggregation
 from transforms.block import day_of
+from transforms.in_range import MARGIN
 from transforms.lateness import allowed_lateness
 from transforms.mapping import Mapping
 from transforms.metrics import MetricSpec
+from transforms.session_summaries import GAP, visitors
+from transforms.sessions import REACH_SCHEMA, Written
 
 NATIVE_SOURCE = "events"  # the source of native records that state none
 
@@ -53,8 +57,9 @@ class Opened(NamedTuple):
     job: Job  # without a source: each kind of run fills in its own
 
     @property
-    def metric_names(self) -> list[str]:
-        return [spec.name for spec in self.metrics]
+    def derived(self) -> list[str]:
+        """The tables that are made of events, by day."""
+        return [*(spec.name for spec in self.metrics), SESSIONS.name]
 
 
 @contextmanager
@@ -72,7 +77,7 @@ def opened(settings: Settings, create: bool = False, streaming: bool = False) ->
 
 def tables_of(metrics: Sequence[MetricSpec]) -> dict[str, Table]:
     """The tables of the graph, by name."""
-    return {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, *map(table_of, metrics))}
+    return {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, SESSIONS, *map(table_of, metrics))}
 
 
 def new_job(
@@ -93,6 +98,7 @@ def new_job(
         dedup_window=settings.dedup_window,
         shards=settings.shards,
         streaming=streaming,
+        early=settings.early_firing,
     )
 
 
@@ -139,6 +145,43 @@ def made(folder: Path) -> Path:
 def with_stored(job: Job, warehouse: Warehouse, days: Sequence[date]) -> Job:
     """The job with the stored events of these days beside its source."""
     return replace(job, stored=ReadStored([str(file) for file in warehouse.files(EVENTS.name, days)], job.input))
+
+
+def with_beside(job: Job, into: Opened, days: Collection[date] | None) -> Job:
+    """The job that writes these days (None: all that the warehouse has) and the sessions that reach over their ends:
+    with the stored events of a day on both sides, and the sessions that reach in from there as they stand."""
+    zone = into.warehouse.time_zone
+    if days is None:
+        return replace(job, written=Written(None, zone))
+    job = replace(job, written=Written(frozenset(days), zone))
+    around = {day + side for day in days for side in (-MARGIN, MARGIN)} - set(days)
+    around &= days_with_events(into.warehouse)
+    if not around:
+        return job
+    job = replace(job, beside=ReadStored([str(file) for file in into.warehouse.files(EVENTS.name, around)], None))
+    reach = _reach(into, days) if SESSIONS.name in into.warehouse.tables() else None
+    return job if reach is None else replace(job, reach=ReadReach(reach))
+
+
+def _reach(into: Opened, days: Collection[date]) -> str | None:
+    """A file of the sessions near the ends of the days, REACH_SCHEMA; None for none."""
+    zone, ranges = into.warehouse.time_zone, []
+    for first, last in runs_of(days):
+        start, end, near = begin(first, zone), begin(last, zone), f"INTERVAL {GAP // timedelta(minutes=1)} MINUTE"
+        ranges.append(
+            # From a day before on they can be made anew: the bound also tells the partitions that are read.
+            f"(session_start >= {begin(first - MARGIN, zone)} AND session_start < TIMESTAMP_ADD({end}, {near})"
+            f" AND session_end > TIMESTAMP_SUB({start}, {near})"
+            f" AND (session_start < {start} OR session_end >= {end}))"
+        )
+    sql = "SELECT anonymous_id, user_id, session_start AS start, session_end FROM sessions_current WHERE "
+    found = pl.concat(into.warehouse.ask(sql + " OR ".join(ranges))).rename({"session_end": "end"})
+    if found.is_empty():
+        return None
+    path = into.run.staging / "reach.parquet"
+    reach = found.with_columns(visitors(found))
+    reach.select(pl.col(name).cast(dtype) for name, dtype in REACH_SCHEMA.items()).write_parquet(path)
+    return str(path)
 
 
 def days_with_events(warehouse: Warehouse) -> set[date]:

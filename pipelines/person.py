@@ -21,7 +21,7 @@ import msgspec
 import polars as pl
 
 from pipelines.audience import build
-from pipelines.bounded import Opened, opened
+from pipelines.bounded import Opened, opened, with_beside
 from pipelines.launch import run_bounded, worker_count
 from pipelines.options import Settings
 from pipelines.sources.landing import LANDING, Landing
@@ -101,7 +101,7 @@ def erase(settings: Settings, ids: Sequence[str], beam_options: Sequence[str] = 
         before = _rows(warehouse, ids)
         entries = _written_anew(into, ids, days, beam_options) if days else []
         moved = _moved(warehouse, ids, named)
-        books.commit(run, entries, days, into.metric_names, into.job.launch, None, moved, _without(warehouse, named))
+        books.commit(run, entries, days, into.derived, into.job.launch, None, moved, _without(warehouse, named))
         # Metric rows that no event of today makes: the metric is no longer in force, or the day's events are gone.
         run.commit([], **_rows_that_stay(warehouse, ids))
         if left := _rows(warehouse, ids):
@@ -177,7 +177,8 @@ def _written_anew(into: Opened, ids: Sequence[str], days: list[date], beam_optio
     """The days' events and metrics without the people."""
     files = into.warehouse.files(EVENTS.name, days)
     stored = ReadStored([str(file) for file in files], None, ids)
-    job = replace(into.job, stored=stored, take_late=True)  # nothing is read but what is stored
+    # Nothing is read but what is stored.
+    job = with_beside(replace(into.job, stored=stored, take_late=True), into, days)
     workers = worker_count(0, sum(file.stat().st_size for file in files))
     run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options)
     return confirmed(into.run.staging)
@@ -239,4 +240,4 @@ def _kept_sketches(into: Opened) -> list[str]:
     """Tables with sketches that this run could not write anew: their metric is not in force."""
     tables = into.warehouse.tables().values()
     sketched = [table.name for table in tables if any(column.name.endswith("_sketch") for column in table.columns)]
-    return sorted(set(sketched) - set(into.metric_names))
+    return sorted(set(sketched) - set(into.derived))

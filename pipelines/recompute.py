@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipelines.audience import build
-from pipelines.bounded import NATIVE_SOURCE, Opened, Summary, days_with_events, opened, with_stored
+from pipelines.bounded import NATIVE_SOURCE, Opened, Summary, days_with_events, opened, with_beside, with_stored
 from pipelines.config import read_mapping
 from pipelines.launch import run_bounded, worker_count
 from pipelines.options import Settings
@@ -41,6 +41,7 @@ def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
             days=days,
             take_late=True,
         )
+        job = with_beside(job, into, days.listed() if days else None)
         stored = warehouse.files(EVENTS.name, near)
         workers = worker_count(settings.workers, sum(file.stat().st_size for file in stored))
         with Watch(run.staging, 0).saying("recomputing"):
@@ -48,7 +49,7 @@ def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         entries = confirmed(run.staging)
         written = {entry.day for entry in entries if entry.table == EVENTS.name and entry.day}
         replaced = written | {day for day in near if days is None or days.start <= day < days.end}
-        counts = books.commit(run, entries, sorted(replaced), into.metric_names, job.launch, None, [unbooked(late)])
+        counts = books.commit(run, entries, sorted(replaced), into.derived, job.launch, None, [unbooked(late)])
     asked = f" [{days.start}, {days.end})" if days else ""
     return Summary(f"the warehouse's own events{asked}", counts, sorted(replaced), time.monotonic() - started)
 

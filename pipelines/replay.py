@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pipelines.audience import build
-from pipelines.bounded import NATIVE_SOURCE, Summary, days_found, days_with_events, opened, with_stored
+from pipelines.bounded import NATIVE_SOURCE, Summary, days_found, days_with_events, opened, with_beside, with_stored
 from pipelines.config import read_mapping
 from pipelines.launch import run_bounded, worker_count
 from pipelines.options import Settings
@@ -36,11 +36,13 @@ def replay(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         job = replace(into.job, source=ReadSelected(chosen, NATIVE_SOURCE), mappings=mappings)
         workers = worker_count(settings.workers, chosen.path.stat().st_size)
         with Watch(run.staging, 0).saying("replaying"):
-            joined = sorted(days_with_events(warehouse) & days_found(job, into, workers, beam_options))
+            found = days_found(job, into, workers, beam_options)
+            joined = sorted(days_with_events(warehouse) & found)
             run.may_write(joined)
+            job = with_beside(job, into, found)
             run_bounded(lambda pipeline: build(pipeline, with_stored(job, warehouse, joined)), workers, beam_options)
         entries = confirmed(run.staging)
-        counts = books.commit(run, entries, joined, into.metric_names, job.launch, None, [unbooked(chosen)])
+        counts = books.commit(run, entries, joined, into.derived, job.launch, None, [unbooked(chosen)])
         written = sorted({entry.day for entry in entries if entry.table == EVENTS.name and entry.day})
     return Summary(f"quarantine: {', '.join(formats)}", counts, written, time.monotonic() - started)
 

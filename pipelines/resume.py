@@ -10,6 +10,7 @@ as if it had never ended. Killed in between, it is done again by the next launch
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,16 +18,19 @@ from typing import NamedTuple
 
 import polars as pl
 
+from pipelines import resume_sessions
+from pipelines.resume_sessions import StoredSessions
 from pipelines.warehouse.local import FileEntry, LocalWarehouse, write_file
 from pipelines.warehouse.settled import days_from, in_minutes, of_input
 from pipelines.warehouse.sink import by_day, shaped
-from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Table
+from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS, Table
 from pipelines.warehouse.writer import Run
 from transforms import seeds
 from transforms.aggregate import Aggregation, BooksAggregation, Launch, scatter, stamped
 from transforms.block import EVENT_SCHEMA, SEPARATOR, TIME
 from transforms.deduplicate import claim_entries, dedup_time, seen_entries, split
 from transforms.quality import BOOKS_SCHEMA
+from transforms.sessions import STEPS
 
 BLOCK_ROWS = 100_000
 PARTIAL_ROWS = 200_000  # partial rows of a metric that are gathered before they are merged
@@ -43,6 +47,7 @@ class Stream(NamedTuple):
     lateness: timedelta  # allowed_lateness: how long a window is kept after its end
     dedup_window: timedelta = DAY
     shards: int = 4
+    funnel: Sequence[str] = STEPS
 
 
 class Resumed(NamedTuple):
@@ -75,12 +80,18 @@ def resume(run: Run, stream: Stream, undone: pl.DataFrame, now: float | None = N
         entries += _entries(run, what, changed, stream.launch, moment, revision)
         if gone is not None:
             drop[what.name], days[what.name] = gone, _days_of(run.warehouse, what, oldest)
+    held = stored.sessions.held()
+    sessions = resume_sessions.differences(run.warehouse, held, stored.sessions.since, oldest)
+    entries += resume_sessions.write(run, sessions, stream.launch, moment, revision)
+    resume_sessions.write_seeds(str(folder), held, stream.shards)
     _seed_books(run.warehouse, stream.input, oldest, str(folder))
     if entries or drop:
         run.commit(entries, days, drop=drop)
     seeds.write_revision(str(folder), revision)
-    written = {what.name: sum(each.rows for each in entries if each.table == what.name) for what in stream.metrics}
-    return Resumed(str(folder), taken, {name: rows for name, rows in written.items() if rows}, stored.events)
+    written: dict[str, int] = Counter()
+    for each in entries:
+        written[each.table] += each.rows
+    return Resumed(str(folder), taken, dict(written), stored.events)
 
 
 def claim(rows: pl.LazyFrame, stream: Stream, folder: str) -> None:
@@ -106,8 +117,10 @@ def _last_sign(warehouse: LocalWarehouse, stream: Stream) -> datetime | None:
 def _highest(warehouse: LocalWarehouse, stream: Stream, oldest: datetime) -> int:
     """The highest revision of rows that the launch's generation is not above: one given by hand, or given again."""
     found = [0]
-    for what in (*stream.metrics, BooksAggregation()):
-        rows = warehouse.scan(what.name, _days_of(warehouse, what, oldest))
+    days = {what.name: _days_of(warehouse, what, oldest) for what in (*stream.metrics, BooksAggregation())}
+    days[SESSIONS.name] = days_from(warehouse, SESSIONS.name, oldest - DAY)
+    for name, written in days.items():
+        rows = warehouse.scan(name, written)
         same = rows.filter(pl.col("generation") >= stream.launch.generation)
         found.append(same.select(pl.col("revision").max()).collect().item() or 0)
     return max(found)
@@ -134,11 +147,12 @@ def _rows(warehouse: LocalWarehouse, table: str) -> int:
 
 class _Stored:
     """One pass over the stored events of the open windows, in blocks: writes the seeds of KeepFirst as it goes, and
-    those of each metric in the end."""
+    those of each metric in the end. It gathers the sessions too."""
 
     def __init__(self, warehouse: LocalWarehouse, stream: Stream, oldest: datetime, folder: str):
         self.warehouse, self.stream, self.oldest, self.folder = warehouse, stream, oldest, folder
         self.partials: dict[str, list[pl.DataFrame]] = {what.name: [] for what in stream.metrics}
+        self.sessions = StoredSessions(stream.funnel, oldest)
         self.events = 0
         widest = max((what.bucket for what in stream.metrics), default=DAY)
         self.measured = pl.col("event_time") >= _utc(_earliest(oldest, widest))
@@ -171,6 +185,7 @@ class _Stored:
             seeds.add_seen(self.folder, seeds.Place(piece.window, piece.shard), seen_entries(piece.events).tobytes())
 
     def _measure(self, events: pl.DataFrame) -> None:
+        self.sessions.see(events)
         for what in self.stream.metrics:
             gathered = self.partials[what.name]
             gathered.append(what.partial(events))

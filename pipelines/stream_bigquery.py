@@ -99,6 +99,7 @@ class KeptForBigQuery:
             allowed_lateness(job.max_lateness),
             job.dedup_window,
             job.shards,
+            job.funnel,
         )
         remains = Remains(self.warehouse, self._undone, job.dedup_window, self.work)
         done = resume(cast(Run, Appending(self.run, remains, self.work)), stream, self._undone)

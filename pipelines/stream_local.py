@@ -44,7 +44,13 @@ class KeptLocally:
         self.waiting = int(self._undone["landed"].sum())
         job = self.job
         stream = Stream(
-            self.input, job.launch, job.metrics, allowed_lateness(job.max_lateness), job.dedup_window, job.shards
+            self.input,
+            job.launch,
+            job.metrics,
+            allowed_lateness(job.max_lateness),
+            job.dedup_window,
+            job.shards,
+            job.funnel,
         )
         done = resume(self.run, stream, self._undone)
         self.seeds, self.events = done.seeds, done.events

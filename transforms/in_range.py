@@ -30,6 +30,10 @@ class Days(NamedTuple):
     end: date
     zone: str = "UTC"
 
+    def listed(self) -> list[date]:
+        """Each of them."""
+        return [self.start + timedelta(days=n) for n in range((self.end - self.start).days)]
+
     def widened(self) -> "Days":
         """With the margin on both sides."""
         return self._replace(start=self.start - MARGIN, end=self.end + MARGIN)

@@ -54,7 +54,7 @@ TECHNICAL = (
     "emitted_time",
     "pipeline_version",
 )
-TAKEN = ("events", "events_unique", "quarantine", "quarantine_open", "quality_1m", "quality_summary")
+TAKEN = ("events", "events_unique", "quarantine", "quarantine_open", "quality_1m", "quality_summary", "sessions")
 KINDS = ("count", "sum", "min", "max", "distinct", "quantile")
 EARLY_SECONDS = (10, 600)  # bounds of the default: shown often enough to be live, seldom enough to be cheap
 

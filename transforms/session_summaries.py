@@ -65,15 +65,25 @@ SUMMARY_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 
 
+_VISITOR = pl.concat_str(
+    pl.when(pl.col("anonymous_id").is_not_null()).then(pl.lit("anonymous")).otherwise(pl.lit("user")),
+    pl.coalesce("anonymous_id", "user_id"),
+    separator=SEPARATOR,
+)
+
+
+def visitors(frame: pl.DataFrame) -> pl.Series:
+    """The hash of each row's visitor (anonymous_id, user_id), the `key` of its summaries."""
+    return hash64(frame.select(_VISITOR).to_series()).alias("key")
+
+
 def of_events(events: pl.DataFrame, steps: Sequence[str]) -> pl.DataFrame:
     """Each event of a visitor as a summary, unmerged; `steps` are the event types of the funnel, in order."""
     named = events.filter(pl.coalesce("anonymous_id", "user_id").is_not_null())
-    visitor = pl.when(pl.col("anonymous_id").is_not_null()).then(pl.lit("anonymous")).otherwise(pl.lit("user"))
-    text = pl.concat_str(visitor, pl.coalesce("anonymous_id", "user_id"), separator=SEPARATOR)
     kind, time = pl.col("event_type"), pl.col("event_time")
     paid = (kind == COUNTED["purchases"]) & pl.col("value").is_not_null()
     return named.select(
-        hash64(named.select(text).to_series()).alias("key"),
+        visitors(named),
         "anonymous_id",
         start=time,
         end=time,
@@ -134,13 +144,15 @@ def _numbered(pieces: pl.DataFrame) -> np.ndarray:
 def _seen(pieces: pl.DataFrame, session: np.ndarray, count: int, name: str, last: bool) -> list[pl.Series]:
     """The value seen first, or last, in each session, and when."""
     there = np.flatnonzero(pieces[name].is_not_null().to_numpy())
-    time = pieces[name + AT].to_physical().to_numpy()[there]
-    order = np.lexsort((-time if last else time, session[there]))
-    there, time = there[order], time[order]
-    owner = session[there]
+    time, owner = pieces[name + AT].to_physical().to_numpy()[there], session[there]
+    if np.any((owner[1:] == owner[:-1]) & (time[1:] < time[:-1])):  # never of single events: they are in order
+        order = np.lexsort((time, owner))
+        there, time, owner = there[order], time[order], owner[order]
     begin = runs(owner)
-    ties = time == np.repeat(time[begin], np.diff(np.append(begin, len(owner))))
-    found, rows = owner[begin], there[begin]
+    sizes = np.diff(np.append(begin, len(owner)))
+    chosen = begin + sizes - 1 if last else begin
+    ties = time == np.repeat(time[chosen], sizes)
+    found, rows = owner[chosen], there[chosen]
     if ties.sum() > len(begin):
         best = pl.col("value").max() if last else pl.col("value").min()
         at_once = pl.DataFrame({"session": owner[ties], "value": pieces[name].gather(there[ties])})
@@ -180,6 +192,8 @@ def rows(summaries: pl.DataFrame) -> pl.DataFrame:
     """The rows of the table for these sessions, without the columns that a firing stamps."""
     converted = (pl.col("signups") + pl.col("purchases")) > 0
     took = pl.col("end") - pl.col("start")
+    # Divided by numpy: Polars takes the reciprocal where a column is long, and the last digit would tell the length.
+    micros = summaries.select(took.dt.total_microseconds()).to_series().to_numpy()
     engaged = (took > ENGAGED) | (pl.col("views") >= 2) | converted
     return summaries.select(
         _ids(summaries).alias("session_id"),
@@ -187,7 +201,7 @@ def rows(summaries: pl.DataFrame) -> pl.DataFrame:
         "user_id",
         pl.col("start").alias("session_start"),
         pl.col("end").alias("session_end"),
-        (took.dt.total_microseconds() / 1_000_000).alias("duration_seconds"),
+        pl.Series("duration_seconds", micros / 1_000_000),
         pl.lit(False).alias("is_tombstone"),
         *_COUNTS,
         "revenue",
@@ -222,12 +236,7 @@ def taken_back(sessions: pl.DataFrame) -> pl.DataFrame:
 
 def _ids(summaries: pl.DataFrame) -> pl.Series:
     """32 hex digits of xxh3-128 of the visitor and the start in microseconds."""
-    text = pl.concat_str(
-        pl.when(pl.col("anonymous_id").is_not_null()).then(pl.lit("anonymous")).otherwise(pl.lit("user")),
-        pl.coalesce("anonymous_id", "user_id"),
-        pl.col("start").dt.epoch("us"),
-        separator=SEPARATOR,
-    )
+    text = pl.concat_str(_VISITOR, pl.col("start").dt.epoch("us"), separator=SEPARATOR)
     parts = summaries.select(text).to_series().cast(pl.Binary).to_list()
     return pl.Series([xxhash.xxh3_128_hexdigest(part) for part in parts], dtype=pl.String)
 

@@ -4,7 +4,7 @@
 
 Days    a session belongs to the day of its start. A bounded run writes the sessions that have an event in one of its
         days; so that none is cut at midnight it is given the stored events `beside` them too, a day on both sides, and
-        the sessions that `reach` in from there: those that a new event moves or joins get a tombstone.
+        the sessions that `reach` in from there, or nearly: those that an event moves or joins get a tombstone.
 State   a stream's: sessions_stream.py. Bounded: none, one shuffle by visitor.
 Emits   bounded: once, when the input has ended. Stream: when a session is over (30 minutes after its last event), and
         again, late, when an event changes it; `early` shows the open ones as well.
@@ -19,6 +19,7 @@ from typing import NamedTuple
 import apache_beam as beam
 import numpy as np
 import polars as pl
+from apache_beam.transforms.window import TimestampedValue
 
 from transforms import session_summaries as summaries
 from transforms.aggregate import Launch, stamped
@@ -30,7 +31,7 @@ from transforms.spill import Part, parts, spill
 from transforms.stage import in_global_window
 
 STEPS = ("page_view", "add_to_cart", "purchase")
-# Sessions that stand in the table and have an event in a day that is written, and one in a day that is not.
+# Sessions that stand in the table, have an event in a day that is not written, and are or may come near one that is.
 REACH_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "key": pl.UInt64,
     "anonymous_id": pl.String,
@@ -59,6 +60,9 @@ class Written(NamedTuple):
         return pl.Series(np.searchsorted(days, last, "right") > np.searchsorted(days, first, "left"))
 
 
+EVERYTHING = Written(None, "UTC")
+
+
 class Sessions(beam.PTransform):
     """`steps` are the event types of the funnel, in order; `lateness` is how long a stream can correct a session.
 
@@ -74,7 +78,7 @@ class Sessions(beam.PTransform):
         streaming: bool = False,
         lateness: timedelta = timedelta(days=3),
         early: timedelta | None = None,
-        written: Written = Written(None, "UTC"),  # noqa: B008 (a tuple never changes)
+        written: Written = EVERYTHING,
         spill_folder: str | None = None,
         seeds: str | None = None,
         clock: Callable[[], float] = time.time,
@@ -107,12 +111,16 @@ class Sessions(beam.PTransform):
 
 
 class _Summarize(beam.DoFn):
+    """Stamped anew: a block has the time of a client's clock, which may be years ahead, and a runner that drains fires
+    what frees the state before it hands on what lies behind it."""
+
     def __init__(self, options: Sessions):
         self.steps, self.shards = options.steps, options.shards
 
     def process(self, events):
         merged = summaries.merge([summaries.of_events(events, self.steps)])
-        yield from _by_shard(merged.select(SUMMARY_SCHEMA.keys()), self.shards)
+        for shard, piece in _by_shard(merged.select(SUMMARY_SCHEMA.keys()), self.shards):
+            yield TimestampedValue((shard, piece), piece["start"].min().timestamp())
 
 
 def _by_shard(frame: pl.DataFrame, shards: int):
@@ -180,18 +188,21 @@ class _PublishOnce(beam.DoFn):
 
 
 def _corrected(merged: pl.DataFrame, standing: pl.DataFrame, written: Written) -> list[pl.DataFrame]:
-    """The rows to write: sessions of the written days or made of what stands there, tombstones of what is gone."""
+    """The rows to write: the sessions of the written days, what became of those that reach in, and their tombstones."""
+    ours = pl.Series(written.touched(merged))
     if standing.is_empty():
-        return [summaries.rows(merged.filter(written.touched(merged)))]
-    near = merged.join(standing.select("key", since="start", until="end"), on="key")
-    # What is left of a session that lost its events in the written days, or a part that it was joined from.
-    rest = near.filter((pl.col("start") <= pl.col("until") + GAP) & (pl.col("end") + GAP >= pl.col("since")))
-    ours = (
-        pl.Series(written.touched(merged))
-        | merged.select(
-            pl.struct("key", "start").is_in(rest.select(pl.struct("key", "start")).to_series().implode())
-        ).to_series()
+        return [summaries.rows(merged.filter(ours))]
+    # What is left of a session that lost its events in the written days stands under its start, but ends elsewhere.
+    stands = standing.select("key", "start", stood="end")
+    changed = merged.join(stands, on=["key", "start"], how="left", maintain_order="left")["stood"].ne_missing(
+        merged["end"]
     )
-    sessions = merged.filter(ours)
-    gone = standing.join(sessions, on=["key", "start"], how="anti")
-    return [summaries.rows(sessions), summaries.taken_back(gone)]
+    near = (
+        merged.select("key", "start", "end")
+        .with_row_index("row")
+        .join(standing.select("key", since="start", until="end"), on="key")
+    )
+    reached = near.filter((pl.col("start") - pl.col("until") < GAP) & (pl.col("since") - pl.col("end") < GAP))["row"]
+    ours |= changed & pl.Series(range(len(merged)), dtype=reached.dtype).is_in(reached.implode())
+    gone = standing.join(merged, on=["key", "start"], how="anti")
+    return [summaries.rows(merged.filter(ours)), summaries.taken_back(gone)]

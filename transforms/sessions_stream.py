@@ -6,10 +6,10 @@ State   a shard's, in the global window. `pending` summaries since the last firi
         reads: not over, or for less than HOT; `cold` ones, older, read only when an event comes for one of their
         visitors that is later than that. Those for which no event may come any more, GAP + lateness after their end,
         are freed. `cold` is a bag: of rows of one session the last counts, and one without events takes it away. About
-        75 bytes a session (benchmarks/RESULTS-sessions.md).
-Emits   at whole minutes of event time in which a session is over (`on_time`), at whole minutes of the clock after an
-        event came for one that was over already (`late`), with `early` set also the open ones. With a corrected session
-        come the tombstones of those it has taken in.
+        75 bytes a session; Beam's metric `sessions-held` tells how many.
+Emits   at whole minutes of event time in which a session is over (`on_time`; after longer stretches while the stream is
+        far behind), at whole minutes of the clock after an event came for one that was over already (`late`), with
+        `early` set also the open ones. With a corrected session come the tombstones of those it has taken in.
 """
 
 import time
@@ -33,6 +33,7 @@ from transforms.session_summaries import GAP, SUMMARY_SCHEMA
 
 HOT = timedelta(hours=1)
 NAME = "sessions"
+_CATCH_UP = 8  # firings while a stream that is behind makes up its delay once
 _MINUTE, _SWEEP = 60_000_000, 6 * 3_600_000_000  # microseconds
 _GAP, _HOT = GAP // timedelta(microseconds=1), HOT // timedelta(microseconds=1)
 _SESSION = ["key", "start"]
@@ -93,11 +94,17 @@ class PublishSessions(beam.DoFn):
         ends = pieces["end"].dt.epoch("us") + _GAP
         coming = ends.filter(ends > so_far.over)
         late = len(coming) < len(ends)
-        wanted = _up(int(coming.min()), _MINUTE) if len(coming) else 0
+        wanted = self._firing_for(int(coming.min())) if len(coming) else 0
         if not wanted and not so_far.due:
             wanted = so_far.over  # at once: without a firing in event time a drain would wait for the clock
         waiting = so_far.waiting or self._set_soon(LATE_EVERY if late else self.early, soon)
         progress.write(so_far._replace(pending=count, due=self._set_due(so_far, wanted, due), waiting=waiting))
+
+    def _firing_for(self, micros: int) -> int:
+        """When what is over at `micros` is published: at the next whole minute, or the next of longer stretches in a
+        stream that is far behind, which would else fire for each minute that it has to catch up with."""
+        behind = int(self.now() * 1_000_000) - micros
+        return _up(micros, max(_MINUTE, behind // _CATCH_UP // _MINUTE * _MINUTE))
 
     def _set_due(self, so_far: Progress, wanted: int, due) -> int:
         if wanted and (not so_far.due or wanted < so_far.due):
@@ -163,7 +170,7 @@ class PublishSessions(beam.DoFn):
             )
         so_far = self._keep(sessions, so_far._replace(pending=0, over=over, revision=stamp), hot, cold)
         pending.clear()
-        wanted = [_up(end + _GAP, _MINUTE) for end in [_least(sessions.filter(ended > over))] if end]
+        wanted = [self._firing_for(end + _GAP) for end in [_least(sessions.filter(ended > over))] if end]
         if so_far.oldest:
             wanted.append(_up(so_far.oldest + self.kept_for, _SWEEP))
         progress.write(so_far._replace(due=self._set_due(so_far, min(wanted, default=0), due)))

@@ -29,6 +29,21 @@ class ReadStored(beam.PTransform):
         )
 
 
+class ReadReach(beam.PTransform):
+    """PBegin -> PCollection[REACH_SCHEMA frame] from a Parquet file."""
+
+    def __init__(self, file: str):
+        super().__init__()
+        self.file = file
+
+    def expand(self, begin):
+        return begin | "Name the file" >> beam.Create([self.file]) | "Read it" >> beam.Map(_whole)
+
+
+def _whole(file: str) -> pl.DataFrame:
+    return pl.read_parquet(file)
+
+
 def of_people(ids: Sequence[str]) -> pl.Expr:
     """Whether an event is of one of these people."""
     return pl.any_horizontal(pl.col(name).is_in(list(ids)).fill_null(False) for name in ("user_id", "anonymous_id"))

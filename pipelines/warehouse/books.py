@@ -39,13 +39,14 @@ def commit(
     run: Run,
     entries: list[FileEntry],
     days: Sequence[date],
-    metrics: Sequence[str],
+    derived: Sequence[str],
     launch: Launch,
     input: str | None,
     moved: Sequence[pl.DataFrame] = (),
     rest: Sequence[Rest] = (),
 ) -> dict[str, int]:
-    """Swap everything in at once, `days` of events and `metrics` replaced; return the sums of the run's books.
+    """Swap everything in at once, `days` of events and of tables derived from them replaced; return the sums of the
+    run's books.
 
     input  whose quarantine and books the run tells, and so replaces; None: its records are those of other inputs,
            whose quarantine it appends to and whose books it moves
@@ -60,7 +61,7 @@ def commit(
     else:
         others = Without(("input",), frozenset([input]))
         rest = [Rest(table.name, _days_with(run, table, input), others) for table in (QUARANTINE, QUALITY_1M)]
-    anew: dict[str, set[date | None]] = {name: set(days) for name in (EVENTS.name, *metrics)}
+    anew: dict[str, set[date | None]] = {name: set(days) for name in (EVENTS.name, *derived)}
     run.commit(
         entries + _corrections(run, quality.merge(changes), launch),
         replace_days=anew | {each.table: each.days for each in rest},

@@ -54,7 +54,7 @@ def in_days(column: str, days: Iterable[date | None], zone: str) -> str:
     """
     days = set(days)
     parts = [
-        f"(`{column}` >= {_begin(start, zone)} AND `{column}` < {_begin(end, zone)})" for start, end in runs_of(days)
+        f"(`{column}` >= {begin(start, zone)} AND `{column}` < {begin(end, zone)})" for start, end in runs_of(days)
     ]
     if None in days:
         parts.append(f"`{column}` IS NULL")
@@ -66,5 +66,6 @@ def midnight(day: date, zone: str) -> datetime:
     return datetime.combine(day, time(), ZoneInfo(zone)).astimezone(UTC)
 
 
-def _begin(day: date, zone: str) -> str:
+def begin(day: date, zone: str) -> str:
+    """The same as BigQuery's SQL writes it."""
     return f"TIMESTAMP '{midnight(day, zone):%Y-%m-%d %H:%M:%S+00:00}'"

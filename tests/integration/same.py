@@ -6,7 +6,7 @@ import polars as pl
 
 from pipelines.warehouse.local import LocalWarehouse
 
-METRICS = ("activity_1m", "content_1h", "campaign_1h", "user_days")
+METRICS = ("activity_1m", "content_1h", "campaign_1h", "user_days", "sessions")
 STAMPS = {"firing", "generation", "revision", "emitted_time", "failed_time", "pipeline_version", "position", "input"}
 UNBALANCED = "SELECT count(*) FROM quality_1m_current WHERE balance <> 0"
 

@@ -186,6 +186,32 @@ def test_a_metric_is_that_of_the_oracle_exactly_but_for_sketches(both, metric):
         assert small[name].equals(small[f"{name}_true"], check_names=False)
 
 
+def test_sessions_are_those_of_the_oracle_and_hold_every_event_of_a_person_once(both):
+    kind, product, oracle = both
+    columns = [name for name, *_ in oracle.execute("DESCRIBE o_sessions").fetchall()]
+    if kind == "ads":  # a hash of its own is who it is
+        columns = [name for name in columns if name not in ("anonymous_id", "user_id")]
+    sessions = ordered(product, f"SELECT {', '.join(columns)} FROM sessions_current")
+    assert sessions.equals(ordered(oracle, f"SELECT {', '.join(columns)} FROM o_sessions"))
+    (events,) = oracle.execute("SELECT count(*) FROM o_events WHERE person IS NOT NULL").fetchall()[0]
+    assert sessions["events"].sum() == events > 0
+    money = "session_start, currency, value"
+    paid = f"SELECT {money} FROM (SELECT session_start, unnest(revenue, recursive := true) FROM sessions_current)"
+    tied = """
+        SELECT DISTINCT session_start FROM o_visits
+        JOIN o_sessions ON event_time BETWEEN session_start AND session_end
+        WHERE event_id IN (SELECT event_id FROM o_conflicted WHERE tied)
+    """
+    hashed = ordered(oracle, tied) if kind in TIED else pl.DataFrame(schema={"session_start": pl.Datetime("us")})
+    mine, truth = (
+        ordered(c, sql).join(hashed, on="session_start", how="anti")
+        for c, sql in ((product, paid), (oracle, f"SELECT {money} FROM o_session_revenue"))
+    )
+    assert mine.sort(pl.all()).equals(truth.sort(pl.all()))
+    assert len(mine) > 500 or kind not in TIED
+    assert product.execute("SELECT count(*) - count(DISTINCT session_id) FROM sessions_current").fetchall() == [(0,)]
+
+
 def test_the_books_are_those_of_the_oracle_minute_by_minute(both):
     kind, product, oracle = both
     columns = "source, bucket_start, received, exploded, events, duplicates, quarantined, out_of_range"

@@ -25,7 +25,7 @@ from tests.servers.faulty import faulty_grpc, faulty_http
 from tests.servers.stream import ROOT, publish, received_times, streaming
 from transforms.errors import AudienceError
 
-METRICS = ("activity_1m", "content_1h", "campaign_1h", "user_days")
+METRICS = ("activity_1m", "content_1h", "campaign_1h", "user_days", "sessions")
 STAMPS = {"firing", "generation", "revision", "emitted_time", "failed_time", "pipeline_version", "position", "input"}
 # Of two deliveries a stream keeps the one that arrives first.
 EVENTS = "SELECT * EXCEPT (received_time, sent_time) FROM events_unique"

@@ -12,6 +12,7 @@ o_duplicates    a copy that was not kept a row; `conflict`: it states other thin
 o_conflicted    an id with conflicts a row: source, event_id, dedup_day, copies, conflicts, tied. Of copies
                 received together a hash of the product decides: where `tied`, its choice may differ
 o_activity_1m, o_content_1h, o_campaign_1h, o_user_days     the catalogue
+o_sessions      a session a row; o_session_revenue, by currency: is_anonymous, visitor, session_start, currency, value
 o_quality       per source and minute of received_time: received, exploded, events, duplicates, conflicts,
                 quarantined, out_of_range
 
@@ -86,6 +87,7 @@ def oracle(
         connection.execute("UPDATE o_parsed SET clock = ?", [clock])
     _run(connection, "rules", values)
     _run(connection, "tables", values)
+    _run(connection, "sessions", values)
     return connection
 
 

@@ -303,3 +303,39 @@ def test_real_data_gives_the_figures_of_its_readme(kind, glob, by_type, users, c
     distinct = connection.sql("SELECT count(DISTINCT person), count(DISTINCT content_id) FROM o_events").fetchall()
     assert distinct == [(users, contents)]
     assert connection.sql("SELECT count(*) FROM o_quarantine").fetchall() == [(0,)]
+
+
+def at(time: str, **fields) -> bytes:
+    return line(event_time=f"2026-03-01T{time}Z", received_time=f"2026-03-01T{time}Z", **fields)
+
+
+def test_a_visit_ends_with_thirty_minutes_without_an_event(ask):
+    lines = [
+        at("12:00:00", event_id="1", anonymous_id="a"),
+        at("12:29:59.999999", event_id="2", anonymous_id="a", user_id="u", content_id="x"),
+        at("12:59:59.999999", event_id="3", anonymous_id="a", content_id="y"),
+        at("12:01:00", event_id="4", user_id="a"),  # another visitor than the anonymous a
+        at("12:02:00", event_id="5"),  # nobody
+    ]
+    found = ask(
+        lines, "SELECT anonymous_id, user_id, events, entry_content_id, duration_seconds FROM o_sessions ORDER BY ALL"
+    )
+    assert found == [("a", "u", 2, "x", 1799.999999), ("a", None, 1, "y", 0.0), (None, "a", 1, None, 0.0)]
+
+
+def test_of_several_at_one_time_the_smallest_text_is_first_and_the_largest_last(ask):
+    lines = [at("12:00:00", event_id=id, anonymous_id="a", content_id=id, user_id=id) for id in ("n", "m", "o")]
+    rows = ask(lines, "SELECT entry_content_id, exit_content_id, user_id, is_engaged FROM o_sessions")
+    assert rows == [("m", "o", "o", True)]  # three views
+
+
+def test_the_revenue_of_a_visit_is_told_by_currency(ask):
+    lines = [
+        at(f"12:0{n}:00", event_id=str(n), anonymous_id="a", event_type=kind, value=value, currency=currency)
+        for n, (kind, value, currency) in enumerate(
+            [("purchase", 1.5, "EUR"), ("purchase", 2, "EUR"), ("purchase", 7, None), ("click", 9, "EUR")]
+        )
+    ]
+    rows = ask(lines, "SELECT currency, value FROM o_session_revenue ORDER BY ALL NULLS LAST")
+    assert rows == [("EUR", Decimal("3.5")), (None, Decimal(7))]
+    assert ask(lines, "SELECT purchases, is_converted, furthest_step FROM o_sessions") == [(3, True, 3)]

@@ -20,7 +20,7 @@ from pipelines.warehouse import books
 from pipelines.warehouse.appender import Appender
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.sink import LocalSink, confirmed
-from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
+from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
 from transforms.aggregate import Launch, MetricAggregation
 from transforms.block import RAW_SCHEMA, BlockCoder
 
@@ -70,7 +70,7 @@ def run(folder: Path, source: beam.PTransform, runner: str, **how) -> LocalWareh
     """One run of the whole graph into a new warehouse."""
     metrics, _ = read_config(None)
     warehouse = LocalWarehouse.open(folder, create=True)
-    tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, *map(table_of, metrics))}
+    tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, SESSIONS, *map(table_of, metrics))}
     with warehouse.writer() as writer:
         writer.declare(tables.values())
         job = Job(

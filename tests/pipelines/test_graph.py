@@ -25,7 +25,7 @@ from pipelines.bounded import table_of
 from pipelines.config import read_config
 from pipelines.sources.files import ReadFiles
 from pipelines.warehouse.sink import LocalSink
-from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
+from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
 from transforms.aggregate import Launch, MetricAggregation
 from transforms.block import BlockCoder
 
@@ -47,7 +47,7 @@ def graph(mode: str) -> beam.Pipeline:
     """The graph of the catalogue's metrics over files, or over a stream; stored events join the bounded one."""
     streaming = mode == "streaming"
     metrics, _ = read_config(None)
-    tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, *map(table_of, metrics))}
+    tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, SESSIONS, *map(table_of, metrics))}
     stream = TestStream(coder=BlockCoder()).advance_watermark_to_infinity().with_output_types(pl.DataFrame)
     job = Job(
         source=stream if streaming else ReadFiles(["events/*.jsonl"], "events"),
@@ -57,6 +57,8 @@ def graph(mode: str) -> beam.Pipeline:
         metrics=tuple(MetricAggregation(spec, "UTC") for spec in metrics),
         streaming=streaming,
         stored=None if streaming else Stored(),
+        beside=None if streaming else Stored(),
+        reach=None if streaming else Stored(),
     )
     options = PipelineOptions(["--streaming"] if streaming else [])
     pipeline = beam.Pipeline("FnApiRunner", options=options)

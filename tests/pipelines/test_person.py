@@ -57,7 +57,7 @@ def metrics_and_events(warehouse: LocalWarehouse) -> list[list[tuple]]:
     """What the warehouse says, without the input and the stamps of publication."""
     stamps = "generation, revision, emitted_time, firing"
     connection = warehouse.connect()
-    tables = ("activity_1m", "content_1h", "campaign_1h", "user_days")
+    tables = ("activity_1m", "content_1h", "campaign_1h", "user_days", "sessions")
     return [
         connection.execute("SELECT * EXCLUDE (input) FROM events ORDER BY ALL").fetchall(),
         connection.execute("SELECT payload, code FROM quarantine_open ORDER BY ALL").fetchall(),
@@ -75,6 +75,7 @@ def test_a_person_is_found_in_every_table_and_not_taken_for_one_whose_id_begins_
     assert found == {
         ("events", "user_id"): 2,
         ("user_days", "person"): 1,
+        ("sessions", "user_id"): 2,
         ("quarantine", "payload"): 2,
         ("events", "extra (a mention)"): 1,
     }
@@ -84,7 +85,7 @@ def test_a_person_is_found_in_every_table_and_not_taken_for_one_whose_id_begins_
 
 def test_what_stays_is_as_if_they_had_never_been_sketches_too(warehouse, tmp_path):
     done = erase(settings(warehouse), ["u1", "a1"])
-    assert done.rows == {"events": 3, "user_days": 2, "quarantine": 2}
+    assert done.rows == {"events": 3, "user_days": 2, "sessions": 3, "quarantine": 2}
     assert [day.isoformat() for day in done.days] == [DAY]
     assert done.kept_sketches == []
     assert metrics_and_events(warehouse) == metrics_and_events(backfilled(tmp_path / "others", OTHERS))
@@ -109,7 +110,7 @@ def test_the_proof_tells_whose_without_naming_them(warehouse):
     erase(settings(warehouse), ["u1", "a1"])
     proofs = warehouse.connect().execute("SELECT subject_sha256, rows, days FROM erasures").fetchall()
     assert {subject for subject, _, _ in proofs} == {hashlib.sha256(id.encode()).hexdigest() for id in ("u1", "a1")}
-    assert json.loads(proofs[0][1]) == {"events": 3, "user_days": 2, "quarantine": 2}
+    assert json.loads(proofs[0][1]) == {"events": 3, "user_days": 2, "sessions": 3, "quarantine": 2}
     assert json.loads(proofs[0][2]) == [DAY]
     erase(settings(warehouse), ["u1"])
     assert warehouse.connect().execute("SELECT rows FROM erasures ORDER BY erased_time").fetchall()[-1] == ("{}",)

@@ -26,7 +26,7 @@ from pipelines.warehouse.appender import Appender
 from pipelines.warehouse.local import LocalWarehouse, write_file
 from pipelines.warehouse.settled import SettledMinutes
 from pipelines.warehouse.sink import LocalSink, by_day, shaped
-from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
+from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
 from transforms.aggregate import Launch, MetricAggregation
 from transforms.block import EVENT_SCHEMA, TIME, BlockCoder
 from transforms.lateness import allowed_lateness
@@ -38,7 +38,7 @@ _spec = importlib.util.spec_from_file_location(
 runs = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(runs)
 
-METRICS = ("activity_1m", "content_1h", "campaign_1h", "user_days")
+METRICS = ("activity_1m", "content_1h", "campaign_1h", "user_days", "sessions")
 FAULTS = faults(repeats=0.15, conflicts=0.0, late=0.05, too_late=0.02, malformed=0.05, fast_clock=0.03, future=0.02)
 LATENESS = allowed_lateness(timedelta(days=1))
 EVENT = "SELECT * EXCLUDE (received_time) FROM events"  # of a repeat, arrival decides which delivery is kept
@@ -93,7 +93,7 @@ class Life:
         """A launch that polls; `killed_at` is the share of what it notes that is there when it is killed."""
         self.launches += 1
         specs, _ = read_config(None)
-        tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, *map(table_of, specs))}
+        tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, SESSIONS, *map(table_of, specs))}
         metrics = tuple(MetricAggregation(spec, "UTC") for spec in specs)
         with self.warehouse.writer() as run:
             run.declare(tables.values())
@@ -171,7 +171,7 @@ def test_a_kill_amid_a_minute_takes_its_rows_out_and_mends_what_was_not_shown(tm
     rand = random.Random(1)
     polls = polls_of(simulated(tmp_path, 150, 1), rand)
     life = Life(tmp_path / "w", rand)
-    life.launch(polls[: len(polls) // 2], killed_at=0.6)
+    life.launch(polls[: len(polls) // 2], killed_at=0.3)
     assert 0 < life.undone().height < len({minute(message) for message in life.landed})
     life.launch(polls[len(polls) // 2 :])
     assert life.resumed.taken.keys() == {"events", "quarantine", "quality_1m"}

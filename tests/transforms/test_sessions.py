@@ -20,7 +20,7 @@ from transforms import sessions_stream
 from transforms.aggregate import Launch
 from transforms.block import EVENT_SCHEMA, TIME, BlockCoder
 from transforms.session_summaries import REVENUE, SUMMARY_SCHEMA, merge, of_events, rows, tombstones
-from transforms.sessions import REACH_SCHEMA, STEPS, Sessions, Written
+from transforms.sessions import REACH_SCHEMA, STEPS, Sessions, Written, _Summarize
 from transforms.sessions_stream import PublishSessions
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -352,6 +352,20 @@ def test_a_session_that_an_event_opens_again_is_corrected_when_it_is_over_again(
     assert told(current(shard.published)) == [(0, 25, 2)]
 
 
+def test_a_stream_that_is_a_day_behind_does_not_fire_for_each_minute_that_it_catches_up_with():
+    shard, given = Shard(), [{"at": at, "who": f"v{at}"} for at in range(0, 1_200, 5)]
+    shard.clock += DAY.total_seconds()
+    shard.put(events(*given))
+    shard.advance(3_000)
+    assert current(shard.published).height == len(given)
+    assert 5 < len(shard.published) < 30
+    on_time = Shard()
+    on_time.put(events(*given))
+    on_time.watermark += 3_000 * 60
+    on_time.fire()
+    assert len(on_time.published) == len(given)
+
+
 def test_what_no_event_can_reach_any_more_is_freed():
     shard = Shard(lateness=timedelta(hours=8))
     for hour in range(60):
@@ -486,3 +500,11 @@ def test_a_session_is_of_each_day_that_it_lies_in():
         schema={"start": TIME, "end": TIME},
     )
     assert Written(days, "UTC").touched(frame).to_list() == [False, True, True, True, False]
+
+
+def test_what_goes_to_the_step_of_a_stream_is_stamped_with_its_earliest_event():
+    block = events({"at": 9}, {"at": 7, "who": "b"}, {"at": 50, "who": "c"})
+    stamped = list(_Summarize(Sessions(LAUNCH, shards=1)).process(block))
+    assert [(each.value[0], each.timestamp.seconds()) for each in stamped] == [
+        (0, int((NOON + 7 * MINUTE).timestamp()))
+    ]

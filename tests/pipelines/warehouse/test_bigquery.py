@@ -18,7 +18,7 @@ from pipelines.simulator_faults import Faults
 from pipelines.warehouse.recount import differences
 
 STAMPS = {"generation", "revision", "emitted_time", "failed_time"}
-METRICS = ("activity_1m", "baskets_1d", "campaign_1h", "content_1h", "user_days")
+METRICS = ("activity_1m", "baskets_1d", "campaign_1h", "content_1h", "user_days", "sessions")
 CONFIG = """
 metrics:
   baskets_1d:

@@ -1,0 +1,22 @@
+"""The command line without sessions: what the rest of the graph takes, for the benchmark.
+
+python benchmarks/without_sessions.py backfill --input INPUT.jsonl --warehouse OUT
+"""
+
+import sys
+
+import apache_beam as beam
+import polars as pl
+
+from pipelines import audience
+from pipelines.cli import main
+
+
+def no_sessions(events, job):
+    """In place of the sessions of `events`: no rows."""
+    return events.pipeline | "Make no sessions" >> beam.Create([]).with_output_types(pl.DataFrame)
+
+
+if __name__ == "__main__":
+    audience._sessions = no_sessions
+    sys.exit(main())

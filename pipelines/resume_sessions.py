@@ -1,0 +1,107 @@
+"""Resume, of sessions: what `sessions` must say of stored events when a stream starts, and the state it goes on from.
+
+Of the sessions that a stream can still correct the table gets what differs: those that are not in it, or not so, open
+ones too, and a tombstone for each that no event makes any more. A session that began more than a day before the first
+of these is left as it is: its first events are not read.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from pipelines.warehouse.local import FileEntry, LocalWarehouse, write_file
+from pipelines.warehouse.settled import days_from
+from pipelines.warehouse.sink import by_day, shaped
+from pipelines.warehouse.tables import SESSIONS
+from pipelines.warehouse.writer import Run
+from transforms import seeds
+from transforms import session_summaries as summaries
+from transforms.aggregate import Launch, stamped
+from transforms.block import TIME
+from transforms.session_summaries import GAP, SUMMARY_SCHEMA
+from transforms.sessions_stream import NAME
+
+DAY = timedelta(days=1)
+MERGE_ROWS = 200_000
+
+
+class StoredSessions:
+    """The sessions of stored events, gathered block by block, that are held by a stream at `oldest` + its lateness."""
+
+    def __init__(self, steps: Sequence[str], oldest: datetime):
+        self.steps, self.oldest = steps, oldest
+        self.since = oldest - DAY
+        self.gathered: list[pl.DataFrame] = []
+
+    def see(self, events: pl.DataFrame) -> None:
+        """Take in a block of events; those before `since` are left out."""
+        wanted = events.filter(pl.col("event_time") >= pl.lit(self.since).cast(TIME))
+        self.gathered.append(summaries.of_events(wanted, self.steps))
+        # The merged ones before do not count: else all would be merged with every block.
+        if sum(part.height for part in self.gathered[1:]) > max(MERGE_ROWS, self.gathered[0].height):
+            self.gathered = [summaries.merge(self.gathered).select(SUMMARY_SCHEMA.keys())]
+
+    def held(self) -> pl.DataFrame:
+        """SUMMARY_SCHEMA: those that an event may still come for, as they will stand."""
+        merged = summaries.merge(self.gathered).select(SUMMARY_SCHEMA.keys())
+        held = merged.filter(_is_held(pl.col("end"), self.oldest))
+        return held.with_columns(standing=pl.concat_list("start"), changed=pl.lit(False))
+
+
+def differences(warehouse: LocalWarehouse, held: pl.DataFrame, since: datetime, oldest: datetime) -> pl.DataFrame:
+    """The rows, tombstones among them, that make the table say what these sessions are."""
+    fresh = summaries.rows(held)
+    exact = [name for name in fresh.columns if name != "revenue"]
+    scan = warehouse.scan(NAME, days_from(warehouse, NAME, since))
+    ordered = scan.select(*fresh.columns, "generation", "revision").collect().sort("generation", "revision")
+    current = ordered.unique("session_id", keep="last").filter(
+        ~pl.col("is_tombstone") & _is_held(pl.col("session_end"), oldest) & (pl.col("session_start") >= _utc(since))
+    )
+    beside = fresh.join(current, on="session_id", how="left", suffix=_NOW)
+    differ = [pl.col(name).ne_missing(pl.col(name + _NOW)) for name in exact if name != "session_id"]
+    money = _text("revenue").ne_missing(_text("revenue" + _NOW))
+    changed = beside.filter(pl.any_horizontal(*differ, money)).select("session_id")
+    gone = current.join(fresh, on="session_id", how="anti").rename({"session_start": "start"})
+    return pl.concat(
+        [
+            fresh.join(changed, on="session_id", how="semi"),
+            summaries.taken_back(gone.with_columns(summaries.visitors(gone))),
+        ]
+    )
+
+
+_NOW = "#now"  # no column of a table can end so
+
+
+def _text(column: str) -> pl.Expr:
+    each = pl.element().struct
+    parts = pl.concat_str(each.field("currency").fill_null(""), each.field("value").cast(pl.String), separator=" ")
+    return pl.col(column).list.eval(parts).list.join(",")
+
+
+def write(run: Run, rows: pl.DataFrame, launch: Launch, now: datetime, revision: int) -> list[FileEntry]:
+    """Staged files of the rows, stamped as the stream would: early while a session is open."""
+    if rows.is_empty():
+        return []
+    is_open = (pl.col("session_end") + GAP > _utc(now)) & ~pl.col("is_tombstone")
+    made = stamped(rows, "late", revision, now.timestamp(), launch).with_columns(
+        firing=pl.when(is_open).then(pl.lit("early")).otherwise(pl.lit("late"))
+    )
+    days = by_day(shaped(made, SESSIONS), SESSIONS.partition, run.warehouse.time_zone)
+    return [write_file(Path(run.staging), NAME, day, part) for day, part in days]
+
+
+def write_seeds(folder: str, held: pl.DataFrame, shards: int) -> None:
+    """Write what PublishSessions starts from."""
+    parts = held.with_columns(_shard=summaries.shard_of(shards)).partition_by("_shard", as_dict=True, include_key=False)
+    seeds.write_published(folder, NAME, [(seeds.Place(0, int(shard)), part) for (shard,), part in parts.items()])
+
+
+def _is_held(end: pl.Expr, oldest: datetime) -> pl.Expr:
+    return end + GAP > _utc(oldest)
+
+
+def _utc(moment: datetime) -> pl.Expr:
+    return pl.lit(moment).cast(TIME)
