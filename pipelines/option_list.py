@@ -268,8 +268,8 @@ OPTIONS = (
     ),
     Option(
         "early_firing",
-        "How often a stream shows the buckets that are open, of all metrics (default: as each metric says), and sessions "
-        "that are not over (default: never)",
+        "How often a stream shows the buckets that are open, of all metrics (default: as each metric says), and "
+        "sessions that are not over (default: never)",
         None,
         DURATION,
         DURATION_IN_WORDS,

@@ -52,7 +52,7 @@ class StoredSessions:
 
 def differences(warehouse: LocalWarehouse, held: pl.DataFrame, since: datetime, oldest: datetime) -> pl.DataFrame:
     """The rows, tombstones among them, that make the table say what these sessions are."""
-    fresh = summaries.rows(held)
+    fresh = summaries.table_rows(held)
     exact = [name for name in fresh.columns if name != "revenue"]
     scan = warehouse.scan(NAME, days_from(warehouse, NAME, since))
     ordered = scan.select(*fresh.columns, "generation", "revision").collect().sort("generation", "revision")

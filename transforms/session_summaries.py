@@ -1,6 +1,6 @@
 """Sessions as summaries that add up: what a visitor did without a gap of 30 minutes. Pure functions.
 
-    events -> of_events -> merge (any number of times, in any order and grouping) -> rows
+    events -> of_events -> merge (any number of times, in any order and grouping) -> table_rows
 
 Visitor   anonymous_id, or user_id of an event that has none: so a login does not cut a session. An event with neither
           is in no session.
@@ -188,7 +188,7 @@ def _standing(pieces: pl.DataFrame, count: int) -> pl.Series:
     return lists("standing", sizes, stand["standing"].to_arrow()).cast(SUMMARY_SCHEMA["standing"])
 
 
-def rows(summaries: pl.DataFrame) -> pl.DataFrame:
+def table_rows(summaries: pl.DataFrame) -> pl.DataFrame:
     """The rows of the table for these sessions, without the columns that a firing stamps."""
     converted = (pl.col("signups") + pl.col("purchases")) > 0
     took = pl.col("end") - pl.col("start")
@@ -231,7 +231,7 @@ def taken_back(sessions: pl.DataFrame) -> pl.DataFrame:
         pl.col("is_bot").fill_null(False),
         revenue=pl.lit([], REVENUE),
     )
-    return rows(filled).with_columns(is_tombstone=pl.lit(True), is_bounce=pl.lit(False))
+    return table_rows(filled).with_columns(is_tombstone=pl.lit(True), is_bounce=pl.lit(False))
 
 
 def _ids(summaries: pl.DataFrame) -> pl.Series:

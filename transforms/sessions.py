@@ -191,7 +191,7 @@ def _corrected(merged: pl.DataFrame, standing: pl.DataFrame, written: Written) -
     """The rows to write: the sessions of the written days, what became of those that reach in, and their tombstones."""
     ours = pl.Series(written.touched(merged))
     if standing.is_empty():
-        return [summaries.rows(merged.filter(ours))]
+        return [summaries.table_rows(merged.filter(ours))]
     # What is left of a session that lost its events in the written days stands under its start, but ends elsewhere.
     stands = standing.select("key", "start", stood="end")
     changed = merged.join(stands, on=["key", "start"], how="left", maintain_order="left")["stood"].ne_missing(
@@ -205,4 +205,4 @@ def _corrected(merged: pl.DataFrame, standing: pl.DataFrame, written: Written) -
     reached = near.filter((pl.col("start") - pl.col("until") < GAP) & (pl.col("since") - pl.col("end") < GAP))["row"]
     ours |= changed & pl.Series(range(len(merged)), dtype=reached.dtype).is_in(reached.implode())
     gone = standing.join(merged, on=["key", "start"], how="anti")
-    return [summaries.rows(merged.filter(ours)), summaries.taken_back(gone)]
+    return [summaries.table_rows(merged.filter(ours)), summaries.taken_back(gone)]

@@ -161,7 +161,7 @@ class PublishSessions(beam.DoFn):
             firing = pl.when(ended > over).then(pl.lit("early")).when(ended > so_far.over).then(pl.lit("on_time"))
             named = show.select(firing.otherwise(pl.lit("late")).alias("firing")).to_series()
             gone = summaries.tombstones(show)
-            yield stamped(summaries.rows(show), "late", stamp, now, self.launch).with_columns(named)
+            yield stamped(summaries.table_rows(show), "late", stamp, now, self.launch).with_columns(named)
             if not gone.is_empty():
                 yield stamped(gone, "late", stamp, now, self.launch)
             sessions = sessions.with_columns(

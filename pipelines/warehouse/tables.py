@@ -19,6 +19,7 @@ TYPES: dict[str, tuple[pl.DataType | type[pl.DataType], str]] = {
     "BYTES": (pl.Binary, "BLOB"),
     "JSON": (pl.String, "VARCHAR"),
 }
+KEYWORDS = ("value",)  # DuckDB's, of the names that fields of ours have
 CLUSTER_LIMIT = 4  # BigQuery clusters by at most four columns, and by none that is FLOAT64
 
 
@@ -78,7 +79,8 @@ def duckdb_type(column: Column) -> str:
 
 
 def _quoted(name: str) -> str:
-    return name if name.isidentifier() and name.islower() else '"' + name.replace('"', '""') + '"'
+    plain = name.isidentifier() and name.islower() and name not in KEYWORDS
+    return name if plain else '"' + name.replace('"', '""') + '"'
 
 
 def bigquery_schema(table: Table) -> list[dict]:

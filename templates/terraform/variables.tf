@@ -76,7 +76,7 @@ variable "partition_expiry_days" {
 }
 
 variable "reader_views" {
-  description = "Views that readers get. The default leaves out those with a person or a record in a row: events_unique, quarantine_open, user_days_current"
+  description = "Views that readers get. The default leaves out those with a person or a record in a row: events_unique, quarantine_open, user_days_current, sessions_current"
   type        = set(string)
   default = [
     "activity_1m_current",

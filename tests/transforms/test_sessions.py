@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from transforms import sessions_stream
 from transforms.aggregate import Launch
 from transforms.block import EVENT_SCHEMA, TIME, BlockCoder
-from transforms.session_summaries import REVENUE, SUMMARY_SCHEMA, merge, of_events, rows, tombstones
+from transforms.session_summaries import REVENUE, SUMMARY_SCHEMA, merge, of_events, table_rows, tombstones
 from transforms.sessions import REACH_SCHEMA, STEPS, Sessions, Written, _Summarize
 from transforms.sessions_stream import PublishSessions
 
@@ -49,7 +49,7 @@ def told(frame: pl.DataFrame) -> list[tuple]:
 
 
 def test_thirty_minutes_apart_are_two_sessions_and_a_microsecond_less_is_one():
-    assert told(rows(summed(events({"at": 0}, {"at": 30}, {"at": 59.9})))) == [(0, 0, 1), (30, 59.9, 2)]
+    assert told(table_rows(summed(events({"at": 0}, {"at": 30}, {"at": 59.9})))) == [(0, 0, 1), (30, 59.9, 2)]
     near = events({"at": 0}, {"at": 30}).with_columns(
         event_time=pl.when(pl.col("event_time") == NOON)
         .then("event_time")
@@ -62,7 +62,7 @@ def test_a_login_does_not_cut_a_session_and_an_event_of_nobody_is_in_none():
     block = events(
         {"at": 0}, {"at": 5, "user_id": "u"}, {"at": 9}, {"at": 2, "who": None}, {"at": 3, "who": None, "user_id": "a"}
     )
-    found = rows(summed(block)).sort("events")
+    found = table_rows(summed(block)).sort("events")
     # The user a is another visitor than the anonymous a.
     assert found.select("anonymous_id", "user_id", "events").rows() == [(None, "a", 1), ("a", "u", 3)]
     assert found["session_id"].n_unique() == 2
@@ -78,7 +78,7 @@ def test_what_a_row_says_by_hand():
         {"at": 4, "event_type": "purchase", "value": Decimal("3"), "currency": None, "campaign": "autumn"},
         {"at": 4, "event_type": "like", "value": Decimal("77"), "content_id": "z", "is_bot": True},
     )
-    (row,) = rows(summed(block)).rows(named=True)
+    (row,) = table_rows(summed(block)).rows(named=True)
     assert row.pop("session_id")
     assert row == {
         "anonymous_id": "a",
@@ -121,14 +121,14 @@ def test_what_a_row_says_by_hand():
     ],
 )
 def test_engaged_is_longer_than_ten_seconds_or_two_views_or_converted(given, engaged):
-    found = rows(summed(events(*given)))
+    found = table_rows(summed(events(*given)))
     assert found.select("is_engaged", "is_bounce").rows() == [(engaged, not engaged)]
 
 
 def test_above_a_day_it_is_long():
     day = [{"at": 20 * step} for step in range(73)]
-    assert rows(summed(events(*day)))["is_long"].to_list() == [False]
-    assert rows(summed(events(*day, {"at": 1441})))["is_long"].to_list() == [True]
+    assert table_rows(summed(events(*day)))["is_long"].to_list() == [False]
+    assert table_rows(summed(events(*day, {"at": 1441})))["is_long"].to_list() == [True]
 
 
 KINDS = ["page_view", "click", "purchase", "add_to_cart", "signup"]
@@ -214,21 +214,21 @@ def test_summaries_in_any_order_and_grouping_are_the_sessions_of_a_loop_over_the
     while len(parts) > 1:
         rand.shuffle(parts)
         parts = [merge(parts[:2]), *parts[2:]]
-    assert as_by_hand(rows(parts[0])) == by_hand(given)
+    assert as_by_hand(table_rows(parts[0])) == by_hand(given)
 
 
 def test_no_event_makes_no_session():
-    assert rows(merge([])).is_empty()
-    assert rows(summed(events())).is_empty()
+    assert table_rows(merge([])).is_empty()
+    assert table_rows(summed(events())).is_empty()
     assert tombstones(merge([])).is_empty()
     assert merge([]).schema == {**SUMMARY_SCHEMA, "members": pl.UInt32}
-    assert rows(merge([])).schema["revenue"] == REVENUE
+    assert table_rows(merge([])).schema["revenue"] == REVENUE
 
 
 def current(published: list[pl.DataFrame]) -> pl.DataFrame:
     """What stands: of each session the last row, if it is no tombstone."""
     if not published:
-        return rows(merge([]))
+        return table_rows(merge([]))
     last = pl.concat(published).sort("generation", "revision").unique("session_id", keep="last")
     return last.filter(~pl.col("is_tombstone"))
 
