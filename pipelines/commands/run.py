@@ -44,12 +44,7 @@ def _launch(values, settings, rest) -> None:
     from pipelines.dataflow import launch
     from pipelines.launch import beam_options
 
-    launched = launch(settings, beam_options(rest))
-    say(
-        f"job {launched.name} {launched.id} is started: {launched.url}"
-        if launched.id
-        else f"job {launched.name} is in {launched.url}"
-    )
+    say(launch(settings, beam_options(rest)).said)
 
 
 COMMAND = Command(

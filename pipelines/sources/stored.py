@@ -1,10 +1,13 @@
 """Stored events: the warehouse's own events, as a source for a run that adds to days that have rows."""
 
 from collections.abc import Sequence
+from contextlib import closing
+from datetime import date
 
 import apache_beam as beam
 import polars as pl
 
+from pipelines.warehouse.tables import EVENTS
 from transforms.block import EVENT_SCHEMA
 
 
@@ -29,13 +32,45 @@ class ReadStored(beam.PTransform):
         )
 
 
+class ReadStoredDays(beam.PTransform):
+    """PBegin -> PCollection[FLOW_SCHEMA block] from a data set, by workers that share no disk, a day at a time.
+
+    Rows of `without_input` are left out, as by ReadStored. Days are read when their turn comes: whoever commits what is
+    made of them has to refuse to if somebody else has committed since (`Claim.before`).
+    """
+
+    def __init__(self, dataset: str, days: Sequence[date], without_input: str | None):
+        super().__init__()
+        self.dataset, self.days, self.without_input = dataset, [f"{day}" for day in days], without_input
+
+    def expand(self, begin):
+        return (
+            begin
+            | "List days" >> beam.Create(self.days)
+            | "Spread days" >> beam.Reshuffle()
+            | "Read each day"
+            >> beam.FlatMap(_read_day, self.dataset, self.without_input).with_output_types(pl.DataFrame)
+        )
+
+
 def of_people(ids: Sequence[str]) -> pl.Expr:
     """Whether an event is of one of these people."""
     return pl.any_horizontal(pl.col(name).is_in(list(ids)).fill_null(False) for name in ("user_id", "anonymous_id"))
 
 
 def _read(file: str, without_input: str | None, without_people: Sequence[str]):
-    events = pl.read_parquet(file)
+    yield from _blocks(pl.read_parquet(file), without_input, without_people)
+
+
+def _read_day(day: str, dataset: str, without_input: str | None):
+    from pipelines.warehouse.bigquery import BigQueryWarehouse  # which imports Google's clients
+
+    with closing(BigQueryWarehouse.open(dataset)) as warehouse:
+        for file in warehouse.files(EVENTS.name, [date.fromisoformat(day)]):
+            yield from _blocks(pl.read_parquet(file), without_input, ())
+
+
+def _blocks(events: pl.DataFrame, without_input: str | None, without_people: Sequence[str]):
     if without_people:
         events = events.filter(~of_people(without_people))
     if without_input is not None:

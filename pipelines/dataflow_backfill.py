@@ -1,0 +1,87 @@
+"""A backfill as a job of Dataflow: launched here, read, written and committed there.
+
+Here, before anything starts: every check that a backfill of one machine makes before its graph, the tables, and the
+claim by which the job commits once. There: the one graph, whose files go to a folder of the bucket, and whose last step
+is the commit (commit_once.py).
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+
+from pipelines.audience import Job
+from pipelines.backfill import check_days, ending_of, job_of, looked_at, range_of
+from pipelines.bounded import Opened, days_with_events, opened, tables_of
+from pipelines.commit_once import CommitOnce
+from pipelines.dataflow import Launched, job_options, submitted
+from pipelines.options import Settings
+from pipelines.progress import Notes
+from pipelines.sources.inputs import FileInput
+from pipelines.sources.stored import ReadStoredDays
+from pipelines.warehouse.bigquery_run import BigQueryRun
+from pipelines.warehouse.sink import BucketSink
+from pipelines.warehouse.staged import in_bucket
+from transforms.errors import OptionError
+
+FOLDER = "audience"  # below --temp_location: a folder for the files of each run
+
+
+def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
+    """Check, make what is missing of the data set, and start the job. Errors: AudienceError, before anything starts."""
+    _check(settings)
+    options = job_options(beam_options, streaming=False)
+    if options.view_as(GoogleCloudOptions).update:
+        raise OptionError("--update is of a stream: a backfill that runs cannot be replaced; leave it out")
+    read = looked_at(settings)
+    _check_reach(read.files, options)
+    with opened(settings, create=True) as into:
+        check_days(settings, into)
+        job = job_of(settings, into, read, Notes())
+        added = _added(settings, into)
+        into.run.may_write(added)
+        return submitted(on_a_cluster(job, settings, into, added, folder_of(options, into)), options)
+
+
+def on_a_cluster(job: Job, settings: Settings, into: Opened, added: list[date], folder: str) -> Job:
+    """The job as workers that share no disk run it to its end, whoever has launched it."""
+    run = into.run
+    assert isinstance(run, BigQueryRun)
+    commit = CommitOnce(run.handed_over(folder, bool(added)), ending_of(settings, into, job, added), time.time())
+    stored = ReadStoredDays(into.warehouse.name, added, job.input) if added else None
+    sink = BucketSink(folder, tables_of(into.metrics), into.warehouse.time_zone, commit)
+    return replace(job, sink=sink, stored=stored, spill_folder=None)
+
+
+def folder_of(options: PipelineOptions, into: Opened) -> str:
+    """The folder of the files of this run."""
+    return f"{options.view_as(GoogleCloudOptions).temp_location.rstrip('/')}/{FOLDER}/{into.run.id}"
+
+
+def _check(settings: Settings) -> None:
+    if settings.dataset is None:
+        raise OptionError("--dataset is missing: a job on Dataflow writes to BigQuery; give --dataset project.dataset")
+    if settings.add and settings.start is None:
+        raise OptionError(
+            "--add needs --start and --end on Dataflow: which stored events join the input is settled before the job "
+            "starts; name the days"
+        )
+
+
+def _check_reach(files: Sequence[FileInput], options: PipelineOptions) -> None:
+    """Refuse files of this machine, which no worker of a job sees, where the job's own folder is in a bucket."""
+    local = [file.path for file in files if not in_bucket(file.path)]
+    if local and in_bucket(options.view_as(GoogleCloudOptions).temp_location):
+        raise OptionError(
+            f"--input: got {local[0]!r}, a file of this machine; allowed: files in a bucket, which the workers of a "
+            "job can read; copy it there with `gcloud storage cp`"
+        )
+
+
+def _added(settings: Settings, into: Opened) -> list[date]:
+    days = range_of(settings, into.warehouse)
+    if not settings.add or days is None:
+        return []
+    return sorted(day for day in days_with_events(into.warehouse) if days.start <= day < days.end)
