@@ -17,7 +17,7 @@ from pipelines.backfill import check_days, ending_of, job_of, looked_at, range_o
 from pipelines.bounded import Opened, days_with_events, opened, tables_of
 from pipelines.commit_once import CommitOnce
 from pipelines.dataflow import Launched, job_options, submitted
-from pipelines.options import Settings
+from pipelines.options import Settings, check_on_cluster
 from pipelines.progress import Notes
 from pipelines.sources.inputs import FileInput
 from pipelines.sources.stored import ReadStoredDays
@@ -31,7 +31,7 @@ FOLDER = "audience"  # below --temp_location: a folder for the files of each run
 
 def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
     """Check, make what is missing of the data set, and start the job. Errors: AudienceError, before anything starts."""
-    _check(settings)
+    check_on_cluster(settings)
     options = job_options(beam_options, streaming=False)
     if options.view_as(GoogleCloudOptions).update:
         raise OptionError("--update is of a stream: a backfill that runs cannot be replaced; leave it out")
@@ -58,16 +58,6 @@ def on_a_cluster(job: Job, settings: Settings, into: Opened, added: list[date], 
 def folder_of(options: PipelineOptions, into: Opened) -> str:
     """The folder of the files of this run."""
     return f"{options.view_as(GoogleCloudOptions).temp_location.rstrip('/')}/{FOLDER}/{into.run.id}"
-
-
-def _check(settings: Settings) -> None:
-    if settings.dataset is None:
-        raise OptionError("--dataset is missing: a job on Dataflow writes to BigQuery; give --dataset project.dataset")
-    if settings.add and settings.start is None:
-        raise OptionError(
-            "--add needs --start and --end on Dataflow: which stored events join the input is settled before the job "
-            "starts; name the days"
-        )
 
 
 def _check_reach(files: Sequence[FileInput], options: PipelineOptions) -> None:

@@ -39,8 +39,10 @@ def run(name: str, values, rest) -> None:
 
 
 def _launch(values, settings: Settings, rest) -> None:
-    for option in ("warehouse", "workers"):
-        if getattr(values, option) is not None:
+    from pipelines.template import LOCAL
+
+    for option in sorted(LOCAL):
+        if getattr(values, option, None) is not None:
             raise OptionError(f"--{option} is of a backfill on this machine; leave it out for a job on Dataflow")
     from pipelines.dataflow_backfill import launch
     from pipelines.launch import beam_options

@@ -1,8 +1,13 @@
-"""A backfill as a job of Dataflow, run here: by worker processes that share nothing with who launched it but a bucket
-and a data set, of this machine both."""
+"""A backfill as a job of Dataflow: the job that the service would get; and the job run here, by worker processes that
+share nothing with who launched it but a bucket and a data set, of this machine both."""
 
+import json
+import os
+import subprocess
+import sys
 import threading
 import uuid
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +16,13 @@ import msgspec
 import polars as pl
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_runner_api_pb2 as api
+from google.cloud import dataflow_v1beta3 as google
 
 from pipelines import dataflow_backfill
 from pipelines.audience import Job, build
 from pipelines.backfill import backfill
+from pipelines.cli import main
 from pipelines.launch import run_bounded
 from pipelines.options import resolve
 from pipelines.simulator import faults, simulate
@@ -22,6 +30,8 @@ from pipelines.warehouse import bigquery_run
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.local import FileEntry, LocalWarehouse
 from tests.integration.same import METRICS, assert_alike
+from tests.pipelines.test_dataflow import UNPICKLE
+from tests.servers.dataflow import Dataflow, dataflow_service
 from tests.servers.storage import Storage
 from transforms.errors import OvertakenError, WarehouseError
 
@@ -38,6 +48,134 @@ def event(id: str, day: str = "2026-03-01", **fields: str) -> bytes:
     time = f"{day}T10:00:00Z"
     told = {"event_id": id, "event_type": "click", "event_time": time, "received_time": time, "user_id": "u"}
     return msgspec.json.encode(told | fields) + b"\n"
+
+
+@pytest.fixture
+def service() -> Iterator[Dataflow]:
+    with dataflow_service() as running:
+        yield running
+
+
+@pytest.fixture
+def launched(service, bigquery, tmp_path) -> Callable[..., int]:
+    """Launches a backfill as a person does; the exit status."""
+    (tmp_path / "temp").mkdir()
+    (tmp_path / "events.jsonl").write_bytes(event("a"))
+
+    def launch(*more: str) -> int:
+        return main(
+            [
+                "backfill",
+                "--runner=DataflowRunner",
+                f"--input={tmp_path / 'events.jsonl'}",
+                f"--dataset={launch.dataset}",
+                "--project=my-project",
+                "--region=europe-west1",
+                f"--temp_location={tmp_path / 'temp'}",
+                "--job_name=audience-backfill",
+                f"--dataflow_endpoint={service.endpoint}",
+                "--no_auth",
+                *more,
+            ]
+        )
+
+    launch.dataset = f"demo-project.batch_{uuid.uuid4().hex[:12]}"
+    return launch
+
+
+def graph_of(body: dict) -> api.Pipeline:
+    """The graph that a job names."""
+    options = body["environment"]["sdkPipelineOptions"]["options"]
+    return api.Pipeline.FromString(Path(options["pipelineUrl"]).read_bytes())
+
+
+def test_the_job_is_a_batch_of_the_image_with_the_bounds_that_were_given_and_the_launch_ends(
+    launched, service, capsys, monkeypatch
+):
+    monkeypatch.setenv("SOME_TOKEN", "very-secret")
+    assert (
+        launched(
+            "--sdk_container_image=host/audience:abc",
+            "--service_account_email=audience@my-project.iam.gserviceaccount.com",
+            "--subnetwork=regions/europe-west1/subnetworks/private",
+            "--no_use_public_ips",
+            "--num_workers=2",
+            "--max_num_workers=20",
+            "--machine_type=n2-standard-4",
+            "--labels=team=audience",
+        )
+        == 0
+    )
+    assert "is started: https://console.cloud.google.com/dataflow/jobs/europe-west1/" in capsys.readouterr().err
+    body = service.created()
+    job = google.Job.from_json(json.dumps(body))
+    (pool,) = job.environment.worker_pools
+    assert (job.name, job.type_, dict(job.labels)) == (
+        "audience-backfill",
+        google.JobType.JOB_TYPE_BATCH,
+        {"team": "audience"},
+    )
+    assert "use_runner_v2" in job.environment.experiments
+    assert not [name for name in job.environment.experiments if "streaming" in name]
+    assert job.environment.service_account_email == "audience@my-project.iam.gserviceaccount.com"
+    assert pool.worker_harness_container_image == "host/audience:abc"
+    assert [image.container_image for image in pool.sdk_harness_container_images] == ["host/audience:abc"]
+    assert [package.name for package in pool.packages] == ["submission_environment_dependencies.txt"]
+    assert pool.subnetwork == "regions/europe-west1/subnetworks/private"
+    assert pool.ip_configuration == google.WorkerIPAddressConfiguration.WORKER_IP_PRIVATE
+    assert (pool.num_workers, pool.autoscaling_settings.max_num_workers) == (2, 20)
+    assert pool.machine_type == "n2-standard-4"
+    graph = graph_of(body)
+    assert {each.urn for each in graph.components.environments.values()} == {"beam:env:docker:v1"}
+    sent = json.dumps(body).encode() + graph.SerializeToString()
+    for name in ("SOME_TOKEN", "BIGQUERY_EMULATOR_HOST", "BIGQUERY_STORAGE_EMULATOR_HOST"):
+        assert os.environ[name].encode() not in sent, name
+
+
+def test_its_steps_are_those_of_the_golden_list(launched, service):
+    golden = {
+        step
+        for step in (Path(__file__).parent / "golden" / "steps_cluster.txt").read_text().splitlines()
+        if not step.startswith(("Read stored", "Join stored"))  # of days that are added
+    }
+    assert launched() == 0
+    assert golden <= {each.unique_name for each in graph_of(service.created()).components.transforms.values()}
+
+
+def test_a_worker_that_has_the_package_alone_reads_every_step(launched, service, tmp_path):
+    assert launched() == 0
+    options = service.created()["environment"]["sdkPipelineOptions"]["options"]
+    words = [sys.executable, "-I", "-c", UNPICKLE, options["pipelineUrl"]]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 20
+
+
+def test_a_template_is_written_of_a_batch_and_no_job_is_created(launched, service, tmp_path):
+    template = tmp_path / "template.json"
+    assert launched(f"--template_location={template}", "--replace=false", "--take_late=true") == 0
+    assert google.Job.from_json(template.read_bytes()).type_ == google.JobType.JOB_TYPE_BATCH
+    assert [asked for asked in service.asked if asked.method == "POST"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--add"], "--add needs --start and --end on Dataflow"),
+        (["--update"], "--update is of a stream: a backfill that runs cannot be replaced; leave it out"),
+        (["--workers=2"], "--workers is of a backfill on this machine; leave it out for a job on Dataflow"),
+        (["--temp_location=gs://my-bucket/temp"], "events.jsonl', a file of this machine; allowed: files in a bucket"),
+        (["--region="], "--region: missing; a job on Dataflow needs --project, --region and --temp_location"),
+        (["--input=none.jsonl"], "'none.jsonl': there is no such file"),
+        (["--max_worker=2"], "unknown option '--max_worker'"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_starts_or_is_made(words, said, launched, service, capsys):
+    assert launched(*words) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert service.asked == []
+    assert not BigQueryWarehouse.exists(launched.dataset)
 
 
 class Jobs:
