@@ -97,13 +97,15 @@ def range_of(settings: Settings, warehouse: Warehouse) -> Days | None:
     return Days(settings.start, settings.end, warehouse.time_zone) if settings.start and settings.end else None
 
 
-def job_of(settings: Settings, into: Opened, read: Input, notes: Notes) -> Job:
-    """The job that reads these files."""
+def job_of(settings: Settings, into: Opened, read: Input, notes: Notes, only_these: bool = False) -> Job:
+    """The job that reads these files: `only_these`, or what matches once it runs."""
     days = range_of(settings, into.warehouse)
     name = read.mapping.source if read.mapping else NATIVE_SOURCE
     return replace(
         into.job,
-        source=ReadFiles(settings.input, name, read.form, read.csv, notes=notes),
+        source=ReadFiles(
+            settings.input, name, read.form, read.csv, notes=notes, files=read.files if only_these else None
+        ),
         input=input_name(read.files, days),
         source_name=name,
         mappings=(read.mapping,) if read.mapping else (),

@@ -39,7 +39,7 @@ def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
     _check_reach(read.files, options)
     with opened(settings, create=True) as into:
         check_days(settings, into)
-        job = job_of(settings, into, read, Notes())
+        job = job_of(settings, into, read, Notes(), only_these=True)
         added = _added(settings, into)
         into.run.may_write(added)
         return submitted(on_a_cluster(job, settings, into, added, folder_of(options, into)), options)

@@ -260,6 +260,19 @@ def test_days_that_have_rows_are_refused_by_the_launch_where_they_are_named_and_
     assert jobs.ids() == ["a"]
 
 
+def test_a_file_that_comes_after_the_launch_is_not_read(jobs, storage):
+    storage.put("events/a.jsonl", event("a"))
+    run = jobs.run
+
+    def later(job: Job, options: PipelineOptions) -> None:
+        storage.put("events/b.jsonl", event("b"))
+        run(job, options)
+
+    jobs.run = later
+    jobs("events/*.jsonl")
+    assert jobs.ids() == ["a"]
+
+
 class Kept:
     """Keeps what a job would have committed, and commits it as often as it is told."""
 

@@ -24,7 +24,7 @@ from apache_beam.testing.test_stream import TestStream
 from pipelines.audience import Job, build
 from pipelines.bounded import table_of
 from pipelines.config import read_config
-from pipelines.sources.files import ReadFiles
+from pipelines.sources.files import FileInput, ReadFiles
 from pipelines.sources.stored import ReadStoredDays
 from pipelines.warehouse.sink import BucketSink, LocalSink
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
@@ -54,7 +54,7 @@ def graph(mode: str) -> beam.Pipeline:
     tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, *map(table_of, metrics))}
     stream = TestStream(coder=BlockCoder()).advance_watermark_to_infinity().with_output_types(pl.DataFrame)
     job = Job(
-        source=stream if streaming else ReadFiles(["events/*.jsonl"], "events"),
+        source=stream if streaming else ReadFiles(["events/*.jsonl"], "events", files=FOUND if cluster else None),
         sink=BucketSink("gs://b/staging", tables, "UTC", print) if cluster else LocalSink("staging", tables, "UTC"),
         input="f",
         launch=Launch(1, "test"),
@@ -66,6 +66,9 @@ def graph(mode: str) -> beam.Pipeline:
     pipeline = beam.Pipeline("FnApiRunner", options=options)
     build(pipeline, job)
     return pipeline
+
+
+FOUND = [FileInput("gs://b/events/a.jsonl", "jsonl", "plain", 1)]
 
 
 class Stored(beam.PTransform):
