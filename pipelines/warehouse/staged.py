@@ -42,17 +42,18 @@ def write_file(staging: str | Path, table_name: str, day: date | None, frame: pl
     except Exception as problem:  # of Beam, of Google's client, of the network
         raise WarehouseError(
             f"{path} cannot be written: {first_line(problem)}; check that the bucket is there and that the workers' "
-            "account has the role roles/storage.objectAdmin on it"
+            "account has the role roles/storage.objectUser on it"
         ) from problem
     return FileEntry(table_name, day, path, frame.height, content.tell())
 
 
-def scan(paths: Sequence[str], columns: Sequence[str]) -> pl.LazyFrame:
-    """These columns of staged files of one table, of which there is at least one."""
+def scan(paths: Sequence[str], columns: Sequence[str] | Sequence[pl.Expr]) -> pl.LazyFrame:
+    """Columns of staged files of one table, of which there is at least one, or what is made of them row by row."""
     if not in_bucket(paths[0]):
         return pl.scan_parquet(list(paths), glob=False).select(columns)
-    # By Beam's own client, which finds the bucket where everything else of the run finds it.
-    return pl.concat(pl.read_parquet(BytesIO(_read(path)), columns=list(columns)) for path in paths).lazy()
+    # By Beam's own client, which finds the bucket where everything else of the run finds it; a file at a time, so that
+    # no more is held of it than what is asked for.
+    return pl.concat(pl.scan_parquet(BytesIO(_read(path))).select(columns).collect() for path in paths).lazy()
 
 
 def columns_of(path: str) -> dict[str, pl.DataType]:
