@@ -16,7 +16,9 @@ WORKERS = {
     "max_workers": "Workers that it may grow to",
     "worker_machine_type": "Machine of a worker, e.g. n2-standard-4",
     "service_account_email": "Whom the workers are",
-    "subnetwork": "Their network, e.g. regions/europe-west1/subnetworks/private",
+    "network": "Their network, where it has one subnetwork in the region",
+    "subnetwork": "Their subnetwork, e.g. regions/europe-west1/subnetworks/private",
+    "dataflow_kms_key": "Key of Cloud KMS that protects what the job keeps: projects/.../cryptoKeys/KEY",
 }
 
 

@@ -23,6 +23,7 @@ OF_A_JOB = ["--bucket", "gs://my-bucket/", "--image", IMAGE]
 STREAM = ["--dataset", "my-project.audience", "--input_subscription", "projects/my-project/subscriptions/events"]
 
 
+KEY = "projects/my-project/locations/europe-west1/keyRings/audience/cryptoKeys/jobs"
 FILES = ["--dataset", "my-project.audience", "--input", "gs://my-bucket/events/*.jsonl.gz"]
 
 
@@ -53,7 +54,8 @@ def test_a_stream_is_a_job_of_the_template_with_its_image_and_parameters(capsys)
 
 def test_a_backfill_is_a_job_of_the_same_template_that_reads_files(capsys):
     days = ["--start", "2026-03-01", "--end", "2026-03-08", "--replace", "--drained=false"]
-    (words,) = printed(capsys, "backfill", *OF_A_JOB, *FILES, *days, "--max_workers", "20")
+    guarded = ["--network", "private", "--dataflow_kms_key", KEY]
+    (words,) = printed(capsys, "backfill", *OF_A_JOB, *FILES, *days, "--max_workers", "20", *guarded)
     assert words[:5] == ["gcloud", "dataflow", "flex-template", "run", "audience-backfill"]
     assert "--template-file-gcs-location=gs://my-bucket/templates/abc123.json" in words
     told = next(word for word in words if word.startswith("--parameters="))
@@ -66,6 +68,7 @@ def test_a_backfill_is_a_job_of_the_same_template_that_reads_files(capsys):
         f"sdk_container_image={IMAGE}",
     }
     assert "--max-workers=20" in words
+    assert {f"--dataflow-kms-key={KEY}", "--network=private"} <= {*words}
     assert not {"--update", "--enable-streaming-engine"} & {*words}
 
 
