@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2 as api
+from google.cloud import bigquery
 from google.cloud import dataflow_v1beta3 as google
 
 from pipelines import dataflow_backfill
@@ -326,8 +327,7 @@ def test_a_commit_that_dies_between_its_load_and_its_swap_is_made_by_the_next_tr
     jobs("one.jsonl")
     with monkeypatch.context() as dying:
         dying.setattr(bigquery_run.BigQueryRun, "_swap", die)
-        dying.setattr(bigquery_run, "REFUSED", ())
-        dying.setattr(BigQueryWarehouse, "forget", die)  # as of a process that is gone: its tables stay
+        dying.setattr(bigquery.Client, "delete_table", die)  # as of a process that is gone: its tables stay
         with pytest.raises(Killed):
             kept()
     with closing(jobs.warehouse()) as warehouse:
@@ -343,7 +343,7 @@ class Killed(BaseException):
     """The end of a worker."""
 
 
-def die(*_):
+def die(*_, **__):
     raise Killed
 
 
