@@ -18,7 +18,7 @@ from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.bigquery_claim import Claim
 from pipelines.warehouse.bigquery_run import BigQueryRun
 from pipelines.warehouse.local import FileEntry
-from transforms.errors import OvertakenError, WarehouseError
+from transforms.errors import OvertakenError
 
 TRIES = 10  # while other runs commit between our look at the books and our own commit
 
@@ -47,8 +47,8 @@ class CommitOnce:
                     break
                 try:
                     counts, written = commit(run, entries, self.ending)
-                except WarehouseError as error:
-                    if run.has_committed():  # by another try of this step
+                except Exception as error:
+                    if run.has_committed():  # by another try of this step, which has removed the files as well
                         break
                     # What was read of the warehouse before this step is old now; what this step read it reads again.
                     if not isinstance(error, OvertakenError) or self.claim.before is not None or not left:

@@ -20,6 +20,7 @@ from apache_beam.portability.api import beam_runner_api_pb2 as api
 from google.cloud import bigquery
 from google.cloud import dataflow_v1beta3 as google
 
+from pipelines import backfill as backfill_module
 from pipelines import dataflow_backfill
 from pipelines.audience import Job, build
 from pipelines.backfill import backfill
@@ -370,6 +371,21 @@ def test_of_two_tries_at_once_one_commits_and_both_end_well(kept, jobs, storage,
         thread.join()
     assert failed == []
     assert jobs.ids() == ["a", "b"]
+
+
+def test_a_try_whose_files_the_other_one_has_removed_ends_well(kept, jobs, storage, monkeypatch):
+    storage.put("one.jsonl", event("a"))
+    jobs("one.jsonl")
+    refuse = backfill_module._refuse
+
+    def late(*given):
+        monkeypatch.setattr(backfill_module, "_refuse", refuse)
+        kept()
+        assert jobs.left() == []
+
+    monkeypatch.setattr(backfill_module, "_refuse", late)
+    kept()
+    assert jobs.ids() == ["a"]
 
 
 def test_another_run_that_commits_while_the_job_runs_is_in_nobodys_way_but_of_rows_that_were_read(
