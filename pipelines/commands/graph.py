@@ -6,7 +6,6 @@ from functools import partial
 
 from pipelines.commands import Command, say
 from pipelines.options import Settings, add_all, options_of, resolve
-from pipelines.runners import DATAFLOW
 from transforms.errors import OptionError
 
 
@@ -21,9 +20,11 @@ def add_options(name: str, parser) -> None:
 
 def run(name: str, values, rest) -> None:
     settings = resolve(vars(values), name)
-    if name == "backfill" and values.runner == DATAFLOW:
-        return _launch(values, settings, rest)
     if runner := getattr(values, "runner", None):
+        from pipelines.runners import DATAFLOW
+
+        if runner == DATAFLOW:
+            return _launch(values, settings, rest)
         rest = [f"--runner={runner}", *rest]
     if rest:
         from pipelines.launch import beam_options
