@@ -11,6 +11,8 @@ STAMP := .venv/installed-$(shell cat requirements.lock setup.py | cksum | cut -d
 BIN := .venv/bin
 EMULATOR_LOCK := tests/servers/bqemulator/requirements.lock
 EMULATOR := .tools/bqemulator/installed-$(shell cksum < $(EMULATOR_LOCK) | cut -d' ' -f1)
+CHECKOV_LOCK := tests/checkov/requirements.lock
+CHECKOV := .tools/checkov/installed-$(shell cksum < $(CHECKOV_LOCK) | cut -d' ' -f1)
 BEAM := $(shell sed -n 's/^apache-beam==\([0-9.]*\).*/\1/p' requirements.lock)
 PRISM := .tools/prism-$(BEAM)
 SOURCES := pipelines transforms tests benchmarks setup.py
@@ -29,7 +31,7 @@ stream-demo: $(STAMP) $(PRISM) $(if $(INTO),$(EMULATOR))  ## simulated events th
 
 prism: $(PRISM)  ## Beam's runner for streams on this machine into .tools; needs Go
 
-tools: $(EMULATOR) $(PRISM)  ## the emulators of BigQuery and Cloud Storage and Beam's runner Prism into .tools, for tests and the demo
+tools: $(EMULATOR) $(CHECKOV) $(PRISM)  ## emulators of BigQuery and Cloud Storage, Beam's runner Prism and checkov into .tools, for tests and the demo
 
 test: $(STAMP)  ## run all tests
 	$(BIN)/python -m pytest
@@ -49,8 +51,10 @@ bench: $(STAMP)  ## this graph, a per-event graph and DuckDB, side by side
 lock: $(STAMP)  ## resolve setup.py anew into requirements.lock, with hashes
 	$(BIN)/uv pip compile setup.py --extra test --extra build --universal --python-version 3.11 \
 		--generate-hashes --upgrade --no-header --no-annotate --quiet --output-file requirements.lock
-	$(BIN)/uv pip compile $(dir $(EMULATOR_LOCK))requirements.in --universal --python-version 3.11 \
-		--generate-hashes --upgrade --no-header --no-annotate --quiet --output-file $(EMULATOR_LOCK)
+	for lock in $(EMULATOR_LOCK) $(CHECKOV_LOCK); do \
+		$(BIN)/uv pip compile $$(dirname $$lock)/requirements.in --universal --python-version 3.11 \
+		--generate-hashes --upgrade --no-header --no-annotate --quiet --output-file $$lock || exit 1; \
+	done
 
 clean:  ## remove .venv, caches and build output; the warehouses stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
@@ -71,13 +75,15 @@ $(STAMP):
 	$(PIP) --no-deps --no-build-isolation -e .
 	touch $@
 
-# In an environment of its own: it needs another DuckDB than the product.
-$(EMULATOR): export PIP_DISABLE_PIP_VERSION_CHECK := 1
-$(EMULATOR):
-	$(PYTHON) -m venv --clear .tools/bqemulator
-	awk '/^[a-z]/ {pip = /^pip==/} pip' requirements.lock > .tools/pip.lock
-	.tools/bqemulator/bin/pip install --quiet --no-compile --require-hashes -r .tools/pip.lock
-	.tools/bqemulator/bin/pip install --quiet --no-compile --require-hashes -r $(EMULATOR_LOCK)
+# Each in an environment of its own: the emulator needs another DuckDB than the product, checkov other pins of much else.
+$(EMULATOR) $(CHECKOV): export PIP_DISABLE_PIP_VERSION_CHECK := 1
+$(EMULATOR): LOCK := $(EMULATOR_LOCK)
+$(CHECKOV): LOCK := $(CHECKOV_LOCK)
+$(EMULATOR) $(CHECKOV):
+	$(PYTHON) -m venv --clear $(@D)
+	awk '/^[a-z]/ {pip = /^pip==/} pip' requirements.lock > $(@D)/pip.lock
+	$(@D)/bin/pip install --quiet --no-compile --require-hashes -r $(@D)/pip.lock
+	$(@D)/bin/pip install --quiet --no-compile --require-hashes -r $(LOCK)
 	touch $@
 
 # Of the SDK's own version, since runner and SDK speak one protocol.

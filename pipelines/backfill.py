@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import NamedTuple
 
 from pipelines.audience import Job, build
 from pipelines.bounded import (
@@ -24,64 +25,120 @@ from pipelines.bounded import (
 from pipelines.config import read_mapping
 from pipelines.launch import run_bounded, worker_count
 from pipelines.options import Settings
-from pipelines.progress import Watch
+from pipelines.progress import Notes, Watch
 from pipelines.sources.files import CsvFormat, FileInput, ReadFiles, check_inputs
 from pipelines.sources.identity import content_digest
 from pipelines.warehouse import books
+from pipelines.warehouse.local import FileEntry
 from pipelines.warehouse.sink import confirmed
 from pipelines.warehouse.tables import EVENTS
-from pipelines.warehouse.warehouse import Warehouse
+from pipelines.warehouse.warehouse import Run, Warehouse
+from transforms.aggregate import Launch
 from transforms.errors import WarehouseError
 from transforms.in_range import Days
 from transforms.mapping import Mapping, required_columns
 
 
+class Input(NamedTuple):
+    """What is read: the files, in which form, and by which mapping."""
+
+    mapping: Mapping | None
+    files: list[FileInput]
+    form: str
+    csv: CsvFormat
+
+
+class Ending(NamedTuple):
+    """What a commit has to know beside what was written.
+
+    added  the days whose stored events have joined the input
+    """
+
+    settings: Settings
+    days: Days | None
+    added: list[date]
+    derived: list[str]
+    launch: Launch
+    input: str
+
+
 def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
     """Run the graph over files and commit what it wrote."""
     started = time.monotonic()
-    mapping = read_mapping(settings.mapping[0]) if settings.mapping else None
-    files, form, csv = _inputs(settings, mapping)
+    read = looked_at(settings)
+    size = sum(file.size for file in read.files)
     with opened(settings, create=True) as into:
-        warehouse, run = into.warehouse, into.run
-        days = Days(settings.start, settings.end, warehouse.time_zone) if settings.start and settings.end else None
-        _refuse(settings, warehouse, days, None)
-        run.may_write(_replaced_days(settings, []))
-        name = mapping.source if mapping else NATIVE_SOURCE
-        watch = Watch(run.staging, sum(file.size for file in files))
-        job = replace(
-            into.job,
-            source=ReadFiles(settings.input, name, form, csv, notes=watch.notes),
-            input=input_name(files, days),
-            source_name=name,
-            mappings=(mapping,) if mapping else (),
-            days=days,
-        )
-        workers = worker_count(settings.workers, sum(file.size for file in files))
+        check_days(settings, into)
+        watch = Watch(into.run.staging, size)
+        job = job_of(settings, into, read, watch.notes)
+        workers = worker_count(settings.workers, size)
         with watch.saying("finding the days"):
             touched = _days_touched(job, into, workers, beam_options)
-        _refuse(settings, warehouse, days, sorted(touched or ()))
-        added = sorted(days_with_events(warehouse) & touched) if settings.add and touched else []
-        run.may_write(added)
+        _refuse(settings, into.warehouse, job.days, sorted(touched or ()))
+        added = sorted(days_with_events(into.warehouse) & touched) if settings.add and touched else []
+        into.run.may_write(added)
         job = with_beside(job, into, touched)
         if added:
-            job = with_stored(job, warehouse, added)
+            job = with_stored(job, into.warehouse, added)
         run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options, watch)
-        entries = confirmed(run.staging)
-        written = sorted({entry.day for entry in entries if entry.table == EVENTS.name and entry.day})
-        _refuse(settings, warehouse, days, written)
-        days_anew = _replaced_days(settings, added)
+        entries = confirmed(into.run.staging)
         with watch.saying("committing"):
-            counts = books.commit(run, entries, days_anew, into.derived, job.launch, job.input)
+            counts, written = commit(into.run, entries, ending_of(settings, into, job, added))
     return Summary(str(job.input), counts, written, time.monotonic() - started)
 
 
-def _inputs(settings: Settings, mapping: Mapping | None) -> tuple[list[FileInput], str, CsvFormat]:
+def looked_at(settings: Settings) -> Input:
+    """The files that a backfill is to read, after a look at each. Errors: ConfigError, SourceError."""
+    mapping = read_mapping(settings.mapping[0]) if settings.mapping else None
     form, csv = settings.format, CsvFormat()
     if mapping is not None:
         form = mapping.format if form == "auto" and mapping.format else form
         csv = mapping.csv or csv
     needed = required_columns(mapping) if mapping else ()
-    return check_inputs(settings.input, form, csv, needed), form, csv
+    return Input(mapping, check_inputs(settings.input, form, csv, needed), form, csv)
+
+
+def check_days(settings: Settings, into: Opened) -> None:
+    """Refuse, before anything is read, days of the range that have rows or that a stream may still write."""
+    _refuse(settings, into.warehouse, range_of(settings, into.warehouse), None)
+    into.run.may_write(_replaced_days(settings, []))
+
+
+def range_of(settings: Settings, warehouse: Warehouse) -> Days | None:
+    """The days from --start to --end."""
+    return Days(settings.start, settings.end, warehouse.time_zone) if settings.start and settings.end else None
+
+
+def job_of(settings: Settings, into: Opened, read: Input, notes: Notes, only_these: bool = False) -> Job:
+    """The job that reads these files: `only_these`, or what matches once it runs."""
+    days = range_of(settings, into.warehouse)
+    name = read.mapping.source if read.mapping else NATIVE_SOURCE
+    return replace(
+        into.job,
+        source=ReadFiles(
+            settings.input, name, read.form, read.csv, notes=notes, files=read.files if only_these else None
+        ),
+        input=input_name(read.files, days),
+        source_name=name,
+        mappings=(read.mapping,) if read.mapping else (),
+        days=days,
+    )
+
+
+def ending_of(settings: Settings, into: Opened, job: Job, added: list[date]) -> Ending:
+    """What the commit of a job has to know."""
+    return Ending(settings, job.days, added, into.derived, job.launch, str(job.input))
+
+
+def commit(run: Run, entries: list[FileEntry], ending: Ending) -> tuple[dict[str, int], list[date]]:
+    """Commit what a run wrote: (the sums of its books, the days with events).
+
+    Errors: WarehouseError, and then nothing was changed, for days that have rows which the run may not touch.
+    """
+    written = sorted({entry.day for entry in entries if entry.table == EVENTS.name and entry.day})
+    _refuse(ending.settings, run.warehouse, ending.days, written)
+    anew = _replaced_days(ending.settings, ending.added)
+    return books.commit(run, entries, anew, ending.derived, ending.launch, ending.input), written
 
 
 def input_name(files: Sequence[FileInput], days: Days | None) -> str:

@@ -20,7 +20,7 @@ from pipelines.audience import Job, settle
 from pipelines.config import Quality, read_config, read_mapping
 from pipelines.launch import run_bounded
 from pipelines.options import Settings
-from pipelines.sources.stored import ReadReach, ReadStored
+from pipelines.sources.stored import ReadReach, ReadStored, as_reach
 from pipelines.version import VERSION
 from pipelines.warehouse.rows import begin, runs_of
 from pipelines.warehouse.sink import LocalSink, Sink
@@ -33,8 +33,8 @@ from transforms.in_range import MARGIN
 from transforms.lateness import allowed_lateness
 from transforms.mapping import Mapping
 from transforms.metrics import MetricSpec
-from transforms.session_summaries import GAP, visitors
-from transforms.sessions import REACH_SCHEMA, Written
+from transforms.session_summaries import GAP
+from transforms.sessions import Written
 
 NATIVE_SOURCE = "events"  # the source of native records that state none
 
@@ -149,23 +149,28 @@ def with_stored(job: Job, warehouse: Warehouse, days: Sequence[date]) -> Job:
 
 def with_beside(job: Job, into: Opened, days: Collection[date] | None) -> Job:
     """The job that writes these days (None: all that the warehouse has) and the sessions that reach over their ends:
-    with the stored events of a day on both sides, and the sessions that reach in from there as they stand."""
-    zone = into.warehouse.time_zone
-    if days is None:
-        return replace(job, written=Written(None, zone))
-    job = replace(job, written=Written(frozenset(days), zone))
-    around = {day + side for day in days for side in (-MARGIN, MARGIN)} - set(days)
-    around &= days_with_events(into.warehouse)
-    if not around:
+    with the stored events of a day on both sides, and the sessions near the ends as they stand."""
+    job = replace(job, written=Written(None if days is None else frozenset(days), into.warehouse.time_zone))
+    around = days_around(into.warehouse, days)
+    if not around or days is None:
         return job
     job = replace(job, beside=ReadStored([str(file) for file in into.warehouse.files(EVENTS.name, around)], None))
-    reach = _reach(into, days) if SESSIONS.name in into.warehouse.tables() else None
-    return job if reach is None else replace(job, reach=ReadReach(reach))
+    if SESSIONS.name not in into.warehouse.tables():
+        return job
+    path = into.run.staging / "reach.parquet"
+    as_reach(pl.concat(into.warehouse.ask(reach_of(days, into.warehouse.time_zone)))).write_parquet(path)
+    return replace(job, reach=ReadReach(str(path)))
 
 
-def _reach(into: Opened, days: Collection[date]) -> str | None:
-    """A file of the sessions near the ends of the days, REACH_SCHEMA; None for none."""
-    zone, ranges = into.warehouse.time_zone, []
+def days_around(warehouse: Warehouse, days: Collection[date] | None) -> list[date]:
+    """The days with events that lie beside those that are written."""
+    beside = {day + side for day in days or () for side in (-MARGIN, MARGIN)} - set(days or ())
+    return sorted(beside & days_with_events(warehouse)) if beside else []
+
+
+def reach_of(days: Collection[date], zone: str) -> str:
+    """BigQuery's SQL for the sessions near the ends of the days, or over them, in rows for `as_reach`."""
+    ranges = []
     for first, last in runs_of(days):
         start, end, near = begin(first, zone), begin(last, zone), f"INTERVAL {GAP // timedelta(minutes=1)} MINUTE"
         ranges.append(
@@ -174,14 +179,10 @@ def _reach(into: Opened, days: Collection[date]) -> str | None:
             f" AND session_end > TIMESTAMP_SUB({start}, {near})"
             f" AND (session_start < {start} OR session_end >= {end}))"
         )
-    sql = "SELECT anonymous_id, user_id, session_start AS start, session_end FROM sessions_current WHERE "
-    found = pl.concat(into.warehouse.ask(sql + " OR ".join(ranges))).rename({"session_end": "end"})
-    if found.is_empty():
-        return None
-    path = into.run.staging / "reach.parquet"
-    reach = found.with_columns(visitors(found))
-    reach.select(pl.col(name).cast(dtype) for name, dtype in REACH_SCHEMA.items()).write_parquet(path)
-    return str(path)
+    return (
+        f"SELECT anonymous_id, user_id, session_start, session_end FROM {SESSIONS.name}_current "
+        f"WHERE {' OR '.join(ranges)}"
+    )
 
 
 def days_with_events(warehouse: Warehouse) -> set[date]:

@@ -1,4 +1,5 @@
-"""Dataflow: the graph of a stream as a job of Google's, which goes on when this process has ended.
+"""Dataflow: the graph of a stream as a job of Google's, which goes on when this process has ended; and what a backfill
+there (dataflow_backfill.py) shares with it.
 
 Dataflow keeps state and shuffle durably and acknowledges a message once it has stored it, so nothing lands here first:
 Beam's own reader reads, and the workers write to BigQuery. An update (`--update`) goes on with the state of the job
@@ -39,6 +40,13 @@ class Launched(NamedTuple):
     id: str
     url: str
 
+    @property
+    def said(self) -> str:
+        """It in a line for a person."""
+        if self.id:
+            return f"job {self.name} {self.id} is started: {self.url}"
+        return f"job {self.name} is in {self.url}"
+
 
 def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
     """Make what is missing of the data set, and start the job. Errors: AudienceError, before anything starts."""
@@ -49,12 +57,13 @@ def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
     if options.view_as(GoogleCloudOptions).update:
         running_job(options)
     with opened(settings, create=True, streaming=True) as into:
-        return _submitted(_job(into.job, settings), options)
+        return submitted(_job(into.job, settings), options)
 
 
-def job_options(beam_options: Sequence[str]) -> PipelineOptions:
-    """Beam's options of a streaming job. Errors: OptionError for one that is missing."""
-    options = PipelineOptions([*beam_options, "--runner=DataflowRunner", "--streaming"])
+def job_options(beam_options: Sequence[str], streaming: bool = True) -> PipelineOptions:
+    """Beam's options of a job. Errors: OptionError for one that is missing."""
+    kind = ["--streaming"] if streaming else []
+    options = PipelineOptions([*beam_options, "--runner=DataflowRunner", *kind])
     google = options.view_as(GoogleCloudOptions)
     if missing := [f"--{name}" for name in NEEDED if not getattr(google, name)]:
         raise OptionError(
@@ -131,7 +140,8 @@ def _job(job: Job, settings: Settings) -> Job:
     )
 
 
-def _submitted(job: Job, options: PipelineOptions) -> Launched:
+def submitted(job: Job, options: PipelineOptions) -> Launched:
+    """Give the job to the service, or write it where the launcher of a template wants it. Errors: RunnerError."""
     pipeline = beam.Pipeline(options=options)
     build(pipeline, job)
     try:

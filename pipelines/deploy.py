@@ -2,6 +2,7 @@
 
     build    the image and the template's file, by cloudbuild.yaml
     stream   a streaming job of the template
+    backfill a job of the template that reads files and ends
     update   the running job of that name by a new one, which goes on with its state
     status   the jobs of that name
     drain    ends the job once it has worked on all that it read; every open bucket is closed early
@@ -18,7 +19,7 @@ from typing import NamedTuple
 
 from transforms.errors import OptionError, RunnerError
 
-ACTIONS = ("build", "stream", "update", "status", "drain", "cancel")
+ACTIONS = ("build", "stream", "backfill", "update", "status", "drain", "cancel")
 LOSES = {
     "drain": (
         "drain: the job stops reading and closes every bucket that is open, with what it holds. What is published from "
@@ -33,6 +34,7 @@ LOSES = {
     ),
 }
 JOB_NAME = "audience-stream"
+BACKFILL_NAME = "audience-backfill"
 RENAMED: dict[str, str] = {}  # steps of the last release, as they are called now
 Runs = Callable[[Sequence[str]], str]
 
@@ -83,7 +85,9 @@ def build(target: Target) -> list[str]:
     ]
 
 
-def start(target: Target, parameters: Mapping[str, str], renamed: Mapping[str, str] | None = None) -> list[str]:
+def start(
+    target: Target, parameters: Mapping[str, str], renamed: Mapping[str, str] | None = None, streaming: bool = True
+) -> list[str]:
     """Start a job of the template; with `renamed` (old step -> new) it replaces the running one of its name."""
     # A delimiter of one's own, since a value may hold a comma.
     told = "^;^" + ";".join(f"{name}={value}" for name, value in parameters.items())
@@ -97,7 +101,7 @@ def start(target: Target, parameters: Mapping[str, str], renamed: Mapping[str, s
         f"--parameters={told};sdk_container_image={target.image}",
         f"--temp-location={target.temp}",
         f"--staging-location={target.staging}",
-        "--enable-streaming-engine",
+        *(["--enable-streaming-engine"] if streaming else []),
         *target.workers,
         *target.place,
     ]

@@ -60,7 +60,8 @@ def add_to(parser, option: Option) -> None:
     shown = option.help + (f" (default: {option.default})" if option.default is not None else "")
     how: dict[str, Any] = {"help": shown, "default": None}
     if option.flag:
-        how |= {"action": "store_true", "default": False}
+        # --flag alone, or --flag=true|false as a template passes it.
+        how |= {"nargs": "?", "const": "true", "metavar": "true|false"}
     elif option.repeat:
         how |= {"action": "append", "metavar": _metavar(option)}
     else:
@@ -162,6 +163,20 @@ def resolve(values: dict[str, Any], command: str = "backfill") -> Settings:
     return settings
 
 
+_FLAG: dict[Any, bool] = {None: False, False: False, "false": False, True: True, "true": True}
+
+
+def check_on_cluster(settings: Settings) -> None:
+    """What a backfill has to state that runs as a job, whose launch has ended before a file is read."""
+    if settings.dataset is None:
+        raise OptionError("--dataset is missing: a job on Dataflow writes to BigQuery; give --dataset project.dataset")
+    if settings.add and settings.start is None:
+        raise OptionError(
+            "--add needs --start and --end on Dataflow: which stored events join the input is settled before the job "
+            "starts; name the days"
+        )
+
+
 class Place(NamedTuple):
     """Where a warehouse is: a data set of BigQuery, or a folder."""
 
@@ -184,7 +199,9 @@ def value_of(option: Option, given: Given) -> Any:
     """The value of an option in its type. Errors: OptionError, or ConfigError for what a file states."""
     value = given.value
     if option.flag:
-        return bool(value)
+        if value not in _FLAG:
+            raise given.refusal(option.name, "true or false, or the option alone for true")
+        return _FLAG[value]
     if option.repeat:
         return (value,) if isinstance(value, str) else tuple(value or ())
     if value is None:

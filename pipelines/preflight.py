@@ -1,7 +1,7 @@
 """Preflight: what a stream on Google Cloud needs, looked at before anything starts; nothing is made or changed.
 
-A row for each part: found, missing or wrong, and the command that mends it. An API that is not enabled, and a role that
-is missing, Google tells with the answer; its words are in the row.
+A row for each part: found, missing or wrong, and the command that mends it. Interfaces and permissions of a project are
+looked at where it is named (preflight_project.py); else Google tells of one that is missing with its answer.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from google.auth.exceptions import GoogleAuthError
 from pipelines.bounded import tables_of
 from pipelines.config import read_config
 from pipelines.doctor import FOUND, LAUNCH, MADE, MISSING, WRONG, Check
+from pipelines.preflight_project import project
 from pipelines.sources.pubsub_check import check_subscription
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.bigquery_schema import planned
@@ -29,6 +30,7 @@ class Launch(NamedTuple):
     bucket: str | None = None
     region: str | None = None
     config: str | None = None
+    project: str | None = None
 
 
 def preflight(launch: Launch) -> list[Check]:
@@ -37,6 +39,7 @@ def preflight(launch: Launch) -> list[Check]:
         (launch.subscription, _subscription),
         (launch.dataset, _dataset),
         (launch.bucket, _bucket),
+        (launch.project, lambda launch: project(str(launch.project))),
     ]
     return [row for given, look in looks if given for row in look(launch)]
 

@@ -3,7 +3,8 @@
 python -m pipelines.template IMAGE:TAG     prints the template's file for an image; Python alone is enough for it
 
 What the service checks before it starts a launcher, and what its console shows: a parameter for each option that means
-something on Dataflow. The service's own form is `google.cloud.dataflow_v1beta3.TemplateMetadata`; its regular
+something on Dataflow. One template is for both kinds of job: a subscription makes a stream, files make a backfill
+(launcher.py). The service's own form is `google.cloud.dataflow_v1beta3.TemplateMetadata`; its regular
 expressions are POSIX egrep's.
 """
 
@@ -16,9 +17,11 @@ from pipelines.options import options_of
 
 METADATA = "flex/metadata.json"
 # Of this machine alone: a folder, processes of ours, and what our own reader of a queue needs.
-LOCAL = {"warehouse", "landing", "input_topic", "readers", "batch_delay", "expected_delay"}
-REQUIRED = {"dataset", "input_subscription"}
+LOCAL = {"warehouse", "landing", "input_topic", "readers", "batch_delay", "expected_delay", "workers"}
+REQUIRED = {"dataset"}
+READS = {"run": "input_subscription", "backfill": "input"}  # what each kind of job cannot do without
 TYPES = {
+    "input": "GCS_READ_FILE",
     "input_subscription": "PUBSUB_SUBSCRIPTION",
     "mapping": "GCS_READ_FILE",
     "config": "GCS_READ_FILE",
@@ -27,7 +30,7 @@ TYPES = {
 
 def parameters() -> list[Option]:
     """The options that are parameters of the template."""
-    names = set(options_of("run")) - LOCAL
+    names = {name for command in READS for name in options_of(command)} - LOCAL
     return [option for option in OPTIONS if option.name in names]
 
 
@@ -44,8 +47,10 @@ def container_spec(image: str) -> str:
 
 def _metadata() -> dict[str, Any]:
     return {
-        "name": "Audience insights: a stream",
-        "description": "Events of a Pub/Sub subscription to live, correct audience metrics in BigQuery.",
+        "name": "Audience insights: a stream or a backfill",
+        "description": "Events of a Pub/Sub subscription to live, correct audience metrics in BigQuery; or files of "
+        "events into its days.",
+        # It may stream: the modes below mean nothing to a backfill, which decides by itself that it is a batch job.
         "streaming": True,
         "supportsAtLeastOnce": True,
         "supportsExactlyOnce": True,
@@ -67,12 +72,14 @@ def _parameter(option: Option) -> dict[str, Any]:
         told["defaultValue"] = option.default
     if option.choices:
         told["enumOptions"] = [{"value": choice} for choice in option.choices]
-    elif option.regex != ".+":
+    elif option.regex != ".+" and not option.flag:
         told["regexes"] = [f"^({egrep(option.regex)})$"]
     return told
 
 
 def _type(option: Option) -> str:
+    if option.flag:
+        return "BOOLEAN"
     if option.choices:
         return "ENUM"
     return TYPES.get(option.name, "NUMBER" if option.limits else "TEXT")

@@ -13,14 +13,14 @@ from tests.servers.process import ServerMissing
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-pytest_plugins = ["tests.servers.pubsub", "tests.servers.storage"]
+pytest_plugins = ["tests.servers.credentials", "tests.servers.pubsub", "tests.servers.storage"]
 
 
 @pytest.fixture(scope="session")
-def bigquery_server() -> Iterator[BigQuery]:
+def bigquery_server(storage_root) -> Iterator[BigQuery]:
     """The BigQuery emulator, one for all tests of a process: each takes a data set of its own."""
     try:
-        emulator = bigquery_emulator()
+        emulator = bigquery_emulator(storage_root)
         server = emulator.__enter__()
     except ServerMissing as absent:
         missing(str(absent))

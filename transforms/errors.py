@@ -5,6 +5,7 @@
     ├── ConfigError         the configuration file, a mapping or a metric; carries the path of the field
     ├── SourceError         an input that is missing, unreadable or of another shape than declared
     ├── WarehouseError      a warehouse that cannot be read or written, or days that already have rows
+    │   └── OvertakenError  another run has committed since this one read the warehouse
     └── RunnerError         a runner that does not start, or ended while it should run
 
 A malformed record is never an error: it goes to quarantine with a reason.
@@ -34,6 +35,10 @@ class SourceError(AudienceError):
 
 class WarehouseError(AudienceError):
     """The warehouse cannot be read or written, or the run would touch days that have rows."""
+
+
+class OvertakenError(WarehouseError):
+    """Another run has committed since this one read the warehouse; run again, it may commit."""
 
 
 class RunnerError(AudienceError):

@@ -5,8 +5,8 @@ import shlex
 
 from pipelines import deploy
 from pipelines.commands import Command, say
-from pipelines.options import add_all, resolve
-from pipelines.template import REQUIRED, parameters
+from pipelines.options import add_all, check_on_cluster, options_of, resolve
+from pipelines.template import READS, REQUIRED, parameters
 from transforms.errors import OptionError
 
 FOLDERS = ("temp", "staging", "templates")
@@ -16,7 +16,9 @@ WORKERS = {
     "max_workers": "Workers that it may grow to",
     "worker_machine_type": "Machine of a worker, e.g. n2-standard-4",
     "service_account_email": "Whom the workers are",
-    "subnetwork": "Their network, e.g. regions/europe-west1/subnetworks/private",
+    "network": "Their network, where it has one subnetwork in the region",
+    "subnetwork": "Their subnetwork, e.g. regions/europe-west1/subnetworks/private",
+    "dataflow_kms_key": "Key of Cloud KMS that protects what the job keeps: projects/.../cryptoKeys/KEY",
 }
 
 
@@ -30,7 +32,8 @@ def add_options(parser) -> None:
             f"--{name}_location", metavar="gs://...", help=f"The folder {name}, where it lies elsewhere"
         )
     parser.add_argument("--image", help="Image with the tag of its build: HOST/PROJECT/REPOSITORY/audience:TAG")
-    parser.add_argument("--job_name", default=deploy.JOB_NAME, help=f"Name of the job (default: {deploy.JOB_NAME})")
+    names = f"{deploy.JOB_NAME}, of a backfill {deploy.BACKFILL_NAME}"
+    parser.add_argument("--job_name", help=f"Name of the job (default: {names})")
     parser.add_argument("--renamed", action="append", metavar="OLD=NEW", help="What a step of the running job becomes")
     parser.add_argument("--dry_run", action="store_true", help="Print the commands and run none")
     group = parser.add_argument_group("workers")
@@ -56,11 +59,12 @@ def run(values, rest) -> None:
     renamed = _renamed(values.renamed) if action == "update" else None
     if renamed is not None:
         _check_update(values, target, renamed)
-    return _do(values, deploy.start(target, _parameters(values), renamed))
+    return _do(values, deploy.start(target, _parameters(values), renamed, action != "backfill"))
 
 
 def _target(values) -> deploy.Target:
-    builds = values.action in ("build", "stream", "update")
+    backfills = values.action == "backfill"
+    builds = backfills or values.action in ("build", "stream", "update")
     needed = ["project", "region", *(["image"] if builds else [])]
     temp, staging, templates = (_folder(values, name) for name in FOLDERS)
     missing = [f"--{name}" for name in needed if not getattr(values, name)]
@@ -74,7 +78,7 @@ def _target(values) -> deploy.Target:
     return deploy.Target(
         values.project,
         values.region,
-        values.job_name,
+        values.job_name or (deploy.BACKFILL_NAME if backfills else deploy.JOB_NAME),
         temp,
         staging,
         templates,
@@ -90,12 +94,22 @@ def _folder(values, name: str) -> str:
 
 
 def _parameters(values) -> dict[str, str]:
-    """What was typed of the template's parameters, checked as `audience run` checks it."""
-    if missing := sorted(f"--{name}" for name in REQUIRED if getattr(values, name) is None):
+    """What was typed of the template's parameters, checked as the command checks it that the template starts."""
+    command = "backfill" if values.action == "backfill" else "run"
+    needed = sorted(REQUIRED | {READS[command]})
+    if missing := [f"--{name}" for name in needed if getattr(values, name) is None]:
         raise OptionError(f"{', '.join(missing)}: missing; a job needs it")
     named = {option.name: getattr(values, option.name) for option in parameters()}
-    given = {name: value for name, value in named.items() if value is not None}
-    resolve({name: value for name, value in given.items() if name != "config"}, "run")  # it may be in a bucket
+    given = {name: value for name, value in named.items() if value not in (None, "false")}
+    for name, value in given.items():
+        if name not in options_of(command):
+            raise OptionError(f"--{name} is not of `audience deploy {values.action}`; leave it out")
+        if isinstance(value, list) and len(value) > 1:
+            raise OptionError(f"--{name}: got {len(value)}; allowed: one, as a parameter of a template holds one value")
+    # The configuration may be in a bucket that this machine does not reach.
+    settings = resolve({name: value for name, value in given.items() if name != "config"}, command)
+    if command == "backfill":
+        check_on_cluster(settings)
     return {name: value[0] if isinstance(value, list) else value for name, value in given.items()}
 
 

@@ -18,6 +18,7 @@ def add_options(parser) -> None:
     group = parser.add_argument_group("launch", "What a stream on Google Cloud needs, looked at before anything starts")
     add_to(group, NAMED["input_subscription"])
     group.add_argument("--bucket", metavar="gs://BUCKET", help="Bucket in which a job stages")
+    group.add_argument("--project", help="Project of the job: which interfaces are on, and what you may do there")
     group.add_argument("--region", help="Region of the job, e.g. europe-west1")
     add_form(parser)
 
@@ -28,7 +29,7 @@ def run(values, rest) -> int | None:
     from pipelines.doctor import checks, faults, lines
 
     place = place_of(vars(values))
-    is_asked = values.input_subscription or values.bucket or values.region
+    is_asked = values.input_subscription or values.bucket or values.region or values.project
     found = checks(place.warehouse, place.dataset, (lambda: _before_launch(values, place)) if is_asked else None)
     for line in lines(found, values.form):
         print(line)
@@ -41,7 +42,9 @@ def run(values, rest) -> int | None:
 def _before_launch(values, place: Place) -> list:
     from pipelines.preflight import Launch, preflight
 
-    return preflight(Launch(values.input_subscription, place.dataset, values.bucket, values.region, values.config))
+    return preflight(
+        Launch(values.input_subscription, place.dataset, values.bucket, values.region, values.config, values.project)
+    )
 
 
 def _books(place: Place, form: str) -> int:

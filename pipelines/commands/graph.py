@@ -4,20 +4,32 @@ import importlib
 import sys
 from functools import partial
 
-from pipelines.commands import Command
-from pipelines.options import add_all, options_of, resolve
+from pipelines.commands import Command, say
+from pipelines.options import Settings, add_all, options_of, resolve
+from transforms.errors import OptionError
 
 
 def add_options(name: str, parser) -> None:
     add_all(parser, options_of(name))
+    if name == "backfill":
+        parser.add_argument(
+            "--runner",
+            help="Beam's runner: FnApiRunner on this machine, DataflowRunner for a job (default: FnApiRunner)",
+        )
 
 
 def run(name: str, values, rest) -> None:
+    settings = resolve(vars(values), name)
+    if runner := getattr(values, "runner", None):
+        from pipelines.runners import DATAFLOW
+
+        if runner == DATAFLOW:
+            return _launch(values, settings, rest)
+        rest = [f"--runner={runner}", *rest]
     if rest:
         from pipelines.launch import beam_options
 
         rest = beam_options(rest)
-    settings = resolve(vars(values), name)
     from pipelines.bounded import warehouse_of
     from pipelines.summary import summary_lines
 
@@ -25,6 +37,18 @@ def run(name: str, values, rest) -> None:
     done = getattr(importlib.import_module(f"pipelines.{name}"), name)(settings, rest)
     with warehouse_of(settings) as warehouse:
         print("\n".join(summary_lines(done, warehouse)), file=sys.stderr)
+
+
+def _launch(values, settings: Settings, rest) -> None:
+    from pipelines.template import LOCAL
+
+    for option in sorted(LOCAL):
+        if getattr(values, option, None) is not None:
+            raise OptionError(f"--{option} is of a backfill on this machine; leave it out for a job on Dataflow")
+    from pipelines.dataflow_backfill import launch
+    from pipelines.launch import beam_options
+
+    say(launch(settings, beam_options(rest)).said)
 
 
 def command_of(name: str, line: str, example: str) -> Command:

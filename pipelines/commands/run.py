@@ -39,17 +39,12 @@ def _launch(values, settings, rest) -> None:
     from pipelines.template import LOCAL
 
     for name in sorted({*LOCAL, "prism_location"}):
-        if getattr(values, name) is not None:
+        if getattr(values, name, None) is not None:
             raise OptionError(f"--{name} is of a stream on this machine; leave it out for a job on Dataflow")
     from pipelines.dataflow import launch
     from pipelines.launch import beam_options
 
-    launched = launch(settings, beam_options(rest))
-    say(
-        f"job {launched.name} {launched.id} is started: {launched.url}"
-        if launched.id
-        else f"job {launched.name} is in {launched.url}"
-    )
+    say(launch(settings, beam_options(rest)).said)
 
 
 COMMAND = Command(

@@ -78,6 +78,7 @@ class ReadFiles(beam.PTransform):
 
     source  the name for records that state none
     notes   are told what was read
+    files   what matched when somebody looked; a job that starts later then reads these, and none that came since
     """
 
     def __init__(
@@ -88,22 +89,25 @@ class ReadFiles(beam.PTransform):
         csv: CsvFormat = CsvFormat(),  # noqa: B008 (frozen)
         block_bytes: int = BLOCK_BYTES,
         notes: Notes = Notes(),  # noqa: B008 (never changed)
+        files: Sequence[FileInput] | None = None,
     ):
         super().__init__()
         self.patterns, self.source, self.format = tuple(patterns), source, format
-        self.csv, self.block_bytes, self.notes = csv, block_bytes, notes
+        self.csv, self.block_bytes, self.notes, self.files = csv, block_bytes, notes, files
 
     def expand(self, begin):
         return (
-            begin
-            | "Name patterns" >> beam.Create([self.patterns])
-            | "Find files" >> beam.FlatMap(find_files, self.format).with_output_types(FileInput)
+            (self._found(begin) if self.files is None else begin | "List files" >> beam.Create(self.files))
             | "Spread files" >> beam.Reshuffle()
             | "Cut files" >> beam.FlatMap(cut, self.csv, self.block_bytes).with_output_types(Range)
             | "Spread ranges" >> beam.Reshuffle()
             | "Read ranges"
             >> beam.ParDo(_Read(self.source, self.csv, self.block_bytes, self.notes)).with_output_types(pl.DataFrame)
         )
+
+    def _found(self, begin):
+        patterns = begin | "Name patterns" >> beam.Create([self.patterns])
+        return patterns | "Find files" >> beam.FlatMap(find_files, self.format).with_output_types(FileInput)
 
 
 class _Read(beam.DoFn):

@@ -1,11 +1,16 @@
 """Stored events: the warehouse's own events, as a source for a run that adds to days that have rows."""
 
 from collections.abc import Sequence
+from contextlib import closing
+from datetime import date
 
 import apache_beam as beam
 import polars as pl
 
+from pipelines.warehouse.tables import EVENTS
 from transforms.block import EVENT_SCHEMA
+from transforms.session_summaries import visitors
+from transforms.sessions import REACH_SCHEMA
 
 
 class ReadStored(beam.PTransform):
@@ -37,11 +42,56 @@ class ReadReach(beam.PTransform):
         self.file = file
 
     def expand(self, begin):
-        return begin | "Name the file" >> beam.Create([self.file]) | "Read it" >> beam.Map(_whole)
+        read = beam.Map(pl.read_parquet).with_output_types(pl.DataFrame)
+        return begin | "Name the file" >> beam.Create([self.file]) | "Read it" >> read
 
 
-def _whole(file: str) -> pl.DataFrame:
-    return pl.read_parquet(file)
+class ReadReachAsked(beam.PTransform):
+    """PBegin -> PCollection[REACH_SCHEMA frame], the answer of a data set to `sql`, by workers that share no disk."""
+
+    def __init__(self, dataset: str, sql: str):
+        super().__init__()
+        self.dataset, self.sql = dataset, sql
+
+    def expand(self, begin):
+        asked = beam.FlatMap(_reach, self.dataset).with_output_types(pl.DataFrame)
+        return begin | "State the question" >> beam.Create([self.sql]) | "Ask it" >> asked
+
+
+def _reach(sql: str, dataset: str):
+    from pipelines.warehouse.bigquery import BigQueryWarehouse  # which imports Google's clients
+
+    with closing(BigQueryWarehouse.open(dataset)) as warehouse:
+        for part in warehouse.ask(sql):
+            if not part.is_empty():
+                yield as_reach(part)
+
+
+def as_reach(sessions: pl.DataFrame) -> pl.DataFrame:
+    """Rows of sessions (anonymous_id, user_id, session_start, session_end) as REACH_SCHEMA."""
+    named = sessions.rename({"session_start": "start", "session_end": "end"}).with_columns(visitors(sessions))
+    return named.select(pl.col(name).cast(dtype) for name, dtype in REACH_SCHEMA.items())
+
+
+class ReadStoredDays(beam.PTransform):
+    """PBegin -> PCollection[FLOW_SCHEMA block] from a data set, by workers that share no disk, a day at a time.
+
+    Rows of `without_input` are left out, as by ReadStored. Days are read when their turn comes: whoever commits what is
+    made of them has to refuse to if somebody else has committed since (`Claim.before`).
+    """
+
+    def __init__(self, dataset: str, days: Sequence[date], without_input: str | None):
+        super().__init__()
+        self.dataset, self.days, self.without_input = dataset, [f"{day}" for day in days], without_input
+
+    def expand(self, begin):
+        return (
+            begin
+            | "List days" >> beam.Create(self.days)
+            | "Spread days" >> beam.Reshuffle()
+            | "Read each day"
+            >> beam.FlatMap(_read_day, self.dataset, self.without_input).with_output_types(pl.DataFrame)
+        )
 
 
 def of_people(ids: Sequence[str]) -> pl.Expr:
@@ -50,7 +100,18 @@ def of_people(ids: Sequence[str]) -> pl.Expr:
 
 
 def _read(file: str, without_input: str | None, without_people: Sequence[str]):
-    events = pl.read_parquet(file)
+    yield from _blocks(pl.read_parquet(file), without_input, without_people)
+
+
+def _read_day(day: str, dataset: str, without_input: str | None):
+    from pipelines.warehouse.bigquery import BigQueryWarehouse  # which imports Google's clients
+
+    with closing(BigQueryWarehouse.open(dataset)) as warehouse:
+        for file in warehouse.files(EVENTS.name, [date.fromisoformat(day)]):
+            yield from _blocks(pl.read_parquet(file), without_input, ())
+
+
+def _blocks(events: pl.DataFrame, without_input: str | None, without_people: Sequence[str]):
     if without_people:
         events = events.filter(~of_people(without_people))
     if without_input is not None:

@@ -1,12 +1,12 @@
 """One run's writing of a warehouse in BigQuery: staged files, load jobs, and one transaction.
 
-The graph writes the same Parquet files as for a local warehouse, to a temporary folder of this machine. A commit loads
-them into staging tables and then, in one transaction, takes the rows of the days that are replaced out and puts the
-staged ones in: a reader sees the old rows or the new ones. A run that fails before leaves what was there; what it
-staged is removed, or expires.
+The graph writes the same Parquet files as for a local warehouse, to a temporary folder of this machine or, from a
+cluster, to a folder of a bucket. A commit loads them into staging tables and then, in one transaction, takes the rows
+of the days that are replaced out and puts the staged ones in: a reader sees the old rows or the new ones. A run that
+fails before leaves what was there; what it staged is removed, or expires.
 
 Limits of BigQuery that a long backfill meets
-    1,500 loads of a table in a day     files are merged up to LOAD_BYTES before they are loaded
+    1,500 loads of a table in a day     files are merged before they are loaded, see bigquery_load.py
     4,000 partitions of a statement     INSERT and DELETE are cut by days
     100 tables, 100,000 partitions      of a transaction: more is refused before anything is loaded
 """
@@ -20,19 +20,19 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-import polars as pl
 from google.cloud import bigquery
 
-from pipelines.warehouse import bigquery_schema
+from pipelines.warehouse import bigquery_claim, bigquery_schema
 from pipelines.warehouse.bigquery import LAST_COMMIT, PATIENCE, BigQueryWarehouse, streamed
+from pipelines.warehouse.bigquery_claim import Claim
 from pipelines.warehouse.bigquery_errors import REFUSED, told
+from pipelines.warehouse.bigquery_load import load, staging_fields
 from pipelines.warehouse.local import FileEntry
 from pipelines.warehouse.rows import DAY, Without, in_days, literal, midnight
+from pipelines.warehouse.staged import columns_of
 from pipelines.warehouse.tables import EVENTS, Table, polars_schema
-from pipelines.warehouse.tables import bigquery_schema as fields_of
-from transforms.errors import WarehouseError
+from transforms.errors import OvertakenError, WarehouseError
 
-LOAD_BYTES = 256 << 20  # of Parquet in one load job
 STAGED_FOR = timedelta(days=1)  # then a staging table that nobody removed is gone
 STATEMENT_PARTITIONS = 4_000
 MOST_TABLES, MOST_PARTITIONS = 100, 100_000  # of a transaction
@@ -54,18 +54,23 @@ class BigQueryRun:
     """The run that writes a warehouse, between `with` and its end.
 
     id       sorts by the time the run began
-    staging  local folder for `write_file`; removed at the end
+    staging  local folder, removed at the end
+    folder   where `write_file` puts what is to be committed: `staging`, or the folder of the claim
+
+    With a `claim` it is the run that made it, going on elsewhere: it commits once.
     """
 
-    def __init__(self, warehouse: BigQueryWarehouse):
-        self.warehouse = warehouse
-        self.id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
+    def __init__(self, warehouse: BigQueryWarehouse, claim: Claim | None = None):
+        self.warehouse, self.claim = warehouse, claim
+        self.id = claim.id if claim else f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         self._commits = 0
-        self._declared: dict[str, Table] = {}
+        self._declared: dict[str, Table] = dict(claim.tables) if claim else {}
 
     def __enter__(self) -> "BigQueryRun":
-        self._before = self._last_commit()
+        known = self.claim.before if self.claim else None
+        self._before = known or self._last_commit()
         self.staging = Path(tempfile.mkdtemp(prefix="audience-staging-"))
+        self.folder = self.claim.folder if self.claim else str(self.staging)
         return self
 
     def __exit__(self, *_) -> None:
@@ -79,6 +84,19 @@ class BigQueryRun:
         """
         with told(self.warehouse.name, "make its tables"):
             self._declared |= bigquery_schema.declare(self.warehouse, tables)
+
+    def handed_over(self, folder: str, rows_were_read: bool) -> Claim:
+        """Let another process commit what it writes to `folder`, once; this one does not any more.
+
+        rows_were_read  rows of the warehouse are part of what it writes, so that no other run may commit before it
+        """
+        claim = Claim(self.id, folder, self._before if rows_were_read else None, self._declared)
+        bigquery_claim.make(self.warehouse, claim)
+        return claim
+
+    def has_committed(self) -> bool:
+        """Whether a run with a claim has committed, here or elsewhere."""
+        return self.claim is not None and bigquery_claim.is_used(self.warehouse, self.claim)
 
     def may_write(self, days: Iterable[Day]) -> None:
         """Raises WarehouseError if a stream writes the data set and may still write events of one of these days: its
@@ -104,7 +122,8 @@ class BigQueryRun:
         keep          table -> which rows of the replaced days stay
 
         Raises WarehouseError for an entry whose table or columns were not declared, for days that a stream may still
-        write, if another run has committed since this one began, or if BigQuery refuses; nothing was changed then.
+        write, if another run has committed since this one began (an OvertakenError), or if BigQuery refuses; nothing
+        was changed then.
         """
         by_table: dict[str, list[FileEntry]] = {}
         for entry in entries:
@@ -142,7 +161,7 @@ class BigQueryRun:
                     f"{files[0].path}: table {name!r} is not declared; known are {', '.join(sorted(self._declared))}"
                 )
             declared = polars_schema(self._declared[name])
-            for column, dtype in pl.read_parquet_schema(files[0].path).items():
+            for column, dtype in columns_of(files[0].path).items():
                 if declared.get(column) != dtype:
                     raise WarehouseError(
                         f"{files[0].path}: column {column!r} is {dtype}, but table {name} declares "
@@ -152,51 +171,18 @@ class BigQueryRun:
     def _stage(self, name: str, files: list[FileEntry], staged: list[_Staged]) -> None:
         """Load the files into a staging table, noted in `staged` as soon as it may exist."""
         table, client = self._declared[name], self.warehouse.client
-        columns = list(pl.read_parquet_schema(files[0].path))
-        # Text, where the table has JSON: what no Parquet file has is made in the swap.
-        fields = [
-            bigquery.SchemaField(
-                field["name"],
-                "STRING" if field["type"] == "JSON" else field["type"],
-                "REPEATED" if field["mode"] == "REPEATED" else "NULLABLE",
-                fields=map(bigquery.SchemaField.from_api_repr, field.get("fields", ())),
-            )
-            for field in fields_of(table)
-            if field["name"] in columns
-        ]
-        reference = self.warehouse.dataset.table(f"staging_{name}_{self.id.replace('-', '_')}_{self._commits}")
+        columns = list(columns_of(files[0].path))
+        # By a name of its own: of a run with a claim two may stage at once.
+        own = f"{self.id.replace('-', '_')}_{self._commits}_{secrets.token_hex(3)}"
+        reference = self.warehouse.dataset.table(f"staging_{name}_{own}")
         days = sorted({file.day for file in files}, key=lambda day: (day is not None, day or date.min))
         staged.append(_Staged(table, reference, columns, days, sum(file.rows for file in files)))
-        resource = bigquery.Table(reference, fields)
+        resource = bigquery.Table(reference, staging_fields(table, columns))
         resource.expires = datetime.now(UTC) + STAGED_FOR
-        lists = bigquery.ParquetOptions()
-        lists.enable_list_inference = True  # a list as Parquet writes it is REPEATED, and not a RECORD with a list
-        config = bigquery.LoadJobConfig(
-            source_format=bigquery.SourceFormat.PARQUET,
-            write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
-            create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
-            parquet_options=lists,
-        )
         with told(self.warehouse.name, f"load rows of {name}"):
             client.create_table(resource, retry=PATIENCE)
-            for path in self._merged(name, files):
-                with path.open("rb") as file:
-                    job = client.load_table_from_file(
-                        file, reference, location=self.warehouse.location, job_config=config
-                    )
-                    job.result(retry=PATIENCE)
-
-    def _merged(self, name: str, files: list[FileEntry]) -> Iterator[Path]:
-        """The rows in as few files as loads of LOAD_BYTES take, one on the disk at a time."""
-        for number, part in enumerate(_cut(files)):
-            if len(part) == 1:
-                yield Path(part[0].path)
-                continue
-            merged = self.staging / f"load-{name}-{number}.parquet"
-            paths = [file.path for file in part]
-            pl.scan_parquet(paths, glob=False).sink_parquet(merged, compression="zstd", compression_level=1)
-            yield merged
-            merged.unlink()
+            for job in load(self.warehouse, reference, files, self.staging):
+                job.result(retry=PATIENCE)
 
     def _swap(
         self,
@@ -214,7 +200,7 @@ class BigQueryRun:
             # The answer may be lost of a commit that was made; asked again, it is overtaken by itself.
             if not self._has_committed(commit):
                 if _OVERTAKEN in str(error):
-                    raise WarehouseError(
+                    raise OvertakenError(
                         f"{name}: {_OVERTAKEN} since this one began; nothing of this run was written, run it again"
                     ) from error
                 raise
@@ -224,6 +210,8 @@ class BigQueryRun:
         """What has to be so, or the transaction ends: all that was staged is there, and nobody else has committed."""
         state = f"`{self.warehouse.name}.{LAST_COMMIT}`"
         yield "BEGIN TRANSACTION;"
+        if self.claim is not None:
+            yield from bigquery_claim.taken(self.warehouse, self.claim)
         same = f"(SELECT MAX(run) FROM {state}) = {literal(self._before)}"
         yield f"SELECT IF({same}, TRUE, ERROR('{_OVERTAKEN}'));"
         # Of two transactions that update one row BigQuery ends one: so they cannot both pass the line before.
@@ -255,7 +243,7 @@ class BigQueryRun:
 
     def _has_committed(self, commit: str) -> bool:
         with suppress(WarehouseError):
-            return self._last_commit() == commit
+            return self.has_committed() if self.claim else self._last_commit() == commit
         return False
 
     def _path(self, table: bigquery.TableReference) -> str:
@@ -287,20 +275,6 @@ def refuse_open(dataset: str, events: bigquery.Table, still_open: list[date]) ->
 def _as_json(column: str) -> str:
     """A text as JSON; one that BigQuery cannot parse, as it is nested too deep, stays a text in it."""
     return f"IFNULL(SAFE.PARSE_JSON(`{column}`, wide_number_mode => 'round'), TO_JSON(`{column}`))"
-
-
-def _cut(files: list[FileEntry]) -> Iterator[list[FileEntry]]:
-    """Files in groups of LOAD_BYTES, or of one that is larger."""
-    group: list[FileEntry] = []
-    size = 0
-    for file in files:
-        if group and size + file.bytes > LOAD_BYTES:
-            yield group
-            group, size = [], 0
-        group.append(file)
-        size += file.bytes
-    if group:
-        yield group
 
 
 def _chunks(days: list[Day]) -> Iterator[list[Day]]:

@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipelines.warehouse.local import FileEntry, write_file
+from pipelines.warehouse.local import FileEntry
 from pipelines.warehouse.rows import Without, literal
 from pipelines.warehouse.sink import by_day, shaped
+from pipelines.warehouse.staged import scan, write_file
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Table
 from pipelines.warehouse.warehouse import Run
 from transforms import quality
@@ -25,6 +26,7 @@ from transforms.block import day_of, empty
 KEYS = ["bucket_start", "source", "input"]
 # What makes one delivery of an event: a stored one that is gone from a day was taken out.
 _DELIVERY = ["source", "event_id", "input", "received_time", "client_time"]
+_HASHED = {f"_hash_{seed}": pl.struct(_DELIVERY).hash(seed) for seed in (1, 2)}
 
 
 class Rest(NamedTuple):
@@ -75,7 +77,7 @@ def _told(entries: list[FileEntry]) -> pl.DataFrame:
     paths = [entry.path for entry in entries if entry.table == QUALITY_1M.name]
     if not paths:
         return empty(quality.BOOKS_SCHEMA)
-    return pl.scan_parquet(paths).select(list(quality.BOOKS_SCHEMA)).collect()
+    return scan(paths, list(quality.BOOKS_SCHEMA)).collect()
 
 
 def _days_with(run: Run, table: Table, input: str) -> set[date | None]:
@@ -94,9 +96,10 @@ def _taken_out(run: Run, entries: list[FileEntry], days: Sequence[date], input: 
         before = before.filter(pl.col("input") != input)
     paths = [entry.path for entry in entries if entry.table == EVENTS.name]
     if paths:
-        after = pl.scan_parquet(paths).select(_DELIVERY)
-        before = before.join(after, on=_DELIVERY, how="anti", nulls_equal=True)
-    lost = before.collect()
+        # By 128 bits: of a long day the deliveries themselves would not fit a worker.
+        after = scan(paths, [delivery.alias(name) for name, delivery in _HASHED.items()])
+        before = before.with_columns(**_HASHED).join(after, on=list(_HASHED), how="anti")
+    lost = before.select("source", "input", "received_time").collect(engine="streaming")
     return [quality.count(lost, "replaced"), quality.count(lost, "events").with_columns(-pl.col("events"))]
 
 
@@ -121,4 +124,4 @@ def _corrections(run: Run, changes: pl.DataFrame, launch: Launch) -> list[FileEn
     revision = max([int(now * 1_000_000), *(current["revision"] + 1)])
     rows = shaped(stamped(rows, "on_time", revision, now, launch), QUALITY_1M)
     parts = by_day(rows, QUALITY_1M.partition, run.warehouse.time_zone)
-    return [write_file(run.staging, QUALITY_1M.name, day, part) for day, part in parts]
+    return [write_file(run.folder, QUALITY_1M.name, day, part) for day, part in parts]

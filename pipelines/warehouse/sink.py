@@ -9,7 +9,7 @@ A sink counts what it wrote: a row that it refuses is no event.
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -21,7 +21,8 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 
 from pipelines.warehouse import notes
-from pipelines.warehouse.local import FileEntry, write_file
+from pipelines.warehouse.local import FileEntry
+from pipelines.warehouse.staged import write_file
 from pipelines.warehouse.tables import EVENTS, Table, polars_schema
 from transforms.block import day_of
 from transforms.quality import count, merge
@@ -77,6 +78,32 @@ class LocalSink(NamedTuple):
     def confirm(self) -> beam.PTransform:
         """The confirmations to one file, read by `confirmed`."""
         return _Confirm(self.staging)
+
+
+class BucketSink(NamedTuple):
+    """Parquet files in the staging folder of a bounded run in a bucket, by workers that share no disk; the last step of
+    the graph hands the confirmations of all to `commit`."""
+
+    staging: str
+    tables: Mapping[str, Table]
+    zone: str
+    commit: Callable[[list[FileEntry]], None]
+
+    @property
+    def refuses(self) -> bool:
+        return False
+
+    def table(self, name: str) -> Table:
+        """The declaration of a table."""
+        return self.tables[name]
+
+    def write(self, table: Table, outcome: str | None = None) -> beam.PTransform:
+        """Rows to files by day."""
+        return WriteFiles(self.staging, table, self.zone, outcome, streaming=False)
+
+    def confirm(self) -> beam.PTransform:
+        """The confirmations to one commit."""
+        return _Commit(self.commit)
 
 
 def confirmed(staging: Path) -> list[FileEntry]:
@@ -173,3 +200,17 @@ def _note(entries: list[bytes], staging: str) -> None:
     aside = folder / f"{uuid.uuid4().hex}.tmp"
     aside.write_bytes(b"[" + b",".join(sorted(entries)) + b"]")
     os.replace(aside, aside.with_suffix(".json"))
+
+
+class _Commit(beam.PTransform):
+    def __init__(self, commit: Callable[[list[FileEntry]], None]):
+        super().__init__()
+        self.commit = commit
+
+    def expand(self, files):
+        # One element, behind everything that was written. A runner may give it out twice.
+        return files | "Gather them" >> beam.combiners.ToList() | "Commit them" >> beam.Map(_decoded, self.commit)
+
+
+def _decoded(entries: list[bytes], commit: Callable[[list[FileEntry]], None]) -> None:
+    commit([msgspec.json.decode(entry, type=FileEntry) for entry in sorted(entries)])

@@ -58,10 +58,14 @@ class Warehouse(Protocol):
 
 
 class Run(Protocol):
-    """The one run that writes a warehouse. `id` sorts by its start, `staging` is its local folder for `write_file`."""
+    """The one run that writes a warehouse. `id` sorts by its start, `staging` is its local folder."""
 
     id: str
     staging: Path
+
+    @property
+    def folder(self) -> str:
+        """Where `write_file` puts what is to be committed: `staging`, or a folder of a bucket."""
 
     @property
     def warehouse(self) -> Warehouse:

@@ -97,6 +97,11 @@ class Run:
         if self._lock:
             self._lock.close()
 
+    @property
+    def folder(self) -> str:
+        """Where `write_file` puts what is to be committed."""
+        return str(self.staging)
+
     def declare(self, tables: Iterable[Table]) -> None:
         """Announce the tables this run writes, so that they can be queried even if empty; stored by `commit`.
 

@@ -1,8 +1,8 @@
-"""What the launcher of the flex template runs: a stream from a subscription, as a job that goes on by itself."""
+"""What the launcher of the flex template runs: a stream or a backfill, as a job that goes on by itself."""
 
 import sys
 
-from pipelines.audience import main
+from pipelines.launcher import main
 
 if __name__ == "__main__":
     sys.exit(main())

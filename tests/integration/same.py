@@ -1,10 +1,12 @@
 """Whether two warehouses hold the same, but for when and by which run it was written; what is lost or double if not."""
 
+import json
 from pathlib import Path
 
 import polars as pl
 
 from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.warehouse import Warehouse
 
 METRICS = ("activity_1m", "content_1h", "campaign_1h", "user_days", "sessions")
 STAMPS = {"firing", "generation", "revision", "emitted_time", "failed_time", "pipeline_version", "position", "input"}
@@ -34,3 +36,25 @@ def lost_and_double(one: Path, other: Path, table: str) -> tuple[int, int]:
         0
     )
     return lost, double
+
+
+def rows_of(warehouse: Warehouse, sql: str) -> pl.DataFrame:
+    """The rows of a query, in an order of their own, without what differs from run to run."""
+    found = pl.concat(warehouse.ask(sql), how="vertical_relaxed")
+    # A sketch's bytes depend on the order of the events; what it estimates is a column beside it.
+    left = [name for name in found.columns if name not in STAMPS and not name.endswith("_sketch")]
+    texts = {name: found[name].map_elements(_normal, pl.String) for name in ("properties", "extra") if name in left}
+    nested = [name for name in left if found.schema[name].is_nested()]
+    found = found.with_columns(**texts).with_columns(pl.col(nested).list.eval(pl.element().struct.json_encode()))
+    return found.select(sorted(left)).sort(sorted(set(left) - set(nested)))
+
+
+def _normal(text: str) -> str:
+    return json.dumps(json.loads(text), sort_keys=True)
+
+
+def assert_alike(one: Warehouse, other: Warehouse, sql: str) -> None:
+    """The same of two warehouses of any kind, in BigQuery's SQL."""
+    first, second = rows_of(one, sql), rows_of(other, sql)
+    assert first.height > 0
+    assert first.equals(second.cast(first.schema)), f"{sql}: {first.height} and {second.height} rows"

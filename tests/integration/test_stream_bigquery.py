@@ -21,12 +21,11 @@ from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.bigquery_rows import REQUEST_BYTES
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.recount import differences
+from tests.integration.same import METRICS, assert_alike
 from tests.servers.faulty import faulty_grpc, faulty_http
 from tests.servers.stream import ROOT, publish, received_times, streaming
 from transforms.errors import AudienceError
 
-METRICS = ("activity_1m", "content_1h", "campaign_1h", "user_days", "sessions")
-STAMPS = {"firing", "generation", "revision", "emitted_time", "failed_time", "pipeline_version", "position", "input"}
 # Of two deliveries a stream keeps the one that arrives first.
 EVENTS = "SELECT * EXCEPT (received_time, sent_time) FROM events_unique"
 UNIQUE = "SELECT COUNT(*) FROM events_unique"
@@ -62,27 +61,6 @@ def so_far(dataset: str, sql: str) -> int:
         return number(dataset, sql)
     except AudienceError:
         return 0
-
-
-def rows(warehouse, sql: str) -> pl.DataFrame:
-    """The rows of a query, in an order of their own, without what differs from run to run."""
-    found = pl.concat(warehouse.ask(sql), how="vertical_relaxed")
-    # A sketch's bytes depend on the order of the events; what it estimates is a column beside it.
-    left = [name for name in found.columns if name not in STAMPS and not name.endswith("_sketch")]
-    texts = {name: found[name].map_elements(normal, pl.String) for name in ("properties", "extra") if name in left}
-    nested = [name for name in left if found.schema[name].is_nested()]
-    found = found.with_columns(**texts).with_columns(pl.col(nested).list.eval(pl.element().struct.json_encode()))
-    return found.select(sorted(left)).sort(sorted(set(left) - set(nested)))
-
-
-def normal(text: str) -> str:
-    return json.dumps(json.loads(text), sort_keys=True)
-
-
-def assert_same(one, other, sql: str) -> None:
-    first, second = rows(one, sql), rows(other, sql)
-    assert first.height > 0
-    assert first.equals(second.cast(first.schema)), f"{sql}: {first.height} and {second.height} rows"
 
 
 def drain(dataset: str, folder: Path) -> None:
@@ -122,14 +100,14 @@ def test_a_shuffled_repeated_stream_gives_the_rows_of_a_backfill_and_a_backfill_
         "SELECT bucket_start, SUM(events + duplicates) AS n FROM quality_1m_current GROUP BY 1 HAVING n > 0",
         "SELECT SUM(received) AS r, SUM(quarantined) AS q, SUM(duplicates) AS d FROM quality_1m_current",
     ):
-        assert_same(streamed, local, sql)
+        assert_alike(streamed, local, sql)
     assert number(dataset, BALANCE) == 0
     days = [day for day in streamed.rows_by_day("events") if day]
     given = {"start": f"{min(days)}", "end": f"{max(days) + timedelta(days=1)}", "replace": True, "drained": True}
     backfill(resolve({"input": [str(file)], "dataset": dataset, "workers": "1", **given}))
     streamed.forget()
     for sql in (EVENTS, *metrics):
-        assert_same(streamed, local, sql)
+        assert_alike(streamed, local, sql)
     assert number(dataset, BALANCE) == 0
     streamed.close()
 
@@ -218,7 +196,7 @@ def test_killed_at_any_moment_and_started_again_nothing_is_lost_and_nothing_doub
         "SELECT DISTINCT source, stage, code, payload FROM quarantine",
         *(f"SELECT * FROM {metric}_current" for metric in METRICS),
     ):
-        assert_same(streamed, local, sql)
+        assert_alike(streamed, local, sql)
     assert number(dataset, "SELECT SUM(events) FROM quality_1m_current") == number(dataset, UNIQUE)
     assert differences(streamed) == []
     streamed.close()

@@ -23,6 +23,10 @@ OF_A_JOB = ["--bucket", "gs://my-bucket/", "--image", IMAGE]
 STREAM = ["--dataset", "my-project.audience", "--input_subscription", "projects/my-project/subscriptions/events"]
 
 
+KEY = "projects/my-project/locations/europe-west1/keyRings/audience/cryptoKeys/jobs"
+FILES = ["--dataset", "my-project.audience", "--input", "gs://my-bucket/events/*.jsonl.gz"]
+
+
 def printed(capsys, *words: str) -> list[list[str]]:
     """The commands that a dry run prints."""
     assert main(["deploy", *words, *PLACE, "--dry_run"]) == 0
@@ -46,6 +50,26 @@ def test_a_stream_is_a_job_of_the_template_with_its_image_and_parameters(capsys)
         *words
     }
     assert "--update" not in words
+
+
+def test_a_backfill_is_a_job_of_the_same_template_that_reads_files(capsys):
+    days = ["--start", "2026-03-01", "--end", "2026-03-08", "--replace", "--drained=false"]
+    guarded = ["--network", "private", "--dataflow_kms_key", KEY]
+    (words,) = printed(capsys, "backfill", *OF_A_JOB, *FILES, *days, "--max_workers", "20", *guarded)
+    assert words[:5] == ["gcloud", "dataflow", "flex-template", "run", "audience-backfill"]
+    assert "--template-file-gcs-location=gs://my-bucket/templates/abc123.json" in words
+    told = next(word for word in words if word.startswith("--parameters="))
+    assert set(told.removeprefix("--parameters=^;^").split(";")) == {
+        "dataset=my-project.audience",
+        "input=gs://my-bucket/events/*.jsonl.gz",
+        "start=2026-03-01",
+        "end=2026-03-08",
+        "replace=true",
+        f"sdk_container_image={IMAGE}",
+    }
+    assert "--max-workers=20" in words
+    assert {f"--dataflow-kms-key={KEY}", "--network=private"} <= {*words}
+    assert not {"--update", "--enable-streaming-engine"} & {*words}
 
 
 def test_the_folders_of_three_buckets_are_taken_as_terraform_tells_them(capsys):
@@ -80,7 +104,12 @@ def test_what_an_end_loses_is_said_before_it(action, said, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["start"], "deploy: got 'start'; allowed: build, stream, update, status, drain, cancel"),
+        (["start"], "deploy: got 'start'; allowed: build, stream, backfill, update, status, drain, cancel"),
+        (["backfill", *OF_A_JOB, *STREAM], "--input: missing; a job needs it"),
+        (["backfill", *OF_A_JOB, *FILES, *STREAM[2:]], "--input_subscription is not of `audience deploy backfill`"),
+        (["stream", *OF_A_JOB, *STREAM, "--replace"], "--replace is not of `audience deploy stream`; leave it out"),
+        (["backfill", *OF_A_JOB, *FILES, "--add"], "--add needs --start and --end on Dataflow"),
+        (["backfill", *OF_A_JOB, *FILES, "--input", "gs://b/c"], "--input: got 2; allowed: one, as a parameter"),
         (["stream"], "--image, --bucket: missing; `audience deploy stream` needs it"),
         (["stream", *OF_A_JOB], "--dataset, --input_subscription: missing; a job needs it"),
         (

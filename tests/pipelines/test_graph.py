@@ -8,6 +8,7 @@ Beam keys state by the name of its step: a renamed one loses it in an update. Af
 import os
 import re
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import apache_beam as beam
@@ -23,14 +24,15 @@ from apache_beam.testing.test_stream import TestStream
 from pipelines.audience import Job, build
 from pipelines.bounded import table_of
 from pipelines.config import read_config
-from pipelines.sources.files import ReadFiles
-from pipelines.warehouse.sink import LocalSink
+from pipelines.sources.files import FileInput, ReadFiles
+from pipelines.sources.stored import ReadReachAsked, ReadStoredDays
+from pipelines.warehouse.sink import BucketSink, LocalSink
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
 from transforms.aggregate import Launch, MetricAggregation
 from transforms.block import BlockCoder
 
 GOLDEN = Path(__file__).parent / "golden"
-MODES = ["bounded", "streaming"]
+MODES = ["bounded", "cluster", "streaming"]
 PHRASE = re.compile(r"[A-Z][a-z]+( [a-z0-9_]+)*")
 MOVES = (common_urns.primitives.GROUP_BY_KEY.urn, common_urns.primitives.FLATTEN.urn)
 # Inside Beam's Reshuffle, which pickles the windows and panes that it carries.
@@ -41,29 +43,34 @@ PICKLED_BY_BEAM = {
     },
     "streaming": set(),
 }
+PICKLED_BY_BEAM["cluster"] = {*PICKLED_BY_BEAM["bounded"], "Read stored events/Spread days/ReshufflePerKey/GroupByKey"}
 
 
 def graph(mode: str) -> beam.Pipeline:
-    """The graph of the catalogue's metrics over files, or over a stream; stored events join the bounded one."""
-    streaming = mode == "streaming"
+    """The graph of the catalogue's metrics over files, here or as a job on a cluster, or over a stream; stored events
+    join the bounded ones."""
+    streaming, cluster = mode == "streaming", mode == "cluster"
     metrics, _ = read_config(None)
     tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, SESSIONS, *map(table_of, metrics))}
     stream = TestStream(coder=BlockCoder()).advance_watermark_to_infinity().with_output_types(pl.DataFrame)
     job = Job(
-        source=stream if streaming else ReadFiles(["events/*.jsonl"], "events"),
-        sink=LocalSink("staging", tables, "UTC"),
+        source=stream if streaming else ReadFiles(["events/*.jsonl"], "events", files=FOUND if cluster else None),
+        sink=BucketSink("gs://b/staging", tables, "UTC", print) if cluster else LocalSink("staging", tables, "UTC"),
         input="f",
         launch=Launch(1, "test"),
         metrics=tuple(MetricAggregation(spec, "UTC") for spec in metrics),
         streaming=streaming,
-        stored=None if streaming else Stored(),
-        beside=None if streaming else Stored(),
-        reach=None if streaming else Stored(),
+        stored=None if streaming else ReadStoredDays("p.d", [date(2026, 3, 1)], "f") if cluster else Stored(),
+        beside=None if streaming else ReadStoredDays("p.d", [date(2026, 2, 28)], None) if cluster else Stored(),
+        reach=None if streaming else ReadReachAsked("p.d", "SELECT 1") if cluster else Stored(),
     )
     options = PipelineOptions(["--streaming"] if streaming else [])
     pipeline = beam.Pipeline("FnApiRunner", options=options)
     build(pipeline, job)
     return pipeline
+
+
+FOUND = [FileInput("gs://b/events/a.jsonl", "jsonl", "plain", 1)]
 
 
 class Stored(beam.PTransform):

@@ -48,14 +48,7 @@ def test_events_in_a_bucket_give_the_rows_of_the_files(storage, tmp_path):
         assert_same(tmp_path / "there", tmp_path / "here", sql)
 
 
-def test_the_launcher_of_the_template_writes_the_job_and_what_it_needs_to_the_bucket(
-    storage, bigquery, queue, monkeypatch
-):
-    from apache_beam.internal.gcp import auth
-
-    # As where Google's machines give credentials; the server here asks for none.
-    monkeypatch.setattr(auth._Credentials, "_credentials_init", True)
-    monkeypatch.setattr(auth._Credentials, "_credentials", None)
+def test_the_launcher_of_the_template_writes_the_job_and_what_it_needs_to_the_bucket(storage, bigquery, queue):
     given = {
         "input_subscription": queue.subscription,
         "dataset": "demo-project.launched",

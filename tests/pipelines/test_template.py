@@ -12,9 +12,13 @@ import pytest
 from google.cloud.dataflow_v1beta3 import ContainerSpec, TemplateMetadata
 from google.protobuf import json_format
 
+from pipelines.cli import COMMANDS
+from pipelines.launcher import command_of
+from pipelines.launcher import main as launched
 from pipelines.option_list import OPTIONS
 from pipelines.options import options_of, resolve
-from pipelines.template import LOCAL, container_spec, egrep, metadata, parameters
+from pipelines.template import LOCAL, READS, container_spec, egrep, metadata, parameters
+from transforms.errors import OptionError
 
 FLEX = Path(__file__).parents[2] / "templates" / "flex"
 TOLD = json.loads(metadata())
@@ -85,10 +89,51 @@ def test_every_parameter_says_what_the_service_does_not_look_for():
         assert told["paramType"] != "ENUM" or told["enumOptions"]
 
 
-def test_every_parameter_is_an_option_of_run_and_the_others_are_of_one_machine():
+def test_every_parameter_is_an_option_of_a_job_and_the_others_are_of_one_machine():
     names = {told["name"] for told in TOLD["parameters"]}
-    assert names | LOCAL == set(options_of("run")) | LOCAL
+    assert names | LOCAL == {*options_of("run"), *options_of("backfill")}
     assert names.isdisjoint(LOCAL)
+
+
+def test_a_flag_is_a_parameter_that_is_true_or_false():
+    flags = {told["name"] for told in TOLD["parameters"] if told["paramType"] == "BOOLEAN"}
+    assert flags == {"replace", "add", "take_late", "drained"}
+    days = {"input": ["f"], "start": "2026-03-01", "end": "2026-03-02"}
+    for name in flags:
+        assert getattr(resolve(days | {name: "true"}), name) is True
+        assert getattr(resolve(days | {name: "false"}), name) is False
+        with pytest.raises(OptionError, match=f"--{name}: got 'yes'; allowed: true or false"):
+            resolve(days | {name: "yes"})
+
+
+# As a console would send them: whatever has a default, and flags that nobody touched.
+UNTOUCHED = [f"--{told['name']}={told['defaultValue']}" for told in TOLD["parameters"] if "defaultValue" in told] + [
+    f"--{told['name']}=false" for told in TOLD["parameters"] if told["paramType"] == "BOOLEAN"
+]
+PLACE = ["--runner=DataflowRunner", "--project=my-project", "--dataset=my-project.audience"]
+
+
+def test_a_subscription_starts_a_stream_and_files_a_backfill_whatever_the_console_sends_beside_them():
+    queue, files = "--input_subscription=projects/my-project/subscriptions/events", "--input=gs://b/*.jsonl"
+    stream = command_of([*UNTOUCHED, "--input=", queue, *PLACE])
+    assert stream[0] == "run" and {queue, *PLACE, "--write_method=STORAGE_WRITE_API"} <= {*stream}
+    assert not {"--format=auto", "--replace=false", "--input="} & {*stream}
+    backfill = command_of([*UNTOUCHED, files, "--replace=true", *PLACE])
+    assert backfill[0] == "backfill" and {files, "--replace=true", *PLACE, "--format=auto"} <= {*backfill}
+    assert "--write_method=STORAGE_WRITE_API" not in backfill
+    for words in (stream, backfill):
+        assert COMMANDS[words[0]].takes_beam_options
+
+
+def test_parameters_of_both_kinds_of_job_are_one_line(capsys):
+    queue = "--input_subscription=projects/my-project/subscriptions/events"
+    assert launched([queue, "--input=gs://b/*.jsonl", *PLACE]) == 2
+    said = "--input is of a backfill, and with --input_subscription a job is a stream; leave out what is not meant"
+    assert capsys.readouterr().err == f"error: {said}\n"
+    assert launched(["--input=gs://b/*.jsonl", "--early_firing=1m", *PLACE]) == 2
+    assert "--early_firing is of a stream, and without --input_subscription a job is" in capsys.readouterr().err
+    assert launched(PLACE) == 2
+    assert "no source given: name the files to read with --input" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -113,9 +158,10 @@ def test_no_form_of_pythons_own_is_left_in_a_regular_expression():
 def test_the_defaults_are_what_the_command_takes():
     given = {told["name"]: told["defaultValue"] for told in TOLD["parameters"] if "defaultValue" in told}
     required = {told["name"]: EXAMPLES[told["name"]] for told in TOLD["parameters"] if not told["isOptional"]}
-    assert set(required) == {"dataset", "input_subscription"}
-    settings = resolve(given | required | {"dataset": "my-project.audience"}, "run")
-    assert settings == resolve(required | {"dataset": "my-project.audience"}, "run")
+    assert set(required) == {"dataset"}
+    for command, read in READS.items():
+        stated = {"dataset": "my-project.audience", read: EXAMPLES[read]}
+        assert resolve(given | stated, command) == resolve(stated, command)
 
 
 def test_what_the_image_copies_and_starts_is_there():

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.servers.process import ROOT, ServerMissing, running
 
@@ -34,11 +35,14 @@ class BigQuery:
 
 
 @contextlib.contextmanager
-def bigquery_emulator() -> Iterator[BigQuery]:
-    """Start it, and stop it at the end; 2 s. ServerMissing if it is not installed."""
+def bigquery_emulator(storage_root: Path | None = None) -> Iterator[BigQuery]:
+    """Start it, and stop it at the end; 2 s. ServerMissing if it is not installed.
+
+    storage_root  the folder of the buckets of a Cloud Storage on this machine, from which it loads gs://...
+    """
     if not PYTHON.exists():
         raise ServerMissing("the BigQuery emulator is not installed; run: make tools")
-    with running([PYTHON, SERVE]) as line:
+    with running([PYTHON, SERVE, *([storage_root] if storage_root else [])]) as line:
         ports = json.loads(line)
         yield BigQuery(f"http://127.0.0.1:{ports['rest']}", f"127.0.0.1:{ports['grpc']}")
 

@@ -9,6 +9,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from subprocess import DEVNULL, Popen
 
 import pytest
@@ -42,17 +43,23 @@ class Storage:
 
 
 @pytest.fixture(scope="session")
-def storage_server(tmp_path_factory) -> Iterator[str]:
+def storage_root(tmp_path_factory) -> Path:
+    """The folder of its buckets, in which the BigQuery emulator finds what a load job names."""
+    return tmp_path_factory.mktemp("storage")
+
+
+@pytest.fixture(scope="session")
+def storage_server(storage_root) -> Iterator[str]:
     """Its URL."""
     binary = next((ROOT / ".tools" / "bqemulator").glob(PACKAGE), None)
     if binary is None:
         missing("no fake-gcs-server; run `make tools`")
         return
-    root, port = tmp_path_factory.mktemp("storage"), free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     binary.chmod(0o755)
     words = ["-scheme", "http", "-host", "127.0.0.1", "-port", f"{port}", "-external-url", url, "-public-host", url[7:]]
-    kept = ["-backend", "filesystem", "-filesystem-root", f"{root}"]
+    kept = ["-backend", "filesystem", "-filesystem-root", f"{storage_root}"]
     process = Popen([binary, *words, *kept], stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
     try:
         end = time.monotonic() + DEADLINE
@@ -71,7 +78,8 @@ def _answers(url: str) -> bool:
 
 
 @pytest.fixture
-def storage(storage_server, monkeypatch) -> Storage:
+def storage(storage_server, credentials, monkeypatch) -> Storage:
     """A new bucket; the environment leads Google's clients to it."""
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", f"{credentials}")
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage_server)
     return Storage()

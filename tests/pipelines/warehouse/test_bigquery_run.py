@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from google.cloud import bigquery as google
 
-from pipelines.warehouse import bigquery_clients, bigquery_run
+from pipelines.warehouse import bigquery_clients, bigquery_load, bigquery_run
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.bigquery_run import open_days, refuse_open
 from pipelines.warehouse.local import write_file
@@ -124,7 +124,7 @@ def test_a_long_backfill_is_cut_by_days_and_its_files_are_merged(writer, warehou
     monkeypatch.setattr(bigquery_run, "STATEMENT_PARTITIONS", 2)
     days = [FIRST + timedelta(days=n) for n in range(5)]
     writer.put(*((day, [1]) for day in days), *((day, [2]) for day in days))
-    monkeypatch.setattr(bigquery_run, "LOAD_BYTES", 1)
+    monkeypatch.setattr(bigquery_load, "LOAD_BYTES", 1)
     writer.put(*((day, [3]) for day in days), replace_days={"visits_1d": days[:3]})
     assert warehouse.rows_by_day("visits_1d") == dict(zip(days, [1, 1, 1, 3, 3], strict=True))
     monkeypatch.setattr(bigquery_run, "MOST_PARTITIONS", 4)

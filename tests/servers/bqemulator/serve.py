@@ -1,7 +1,9 @@
 """The BigQuery emulator as its own process, in the environment `.tools/bqemulator`: bqemulator, made to run without a
 network, in bounded memory, and as strict as BigQuery where a sink depends on it.
 
-    python serve.py       prints {"rest": port, "grpc": port} on one line once both ports answer
+    python serve.py [BUCKETS]    prints {"rest": port, "grpc": port} on one line once both ports answer
+
+BUCKETS is the folder in which fake-gcs-server keeps its buckets: a load job from gs://... reads there.
 
 What is changed of bqemulator 1.4.0:
 - DuckDB's extensions `spatial` and `avro` are not loaded: it would download them.
@@ -169,7 +171,10 @@ def load_parquet(path: str, target: str, context) -> None:
 async def main() -> None:
     """Serve until SIGTERM or SIGINT, or until the process that started this one is gone."""
     sys.stdout = sys.stderr  # where the emulator logs
-    settings = Settings(rest_port=0, grpc_port=0, enable_format_extensions=False, log_level="error")
+    buckets = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    settings = Settings(
+        rest_port=0, grpc_port=0, enable_format_extensions=False, log_level="error", gcs_local_root=buckets
+    )
     server = composition.EmulatorServer(settings)
     await server.start()
     stopped = asyncio.Event()

@@ -1,0 +1,91 @@
+"""The stream as a job on a cluster has it: its workers are processes that have the package, and nothing of the process
+that submitted the graph."""
+
+import os
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import apache_beam as beam
+import polars as pl
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing.test_stream import TestStream
+from apache_beam.transforms.window import TimestampedValue
+
+from pipelines.audience import build
+from pipelines.backfill import backfill
+from pipelines.bounded import opened
+from pipelines.options import resolve
+from pipelines.runners import free_port, prism_at
+from pipelines.simulator import faults, simulate
+from pipelines.warehouse.bigquery import BigQueryWarehouse
+from pipelines.warehouse.local import LocalWarehouse
+from tests.integration.same import METRICS, assert_alike
+from tests.parity.runs import messages, raw_block
+from tests.servers.needed import wait_until
+from transforms.block import BlockCoder
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def worker_pool(folder: Path) -> Iterator[str]:
+    """Beam's own pool of workers, a process of its own: where it answers."""
+    port = free_port()
+    words = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
+    with (folder / "workers.log").open("wb") as log:
+        # It starts each worker as `python`.
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        env = os.environ | {"PYTHONPATH": f"{ROOT}", "PATH": path}
+        process = subprocess.Popen(words, cwd=folder, env=env, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: answers(port), what="the pool of workers")
+        yield f"localhost:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def answers(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def test_a_stream_whose_workers_are_other_processes_gives_the_rows_of_a_backfill(bigquery, prism, tmp_path):
+    file, start = tmp_path / "events.jsonl", datetime.now(UTC).date() - timedelta(days=2)
+    given = faults("many", no_time=0.0, conflicts=0.0, missing_id=0.0, huge_lines=0.0)
+    simulate(500, 11, file, days=1, start=start, faults=given)
+    numbered = messages(file.read_bytes().splitlines())
+    stream = TestStream(coder=BlockCoder())
+    for at in range(0, len(numbered), 100):
+        part = numbered[at : at + 100]
+        earliest = min(message.received for message in part)
+        stream = stream.add_elements([TimestampedValue(raw_block(part), earliest)])
+    source = stream.advance_watermark_to_infinity().with_output_types(pl.DataFrame)
+    dataset = f"demo-project.workers_{uuid.uuid4().hex[:12]}"
+    queue = "projects/demo-project/subscriptions/events"
+    settings = resolve({"dataset": dataset, "input_subscription": queue}, "run")
+    with (
+        opened(settings, create=True, streaming=True) as into,
+        worker_pool(tmp_path) as pool,
+        prism_at(prism, tmp_path / "prism.log") as (endpoint, _),
+    ):
+        words = ["--runner=PrismRunner", f"--job_endpoint={endpoint}", "--streaming"]
+        words += ["--environment_type=EXTERNAL", f"--environment_config={pool}"]
+        with beam.Pipeline(options=PipelineOptions(words)) as pipeline:
+            build(pipeline, replace(into.job, source=source, input=queue))
+    backfill(resolve({"input": [str(file)], "warehouse": f"{tmp_path / 'here'}", "workers": "1"}))
+    with closing(BigQueryWarehouse.open(dataset)) as there:
+        for sql in (
+            "SELECT * EXCEPT (received_time, sent_time) FROM events_unique",
+            "SELECT source, stage, code, errors, payload FROM quarantine",
+            *(f"SELECT * FROM {metric}_current" for metric in METRICS),
+        ):
+            assert_alike(there, LocalWarehouse.open(tmp_path / "here"), sql)
