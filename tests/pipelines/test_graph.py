@@ -43,7 +43,11 @@ PICKLED_BY_BEAM = {
     },
     "streaming": set(),
 }
-PICKLED_BY_BEAM["cluster"] = {*PICKLED_BY_BEAM["bounded"], "Read stored events/Spread days/ReshufflePerKey/GroupByKey"}
+PICKLED_BY_BEAM["cluster"] = {
+    *PICKLED_BY_BEAM["bounded"],
+    "Read stored events/Spread days/ReshufflePerKey/GroupByKey",
+    "Read events beside/Spread days/ReshufflePerKey/GroupByKey",
+}
 
 
 def graph(mode: str) -> beam.Pipeline:
