@@ -31,6 +31,7 @@ from pipelines.warehouse.rows import DAY, Without, in_days, literal, midnight
 from pipelines.warehouse.tables import EVENTS, Table, polars_schema
 from pipelines.warehouse.tables import bigquery_schema as fields_of
 from transforms.errors import WarehouseError
+from transforms.funnel import Funnel
 
 LOAD_BYTES = 256 << 20  # of Parquet in one load job
 STAGED_FOR = timedelta(days=1)  # then a staging table that nobody removed is gone
@@ -71,14 +72,14 @@ class BigQueryRun:
     def __exit__(self, *_) -> None:
         shutil.rmtree(self.staging, ignore_errors=True)
 
-    def declare(self, tables: Iterable[Table]) -> None:
+    def declare(self, tables: Iterable[Table], funnel: Funnel | None = None) -> None:
         """Make or widen the tables this run writes, and their views.
 
         Raises WarehouseError, and then nothing was changed, if a table has another schema that takes more than new
         columns, or a view its name.
         """
         with told(self.warehouse.name, "make its tables"):
-            self._declared |= bigquery_schema.declare(self.warehouse, tables)
+            self._declared |= bigquery_schema.declare(self.warehouse, tables, funnel)
 
     def may_write(self, days: Iterable[Day]) -> None:
         """Raises WarehouseError if a stream writes the data set and may still write events of one of these days: its

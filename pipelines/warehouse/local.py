@@ -210,7 +210,7 @@ class LocalWarehouse:
             live = manifest.files.get(table.name, {})
             paths = [str(self.folder / file.path) for _, files in sorted(live.items()) for file in files]
             connection.execute(f"CREATE VIEW {views.quoted(table.name)} AS {_relation(table, paths)}")
-        for name, sql in views.duckdb_views(manifest.tables.values(), self.time_zone):
+        for name, sql in views.duckdb_views(manifest.tables.values(), self.time_zone, manifest.funnel):
             connection.execute(f"CREATE VIEW {views.quoted(name)} AS {sql}")
         return connection
 

@@ -268,7 +268,7 @@ def test_the_catalogue_of_a_small_shop(ask):
         (noon, "m", "web", "USD", 1, 0, 0, 1, 1, Decimal("5.000000000")),
     ]
     assert ask(SHOP, "SELECT * FROM o_user_days WHERE person = 'w'") == [
-        (day, "w", 2, 0, 0, 0, 0, 0, 0, 2, noon, datetime(2026, 3, 1, 12, 59, 59))
+        (day, "w", 2, 0, 0, 0, 0, 0, 0, 0, 2, noon, datetime(2026, 3, 1, 12, 59, 59))
     ]
 
 
