@@ -92,7 +92,7 @@ def test_every_view_answers(ask):
 
 
 # Who was there on which days of March. Cat is a program, so the last day is one without people.
-DAYS = {"ann": (1, 2, 3, 10), "bob": (1, 8), "dan": (3,), "cat": (2, 12)}
+DAYS = {"ann": (1, 2, 3, 10), "bob": (1, 8), "dan": (3, 5), "cat": (2, 12)}
 USER_DAYS = [
     {
         "bucket_start": at(day, 0),
@@ -112,9 +112,9 @@ def march(day: int) -> date:
 
 
 def test_people_of_a_day_of_7_days_and_of_28_days(ask):
-    # 7 days up to the 10th are 4 to 10: bob (8) and ann (10). 28 days hold all three from the 3rd on.
-    dau = [2, 1, 2, 0, 0, 0, 0, 1, 0, 1, 0, 0]
-    wau = [2, 2, 3, 3, 3, 3, 3, 3, 3, 2, 2, 2]
+    # 7 days up to the 12th are 6 to 12: bob (8) and ann (10). 28 days hold all three from the 3rd on.
+    dau = [2, 1, 2, 0, 1, 0, 0, 1, 0, 1, 0, 0]
+    wau = [2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 2]
     mau = [2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3]
     expected = [(march(n), d, w, m, n, d / m) for n, (d, w, m) in enumerate(zip(dau, wau, mau, strict=True), 1)]
     sql = "SELECT day, dau, wau, mau, days_known, stickiness FROM activity_by_day ORDER BY day"
@@ -127,6 +127,8 @@ def test_a_person_of_a_day_is_new_returning_or_resurrecting(ask):
         2: (1, 0, 1, 0, 1),  # ann again; bob not
         3: (2, 1, 1, 0, 0),  # dan for the first time
         4: (0, 0, 0, 0, 2),  # neither ann nor dan
+        5: (1, 0, 0, 1, 0),  # dan after a day without
+        6: (0, 0, 0, 0, 1),
         8: (1, 0, 0, 1, 0),  # bob after six days
         9: (0, 0, 0, 0, 1),
         10: (1, 0, 0, 1, 0),  # ann after a week
@@ -152,7 +154,8 @@ def test_retention_by_day_is_null_until_the_day_is_over(ask):
     known = [(n, 2, on.get(n, 0), after[n], on.get(n, 0) / 2, after[n] / 2) for n in range(12)]
     assert first == known + [(n, 2, None, None, None, None) for n in range(12, 31)]
     third = ask("SELECT day_n, retained_on FROM retention_by_day WHERE cohort_day = '2026-03-03' ORDER BY day_n")
-    assert third == [(0, 1), *((n, 0) for n in range(1, 10)), *((n, None) for n in range(10, 31))]
+    on = {0: 1, 2: 1}  # dan on the 5th
+    assert third == [*((n, on.get(n, 0)) for n in range(10)), *((n, None) for n in range(10, 31))]
     assert ask("SELECT COUNT(*) AS n FROM retention_by_day") == [(62,)]
 
 
