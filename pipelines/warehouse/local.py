@@ -158,6 +158,12 @@ class LocalWarehouse:
         """Nothing tells: a stream is the run that holds the lock."""
         return False
 
+    def names(self) -> set[str]:
+        """Every table and view that may be asked."""
+        manifest = self.manifest()
+        made = views.bigquery_views(manifest.tables.values(), self.time_zone, manifest.funnel)
+        return manifest.tables.keys() | {name for name, _ in made}
+
     def tables(self) -> dict[str, Table]:
         """The declared tables."""
         return self.manifest().tables

@@ -39,6 +39,9 @@ class Warehouse(Protocol):
     def is_streamed(self) -> bool:
         """Whether a stream has written it lately, so that what it still holds back may be in no books yet."""
 
+    def names(self) -> set[str]:
+        """Every table and view that may be asked."""
+
     def tables(self) -> dict[str, Table]:
         """The declared tables."""
 

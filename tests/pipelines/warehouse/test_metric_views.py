@@ -13,6 +13,7 @@ import pytest
 
 from pipelines.bounded import table_of
 from pipelines.config import read_config, read_funnel
+from pipelines.report_data import QUESTIONS, numbers_of
 from pipelines.warehouse.local import write_file
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, SESSIONS, TABLES
@@ -89,6 +90,14 @@ def test_every_view_answers(ask):
     without_rows = {"quality_summary", "quarantine_open", "quarantine_by_code", "engagement_by_channel"}
     answered = {view.name for view in VIEWS if ask(f"SELECT COUNT(*) AS n FROM {view.name}")[0][0]}
     assert answered == {view.name for view in VIEWS} - without_rows
+
+
+def test_a_report_asks_nothing_that_one_of_them_does_not_answer(audience):
+    numbers = numbers_of(audience)
+    empty = {name for name in QUESTIONS if numbers[name].is_empty()}
+    assert empty == {"volume", "books"}  # of which nothing was written
+    assert numbers.last_day == march(12)
+    assert numbers["funnel"].select("event_type", "persons").rows() == [(VIEW, 8.0), (CART, 5.0), (BUY, 1.0)]
 
 
 # Who was there on which days of March. Cat is a program, so the last day is one without people.
