@@ -7,15 +7,16 @@ import tempfile
 import textwrap
 from collections.abc import Iterator
 from datetime import date
+from importlib.resources import files
 from pathlib import Path
 
 import msgspec
 
-from pipelines.config import TEMPLATES
 from pipelines.warehouse.query import render, run_query
 from pipelines.warehouse.warehouse import Warehouse
 from transforms.strict_yaml import load
 
+TEMPLATES = Path(str(files("templates")))
 DEFINITIONS = TEMPLATES / "metrics.yaml"
 FOLDER = TEMPLATES.parent / "docs" / "metrics"
 EXAMPLE_EVENTS, EXAMPLE_SEED, EXAMPLE_DAYS, EXAMPLE_START = 20_000, 7, 35, date(2026, 3, 1)

@@ -191,7 +191,8 @@ def leaderboard(rows: pl.DataFrame) -> Spec:
     rows = _labelled(rows, pl.lit(None, pl.String))
     told = f"Contents by smoothed {by.replace('_', '-')} rate; first is {rows['name'][0]}, overall {overall:.1%}."
     spec = _bars(told, rows, "Smoothed rate", ".0%")
-    once, there = {"values": [{}]}, {"x": {"datum": overall}}
+    once: Spec = {"values": [{}]}
+    there: Spec = {"x": {"datum": overall}}
     line = {"data": once, "mark": {"type": "rule", "strokeDash": [4, 3]}, "encoding": there}
     told_there = there | {"y": {"value": 0}, "text": {"value": f"overall {overall:.1%}"}}
     spec["layer"] += [line, {"data": once, "mark": {"type": "text", "dy": -9}, "encoding": told_there}]
