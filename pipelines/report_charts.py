@@ -4,13 +4,15 @@ A chart takes the width it is given, says in words what it shows (`description`,
 its colours from the page: light or dark.
 """
 
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name that Vega looks at: nothing is fetched
 DAY = {"field": "day", "type": "temporal", "timeUnit": "utcyearmonthdate", "title": None}
-DAY_AXIS = {"format": "%-d %b", "labelOverlap": True, "tickCount": {"expr": "max(2, floor(width / 70))"}, "grid": False}
+DAY_AXIS = {"format": "%-d %b", "labelOverlap": True, "grid": False}
+LEAST_DAYS, LABELS = 7, 6  # days that a chart is wide, though the warehouse hold fewer; days that are named
 COUNT_AXIS = {"tickCount": 4, "labelExpr": "format(datum.value, '~s')"}
 TOLD_DAY = {
     "field": "day",
@@ -35,7 +37,7 @@ def people(rows: pl.DataFrame) -> Spec:
     last = rows.row(0, named=True)
     told = f"People of {span(rows)}; on the last day {last['dau']:,}, in 7 days {last['wau']:,}, in 28 {last['mau']:,}."
     encoding = {
-        "x": DAY | {"axis": DAY_AXIS},
+        "x": _days(rows),
         "y": {"field": "people", "type": "quantitative", "title": None, "axis": COUNT_AXIS},
         "color": {"field": "of", "type": "nominal", "legend": LEGEND, "sort": list(names.values())},
         "tooltip": [TOLD_DAY, {"field": "of", "title": "In"}, _count("people", "People")],
@@ -62,7 +64,7 @@ def lifecycle(rows: pl.DataFrame) -> Spec:
         f"{last['returning_persons'] + last['resurrecting_persons']:,} back, {last['dormant_persons']:,} gone."
     )
     encoding = {
-        "x": DAY | {"axis": DAY_AXIS},
+        "x": _days(rows),
         "y": {"field": "height", "type": "quantitative", "title": None, "axis": COUNT_AXIS},
         "color": {"field": "kind", "type": "nominal", "legend": LEGEND | {"columns": 2}, "sort": list(kinds)},
         "order": {"field": "order"},
@@ -77,7 +79,7 @@ def volume(rows: pl.DataFrame) -> Spec:
     order = rows.group_by("channel").agg(pl.col("events").sum()).sort("events", descending=True)["channel"].to_list()
     told = f"Events of {span(rows)}: {total(rows, 'events'):,.0f}, most of them in channel {order[0]}."
     encoding = {
-        "x": DAY | {"axis": DAY_AXIS},
+        "x": _days(rows),
         "y": {"field": "events", "type": "quantitative", "title": None, "axis": COUNT_AXIS},
         "color": {"field": "channel", "type": "nominal", "legend": LEGEND, "sort": order},
         "tooltip": [TOLD_DAY, {"field": "channel", "title": "Channel"}, _count("events", "Events")],
@@ -94,7 +96,7 @@ def engagement(rows: pl.DataFrame) -> Spec:
     sessions, engaged = total(rows, "sessions"), total(rows, "engaged_sessions")
     told = f"Sessions of {span(rows)}: {sessions:,.0f}, of which {percent(engaged, sessions)} engaged."
     encoding = {
-        "x": DAY | {"axis": DAY_AXIS},
+        "x": _days(rows),
         "y": {"field": "count", "type": "quantitative", "title": None, "axis": COUNT_AXIS},
         "color": {"field": "kind", "type": "nominal", "legend": LEGEND, "sort": ["engaged", "bounced"]},
         "tooltip": [
@@ -226,6 +228,20 @@ def span(rows: pl.DataFrame) -> str:
     days = sorted(rows["day"].to_list())
     first, last = days[0], days[-1]
     return f"{first}" if first == last else f"{first} to {last}"
+
+
+def _days(rows: pl.DataFrame) -> Spec:
+    """The days of the rows along the bottom, a week at least."""
+    last = max(rows["day"].to_list())
+    first = min([*rows["day"].to_list(), last - timedelta(days=LEAST_DAYS - 1)])
+    step = -(-((last - first).days + 1) // LABELS)
+    named = [_utc(last - timedelta(days=days)) for days in range(0, (last - first).days + 1, step)]
+    domain = [_utc(first), _utc(last + timedelta(days=1))]
+    return DAY | {"axis": DAY_AXIS | {"values": named[::-1]}, "scale": {"domain": domain}}
+
+
+def _utc(day: date) -> Spec:
+    return {"year": day.year, "month": day.month, "date": day.day, "utc": True}
 
 
 def total(rows: pl.DataFrame, column: str) -> float:
