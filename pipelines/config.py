@@ -5,6 +5,7 @@ time_zone: Europe/London
 metrics:                 # see templates/default.yaml for the catalogue and the form of a metric
   shares_1h: {bucket: 1h, dimensions: [category], measures: {shares: {count: all, where: {event_type: share}}}}
   activity_1m: null      # leave a shipped metric out
+funnel: {steps: [page_view, signup], window: 7d}   # see transforms/funnel.py
 quality:
   null_ids: ["", "null", "undefined"]   # texts, in lower case, that stand for no identifier
   bots: [{device: {pattern: "(?i)bot"}}]   # flag events as is_bot, of whatever source; see transforms/match.py
@@ -19,6 +20,7 @@ from msgspec import Meta
 
 from pipelines.config_file import ConfigFile, read_document, text_of
 from transforms.bots import check_column
+from transforms.funnel import Funnel
 from transforms.mapping import Mapping, load_mapping
 from transforms.mapping_tests import check_tests
 from transforms.match import Match, check_match
@@ -58,18 +60,21 @@ class Config(ConfigFile, frozen=True, forbid_unknown_fields=True):
     """The file as it is written; `metrics` are read one by one, so that an error names its path."""
 
     quality: Quality | None = None
+    funnel: Funnel | None = None
 
 
 class Stated(NamedTuple):
-    """The metrics and rules in force as they are written, and which of their names the file states.
+    """The metrics, rules and funnel in force as they are written, and which of their names the file states.
 
     A metric that is None is a shipped one that the file leaves out.
     """
 
     metrics: dict[str, Any]
     quality: Quality
+    funnel: Funnel
     own_metrics: frozenset[str]
     own_quality: frozenset[str]
+    own_funnel: frozenset[str]
 
 
 def read_config(path: str | None) -> tuple[tuple[MetricSpec, ...], Quality]:
@@ -79,14 +84,27 @@ def read_config(path: str | None) -> tuple[tuple[MetricSpec, ...], Quality]:
     return read_metrics(metrics, path or DEFAULT.name), stated.quality
 
 
+def read_funnel(path: str | None) -> Funnel:
+    """The funnel in force: that of the file at `path`, else the shipped one."""
+    return read_stated(path).funnel
+
+
 def read_stated(path: str | None) -> Stated:
-    """The metrics and rules in force as they are written. Errors: ConfigError with the path of what is wrong."""
-    shipped = read_document(str(DEFAULT), Config).metrics
+    """All that is in force as it is written. Errors: ConfigError with the path of what is wrong."""
+    shipped = read_document(str(DEFAULT), Config)
+    assert shipped.funnel is not None, DEFAULT
     if path is None:
-        return Stated(shipped, Quality(), frozenset(), frozenset())
+        return Stated(shipped.metrics, Quality(), shipped.funnel, frozenset(), frozenset(), frozenset())
     own = read_document(path, Config)
-    keys = read_document(path, ConfigFile).quality or {}
-    return Stated(shipped | own.metrics, own.quality or Quality(), frozenset(own.metrics), frozenset(keys))
+    keys = read_document(path, ConfigFile)
+    return Stated(
+        shipped.metrics | own.metrics,
+        own.quality or Quality(),
+        own.funnel or shipped.funnel,
+        frozenset(own.metrics),
+        frozenset(keys.quality or {}),
+        frozenset(keys.funnel or {}),
+    )
 
 
 def read_mapping(path: str) -> Mapping:

@@ -1,6 +1,6 @@
 """The configuration file as it is written, for whoever needs its options only: nothing here imports Beam.
 
-A key is an option that may stand in a file, or `metrics` or `quality`; `pipelines/config.py` reads those two.
+A key is an option that may stand in a file, or `metrics`, `quality` or `funnel`; `pipelines/config.py` reads those.
 A key that is null is as if it were not there.
 """
 
@@ -24,6 +24,7 @@ class ConfigFile(Options, frozen=True, forbid_unknown_fields=True):
 
     metrics: dict[str, Any] = {}
     quality: Any = None
+    funnel: Any = None
 
 
 T = TypeVar("T", bound=ConfigFile)

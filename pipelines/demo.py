@@ -71,6 +71,7 @@ def demo(folder: str) -> None:
     print(f"\nThe warehouse is in {warehouse}: Parquet files, and every table and view by name:\n")
     print(f'  {program()} query --warehouse {warehouse} "SHOW TABLES"')
     print(f'  {program()} query --warehouse {warehouse} "SELECT * FROM user_days_current ORDER BY events DESC LIMIT 5"')
+    print(f"  {program()} report --warehouse {warehouse}")
     print(f"  {program()} backfill --warehouse {warehouse} --input 'your-events/*.jsonl.gz'")
 
 

@@ -163,7 +163,7 @@ def optional_checks() -> list[Check]:
     """What is of use and need not be there."""
     with ThreadPoolExecutor(len(PROGRAMS)) as at_once:  # some take a second to tell their version
         programs = list(at_once.map(_program, PROGRAMS))
-    return [*programs, _prism(), _google()]
+    return [*programs, _prism(), _report(), _google()]
 
 
 def _program(program: Program) -> Check:
@@ -199,6 +199,12 @@ def _prism() -> Check:
     return Check(
         OPTIONAL, "Prism", state, detail, "streams on this machine", f"GOBIN=$PWD/{PRISM.parent} go install {module}"
     )
+
+
+def _report() -> Check:
+    """Whether there is what draws a report."""
+    row = _package("vl-convert-python")
+    return row._replace(section=OPTIONAL, detail=row.detail * (row.state == FOUND), allows="audience report", facts={})
 
 
 def _google() -> Check:

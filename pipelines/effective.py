@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 
-from pipelines.config import Quality, read_config, read_stated
+from pipelines.config import Stated, read_config, read_stated
 from pipelines.flow import flow
-from pipelines.keys import Key, keys_of
+from pipelines.keys import keys_of
 from pipelines.options import FILE_OPTIONS, NAMED, effective, value_of
 from pipelines.version import VERSION
+from transforms.funnel import Funnel
 
 
 def config_lines(values: dict[str, Any]) -> Iterator[str]:
@@ -29,26 +30,35 @@ def config_lines(values: dict[str, Any]) -> Iterator[str]:
         default = option.unless or option.default
         yield from ("", f"# {option.help}", f"# unit: {option.unit}; default: {default}; from: {_from(origin, path)}")
         yield f"{option.name}: {flow(int(value) if option.limits else value)}"
-    yield from _metrics_and_quality(path)
-
-
-def _metrics_and_quality(path: str | None) -> Iterator[str]:
     stated = read_stated(path)
+    yield from _metrics(stated, path)
+    yield from ("", "# Rules of quality", "quality:")
+    yield from _keys(stated.quality, stated.own_quality, path)
+    yield from ("", "# The funnel that funnel_by_day asks", "funnel:")
+    yield from _keys(stated.funnel, stated.own_funnel, path)
+
+
+def _metrics(stated: Stated, path: str | None) -> Iterator[str]:
     yield from ("", "# Metrics by name, beside the shipped ones; null leaves a shipped one out")
     yield from ("# unit: that of each measure; default: the shipped catalogue; from: said at each", "metrics:")
     for name, form in stated.metrics.items():
         yield f"  # from: {_from('file' if name in stated.own_metrics else 'default', path)}"
         yield from _written(name, form, "  ")
-    yield from ("", "# Rules of quality", "quality:")
-    for key in keys_of(Quality):
-        origin = "file" if key.name in stated.own_quality else "default"
+
+
+def _keys(struct: msgspec.Struct, own: frozenset[str], path: str | None) -> Iterator[str]:
+    """The keys of a part of the file, of which it states `own`."""
+    shipped = msgspec.to_builtins(read_stated(None).funnel) if isinstance(struct, Funnel) else {}
+    for key in keys_of(type(struct)):
+        origin = "file" if key.name in own else "default"
         yield f"  # {key.description}"
-        yield f"  # unit: {key.unit}; default: {_default(key)}; from: {_from(origin, path)}"
-        yield f"  {key.name}: {flow(msgspec.to_builtins(getattr(stated.quality, key.name)))}"
+        default = _default(shipped.get(key.name, key.default))
+        yield f"  # unit: {key.unit}; default: {default}; from: {_from(origin, path)}"
+        yield f"  {key.name}: {flow(msgspec.to_builtins(getattr(struct, key.name)))}"
 
 
-def _default(key: Key) -> str:
-    text = flow(msgspec.to_builtins(key.default))
+def _default(value: Any) -> str:
+    text = flow(msgspec.to_builtins(value))
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -13,6 +13,7 @@ from pipelines.options import FILE_OPTIONS, Option
 from pipelines.schemas import SCHEMAS, schema_text
 from pipelines.template import METADATA, metadata
 from pipelines.terraform import tables_text
+from transforms.funnel import Funnel
 from transforms.metrics import Measure, MetricSpec
 
 PAGE = "docs/configuration.md"
@@ -58,6 +59,12 @@ def page() -> str:
     sections = (
         ("Keys that are options too", "The same word is an option of the command line.", options),
         ("`quality`", _of(Quality), table(map(_key_row, keys_of(Quality)), "Key")),
+        (
+            "`funnel`",
+            f"{_of(Funnel)} Without it the one of\n[templates/default.yaml](../templates/default.yaml) is asked; "
+            "[its page](metrics/funnel.md) says what is counted.",
+            table(map(_key_row, keys_of(Funnel)), "Key"),
+        ),
         (
             "`metrics`",
             "Metrics by name, beside the shipped ones ([templates/default.yaml](../templates/default.yaml)): a new name"

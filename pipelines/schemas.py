@@ -11,6 +11,7 @@ import msgspec
 
 from pipelines.config import Quality
 from pipelines.options import FILE_OPTIONS, Option
+from transforms.funnel import Funnel
 from transforms.mapping_spec import Mapping
 from transforms.metrics import NAME, MetricSpec
 
@@ -19,7 +20,7 @@ DIALECT = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
 
 def configuration_schema() -> dict[str, Any]:
     """The schema of a configuration file."""
-    _, kinds = msgspec.json.schema_components((MetricSpec, Quality), ref_template="#/$defs/{name}")
+    _, kinds = msgspec.json.schema_components((MetricSpec, Quality, Funnel), ref_template="#/$defs/{name}")
     kinds["MetricSpec"] = _without_name(kinds["MetricSpec"])
     metrics = {
         "type": "object",
@@ -28,11 +29,12 @@ def configuration_schema() -> dict[str, Any]:
         "additionalProperties": {"anyOf": [{"$ref": "#/$defs/MetricSpec"}, {"type": "null"}]},
     }
     quality = {"anyOf": [{"$ref": "#/$defs/Quality"}, {"type": "null"}], "description": "Rules of quality"}
+    funnel = {"anyOf": [{"$ref": "#/$defs/Funnel"}, {"type": "null"}], "description": "The funnel that is asked"}
     return DIALECT | {
         "title": "Configuration of audience",
         "type": ["object", "null"],
         "properties": {option.name: _property(option) for option in FILE_OPTIONS}
-        | {"metrics": metrics, "quality": quality},
+        | {"metrics": metrics, "quality": quality, "funnel": funnel},
         "additionalProperties": False,
         "$defs": kinds,
     }

@@ -16,7 +16,7 @@ from google.cloud.bigquery import TableReference
 from sqlglot import exp
 
 from pipelines.bounded import table_of
-from pipelines.config import read_config
+from pipelines.config import read_config, read_funnel
 from pipelines.warehouse.bigquery import FORMAT, FORMAT_LABEL, first_commit
 from pipelines.warehouse.bigquery_schema import made, view_description
 from pipelines.warehouse.tables import TABLES, Table
@@ -52,7 +52,7 @@ def _table(table: Table) -> dict[str, Any]:
 
 def views(tables: list[Table]) -> list[dict[str, str]]:
     """Every view over these tables."""
-    sql = dict(bigquery_views(tables, "{{time_zone}}"))
+    sql = dict(bigquery_views(tables, "{{time_zone}}", read_funnel(None)))
     return [
         {
             "name": name,

@@ -143,6 +143,11 @@ class BigQueryWarehouse:
         with told(self.name, "read its tables"):
             return self.client.get_table(self.dataset.table(table), retry=PATIENCE)
 
+    def names(self) -> set[str]:
+        """Every table and view that may be asked."""
+        with told(self.name, "list its tables"):
+            return {item.table_id for item in self.client.list_tables(self.dataset, retry=PATIENCE)}
+
     def tables(self) -> dict[str, Table]:
         """The tables of the warehouse; what else lies in the data set is left out."""
         with told(self.name, "list its tables"):

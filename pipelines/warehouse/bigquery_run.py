@@ -32,6 +32,7 @@ from pipelines.warehouse.rows import DAY, Without, in_days, literal, midnight
 from pipelines.warehouse.staged import columns_of
 from pipelines.warehouse.tables import EVENTS, Table, polars_schema
 from transforms.errors import OvertakenError, WarehouseError
+from transforms.funnel import Funnel
 
 STAGED_FOR = timedelta(days=1)  # then a staging table that nobody removed is gone
 STATEMENT_PARTITIONS = 4_000
@@ -76,14 +77,14 @@ class BigQueryRun:
     def __exit__(self, *_) -> None:
         shutil.rmtree(self.staging, ignore_errors=True)
 
-    def declare(self, tables: Iterable[Table]) -> None:
+    def declare(self, tables: Iterable[Table], funnel: Funnel | None = None) -> None:
         """Make or widen the tables this run writes, and their views.
 
         Raises WarehouseError, and then nothing was changed, if a table has another schema that takes more than new
         columns, or a view its name.
         """
         with told(self.warehouse.name, "make its tables"):
-            self._declared |= bigquery_schema.declare(self.warehouse, tables)
+            self._declared |= bigquery_schema.declare(self.warehouse, tables, funnel)
 
     def handed_over(self, folder: str, rows_were_read: bool) -> Claim:
         """Let another process commit what it writes to `folder`, once; this one does not any more.

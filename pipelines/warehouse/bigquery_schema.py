@@ -24,6 +24,7 @@ from pipelines.warehouse.rows import literal
 from pipelines.warehouse.tables import EVENTS, QUARANTINE, Column, Table, bigquery_field
 from pipelines.warehouse.views import bigquery_views
 from transforms.errors import WarehouseError
+from transforms.funnel import Funnel
 
 if TYPE_CHECKING:
     from pipelines.warehouse.bigquery import BigQueryWarehouse
@@ -146,8 +147,11 @@ def _refused(found: bigquery.Table, table: Table, why: str) -> WarehouseError:
     return WarehouseError(f"table {dataset}.{found.table_id}: {why}; nothing was changed; {mend}")
 
 
-def declare(warehouse: "BigQueryWarehouse", tables: Iterable[Table]) -> dict[str, Table]:
-    """Check all tables, then make or widen them and bring the views up to date; the tables as they are then."""
+def declare(warehouse: "BigQueryWarehouse", tables: Iterable[Table], funnel: Funnel | None = None) -> dict[str, Table]:
+    """Check all tables, then make or widen them and bring the views up to date; the tables as they are then.
+
+    Without a funnel its view stays what it is.
+    """
     client = warehouse.client
     there = {item.table_id for item in client.list_tables(warehouse.dataset)}
     declared: dict[str, Table] = {}
@@ -163,7 +167,7 @@ def declare(warehouse: "BigQueryWarehouse", tables: Iterable[Table]) -> dict[str
         declared[table.name], fields = plan(found, table)
         if names := _changes(found, fields, warehouse.partition_expiry):
             changed.append((found, names))
-    views = bigquery_views(declared.values(), warehouse.time_zone)
+    views = bigquery_views(declared.values(), warehouse.time_zone, funnel)
     if taken := sorted({name for name, _ in views} & set(declared)):
         raise WarehouseError(f"table {taken[0]}: a view has this name; give the metric another name")
     for resource in new:

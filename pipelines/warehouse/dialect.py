@@ -19,4 +19,10 @@ def _as_bigquery_means(node: exp.Expression) -> exp.Expression:
         return exp.DataType.build("DECIMAL(38, 9)")  # a bare one has 3 decimals in DuckDB
     if isinstance(node, exp.CountIf):  # DuckDB's is NULL over no rows, and a HUGEINT
         return exp.Count(this=exp.Case().when(node.this, exp.Literal.number(1)))
+    if isinstance(node, exp.IntDiv):  # DIV(a + b, c) would be a + b // c
+        return exp.IntDiv(this=_in_parentheses(node.this), expression=_in_parentheses(node.expression))
     return node
+
+
+def _in_parentheses(operand: exp.Expression) -> exp.Expression:
+    return exp.Paren(this=operand) if isinstance(operand, exp.Binary) else operand

@@ -158,6 +158,12 @@ class LocalWarehouse:
         """Nothing tells: a stream is the run that holds the lock."""
         return False
 
+    def names(self) -> set[str]:
+        """Every table and view that may be asked."""
+        manifest = self.manifest()
+        made = views.bigquery_views(manifest.tables.values(), self.time_zone, manifest.funnel)
+        return manifest.tables.keys() | {name for name, _ in made}
+
     def tables(self) -> dict[str, Table]:
         """The declared tables."""
         return self.manifest().tables
@@ -210,7 +216,7 @@ class LocalWarehouse:
             live = manifest.files.get(table.name, {})
             paths = [str(self.folder / file.path) for _, files in sorted(live.items()) for file in files]
             connection.execute(f"CREATE VIEW {views.quoted(table.name)} AS {_relation(table, paths)}")
-        for name, sql in views.duckdb_views(manifest.tables.values(), self.time_zone):
+        for name, sql in views.duckdb_views(manifest.tables.values(), self.time_zone, manifest.funnel):
             connection.execute(f"CREATE VIEW {views.quoted(name)} AS {sql}")
         return connection
 

@@ -12,6 +12,7 @@ import msgspec
 
 from pipelines.warehouse.tables import TABLES, Table
 from transforms.errors import WarehouseError
+from transforms.funnel import Funnel
 
 FORMAT = 1
 UNKNOWN = "unknown"  # the day of rows whose partition column is NULL
@@ -31,12 +32,14 @@ class Manifest(msgspec.Struct):
 
     tables  the tables that runs declared, by name: what a query may name even before it has rows
     files   table -> day (ISO date or `unknown`) -> its live files
+    funnel  that of the last run, which its view asks; None where no run has told one
     """
 
     format: int = FORMAT
     run: str = ""
     tables: dict[str, Table] = msgspec.field(default_factory=lambda: {table.name: table for table in TABLES})
     files: dict[str, dict[str, list[LiveFile]]] = msgspec.field(default_factory=dict)
+    funnel: Funnel | None = None
 
     def paths(self) -> set[str]:
         """Every live path, relative to the folder."""

@@ -1,37 +1,58 @@
 """The views: BigQuery SQL in `templates/sql`, the single source, transpiled to DuckDB for a local warehouse.
 
 Every table of rows with generations has `<table>_current`; the others are listed in VIEWS. A view whose
-tables or columns are absent, as where a configuration leaves a metric out, is skipped.
+tables or columns are absent, as where a configuration leaves a metric out, is skipped; so is the one of the
+funnel, where no run has told one.
 
-Placeholders `{{table}}`, `{{key}}`, `{{time_zone}}` are replaced as text.
+Placeholders `{{table}}`, `{{key}}`, `{{time_zone}}` are replaced as text, those of the funnel by funnel_view.py.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
+from pipelines.warehouse.funnel_view import filled_with_funnel
 from pipelines.warehouse.tables import Table
+from transforms.funnel import Funnel
 
 ENGAGEMENT = ("views", "clicks", "impressions", "likes", "shares", "comments")
+CONTENTS = {"content_1h": ("content_id", "category", *ENGAGEMENT)}
+PERSON_DAYS = {"user_days": ("person", "events", "bot_events")}
+SESSIONS: Mapping[str, tuple[str, ...]] = {"sessions": ()}
+EVENTS: Mapping[str, tuple[str, ...]] = {"events": ()}
 
 
 @dataclass(frozen=True)
 class View:
-    """A view in `<name>.sql`; it reads `columns` of `table`, itself or through a view before it."""
+    """A view in `<name>.sql`; `reads` are columns of each table that it reads, itself or through a view before it."""
 
     name: str
-    table: str
-    columns: tuple[str, ...] = ()
+    reads: Mapping[str, tuple[str, ...]]
+    of_funnel: bool = False
 
 
 # In the order of creation: a view stands after the views it reads; all stand after the `_current` ones.
 VIEWS = (
-    View("events_unique", "events"),
-    View("quality_summary", "quality_1m"),
-    View("quarantine_open", "quarantine"),
-    View("quarantine_by_code", "quarantine"),
-    View("engagement_by_content", "content_1h", ("content_id", "category", *ENGAGEMENT)),
-    View("engagement_by_channel", "activity_1m", ("channel", "event_type", "events")),
+    View("events_unique", EVENTS),
+    View("quality_summary", {"quality_1m": ()}),
+    View("quarantine_open", {"quarantine": ()}),
+    View("quarantine_by_code", {"quarantine": ()}),
+    View("engagement_by_content", CONTENTS),
+    View("engagement_by_channel", {"activity_1m": ("channel", "event_type", "events")}),
+    View("content_leaderboard", CONTENTS),
+    View("active_days", PERSON_DAYS),
+    View("activity_by_day", PERSON_DAYS),
+    View("lifecycle_by_day", PERSON_DAYS),
+    View("retention_by_day", PERSON_DAYS),
+    View("retention_by_week", PERSON_DAYS),
+    View("visits", SESSIONS),
+    View("engagement_by_day", SESSIONS),
+    View("conversion_by_campaign", SESSIONS),
+    View("conversion_by_channel", SESSIONS),
+    View("identities", SESSIONS),
+    View("funnel_by_day", EVENTS, of_funnel=True),
+    View("rfm_segments", EVENTS),
+    View("live_now", EVENTS),
 )
 
 
@@ -40,32 +61,34 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def bigquery_views(tables: Iterable[Table], time_zone: str) -> list[tuple[str, str]]:
+def bigquery_views(tables: Iterable[Table], time_zone: str, funnel: Funnel | None = None) -> list[tuple[str, str]]:
     """(name, BigQuery SQL) of every view over these tables, in the order of creation."""
     known = {table.name: table for table in tables}
-    made = []
-    for table in known.values():
-        columns = {column.name for column in table.columns}
-        if {"generation", "revision"} <= columns and table.key:
-            own = files("templates") / "sql" / f"{table.name}_current.sql"
-            template = own if own.is_file() else files("templates") / "sql" / "current.sql"
-            made.append((f"{table.name}_current", _filled(template.read_text(), table, time_zone)))
-    for view in VIEWS:
-        read = known.get(view.table)
-        if read and set(view.columns) <= {column.name for column in read.columns}:
-            template = files("templates") / "sql" / f"{view.name}.sql"
-            made.append((view.name, _filled(template.read_text(), read, time_zone)))
-    return made
+    columns = {table.name: {column.name for column in table.columns} for table in known.values()}
+    return [*_current(known.values(), time_zone), *_views(columns, time_zone, funnel)]
 
 
-def duckdb_views(tables: Iterable[Table], time_zone: str) -> list[tuple[str, str]]:
+def duckdb_views(tables: Iterable[Table], time_zone: str, funnel: Funnel | None = None) -> list[tuple[str, str]]:
     """(name, DuckDB SQL) of every view over these tables, in the order of creation."""
     from pipelines.warehouse.dialect import to_duckdb  # a run that only writes needs no SQL parser
 
-    return [(name, to_duckdb(sql)) for name, sql in bigquery_views(tables, time_zone)]
+    return [(name, to_duckdb(sql)) for name, sql in bigquery_views(tables, time_zone, funnel)]
 
 
-def _filled(template: str, table: Table, time_zone: str) -> str:
-    key = ", ".join(f"`{name}`" for name in table.key)
-    filled = template.replace("{{table}}", f"`{table.name}`").replace("{{key}}", key)
-    return filled.replace("{{time_zone}}", time_zone)
+def _current(tables: Iterable[Table], time_zone: str) -> Iterator[tuple[str, str]]:
+    for table in tables:
+        if {"generation", "revision"} <= {column.name for column in table.columns} and table.key:
+            own = files("templates") / "sql" / f"{table.name}_current.sql"
+            template = own if own.is_file() else files("templates") / "sql" / "current.sql"
+            key = ", ".join(f"`{name}`" for name in table.key)
+            filled = template.read_text().replace("{{table}}", f"`{table.name}`").replace("{{key}}", key)
+            yield f"{table.name}_current", filled.replace("{{time_zone}}", time_zone)
+
+
+def _views(columns: Mapping[str, set[str]], time_zone: str, funnel: Funnel | None) -> Iterator[tuple[str, str]]:
+    for view in VIEWS:
+        there = all(name in columns and set(read) <= columns[name] for name, read in view.reads.items())
+        if there and not (view.of_funnel and funnel is None):
+            text = (files("templates") / "sql" / f"{view.name}.sql").read_text()
+            text = filled_with_funnel(text, funnel) if view.of_funnel and funnel else text
+            yield view.name, text.replace("{{time_zone}}", time_zone)

@@ -11,6 +11,7 @@ import polars as pl
 from pipelines.warehouse.local import FileEntry, LocalWarehouse
 from pipelines.warehouse.rows import Without
 from pipelines.warehouse.tables import Table
+from transforms.funnel import Funnel
 
 Days = Iterable[date | None]  # None: the day of rows that tell no time
 
@@ -37,6 +38,9 @@ class Warehouse(Protocol):
 
     def is_streamed(self) -> bool:
         """Whether a stream has written it lately, so that what it still holds back may be in no books yet."""
+
+    def names(self) -> set[str]:
+        """Every table and view that may be asked."""
 
     def tables(self) -> dict[str, Table]:
         """The declared tables."""
@@ -71,8 +75,8 @@ class Run(Protocol):
     def warehouse(self) -> Warehouse:
         """What it writes."""
 
-    def declare(self, tables: Iterable[Table]) -> None:
-        """Announce the tables this run writes."""
+    def declare(self, tables: Iterable[Table], funnel: Funnel | None = None) -> None:
+        """Announce the tables this run writes and the funnel in force; None leaves the one that is."""
 
     def may_write(self, days: Days) -> None:
         """Raises WarehouseError for days that a stream may still write."""

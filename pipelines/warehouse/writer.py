@@ -32,6 +32,7 @@ from pipelines.warehouse.rows import Without
 from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
 from pipelines.warehouse.views import bigquery_views
 from transforms.errors import WarehouseError
+from transforms.funnel import Funnel
 
 COMPACT_ABOVE = 8  # files of one table and day
 RETIRED_SECONDS = 600  # how long a reader may take with the files it began with
@@ -65,6 +66,7 @@ class Run:
         self.id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         self.staging = warehouse.folder / STAGING / self.id
         self._declared: dict[str, Table] = {}
+        self._funnel: Funnel | None = None
         self._lock: TextIO | None = None
         self._placed: set[str] = set()  # moved into `data`, and not yet published
         self._unsynced: set[Path] = set()  # folders that got a new name since the last publication
@@ -102,17 +104,20 @@ class Run:
         """Where `write_file` puts what is to be committed."""
         return str(self.staging)
 
-    def declare(self, tables: Iterable[Table]) -> None:
-        """Announce the tables this run writes, so that they can be queried even if empty; stored by `commit`.
+    def declare(self, tables: Iterable[Table], funnel: Funnel | None = None) -> None:
+        """Announce the tables this run writes and the funnel in force, to be queried even if empty; stored by `commit`.
 
         A table may gain columns; those it loses stay, null in new rows. Raises WarehouseError if a column has
         another type than in the warehouse, the table another key, or a view its name.
         """
-        known = load(self.warehouse.folder).tables
+        manifest = load(self.warehouse.folder)
+        known, self._funnel = manifest.tables, funnel or manifest.funnel
         for table in tables:
             merged = _merged(known.get(table.name, table), table, self.warehouse.folder)
             known[table.name] = self._declared[table.name] = merged
-        taken = {name for name, _ in bigquery_views(known.values(), self.warehouse.time_zone)} & set(known)
+        taken = {name for name, _ in bigquery_views(known.values(), self.warehouse.time_zone, self._funnel)} & set(
+            known
+        )
         if taken:
             raise WarehouseError(f"table {min(taken)}: a view has this name; give the metric another name")
 
@@ -144,6 +149,7 @@ class Run:
         manifest = load(folder)
         before = manifest.paths()
         manifest.tables = {**manifest.tables, **self._declared}
+        manifest.funnel = self._funnel or manifest.funnel
         entries = list(entries)
         self._check(manifest, entries)
         try:

@@ -76,17 +76,27 @@ variable "partition_expiry_days" {
 }
 
 variable "reader_views" {
-  description = "Views that readers get. The default leaves out those with a person or a record in a row: events_unique, quarantine_open, user_days_current, sessions_current"
+  description = "Views that readers get. The default leaves out those with a person or a record in a row, such as events_unique, user_days_current, sessions_current and rfm_segments"
   type        = set(string)
   default = [
     "activity_1m_current",
+    "activity_by_day",
     "campaign_1h_current",
     "content_1h_current",
+    "content_leaderboard",
+    "conversion_by_campaign",
+    "conversion_by_channel",
     "engagement_by_channel",
     "engagement_by_content",
+    "engagement_by_day",
+    "funnel_by_day",
+    "lifecycle_by_day",
+    "live_now",
     "quality_1m_current",
     "quality_summary",
     "quarantine_by_code",
+    "retention_by_day",
+    "retention_by_week",
   ]
   validation {
     condition     = alltrue([for name in var.reader_views : contains(keys(local.all_views), name)])

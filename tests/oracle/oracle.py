@@ -16,6 +16,10 @@ o_sessions      a session a row; o_session_revenue, by currency: is_anonymous, v
 o_quality       per source and minute of received_time: received, exploded, events, duplicates, conflicts,
                 quarantined, out_of_range
 
+With `views`, what the views over them must say:
+o_activity_by_day, o_lifecycle_by_day, o_rfm, o_leaderboard, and retention(period in days, cells) and
+funnel(three kinds, window in seconds) as table macros
+
 `part` numbers what one record becomes from 0: the parts behind the first are `exploded`.
 Times are TIMESTAMP without zone, UTC. `line` is a place to look at, negative for a line that is no UTF-8;
 it counts neither those nor empty lines.
@@ -64,11 +68,13 @@ def oracle(
     *,
     source: str | None = None,
     clock: Literal["client", "trusted"] = "client",
+    views: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """Compute the tables above over `files` (JSON lines; ads CSV, retail Parquet; plain or gz) in a new connection.
 
     start, end  days as YYYY-MM-DD; events of [start, end) count, UTC
     source      name of records that state none; default: one for each kind
+    views       whether to compute what the views must say, too
     clock       what the mapping of a kind other than native says of the source's clock
     """
     connection = duckdb.connect(config={"threads": 2})
@@ -88,6 +94,8 @@ def oracle(
     _run(connection, "rules", values)
     _run(connection, "tables", values)
     _run(connection, "sessions", values)
+    if views:
+        _run(connection, "views", values)
     return connection
 
 

@@ -29,6 +29,7 @@ FROM o_events WHERE campaign IS NOT NULL GROUP BY ALL;
 CREATE TABLE o_user_days AS
 SELECT date_trunc('day', event_time)::TIMESTAMP AS bucket_start, person,
     count(*) AS events,
+    count(*) FILTER (is_bot) AS bot_events,
     count(*) FILTER (event_type = 'page_view') AS views,
     count(*) FILTER (event_type = 'click') AS clicks,
     count(*) FILTER (event_type = 'like') AS likes,

@@ -268,7 +268,7 @@ def test_the_catalogue_of_a_small_shop(ask):
         (noon, "m", "web", "USD", 1, 0, 0, 1, 1, Decimal("5.000000000")),
     ]
     assert ask(SHOP, "SELECT * FROM o_user_days WHERE person = 'w'") == [
-        (day, "w", 2, 0, 0, 0, 0, 0, 0, 2, noon, datetime(2026, 3, 1, 12, 59, 59))
+        (day, "w", 2, 0, 0, 0, 0, 0, 0, 0, 2, noon, datetime(2026, 3, 1, 12, 59, 59))
     ]
 
 
@@ -339,3 +339,52 @@ def test_the_revenue_of_a_visit_is_told_by_currency(ask):
     rows = ask(lines, "SELECT currency, value FROM o_session_revenue ORDER BY ALL NULLS LAST")
     assert rows == [("EUR", Decimal("3.5")), (None, Decimal(7))]
     assert ask(lines, "SELECT purchases, is_converted, furthest_step FROM o_sessions") == [(3, True, 3)]
+
+
+def seen(n: int, person: str, day: int, kind: str = "page_view", hour: int = 12, **fields) -> bytes:
+    at = f"2026-03-{day:02}T{hour:02}:00:00Z"
+    return line(event_id=f"{n:02}", event_type=kind, user_id=person, event_time=at, received_time=at, **fields)
+
+
+# Ann is there on the 1st, 2nd and 9th, bob on the 1st and 3rd, a program on the 2nd.
+PEOPLE = [
+    *(seen(1, "ann", 1), seen(2, "ann", 1, "add_to_cart", 13), seen(3, "ann", 2, "purchase", 13, value=5)),
+    *(seen(4, "ann", 9, "purchase", value=6), seen(5, "bob", 1, "add_to_cart", 11), seen(6, "bob", 1)),
+    *(seen(7, "bob", 3, "purchase", value=11), seen(8, "crawler", 2, is_bot=True)),
+]
+
+
+def test_what_the_views_must_say_of_a_few_people(ask):
+    def found(query):
+        return ask(PEOPLE, query, views=True)
+
+    assert found("SELECT dau, wau, mau FROM o_activity_by_day ORDER BY day") == [
+        *((2, 2, 2), (1, 2, 2), (1, 2, 2), (0, 2, 2), (0, 2, 2), (0, 2, 2), (0, 2, 2)),
+        *((0, 2, 2), (1, 2, 2)),  # the 8th: 2 to 8; the 9th: 3 to 9
+    ]
+    lifecycle = found("SELECT * EXCLUDE (day) FROM o_lifecycle_by_day ORDER BY day")
+    assert lifecycle[:4] == [(2, 2, 0, 0, 0), (1, 0, 1, 0, 1), (1, 0, 0, 1, 1), (0, 0, 0, 0, 1)]
+    assert lifecycle[8] == (1, 0, 0, 1, 0)
+    days = found("SELECT n, cohort_size, retained_on, retained_on_or_after FROM retention(1, 10) ORDER BY n")
+    assert days[:4] == [(0, 2, 2, 2), (1, 2, 1, 2), (2, 2, 1, 2), (3, 2, 0, 1)]
+    assert days[8:] == [(8, 2, 1, 1), (9, 2, None, None)]
+    # 1 March 2026 is a Sunday, and the week of the 9th is not over.
+    weeks = found("SELECT cohort, n, retained_on FROM retention(7, 3) ORDER BY n")
+    assert weeks == [(date(2026, 2, 23), 0, 2), (date(2026, 2, 23), 1, 2), (date(2026, 2, 23), 2, None)]
+    # Ann bought a day after her cart, and 25 hours after her view; bob's cart was before his view.
+    funnel = (
+        "SELECT persons_1, persons_2, persons_3, median_2 FROM funnel(['page_view', 'add_to_cart', 'purchase'], {})"
+    )
+    assert found(funnel.format(25 * 3600)) == [(2, 1, 1, 3600.0)]
+    assert found(funnel.format(25 * 3600 - 1)) == [(2, 1, 0, 3600.0)]
+    scores = (
+        "SELECT person, recency_days, purchases, revenue, recency_score, frequency_score FROM o_rfm ORDER BY person"
+    )
+    assert found(scores) == [("ann", 0, 2, 11, 3, 3), ("bob", 6, 1, 11, 1, 1)]
+
+
+def test_the_leaderboard_is_of_the_last_seven_days(ask):
+    contents = [seen(1, "a", 1, content_id="old"), seen(2, "a", 2, content_id="new"), seen(3, "a", 8, content_id="new")]
+    contents += [seen(4, "a", 8, "like", content_id="new")]
+    rows = ask(contents, "SELECT content_id, views, reactions, smoothed_engagement_rate FROM o_leaderboard", views=True)
+    assert rows == [("new", 2, 1, (1 + 20 * 0.5) / 22)]

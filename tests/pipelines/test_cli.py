@@ -72,7 +72,7 @@ def filled(tmp_path_factory) -> str:
 WRONG_COMMANDS = {
     "no command": (
         [],
-        "no command given; allowed: run, stop, backfill, recompute, replay, mapping, query, person, config, doctor,",
+        "no command given; allowed: run, stop, backfill, recompute, replay, mapping, query, report, person, config,",
     ),
     "an unknown command": (["backfil"], "invalid choice: 'backfil'"),
     "an unknown option before a command": (["--verbose", "query", "SELECT 1"], "unknown option '--verbose' of query"),
@@ -295,7 +295,8 @@ def test_the_version_is_told(capsys):
 
 
 @pytest.mark.parametrize(
-    "argv", [["--help"], ["backfill", "--help"], ["backfill", "--shards=0"], ["query", "SELECT 1"], ["doctor"]]
+    "argv",
+    [["--help"], ["backfill", "--help"], ["backfill", "--shards=0"], ["query", "SELECT 1"], ["report"], ["doctor"]],
 )
 def test_what_needs_no_graph_does_not_wait_for_beam(argv):
     code = f"import sys\nfrom pipelines.cli import main\ntry: main({argv})\nexcept SystemExit: pass\n"

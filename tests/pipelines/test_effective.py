@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.cli import main
-from pipelines.config import read_config, read_stated
+from pipelines.config import read_config, read_funnel, read_stated
 from pipelines.options import FILE_OPTIONS, effective, resolve
 
 FILES = {
@@ -14,6 +14,7 @@ FILES = {
     "      basket: {quantile: value, q: [0.5, 0.99], where: {event_type: [purchase, 'no']}}\n"
     "      bots: {count: all, where: {is_bot: true, country: 'NO'}}\n",
     "quality": 'quality: {null_ids: ["", "no", "null", "a: b", "é"]}\n',
+    "funnel": "funnel: {steps: [search, signup]}\n",
     "no metric": "metrics: {activity_1m: null, content_1h: null, campaign_1h: null, user_days: null}\n",
 }
 
@@ -32,6 +33,7 @@ def test_what_is_shown_is_a_file_that_says_the_same(name, tmp_path, capsys):
     second.write_text(shown(capsys, "--config", str(first)))
     assert read_config(str(second)) == read_config(str(first))
     assert read_stated(str(second)).metrics == read_stated(str(first)).metrics
+    assert read_funnel(str(second)) == read_funnel(str(first))
     own = resolve({"input": ["a"], "config": str(first)})
     assert resolve({"input": ["a"], "config": str(second)})._replace(config=None) == own._replace(config=None)
     again = shown(capsys, "--config", str(second))
@@ -66,6 +68,8 @@ def test_each_key_is_told_with_its_unit_its_default_and_where_it_is_from(tmp_pat
     [at] = [n for n, line in enumerate(lines) if line.startswith("  null_ids: ")]
     assert "unit: texts in lower case; default: [" in lines[at - 1]
     assert lines[at - 1].endswith("; from: default")
+    at = lines.index("  steps: [page_view, add_to_cart, purchase]")
+    assert lines[at - 1].endswith("; default: [page_view, add_to_cart, purchase]; from: default")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pipelines.config_file import stated_options
 from pipelines.keys import keys_of
 from pipelines.options import FILE_OPTIONS, resolve
 from pipelines.reference import EXAMPLE, files, page, table
+from transforms.funnel import Funnel
 from transforms.metrics import Measure, MetricSpec
 
 
@@ -15,7 +16,7 @@ def test_a_generated_file_is_as_the_declarations_say(path, text):
     assert path.read_text(encoding="utf-8") == text, "make it anew: python -m pipelines.reference"
 
 
-@pytest.mark.parametrize("struct", [Quality, MetricSpec, Measure], ids=lambda struct: struct.__name__)
+@pytest.mark.parametrize("struct", [Quality, Funnel, MetricSpec, Measure], ids=lambda struct: struct.__name__)
 def test_every_key_says_what_it_is_with_its_unit_and_an_example(struct):
     for key in keys_of(struct):
         if (struct, key.name) != (MetricSpec, "name"):

@@ -20,6 +20,7 @@ RIGHT = [
     ("configuration", EXAMPLE),
     ("configuration", "# nothing"),
     ("configuration", "metrics: {activity_1m: null}\nquality: null\nshards: null"),
+    ("configuration", "funnel: {steps: [a, b], window: 90m}"),
     *(("mapping", path.read_text()) for path in MAPPINGS),
 ]
 METRIC = "metrics: {a_1h: {bucket: 1h, measures: {n: {count: all}}}}"
@@ -34,6 +35,9 @@ WRONG = [
     ("configuration", "warehouse: 7"),
     ("configuration", "quality: {nul_ids: []}"),
     ("configuration", "quality: {null_ids: guest}"),
+    ("configuration", "funnel: {steps: [a]}"),
+    ("configuration", "funnel: {window: 1d}"),
+    ("configuration", "funnel: {steps: [a, b], window: 1w}"),
     ("configuration", METRIC.replace("a_1h", "A-1")),
     ("configuration", METRIC.replace("bucket", "bukcet")),
     ("configuration", METRIC.replace("bucket: 1h, ", "")),

@@ -7,11 +7,21 @@ import polars as pl
 import pytest
 import sqlglot
 
+from pipelines.warehouse.bigquery_schema import view_description
 from pipelines.warehouse.dialect import to_duckdb
 from pipelines.warehouse.local import LocalWarehouse, write_file
-from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Column, metric_table, polars_schema
-from pipelines.warehouse.views import bigquery_views, duckdb_views
+from pipelines.warehouse.tables import (
+    EVENTS,
+    QUALITY_1M,
+    QUARANTINE,
+    SESSIONS,
+    Column,
+    metric_table,
+    polars_schema,
+)
+from pipelines.warehouse.views import VIEWS, bigquery_views, duckdb_views
 from transforms import quality
+from transforms.funnel import Funnel
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATE = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)  # already 2 March in Berlin
@@ -24,6 +34,8 @@ CONTENT = metric_table(
 )
 ACTIVITY = metric_table("activity_1m", "Activity", ["channel", "event_type"], [Column("events", "INT64")])
 TABLES = (CONTENT, ACTIVITY)
+USER_DAYS = metric_table("user_days", "", ["person"], [Column("events", "INT64"), Column("bot_events", "INT64")])
+FUNNEL = Funnel(("page_view", "signup"))
 
 
 @pytest.fixture
@@ -153,17 +165,35 @@ def test_open_quarantine_is_the_last_attempt_of_what_never_passed(ask):
 def test_a_view_without_its_table_or_columns_is_left_out():
     without_likes = metric_table("content_1h", "", ["content_id", "category"], CONTENT.columns[4:7])
     names = [name for name, _ in duckdb_views([EVENTS, without_likes], "UTC")]
-    assert names == ["content_1h_current", "events_unique"]
+    assert names == ["content_1h_current", "events_unique", "rfm_segments", "live_now"]
+
+
+def test_without_a_funnel_its_view_is_left_out():
+    assert "funnel_by_day" not in dict(duckdb_views([EVENTS], "UTC"))
+    assert "funnel_by_day" in dict(duckdb_views([EVENTS], "UTC", FUNNEL))
 
 
 def test_a_view_comes_after_the_views_it_reads_and_parses_as_bigquery():
-    views = bigquery_views((EVENTS, QUARANTINE, QUALITY_1M, *TABLES), "UTC")
+    views = bigquery_views((EVENTS, QUARANTINE, QUALITY_1M, SESSIONS, USER_DAYS, *TABLES), "UTC", FUNNEL)
     names = [name for name, _ in views]
     for position, (name, sql) in enumerate(views):
-        read = {table.name for table in sqlglot.parse_one(sql, read="bigquery").find_all(sqlglot.exp.Table)}
+        tree = sqlglot.parse_one(sql, read="bigquery")
+        own = {each.alias for each in tree.find_all(sqlglot.exp.CTE)}
+        read = {table.name for table in tree.find_all(sqlglot.exp.Table)} - own
         assert read & set(names) <= set(names[:position]), name
         assert "{{" not in sql
-    assert len(names) == len(set(names)) == 9
+    current = {f"{table}_current" for table in ("quality_1m", "sessions", "user_days", "content_1h", "activity_1m")}
+    assert set(names) == current | {view.name for view in VIEWS}
+    assert len(names) == len(set(names))
+
+
+def test_a_view_says_in_its_first_line_what_it_is():
+    for name, sql in bigquery_views((EVENTS, QUARANTINE, QUALITY_1M, SESSIONS, USER_DAYS, *TABLES), "UTC", FUNNEL):
+        assert view_description(sql).endswith("."), name
+
+
+def test_a_whole_division_is_of_the_whole_operands(ask):
+    assert ask(to_duckdb("SELECT DIV(3 + 4, 2) AS a, DIV(7, 1 + 2) AS b, DIV(7, 2) AS c")) == [(3, 2, 3)]
 
 
 def test_bigquery_numeric_and_countif_keep_their_meaning(ask):

@@ -1,0 +1,18 @@
+-- How engaged the sessions were that began on a day, by channel. A rate without a denominator is NULL, not 0.
+WITH days AS (
+  SELECT
+    day,
+    channel,
+    COUNT(*) AS sessions,
+    COUNTIF(is_engaged) AS engaged_sessions,
+    COUNTIF(is_bounce) AS bounces,
+    SUM(IF(is_engaged, duration_seconds, 0)) AS engaged_seconds
+  FROM visits
+  GROUP BY day, channel
+)
+SELECT
+  *,
+  SAFE_DIVIDE(engaged_sessions, sessions) AS engagement_rate,
+  SAFE_DIVIDE(bounces, sessions) AS bounce_rate,
+  SAFE_DIVIDE(engaged_seconds, engaged_sessions) AS average_engaged_seconds
+FROM days

@@ -1,0 +1,170 @@
+"""The views of a real run, on real and simulated data, against SQL over the raw files that shares no code with them.
+
+Views over sessions are not among them: tests/pipelines/warehouse/test_metric_views.py has their figures by hand.
+"""
+
+import glob
+import importlib.util
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipelines.backfill import backfill
+from pipelines.config import TEMPLATES
+from pipelines.options import resolve
+from pipelines.simulator import faults, simulate
+from pipelines.warehouse.local import LocalWarehouse
+
+_spec = importlib.util.spec_from_file_location("oracle", Path(__file__).parents[1] / "oracle" / "oracle.py")
+_module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_module)
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+SETS = {
+    "native": None,
+    "github": ("github-events", "*.gz", "github-events"),
+    "wikipedia": ("wikipedia-edits", "*.gz", "wikipedia-edits"),
+    "otto": ("otto-sessions", "*.jsonl", "otto-sessions"),
+    "retail": ("retail-orders", "*.parquet", "retail-orders"),
+}
+# What is asked of each set, in the order of their days: otto has no page_view.
+FUNNELS = {"otto": (["click", "add_to_cart", "purchase"], "7d", 7 * 86400)}
+SHIPPED = (["page_view", "add_to_cart", "purchase"], "1d", 86400)
+
+
+@pytest.fixture(scope="module", params=SETS)
+def both(request, tmp_path_factory):
+    """(kind, a connection to the warehouse, a connection to the oracle)."""
+    kind, folder = request.param, tmp_path_factory.mktemp(f"views_{request.param}")
+    given = {"warehouse": str(folder / "warehouse")}
+    if kind == "native":
+        simulate(events=30_000, seed=11, output=folder / "events.jsonl", days=40, start=date(2026, 3, 1))
+        pattern = str(folder / "*.jsonl")
+    else:
+        name, files, mapping = SETS[kind]
+        if not (SHARED / name).exists():
+            pytest.skip(f"NO REAL DATA: {name} is not beside this checkout")
+        pattern = str(SHARED / name / files)
+        given["mapping"] = str(TEMPLATES / "mappings" / f"{mapping}.yaml")
+    steps, window, _ = FUNNELS.get(kind, SHIPPED)
+    config = folder / "audience.yaml"
+    config.write_text(f"funnel: {{steps: [{', '.join(steps)}], window: {window}}}\n")
+    backfill(resolve({"input": [pattern], "config": str(config), **given}))
+    oracle = _module.oracle(sorted(glob.glob(pattern)), kind, views=True)
+    oracle.execute("SET TimeZone = 'UTC'")
+    return kind, LocalWarehouse.open(folder / "warehouse").connect(), oracle
+
+
+def same(both, mine: str, truth: str) -> pl.DataFrame:
+    """The rows of a query of the warehouse, which have to be those of a query of the oracle."""
+    _, product, oracle = both
+    rows, expected = (each.sql(sql).pl().sort(pl.all()) for each, sql in ((product, mine), (oracle, truth)))
+    assert rows.equals(expected), f"{mine}: {rows.height} rows, {expected.height} expected\n{rows}\n{expected}"
+    return rows
+
+
+def test_who_was_there(both):
+    columns = "day, dau, wau, mau"
+    rows = same(both, f"SELECT {columns} FROM activity_by_day", f"SELECT {columns} FROM o_activity_by_day")
+    assert rows["dau"].max() > 0 and rows["mau"].max() >= rows["dau"].max()
+
+
+@pytest.mark.parametrize("both", ["github", "wikipedia"], indirect=True)
+def test_the_figures_that_are_known_of_the_data(both):
+    kind, product, _ = both
+    total = "SELECT sum(new_persons) FROM lifecycle_by_day"
+    # All users of GitHub; of Wikipedia's 10,531 those that are no robots.
+    known = {"github": 45_170, "wikipedia": 10_367}[kind]
+    [(found,)] = product.execute(total).fetchall()
+    assert found == known
+
+
+def test_who_is_new_returns_or_is_gone(both):
+    parts = "new_persons, returning_persons, resurrecting_persons"
+    columns = f"day, active_persons, {parts}, dormant_persons"
+    rows = same(both, f"SELECT {columns} FROM lifecycle_by_day", f"SELECT {columns} FROM o_lifecycle_by_day")
+    assert rows.select(pl.sum_horizontal(*parts.split(", "))).to_series().to_list() == rows["active_persons"].to_list()
+
+
+@pytest.mark.parametrize(("unit", "period", "cells"), [("day", 1, 31), ("week", 7, 13)])
+def test_who_came_back(unit, period, cells, both):
+    counts = "cohort_size, retained_on, retained_on_or_after"
+    mine = f"SELECT cohort_{unit} AS cohort, {unit}_n AS n, {counts} FROM retention_by_{unit}"
+    rows = same(both, mine, f"SELECT cohort, n, {counts} FROM retention({period}, {cells})")
+    assert rows.filter(pl.col("n") == 0)["cohort_size"].sum() > 0
+
+
+@pytest.mark.parametrize("both", ["native", "otto"], indirect=True)
+def test_how_far_people_came_through_the_funnel(both):
+    steps, _, seconds = FUNNELS.get(both[0], SHIPPED)
+    columns = ", ".join(f"max(persons) FILTER (step = {n}) AS persons_{n}" for n in (1, 2, 3))
+    medians = ", ".join(
+        f"round(max(median_seconds_from_previous) FILTER (step = {n}), 6) AS median_{n}" for n in (2, 3)
+    )
+    rounded = ", ".join(f"round(median_{n}, 6) AS median_{n}" for n in (2, 3))
+    rows = same(
+        both,
+        f"SELECT day, {columns}, {medians} FROM funnel_by_day GROUP BY day",
+        f"SELECT * REPLACE ({rounded}) FROM funnel({steps}, {seconds})",
+    )
+    assert rows["persons_3"].sum() > 0
+
+
+@pytest.mark.parametrize("both", ["native", "retail"], indirect=True)
+def test_who_buys_how_lately_and_how_often(both):
+    columns = "person, currency, recency_days, purchases, recency_score, frequency_score"
+    rows = same(both, f"SELECT {columns} FROM rfm_segments", f"SELECT {columns} FROM o_rfm")
+    assert set(rows["frequency_score"]) >= {1, 5}
+
+
+@pytest.mark.parametrize("both", ["native", "retail"], indirect=True)
+def test_for_how_much_and_what_that_makes_them(both):
+    """Which of two copies of an order line is kept may be up to a hash that only the product has: those are left out
+    of the sums, and scores are made anew of the sums that the product has."""
+    _, product, oracle = both
+    tied = "SELECT person FROM o_events JOIN o_conflicted USING (source, event_id)"
+    unsure = {person for (person,) in oracle.execute(tied).fetchall()}
+    told = product.sql("SELECT * FROM rfm_segments").pl().sort("person", "currency")
+    truth = oracle.sql("SELECT person, currency, revenue FROM o_rfm").pl().sort("person", "currency")
+    sure = ~pl.col("person").is_in(unsure)
+    money = told.filter(sure).select("person", "currency", "revenue")
+    assert money.equals(truth.filter(sure)) and money.height > 100
+    worse = (pl.col("revenue").fill_null(0).rank("min").over("currency") - 1).cast(pl.Int64)
+    scores = told.select((5 * worse // pl.len().over("currency") + 1).cast(pl.Int64)).to_series()
+    assert told["monetary_score"].equals(scores, check_names=False)
+    for row in told.iter_rows(named=True):
+        assert row["segment"] == segment(*(row[f"{what}_score"] for what in SCORES), row["purchases"]), row
+
+
+SCORES = ("recency", "frequency", "monetary")
+
+
+def segment(recency: int, frequency: int, monetary: int, purchases: int) -> str:
+    """The segment as docs/metrics/rfm-segments.md defines it."""
+    if recency < 3:
+        return "at_risk" if max(frequency, monetary) > 3 else "lost"
+    if frequency > 3:
+        return "champion" if recency > 3 and monetary > 3 else "loyal"
+    return "new" if recency > 3 and purchases == 1 else "promising"
+
+
+def test_how_contents_did(both):
+    counts = "content_id, category, views, clicks, impressions, reactions"
+    rates = "round(smoothed_click_through_rate, 12) AS c, round(smoothed_engagement_rate, 12) AS e"
+    same(both, f"SELECT {counts}, {rates} FROM content_leaderboard", f"SELECT {counts}, {rates} FROM o_leaderboard")
+
+
+def test_the_simulator_knows_how_many_people_there_were(tmp_path):
+    ledger = simulate(5_000, 3, tmp_path / "e.jsonl", days=20, start=date(2026, 3, 1), faults=faults(bots=0.0))
+    backfill(resolve({"input": [str(tmp_path / "e.jsonl")], "warehouse": str(tmp_path / "w"), "workers": "1"}))
+    connection = LocalWarehouse.open(tmp_path / "w").connect()
+    assert ledger.bots == 0
+    for people in (
+        "SELECT sum(new_persons) FROM lifecycle_by_day",
+        "SELECT sum(cohort_size) FROM retention_by_day WHERE day_n = 0",
+        "SELECT sum(cohort_size) FROM retention_by_week WHERE week_n = 0",
+        "SELECT max(mau) FROM activity_by_day",
+    ):
+        assert connection.execute(people).fetchall() == [(ledger.users,)], people

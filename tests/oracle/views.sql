@@ -1,0 +1,118 @@
+-- What the views over user_days and events must say, from o_events by other ways than theirs: joins and sets, where the
+-- views have windows. Days are UTC.
+CREATE MACRO of_day(time) AS time::DATE;
+
+-- An id that came again after its dedup window is one event: the one received first.
+CREATE TABLE o_unique AS
+SELECT * FROM o_events WHERE event_id IS NULL
+UNION ALL
+SELECT o_events.* FROM o_events JOIN (
+    SELECT source, event_id, min((received_time, event_time)) AS earliest FROM o_events
+    WHERE event_id IS NOT NULL GROUP BY ALL
+) AS kept USING (source, event_id)
+WHERE (o_events.received_time, o_events.event_time) = kept.earliest;
+
+CREATE TABLE o_calendar AS
+SELECT unnest(generate_series(min(of_day(event_time)), max(of_day(event_time)), INTERVAL 1 DAY))::DATE AS day
+FROM o_events WHERE person IS NOT NULL;
+
+CREATE TABLE o_active AS
+SELECT DISTINCT of_day(event_time) AS day, person FROM o_events WHERE person IS NOT NULL AND is_bot IS DISTINCT FROM true;
+
+CREATE TABLE o_activity_by_day AS
+SELECT c.day,
+    (SELECT count(DISTINCT person) FROM o_active a WHERE a.day = c.day) AS dau,
+    (SELECT count(DISTINCT person) FROM o_active a WHERE a.day BETWEEN c.day - 6 AND c.day) AS wau,
+    (SELECT count(DISTINCT person) FROM o_active a WHERE a.day BETWEEN c.day - 27 AND c.day) AS mau
+FROM o_calendar c;
+
+CREATE TABLE o_lifecycle_by_day AS
+WITH judged AS (
+    SELECT c.day, p.person,
+        EXISTS (SELECT 1 FROM o_active a WHERE a.person = p.person AND a.day = c.day) AS today,
+        EXISTS (SELECT 1 FROM o_active a WHERE a.person = p.person AND a.day = c.day - 1) AS yesterday,
+        p.first_day = c.day AS is_first
+    FROM o_calendar c
+    JOIN (SELECT person, min(day) AS first_day, max(day) AS last_day FROM o_active GROUP BY person) p
+        ON c.day BETWEEN p.first_day AND p.last_day + 1
+)
+SELECT c.day,
+    count(*) FILTER (today) AS active_persons,
+    count(*) FILTER (today AND is_first) AS new_persons,
+    count(*) FILTER (today AND yesterday) AS returning_persons,
+    count(*) FILTER (today AND NOT yesterday AND NOT is_first) AS resurrecting_persons,
+    count(*) FILTER (yesterday AND NOT today) AS dormant_persons
+FROM o_calendar c LEFT JOIN judged j USING (day) GROUP BY c.day;
+
+-- period 1: days, of 31; period 7: weeks from Monday, of 13.
+CREATE MACRO retention(period, cells) AS TABLE
+WITH lives AS (
+    SELECT person, day, period * (date_diff('day', DATE '2000-01-03', day) // period) AS start FROM o_active
+),
+cohorts AS (SELECT person, min(start) AS cohort FROM lives GROUP BY person),
+last AS (SELECT date_diff('day', DATE '2000-01-03', max(day)) AS day FROM o_calendar),
+sizes AS (SELECT cohort, count(*) AS cohort_size FROM cohorts GROUP BY cohort),
+grid AS (SELECT cohort, cohort_size, n FROM sizes CROSS JOIN range(cells) t(n))
+SELECT (DATE '2000-01-03' + g.cohort::INT)::DATE AS cohort, g.n, g.cohort_size,
+    CASE WHEN g.cohort + period * (g.n + 1) - 1 <= (SELECT day FROM last)
+        THEN count(DISTINCT l.person) FILTER (l.start = g.cohort + period * g.n) END AS retained_on,
+    CASE WHEN g.cohort + period * (g.n + 1) - 1 <= (SELECT day FROM last)
+        THEN count(DISTINCT l.person) FILTER (l.start >= g.cohort + period * g.n) END AS retained_on_or_after
+FROM grid g JOIN cohorts c USING (cohort) JOIN lives l USING (person)
+GROUP BY g.cohort, g.n, g.cohort_size;
+
+-- Chained minima: the first event of each kind behind the one before, in the pairs (time, id).
+CREATE MACRO funnel(kinds, window_s) AS TABLE
+WITH asked AS (
+    SELECT person, event_type, event_time, (event_time, coalesce(event_id, '')) AS spot, of_day(event_time) AS day
+    FROM o_unique WHERE person IS NOT NULL AND is_bot IS DISTINCT FROM true
+),
+one AS (SELECT person, day, min(spot) AS at_1 FROM asked WHERE event_type = kinds[1] GROUP BY ALL),
+two AS (
+    SELECT one.*, (SELECT min(spot) FROM asked a WHERE a.person = one.person AND a.event_type = kinds[2]
+        AND a.spot > at_1 AND a.event_time <= struct_extract_at(at_1, 1) + to_seconds(window_s)) AS at_2 FROM one
+),
+three AS (
+    SELECT two.*, (SELECT min(spot) FROM asked a WHERE a.person = two.person AND a.event_type = kinds[3]
+        AND a.spot > at_2 AND a.event_time <= struct_extract_at(at_1, 1) + to_seconds(window_s)) AS at_3 FROM two
+)
+SELECT day, count(*) AS persons_1, count(at_2) AS persons_2, count(at_3) AS persons_3,
+    median(epoch_us(struct_extract_at(at_2, 1)) - epoch_us(struct_extract_at(at_1, 1))) / 1e6 AS median_2,
+    median(epoch_us(struct_extract_at(at_3, 1)) - epoch_us(struct_extract_at(at_2, 1))) / 1e6 AS median_3
+FROM three GROUP BY day;
+
+-- Scores: how many of the same currency are worse, in fifths.
+CREATE TABLE o_buyers AS
+SELECT person, currency, date_diff('day', max(of_day(event_time)), (SELECT max(of_day(event_time)) FROM o_events))
+        AS recency_days,
+    count(*) AS purchases, sum(value) AS revenue
+FROM o_unique
+WHERE event_type = 'purchase' AND person IS NOT NULL AND is_bot IS DISTINCT FROM true
+GROUP BY person, currency;
+
+CREATE TABLE o_rfm AS
+SELECT b.*,
+    5 * (SELECT count(*) FROM o_buyers o WHERE o.currency IS NOT DISTINCT FROM b.currency
+        AND o.recency_days > b.recency_days) // n + 1 AS recency_score,
+    5 * (SELECT count(*) FROM o_buyers o WHERE o.currency IS NOT DISTINCT FROM b.currency
+        AND o.purchases < b.purchases) // n + 1 AS frequency_score
+FROM o_buyers b JOIN (SELECT currency, count(*) AS n FROM o_buyers GROUP BY currency) t
+    ON t.currency IS NOT DISTINCT FROM b.currency;
+
+CREATE TABLE o_leaderboard AS
+WITH recent AS (
+    SELECT * FROM o_events WHERE content_id IS NOT NULL AND of_day(event_time) >
+        (SELECT max(of_day(event_time)) - 7 FROM o_events WHERE content_id IS NOT NULL)
+),
+contents AS (
+    SELECT content_id, category,
+        count(*) FILTER (event_type = 'page_view') AS views,
+        count(*) FILTER (event_type = 'click') AS clicks,
+        count(*) FILTER (event_type = 'impression') AS impressions,
+        count(*) FILTER (event_type IN ('like', 'share', 'comment')) AS reactions
+    FROM recent GROUP BY ALL
+),
+overall AS (SELECT sum(clicks) / nullif(sum(impressions), 0) AS c, sum(reactions) / nullif(sum(views), 0) AS e FROM contents)
+SELECT contents.*, (clicks + 20 * c) / (impressions + 20) AS smoothed_click_through_rate,
+    (reactions + 20 * e) / (views + 20) AS smoothed_engagement_rate
+FROM contents, overall;
