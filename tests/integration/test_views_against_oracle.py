@@ -1,7 +1,4 @@
-"""The views of a real run, on real and simulated data, against SQL over the raw files that shares no code with them.
-
-Views over sessions are not among them: tests/pipelines/warehouse/test_metric_views.py has their figures by hand.
-"""
+"""The views of a real run, on real and simulated data, against SQL over the raw files that shares no code with them."""
 
 import glob
 import importlib.util
@@ -110,6 +107,50 @@ def test_how_far_people_came_through_the_funnel(both):
         f"SELECT * REPLACE ({rounded}) FROM funnel({steps}, {seconds})",
     )
     assert rows["persons_3"].sum() > 0
+
+
+VISITS = "(SELECT *, session_start::DATE AS day FROM o_sessions WHERE NOT is_bot AND NOT is_long)"
+
+
+def test_how_engaged_sessions_were(both):
+    rows = same(
+        both,
+        "SELECT * REPLACE (round(engaged_seconds, 3) AS engaged_seconds) FROM "
+        "(SELECT day, channel, sessions, engaged_sessions, bounces, engaged_seconds FROM engagement_by_day)",
+        "SELECT day, channel, count(*) AS sessions, count(*) FILTER (is_engaged) AS engaged_sessions, "
+        "count(*) FILTER (is_bounce) AS bounces, "
+        "round(coalesce(sum(duration_seconds) FILTER (is_engaged), 0), 3) AS engaged_seconds "
+        f"FROM {VISITS} GROUP BY ALL",
+    )
+    assert rows["sessions"].sum() > rows["engaged_sessions"].sum() > 0
+
+
+@pytest.mark.parametrize("by", ["campaign, channel", "channel"])
+def test_how_many_sessions_and_visitors_converted(both, by):
+    view = f"conversion_by_{by.partition(',')[0]}"
+    counts = "sessions, converted_sessions, visitors, converters"
+    who = "coalesce(anonymous_id, user_id)"
+    rows = same(
+        both,
+        f"SELECT day, {by}, {counts} FROM {view}",
+        f"SELECT day, {by}, count(*) AS sessions, count(*) FILTER (is_converted) AS converted_sessions, "
+        f"count(DISTINCT {who}) AS visitors, count(DISTINCT {who}) FILTER (is_converted) AS converters "
+        f"FROM {VISITS} GROUP BY ALL",
+    )
+    assert rows["sessions"].sum() > 0
+
+
+@pytest.mark.parametrize("both", ["native", "otto"], indirect=True)
+def test_the_furthest_step_of_a_session_is_of_the_funnel_that_is_configured(both):
+    steps, _, _ = FUNNELS.get(both[0], SHIPPED)
+    rows = same(
+        both,
+        "SELECT furthest_step, count(*) AS n FROM sessions_current GROUP BY ALL",
+        "SELECT furthest_step, count(*) AS n FROM ("
+        f"SELECT max(coalesce(list_position({steps}, event_type), 0))::BIGINT AS furthest_step "
+        "FROM o_visits GROUP BY is_anonymous, visitor, visit) GROUP BY ALL",
+    )
+    assert rows["furthest_step"].max() == 3
 
 
 @pytest.mark.parametrize("both", ["native", "retail"], indirect=True)
