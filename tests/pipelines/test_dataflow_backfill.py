@@ -35,7 +35,7 @@ from tests.integration.same import METRICS, assert_alike
 from tests.pipelines.test_dataflow import UNPICKLE
 from tests.servers.dataflow import Dataflow, dataflow_service
 from tests.servers.storage import Storage
-from transforms.errors import OvertakenError, WarehouseError
+from transforms.errors import OptionError, OvertakenError, WarehouseError
 
 TABLES = (
     "SELECT * FROM events",
@@ -138,7 +138,8 @@ def test_its_steps_are_those_of_the_golden_list(launched, service):
     golden = {
         step
         for step in (Path(__file__).parent / "golden" / "steps_cluster.txt").read_text().splitlines()
-        if not step.startswith(("Read stored", "Join stored"))  # of days that are added
+        # Of days that are added, and of days that lie beside.
+        if not step.startswith(("Read stored", "Join stored", "Read events beside", "Read sessions", "Sessions/Mark"))
     }
     assert launched() == 0
     assert golden <= {each.unique_name for each in graph_of(service.created()).components.transforms.values()}
@@ -249,17 +250,44 @@ def test_a_job_gives_the_rows_of_a_backfill_of_one_machine_also_where_it_adds_to
         assert jobs.left() == []
 
 
-def test_days_that_have_rows_are_refused_by_the_launch_where_they_are_named_and_else_by_the_job(jobs, storage):
+def test_days_that_have_rows_are_refused_by_the_launch_where_they_are_named_as_they_have_to_be(jobs, storage):
     storage.put("one.jsonl", event("a"))
     storage.put("two.jsonl", event("b") + event("c", "2026-03-02"))
     jobs("one.jsonl")
-    refused = "already has rows for 2026-03-01 .1 rows.: nothing was changed; give --add"
-    with pytest.raises(WarehouseError, match=refused):
-        jobs("two.jsonl")
     jobs.run = None  # nothing starts
-    with pytest.raises(WarehouseError, match=refused):
+    with pytest.raises(WarehouseError, match=r"already has rows for 2026-03-01 .1 rows.: nothing was changed"):
         jobs("two.jsonl", **DAYS)
+    with pytest.raises(OptionError, match=r"--start and --end are missing: demo-project.* has days"):
+        jobs("two.jsonl")
     assert jobs.ids() == ["a"]
+
+
+def test_days_that_have_rows_once_the_job_commits_are_refused_by_it(kept, jobs, storage):
+    storage.put("one.jsonl", event("a"))
+    storage.put("two.jsonl", event("b"))
+    jobs("one.jsonl")
+    backfill(resolve({"input": [f"{storage.url}/two.jsonl"], "dataset": jobs.dataset, "workers": "1"}))
+    with pytest.raises(WarehouseError, match=r"already has rows for 2026-03-01 .1 rows.: nothing was changed"):
+        kept()
+    assert jobs.ids() == ["b"]
+
+
+def at_midnight(id: str, time: str) -> bytes:
+    return event(id, event_time=time, received_time=time)
+
+
+def test_a_session_goes_on_over_midnight_though_each_day_has_a_job_of_its_own(jobs, storage, tmp_path):
+    storage.put("one.jsonl", at_midnight("a", "2026-03-01T23:50:00Z"))
+    storage.put("two.jsonl", at_midnight("b", "2026-03-02T00:10:00Z") + at_midnight("c", "2026-03-02T09:00:00Z"))
+    with closing(LocalWarehouse.open(tmp_path / "here", create=True)):
+        pass
+    for name, days in (("two.jsonl", {"start": "2026-03-02", "end": "2026-03-03"}), ("one.jsonl", DAYS)):
+        jobs(name, **days)
+        jobs.here(name, **days)
+    with closing(jobs.warehouse()) as there:
+        assert_alike(there, LocalWarehouse.open(tmp_path / "here"), "SELECT * FROM sessions_current")
+        rows = pl.concat(there.ask("SELECT events, is_tombstone FROM sessions ORDER BY session_start, events")).rows()
+    assert rows == [(2, False), (0, True), (1, False), (1, False)]
 
 
 def test_a_file_that_comes_after_the_launch_is_not_read(jobs, storage):
@@ -391,7 +419,7 @@ def test_a_try_whose_files_the_other_one_has_removed_ends_well(kept, jobs, stora
 def test_another_run_that_commits_while_the_job_runs_is_in_nobodys_way_but_of_rows_that_were_read(
     kept, jobs, storage, monkeypatch
 ):
-    for name, day in (("one", "2026-03-01"), ("two", "2026-03-02"), ("three", "2026-03-03")):
+    for name, day in (("one", "2026-03-01"), ("two", "2026-03-05"), ("three", "2026-03-03")):
         storage.put(f"{name}.jsonl", event(name, day))
     jobs("one.jsonl")
     between(jobs, monkeypatch, "two.jsonl")
@@ -403,6 +431,16 @@ def test_another_run_that_commits_while_the_job_runs_is_in_nobodys_way_but_of_ro
     with pytest.raises(OvertakenError, match="another run has committed since this one began; nothing of this run was"):
         kept()
     assert jobs.ids() == ["one", "three", "two"]
+
+
+def test_days_beside_that_are_written_while_the_job_runs_are_in_its_way(kept, jobs, storage, monkeypatch):
+    storage.put("one.jsonl", event("one"))
+    storage.put("two.jsonl", event("two", "2026-03-02"))
+    jobs("one.jsonl")
+    between(jobs, monkeypatch, "two.jsonl")
+    with pytest.raises(WarehouseError, match="2026-03-02, a day beside those of this run"):
+        kept()
+    assert jobs.ids() == ["two"]
 
 
 def between(jobs: Jobs, monkeypatch, pattern: str) -> None:
