@@ -268,7 +268,7 @@ TABLES = {
         "person",
         [
             "count(*) AS events", "views", "clicks", "likes", "shares", "comments", "carts", "purchases",
-            "min(event_time) AS first_time", "max(event_time) AS last_time",
+            "min(event_time) AS first_time", "max(event_time) AS last_time", "count(*) FILTER (is_bot) AS bot_events",
         ],
         "person IS NOT NULL",
     ),

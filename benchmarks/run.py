@@ -125,6 +125,21 @@ def compare(folder: Path, events: int, per_event: int, runs: int) -> list[Row]:
     ]
 
 
+def viewed(folder: Path, events: int, runs: int) -> list[Row]:
+    """Every view of a number, over what this graph and DuckDB have written."""
+    input, rows = simulated(folder, events), []
+    for name, whose in (("audience", "ours"), ("DuckDB", "duckdb")):
+        made = folder / f"viewed-{whose}"
+        made.mkdir()
+        measure(name, commands(input, made)[name], made)
+        command = [sys.executable, "-m", "benchmarks.views", whose, str(made / "out")]
+        measured = [timed(command) for _ in range(runs)]
+        seconds = statistics.median(each.seconds for each in measured)
+        rows.append(Row(f"{name}, every view", events, seconds, max(each.peak_bytes for each in measured)))
+        shutil.rmtree(made)
+    return rows
+
+
 def grown(folder: Path, events: int) -> Row:
     """This graph on an input four times as large."""
     run = measure(
@@ -159,6 +174,8 @@ def report(rows: list[Row], runs: int) -> str:
         "time, of that without sessions (criterion: at most 1.5)": ours.seconds / less.seconds,
         "events a second, of the per-event graph's (expected above 60)": (ours.events / ours.seconds)
         / (beam.events / beam.seconds),
+        "time of every view, of DuckDB's over plain tables": by_name["audience, every view"].seconds
+        / by_name["DuckDB, every view"].seconds,
         "peak memory for four times the input (criterion: at most 2)": large.peak_bytes / ours.peak_bytes,
         "time for four times the input": large.seconds / ours.seconds,
     }
@@ -179,6 +196,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows = compare(Path(folder), options.events, options.per_event, options.runs)
+        rows += viewed(Path(folder), options.events, options.runs)
         rows.append(grown(Path(folder), options.events))
     text = report(rows, options.runs) + "\n" + forms()
     print(text)

@@ -1,0 +1,62 @@
+"""Every view of a number that a team reads, made whole: over a warehouse of ours, or over the tables of DuckDB's rival.
+
+    python -m benchmarks.views ours WAREHOUSE
+    python -m benchmarks.views duckdb OUT_DIR     # as benchmarks/duckdb_rival.py leaves it
+
+Both run the same SQL. What differs is what it stands on: ours on rows of several generations and revisions, of which
+the newest count, and on files that a stream may be writing; the rival's on tables that are written once.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import duckdb
+
+from pipelines.bounded import tables_of
+from pipelines.config import read_config, read_funnel
+from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.views import VIEWS, duckdb_views
+
+# Records and their books, of which the rival keeps less.
+LEFT_OUT = ("events_unique", "quality_summary", "quarantine_open", "quarantine_by_code", "live_now")
+NUMBERS = [view.name for view in VIEWS if view.name not in LEFT_OUT]
+TABLES = ("activity_1m", "content_1h", "campaign_1h", "user_days", "sessions")
+
+
+def ours(folder: Path) -> duckdb.DuckDBPyConnection:
+    """A connection as `audience query` has it."""
+    return LocalWarehouse.open(folder).connect()
+
+
+def theirs(folder: Path) -> duckdb.DuckDBPyConnection:
+    """A connection with the views over the rival's files."""
+    connection = duckdb.connect(config={"threads": 2})
+    connection.execute(f"CREATE VIEW events AS SELECT * FROM read_parquet('{folder}/events/*/*.parquet')")
+    connection.execute("CREATE VIEW events_unique AS SELECT * FROM events")
+    for table in TABLES:
+        connection.execute(f"CREATE VIEW {table}_current AS SELECT * FROM read_parquet('{folder}/{table}.parquet')")
+    metrics, _ = read_config(None)
+    for name, sql in duckdb_views(tables_of(metrics).values(), "UTC", read_funnel(None)):
+        if name in NUMBERS:
+            connection.execute(f"CREATE VIEW {name} AS {sql}")
+    return connection
+
+
+def main() -> None:
+    """Make each view, and print its rows and seconds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("whose", choices=("ours", "duckdb"))
+    parser.add_argument("folder", type=Path)
+    given = parser.parse_args()
+    connection = ours(given.folder) if given.whose == "ours" else theirs(given.folder)
+    for name in NUMBERS:
+        begun = time.perf_counter()
+        connection.execute(f"CREATE TEMP TABLE made AS SELECT * FROM {name}")
+        rows = connection.execute("SELECT count(*) FROM made").fetchall()[0][0]
+        connection.execute("DROP TABLE made")
+        print(f"{name:<24} {rows:>9,} rows {time.perf_counter() - begun:7.2f} s")
+
+
+if __name__ == "__main__":
+    main()
