@@ -51,9 +51,8 @@ def books(source: str, **counts) -> dict:
 @pytest.fixture(scope="module")
 def full(tmp_path_factory, script):
     """The file of a report in which every chart has rows, some of them with names that want to be more than text."""
-    warehouse = LocalWarehouse.open(
-        tmp_path_factory.mktemp("full") / ("w" * 150), time_zone="Europe/Berlin", create=True
-    )
+    folder = tmp_path_factory.mktemp("full") / ("w" * 150)
+    warehouse = LocalWarehouse.open(folder, time_zone="Europe/Berlin", create=True)
     hostile = [content(10, HOSTILE, 50, 20, 30), content(10, LONG, 50, 20, 30)]
     visits = [visit("h", at(2), HOSTILE, HOSTILE, "a", "u", 60), visit("l", at(2), "web", LONG, "b", "u", 60)]
     channels = [
