@@ -64,14 +64,18 @@ def cut_to_size(batch: pa.RecordBatch, most: int) -> Iterator[tuple[int, int, by
 
 def json_rows(rows: pl.DataFrame, table: Table) -> list[dict]:
     """Rows as insertAll takes them: no field that is NULL."""
-    forms = [form for column in table.columns if (form := _json_form(column)) is not None]
+    forms = [form for column in table.columns if (form := _json_form(column, pl.col(column.name))) is not None]
     return [
         {name: value for name, value in row.items() if value is not None} for row in rows.with_columns(forms).to_dicts()
     ]
 
 
-def _json_form(column: Column) -> pl.Expr | None:
-    value = pl.col(column.name)
+def _json_form(column: Column, value: pl.Expr) -> pl.Expr | None:
+    """A value of the column as JSON has it; None where it does as it is."""
+    if column.fields:  # repeated, as all records of our tables are
+        inner = ((field, pl.element().struct.field(field.name)) for field in column.fields)
+        forms = [each if (form := _json_form(field, each)) is None else form for field, each in inner]
+        return value.list.eval(pl.struct(forms))
     if column.type == "TIMESTAMP":
         return value.dt.strftime(TIME_FORMAT)
     if column.type == "BYTES":

@@ -8,6 +8,7 @@ import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import apache_beam as beam
@@ -19,12 +20,14 @@ from pipelines.option_list import METHODS
 from pipelines.warehouse import bigquery_append, bigquery_clients, bigquery_retry, bigquery_rows, bigquery_stream
 from pipelines.warehouse.bigquery_retry import Limits
 from pipelines.warehouse.bigquery_stream import BigQueryStreamSink
-from pipelines.warehouse.tables import EVENTS, QUARANTINE, Column, histogram_column, metric_table
+from pipelines.warehouse.tables import EVENTS, QUARANTINE, SESSIONS, Column, histogram_column, metric_table
 from tests.servers.faulty import faulty_grpc, faulty_http
 from tests.servers.tables import fetched, made
+from transforms.aggregate import Launch, stamped
 from transforms.block import EVENT_SCHEMA
 from transforms.errors import WarehouseError
 from transforms.quarantine import identify
+from transforms.session_summaries import merge, of_events, table_rows
 
 NOW = datetime.now(UTC)
 OUT_OF_BOUNDS = datetime(1999, 12, 31, tzinfo=UTC)
@@ -131,6 +134,18 @@ def test_every_value_arrives_as_it_was(client, dataset, method):
     expected = block.row(1, named=True)
     expected |= {"properties": {"a": [1, "b"]}, "extra": {"shop": {"till": 4}}}
     assert dict(row.items()) == expected
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_session_arrives_with_its_revenue(client, method):
+    dataset = made(client, (SESSIONS, QUARANTINE))
+    bought = {"event_type": "purchase", "anonymous_id": "a", "value": Decimal("1.25"), "event_time": NOW}
+    block = pl.DataFrame([bought | {"currency": "EUR"}, bought], schema=EVENT_SCHEMA)
+    rows = table_rows(merge([of_events(block, ("page_view", "purchase"))]))
+    run(dataset, method, [stamped(rows, "on_time", 5, NOW.timestamp(), Launch(1, "t"))], SESSIONS, None)
+    (row,) = written(client, dataset, "sessions", "session_id, revenue, furthest_step, is_converted")
+    money = [{"currency": None, "value": Decimal("1.25")}, {"currency": "EUR", "value": Decimal("1.25")}]
+    assert row == (rows["session_id"][0], money, 2, True)
 
 
 @pytest.mark.parametrize("method", METHODS)
