@@ -25,7 +25,7 @@ from transforms import session_summaries as summaries
 from transforms.aggregate import Launch, stamped
 from transforms.block import TIME, day_of
 from transforms.deduplicate import GATHER_ROWS, GROUP_ROWS
-from transforms.session_summaries import GAP, SUMMARY_SCHEMA
+from transforms.session_summaries import GAP
 from transforms.sessions_stream import PublishSessions
 from transforms.spill import Part, parts, spill
 from transforms.stage import in_global_window
@@ -118,8 +118,8 @@ class _Summarize(beam.DoFn):
         self.steps, self.shards = options.steps, options.shards
 
     def process(self, events):
-        merged = summaries.merge([summaries.of_events(events, self.steps)])
-        for shard, piece in _by_shard(merged.select(SUMMARY_SCHEMA.keys()), self.shards):
+        # Unmerged: of one block few are of one session, and merging them would cost more than all metrics do.
+        for shard, piece in _by_shard(summaries.of_events(events, self.steps), self.shards):
             yield TimestampedValue((shard, piece), piece["start"].min().timestamp())
 
 

@@ -32,6 +32,7 @@ from transforms.block import BlockCoder, empty
 from transforms.session_summaries import GAP, SUMMARY_SCHEMA
 
 HOT = timedelta(hours=1)
+PENDING_FRAMES = 1024  # above it they are merged; a firing does that anyway, and each merge sorts all of them
 NAME = "sessions"
 _CATCH_UP = 8  # firings while a stream that is behind makes up its delay once
 _MINUTE, _SWEEP = 60_000_000, 6 * 3_600_000_000  # microseconds
@@ -86,7 +87,7 @@ class PublishSessions(beam.DoFn):
         so_far = _read(progress)
         pending.add(pieces)
         count = so_far.pending + 1
-        if count > COMPACT_AT:
+        if count > PENDING_FRAMES:
             merged = summaries.merge(list(pending.read()))
             pending.clear()
             pending.add(merged.select(SUMMARY_SCHEMA.keys()))

@@ -390,6 +390,7 @@ def test_a_stream_in_any_order_says_in_the_end_what_a_loop_over_the_events_says(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sessions_stream, "_HOT", hot * 60_000_000)
         patch.setattr(sessions_stream, "COMPACT_AT", compact)
+        patch.setattr(sessions_stream, "PENDING_FRAMES", compact)
         shard = Shard(MINUTE if early else None)
         shuffled = list(given)
         rand.shuffle(shuffled)
