@@ -75,7 +75,11 @@ def test_what_is_not_stated_or_null_is_the_default(text, own):
 
 def test_the_two_readers_know_the_same_keys():
     assert Config.__struct_fields__ == ConfigFile.__struct_fields__
-    assert set(ConfigFile.__struct_fields__) == {option.name for option in FILE_OPTIONS} | {"metrics", "quality"}
+    assert set(ConfigFile.__struct_fields__) == {option.name for option in FILE_OPTIONS} | {
+        "metrics",
+        "quality",
+        "funnel",
+    }
 
 
 def test_the_warehouse_of_a_question_is_that_of_the_file(own):

@@ -128,7 +128,7 @@ def test_a_question_is_answered_in_every_form(filled, capsys):
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {"events": 1, "quarantined": 1} in answers or sum(each["events"] for each in answers) == 1
     wrong = error_of(capsys, "query", "SELECT nothing FROM events", "--dataset", filled)
-    assert "nothing" in wrong and "tables and views are activity_1m, activity_1m_current" in wrong
+    assert "nothing" in wrong and "tables and views are active_days, activity_1m" in wrong
     wrong = error_of(capsys, "query", "SELECT 1", "--dataset", filled, "--dialect", "duckdb")
     assert wrong.endswith("--dialect: got 'duckdb'; allowed with --dataset: bigquery, which the query runs in")
 
@@ -136,7 +136,7 @@ def test_a_question_is_answered_in_every_form(filled, capsys):
 def test_the_doctor_sees_a_data_set_and_recounts_its_books(filled, client, capsys):
     assert main(["doctor", "--dataset", filled, "--json"]) == 0
     (row,) = [row for row in map(json.loads, capsys.readouterr().out.splitlines()) if row.get("name") == filled]
-    assert row["detail"] == "days of UTC, 8 tables"
+    assert row["detail"] == "days of UTC, 9 tables"
     assert main(["doctor", "--books", "--dataset", filled]) == 0
     client.query(f"DELETE FROM `{filled}.events` WHERE TRUE").result()
     assert main(["doctor", "--books", "--dataset", filled]) == 1
