@@ -160,7 +160,7 @@ def with_stored(job: Job, warehouse: Warehouse, days: Sequence[date]) -> Job:
 def with_beside(job: Job, into: Opened, days: Collection[date] | None) -> Job:
     """The job that writes these days (None: all that the warehouse has) and the sessions that reach over their ends:
     with the stored events of a day on both sides, and the sessions near the ends as they stand."""
-    job = replace(job, written=Written(None if days is None else frozenset(days), into.warehouse.time_zone))
+    job = replace(job, written=Written(days, into.warehouse.time_zone))
     around = days_around(into.warehouse, days)
     if not around or days is None:
         return job

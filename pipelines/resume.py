@@ -19,6 +19,8 @@ from typing import NamedTuple
 import polars as pl
 
 from pipelines import resume_sessions
+from pipelines.audience import Job
+from pipelines.resume_rows import NOW, current, take_in
 from pipelines.resume_sessions import StoredSessions
 from pipelines.warehouse.local import FileEntry, LocalWarehouse, write_file
 from pipelines.warehouse.settled import days_from, in_minutes, of_input
@@ -29,11 +31,11 @@ from transforms import seeds
 from transforms.aggregate import Aggregation, BooksAggregation, Launch, scatter, stamped
 from transforms.block import EVENT_SCHEMA, SEPARATOR, TIME
 from transforms.deduplicate import claim_entries, dedup_time, seen_entries, split
+from transforms.lateness import allowed_lateness
 from transforms.quality import BOOKS_SCHEMA
 from transforms.sessions import STEPS
 
 BLOCK_ROWS = 100_000
-PARTIAL_ROWS = 200_000  # partial rows of a metric that are gathered before they are merged
 CLOCKS_CHANGE = timedelta(hours=1)
 DAY = timedelta(days=1)
 
@@ -48,6 +50,19 @@ class Stream(NamedTuple):
     dedup_window: timedelta = DAY
     shards: int = 4
     funnel: Sequence[str] = STEPS
+
+
+def stream_of(input: str, job: Job) -> Stream:
+    """The stream that a job is, of this input."""
+    return Stream(
+        input,
+        job.launch,
+        job.metrics,
+        allowed_lateness(job.max_lateness),
+        job.dedup_window,
+        job.shards,
+        job.funnel,
+    )
 
 
 class Resumed(NamedTuple):
@@ -187,11 +202,7 @@ class _Stored:
     def _measure(self, events: pl.DataFrame) -> None:
         self.sessions.see(events)
         for what in self.stream.metrics:
-            gathered = self.partials[what.name]
-            gathered.append(what.partial(events))
-            # The merged ones before do not count: else all of a large metric would be merged with every block.
-            if sum(part.height for part in gathered[1:]) > max(PARTIAL_ROWS, gathered[0].height):
-                self.partials[what.name] = [what.merge(gathered)]
+            self.partials[what.name] = take_in(self.partials[what.name], what.partial(events), what.merge)
 
 
 def _blocks(scan: pl.LazyFrame) -> Iterator[pl.DataFrame]:
@@ -209,8 +220,8 @@ def _places(what: Aggregation, merged: pl.DataFrame) -> list[tuple[seeds.Place, 
 def _seed_books(warehouse: LocalWarehouse, input: str, oldest: datetime, folder: str) -> None:
     books = BooksAggregation()
     rows = warehouse.scan(QUALITY_1M.name, days_from(warehouse, QUALITY_1M.name, oldest - DAY))
-    current = _current(rows.filter(of_input(input)), ["bucket_start", *books.keys], list(BOOKS_SCHEMA))
-    opened = [each for each in _places(books, current) if _end(books, each[0]) > _micros(oldest)]
+    now = current(rows.filter(of_input(input)), ["bucket_start", *books.keys], list(BOOKS_SCHEMA))
+    opened = [each for each in _places(books, now) if _end(books, each[0]) > _micros(oldest)]
     seeds.write_published(folder, books.name, opened)
 
 
@@ -224,24 +235,15 @@ def _differences(
     keys = ["bucket_start", *what.keys]
     exact = [name for name, dtype in fresh.schema.items() if dtype != pl.Binary]
     days = _days_of(warehouse, what, oldest)
-    current = _current(warehouse.scan(what.name, days).filter(_is_open(what, oldest)), keys, exact)
-    told = fresh.select(pl.col(name).cast(current.schema[name]) for name in exact)
-    beside = told.join(current, on=keys, how="left", nulls_equal=True, suffix=_NOW, coalesce=True)
+    now = current(warehouse.scan(what.name, days).filter(_is_open(what, oldest)), keys, exact)
+    told = fresh.select(pl.col(name).cast(now.schema[name]) for name in exact)
+    beside = told.join(now, on=keys, how="left", nulls_equal=True, suffix=NOW, coalesce=True)
     # bucket_end is in every row, so a null one tells that there is none.
-    differ = [pl.col(name).ne_missing(pl.col(name + _NOW)) for name in exact if name not in keys]
+    differ = [pl.col(name).ne_missing(pl.col(name + NOW)) for name in exact if name not in keys]
     changed = beside.filter(pl.any_horizontal(differ)).select(keys)
-    gone = current.join(told, on=keys, how="anti", nulls_equal=True)
+    gone = now.join(told, on=keys, how="anti", nulls_equal=True)
     rows = fresh.join(changed, on=keys, how="semi", nulls_equal=True)
     return rows, _names(gone, keys) & _is_open(what, oldest) if gone.height else None
-
-
-_NOW = "#now"  # no column of a table can end so
-
-
-def _current(rows: pl.LazyFrame, keys: list[str], columns: list[str]) -> pl.DataFrame:
-    """The rows that count now, as the `_current` views choose them."""
-    ordered = rows.select(*columns, "generation", "revision").collect().sort("generation", "revision")
-    return ordered.unique(keys, keep="last", maintain_order=True).select(columns)
 
 
 def _names(gone: pl.DataFrame, keys: list[str]) -> pl.Expr:

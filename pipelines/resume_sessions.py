@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipelines.resume_rows import NOW, current, take_in
 from pipelines.warehouse.local import FileEntry, LocalWarehouse, write_file
 from pipelines.warehouse.settled import days_from
 from pipelines.warehouse.sink import by_day, shaped
@@ -24,7 +25,6 @@ from transforms.session_summaries import GAP, SUMMARY_SCHEMA
 from transforms.sessions_stream import NAME
 
 DAY = timedelta(days=1)
-MERGE_ROWS = 200_000
 
 
 class StoredSessions:
@@ -37,11 +37,8 @@ class StoredSessions:
 
     def see(self, events: pl.DataFrame) -> None:
         """Take in a block of events; those before `since` are left out."""
-        wanted = events.filter(pl.col("event_time") >= pl.lit(self.since).cast(TIME))
-        self.gathered.append(summaries.of_events(wanted, self.steps))
-        # The merged ones before do not count: else all would be merged with every block.
-        if sum(part.height for part in self.gathered[1:]) > max(MERGE_ROWS, self.gathered[0].height):
-            self.gathered = [summaries.merge(self.gathered).select(SUMMARY_SCHEMA.keys())]
+        wanted = events.filter(pl.col("event_time") >= pl.lit(self.since, TIME))
+        self.gathered = take_in(self.gathered, summaries.of_events(wanted, self.steps), summaries.merge)
 
     def held(self) -> pl.DataFrame:
         """SUMMARY_SCHEMA: those that an event may still come for, as they will stand."""
@@ -54,25 +51,23 @@ def differences(warehouse: LocalWarehouse, held: pl.DataFrame, since: datetime, 
     """The rows, tombstones among them, that make the table say what these sessions are."""
     fresh = summaries.table_rows(held)
     exact = [name for name in fresh.columns if name != "revenue"]
-    scan = warehouse.scan(NAME, days_from(warehouse, NAME, since))
-    ordered = scan.select(*fresh.columns, "generation", "revision").collect().sort("generation", "revision")
-    current = ordered.unique("session_id", keep="last").filter(
-        ~pl.col("is_tombstone") & _is_held(pl.col("session_end"), oldest) & (pl.col("session_start") >= _utc(since))
+    rows = current(warehouse.scan(NAME, days_from(warehouse, NAME, since)), ["session_id"], fresh.columns)
+    now = rows.filter(
+        ~pl.col("is_tombstone")
+        & _is_held(pl.col("session_end"), oldest)
+        & (pl.col("session_start") >= pl.lit(since, TIME))
     )
-    beside = fresh.join(current, on="session_id", how="left", suffix=_NOW)
-    differ = [pl.col(name).ne_missing(pl.col(name + _NOW)) for name in exact if name != "session_id"]
-    money = _text("revenue").ne_missing(_text("revenue" + _NOW))
+    beside = fresh.join(now, on="session_id", how="left", suffix=NOW)
+    differ = [pl.col(name).ne_missing(pl.col(name + NOW)) for name in exact if name != "session_id"]
+    money = _text("revenue").ne_missing(_text("revenue" + NOW))
     changed = beside.filter(pl.any_horizontal(*differ, money)).select("session_id")
-    gone = current.join(fresh, on="session_id", how="anti").rename({"session_start": "start"})
+    gone = now.join(fresh, on="session_id", how="anti").rename({"session_start": "start"})
     return pl.concat(
         [
             fresh.join(changed, on="session_id", how="semi"),
             summaries.taken_back(gone.with_columns(summaries.visitors(gone))),
         ]
     )
-
-
-_NOW = "#now"  # no column of a table can end so
 
 
 def _text(column: str) -> pl.Expr:
@@ -85,7 +80,7 @@ def write(run: Run, rows: pl.DataFrame, launch: Launch, now: datetime, revision:
     """Staged files of the rows, stamped as the stream would: early while a session is open."""
     if rows.is_empty():
         return []
-    is_open = (pl.col("session_end") + GAP > _utc(now)) & ~pl.col("is_tombstone")
+    is_open = (pl.col("session_end") + GAP > pl.lit(now, TIME)) & ~pl.col("is_tombstone")
     made = stamped(rows, "late", revision, now.timestamp(), launch).with_columns(
         firing=pl.when(is_open).then(pl.lit("early")).otherwise(pl.lit("late"))
     )
@@ -95,13 +90,9 @@ def write(run: Run, rows: pl.DataFrame, launch: Launch, now: datetime, revision:
 
 def write_seeds(folder: str, held: pl.DataFrame, shards: int) -> None:
     """Write what PublishSessions starts from."""
-    parts = held.with_columns(_shard=summaries.shard_of(shards)).partition_by("_shard", as_dict=True, include_key=False)
-    seeds.write_published(folder, NAME, [(seeds.Place(0, int(shard)), part) for (shard,), part in parts.items()])
+    parts = summaries.by_shard(held, shards)
+    seeds.write_published(folder, NAME, [(seeds.Place(0, shard), part) for shard, part in parts])
 
 
 def _is_held(end: pl.Expr, oldest: datetime) -> pl.Expr:
-    return end + GAP > _utc(oldest)
-
-
-def _utc(moment: datetime) -> pl.Expr:
-    return pl.lit(moment).cast(TIME)
+    return end + GAP > pl.lit(oldest, TIME)

@@ -22,7 +22,7 @@ import polars as pl
 from pipelines.bounded import Opened
 from pipelines.option_list import INSERTS
 from pipelines.options import Settings
-from pipelines.resume import DAY, Stream, claim, resume
+from pipelines.resume import DAY, claim, resume, stream_of
 from pipelines.sources.landing import Again, Landing
 from pipelines.stop import folder_of
 from pipelines.warehouse import bigquery_clients, bigquery_restart
@@ -35,7 +35,6 @@ from pipelines.warehouse.figures import Figures
 from pipelines.warehouse.local import WRITE_ERRORS, cannot_write
 from pipelines.warehouse.writer import Run, locked
 from transforms.errors import OptionError, first_line
-from transforms.lateness import allowed_lateness
 
 LANDING, WORK = "landing", "work-"
 RETIRE_SECONDS = 30.0
@@ -92,15 +91,7 @@ class KeptForBigQuery:
         self._undone = self._look()
         self.waiting = int(self._undone["landed"].sum())
         job = self.into.job
-        stream = Stream(
-            self.input,
-            job.launch,
-            job.metrics,
-            allowed_lateness(job.max_lateness),
-            job.dedup_window,
-            job.shards,
-            job.funnel,
-        )
+        stream = stream_of(self.input, job)
         remains = Remains(self.warehouse, self._undone, job.dedup_window, self.work)
         done = resume(cast(Run, Appending(self.run, remains, self.work)), stream, self._undone)
         self.seeds, self.events = done.seeds, done.events

@@ -14,7 +14,7 @@ from typing import cast
 import polars as pl
 
 from pipelines.bounded import Opened
-from pipelines.resume import Stream, resume
+from pipelines.resume import resume, stream_of
 from pipelines.sources.landing import LANDING, Again, Landing
 from pipelines.warehouse.appender import Appender
 from pipelines.warehouse.figures import Figures
@@ -22,7 +22,6 @@ from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.settled import SettledMinutes
 from pipelines.warehouse.writer import Run
 from transforms.errors import OptionError
-from transforms.lateness import allowed_lateness
 
 RETIRE_SECONDS = 10.0
 
@@ -42,17 +41,7 @@ class KeptLocally:
     def __enter__(self) -> "KeptLocally":
         self._undone = self.landing.undone(self._books().received())
         self.waiting = int(self._undone["landed"].sum())
-        job = self.job
-        stream = Stream(
-            self.input,
-            job.launch,
-            job.metrics,
-            allowed_lateness(job.max_lateness),
-            job.dedup_window,
-            job.shards,
-            job.funnel,
-        )
-        done = resume(self.run, stream, self._undone)
+        done = resume(self.run, stream_of(self.input, self.job), self._undone)
         self.seeds, self.events = done.seeds, done.events
         self.books = self._books()  # without the rows that were taken out
         self.appender = Appender(self.run, self.books.add)

@@ -247,7 +247,7 @@ class Publish(beam.DoFn):
             pending.clear()
             pending.add(merged)
             count = 1
-        waiting = so_far.waiting or self._fire_soon(so_far.ended, soon)
+        waiting = so_far.waiting or fires_soon(LATE_EVERY if so_far.ended else self.early, self.now(), soon)
         progress.write(so_far._replace(pending=count, waiting=waiting))
 
     def _end_of(self, partial, window):
@@ -265,15 +265,6 @@ class Publish(beam.DoFn):
         that what comes in many bundles adds up."""
         end, now = self._end(window), Timestamp.of(self.now())
         return (end if end + self.lateness > now else now) + self.lateness
-
-    def _fire_soon(self, ended, soon) -> int:
-        """Whether a firing is set. Those of all windows fall together: a runner takes them up in one bundle."""
-        wait = LATE_EVERY if ended else self.early
-        if wait is None:
-            return False
-        every = wait.total_seconds()
-        soon.set(Timestamp.of((self.now() // every + 1) * every))
-        return True
 
     @on_timer(SOON)
     def fire_soon(
@@ -335,6 +326,15 @@ class Publish(beam.DoFn):
         keys = ["bucket_start", *self.what.keys]
         touched = merged.join(changed.select(keys), on=keys, how="semi", nulls_equal=True)
         yield stamped(self.what.finish(touched), firing, stamp, self.now(), self.launch)
+
+
+def fires_soon(wait: timedelta | None, now: float, soon) -> bool:
+    """Whether a firing of the clock is set. Those of all keys fall together: a runner takes them up in one bundle."""
+    if wait is None:
+        return False
+    every = wait.total_seconds()
+    soon.set(Timestamp.of((now // every + 1) * every))
+    return True
 
 
 def _read(progress) -> Progress:

@@ -20,9 +20,8 @@ from datetime import timedelta
 
 import numpy as np
 import polars as pl
-import xxhash
 
-from transforms.block import NUMERIC, SEPARATOR, TIME, empty, hash64
+from transforms.block import NUMERIC, SEPARATOR, TIME, empty, hash64, hash128
 from transforms.ragged import lists, runs
 
 GAP = timedelta(minutes=30)
@@ -238,9 +237,14 @@ def _ids(summaries: pl.DataFrame) -> pl.Series:
     """32 hex digits of xxh3-128 of the visitor and the start in microseconds."""
     text = pl.concat_str(_VISITOR, pl.col("start").dt.epoch("us"), separator=SEPARATOR)
     parts = summaries.select(text).to_series().cast(pl.Binary).to_list()
-    return pl.Series([xxhash.xxh3_128_hexdigest(part) for part in parts], dtype=pl.String)
+    return pl.Series([hash128((part,)) for part in parts], dtype=pl.String)
 
 
-def shard_of(shards: int) -> pl.Expr:
-    """The shard of a visitor."""
-    return pl.col("key") % shards
+def by_shard(frame: pl.DataFrame, shards: int) -> list[tuple[int, pl.DataFrame]]:
+    """[(shard, its rows)] of a frame with `key`.
+
+    Sorted, so that the same block makes the same elements in the same order when it is tried again.
+    """
+    marked = frame.with_columns(_shard=pl.col("key") % shards)
+    pieces = marked.partition_by("_shard", as_dict=True, include_key=False)
+    return [(int(shard), piece) for (shard,), piece in sorted(pieces.items(), key=lambda piece: piece[0])]

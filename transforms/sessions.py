@@ -119,16 +119,8 @@ class _Summarize(beam.DoFn):
 
     def process(self, events):
         # Unmerged: of one block few are of one session, and merging them would cost more than all metrics do.
-        for shard, piece in _by_shard(summaries.of_events(events, self.steps), self.shards):
-            yield TimestampedValue((shard, piece), piece["start"].min().timestamp())
-
-
-def _by_shard(frame: pl.DataFrame, shards: int):
-    marked = frame.with_columns(_shard=summaries.shard_of(shards))
-    pieces = marked.partition_by("_shard", as_dict=True, include_key=False)
-    # Sorted, so that the same block makes the same elements in the same order when it is tried again.
-    for (shard,), piece in sorted(pieces.items(), key=lambda piece: piece[0]):
-        yield int(shard), piece
+        for shard, piece in summaries.by_shard(summaries.of_events(events, self.steps), self.shards):
+            yield TimestampedValue((shard, piece), piece.select(pl.col("start").min()).item().timestamp())
 
 
 class _Gather(beam.DoFn):
@@ -154,12 +146,12 @@ class _Gather(beam.DoFn):
         if self.rows:
             frame = pl.concat(self.gathered)
             self.start_bundle()
-            for shard, piece in _by_shard(frame, self.shards):
+            for shard, piece in summaries.by_shard(frame, self.shards):
                 yield shard, (False, spill(piece, self.folder))
 
 
 def _marked(frame: pl.DataFrame, shards: int):
-    for shard, piece in _by_shard(frame, shards):
+    for shard, piece in summaries.by_shard(frame, shards):
         yield shard, (True, spill(piece, None))
 
 

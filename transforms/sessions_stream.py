@@ -6,7 +6,7 @@ State   a shard's, in the global window. `pending` summaries since the last firi
         reads: not over, or for less than HOT; `cold` ones, older, read only when an event comes for one of their
         visitors that is later than that. Those for which no event may come any more, GAP + lateness after their end,
         are freed. `cold` is a bag: of rows of one session the last counts, and one without events takes it away. About
-        75 bytes a session; Beam's metric `sessions-held` tells how many.
+        95 bytes a session; Beam's metric `sessions-held` tells how many.
 Emits   at whole minutes of event time in which a session is over (`on_time`; after longer stretches while the stream is
         far behind), at whole minutes of the clock after an event came for one that was over already (`late`), with
         `early` set also the open ones. With a corrected session come the tombstones of those it has taken in.
@@ -27,14 +27,14 @@ from apache_beam.utils.timestamp import Timestamp
 
 from transforms import seeds
 from transforms import session_summaries as summaries
-from transforms.aggregate import COMPACT_AT, LATE_EVERY, Launch, stamped
+from transforms.aggregate import COMPACT_AT, LATE_EVERY, Launch, fires_soon, stamped
 from transforms.block import BlockCoder, empty
 from transforms.session_summaries import GAP, SUMMARY_SCHEMA
 
 HOT = timedelta(hours=1)
 PENDING_FRAMES = 1024  # above it they are merged; a firing does that anyway, and each merge sorts all of them
 NAME = "sessions"
-_CATCH_UP = 8  # firings while a stream that is behind makes up its delay once
+_CATCH_UP = 8  # a stream that is behind fires each time it has made up so small a part of its delay
 _MINUTE, _SWEEP = 60_000_000, 6 * 3_600_000_000  # microseconds
 _GAP, _HOT = GAP // timedelta(microseconds=1), HOT // timedelta(microseconds=1)
 _SESSION = ["key", "start"]
@@ -90,7 +90,7 @@ class PublishSessions(beam.DoFn):
         if count > PENDING_FRAMES:
             merged = summaries.merge(list(pending.read()))
             pending.clear()
-            pending.add(merged.select(SUMMARY_SCHEMA.keys()))
+            pending.add(merged)
             count = 1
         ends = pieces["end"].dt.epoch("us") + _GAP
         coming = ends.filter(ends > so_far.over)
@@ -98,7 +98,7 @@ class PublishSessions(beam.DoFn):
         wanted = self._firing_for(int(coming.min())) if len(coming) else 0
         if not wanted and not so_far.due:
             wanted = so_far.over  # at once: without a firing in event time a drain would wait for the clock
-        waiting = so_far.waiting or self._set_soon(LATE_EVERY if late else self.early, soon)
+        waiting = so_far.waiting or fires_soon(LATE_EVERY if late else self.early, self.now(), soon)
         progress.write(so_far._replace(pending=count, due=self._set_due(so_far, wanted, due), waiting=waiting))
 
     def _firing_for(self, micros: int) -> int:
@@ -112,13 +112,6 @@ class PublishSessions(beam.DoFn):
             due.set(Timestamp(micros=wanted))
             return wanted
         return so_far.due
-
-    def _set_soon(self, wait: timedelta | None, soon) -> int:
-        if wait is None:
-            return 0
-        every = wait.total_seconds()
-        soon.set(Timestamp.of((self.now() // every + 1) * every))
-        return 1
 
     @on_timer(SOON)
     def fire_soon(

@@ -1,7 +1,7 @@
 """Spill: let blocks cross a local shuffle by reference.
 
 The in-process runner keeps in memory what crosses a shuffle. For a bounded run on one machine a block is therefore
-written to an Arrow file in the run's own folder and only its path crosses: with four times the events a run holds 1.3
+written to an Arrow file in the run's own folder and only its path crosses: with four times the events a run holds 1.2
 times the memory (benchmarks/RESULTS.md), and worker processes exchange paths instead of bytes. On a cluster nothing
 is spilled: workers share no disk, and its shuffle has its own.
 

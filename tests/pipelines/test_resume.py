@@ -118,7 +118,10 @@ class Life:
                 build(pipeline, job)
             if killed_at is not None:
                 noted = sorted(notes.paths(run.staging), key=lambda path: path.stat().st_mtime_ns)
-                for path in noted[round(killed_at * len(noted)) :]:
+                # Of sessions most are noted when the stream ends: they would move the moment to its end.
+                others = [path for path in noted if path.parent.name != SESSIONS.name]
+                gone = others[round(killed_at * len(others)) :]
+                for path in noted[noted.index(gone[0]) :] if gone else ():
                     path.unlink()
             appender.stop()
             shutil.rmtree(run.staging)
@@ -171,11 +174,11 @@ def test_a_kill_amid_a_minute_takes_its_rows_out_and_mends_what_was_not_shown(tm
     rand = random.Random(1)
     polls = polls_of(simulated(tmp_path, 150, 1), rand)
     life = Life(tmp_path / "w", rand)
-    life.launch(polls[: len(polls) // 2], killed_at=0.3)
+    life.launch(polls[: len(polls) // 2], killed_at=0.6)
     assert 0 < life.undone().height < len({minute(message) for message in life.landed})
     life.launch(polls[len(polls) // 2 :])
     assert life.resumed.taken.keys() == {"events", "quarantine", "quality_1m"}
-    assert {"user_days", "sessions"} <= life.resumed.written.keys() <= set(METRICS)
+    assert life.resumed.written.keys() == set(METRICS)
 
 
 def put(warehouse, rows: pl.DataFrame, zone: str = "UTC") -> None:

@@ -3,6 +3,7 @@ which (tests/oracle/sessions.sql)."""
 
 import json
 import random
+import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +15,12 @@ from pipelines.options import resolve
 from pipelines.person import erase
 from pipelines.recompute import recompute
 from pipelines.replay import replay
+from pipelines.simulator import simulate
 from pipelines.warehouse.local import LocalWarehouse
+from transforms import sessions_stream
+from transforms.block import BlockCoder
+from transforms.session_summaries import SUMMARY_SCHEMA, merge, of_events
+from transforms.sessions import STEPS
 
 SQL = (Path(__file__).parents[1] / "oracle" / "sessions.sql").read_text()
 FIRST = date(2026, 3, 1)
@@ -136,3 +142,13 @@ def test_a_warehouse_that_has_no_sessions_yet_gets_those_of_all_its_days_by_a_re
         run.commit([], {"sessions": None})
     assert home.ask("SELECT count(*) FROM sessions") == [(0,)]
     home.run(recompute, {}, "recompute")
+
+
+def test_a_session_takes_in_the_state_of_a_stream_what_the_documents_say(tmp_path):
+    simulate(5_000, 1, tmp_path / "events.jsonl", start=FIRST)
+    backfill(resolve({"input": [str(tmp_path / "events.jsonl")], "warehouse": str(tmp_path / "w"), "workers": "1"}))
+    stored = LocalWarehouse.open(tmp_path / "w").scan("events").collect()
+    sessions = merge([of_events(stored, STEPS)]).select(SUMMARY_SCHEMA.keys())
+    assert len(sessions) > 500
+    told = re.search(r"About\s+(\d+) bytes a session", sessions_stream.__doc__)[1]
+    assert len(BlockCoder().encode(sessions)) / len(sessions) == pytest.approx(int(told), rel=0.15)
