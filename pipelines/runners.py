@@ -31,6 +31,9 @@ LEGACY_LIMITS = (
     f"{LEGACY}: Beam's legacy local runner. It acknowledges a message before it is written, so a crash loses what is "
     f"under way, and reads ten messages at a time; for anything but a try {MEND}"
 )
+# With every job: Prism 2.77 splits a slow bundle also where keys have state, and lets go the keys of the second half
+# while the first may still be at work on them. Two bundles then change one state, and a change is lost.
+PRISM_WORK_ROUND = "--experiments=prism_disable_sdf_split"
 START_SECONDS = 20.0
 IDLE_SECONDS = 60  # after which a Prism without a job ends by itself
 # Becomes the program that it is given, which then dies with the process that began it, however that ends: after a kill

@@ -225,9 +225,7 @@ def _on(choice: Choice, staging: Path, stack: ExitStack) -> _Runner:
         f"--runner={choice.name}",
         f"--job_endpoint={endpoint}",
         "--environment_type=LOOPBACK",
-        # Prism 2.77 splits a slow bundle also where keys have state, and lets go the keys of the second half while the
-        # first may still be at work on them: two bundles then change one state, and a change is lost.
-        "--experiments=prism_disable_sdf_split",
+        runners.PRISM_WORK_ROUND,
     ]
     return _Runner(options, process)
 

@@ -57,4 +57,14 @@ def assert_alike(one: Warehouse, other: Warehouse, sql: str) -> None:
     """The same of two warehouses of any kind, in BigQuery's SQL."""
     first, second = rows_of(one, sql), rows_of(other, sql)
     assert first.height > 0
-    assert first.equals(second.cast(first.schema)), f"{sql}: {first.height} and {second.height} rows"
+    second = second.cast(first.schema)
+    assert first.equals(second), f"{sql}: {first.height} and {second.height} rows, {_apart(first, second)}"
+
+
+def _apart(first: pl.DataFrame, second: pl.DataFrame) -> str:
+    """The first row in which two frames differ, its columns that do: what to look for when a test fails once."""
+    for one, other in zip(first.iter_rows(named=True), second.iter_rows(named=True), strict=False):
+        if one != other:
+            unlike = {name: (one[name], other[name]) for name in one if one[name] != other[name]}
+            return f"the first that differ: {one}, in {unlike}"
+    return "one is the beginning of the other"

@@ -22,7 +22,7 @@ from pipelines.audience import build
 from pipelines.backfill import backfill
 from pipelines.bounded import opened
 from pipelines.options import resolve
-from pipelines.runners import free_port, prism_at
+from pipelines.runners import PRISM_WORK_ROUND, free_port, prism_at
 from pipelines.simulator import faults, simulate
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.local import LocalWarehouse
@@ -77,7 +77,7 @@ def test_a_stream_whose_workers_are_other_processes_gives_the_rows_of_a_backfill
         worker_pool(tmp_path) as pool,
         prism_at(prism, tmp_path / "prism.log") as (endpoint, _),
     ):
-        words = ["--runner=PrismRunner", f"--job_endpoint={endpoint}", "--streaming"]
+        words = ["--runner=PrismRunner", f"--job_endpoint={endpoint}", "--streaming", PRISM_WORK_ROUND]
         words += ["--environment_type=EXTERNAL", f"--environment_config={pool}"]
         with beam.Pipeline(options=PipelineOptions(words)) as pipeline:
             build(pipeline, replace(into.job, source=source, input=queue))

@@ -88,7 +88,7 @@ _LOCK = threading.Lock()
 
 @pytest.mark.parametrize(
     ("options", "at_once"),
-    [((), {1, 2}), (("--experiments=prism_disable_sdf_split",), {1})],
+    [((), {1, 2}), ((runners.PRISM_WORK_ROUND,), {1})],
     ids=["as it comes: the fault", "as the stream runs it"],
 )
 def test_prism_splits_a_slow_bundle_so_that_two_are_at_work_on_the_state_of_one_key(prism, tmp_path, options, at_once):
