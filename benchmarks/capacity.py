@@ -20,16 +20,21 @@ import polars as pl
 
 from benchmarks.driven import Driven
 from pipelines.config import read_config
-from pipelines.simulator_faults import USUAL_FAULTS, Faults
+from pipelines.simulator_faults import PRESETS, USUAL_FAULTS, Faults
 from pipelines.simulator_live import Live
-from transforms import measures
+from pipelines.warehouse.tables import SESSIONS
+from transforms import cold_sessions, measures
+from transforms import session_summaries as summaries
 from transforms.block import RAW_SCHEMA, TIME, BlockCoder
 from transforms.metrics import MetricSpec, read_metrics
+from transforms.sessions import STEPS
 
 RESULTS = Path(__file__).parent / "RESULTS-capacity.md"
 START = 1_772_366_400.0  # noon of a day, seconds since 1970
 BLOCK_SECONDS = 0.5
 SIZES = {100: 240, 1_000: 120, 10_000: 40}  # rows a block: blocks
+# The same for sessions, which are over after half an hour only: without metrics, and a block a minute.
+LONG_SIZES, LONG_SECONDS = {100: 240, 1_000: 240, 10_000: 120}, 60.0
 SEED = 7
 
 
@@ -95,6 +100,8 @@ def of_size(stream: Driven, rows: int) -> dict[str, tuple[float, float, float]]:
         each = rows
         if part.endswith((": code", ": pend", ": keep")):
             each = figures.edge_rows[name] / figures.elements[name]
+        elif part == "sessions: by visitor":
+            each = figures.edge_rows[name] / calls
         elif part.endswith(": fire"):
             each = figures.merged[name] / calls
         elif part == "write":
@@ -103,12 +110,12 @@ def of_size(stream: Driven, rows: int) -> dict[str, tuple[float, float, float]]:
     return found
 
 
-def cpu_lines(streams: dict[int, Driven]) -> list[str]:
-    """A table: each part's microseconds a call by the size of a block, and the line through them."""
+def cpu_lines(streams: dict[int, Driven], of: tuple[str, ...] = ("",)) -> list[str]:
+    """A table: each part's microseconds a call by the size of a block, and the line through them; `of` some steps."""
     sizes = {rows: of_size(stream, rows) for rows, stream in streams.items()}
     lines = ["| part | " + " | ".join(f"{rows:,} rows" for rows in sizes) + " | a call | a row |"]
     lines += ["|---|" + "---:|" * (len(sizes) + 2)]
-    for part in next(iter(sizes.values())):
+    for part in [part for part in next(iter(sizes.values())) if part.startswith(of)]:
         points = [(found[part][1], found[part][2]) for found in sizes.values() if part in found]
         cells = [f"{found[part][2]:,.0f} ({found[part][1]:,.0f})" if part in found else "" for found in sizes.values()]
         fit = fitted(points)
@@ -116,11 +123,11 @@ def cpu_lines(streams: dict[int, Driven]) -> list[str]:
     return lines
 
 
-def byte_lines(streams: dict[int, Driven]) -> list[str]:
-    """A table: bytes an element of each keyed edge, and the line through them."""
+def byte_lines(streams: dict[int, Driven], of: str = "") -> list[str]:
+    """A table: bytes an element of each keyed edge, and the line through them; `of` one."""
     lines = ["| edge | " + " | ".join(f"{rows:,} rows" for rows in streams) + " | an element | a row |"]
     lines += ["|---|" + "---:|" * (len(streams) + 2)]
-    for edge in next(iter(streams.values())).figures.elements:
+    for edge in [edge for edge in next(iter(streams.values())).figures.elements if edge.startswith(of)]:
         points = []
         for stream in streams.values():
             elements, figures = stream.figures.elements[edge], stream.figures
@@ -137,7 +144,7 @@ def state_lines(stream: Driven) -> list[str]:
     lines = ["| step | keys | state, bytes | rows published in it | bytes a row | written to it, bytes |"]
     lines += ["|---|---:|---:|---:|---:|---:|"]
     for name, size in held.items():
-        keys = len(stream.seen if name == "deduplicate" else stream.open[name])
+        keys = len({"deduplicate": stream.seen, "sessions": stream.visitors}.get(name) or stream.open[name])
         rows = figures.rows["events"] if name == "deduplicate" else stream.published_rows(name)
         lines.append(f"| {name} | {keys:,} | {size:,} | {rows:,} | {size / max(rows, 1):,.1f} | {written[name]:,} |")
     lines += ["", "| table | rows | to BigQuery (Arrow), bytes a row | BigQuery's size, bytes a row | firings |"]
@@ -189,6 +196,53 @@ def registers(groups: int = 200, people: int = 3_000) -> Registers:
     return Registers((between - began) / groups * 1e6, (ended - between) / groups * 1e6, coded, float(sketches))
 
 
+class Look(NamedTuple):
+    """A cold session: microseconds to read it when some are looked for, and its bytes in the bag."""
+
+    us: float
+    bytes: float
+
+
+def look(sessions: int = 200_000, frames: int = 100) -> Look:
+    """Of cold sessions of one event, each of another visitor, of which one in a hundred is looked for."""
+    live = Live(sessions, SEED, PRESETS["none"])
+    events, bag = Driven(()), []
+    events.deliver(raw_block(live.lines(0, sessions, START), START))
+    kept = pl.concat(events.kept)
+    kept = kept.with_columns(anonymous_id="event_id")
+    for part in kept.iter_slices(-(-len(kept) // frames)):
+        merged = summaries.merge([summaries.of_events(part, STEPS)]).select(summaries.SUMMARY_SCHEMA.keys())
+        bag.append(cold_sessions.encode(merged.with_columns(standing=pl.concat_list("start"), changed=pl.lit(False))))
+    wanted = summaries.of_visitors(kept).select("key").gather_every(100)
+    began = time.process_time()
+    found = cold_sessions.of_visitors(bag, wanted)
+    took = time.process_time() - began
+    assert len(found) == len(wanted), "a session was not found"
+    return Look(took / len(kept) * 1e6, sum(map(len, bag)) / len(kept))
+
+
+def session_lines() -> list[str]:
+    """Tables: what sessions cost and hold in streams that are long enough for some to be over."""
+    streams = {rows: driven(rows, blocks, (), seconds=LONG_SECONDS) for rows, blocks in LONG_SIZES.items()}
+    looked = look()
+    lines = [*cpu_lines(streams, ("deduplicate", SESSIONS.name)), "", *byte_lines(streams, SESSIONS.name), ""]
+    lines += ["| rows a block | events | rows published | held | state, bytes | written to it, bytes | firings |"]
+    lines += ["|---:|" + "---:|" * 6]
+    for rows, stream in streams.items():
+        figures, held, name = stream.figures, stream.state_bytes()[SESSIONS.name], SESSIONS.name
+        written, firings = stream.rewritten_bytes()[name], figures.firings[name]
+        told = (rows, figures.rows["events"], figures.rows[name], stream.published_rows(name), held, written, firings)
+        lines.append("| " + " | ".join(f"{each:,}" for each in told) + " |")
+    wire, logical = (
+        sum(getattr(stream.figures, of)[SESSIONS.name] for stream in streams.values())
+        / sum(stream.figures.rows[SESSIONS.name] for stream in streams.values())
+        for of in ("wire", "logical")
+    )
+    lines += ["", f"A row of `sessions`: {wire:,.0f} bytes to BigQuery (Arrow), {logical:,.0f} by BigQuery's sizes. "]
+    lines[-1] += f"A cold session: {looked.us:.2f} us a look, {looked.bytes:,.0f} bytes."
+    return lines
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -205,6 +259,7 @@ def main() -> None:
     lines += ["", f"A row of registers: merged in {kept.merge_us:.0f} us, finished in {kept.finish_us:.0f} us; "]
     lines[-1] += f"{kept.moved_bytes:,.0f} bytes on the way and in state, {kept.sketch_bytes:,.0f} in its table."
     lines += ["", "## Keyed edges, bytes an element (rows an element)", "", *byte_lines(streams)]
+    lines += ["", f"## Sessions, a block every {LONG_SECONDS:.0f} s, without metrics", "", *session_lines()]
     for rows, stream in streams.items():
         seconds = SIZES[rows] * BLOCK_SECONDS
         lines += [

@@ -21,16 +21,20 @@ from apache_beam.coders import Coder
 
 from pipelines.bounded import table_of
 from pipelines.warehouse.bigquery_rows import arrow_schema, record_batch
-from pipelines.warehouse.tables import EVENTS, QUALITY_1M, TYPES, Table
+from pipelines.warehouse.tables import EVENTS, QUALITY_1M, SESSIONS, TYPES, Table
 from transforms import quality
+from transforms import session_summaries as summaries
 from transforms.aggregate import Aggregation, BooksAggregation, Launch, MetricAggregation, Publish, scatter
 from transforms.block import BlockCoder, entered
+from transforms.cold_sessions import compacted
 from transforms.deduplicate import KeepFirst, split
 from transforms.event_time import settle_event_time
 from transforms.in_range import as_events
 from transforms.lateness import allowed_lateness, too_late
 from transforms.metrics import MetricSpec
 from transforms.parse import parse
+from transforms.sessions import STEPS
+from transforms.sessions_stream import PublishSessions
 from transforms.validate import validator
 
 DELAY = 10.0  # seconds that the watermark stays behind the clock, as --expected_delay has it
@@ -132,7 +136,7 @@ class Figures:
 
 
 class Driven:
-    """The steps of a stream; `shards` and `window` are those of the deduplication."""
+    """The steps of a stream; `shards` are those of the deduplication and of the sessions, `window` is of the former."""
 
     def __init__(
         self,
@@ -156,7 +160,10 @@ class Driven:
         self.publish = {
             what.name: Publish(what, launch, what.early, lateness, lambda: self.now) for what in self.aggregations
         }
+        self.sessions = PublishSessions(launch, STEPS, early, lateness, lambda: self.now)
+        self.tables[SESSIONS.name] = SESSIONS
         self.seen: dict[tuple, Key] = {}
+        self.visitors: dict[int, Key] = {}  # by shard
         self.open: dict[str, dict[tuple, Key]] = {what.name: {} for what in self.aggregations}
 
     def deliver(self, raw: pl.DataFrame) -> None:
@@ -191,6 +198,7 @@ class Driven:
         self.kept.append(events)
         for what in self.metrics:
             self._take(what, events)
+        self._take_visits(events)
         self.figures.wrote(EVENTS, events)
         with self.figures.timed("count"):
             entries = quality.count(events, "events")
@@ -225,6 +233,22 @@ class Driven:
                     **{name: held.timers[name] for name in ("soon", "end", "expire")},
                 )
 
+    def _take_visits(self, events: pl.DataFrame) -> None:
+        """Each piece by itself, as if a bundle held no more."""
+        with self.figures.timed("sessions: by visitor"):
+            pieces = summaries.by_shard(summaries.of_visitors(events), self.shards)
+        for shard, visits in pieces:
+            visits = self.figures.crossed(SESSIONS.name, visits)
+            if shard not in self.visitors:
+                step = PublishSessions
+                bags = {"pending": step.PENDING.coder, "cold": step.COLD.coder}
+                values = {"hot": step.HOT.coder, "progress": step.PROGRESS.coder}
+                self.visitors[shard] = Key(bags, values, ("soon", "due"))
+            held = self.visitors[shard]
+            cells = {name: held.cells[name] for name in ("pending", "progress")}
+            with self.figures.timed("sessions: pend"):
+                self.sessions.process((shard, visits), **cells, **held.timers)
+
     def _key_of(self, name: str, key: tuple) -> Key:
         if key not in self.open[name]:
             values = {"published": Publish.PUBLISHED.coder, "progress": Publish.PROGRESS.coder}
@@ -234,6 +258,13 @@ class Driven:
     def at(self, now: float) -> None:
         """The clock stands at `now`, in seconds since 1970: fire what is due by it, or by the watermark behind it."""
         self.now = now
+        for shard, held in self.visitors.items():
+            if _due(held.timers["due"], now - DELAY):
+                held.timers["due"].clear()
+                self._fire_sessions(shard, held, self.sessions.fire_due, held.timers)
+            if _due(held.timers["soon"], now):
+                held.timers["soon"].clear()
+                self._fire_sessions(shard, held, self.sessions.fire_soon, {"due": held.timers["due"]})
         for name, keys in self.open.items():
             for key, held in keys.items():
                 if _due(held.timers["soon"], now):
@@ -254,18 +285,33 @@ class Driven:
             self.figures.merged[name] += pending + (0 if before is None else len(before))
             self.figures.wrote(self.tables[name], block)
 
+    def _fire_sessions(self, shard: int, held: Key, fire: Callable, timers: dict[str, Timer]) -> None:
+        pending, hot = held.cells["pending"].read(), held.cells["hot"].read()
+        with self.figures.timed("sessions: fire"):
+            rows = list(fire(shard, **held.cells, **timers))
+        self.figures.firings[SESSIONS.name] += 1
+        self.figures.merged[SESSIONS.name] += sum(len(frame) for frame in pending) + (0 if hot is None else len(hot))
+        for block in rows:
+            self.figures.wrote(SESSIONS, block)
+
     def state_bytes(self) -> dict[str, int]:
         """Bytes of state now, by step."""
         held = {"deduplicate": sum(key.bytes for key in self.seen.values())}
+        held[SESSIONS.name] = sum(key.bytes for key in self.visitors.values())
         return held | {name: sum(key.bytes for key in keys.values()) for name, keys in self.open.items()}
 
     def rewritten_bytes(self) -> dict[str, int]:
         """Bytes that were written to state so far, by step."""
         held = {"deduplicate": sum(key.rewritten for key in self.seen.values())}
+        held[SESSIONS.name] = sum(key.rewritten for key in self.visitors.values())
         return held | {name: sum(key.rewritten for key in keys.values()) for name, keys in self.open.items()}
 
     def published_rows(self, name: str) -> int:
-        """Rows that the state of a metric holds published."""
+        """Rows that the state of a metric holds published, or sessions that are held."""
+        if name == SESSIONS.name:
+            cold = [compacted(key.cells["cold"].read, pl.lit(True)).rows for key in self.visitors.values()]
+            hot = [key.cells["hot"].read() for key in self.visitors.values()]
+            return sum(cold) + sum(len(frame) for frame in hot if frame is not None)
         frames = [key.cells["published"].read() for key in self.open[name].values()]
         return sum(len(frame) for frame in frames if frame is not None)
 

@@ -8,6 +8,8 @@ rows, bytes and state of a metric are from above. The coefficients are in plan_f
     deduplication   -> Flow
     aggregation     -> MetricFlow, one a metric
     the_books       -> MetricFlow of quality_1m
+
+Sessions are in plan_sessions.py.
 """
 
 import math
@@ -38,6 +40,7 @@ class Traffic(NamedTuple):
     late: float  # share that comes up to a day after it happened, evenly
     distinct: Mapping[str, float]  # column -> its different values in a day
     present: Mapping[str, float] = PRESENT  # column -> share of the events that have it
+    session_events: float = 10.0  # events of a session
 
     @property
     def accepted(self) -> float:

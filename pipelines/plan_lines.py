@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines import plan_figures as figures
-from pipelines.plan import Plan
 from pipelines.plan_flow import Traffic
+from pipelines.plan_parts import Plan
 
 NAMES = {
     "pubsub": "Pub/Sub, published and delivered",

@@ -1,6 +1,6 @@
 """Sessions as summaries that add up: what a visitor did without a gap of 30 minutes. Pure functions.
 
-    events -> of_events -> merge (any number of times, in any order and grouping) -> table_rows
+    events -> of_visitors -> summarized -> merge (any number of times, in any order and grouping) -> table_rows
 
 Visitor   anonymous_id, or user_id of an event that has none: so a login does not cut a session. An event with neither
           is in no session.
@@ -21,7 +21,7 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 
-from transforms.block import NUMERIC, SEPARATOR, TIME, empty, hash64, hash128
+from transforms.block import EVENT_SCHEMA, NUMERIC, SEPARATOR, TIME, empty, hash64, hash128
 from transforms.ragged import lists, runs
 
 GAP = timedelta(minutes=30)
@@ -63,6 +63,25 @@ SUMMARY_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "changed": pl.Boolean,
 }
 
+# An event of a visitor, before it is a summary: less than half of its bytes.
+VISIT_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "key": pl.UInt64,
+    **{
+        name: EVENT_SCHEMA[name]
+        for name in (
+            "event_time",
+            "event_type",
+            "anonymous_id",
+            "user_id",
+            "content_id",
+            "channel",
+            "campaign",
+            "value",
+            "currency",
+            "is_bot",
+        )
+    },
+}
 
 _VISITOR = pl.concat_str(
     pl.when(pl.col("anonymous_id").is_not_null()).then(pl.lit("anonymous")).otherwise(pl.lit("user")),
@@ -76,13 +95,23 @@ def visitors(frame: pl.DataFrame) -> pl.Series:
     return hash64(frame.select(_VISITOR).to_series()).alias("key")
 
 
+def of_visitors(events: pl.DataFrame) -> pl.DataFrame:
+    """VISIT_SCHEMA: the events that are of a visitor, and of them what a summary is made of."""
+    named = events.filter(pl.coalesce("anonymous_id", "user_id").is_not_null())
+    return named.select(visitors(named), *list(VISIT_SCHEMA)[1:])
+
+
 def of_events(events: pl.DataFrame, steps: Sequence[str]) -> pl.DataFrame:
     """Each event of a visitor as a summary, unmerged; `steps` are the event types of the funnel, in order."""
-    named = events.filter(pl.coalesce("anonymous_id", "user_id").is_not_null())
+    return summarized(of_visitors(events), steps)
+
+
+def summarized(visits: pl.DataFrame, steps: Sequence[str]) -> pl.DataFrame:
+    """Each row of VISIT_SCHEMA as a summary, unmerged."""
     kind, time = pl.col("event_type"), pl.col("event_time")
     paid = (kind == COUNTED["purchases"]) & pl.col("value").is_not_null()
-    return named.select(
-        visitors(named),
+    return visits.select(
+        "key",
         "anonymous_id",
         start=time,
         end=time,

@@ -19,7 +19,9 @@ from typing import NamedTuple
 import apache_beam as beam
 import numpy as np
 import polars as pl
-from apache_beam.transforms.window import TimestampedValue
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import Timestamp
+from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import session_summaries as summaries
 from transforms.aggregate import Launch, stamped
@@ -39,7 +41,7 @@ REACH_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "start": TIME,
     "end": TIME,
 }
-Keyed = tuple[int, pl.DataFrame]  # (shard, summaries)
+Keyed = tuple[int, pl.DataFrame]  # (shard, VISIT_SCHEMA)
 Gathered = tuple[int, tuple[bool, tuple[int, str, pl.DataFrame]]]  # shard, whether they reach in, a spilled block
 
 
@@ -90,14 +92,16 @@ class Sessions(beam.PTransform):
 
     def expand(self, inputs):
         if self.streaming:
-            pieces = inputs["events"] | "Summarize each block" >> beam.ParDo(_Summarize(self)).with_output_types(Keyed)
-            publish = beam.ParDo(PublishSessions(self.launch, self.early, self.lateness, self.clock, self.seeds))
+            keyed = beam.ParDo(_ByVisitor(self.shards)).with_output_types(Keyed)
+            pieces = inputs["events"] | "Key by visitor" >> keyed
+            step = PublishSessions(self.launch, self.steps, self.early, self.lateness, self.clock, self.seeds)
+            publish = beam.ParDo(step)
             return pieces | "Merge and publish" >> publish.with_output_types(pl.DataFrame)
         sides = [inputs[name] for name in ("events", "beside") if name in inputs]
         gathered = [
             sides
             | "Join what lies beside" >> beam.Flatten()
-            | "Summarize" >> beam.ParDo(_Gather(self)).with_output_types(Gathered)
+            | "Key by visitor" >> beam.ParDo(_Gather(self)).with_output_types(Gathered)
         ]
         if "reach" in inputs:
             mark = beam.FlatMap(_marked, self.shards).with_output_types(Gathered)
@@ -110,31 +114,40 @@ class Sessions(beam.PTransform):
         )
 
 
-class _Summarize(beam.DoFn):
-    """Stamped anew: a block has the time of a client's clock, which may be years ahead, and a runner that drains fires
+class _ByVisitor(beam.DoFn):
+    """What a bundle holds, by shard: each element costs much, and a bundle has many blocks where a runner is busy.
+
+    Stamped anew: a block has the time of a client's clock, which may be years ahead, and a runner that drains fires
     what frees the state before it hands on what lies behind it."""
 
-    def __init__(self, options: Sessions):
-        self.steps, self.shards = options.steps, options.shards
+    def __init__(self, shards: int):
+        self.shards = shards
+
+    def start_bundle(self):
+        self.gathered: list[pl.DataFrame] = []
 
     def process(self, events):
-        # Unmerged: of one block few are of one session, and merging them would cost more than all metrics do.
-        for shard, piece in summaries.by_shard(summaries.of_events(events, self.steps), self.shards):
-            yield TimestampedValue((shard, piece), piece.select(pl.col("start").min()).item().timestamp())
+        self.gathered.append(summaries.of_visitors(events))
+
+    def finish_bundle(self):
+        if self.gathered:
+            for shard, visits in summaries.by_shard(pl.concat(self.gathered), self.shards):
+                earliest = Timestamp(micros=visits.select(pl.col("event_time").dt.epoch("us").min()).item())
+                yield WindowedValue((shard, visits), earliest, [GlobalWindow()])
 
 
 class _Gather(beam.DoFn):
     """GATHER_ROWS events at a time: small frames cost as much as large ones."""
 
     def __init__(self, options: Sessions):
-        self.steps, self.shards, self.folder = options.steps, options.shards, options.spill_folder
+        self.shards, self.folder = options.shards, options.spill_folder
 
     def start_bundle(self):
         self.gathered: list[pl.DataFrame] = []
         self.rows = 0
 
     def process(self, events):
-        self.gathered.append(summaries.of_events(events, self.steps))
+        self.gathered.append(summaries.of_visitors(events))
         self.rows += len(self.gathered[-1])
         if self.rows >= GATHER_ROWS:
             yield from self._flush()
@@ -156,10 +169,15 @@ def _marked(frame: pl.DataFrame, shards: int):
 
 
 class _PublishOnce(beam.DoFn):
-    """All summaries of a shard are there; many are merged in parts, by other bits of the visitor's hash."""
+    """All events of a shard are there; many become sessions in parts, by other bits of the visitor's hash."""
 
     def __init__(self, options: Sessions):
-        self.launch, self.written, self.clock = options.launch, options.written, options.clock
+        self.launch, self.steps, self.written, self.clock = (
+            options.launch,
+            options.steps,
+            options.written,
+            options.clock,
+        )
 
     def process(self, gathered):
         crossed = list(gathered[1])
@@ -174,7 +192,7 @@ class _PublishOnce(beam.DoFn):
                 yield stamped(found, "on_time", int(now * 1_000_000), now, self.launch)
 
     def _sessions(self, pieces: list[Part], reach: list[pl.DataFrame], mine: pl.Expr) -> pl.DataFrame:
-        merged = summaries.merge([piece.load().filter(mine) for piece in pieces])
+        merged = summaries.merge([summaries.summarized(piece.load().filter(mine), self.steps) for piece in pieces])
         standing = pl.concat([pl.DataFrame(schema=REACH_SCHEMA), *reach]).filter(mine)
         return pl.concat(_corrected(merged, standing, self.written))
 

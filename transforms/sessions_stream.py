@@ -1,43 +1,50 @@
-"""The stream's step of Sessions: summaries in state, published when a session is over and again when it changes.
+"""The stream's step of Sessions: events in, kept as summaries, published when a session is over and when it changes.
 
-    PCollection[(shard, summaries)] -> PCollection[rows of the table `sessions`]
+    PCollection[(shard, VISIT_SCHEMA)] -> PCollection[rows of the table `sessions`]
 
-State   a shard's, in the global window. `pending` summaries since the last firing; `hot` ones, which the next firing
-        reads: not over, or for less than HOT; `cold` ones, older, read only when an event comes for one of their
-        visitors that is later than that. Those for which no event may come any more, GAP + lateness after their end,
-        are freed. `cold` is a bag: of rows of one session the last counts, and one without events takes it away. About
-        95 bytes a session; Beam's metric `sessions-held` tells how many.
+State   a shard's, in the global window. `pending` events since the last firing; `hot` sessions, which the next firing
+        reads: not over, or for less than HOT; `cold` ones, older, of which those of a visitor are looked for when an
+        event comes for one that is later than that, at most every COLD_EVERY of event time. Those for which no event
+        may come any more, GAP + lateness after their end, are freed, every SWEEP. About 95 bytes a session; Beam's
+        metric `sessions-held` tells how many. `cold` is a bag (cold_sessions.py).
 Emits   at whole minutes of event time in which a session is over (`on_time`; after longer stretches while the stream is
-        far behind), at whole minutes of the clock after an event came for one that was over already (`late`), with
-        `early` set also the open ones. With a corrected session come the tombstones of those it has taken in.
+        far behind), at whole minutes of the clock after an event came for one that was over already (`late`; later
+        where it waits for COLD_EVERY), with `early` set also the open ones. With a corrected session come the
+        tombstones of those it has taken in.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
 import apache_beam as beam
 import polars as pl
-from apache_beam.coders import TupleCoder, VarIntCoder
+from apache_beam.coders import BytesCoder, TupleCoder, VarIntCoder
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.utils.timestamp import Timestamp
 
-from transforms import seeds
+from transforms import cold_sessions, seeds
 from transforms import session_summaries as summaries
-from transforms.aggregate import COMPACT_AT, LATE_EVERY, Launch, fires_soon, stamped
+from transforms.aggregate import LATE_EVERY, Launch, fires_soon, stamped
 from transforms.block import BlockCoder, empty
-from transforms.session_summaries import GAP, SUMMARY_SCHEMA
+from transforms.cold_sessions import FRAME_ROWS, SESSION
+from transforms.session_summaries import GAP, SUMMARY_SCHEMA, VISIT_SCHEMA
 
-HOT = timedelta(hours=1)
-PENDING_FRAMES = 1024  # above it they are merged; a firing does that anyway, and each merge sorts all of them
+HOT = timedelta(minutes=15)
+COLD_EVERY = timedelta(minutes=15)  # a look at the cold sessions reads all of a shard's
+PENDING_FRAMES = 1024  # above it they become one
+SWEEP = timedelta(hours=6)  # between two times at which those are freed that no event can reach any more
+COLD_FRAMES = 256  # so many more frames than its rows need make the bag be written anew, in longer ones
 NAME = "sessions"
 _CATCH_UP = 8  # a stream that is behind fires each time it has made up so small a part of its delay
-_MINUTE, _SWEEP = 60_000_000, 6 * 3_600_000_000  # microseconds
-_GAP, _HOT = GAP // timedelta(microseconds=1), HOT // timedelta(microseconds=1)
-_SESSION = ["key", "start"]
+_MINUTE, _APART = 60_000_000, 7 * 60_000_000  # microseconds
+_GAP, _HOT, _COLD_EVERY, _SWEEP = (each // timedelta(microseconds=1) for each in (GAP, HOT, COLD_EVERY, SWEEP))
+
+
+_UNMERGED = pl.lit(1, pl.UInt32).alias("members")
 
 
 class Progress(NamedTuple):
@@ -51,6 +58,7 @@ class Progress(NamedTuple):
     due: int = 0  # for which the firing in event time is set
     waiting: int = 0  # whether a firing of the clock is set
     revision: int = 0  # of the last publication
+    looked: int = 0  # what was over when the cold sessions were last read
 
 
 class PublishSessions(beam.DoFn):
@@ -58,7 +66,7 @@ class PublishSessions(beam.DoFn):
 
     PENDING = BagStateSpec("pending", BlockCoder())
     HOT = ReadModifyWriteStateSpec("hot", BlockCoder())
-    COLD = BagStateSpec("cold", BlockCoder())
+    COLD = BagStateSpec("cold", BytesCoder())
     PROGRESS = ReadModifyWriteStateSpec("progress", TupleCoder([VarIntCoder()] * len(Progress._fields)))
     SOON = TimerSpec("soon", TimeDomain.REAL_TIME)
     DUE = TimerSpec("due", TimeDomain.WATERMARK)
@@ -66,12 +74,13 @@ class PublishSessions(beam.DoFn):
     def __init__(
         self,
         launch: Launch,
+        steps: Sequence[str],
         early: timedelta | None,
         lateness: timedelta,
         now: Callable[[], float] = time.time,
         seeds: str | None = None,
     ):
-        self.launch, self.early, self.now, self.seeds = launch, early, now, seeds
+        self.launch, self.steps, self.early, self.now, self.seeds = launch, tuple(steps), early, now, seeds
         self.kept_for = (GAP + lateness) // timedelta(microseconds=1)
         self.held = Metrics.distribution("audience", "sessions-held")
 
@@ -83,16 +92,16 @@ class PublishSessions(beam.DoFn):
         soon=beam.DoFn.TimerParam(SOON),
         due=beam.DoFn.TimerParam(DUE),
     ):
-        _, pieces = keyed
+        _, visits = keyed
         so_far = _read(progress)
-        pending.add(pieces)
+        pending.add(visits)
         count = so_far.pending + 1
         if count > PENDING_FRAMES:
-            merged = summaries.merge(list(pending.read()))
+            gathered = pl.concat(list(pending.read()))
             pending.clear()
-            pending.add(merged)
+            pending.add(gathered)
             count = 1
-        ends = pieces["end"].dt.epoch("us") + _GAP
+        ends = visits["event_time"].dt.epoch("us") + _GAP
         coming = ends.filter(ends > so_far.over)
         late = len(coming) < len(ends)
         wanted = self._firing_for(int(coming.min())) if len(coming) else 0
@@ -145,7 +154,7 @@ class PublishSessions(beam.DoFn):
 
     def _fire(self, shard, so_far, over, pending, hot, cold, progress, due):
         """Merge what is pending, publish what is over and changed, and settle what is kept where."""
-        sessions, so_far = self._merged(shard, so_far, pending, hot, cold)
+        sessions, waits, so_far = self._merged(shard, so_far, over, pending, hot, cold)
         ended = pl.col("end").dt.epoch("us") + _GAP
         shown = pl.col("changed") & ((ended <= over) | pl.lit(self.early is not None))
         show = sessions.filter(shown)
@@ -162,34 +171,49 @@ class PublishSessions(beam.DoFn):
                 standing=pl.when(shown).then(pl.concat_list("start")).otherwise("standing"),
                 changed=pl.col("changed") & ~shown,
             )
-        so_far = self._keep(sessions, so_far._replace(pending=0, over=over, revision=stamp), hot, cold)
+        left = int(not waits.is_empty())
+        so_far = self._keep(shard, sessions, so_far._replace(pending=left, over=over, revision=stamp), hot, cold)
         pending.clear()
+        if left:
+            pending.add(waits)
         wanted = [self._firing_for(end + _GAP) for end in [_least(sessions.filter(ended > over))] if end]
+        if left:
+            wanted.append(so_far.looked + _COLD_EVERY)
         if so_far.oldest:
-            wanted.append(_up(so_far.oldest + self.kept_for, _SWEEP))
+            wanted.append(self._sweep(shard, so_far.oldest))
         progress.write(so_far._replace(due=self._set_due(so_far, min(wanted, default=0), due)))
 
-    def _merged(self, shard, so_far, pending, hot, cold) -> tuple[pl.DataFrame, Progress]:
-        """The hot sessions with what is pending, and the cold ones that it changes: these leave the bag."""
+    def _merged(self, shard, so_far, over, pending, hot, cold) -> tuple[pl.DataFrame, pl.DataFrame, Progress]:
+        """The hot sessions with what is pending, and the cold ones that it changes: these leave the bag. Beside them
+        the events that wait for the next look at the cold ones."""
         before = hot.read()
         if before is None:
             before = seeds.published(self.seeds, NAME, seeds.Place(0, shard))
-        fresh = list(pending.read()) if so_far.pending else []
-        frames = [*fresh, *([] if before is None else [before])]
-        visitors = [_before(each, so_far.over - _HOT).select("key") for each in fresh] if so_far.cold else []
-        if not any(len(each) for each in visitors):
-            return summaries.merge(frames), so_far
-        old = standing_in(list(cold.read())).join(pl.concat(visitors), on="key", how="semi")
-        merged = summaries.merge([*frames, old])
+        visits = pl.concat(list(pending.read())) if so_far.pending else empty(VISIT_SCHEMA)
+        old = visits.filter(pl.col("event_time").dt.epoch("us") < so_far.over - _HOT) if so_far.cold else visits.clear()
+        waits = old if over - so_far.looked < _COLD_EVERY else old.clear()
+        if not waits.is_empty():
+            visits = visits.filter(pl.col("event_time").dt.epoch("us") >= so_far.over - _HOT)
+        # Most visitors have done nothing since: merging sorts, and costs ten times what it does to leave them out.
+        before = empty(SUMMARY_SCHEMA) if before is None else before
+        came = visits.select(pl.col("key").unique())
+        rest = before.join(came, on="key", how="anti", maintain_order="left").with_columns(_UNMERGED)
+        touched = before.join(came, on="key", how="semi", maintain_order="left")
+        frames = [summaries.summarized(visits, self.steps), touched]
+        if old.is_empty() or not waits.is_empty():
+            return pl.concat([rest, summaries.merge(frames)]), waits, so_far
+        so_far = so_far._replace(looked=over)
+        found = cold_sessions.of_visitors(cold.read(), old.select(pl.col("key").unique()))
+        merged = summaries.merge([*frames, found])
         # A cold one that nothing has touched stays where it is.
-        same = merged.filter((pl.col("members") == 1) & ~pl.col("changed")).join(old, on=_SESSION, how="semi")
-        moved = old.join(same, on=_SESSION, how="anti")
+        same = merged.filter((pl.col("members") == 1) & ~pl.col("changed")).join(found, on=SESSION, how="semi")
+        moved = found.join(same, on=SESSION, how="anti")
         if not moved.is_empty():
-            cold.add(moved.with_columns(events=pl.lit(0, pl.Int64)))
+            cold.add(cold_sessions.taken_away(moved))
             so_far = so_far._replace(cold=so_far.cold + 1, cold_rows=so_far.cold_rows + len(moved))
-        return merged.join(same, on=_SESSION, how="anti"), so_far
+        return pl.concat([rest, merged.join(same, on=SESSION, how="anti")]), waits, so_far
 
-    def _keep(self, sessions: pl.DataFrame, so_far: Progress, hot, cold) -> Progress:
+    def _keep(self, shard: int, sessions: pl.DataFrame, so_far: Progress, hot, cold) -> Progress:
         """Divide them into hot and cold, and free those whose time is over."""
         ended = pl.col("end").dt.epoch("us")
         alive = (ended + self.kept_for > so_far.over) | pl.col("changed")
@@ -199,33 +223,25 @@ class PublishSessions(beam.DoFn):
         hot.write(warm)
         frames, rows = so_far.cold, so_far.cold_rows
         if not cooled.is_empty():
-            cold.add(cooled)
+            cold.add(cold_sessions.encode(cooled))
             frames, rows = frames + 1, rows + len(cooled)
         oldest = min(filter(None, (so_far.oldest, _least(sessions))), default=0)
-        expired = 0 < oldest <= so_far.over - self.kept_for
-        if frames and (frames > COMPACT_AT or expired):
-            left = standing_in(list(cold.read())).filter(alive)
+        expired = oldest > 0 and self._sweep(shard, oldest) <= so_far.over
+        if frames and (frames > COLD_FRAMES + rows // FRAME_ROWS or expired):
+            left = cold_sessions.compacted(cold.read, alive)
             cold.clear()
-            if len(left):
-                cold.add(left)
-            frames, rows = int(len(left) > 0), len(left)
-            oldest = min(filter(None, (_least(left), _least(warm))), default=0)
+            for frame in left.frames:
+                cold.add(frame)
+            frames, rows = len(left.frames), left.rows
+            oldest = min(filter(None, (left.oldest, _least(warm))), default=0)
         elif expired:
             oldest = _least(warm)
         self.held.update(len(warm) + rows)
         return so_far._replace(cold=frames, cold_rows=rows, oldest=oldest)
 
-
-def standing_in(bag: list[pl.DataFrame]) -> pl.DataFrame:
-    """The sessions of a cold bag: of each the last row, if it has events."""
-    if not bag:
-        return empty(SUMMARY_SCHEMA)
-    last = pl.concat(bag).unique(_SESSION, keep="last", maintain_order=True)
-    return last.filter(pl.col("events") > 0)
-
-
-def _before(pieces: pl.DataFrame, micros: int) -> pl.DataFrame:
-    return pieces.filter(pl.col("start").dt.epoch("us") < micros)
+    def _sweep(self, shard: int, oldest: int) -> int:
+        """When a session with the first end is freed; not all shards at once: each then reads all that it holds."""
+        return _up(oldest + self.kept_for, _SWEEP) + shard * _APART % _SWEEP
 
 
 def _least(sessions: pl.DataFrame) -> int:

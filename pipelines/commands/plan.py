@@ -25,6 +25,7 @@ _NUMBERS = {  # name -> (default, least, most, what it is)
     "quarantined": ("0.01", 0, 0.99, "Share of the messages that are refused"),
     "delayed": ("0.01", 0, 1, "Share that comes up to ten minutes after it happened"),
     "late": ("0.005", 0, 1, "Share that comes up to a day after it happened"),
+    "session_events": ("10", 1, 1_000_000, "Events of a session, on average"),
 }
 
 
@@ -91,6 +92,7 @@ def _plan(values, numbers: dict[str, float], distinct: dict[str, float], prices:
         numbers["delayed"],
         numbers["late"],
         distinct,
+        session_events=numbers["session_events"],
     )
     metrics, _ = read_config(settings.config)
     how = How(

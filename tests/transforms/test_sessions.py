@@ -16,11 +16,11 @@ from apache_beam.transforms.window import TimestampedValue
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms import sessions_stream
+from transforms import cold_sessions, sessions_stream
 from transforms.aggregate import Launch
 from transforms.block import EVENT_SCHEMA, TIME, BlockCoder
-from transforms.session_summaries import REVENUE, SUMMARY_SCHEMA, merge, of_events, table_rows, tombstones
-from transforms.sessions import REACH_SCHEMA, STEPS, Sessions, Written, _Summarize
+from transforms.session_summaries import REVENUE, SUMMARY_SCHEMA, merge, of_events, of_visitors, table_rows, tombstones
+from transforms.sessions import REACH_SCHEMA, STEPS, Sessions, Written, _ByVisitor
 from transforms.sessions_stream import PublishSessions
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -238,7 +238,7 @@ class Shard:
 
     def __init__(self, early: timedelta | None = None, lateness: timedelta = DAY):
         self.clock = NOON.timestamp()
-        self.step = PublishSessions(LAUNCH, early, lateness, lambda: self.clock)
+        self.step = PublishSessions(LAUNCH, STEPS, early, lateness, lambda: self.clock)
         self.bags = {name: Bag() for name in ("pending", "cold")}
         self.cells = {name: Cell() for name in ("hot", "progress")}
         self.soon, self.due = Cell(), Cell()
@@ -246,8 +246,9 @@ class Shard:
         self.watermark = NOON.timestamp()
 
     def put(self, block: pl.DataFrame) -> None:
-        pieces = summed(block).select(SUMMARY_SCHEMA.keys())
-        self.step.process((0, pieces), self.bags["pending"], self.cells["progress"], soon=self.soon, due=self.due)
+        self.step.process(
+            (0, of_visitors(block)), self.bags["pending"], self.cells["progress"], soon=self.soon, due=self.due
+        )
         self.fire()
 
     def advance(self, minutes: float) -> None:
@@ -257,19 +258,23 @@ class Shard:
         self.fire()
 
     def fire(self) -> None:
-        """What is due."""
+        """What is due, and what that makes due."""
         state = {**self.bags, **self.cells}
-        while self.due.value is not None and self.due.value.micros <= self.watermark * 1_000_000:
-            self.due.clear()
-            self.published += self.step.fire_due(0, **state, soon=self.soon, due=self.due)
-        if self.soon.value is not None and self.soon.value.micros <= self.clock * 1_000_000:
-            self.soon.clear()
-            self.published += self.step.fire_soon(0, **state, due=self.due)
+        while True:
+            if self.due.value is not None and self.due.value.micros <= self.watermark * 1_000_000:
+                self.due.clear()
+                self.published += self.step.fire_due(0, **state, soon=self.soon, due=self.due)
+            elif self.soon.value is not None and self.soon.value.micros <= self.clock * 1_000_000:
+                self.soon.clear()
+                self.published += self.step.fire_soon(0, **state, due=self.due)
+            else:
+                return
 
     @property
     def held(self) -> int:
         hot = self.cells["hot"].value
-        return (0 if hot is None else hot.height) + sessions_stream.standing_in(self.bags["cold"].values).height
+        left = cold_sessions.compacted(self.bags["cold"].read, pl.lit(True))
+        return (0 if hot is None else hot.height) + left.rows
 
 
 class Cell:
@@ -293,11 +298,13 @@ class Cell:
 class Bag:
     def __init__(self):
         self.values: list = []
+        self.reads = 0
 
     def add(self, value):
         self.values.append(value)
 
     def read(self):
+        self.reads += 1
         return list(self.values)
 
     def clear(self):
@@ -377,20 +384,35 @@ def test_what_no_event_can_reach_any_more_is_freed():
     assert current(shard.published).height == 60
 
 
+def test_what_is_held_for_long_is_read_once_a_sweep_and_not_at_each_firing():
+    shard = Shard(lateness=timedelta(hours=2))
+    for minute in range(20 * 60):
+        shard.put(events({"at": minute, "who": f"v{minute}"}))
+        shard.advance(1)
+    frames = 20 * 60 / sessions_stream.COLD_FRAMES
+    assert 2 <= shard.bags["cold"].reads / 2 <= 20 / 6 + frames  # twice each time
+    assert shard.held < 9.5 * 60
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     st.lists(EVENT, min_size=1, max_size=40),
     st.integers(1, 5),
     st.sampled_from([0, 10, 60]),
-    st.sampled_from([1, 2, 64]),
+    st.sampled_from([0, 2, 64]),
+    st.sampled_from([0, 15, 90]),
     st.booleans(),
     st.randoms(use_true_random=False),
 )
-def test_a_stream_in_any_order_says_in_the_end_what_a_loop_over_the_events_says(given, cut, hot, compact, early, rand):
+def test_a_stream_in_any_order_says_in_the_end_what_a_loop_over_the_events_says(
+    given, cut, hot, compact, every, early, rand
+):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sessions_stream, "_HOT", hot * 60_000_000)
-        patch.setattr(sessions_stream, "COMPACT_AT", compact)
+        patch.setattr(sessions_stream, "_COLD_EVERY", every * 60_000_000)
+        patch.setattr(sessions_stream, "COLD_FRAMES", compact)
         patch.setattr(sessions_stream, "PENDING_FRAMES", compact)
+        patch.setattr(cold_sessions, "FRAME_ROWS", max(1, compact))
         shard = Shard(MINUTE if early else None)
         shuffled = list(given)
         rand.shuffle(shuffled)
@@ -503,9 +525,28 @@ def test_a_session_is_of_each_day_that_it_lies_in():
     assert Written(days, "UTC").touched(frame).to_list() == [False, True, True, True, False]
 
 
-def test_what_goes_to_the_step_of_a_stream_is_stamped_with_its_earliest_event():
-    block = events({"at": 9}, {"at": 7, "who": "b"}, {"at": 50, "who": "c"})
-    stamped = list(_Summarize(Sessions(LAUNCH, shards=1)).process(block))
-    assert [(each.value[0], each.timestamp.seconds()) for each in stamped] == [
-        (0, int((NOON + 7 * MINUTE).timestamp()))
-    ]
+def test_what_goes_to_the_step_of_a_stream_is_an_element_a_shard_stamped_with_its_earliest_event():
+    step = _ByVisitor(shards=1)
+    step.start_bundle()
+    for block in (events({"at": 9}, {"at": 7, "who": "b"}), events({"at": 50, "who": "c"}, {"at": 0, "who": None})):
+        step.process(block)
+    (element,) = step.finish_bundle()
+    assert element.timestamp.seconds() == int((NOON + 7 * MINUTE).timestamp())
+    shard, visits = element.value
+    assert (shard, visits["anonymous_id"].to_list()) == (0, ["a", "b", "c"])
+    step.start_bundle()
+    assert list(step.finish_bundle()) == []
+
+
+def test_events_for_cold_sessions_are_gathered_between_two_looks_at_them():
+    shard, looks = Shard(), []
+    for minute in range(200):
+        shard.put(events({"at": minute, "who": f"v{minute}"}))
+        if 150 <= minute < 155:
+            shard.put(events({"at": minute - 149, "who": f"v{minute - 150}"}))
+        before = shard.bags["cold"].reads
+        shard.advance(1)
+        looks += [minute] * (shard.bags["cold"].reads - before)
+    assert looks == [150, 165]  # the first at once
+    doubled = current(shard.published).filter(pl.col("events") == 2)
+    assert sorted(doubled["anonymous_id"]) == [f"v{at}" for at in range(5)]
