@@ -126,8 +126,21 @@ class OfLines(Counter):
 @contextlib.contextmanager
 def ours(queue: Queue, folder: Path) -> Iterator[tuple[psutil.Process, Counter]]:
     """`audience run` into a local warehouse."""
+    with _into_files("pipelines.cli", queue, folder) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def without_sessions(queue: Queue, folder: Path) -> Iterator[tuple[psutil.Process, Counter]]:
+    """The same without sessions, to tell what they cost."""
+    with _into_files("benchmarks.without_sessions", queue, folder) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def _into_files(program: str, queue: Queue, folder: Path) -> Iterator[tuple[psutil.Process, Counter]]:
     warehouse = folder / "warehouse"
-    words = [sys.executable, "-m", "pipelines.cli", "run", "--input_subscription", queue.subscription]
+    words = [sys.executable, "-m", program, "run", "--input_subscription", queue.subscription]
     with _running([*words, "--warehouse", str(warehouse)], folder) as process:
         yield process, OfWarehouse(warehouse)
 

@@ -25,7 +25,7 @@ def advice(plan: Plan, traffic: Traffic, how: How) -> tuple[Advice, ...]:
 def _shards_advice(plan: Plan) -> list[Advice]:
     dedup, *metrics, sessions, books = plan.steps
     most = max(dedup, sessions, key=lambda step: step.needs)
-    made = [Advice("--shards", str(most.needs), f"of {most.step}, {_why_shards(most)}")]
+    made = [Advice("--shards", str(most.needs), _why_shards(most))]
     made += [
         Advice(f"shards of {step.step}", str(step.needs), _why_shards(step))
         for step in metrics
@@ -39,7 +39,7 @@ def _shards_advice(plan: Plan) -> list[Advice]:
 
 def _why_shards(step: StepPlan) -> str:
     keeps = f"{step.largest / 1e6:,.0f} MB" if step.largest >= 1e6 else "under 1 MB"
-    return f"with {step.shards} each keeps {keeps} in one piece and is busy {step.busy:.0%} of a core at the peak"
+    return f"{step.step}: of {step.shards} each keeps {keeps} and is busy {step.busy:.0%} of a core at the peak"
 
 
 def _readers_advice(traffic: Traffic, how: How) -> Advice:

@@ -172,12 +172,8 @@ class _PublishOnce(beam.DoFn):
     """All events of a shard are there; many become sessions in parts, by other bits of the visitor's hash."""
 
     def __init__(self, options: Sessions):
-        self.launch, self.steps, self.written, self.clock = (
-            options.launch,
-            options.steps,
-            options.written,
-            options.clock,
-        )
+        self.launch, self.steps = options.launch, options.steps
+        self.written, self.clock = options.written, options.clock
 
     def process(self, gathered):
         crossed = list(gathered[1])

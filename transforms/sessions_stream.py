@@ -42,8 +42,6 @@ NAME = "sessions"
 _CATCH_UP = 8  # a stream that is behind fires each time it has made up so small a part of its delay
 _MINUTE, _APART = 60_000_000, 7 * 60_000_000  # microseconds
 _GAP, _HOT, _COLD_EVERY, _SWEEP = (each // timedelta(microseconds=1) for each in (GAP, HOT, COLD_EVERY, SWEEP))
-
-
 _UNMERGED = pl.lit(1, pl.UInt32).alias("members")
 
 
@@ -194,7 +192,7 @@ class PublishSessions(beam.DoFn):
         waits = old if over - so_far.looked < _COLD_EVERY else old.clear()
         if not waits.is_empty():
             visits = visits.filter(pl.col("event_time").dt.epoch("us") >= so_far.over - _HOT)
-        # Most visitors have done nothing since: merging sorts, and costs ten times what it does to leave them out.
+        # Most visitors have done nothing since: merging would sort them all.
         before = empty(SUMMARY_SCHEMA) if before is None else before
         came = visits.select(pl.col("key").unique())
         rest = before.join(came, on="key", how="anti", maintain_order="left").with_columns(_UNMERGED)

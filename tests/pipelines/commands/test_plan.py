@@ -53,7 +53,13 @@ def test_the_options_of_run_and_the_metrics_of_a_configuration_count(tmp_path, c
         "shards: 8\nmetrics: {activity_1m: null, campaign_1h: null, user_days: null}\n"
     )
     plan = told(capsys, "--config", str(tmp_path / "audience.yaml"), "--dedup_window", "6h")
-    assert [table["table"] for table in plan["tables"]] == ["events", "quarantine", "content_1h", "quality_1m"]
+    assert [table["table"] for table in plan["tables"]] == [
+        "events",
+        "quarantine",
+        "content_1h",
+        "sessions",
+        "quality_1m",
+    ]
     assert plan["steps"][0]["shards"] == 8
     assert plan["steps"][0]["largest"] == pytest.approx(1000 * 0.97 * 16 * 6 * 3600 / 8, rel=1e-3)
 
