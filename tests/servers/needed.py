@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-PATIENCE = 3.0 if "PYTEST_XDIST_WORKER" in os.environ else 1.0  # where tests share the machine with other tests
+PATIENCE = 4.0 if "PYTEST_XDIST_WORKER" in os.environ else 1.0  # where tests share the machine with other tests
 
 
 def missing(what: str) -> None:
