@@ -240,8 +240,8 @@ def report(held: list[Held]) -> str:
         f"{best.query_ms[-1]:.0f} ms at the end. Memory of the worker {first.worker / 2**20:,.0f} MiB after a fifth of "
         f"the time and {last.worker / 2**20:,.0f} MiB at the end, of Prism {first.runner / 2**20:,.0f} and "
         f"{last.runner / 2**20:,.0f} MiB, which is {grown:,.0f} bytes an event. Processor: the worker "
-        f"{worker / passed:.2f} cores ({_worker_us(best):.0f} us an event), Prism {runner / passed:.2f}. Without "
-        f"sessions, few of which are over so soon, the worker takes less ({_worker_us(held[1]):.0f} us an event).",
+        f"{worker / passed:.2f} cores ({_worker_us(best):.0f} us an event), Prism {runner / passed:.2f}. The worker "
+        f"without sessions, few of which are over so soon: ({_worker_us(held[1]):.0f} us an event).",
         "",
         f"{platform.machine()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB; Python "
         f"{platform.python_version()}, apache-beam {version('apache-beam')}, polars {version('polars')}; the "

@@ -1,4 +1,4 @@
-"""The command line without sessions: what the rest of the graph takes, for the benchmark.
+"""The command line without sessions: what the rest of the graph takes, for the benchmarks.
 
 python benchmarks/without_sessions.py backfill --input INPUT.jsonl --warehouse OUT
 """

@@ -1,6 +1,6 @@
 """Plan: what a day of events needs, in bytes, rows, state, machines and money.
 
-    plan_stream(traffic, how, wanted, prices) -> Plan
+    plan_stream(traffic, how, method, prices) -> Plan
     plan_backfill(traffic, how, prices)       -> Plan
 
 The model of the steps is plan_flow.py and plan_sessions.py, its coefficients plan_figures.py; what to set is told by

@@ -23,8 +23,8 @@ def advice(plan: Plan, traffic: Traffic, how: How) -> tuple[Advice, ...]:
 
 
 def _shards_advice(plan: Plan) -> list[Advice]:
-    dedup, *metrics, sessions, books = plan.steps
-    most = max(dedup, sessions, key=lambda step: step.needs)
+    _, *metrics, _, books = plan.steps
+    most = _needs_most_shards(plan)
     made = [Advice("--shards", str(most.needs), _why_shards(most))]
     made += [
         Advice(f"shards of {step.step}", str(step.needs), _why_shards(step))
@@ -35,6 +35,11 @@ def _shards_advice(plan: Plan) -> list[Advice]:
         why = f"the books have one shard, which is busy {books.busy:.0%} of a core at the peak: an entry a piece"
         made.append(Advice("--shards, --batch_delay", "fewer, longer", why))
     return made
+
+
+def _needs_most_shards(plan: Plan) -> StepPlan:
+    """Of the steps that --shards is for, the one that needs most."""
+    return max((step for step in plan.steps if step.step in ("deduplicate", NAME)), key=lambda step: step.needs)
 
 
 def _why_shards(step: StepPlan) -> str:
@@ -49,8 +54,7 @@ def _readers_advice(traffic: Traffic, how: How) -> Advice:
 
 def _block_advice(plan: Plan, traffic: Traffic, how: How) -> Advice:
     """Blocks that make pieces of PIECE_EVENTS, as far as a row may wait for it and a block may grow."""
-    shards = max(step.needs for step in plan.steps if step.step in ("deduplicate", NAME))
-    wanted = figures.PIECE_EVENTS * shards * how.readers / traffic.per_second
+    wanted = figures.PIECE_EVENTS * _needs_most_shards(plan).needs * how.readers / traffic.per_second
     full = how.readers * figures.BLOCK_ROWS / traffic.per_second
     delay = timedelta(seconds=math.floor(min(wanted, full, figures.MOST_BATCH_SECONDS)))
     if delay <= how.batch_delay:
