@@ -13,7 +13,13 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, SetupOptions, WorkerOptions
+from apache_beam.options.pipeline_options import (
+    DebugOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    SetupOptions,
+    WorkerOptions,
+)
 from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.credentials import AnonymousCredentials
@@ -61,10 +67,11 @@ def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
 
 
 def job_options(beam_options: Sequence[str], streaming: bool = True) -> PipelineOptions:
-    """Beam's options of a job. Errors: OptionError for one that is missing."""
+    """Beam's options of a job. Errors: OptionError for one that is missing, or that asks for at-least-once mode."""
     kind = ["--streaming"] if streaming else []
     options = PipelineOptions([*beam_options, "--runner=DataflowRunner", *kind])
     google = options.view_as(GoogleCloudOptions)
+    _check_exactly_once(options)
     if missing := [f"--{name}" for name in NEEDED if not getattr(google, name)]:
         raise OptionError(
             f"{', '.join(missing)}: missing; a job on Dataflow needs --project, --region and --temp_location gs://..."
@@ -74,6 +81,21 @@ def job_options(beam_options: Sequence[str], streaming: bool = True) -> Pipeline
         # The image has this package and all that it needs, locked: nothing is installed when a worker starts.
         options.view_as(SetupOptions).sdk_location = "container"
     return options
+
+
+def _check_exactly_once(options: PipelineOptions) -> None:
+    """Refuse Dataflow's at-least-once mode, in which a repeated partial is counted twice (docs/why/exactly-once.md)."""
+    asked = {
+        "experiments": options.view_as(DebugOptions).experiments,
+        "dataflow_service_options": options.view_as(GoogleCloudOptions).dataflow_service_options,
+    }
+    for name, words in asked.items():
+        # Dataflow takes the mode by either option; the search is wide, as only one spelling of it is documented.
+        if found := [word for word in words or () if "at_least_once" in word.lower().replace("-", "_")]:
+            raise OptionError(
+                f"--{name}: got {found[0]!r}; allowed: exactly-once mode, the default, as at-least-once mode counts "
+                "repeats twice in metrics and books; leave it out"
+            )
 
 
 def running_job(options: PipelineOptions) -> str:

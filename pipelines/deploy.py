@@ -36,6 +36,7 @@ LOSES = {
 JOB_NAME = "audience-stream"
 BACKFILL_NAME = "audience-backfill"
 RENAMED: dict[str, str] = {}  # steps of the last release, as they are called now
+_DELIMITERS = ";|~!#%&"
 Runs = Callable[[Sequence[str]], str]
 
 
@@ -89,8 +90,8 @@ def start(
     target: Target, parameters: Mapping[str, str], renamed: Mapping[str, str] | None = None, streaming: bool = True
 ) -> list[str]:
     """Start a job of the template; with `renamed` (old step -> new) it replaces the running one of its name."""
-    # A delimiter of one's own, since a value may hold a comma.
-    told = "^;^" + ";".join(f"{name}={value}" for name, value in parameters.items())
+    given = [*(f"{name}={value}" for name, value in parameters.items()), f"sdk_container_image={target.image}"]
+    delimiter = _delimiter(given)
     words = [
         "gcloud",
         "dataflow",
@@ -98,7 +99,7 @@ def start(
         "run",
         target.job_name,
         f"--template-file-gcs-location={template_of(target)}",
-        f"--parameters={told};sdk_container_image={target.image}",
+        f"--parameters=^{delimiter}^{delimiter.join(given)}",
         f"--temp-location={target.temp}",
         f"--staging-location={target.staging}",
         *(["--enable-streaming-engine"] if streaming else []),
@@ -110,6 +111,17 @@ def start(
         if renamed:
             words.append("--transform-name-mappings=" + ",".join(f"{old}={new}" for old, new in renamed.items()))
     return words
+
+
+def _delimiter(values: Sequence[str]) -> str:
+    """What stands between the values of one flag of gcloud: a sign that is in none, or a value could add another.
+
+    Errors: OptionError if the values have every sign that would do.
+    """
+    for sign in _DELIMITERS:
+        if not any(sign in value for value in values):
+            return sign
+    raise OptionError(f"a job's parameters: got each of {_DELIMITERS} in them; allowed: values without one of these")
 
 
 def jobs(target: Target) -> list[str]:

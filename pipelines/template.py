@@ -52,9 +52,9 @@ def _metadata() -> dict[str, Any]:
         "events into its days.",
         # It may stream: the modes below mean nothing to a backfill, which decides by itself that it is a batch job.
         "streaming": True,
-        "supportsAtLeastOnce": True,
+        # A default mode would be valid only beside a choice of two. docs/why/exactly-once.md
+        "supportsAtLeastOnce": False,
         "supportsExactlyOnce": True,
-        "defaultStreamingMode": "EXACTLY_ONCE",
         "parameters": list(map(_parameter, parameters())),
     }
 

@@ -13,6 +13,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from google.cloud.dataflow_v1beta3 import Job, JobType, WorkerIPAddressConfiguration
 
 from pipelines.cli import main
+from pipelines.launcher import main as by_template
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from tests.servers.dataflow import Dataflow, dataflow_service
 
@@ -187,6 +188,35 @@ def test_what_is_of_one_machine_or_of_dataflow_alone_is_refused_elsewhere(launch
     assert main(["run", *words]) == 2
     assert "--id_label is for Dataflow" in capsys.readouterr().err
     assert service.asked == []
+
+
+AT_LEAST_ONCE = [
+    "--dataflow_service_options=streaming_mode_at_least_once",
+    "--dataflow_service_option=enable_prime,streaming_mode_at_least_once",
+    "--experiments=use_runner_v2,streaming_mode_at_least_once",
+    "--experiment=STREAMING_MODE_AT_LEAST_ONCE",
+    "--experiments=streaming-mode-at-least-once=true",
+]
+
+
+@pytest.mark.parametrize("word", AT_LEAST_ONCE)
+def test_at_least_once_mode_is_refused_in_one_line_by_every_launcher(word, capsys):
+    """Each refuses before it asks for the subscription, the files or the data set, none of which are there."""
+    queue, files = "--input_subscription=projects/my-project/subscriptions/none", "--input=gs://no-bucket/*.jsonl"
+    place = ["--runner=DataflowRunner", "--dataset=my-project.none", "--project=my-project", "--region=europe-west1"]
+    place += ["--temp_location=gs://no-bucket/temp", word]
+    for start in (
+        lambda: main(["run", queue, *place]),
+        lambda: main(["backfill", files, *place]),
+        lambda: by_template([queue, *place]),
+        lambda: by_template([files, *place]),
+    ):
+        assert start() == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        name = "experiments" if "experiment" in word else "dataflow_service_options"
+        assert said.startswith(f"error: --{name}: got ")
+        assert "at-least-once mode counts repeats twice in metrics and books; leave it out" in said
 
 
 def test_under_the_launcher_of_a_template_the_job_is_written_and_none_is_created(launched, service, tmp_path):

@@ -93,6 +93,13 @@ def test_an_update_says_which_job_it_asks_and_maps_what_was_renamed(capsys):
     assert words[-2:] == ["--update", "--transform-name-mappings=Old/A=Validate"]
 
 
+def test_no_value_of_a_parameter_adds_another_one(capsys):
+    (words,) = printed(capsys, "stream", *OF_A_JOB, *STREAM, "--config", "gs://b/a;experiments=x|y.yaml")
+    told = next(word for word in words if word.startswith("--parameters="))
+    assert told.startswith("--parameters=^~^")
+    assert "config=gs://b/a;experiments=x|y.yaml" in told.removeprefix("--parameters=^~^").split("~")
+
+
 @pytest.mark.parametrize(("action", "said"), [("drain", "closes every bucket"), ("cancel", "read by nobody again")])
 def test_what_an_end_loses_is_said_before_it(action, said, capsys):
     assert main(["deploy", action, *PLACE, "--dry_run"]) == 0
@@ -110,6 +117,11 @@ def test_what_an_end_loses_is_said_before_it(action, said, capsys):
         (["stream", *OF_A_JOB, *STREAM, "--replace"], "--replace is not of `audience deploy stream`; leave it out"),
         (["backfill", *OF_A_JOB, *FILES, "--add"], "--add needs --start and --end on Dataflow"),
         (["backfill", *OF_A_JOB, *FILES, "--input", "gs://b/c"], "--input: got 2; allowed: one, as a parameter"),
+        (
+            ["stream", *OF_A_JOB, *STREAM, "--dataflow_service_options=streaming_mode_at_least_once"],
+            "unknown option '--dataflow_service_options=streaming_mode_at_least_once' of deploy",
+        ),
+        (["stream", *OF_A_JOB, *STREAM, "--config", ";|~!#%&"], "a job's parameters: got each of ;|~!#%& in them"),
         (["stream"], "--image, --bucket: missing; `audience deploy stream` needs it"),
         (["stream", *OF_A_JOB], "--dataset, --input_subscription: missing; a job needs it"),
         (

@@ -22,7 +22,7 @@ DEFAULTS = {
     told["name"]: told["defaultValue"] for told in json.loads(metadata())["parameters"] if "defaultValue" in told
 }
 FLAGS = [told["name"] for told in json.loads(metadata())["parameters"] if told["paramType"] == "BOOLEAN"]
-LEFT_OUT = {"streaming", "supportsAtLeastOnce", "supportsExactlyOnce", "defaultStreamingMode"}
+LEFT_OUT = {"streaming", "supportsAtLeastOnce", "supportsExactlyOnce"}
 
 
 def test_gcloud_builds_the_file_that_the_build_writes_but_for_what_streams(tmp_path):

@@ -28,6 +28,8 @@ EXAMPLES = {option.name: option.example for option in OPTIONS}
 def test_the_service_takes_its_metadata():
     read = json_format.Parse(metadata(), TemplateMetadata.pb()())
     assert read.streaming
+    # A default is valid only where both are supported.
+    assert (read.supports_exactly_once, read.supports_at_least_once, read.default_streaming_mode) == (True, False, "")
     assert [parameter.name for parameter in read.parameters] == [option.name for option in parameters()]
 
 
