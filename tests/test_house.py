@@ -3,9 +3,11 @@
 import ast
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 MEASURED = ("pipelines", "transforms", "benchmarks")
@@ -151,6 +153,26 @@ def test_the_lock_pins_all_that_setup_asks_for_with_hashes_and_names_no_registry
     asked = [text for name in ("REQUIRES", "REPORT", "TEST", "BUILD") for text in setup_value(name)]
     wanted = {re.match(r"[\w-]+", text)[0].lower() for text in asked}
     assert wanted - set(entries) == set()
+
+
+def requirements() -> list[Requirement]:
+    """All that setup.py asks for, its extras and its Python among it."""
+    asked = [text for name in ("REQUIRES", "REPORT", "TEST", "BUILD") for text in setup_value(name)]
+    return [Requirement(text) for text in (*asked, f"python{setup_value('python_requires')}")]
+
+
+@pytest.mark.parametrize("required", requirements(), ids=lambda each: each.name)
+def test_what_setup_asks_for_is_bounded_on_both_sides_and_the_lock_is_within(required):
+    operators = {each.operator for each in required.specifier}
+    assert operators in ({">=", "<"}, {"=="}), "a version below and one above, or one alone"
+    pinned = re.findall(rf"^{required.name.lower()}==([^ ;]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    assert pinned or required.name == "python"
+    assert [version for version in pinned if version not in required.specifier] == []
+
+
+def test_the_build_asks_for_the_setuptools_of_setup():
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert set(built) <= set(setup_value("BUILD"))
 
 
 def test_every_data_file_of_templates_is_packaged():
