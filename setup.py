@@ -7,9 +7,8 @@ Dataflow installs.
 
 from setuptools import find_packages, setup
 
-# Each with the lowest version that the tests ran with and below the next one that may break: a major version, below
-# 1.0 a minor one. Versions that are years, of tzdata and pip, break by no rule: tzdata's bound excludes another scheme only,
-# since a zone's rules have to stay current.
+# Each from the version that the tests ran with, and below the next one that may break: a major version, or below 1.0 a
+# minor one. Versions of tzdata are years, and the rules of zones change: its bound excludes only another scheme.
 REQUIRES = [
     "apache-beam[gcp]==2.77.*",
     "google-api-core>=2.44,<3",

@@ -29,6 +29,7 @@ from transforms.match import Match
 from transforms.parse import Parse
 from transforms.quality import CountOutcome
 from transforms.quarantine import LeaveQuarantine, Quarantine
+from transforms.redelivered import KeepFirstRefusal
 from transforms.sessions import EVERYTHING, STEPS, Sessions, Written
 from transforms.stage import Sift, in_turn
 from transforms.validate import NULL_IDS, validator
@@ -103,12 +104,8 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
 
     # What the warehouse refuses of the events is rejected like the rest; its own rows, of which none may be, are not.
     rejected = [*head.rejected, events.refused] if job.sink.refuses else head.rejected
-    quarantined = (
-        rejected
-        | "Join rejected" >> beam.Flatten()
-        | "Quarantine" >> Quarantine(job.launch.version)
-        | "Write quarantine" >> job.sink.write(QUARANTINE, "quarantined")
-    )
+    refused = _once(rejected | "Join rejected" >> beam.Flatten() | "Quarantine" >> Quarantine(job.launch.version), job)
+    quarantined = refused.passed | "Write quarantine" >> job.sink.write(QUARANTINE, "quarantined")
 
     left = (
         [
@@ -120,7 +117,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
         else []
     )
 
-    books = [*head.books, unique.books, kept.books, events.books, quarantined.books]
+    books = [*head.books, unique.books, kept.books, events.books, *refused.books, quarantined.books]
     aggregations: list[tuple[Aggregation, beam.PCollection]] = [
         *((metric, kept.passed) for metric in job.metrics),
         (BooksAggregation(), books | "Join the books" >> beam.Flatten()),
@@ -144,6 +141,22 @@ def _lateness(job: Job):
     if job.input is None and job.days:  # what came out of quarantine and is of other days stays there
         return in_turn(rule, in_days(job.days))
     return rule
+
+
+class _Refused(NamedTuple):
+    """Rows for quarantine, each refusal once, and the entries for the books of the others."""
+
+    passed: beam.PCollection
+    books: list[beam.PCollection]
+
+
+def _once(rows, job: Job) -> _Refused:
+    if not job.streaming:
+        return _Refused(rows, [])
+    first = rows | "Keep the first refusal" >> KeepFirstRefusal(
+        job.dedup_window, job.shards, allowed_lateness(job.max_lateness), job.seeds, job.clock
+    )
+    return _Refused(first.passed, [first.books])
 
 
 class _KeepNear(beam.PTransform):

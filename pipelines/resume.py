@@ -2,7 +2,7 @@
 
     1. Of the minutes whose records are read again (settled.py) all rows go: events, quarantine, books. One commit.
        Where rows cannot be taken out, they stay, and `claim` has KeepFirst keep the same deliveries again.
-    2. What the steps of the stream held in state is made anew from the rows that stay: seeds (transforms/seeds.py).
+    2. What the steps of the stream held in state is made again from the rows that stay: seeds (transforms/seeds.py).
     3. Metric rows that a kill kept from being shown are written, and those of events that went are mended. One commit.
 
 After it `<table>_current` of every open window is what a recompute of the stored events gives, and the stream goes on
@@ -11,16 +11,16 @@ as if it had never ended. Killed in between, it is done again by the next launch
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
-from pipelines import resume_sessions
+from pipelines import resume_refused, resume_sessions
 from pipelines.audience import Job
-from pipelines.resume_rows import NOW, current, take_in
+from pipelines.resume_rows import NOW, blocks, current, take_in
 from pipelines.resume_sessions import StoredSessions
 from pipelines.warehouse.local import FileEntry, LocalWarehouse, write_file
 from pipelines.warehouse.settled import days_from, in_minutes, of_input
@@ -35,7 +35,6 @@ from transforms.lateness import allowed_lateness
 from transforms.quality import BOOKS_SCHEMA
 from transforms.sessions import STEPS
 
-BLOCK_ROWS = 100_000
 CLOCKS_CHANGE = timedelta(hours=1)
 DAY = timedelta(days=1)
 
@@ -100,6 +99,8 @@ def resume(run: Run, stream: Stream, undone: pl.DataFrame, now: float | None = N
     entries += resume_sessions.write(run, sessions, stream.launch, moment, revision)
     resume_sessions.write_seeds(str(folder), held, stream.shards)
     _seed_books(run.warehouse, stream.input, oldest, str(folder))
+    refused = resume_refused.ids(run.warehouse, stream.input, stored.since)
+    resume_refused.write_seeds(refused, stream.dedup_window, stream.shards, str(folder))
     if entries or drop:
         run.commit(entries, days, drop=drop)
     seeds.write_revision(str(folder), revision)
@@ -111,7 +112,7 @@ def resume(run: Run, stream: Stream, undone: pl.DataFrame, now: float | None = N
 
 def claim(rows: pl.LazyFrame, stream: Stream, folder: str) -> None:
     """Make the claims of KeepFirst of stored events whose records are read again, where their rows stay."""
-    for block in _blocks(rows.select(list(EVENT_SCHEMA))):
+    for block in blocks(rows.select(list(EVENT_SCHEMA))):
         for piece in split(block, stream.dedup_window, stream.shards):
             seeds.add_claims(folder, seeds.Place(piece.window, piece.shard), claim_entries(piece.events).tobytes())
 
@@ -173,7 +174,8 @@ class _Stored:
         self.measured = pl.col("event_time") >= _utc(_earliest(oldest, widest))
         width = _width(stream.dedup_window)
         self.first_window = _micros(oldest) // width
-        since = pl.lit(self.first_window * width).cast(TIME)
+        self.since = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.first_window * width)
+        since = _utc(self.since)
         self.compared = dedup_time() >= since
         # `compared` again, as files can be told by their statistics.
         self.needed = self.measured | (pl.col("client_time") >= since) | (pl.col("received_time") >= since)
@@ -183,7 +185,7 @@ class _Stored:
         far = self.oldest - max(self.stream.dedup_window, DAY) - self.stream.lateness - DAY
         for file in self.warehouse.files(EVENTS.name, days_from(self.warehouse, EVENTS.name, far)):
             scan = self.warehouse.scan_files(EVENTS.name, [file]).filter(self.needed).select(list(EVENT_SCHEMA))
-            for block in _blocks(scan):
+            for block in blocks(scan):
                 self.events += block.height
                 self._see(block.filter(self.compared))
                 self._measure(block.filter(self.measured))
@@ -203,12 +205,6 @@ class _Stored:
         self.sessions.see(events)
         for what in self.stream.metrics:
             self.partials[what.name] = take_in(self.partials[what.name], what.partial(events), what.merge)
-
-
-def _blocks(scan: pl.LazyFrame) -> Iterator[pl.DataFrame]:
-    for block in scan.collect_batches(chunk_size=BLOCK_ROWS, maintain_order=False):
-        if not block.is_empty():
-            yield block
 
 
 def _places(what: Aggregation, merged: pl.DataFrame) -> list[tuple[seeds.Place, pl.DataFrame]]:

@@ -1,11 +1,19 @@
-"""Rows of a restart: what resume.py does for metrics and resume_sessions.py for sessions alike."""
+"""Rows of a restart: what resume.py and the modules beside it (resume_sessions.py, resume_refused.py) share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import polars as pl
 
+BLOCK_ROWS = 100_000
 MERGE_ROWS = 200_000  # rows that are gathered before they are merged
 NOW = "#now"  # suffix of what a table says now, beside what it is to say; no column of a table can end so
+
+
+def blocks(scan: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    """Rows in blocks, in any order."""
+    for block in scan.collect_batches(chunk_size=BLOCK_ROWS, maintain_order=False):
+        if not block.is_empty():
+            yield block
 
 
 def take_in(

@@ -19,6 +19,7 @@ from typing import cast
 
 import polars as pl
 
+from pipelines import resume_refused
 from pipelines.bounded import Opened
 from pipelines.option_list import INSERTS
 from pipelines.options import Settings
@@ -99,6 +100,8 @@ class KeptForBigQuery:
             # An event may have happened long before it was received, but not longer than a window would take it.
             earliest = cast(datetime, self._undone["bucket_start"].min()) - stream.lateness - DAY
             claim(remains.read_again(earliest), stream, done.seeds)
+            refused = remains.refused_again(earliest, resume_refused.COLUMNS)
+            resume_refused.claim(refused, stream.dedup_window, stream.shards, done.seeds)
         for spool in self.work.glob("*.parquet"):
             spool.unlink()
 

@@ -288,14 +288,18 @@ _CACHE = SeenCache()
 
 
 @functools.lru_cache(maxsize=256)
-def _claims(folder: str | None, place: seeds.Place) -> Claims:
+def _claims(folder: str | None, place: seeds.Place, of: str) -> Claims:
     """Those of a seed, which never changes."""
-    return Claims(np.frombuffer(seeds.claims(folder, place), CLAIM)) if folder else NO_CLAIMS
+    return Claims(np.frombuffer(seeds.claims(folder, place, of), CLAIM)) if folder else NO_CLAIMS
 
 
 class KeepFirst(beam.DoFn):
-    """The stream's step, keyed by dedup window and shard."""
+    """The stream's step, keyed by dedup window and shard.
 
+    What it does with events is in `keep` and `ends`; redelivered.py does the same with what was refused.
+    """
+
+    NAME = ""  # of its seeds
     SEEN = BagStateSpec("seen", BytesCoder())
     TOKEN = ReadModifyWriteStateSpec("token", BytesCoder())
     EXPIRE = TimerSpec("expire", TimeDomain.WATERMARK)
@@ -304,6 +308,15 @@ class KeepFirst(beam.DoFn):
         self.window, self.lateness, self.seeds = window, lateness, seeds
         self.run = secrets.token_hex(8)  # two pipelines in one process must not share cache entries
 
+    def keep(self, rows: pl.DataFrame, seen: Seen, claims: Claims):
+        """(what to output, the new SEEN entries)"""
+        kept, entries = keep_unseen(rows, seen, claims)
+        return _outcomes(kept), entries
+
+    def ends(self, window: int) -> float:
+        """When the state of a window is freed: seconds since 1970, by the watermark."""
+        return ((window + 1) * self.window + self.lateness).total_seconds()
+
     def process(
         self,
         keyed,
@@ -311,18 +324,19 @@ class KeepFirst(beam.DoFn):
         token_state=beam.DoFn.StateParam(TOKEN),
         expire=beam.DoFn.TimerParam(EXPIRE),
     ):
-        (window, shard), events = keyed
+        (window, shard), rows = keyed
+        place = seeds.Place(window, shard)
         key = (self.run, window, shard)
         token = token_state.read()
         if token is None:
-            expire.set(Timestamp.of(((window + 1) * self.window + self.lateness).total_seconds()))
+            expire.set(Timestamp.of(self.ends(window)))
         seen = _CACHE.get(key, token)
         loaded = seen is None
         if seen is None:
             # Never in state: it does not change, and may be large.
-            seed = seeds.seen(self.seeds, seeds.Place(window, shard))
+            seed = seeds.seen(self.seeds, place, self.NAME)
             seen = Seen().with_(np.frombuffer(b"".join([seed, *seen_state.read()]), SEEN))
-        kept, entries = keep_unseen(events, seen, _claims(self.seeds, seeds.Place(window, shard)))
+        outputs, entries = self.keep(rows, seen, _claims(self.seeds, place, self.NAME))
         if len(entries):
             seen_state.add(entries.tobytes())
             seen = seen.with_(entries)
@@ -330,7 +344,7 @@ class KeepFirst(beam.DoFn):
             token = secrets.token_bytes(16)
             token_state.write(token)
             _CACHE.put(key, token, seen)
-        yield from _outcomes(kept)
+        yield from outputs
 
     @on_timer(EXPIRE)
     def expire(

@@ -2,6 +2,7 @@
 
     <folder>/seen/<window>-<shard>              SEEN entries of KeepFirst, as bytes (deduplicate.py)
     <folder>/claims/<window>-<shard>            CLAIM entries of KeepFirst: deliveries that are stored and read again
+    <folder>/<name>/seen/..., /claims/...       the same of another step of its kind (redelivered.py)
     <folder>/published/<name>/<window>-<shard>  merged partial rows of Publish, an Arrow file (aggregate.py)
     <folder>/revision                           the highest revision given to a row before the stream starts
 
@@ -23,24 +24,28 @@ class Place(NamedTuple):
     shard: int
 
 
-def add_seen(folder: str, place: Place, entries: bytes) -> None:
-    """Append entries to the seed of KeepFirst."""
-    _append(folder, "seen", place, entries)
+def add_seen(folder: str, place: Place, entries: bytes, of: str = "") -> None:
+    """Append entries to the seed of KeepFirst, or of the step of that name."""
+    _append(folder, _step(of, "seen"), place, entries)
 
 
-def seen(folder: str | None, place: Place) -> bytes:
-    """The entries for KeepFirst; none where there is no seed."""
-    return _read(folder, "seen", place)
+def seen(folder: str | None, place: Place, of: str = "") -> bytes:
+    """The entries for it; none where there is no seed."""
+    return _read(folder, _step(of, "seen"), place)
 
 
-def add_claims(folder: str, place: Place, claims: bytes) -> None:
-    """Append claims to the seed of KeepFirst."""
-    _append(folder, "claims", place, claims)
+def add_claims(folder: str, place: Place, claims: bytes, of: str = "") -> None:
+    """Append claims to the seed of KeepFirst, or of the step of that name."""
+    _append(folder, _step(of, "claims"), place, claims)
 
 
-def claims(folder: str | None, place: Place) -> bytes:
-    """The claims for KeepFirst; none where there is no seed."""
-    return _read(folder, "claims", place)
+def claims(folder: str | None, place: Place, of: str = "") -> bytes:
+    """The claims for it; none where there is no seed."""
+    return _read(folder, _step(of, "claims"), place)
+
+
+def _step(of: str, kind: str) -> str:
+    return f"{of}/{kind}" if of else kind
 
 
 def write_published(folder: str, name: str, parts: Iterable[tuple[Place, pl.DataFrame]]) -> None:

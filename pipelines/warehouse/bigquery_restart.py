@@ -19,7 +19,7 @@ from pipelines.warehouse.bigquery_run import BigQueryRun
 from pipelines.warehouse.local import FileEntry
 from pipelines.warehouse.rows import in_days, literal
 from pipelines.warehouse.settled import days_from
-from pipelines.warehouse.tables import EVENTS, QUALITY_1M, Table, polars_schema
+from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Table, polars_schema
 from transforms.block import TIME
 
 _TIMES = {EVENTS.name: "received_time", QUALITY_1M.name: "bucket_start"}  # by which a row is of a minute
@@ -97,6 +97,19 @@ class Remains:
         rows = self.warehouse.ask(self._events(f"{where} AND {in_minutes(self.undone, 'received_time')}"))
         return self.scan_files(EVENTS.name, spooled(rows, EVENTS, self.folder, "again"))
 
+    def refused_again(self, since: datetime, columns: Sequence[str]) -> pl.LazyFrame:
+        """These columns of the refusals of the undone minutes, of the days from `since` on: each once."""
+        return self._refused(days_from(self, QUARANTINE.name, since), columns, again=True)
+
+    def _refused(self, days: Iterable[date | None] | None, columns: Sequence[str], again: bool) -> pl.LazyFrame:
+        where = "TRUE" if days is None else in_days(QUARANTINE.partition, days, self.time_zone)
+        where += f" AND {'' if again else 'NOT '}{in_minutes(self.undone, 'received_time')}"
+        listed = ", ".join(f"`{name}`" for name in columns)
+        rows = self.warehouse.ask(f"SELECT DISTINCT {listed} FROM `{QUARANTINE.name}` WHERE {where}")
+        paths = spooled(rows, QUARANTINE, self.folder, f"refused-{again}")
+        schema = {name: polars_schema(QUARANTINE)[name] for name in columns}
+        return pl.scan_parquet(paths, schema=schema, glob=False) if paths else pl.LazyFrame(schema=schema)
+
     def _download(self, table: str, days: frozenset | None) -> list[Path]:
         declared = self.table(table)
         where = "TRUE" if days is None else in_days(declared.partition, days, self.time_zone)
@@ -114,9 +127,17 @@ class Remains:
             f"(PARTITION BY source, event_id, {window} ORDER BY received_time, event_time, input) = 1"
         )
 
-    def scan(self, table: str, days: Iterable[date | None] | None = None) -> pl.LazyFrame:
-        """The rows of a table, of all days or of `days`."""
-        return self.scan_files(table, self.files(table, days))
+    def scan(
+        self, table: str, days: Iterable[date | None] | None = None, columns: Sequence[str] | None = None
+    ) -> pl.LazyFrame:
+        """The rows of a table, of all days or of `days`, in its declared columns or these.
+
+        Of `quarantine` only what is asked for is downloaded, since its rows hold whole records.
+        """
+        if table == QUARANTINE.name and columns is not None:
+            return self._refused(days, columns, again=False)
+        rows = self.scan_files(table, self.files(table, days))
+        return rows if columns is None else rows.select(columns)
 
     def scan_files(self, table: str, paths: Sequence[Path]) -> pl.LazyFrame:
         """The rows of files of a table."""

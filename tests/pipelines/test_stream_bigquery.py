@@ -4,9 +4,13 @@ import os
 import uuid
 from datetime import UTC, datetime, timedelta
 
+import apache_beam as beam
 import msgspec
 import polars as pl
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing.test_stream import TestStream
+from apache_beam.testing.util import assert_that, equal_to
 
 from pipelines.bounded import opened
 from pipelines.cli import main
@@ -15,10 +19,11 @@ from pipelines.stop import ABOUT, About, folder_of, running
 from pipelines.stream_bigquery import KeptForBigQuery
 from pipelines.warehouse import bigquery_clients
 from pipelines.warehouse.bigquery_restart import Remains, in_minutes, received
-from pipelines.warehouse.tables import EVENTS, QUALITY_1M
-from tests.kept import MINUTE, book, land, write
-from transforms.block import TIME
+from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
+from tests.kept import MINUTE, book, land, rows_of, write
+from transforms.block import TIME, BlockCoder
 from transforms.errors import WarehouseError
+from transforms.redelivered import KeepFirstRefusal
 
 INPUT = "projects/demo-project/subscriptions/events"
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
@@ -115,6 +120,32 @@ def test_a_restart_sees_each_event_once_and_none_that_is_read_again(dataset, tmp
         remains.folder.mkdir()
         assert remains.scan("quality_1m").collect()["received"].to_list() == [5]
         assert in_minutes(undone.clear(), "received_time") == "FALSE"
+
+
+def refusal(id: str, at: datetime, input: str | None) -> dict:
+    return {"quarantine_id": id, "input": input, "received_time": at, "source": "web", "code": "x", "attempt": 1}
+
+
+def test_a_restart_knows_what_was_refused_and_which_delivery_of_it_is_stored(dataset, tmp_path):
+    given = settings(dataset, tmp_path)
+    waiting, settled = (landed(tmp_path, dataset, NOON + n * MINUTE, 2) for n in range(2))
+    with opened(given, create=True, streaming=True) as into:
+        write(into, QUALITY_1M, book(NOON + MINUTE, settled, received=2, quarantined=2))
+        known, other = refusal("known", NOON + MINUTE, settled), refusal("other", NOON + MINUTE, "elsewhere")
+        stored = refusal("again", NOON, waiting)
+        write(into, QUARANTINE, known, {**known, "attempt": 2, "code": None}, other, stored)
+        with KeptForBigQuery(into, given, INPUT) as kept:
+            keep = KeepFirstRefusal(timedelta(days=1), 4, timedelta(days=3), kept.seeds, float)
+            rows = [known, other, {**stored, "input": settled}, stored, refusal("new", NOON, waiting)]
+            blocks = TestStream(coder=BlockCoder())
+            for row in rows:
+                blocks = blocks.add_elements([rows_of(QUARANTINE, row)])
+            streaming = PipelineOptions(["--streaming"])
+            with beam.Pipeline("BundleBasedDirectRunner", options=streaming) as pipeline:
+                source = blocks.advance_watermark_to_infinity().with_output_types(pl.DataFrame)
+                passed = (pipeline | source | keep).passed
+                ids = passed | beam.FlatMap(lambda block: block.select("quarantine_id", "input").rows())
+                assert_that(ids, equal_to([("other", "elsewhere"), ("again", waiting), ("new", waiting)]))
 
 
 def test_many_minutes_make_a_short_question():
