@@ -14,7 +14,7 @@ EMULATOR := .tools/bqemulator/installed-$(shell cksum < $(EMULATOR_LOCK) | cut -
 CHECKOV_LOCK := tests/checkov/requirements.lock
 CHECKOV := .tools/checkov/installed-$(shell cksum < $(CHECKOV_LOCK) | cut -d' ' -f1)
 BEAM := $(shell sed -n 's/^apache-beam==\([0-9.]*\).*/\1/p' requirements.lock)
-PRISM := .tools/prism-$(BEAM)
+PRISM := .tools/prism-local-$(BEAM)-$(shell cat templates/prism/* | cksum | cut -d' ' -f1)
 SOURCES := pipelines transforms tests benchmarks setup.py
 
 help:  ## list the targets
@@ -86,10 +86,12 @@ $(EMULATOR) $(CHECKOV):
 	$(@D)/bin/pip install --quiet --no-compile --require-hashes -r $(LOCK)
 	touch $@
 
-# Of the SDK's own version, since runner and SDK speak one protocol.
+# Of the SDK's own version, since runner and SDK speak one protocol. The patch lets it listen on a Unix socket: Beam's own
+# build takes jobs from the whole network. The stamp's name holds a checksum of patch and script, and no other stamp stays.
 $(PRISM):
 	@command -v go > /dev/null || { echo "no go, which builds Beam's runner Prism; install it (https://go.dev/dl), \
 	then run: make prism" >&2; exit 1; }
 	mkdir -p .tools
-	GOBIN=$(CURDIR)/.tools go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
+	rm -f .tools/prism-local-*
+	templates/prism/build.sh $(BEAM) .tools/prism-local
 	touch $@

@@ -22,6 +22,8 @@ from apache_beam.transforms.window import FixedWindows, TimestampedValue
 from apache_beam.utils.timestamp import Duration
 from per_event_records import Refused, read_event, read_record, settle_time, validate
 
+from pipelines.private_sockets import private_sockets
+
 DAY_S, MINUTE_S = 86_400, 60
 
 
@@ -120,7 +122,8 @@ def main() -> None:
         options += [f"--job_endpoint={endpoint[0]}", "--environment_type=LOOPBACK"]
     pipeline = beam.Pipeline(options=PipelineOptions(options))
     build(pipeline, subscription, out, portable=bool(endpoint))
-    pipeline.run().wait_until_finish()
+    with private_sockets():
+        pipeline.run().wait_until_finish()
 
 
 if __name__ == "__main__":

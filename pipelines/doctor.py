@@ -1,7 +1,8 @@
 """What is installed here, what each missing part would allow and how to get it, and what a warehouse holds.
 
 Rows of `Check`, a section each, gathered by `checks`; a further section is another list of them. Nothing is imported
-that might be missing, nothing is asked over a network, and nothing is written.
+that might be missing, nothing is asked over a network, and nothing is written but a folder for sockets, which it
+removes.
 """
 
 import ast
@@ -74,7 +75,6 @@ PROGRAMS = (
         ("docker", "info"),
     ),
 )
-PRISM = Path(".tools/prism")
 
 
 def checks(
@@ -147,7 +147,7 @@ def _fits(requirement: str, version: str) -> bool:
 
 
 def machine_checks(warehouse: str) -> list[Check]:
-    """Cores, memory, and free space where the warehouse is or would be, or a run for BigQuery stages its files."""
+    """Cores, memory, free space where the warehouse is or would be, or a run for BigQuery stages its files; sockets."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     folder = Path(warehouse).absolute()
@@ -156,7 +156,21 @@ def machine_checks(warehouse: str) -> list[Check]:
         Check(MACHINE, "cores", FOUND, f"{cores}", facts={"cores": cores}),
         Check(MACHINE, "memory", FOUND, f"{memory / GIB:.1f} GiB", facts={"bytes": memory}),
         Check(MACHINE, "free disk", FOUND, f"{free / GIB:.1f} GiB at {folder}", facts={"bytes": free}),
+        _sockets(),
     ]
+
+
+def _sockets() -> Check:
+    """How what Beam starts for a run on this machine is reached."""
+    from pipelines.private_sockets import private_folder
+    from transforms.errors import RunnerError
+
+    try:
+        with private_folder() as folder:
+            told = f"of local runs: Unix sockets, in folders of mode 0700 in {folder.parent}"
+    except RunnerError as problem:
+        return Check(MACHINE, "sockets", WRONG, "no folder is private", get=str(problem))
+    return Check(MACHINE, "sockets", FOUND, told)
 
 
 def optional_checks() -> list[Check]:
@@ -193,12 +207,18 @@ def _output(command: tuple[str, ...]) -> tuple[str, bool]:
 
 
 def _prism() -> Check:
-    beam = next((row.detail for row in map(_package, ["apache-beam"]) if row.state == FOUND), "")
-    module = f"github.com/apache/beam/sdks/v2/go/cmd/prism@{f'v{beam}' if beam else 'latest'}"
-    state, detail = (FOUND, str(PRISM)) if os.access(PRISM, os.X_OK) else (MISSING, "")
-    return Check(
-        OPTIONAL, "Prism", state, detail, "streams on this machine", f"GOBIN=$PWD/{PRISM.parent} go install {module}"
-    )
+    """Whether there is a Prism, and whether it is the one that only its user can reach."""
+    from pipelines.runners import JOB_SOCKET, find_prism
+
+    def row(state: str, detail: str = "") -> Check:
+        return Check(OPTIONAL, "Prism", state, detail, "streams on this machine", "make prism")
+
+    prism = find_prism()
+    if prism is None:
+        return row(MISSING)
+    if JOB_SOCKET[1:] not in _output((prism, "-h"))[0]:
+        return row(WRONG, f"{prism} takes jobs from the whole network")
+    return row(FOUND, prism)
 
 
 def _report() -> Check:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from pipelines.doctor import FOUND, MISSING, WAREHOUSE, WRONG, Check
+from pipelines.listening import listeners, tree
 from pipelines.warehouse.local import ABOUT, LOCK, LocalWarehouse
 from pipelines.warehouse.manifest import LiveFile
 from pipelines.warehouse.warehouse import Warehouse, opened
@@ -27,8 +28,27 @@ def warehouse_checks(folder: str) -> list[Check]:
     written_by = f"being written by process {writer}" if writer else "no run is writing it"
     about = {"format": manifest.format, "time_zone": warehouse.time_zone, "writer": writer}
     told = f"format {manifest.format}, days of {warehouse.time_zone}, {written_by}"
+    sockets = socket_checks(writer) if writer else []
     tables = [_table(name, days) for name, days in sorted(manifest.files.items()) if any(days.values())]
-    return [Check(WAREHOUSE, folder, FOUND, told, facts=about), *tables]
+    return [Check(WAREHOUSE, folder, FOUND, told, facts=about), *sockets, *tables]
+
+
+def socket_checks(writer: int) -> list[Check]:
+    """A row of what the process that writes the warehouse, and those that it started, listen on; none where this cannot
+    be seen."""
+    found = listeners(tree(writer))
+    if found is None:
+        return []
+    name, reached = f"sockets of {writer}", [each for each in found if not each.is_local]
+    facts = {"listening": [each.address for each in found]}
+    if not reached:
+        return [Check(WAREHOUSE, name, FOUND, "no other machine reaches it", facts=facts)]
+    told = ", ".join(f"process {each.pid} on {each.address}" for each in reached)
+    return [
+        Check(
+            WAREHOUSE, name, WRONG, f"other machines reach {told}", get="stop it; of a stream, make prism", facts=facts
+        )
+    ]
 
 
 def dataset_checks(dataset: str) -> list[Check]:

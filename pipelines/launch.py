@@ -20,6 +20,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from pipelines.options import OPTIONS
+from pipelines.private_sockets import private_sockets
 from transforms import errors
 from transforms.errors import AudienceError, OptionError, WarehouseError
 
@@ -52,7 +53,7 @@ def run_bounded(
     )
     build(pipeline)
     try:
-        with watch:
+        with private_sockets(), watch:
             pipeline.run().wait_until_finish()
     except Exception as problem:
         raise cause(problem) from problem

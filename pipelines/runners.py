@@ -6,8 +6,12 @@
     DataflowRunner             Google's: the job is submitted and goes on by itself (dataflow.py)
 
 `DirectRunner`, which Beam itself would resolve by a download, means the first of the two that is at hand.
+
+Prism is the one of `make prism`, which listens on a Unix socket: a Prism as Beam builds it takes jobs, and so commands,
+from the whole network. It is refused.
 """
 
+import json
 import os
 import shutil
 import socket
@@ -19,13 +23,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
+from pipelines.listening import listeners, tree
+from pipelines.private_sockets import private_sockets
 from transforms.errors import OptionError, RunnerError
 
 PRISM, LEGACY, ANY, DATAFLOW = "PrismRunner", "BundleBasedDirectRunner", "DirectRunner", "DataflowRunner"
 RUNNERS = (PRISM, ANY, LEGACY)
-PRISM_HERE = Path(__file__).parents[1] / ".tools" / "prism"
+# Not `prism`, the name of Beam's own build, so that no such one is taken for it.
+PRISM_HERE = Path(__file__).parents[1] / ".tools" / "prism-local"
 MEND = "run `make prism` (it needs Go), or name the binary with --prism_location"
 LEGACY_LIMITS = (
     f"{LEGACY}: Beam's legacy local runner. It acknowledges a message before it is written, so a crash loses what is "
@@ -34,6 +39,11 @@ LEGACY_LIMITS = (
 # With every job: Prism 2.77 splits a slow bundle also where keys have state, and lets go the keys of the second half
 # while the first may still be at work on them. Two bundles then change one state, and a change is lost.
 PRISM_WORK_ROUND = "--experiments=prism_disable_sdf_split"
+JOB_SOCKET = "--job_socket"  # the option that our patch adds to Prism, templates/prism
+OPEN = (
+    "{} is refused: it takes jobs from the whole network, as Beam builds Prism; run `make prism` (it needs Go), which "
+    "builds one that only you can reach, and leave --prism_location out"
+)
 START_SECONDS = 20.0
 IDLE_SECONDS = 60  # after which a Prism without a job ends by itself
 # Becomes the program that it is given, which then dies with the process that began it, however that ends: after a kill
@@ -81,27 +91,29 @@ def find_prism(location: str | None = None) -> str | None:
 
 @contextmanager
 def prism_at(binary: str, log: Path) -> Iterator[tuple[str, subprocess.Popen]]:
-    """A Prism of one's own, on a free port: (its endpoint, its process). Errors: RunnerError if it does not start.
+    """A Prism of one's own, on a private socket: (its endpoint, its process).
 
-    It ends with the context, or when this process is killed.
+    It ends with the context, or when this process is killed; until then also Beam's servers in this process listen on
+    private sockets. Errors: RunnerError if it does not start, or if others than this machine can reach it.
     """
-    port = free_port()
-    words = [sys.executable, "-c", _DIE_WITH_PARENT, str(os.getpid())]
-    words += [binary, f"--job_port={port}", "--serve_http=false", "--log_kind=json", "--log_level=warn"]
-    with log.open("ab") as out:
+    words = [sys.executable, "-c", _DIE_WITH_PARENT, str(os.getpid()), binary, "--serve_http=false", "--log_kind=json"]
+    words += ["--log_level=warn", f"--idle_shutdown_timeout={IDLE_SECONDS}s"]
+    with private_sockets() as folder, log.open("ab") as out:
+        endpoint, before = folder / "prism", log.stat().st_size
         process = subprocess.Popen(
-            [*words, f"--idle_shutdown_timeout={IDLE_SECONDS}s"], stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            [*words, f"{JOB_SOCKET}={endpoint}"], stdin=subprocess.DEVNULL, stdout=out, stderr=out
         )
-    try:
-        _wait_for(port, process, log)
-        yield f"localhost:{port}", process
-    finally:
-        process.terminate()
         try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            _wait_for(endpoint, process, binary, log, before)
+            _refuse_open(process, binary)
+            yield f"unix:{endpoint}", process
+        finally:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def free_port() -> int:
@@ -111,15 +123,25 @@ def free_port() -> int:
         return one.getsockname()[1]
 
 
-def _wait_for(port: int, process: subprocess.Popen, log: Path) -> None:
+def _wait_for(endpoint: Path, process: subprocess.Popen, binary: str, log: Path, before: int) -> None:
+    """Until it accepts connections; its log had `before` bytes when it began."""
     end = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < end:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as one:
+            one.connect(str(endpoint))
             return
         time.sleep(0.02)
+    if f"not defined: {JOB_SOCKET[1:]}".encode() in log.read_bytes()[before:]:
+        raise RunnerError(OPEN.format(binary))
     raise RunnerError(
         f"Prism does not start: {last_error(log) or 'it says nothing'}; see {log}, or build it anew: {MEND}"
     )
+
+
+def _refuse_open(process: subprocess.Popen, binary: str) -> None:
+    """Errors: RunnerError, if others than this machine can reach it."""
+    if reached := [each.address for each in listeners(tree(process.pid)) or () if not each.is_local]:
+        raise RunnerError(f"{OPEN.format(binary)} (it listens on {', '.join(reached)})")
 
 
 def last_error(log: Path) -> str:
@@ -127,8 +149,8 @@ def last_error(log: Path) -> str:
     found = ""
     with suppress(OSError):
         for line in log.read_bytes().splitlines():
-            with suppress(msgspec.DecodeError):
-                told = msgspec.json.decode(line)
+            with suppress(ValueError):
+                told = json.loads(line)
                 if isinstance(told, dict) and told.get("level") == "ERROR":
                     found = f"{told.get('msg', '')}: {told.get('error', '')}".splitlines()[0]
     return found[:300]

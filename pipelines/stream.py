@@ -33,6 +33,7 @@ from pipelines.bounded import Opened, mappings_of, opened
 from pipelines.launch import cause
 from pipelines.liveness import Liveness
 from pipelines.options import Settings
+from pipelines.private_sockets import private_sockets
 from pipelines.quiet import quiet
 from pipelines.runners import Choice
 from pipelines.sources import pubsub_leases
@@ -219,6 +220,7 @@ class _Runner(NamedTuple):
 def _on(choice: Choice, staging: Path, stack: ExitStack) -> _Runner:
     """The runner, started; it ends with `stack`."""
     if choice.prism is None:
+        stack.enter_context(private_sockets())
         return _Runner([f"--runner={choice.name}"])
     endpoint, process = stack.enter_context(runners.prism_at(choice.prism, staging / "prism.log"))
     options = [

@@ -1,4 +1,5 @@
-"""A worker process of a local run: Beam's own, whose tracebacks do not reach the terminal.
+"""A worker process of a local run: Beam's own, which reaches the run by private sockets (private_sockets.py) and whose
+tracebacks do not reach the terminal.
 
 Beam prints what a bundle raised to the worker's stderr and sends it to the run as well, which tells it in one line
 (`launch.cause`). What ends the process itself still appears.
@@ -10,6 +11,8 @@ import traceback
 
 from apache_beam.runners.worker import sdk_worker_main
 
+from pipelines.private_sockets import reach_privately
+
 
 def _tell(*problem) -> None:
     traceback.print_exception(*problem, file=sys.__stderr__)
@@ -18,4 +21,5 @@ def _tell(*problem) -> None:
 if __name__ == "__main__":
     sys.excepthook = _tell
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the life of the process
+    reach_privately()
     sdk_worker_main.main(sys.argv)

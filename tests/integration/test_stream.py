@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from pipelines.backfill import backfill
+from pipelines.doctor import FOUND
+from pipelines.doctor_warehouse import socket_checks
 from pipelines.options import resolve
 from pipelines.simulator import faults, simulate
 from tests.integration.same import METRICS, UNBALANCED, assert_same
+from tests.servers.sockets import assert_private
 from tests.servers.stream import ROOT, ask, drain, publish, received_times, streaming
 
 SHARED = ROOT.parent / "shared" / "data"
@@ -38,6 +41,11 @@ def test_a_shuffled_repeated_stream_gives_the_rows_of_a_backfill_and_a_backfill_
     with streaming(queue, prism, tmp_path, "--timestamp_attribute", "received_time") as stream:
         publish(queue, *map(list, zip(*order, strict=True)))
         stream.until_counted("SELECT sum(received) FROM quality_1m_current", len(lines))
+        listening = assert_private(stream.process.pid)
+        assert {each.kind for each in listening} == {"unix"}
+        assert {each.program for each in listening} == {"audience", "Prism"}
+        [looked] = socket_checks(stream.process.pid)
+        assert (looked.state, looked.facts) == (FOUND, {"listening": []})
         drain(stream.warehouse)
         assert stream.process.wait(60) == 0, stream.said()
     batch = tmp_path / "batch"

@@ -162,7 +162,7 @@ def prism_of(stream: Stream) -> int:
     """The process id of the runner that a stream started."""
     for path in Path(f"/proc/{stream.process.pid}/task").glob("*/children"):
         for pid in path.read_text().split():
-            if b"--job_port" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"--job_socket" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 return int(pid)
     raise AssertionError(f"no runner: {stream.said()}")
 

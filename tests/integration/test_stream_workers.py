@@ -2,15 +2,15 @@
 that submitted the graph."""
 
 import os
-import socket
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from subprocess import PIPE
 
 import apache_beam as beam
 import polars as pl
@@ -22,40 +22,44 @@ from pipelines.audience import build
 from pipelines.backfill import backfill
 from pipelines.bounded import opened
 from pipelines.options import resolve
-from pipelines.runners import PRISM_WORK_ROUND, free_port, prism_at
+from pipelines.runners import PRISM_WORK_ROUND, prism_at
 from pipelines.simulator import faults, simulate
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.local import LocalWarehouse
 from tests.integration.same import METRICS, assert_alike
 from tests.parity.runs import messages, raw_block
-from tests.servers.needed import wait_until
+from tests.servers.sockets import assert_private
 from transforms.block import BlockCoder
 
 ROOT = Path(__file__).parents[2]
 
 
+# Beam's own, on a private socket, until its input ends.
+POOL = """
+import sys
+from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer as Pool
+from pipelines.private_sockets import private_sockets
+with private_sockets():
+    print(Pool.start(use_process=True)[0], flush=True)
+    sys.stdin.read()
+"""
+
+
 @contextmanager
 def worker_pool(folder: Path) -> Iterator[str]:
     """Beam's own pool of workers, a process of its own: where it answers."""
-    port = free_port()
-    words = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
-    with (folder / "workers.log").open("wb") as log:
-        # It starts each worker as `python`.
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        env = os.environ | {"PYTHONPATH": f"{ROOT}", "PATH": path}
-        process = subprocess.Popen(words, cwd=folder, env=env, stdout=log, stderr=log)
-    try:
-        wait_until(lambda: answers(port), what="the pool of workers")
-        yield f"localhost:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def answers(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
+    # It starts each worker as `python`.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    env = os.environ | {"PYTHONPATH": f"{ROOT}", "PATH": path}
+    with (
+        (folder / "workers.log").open("wb") as log,
+        subprocess.Popen(
+            [sys.executable, "-c", POOL], cwd=folder, env=env, stdin=PIPE, stdout=PIPE, stderr=log
+        ) as pool,
+    ):
+        assert pool.stdin and pool.stdout
+        yield pool.stdout.readline().decode().strip()
+        pool.stdin.close()
 
 
 def test_a_stream_whose_workers_are_other_processes_gives_the_rows_of_a_backfill(bigquery, prism, tmp_path):
@@ -81,6 +85,8 @@ def test_a_stream_whose_workers_are_other_processes_gives_the_rows_of_a_backfill
         words += ["--environment_type=EXTERNAL", f"--environment_config={pool}"]
         with beam.Pipeline(options=PipelineOptions(words)) as pipeline:
             build(pipeline, replace(into.job, source=source, input=queue))
+        listening = {(each.kind, each.address) for each in assert_private(os.getpid())}
+        assert {("unix", where.removeprefix("unix:")) for where in (pool, endpoint)} <= listening
     backfill(resolve({"input": [str(file)], "warehouse": f"{tmp_path / 'here'}", "workers": "1"}))
     with closing(BigQueryWarehouse.open(dataset)) as there:
         for sql in (

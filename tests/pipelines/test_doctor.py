@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipelines import audience
+from pipelines import audience, runners
 from pipelines.cli import main
 from pipelines.doctor import FOUND, MISSING, REQUIRED, WRONG, Check, faults, optional_checks, required_checks
 from pipelines.doctor_warehouse import warehouse_checks, writing
@@ -93,6 +93,7 @@ def programs(tmp_path, monkeypatch):
             (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
             (tmp_path / name).chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr(runners, "PRISM_HERE", tmp_path / "none")
         monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud-config"))
         monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
         monkeypatch.chdir(tmp_path)
@@ -107,8 +108,7 @@ def test_what_is_optional_says_what_it_would_allow_and_how_to_get_it(programs):
     assert {name for name, row in rows.items() if row.state == FOUND} == {"vl-convert-python"}  # of the tests' own
     assert {row.state for name, row in rows.items() if name != "vl-convert-python"} == {MISSING}
     assert all(row.allows and row.get for row in rows.values())
-    beam = metadata.version("apache-beam")
-    assert rows["Prism"].get == f"GOBIN=$PWD/.tools go install github.com/apache/beam/sdks/v2/go/cmd/prism@v{beam}"
+    assert rows["Prism"].get == "make prism"
 
 
 def test_a_program_is_asked_for_its_version(programs):
@@ -124,12 +124,10 @@ def test_a_program_is_asked_for_its_version(programs):
     assert (rows["Docker"].state, rows["Docker"].detail) == (WRONG, "28.2.2, but docker info fails")
 
 
-def test_prism_and_credentials_are_files(programs, tmp_path, monkeypatch):
-    for path in (".tools/prism", "gcloud-config/application_default_credentials.json"):
-        (tmp_path / path).parent.mkdir()
-        (tmp_path / path).touch(0o755)
-    rows = programs()
-    assert (rows["Prism"].state, rows["Google credentials"].state) == (FOUND, FOUND)
+def test_credentials_are_a_file(programs, tmp_path, monkeypatch):
+    (path := tmp_path / "gcloud-config/application_default_credentials.json").parent.mkdir()
+    path.touch()
+    assert programs()["Google credentials"].state == FOUND
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "gone.json"))
     [credentials] = [row for row in optional_checks() if row.name == "Google credentials"]
     assert (credentials.state, credentials.detail) == (MISSING, f"{tmp_path}/gone.json is not there")

@@ -22,6 +22,7 @@ from pipelines.warehouse.recount import differences
 from pipelines.warehouse.warehouse import opened
 from tests.servers.needed import wait_until
 from tests.servers.pubsub import make_emulator
+from tests.servers.sockets import assert_private
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,6 +113,8 @@ def test_interrupted_it_stops_what_it_started(command, tmp_path, number):
         wait_until(lambda: "publishing" in said.read_text() or demo.poll() is not None, 120, "publishing")
         started = descendants(demo.pid)
         assert len(started) == 3, said.read_text()  # java, `audience run`, Prism
+        listening = {(each.program, each.kind) for each in assert_private(demo.pid)}
+        assert listening >= {("java", "tcp"), ("audience", "unix"), ("Prism", "unix")}
         demo.send_signal(number)
         assert demo.wait(90) == 130
         assert said.read_text().rstrip().endswith("error: interrupted")

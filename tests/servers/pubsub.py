@@ -11,6 +11,7 @@ from google.pubsub_v1 import types
 
 from pipelines import emulators
 from pipelines.emulators import PROJECT, PubSubEmulator
+from pipelines.runners import PRISM_HERE
 from pipelines.sources.pubsub_client import EMULATOR, PubSub, PubsubMessage
 from tests.servers.needed import missing, wait_until
 from transforms.errors import SourceError
@@ -89,7 +90,7 @@ def queue(pubsub_emulator, monkeypatch) -> Iterator[Queue]:
 @pytest.fixture(scope="session")
 def prism() -> str:
     """The path of the Prism binary."""
-    found = os.environ.get("PRISM") or Path(__file__).parents[2] / ".tools" / "prism"
+    found = os.environ.get("PRISM") or PRISM_HERE
     if not os.access(found, os.X_OK):
         missing(f"no Prism at {found}: run `make prism`, or set PRISM to the binary")
     return str(found)

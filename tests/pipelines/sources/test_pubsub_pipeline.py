@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import apache_beam as beam
@@ -15,6 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.window import FixedWindows
 from apache_beam.utils.timestamp import Duration
 
+from pipelines.runners import prism_at
 from pipelines.sources import pubsub_leases
 from pipelines.sources.landing import Landing, read_landed
 from pipelines.sources.pubsub import LandAt, Reading, ReadPubSub, close_all
@@ -72,12 +74,18 @@ def options(*flags: str) -> PipelineOptions:
     return PipelineOptions(["--streaming", *flags])
 
 
+@pytest.fixture
+def on_prism(prism, tmp_path) -> Iterator[PipelineOptions]:
+    """The options of a Prism."""
+    with prism_at(prism, tmp_path / "prism.log") as (endpoint, _):
+        yield options("--runner=PrismRunner", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK")
+
+
 @pytest.fixture(params=["FnApiRunner", "PrismRunner"])
 def runner(request) -> PipelineOptions:
     """The options of a runner."""
     if request.param == "PrismRunner":
-        prism = request.getfixturevalue("prism")
-        return options("--runner=PrismRunner", f"--prism_location={prism}")
+        return request.getfixturevalue("on_prism")
     return options("--runner=FnApiRunner")
 
 
@@ -115,8 +123,8 @@ def test_a_stream_is_read_acknowledged_and_drained(queue, runner, tmp_path, requ
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_what_a_cancelled_pipeline_held_comes_again_at_once(queue, prism):
-    pipeline = beam.Pipeline(options=options("--runner=PrismRunner", f"--prism_location={prism}"))
+def test_what_a_cancelled_pipeline_held_comes_again_at_once(queue, on_prism):
+    pipeline = beam.Pipeline(options=on_prism)
     reading = Reading(queue.subscription, readers=2, block_rows=100)
     _ = pipeline | "Read" >> ReadPubSub(reading) | "See" >> beam.ParDo(Hang("cancelled"))
     queue.publish(*[b"%d" % number for number in range(1_000)])

@@ -1,0 +1,145 @@
+"""Private sockets: what Beam runs on this machine listens on Unix sockets that nobody else can reach, and on no port.
+
+private_sockets()  a folder of mode 0700 for sockets. Inside the context each server that Beam starts in this process
+                   listens there: of a bounded run those of control, data, state and logs, of a stream the one by which
+                   Prism starts the worker. The folder and the sockets are removed at the end.
+reach_privately()  in a worker process: Beam's channels find those servers, as long as the process lives
+
+Beam has no option for it: it binds `[::]:0`, every interface, and asks no client who it is. So the two functions of
+gRPC's that it calls are replaced, before it starts anything and for runs on this machine only: a job that is submitted
+to Dataflow is outside of the context. Servers that were asked for a loopback address or a Unix socket keep it.
+
+Errors: RunnerError where no folder can be made.
+State: a folder under TMPDIR or /tmp, locked (flock) by the process that made it; the next run removes those of
+processes that were killed.
+"""
+
+import fcntl
+import itertools
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from transforms.errors import RunnerError
+
+PREFIX = "audience-sockets-"
+LONGEST = 103  # bytes of a socket's path: macOS takes 103, Linux 107
+PLAIN = re.compile(r"[\w/.+-]+", re.ASCII)  # gRPC reads a socket's address as a URI
+NAME = "/prism"  # the longest name of a socket
+MADE_SECONDS = 60.0  # after which a folder that nobody has locked is one of a process that was killed
+LOCAL = ("localhost:", "127.0.0.1:", "[::1]:", "unix:")  # addresses that a server may be asked for and keeps
+
+
+@contextmanager
+def private_sockets() -> Iterator[Path]:
+    """The folder, in which Beam's servers listen until the end of the context. Errors: RunnerError."""
+    with private_folder() as folder, _servers_in(folder):
+        yield folder
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """A new folder of mode 0700, short enough for the paths of sockets; removed at the end. Errors: RunnerError."""
+    folder = _make_folder()
+    # systemd-tmpfiles, which removes what is old from /tmp, leaves alone what is locked.
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        _remove_abandoned(folder.parent)
+        yield folder
+    finally:
+        os.close(lock)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_folder() -> Path:
+    why = ""
+    for root in dict.fromkeys((tempfile.gettempdir(), "/tmp")):
+        try:
+            folder = tempfile.mkdtemp(prefix=PREFIX, dir=root)  # mkdtemp makes it 0700, whatever the umask
+        except OSError as problem:
+            why = why or f"{root}: {problem.strerror}"
+            continue
+        if len(folder + NAME) <= LONGEST and PLAIN.fullmatch(folder):
+            return Path(folder)
+        os.rmdir(folder)
+        why = why or f"{root}: got a path that is no socket's; allowed: {LONGEST} plain characters"
+    raise RunnerError(f"no folder for the sockets of this run ({why}); set TMPDIR to a folder that you can write")
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Remove the folders of processes that were killed."""
+    for folder in root.glob(f"{PREFIX}*"):
+        with suppress(OSError):  # it is someone else's, or has just gone
+            if time.time() - folder.stat().st_mtime < MADE_SECONDS:
+                continue
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            finally:
+                os.close(lock)
+
+
+@contextmanager
+def _servers_in(folder: Path) -> Iterator[None]:
+    """Servers that gRPC makes inside the context listen in `folder`."""
+    import grpc
+    from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer as Pool
+
+    numbers, make, start = itertools.count(1), grpc.server, Pool.start
+
+    def make_private(*given, **options) -> grpc.Server:
+        server = make(*given, **options)
+        bind = server.add_insecure_port
+
+        def bind_privately(address: str) -> int | str:
+            if address.startswith(LOCAL):
+                return bind(address)
+            private = f"unix:{folder}/{next(numbers)}"
+            bind(private)
+            return private
+
+        server.add_insecure_port = bind_privately
+        return server
+
+    def start_private(*given, **options) -> tuple[str, grpc.Server]:
+        address, server = start(*given, **options)
+        return target_of(address), server
+
+    with _replaced(grpc, "server", make_private), _replaced(Pool, "start", staticmethod(start_private)):
+        yield
+
+
+def reach_privately() -> None:
+    """Let the channels that Beam opens in this process reach the servers of `private_sockets`."""
+    from apache_beam.runners.worker.channel_factory import GRPCChannelFactory
+
+    opened: Callable[..., Any] = GRPCChannelFactory.insecure_channel
+
+    def open_privately(target: str, options=None):
+        return opened(target_of(target), options)
+
+    GRPCChannelFactory.insecure_channel = staticmethod(open_privately)
+
+
+def target_of(address: str) -> str:
+    """The target of a server's address, to which Beam puts `localhost:` for it takes what follows for a port."""
+    private = address.removeprefix("localhost:")
+    return private if private.startswith("unix:") else address
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = vars(owner)[name]
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
