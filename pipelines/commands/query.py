@@ -13,6 +13,12 @@ def add_options(parser) -> None:
         choices=("duckdb", "bigquery"),
         help="SQL of the query (default: duckdb, and bigquery with --dataset, which knows no other)",
     )
+    parser.add_argument(
+        "--unsafe",
+        action="store_true",
+        help="Allow every statement of DuckDB's: it may read and write any file that you may, load extensions and use "
+        "the network. Without it a query is one statement that reads the warehouse and nothing else",
+    )
     add_form(parser)
 
 
@@ -33,9 +39,11 @@ def run(values, rest) -> None:
     dialect = values.dialect or ("bigquery" if place.dataset else "duckdb")
     if place.dataset and dialect != "bigquery":
         raise OptionError(f"--dialect: got {dialect!r}; allowed with --dataset: bigquery, which the query runs in")
+    if place.dataset and values.unsafe:
+        raise OptionError("--unsafe: got it with --dataset; allowed: with --warehouse, whose queries run in DuckDB")
     with opened(*place) as warehouse:
         # A folder is asked by DuckDB itself, which has more to say of a mistake than what both can do.
-        answer = run_query(warehouse, values.sql, dialect)
+        answer = run_query(warehouse, values.sql, dialect, values.unsafe)
         for line in render(answer, values.form):
             print(line)
 

@@ -9,8 +9,22 @@ from sqlglot import exp
 @cache
 def to_duckdb(sql: str) -> str:
     """One BigQuery statement in DuckDB's SQL, for a session in UTC. Raises sqlglot.errors.SqlglotError."""
-    tree = sqlglot.parse_one(sql, read="bigquery").transform(_as_bigquery_means)
+    tree = _parsed(sql).transform(_as_bigquery_means)
     return tree.sql(dialect="duckdb", unsupported_level=sqlglot.ErrorLevel.RAISE, comments=False)
+
+
+def relations_of(sql: str) -> set[str]:
+    """The tables and views that one BigQuery statement names, and its own CTEs. Raises sqlglot.errors.SqlglotError."""
+    return {table.name for table in _parsed(sql).find_all(exp.Table)}
+
+
+@cache
+def _parsed(sql: str) -> exp.Expr:
+    """The one statement; nobody may change it. Of several, the parser's own function would take the first."""
+    found = [each for each in sqlglot.parse(sql, read="bigquery") if each is not None]
+    if len(found) != 1:
+        raise sqlglot.errors.ParseError(f"got {len(found)} statements; allowed: one")
+    return found[0]
 
 
 def _as_bigquery_means(node: exp.Expression) -> exp.Expression:

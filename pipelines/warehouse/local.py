@@ -18,23 +18,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
 import msgspec
 import polars as pl
 
-from pipelines.warehouse import views
+from pipelines.warehouse import damage, views
 from pipelines.warehouse.manifest import FORMAT, Manifest, day_from, day_name, load, write_atomically
-from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
+from pipelines.warehouse.tables import Table, polars_schema
 from transforms.errors import WarehouseError, first_line
 
 if TYPE_CHECKING:
-    import duckdb
-
+    from pipelines.warehouse.duckdb_connection import Connection
     from pipelines.warehouse.writer import Run
 
-DATA = "data"
 STAGING = "staging"
 LOCK = "lock"
 ABOUT = "warehouse.json"
@@ -42,19 +40,20 @@ WRITE_ERRORS = (OSError, pl.exceptions.ComputeError)  # Polars reports a full di
 
 
 class _About(msgspec.Struct):
-    format: int
+    format: Annotated[int, msgspec.Meta(ge=1)]
     time_zone: str
 
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A staged Parquet file: its table, day (None: unknown), absolute path, rows, and size in bytes."""
+    """A staged Parquet file: its table, day (None: unknown), absolute path, rows, size in bytes, and checksum."""
 
     table: str
     day: date | None
     path: str
     rows: int
     bytes: int
+    xxh3: str = ""
 
 
 def write_file(staging: str | Path, table_name: str, day: date | None, frame: pl.DataFrame) -> FileEntry:
@@ -69,15 +68,22 @@ def write_file(staging: str | Path, table_name: str, day: date | None, frame: pl
     try:
         for each in (folder.parent, folder):  # not the staging folder: a worker that outlives its run writes nothing
             each.mkdir(exist_ok=True)
-        with open(aside, "wb") as file:
-            frame.write_parquet(file, compression="zstd", compression_level=1)
-            file.flush()
-            os.fsync(file.fileno())
-            size = file.tell()
+        size, checksum = write_parquet(aside, frame)
         os.replace(aside, path)
     except WRITE_ERRORS as error:
         raise cannot_write(path, error) from error
-    return FileEntry(table_name, day, str(path), frame.height, size)
+    return FileEntry(table_name, day, str(path), frame.height, size, checksum)
+
+
+def write_parquet(path: Path, frame: pl.DataFrame) -> tuple[int, str]:
+    """Write a file durably; (its size, its checksum). Raises WRITE_ERRORS."""
+    with open(path, "w+b") as file:
+        frame.write_parquet(file, compression="zstd", compression_level=1)
+        file.flush()
+        os.fsync(file.fileno())
+        size = file.tell()
+        file.seek(0)
+        return size, damage.digest(file)  # of what the system has of the file: it was written this moment
 
 
 def cannot_write(path: Path, error: Exception) -> WarehouseError:
@@ -96,6 +102,7 @@ class LocalWarehouse:
         self.folder = folder
         self.time_zone = time_zone
         self._name = name
+        self._sound: set[str] = set()  # live files that were looked at
 
     @classmethod
     def open(cls, folder: str | Path, time_zone: str | None = None, create: bool = False) -> "LocalWarehouse":
@@ -112,14 +119,17 @@ class LocalWarehouse:
             raise cannot_write(folder, error) from error
         try:
             about = msgspec.json.decode((folder / ABOUT).read_bytes(), type=_About)
+            ZoneInfo(about.time_zone)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise WarehouseError(_no_warehouse(folder)) from error
         except OSError as error:
             raise WarehouseError(
                 f"{folder} cannot be read: {error.strerror}; check the folder's permissions"
             ) from error
-        except msgspec.DecodeError as error:
-            raise WarehouseError(f"{folder / ABOUT} is damaged: {error}; it holds format and time_zone") from error
+        except (msgspec.DecodeError, ValueError, KeyError) as error:  # of ZoneInfo too
+            raise WarehouseError(
+                f"{folder / ABOUT} is damaged: {first_line(error)}; it holds format and time_zone"
+            ) from error
         if about.format > FORMAT:
             raise WarehouseError(
                 f"{folder} has format {about.format}, this version reads up to {FORMAT}; upgrade audience-insights"
@@ -173,11 +183,16 @@ class LocalWarehouse:
         return _table(self.manifest(), name)
 
     def files(self, table: str, days: Iterable[date | None] | None = None) -> list[Path]:
-        """The live files of a table, of all days or of `days` (None in it: the unknown day), by day."""
-        wanted = None if days is None else {day_name(day) for day in days}
-        live = self.manifest().files.get(table, {})
-        chosen = (files for day, files in sorted(live.items()) if wanted is None or day in wanted)
-        return [self.folder / file.path for files in chosen for file in files]
+        """The live files of a table, of all days or of `days` (None in it: the unknown day), by day.
+
+        Raises WarehouseError for one that is damaged, as far as its size and footer say.
+        """
+        manifest = self.manifest()
+        live = damage.live(self.folder, manifest, [table], days)
+        unknown = [each for each in live if each.file.path not in self._sound]  # each is looked at once: none changes
+        damage.check(self, unknown, manifest.tables)
+        self._sound.update(each.file.path for each in unknown)
+        return [each.path for each in live]
 
     def rows_by_day(self, table: str) -> dict[date | None, int]:
         """How many rows a table has on each day that has any; None is the unknown day."""
@@ -205,39 +220,17 @@ class LocalWarehouse:
             return pl.LazyFrame(schema=schema)
         return pl.scan_parquet(list(paths), schema=schema, missing_columns="insert", extra_columns="ignore", glob=False)
 
-    def connect(self) -> "duckdb.DuckDBPyConnection":
-        """A DuckDB connection in memory, its session in UTC, that sees every table and view as of now."""
-        import duckdb  # a worker process only writes
+    def connect(self, locked: bool = True) -> "Connection":
+        """A DuckDB connection that sees every table and view as of now, and unless `locked` is False nothing else."""
+        from pipelines.warehouse.duckdb_connection import connect  # a worker process only writes
 
-        manifest = self.manifest()
-        connection = duckdb.connect(":memory:")
-        connection.execute("SET TimeZone = 'UTC'")
-        for table in manifest.tables.values():
-            live = manifest.files.get(table.name, {})
-            paths = [str(self.folder / file.path) for _, files in sorted(live.items()) for file in files]
-            connection.execute(f"CREATE VIEW {views.quoted(table.name)} AS {_relation(table, paths)}")
-        for name, sql in views.duckdb_views(manifest.tables.values(), self.time_zone, manifest.funnel):
-            connection.execute(f"CREATE VIEW {views.quoted(name)} AS {sql}")
-        return connection
+        return connect(self, locked)
 
 
 def _table(manifest: Manifest, name: str) -> Table:
     if name not in manifest.tables:
         raise WarehouseError(f"{name!r} is no table of this warehouse; tables are {', '.join(sorted(manifest.tables))}")
     return manifest.tables[name]
-
-
-def _relation(table: Table, paths: list[str]) -> str:
-    """A SELECT over the files, typed by the declaration also where there are no files or older ones."""
-    columns = ", ".join(views.quoted(column.name) for column in table.columns)
-    typed = ", ".join(f"CAST(NULL AS {duckdb_type(column)}) AS {views.quoted(column.name)}" for column in table.columns)
-    empty = f"SELECT {typed} WHERE false"
-    if not paths:
-        return empty
-    listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-    # The parser of file lists expands * ? [ in names, so a folder may not hold them; see _create.
-    files = f"SELECT * FROM read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
-    return f"SELECT {columns} FROM ({empty} UNION ALL BY NAME {files})"
 
 
 def _no_warehouse(folder: Path) -> str:

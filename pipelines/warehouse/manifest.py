@@ -5,26 +5,43 @@ killed at any moment leaves the manifest before it or the one after it.
 """
 
 import os
+import re
+from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
-from pipelines.warehouse.tables import TABLES, Table
-from transforms.errors import WarehouseError
+from pipelines.warehouse.tables import TABLES, TYPES, Column, Table
+from transforms.errors import WarehouseError, first_line
 from transforms.funnel import Funnel
 
 FORMAT = 1
 UNKNOWN = "unknown"  # the day of rows whose partition column is NULL
 NAME = "manifest.json"
+DATA = "data"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_FILE = re.compile(r"[\w/-]+/[A-Za-z0-9][\w.-]*", re.ASCII)  # nothing that a list of files expands
 
 
-class LiveFile(msgspec.Struct, frozen=True):
-    """A Parquet file; `path` is relative to the warehouse's folder."""
+class _Format(msgspec.Struct):
+    format: Annotated[int, msgspec.Meta(ge=1)]
+
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class LiveFile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A Parquet file; `path` is relative to the warehouse's folder, `xxh3` the checksum of its bytes (damage.py).
+
+    Files that an older version wrote have no checksum.
+    """
 
     path: str
-    rows: int
-    bytes: int
+    rows: Count
+    bytes: Count
+    xxh3: str = ""
 
 
 class Manifest(msgspec.Struct):
@@ -35,10 +52,10 @@ class Manifest(msgspec.Struct):
     funnel  that of the last run, which its view asks; None where no run has told one
     """
 
-    format: int = FORMAT
-    run: str = ""
-    tables: dict[str, Table] = msgspec.field(default_factory=lambda: {table.name: table for table in TABLES})
-    files: dict[str, dict[str, list[LiveFile]]] = msgspec.field(default_factory=dict)
+    format: Annotated[int, msgspec.Meta(ge=1)]
+    run: str
+    tables: dict[str, Table]
+    files: dict[str, dict[str, list[LiveFile]]]
     funnel: Funnel | None = None
 
     def paths(self) -> set[str]:
@@ -52,27 +69,78 @@ def day_name(day: date | None) -> str:
 
 
 def day_from(name: str) -> date | None:
-    """The inverse of `day_name`."""
+    """The inverse of `day_name`. Raises ValueError for what is no such name."""
     return None if name == UNKNOWN else date.fromisoformat(name)
 
 
+def empty() -> Manifest:
+    """The manifest of a warehouse that nobody has written yet."""
+    return Manifest(FORMAT, "", {table.name: table for table in TABLES}, {})
+
+
 def load(folder: Path) -> Manifest:
-    """Read the manifest; without one there are no rows. Raises WarehouseError: unreadable, or newer."""
+    """Read the manifest; without one, and without data, there are no rows.
+
+    Raises WarehouseError: unreadable, newer, or damaged, which it also is if it names anything but files of `data/` or
+    what no run writes: its names become paths and SQL.
+    """
     path = folder / NAME
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except FileNotFoundError:
-        return Manifest()
+        content = path.read_bytes()
+        found = msgspec.json.decode(content, type=_Format)
+        if found.format <= FORMAT:
+            manifest = msgspec.json.decode(content, type=Manifest)
+            _check(manifest)
+    except FileNotFoundError as error:
+        if (folder / DATA).is_dir() and any((folder / DATA).glob("*/*/*")):
+            raise _damaged(path, "it is missing, and there is data") from error
+        return empty()
     except OSError as error:
         raise WarehouseError(f"{path} cannot be read: {error.strerror}; check the folder's permissions") from error
-    except msgspec.DecodeError as error:
-        raise WarehouseError(f"{path} is damaged: {error}; restore it, or backfill into a new folder") from error
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise _damaged(path, first_line(error)) from error
     if found.format > FORMAT:
         raise WarehouseError(
             f"{path} has format {found.format}, this version reads up to {FORMAT}; upgrade audience-insights"
         )
-    found.tables = {**found.tables, **{table.name: table for table in TABLES}}
-    return found
+    manifest.tables = {**manifest.tables, **{table.name: table for table in TABLES}}
+    return manifest
+
+
+def _damaged(path: Path, why: str) -> WarehouseError:
+    return WarehouseError(f"{path} is damaged: {why}; restore it from a backup, or backfill into a new folder")
+
+
+def _check(manifest: Manifest) -> None:
+    """Raise ValueError for what no run writes."""
+    for name, table in manifest.tables.items():
+        if name != table.name:
+            raise ValueError(f"table {table.name!r} stands under {name!r}")
+        for each in (name, *_names(table.columns)):
+            if not _NAME.fullmatch(each):
+                raise ValueError(f"table {name!r}: {each!r} is no name of a table or column")
+    seen = set[str]()
+    for name, days in manifest.files.items():
+        if name not in manifest.tables:
+            raise ValueError(f"it has files of table {name!r}, which it does not declare")
+        for day, files in days.items():
+            if day_name(day_from(day)) != day:
+                raise ValueError(f"{day!r} is no day")
+            for file in files:
+                if file.path.rpartition("/")[0] != f"{DATA}/{name}/{day}" or not _FILE.fullmatch(file.path):
+                    raise ValueError(f"{file.path!r} is no file of table {name}, day {day}")
+                if file.path in seen:
+                    raise ValueError(f"it names {file.path!r} twice")
+                seen.add(file.path)
+
+
+def _names(columns: Iterable[Column]) -> Iterator[str]:
+    """The names of columns, those within them too. Raises ValueError for a type that there is not."""
+    for column in columns:
+        if column.type not in (*TYPES, "RECORD") or column.mode not in ("NULLABLE", "REQUIRED", "REPEATED"):
+            raise ValueError(f"column {column.name!r} is {column.mode} {column.type}")
+        yield column.name
+        yield from _names(column.fields)
 
 
 def save(folder: Path, manifest: Manifest) -> None:

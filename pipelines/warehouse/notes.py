@@ -69,6 +69,6 @@ def read(path: Path) -> Note | None:
     files = [
         FileEntry(each.table, each.day, str(staging / each.table / day_name(each.day) / Path(each.path).name), *rest)
         for each in note.files
-        for rest in [(each.rows, each.bytes)]
+        for rest in [(each.rows, each.bytes, each.xxh3)]
     ]
     return Note(files, note.received)

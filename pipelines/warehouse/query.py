@@ -18,9 +18,9 @@ from typing import Any
 import duckdb
 import msgspec
 import polars as pl
-from sqlglot.errors import ParseError, SqlglotError
 
-from pipelines.warehouse.dialect import to_duckdb
+from pipelines.warehouse import damage
+from pipelines.warehouse.duckdb_connection import Answer, ask, ask_unlocked
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.views import quoted
 from pipelines.warehouse.warehouse import Warehouse
@@ -45,20 +45,26 @@ class Result:
         return pl.concat(parts) if parts else pl.DataFrame()
 
 
-def run_query(warehouse: Warehouse, sql: str, dialect: str = "duckdb") -> Result:
+def run_query(warehouse: Warehouse, sql: str, dialect: str = "duckdb", unsafe: bool = False) -> Result:
     """Ask one question of the tables and views as of now; `dialect` is that of `sql`, duckdb or bigquery.
 
-    Raises OptionError, now or while batches are read, with the database's words and the tables and views.
+    unsafe  of a local warehouse: any statements, with all that DuckDB can reach
+
+    Raises, now or while batches are read, OptionError with the database's words and the tables and views, and
+    WarehouseError for a damaged file of a table that is named.
     """
     if not sql.strip():
         raise OptionError("query: it is empty; ask for example 'SELECT * FROM quality_summary'")
+    if not sql.isascii() and any(0xD800 <= ord(c) <= 0xDFFF for c in sql):  # how Python carries such bytes of a shell
+        raise OptionError(f"query: got {sql.encode(errors='backslashreplace').decode()}; allowed: UTF-8")
     if not isinstance(warehouse, LocalWarehouse):
         parts = warehouse.ask(sql)
         first = next(parts)
         return Result(first.columns, chain([first], parts))
-    connection = warehouse.connect()
+    translated = _translated(sql, warehouse) if dialect == "bigquery" else sql
     try:
-        relation = connection.sql(to_duckdb(sql) if dialect == "bigquery" else sql)
+        answer = (ask_unlocked if unsafe else ask)(warehouse, translated)
+        relation = answer.rows
         if relation is None:  # a statement without rows, as SET
             return Result([], iter(()))
         names = _unique(relation.columns)
@@ -67,10 +73,27 @@ def run_query(warehouse: Warehouse, sql: str, dialect: str = "duckdb") -> Result
             f"{f'CAST(#{n} AS VARCHAR)' if NOT_IN_ARROW.search(kind) else f'#{n}'} AS {quoted(name)}"
             for n, (name, kind) in enumerate(zip(names, kinds, strict=True), 1)
         )
-        relation = relation.project(", ".join(chosen))
-        return Result(names, _batches(connection, relation, warehouse))
-    except (duckdb.Error, SqlglotError) as error:
-        raise _refused(error, warehouse) from error
+        rows = relation.project(", ".join(chosen))
+        return Result(names, _batches(answer._replace(rows=rows), warehouse))
+    except duckdb.Error as error:
+        raise _refused(str(error), warehouse) from error
+
+
+def _translated(sql: str, warehouse: LocalWarehouse) -> str:
+    from sqlglot.errors import ParseError, SqlglotError  # which takes its time, and only BigQuery's SQL needs it
+
+    from pipelines.warehouse.dialect import to_duckdb
+
+    try:
+        return to_duckdb(sql)
+    except ParseError as error:
+        if not error.errors:
+            raise _refused(str(error), warehouse) from error
+        first = error.errors[0]
+        why = f"{first['description'].split(' <Token')[0]} (line {first['line']}, column {first['col']})"
+        raise _refused(why, warehouse) from error
+    except SqlglotError as error:
+        raise _refused(str(error), warehouse) from error
 
 
 def render(result: Result, how: str = "table", width: int | None = None) -> Iterator[str]:
@@ -88,27 +111,29 @@ def render(result: Result, how: str = "table", width: int | None = None) -> Iter
     return {"csv": _csv, "json": _json}[how](result)
 
 
-def _batches(connection, relation, warehouse: LocalWarehouse) -> Iterator[pl.DataFrame]:
-    """The connection is an argument so that it lives as long as its rows are read."""
+def _batches(answer: Answer, warehouse: LocalWarehouse) -> Iterator[pl.DataFrame]:
+    """The rows, once; the connection lives until they are read."""
+    rows = answer.rows
+    assert rows is not None, "only of an answer that has rows"
     try:
-        reader = relation.to_arrow_reader(BATCH_ROWS)
-        yield pl.DataFrame(reader.schema.empty_table())
-        for batch in reader:
-            yield pl.DataFrame(batch)
+        with damage.named(warehouse, answer.files):
+            reader = answer.connection.run(lambda: rows.to_arrow_reader(BATCH_ROWS))
+            yield pl.DataFrame(reader.schema.empty_table())
+            while (batch := answer.connection.run(lambda: next(reader, None))) is not None:
+                yield pl.DataFrame(batch)
     except (duckdb.Error, OSError) as error:  # Arrow hands on an error of DuckDB's as an OSError
-        raise _refused(error, warehouse) from error
+        raise _refused(str(error), warehouse) from error
+    finally:
+        answer.connection.close()
 
 
-def _refused(error: Exception, warehouse: LocalWarehouse) -> OptionError:
-    if isinstance(error, ParseError) and error.errors:
-        first = error.errors[0]
-        why = f"{first['description'].split(' <Token')[0]} (line {first['line']}, column {first['col']})"
-    else:
-        why = str(error).strip().splitlines()[0]
-    names = warehouse.manifest().tables
-    shown = warehouse.connect().sql("SHOW TABLES").fetchall()
-    views = sorted(name for (name,) in shown if name not in names)
-    return OptionError(f"query: {why}; tables are {', '.join(sorted(names))}; views are {', '.join(views)}")
+def _refused(why: str, warehouse: LocalWarehouse) -> OptionError:
+    tables = warehouse.tables()
+    views = sorted(warehouse.names() - tables.keys())
+    said = why.strip().splitlines()[0]
+    if said.startswith("Permission Error"):
+        return OptionError(f"query: {said}; a query reads the warehouse and nothing else (--unsafe allows more)")
+    return OptionError(f"query: {said}; tables are {', '.join(sorted(tables))}; views are {', '.join(views)}")
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -7,7 +7,7 @@ funnel, where no run has told one.
 Placeholders `{{table}}`, `{{key}}`, `{{time_zone}}` are replaced as text, those of the funnel by funnel_view.py.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -70,9 +70,28 @@ def bigquery_views(tables: Iterable[Table], time_zone: str, funnel: Funnel | Non
 
 def duckdb_views(tables: Iterable[Table], time_zone: str, funnel: Funnel | None = None) -> list[tuple[str, str]]:
     """(name, DuckDB SQL) of every view over these tables, in the order of creation."""
+    return [(name, in_duckdb(sql)) for name, sql in bigquery_views(tables, time_zone, funnel)]
+
+
+def in_duckdb(sql: str) -> str:
+    """A view's BigQuery SQL as DuckDB's."""
     from pipelines.warehouse.dialect import to_duckdb  # a run that only writes needs no SQL parser
 
-    return [(name, to_duckdb(sql)) for name, sql in bigquery_views(tables, time_zone, funnel)]
+    return to_duckdb(sql)
+
+
+def read_by(names: Collection[str], made: Mapping[str, str], tables: Collection[str]) -> set[str]:
+    """The tables and views that these views read, themselves or through another; `made`: name -> BigQuery SQL."""
+    from pipelines.warehouse.dialect import relations_of
+
+    found, waiting = set[str](), list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in made:
+            read = {each for each in relations_of(made[name]) if each in made or each in tables} - found
+            found |= read
+            waiting.extend(read)
+    return found
 
 
 def _current(tables: Iterable[Table], time_zone: str) -> Iterator[tuple[str, str]]:

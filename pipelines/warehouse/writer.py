@@ -25,9 +25,17 @@ from typing import NamedTuple, TextIO
 
 import polars as pl
 
-from pipelines.warehouse import notes
-from pipelines.warehouse.local import DATA, LOCK, STAGING, WRITE_ERRORS, FileEntry, LocalWarehouse, cannot_write
-from pipelines.warehouse.manifest import NAME, LiveFile, Manifest, day_from, day_name, load, save, sync_folder
+from pipelines.warehouse import damage, notes
+from pipelines.warehouse.local import (
+    LOCK,
+    STAGING,
+    WRITE_ERRORS,
+    FileEntry,
+    LocalWarehouse,
+    cannot_write,
+    write_parquet,
+)
+from pipelines.warehouse.manifest import DATA, NAME, LiveFile, Manifest, day_from, day_name, load, save, sync_folder
 from pipelines.warehouse.rows import Without
 from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
 from pipelines.warehouse.views import bigquery_views
@@ -52,6 +60,7 @@ class Merged(NamedTuple):
     merge: Merge
     path: Path
     bytes: int
+    xxh3: str
 
 
 class Run:
@@ -76,6 +85,8 @@ class Run:
         folder = self.warehouse.folder
         try:
             self._lock = locked(folder)
+            if not (folder / NAME).exists():  # from here on one that is missing was lost
+                save(folder, load(folder))
             self._adopt()
             self._sweep(RETIRED_SECONDS)
             self.staging.mkdir(parents=True)
@@ -195,7 +206,7 @@ class Run:
             self.warehouse.scan_files(merge.table, paths).sink_parquet(staged, compression="zstd", compression_level=1)
             with open(staged, "rb+") as written:
                 os.fsync(written.fileno())
-            return Merged(merge, staged, staged.stat().st_size)
+                return Merged(merge, staged, staged.stat().st_size, damage.digest(written))
         except WRITE_ERRORS as error:
             raise cannot_write(self.warehouse.folder, error) from error
 
@@ -232,12 +243,8 @@ class Run:
             elif rows.height:
                 staged = self.staging / table / day / f"keep-{secrets.token_hex(8)}.parquet"
                 staged.parent.mkdir(parents=True, exist_ok=True)
-                with open(staged, "wb") as written:
-                    rows.write_parquet(written, compression="zstd", compression_level=1)
-                    written.flush()
-                    os.fsync(written.fileno())
-                size = staged.stat().st_size
-                kept.append(self._move(FileEntry(table, day_from(day), str(staged), rows.height, size)))
+                written = write_parquet(staged, rows)
+                kept.append(self._move(FileEntry(table, day_from(day), str(staged), rows.height, *written)))
         return kept
 
     def _without(self, table: str, day: str, files: list[LiveFile], gone: pl.Expr) -> list[LiveFile]:
@@ -258,7 +265,8 @@ class Run:
         table, day, files = merged.merge
         live = manifest.files.get(table, {}).get(day, [])
         if set(files) <= set(live):
-            entry = FileEntry(table, day_from(day), str(merged.path), sum(file.rows for file in files), merged.bytes)
+            rows = sum(file.rows for file in files)
+            entry = FileEntry(table, day_from(day), str(merged.path), rows, merged.bytes, merged.xxh3)
             manifest.files[table][day] = [self._move(entry), *(file for file in live if file not in files)]
 
     def _target(self, entry: FileEntry) -> Path:
@@ -276,7 +284,7 @@ class Run:
             os.replace(entry.path, folder / target)
         self._unsynced.add(parent)
         self._placed.add(str(target))
-        return LiveFile(str(target), entry.rows, entry.bytes)
+        return LiveFile(str(target), entry.rows, entry.bytes, entry.xxh3)
 
     def _publish(self, manifest: Manifest, before: set[str]) -> None:
         """Swap the manifest, then remove what has been retired for long enough."""

@@ -1,0 +1,204 @@
+"""Damage: which live files of a local warehouse are not what was committed, and what a person does about one.
+
+    live(folder, manifest, ...)     the live files, each with its table and day
+    faults(files, deep)             (file, what is wrong with it) of those that are damaged
+    check(...), check_sizes(...)    raise WarehouseError for the first of them; a line that names file and command
+    named(...)                      the same for what a reader raises while the block lasts
+
+A look at a file costs: its size, next to nothing; its footer (rows and columns), about 0.2 ms; its checksum, the time
+that it takes to read the file. A file that a commit has replaced since is not damaged, but it is gone.
+"""
+
+import hashlib
+import os
+import shlex
+import stat
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+import polars as pl
+import xxhash
+
+from pipelines.warehouse.manifest import LiveFile, Manifest, day_from, day_name
+from pipelines.warehouse.tables import ERASURES, EVENTS, QUALITY_1M, QUARANTINE, Table, polars_schema
+from transforms.errors import WarehouseError, first_line
+
+if TYPE_CHECKING:
+    from pipelines.warehouse.local import LocalWarehouse
+
+BY_INPUT = (EVENTS.name, QUARANTINE.name, QUALITY_1M.name)  # what a backfill writes; other tables follow from events
+_READERS = ("duckdb", "_duckdb", "polars", "pyarrow", "pyo3_runtime")  # whose errors may come from a damaged file
+_KINDS = ("Parser", "Catalog", "Binder", "Conversion", "Out of Range", "Permission")
+_OF_THE_QUESTION = tuple(f"{kind} Error:" for kind in _KINDS)
+
+
+class Live(NamedTuple):
+    """A live file; `day` as the manifest names it."""
+
+    table: str
+    day: str
+    file: LiveFile
+    path: Path
+
+
+class Fault(NamedTuple):
+    """A live file that is damaged, and what is wrong with it."""
+
+    live: Live
+    what: str
+
+
+def live(
+    folder: Path, manifest: Manifest, tables: Iterable[str], days: Iterable[date | None] | None = None
+) -> list[Live]:
+    """The live files of these tables, of all days or of `days`, by day."""
+    wanted = None if days is None else {day_name(day) for day in days}
+    return [
+        Live(table, day, file, folder / file.path)
+        for table in tables
+        for day, files in sorted(manifest.files.get(table, {}).items())
+        if wanted is None or day in wanted
+        for file in files
+    ]
+
+
+def digest(file: BinaryIO) -> str:
+    """The checksum of a file's bytes from where it stands: XXH3, 128 bits, at more than 5 GB/s."""
+    return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()  # type: ignore[arg-type]
+
+
+def faults(files: Iterable[Live], tables: Mapping[str, Table], deep: bool = False) -> Iterator[Fault]:
+    """What is damaged of these files, by size, footer and, with `deep`, checksum."""
+    for each in files:
+        if what := _size_fault(each) or _footer_fault(each, tables[each.table]) or (deep and _content_fault(each)):
+            yield Fault(each, what)
+
+
+def check_sizes(warehouse: "LocalWarehouse", files: Iterable[Live]) -> None:
+    """Raise WarehouseError for a file that is missing, is none, cannot be read, or has another size."""
+    for each in files:
+        if what := _size_fault(each):
+            raise _problem(warehouse, Fault(each, what))
+
+
+def check(warehouse: "LocalWarehouse", files: Iterable[Live], tables: Mapping[str, Table], deep: bool = False) -> None:
+    """Raise WarehouseError for the first file that is damaged."""
+    for fault in faults(files, tables, deep):
+        raise _problem(warehouse, fault)
+
+
+@contextmanager
+def named(warehouse: "LocalWarehouse", files: Collection[Live] | None = None) -> Iterator[None]:
+    """What a reader raises within becomes a WarehouseError if one of the files (None: a live one) is damaged."""
+    try:
+        yield
+    except BaseException as error:
+        if not _may_come_from_a_file(error):
+            raise
+        manifest = warehouse.manifest()
+        looked_at = live(warehouse.folder, manifest, manifest.tables) if files is None else files
+        check(warehouse, looked_at, manifest.tables)
+        if _may_come_from_content(error):
+            check(warehouse, looked_at, manifest.tables, deep=True)
+        raise
+
+
+def unreadable(path: Path, error: BaseException) -> WarehouseError:
+    """For a worker, which has no manifest: the file of a warehouse that it cannot read."""
+    what = f"it cannot be read ({first_line(error)})"
+    folder, (table, day) = path.parents[3], path.parts[-3:-1]
+    return WarehouseError(_line(folder.as_posix(), path, table, day, what))
+
+
+def described(warehouse: "LocalWarehouse", fault: Fault) -> str:
+    """One line: the file, its table and day, what is wrong, and what to do."""
+    each = fault.live
+    return _line(warehouse.name, each.path, each.table, each.day, fault.what)
+
+
+def remedy(name: str, table: str, day: str) -> str:
+    """What puts a day of a table right again, in the warehouse of this name."""
+    first = day_from(day)
+    if table == ERASURES.name or first is None:
+        return "restore it from a backup"
+    days = f"--warehouse {shlex.quote(name)} --start {first} --end {first + timedelta(days=1)}"
+    if table in BY_INPUT:
+        return f"restore it from a backup, or write the day again: audience backfill --replace {days} --input FILES"
+    return f"restore it from a backup, or compute the day again: audience recompute {days}"
+
+
+def _line(name: str, path: Path, table: str, day: str, what: str) -> str:
+    return f"{path} is damaged: {what}; it holds rows of table {table}, day {day}: {remedy(name, table, day)}"
+
+
+def _problem(warehouse: "LocalWarehouse", fault: Fault) -> WarehouseError:
+    if fault.live.file.path not in warehouse.manifest().paths():
+        return WarehouseError(f"{fault.live.path} was replaced by another run while it was read; try again")
+    return WarehouseError(described(warehouse, fault))
+
+
+def _size_fault(each: Live) -> str | None:
+    try:
+        found = os.stat(each.path)
+    except FileNotFoundError:
+        return "it is missing"
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    if not stat.S_ISREG(found.st_mode):
+        return "it is no regular file"
+    if not os.access(each.path, os.R_OK):
+        return "it cannot be read (Permission denied)"
+    if found.st_size != each.file.bytes:
+        return f"it has {found.st_size:,} bytes, the manifest says {each.file.bytes:,}"
+    return None
+
+
+def _footer_fault(each: Live, table: Table) -> str | None:
+    import pyarrow.parquet as pq  # whose errors are errors: Polars may panic
+
+    try:
+        rows = pq.read_metadata(each.path).num_rows
+        found = pl.read_parquet_schema(each.path)
+    except BaseException as error:
+        if not _may_come_from_a_file(error):
+            raise
+        return f"its footer cannot be read ({first_line(error)})"
+    if rows != each.file.rows:
+        return f"it has {rows:,} rows, the manifest says {each.file.rows:,}"
+    declared = polars_schema(table)
+    for name, dtype in found.items():
+        if declared.get(name) != dtype:
+            return f"its column {name!r} is {dtype}, declared is {declared.get(name, 'no such column')}"
+    return None
+
+
+def _content_fault(each: Live) -> str | None:
+    try:
+        with open(each.path, "rb") as file:
+            if each.file.xxh3 and digest(file) != each.file.xxh3:
+                return "its bytes are not those that were committed (checksum)"
+        if not each.file.xxh3:
+            for part in pl.scan_parquet(each.path, glob=False).collect_batches(chunk_size=100_000):
+                del part  # a file of before there were checksums: all that can be seen is whether it decodes
+    except BaseException as error:
+        if not _may_come_from_a_file(error):
+            raise
+        return f"it cannot be read ({first_line(error)})"
+    return None
+
+
+def _may_come_from_a_file(error: BaseException) -> bool:
+    if isinstance(error, BrokenPipeError):
+        return False
+    kinds = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return isinstance(error, OSError) or not kinds.isdisjoint(_READERS)
+
+
+def _may_come_from_content(error: BaseException) -> bool:
+    """Whether what is read, not how it is asked or where it is put, may be the cause: looking costs a pass over it."""
+    text = str(error)
+    by_system = (isinstance(error, OSError) and error.errno is not None) or "(os error " in text
+    return not by_system and not text.startswith(_OF_THE_QUESTION)
