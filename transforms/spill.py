@@ -8,13 +8,17 @@ is spilled: workers share no disk, and its shuffle has its own.
 A file that a failed bundle left behind is never referred to; the folder goes with the run.
 """
 
+import os
 import uuid
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
+from transforms.block import held_bytes
+
 INLINE_ROWS = 1_000  # a file costs more than it saves below
+INLINE_BYTES = 1 << 20  # of few rows that are long
 
 
 class Part(NamedTuple):
@@ -24,6 +28,11 @@ class Part(NamedTuple):
     block: pl.DataFrame | None
     path: str
 
+    @property
+    def held(self) -> int:
+        """About the bytes of the block when it is loaded."""
+        return os.path.getsize(self.path) if self.path else held_bytes(self.load())
+
     def load(self) -> pl.DataFrame:
         """The block."""
         return self.block if self.block is not None else pl.read_ipc(self.path)
@@ -31,7 +40,7 @@ class Part(NamedTuple):
 
 def spill(block: pl.DataFrame, folder: str | None) -> tuple[int, str, pl.DataFrame]:
     """(rows, path, block) with the block in a file of `folder`, or inline where there is no folder."""
-    if folder is None or len(block) < INLINE_ROWS:
+    if folder is None or (len(block) < INLINE_ROWS and held_bytes(block) < INLINE_BYTES):
         return len(block), "", block
     path = Path(folder) / f"{uuid.uuid4().hex}.arrow"
     block.write_ipc(path, compression="uncompressed", compat_level=pl.CompatLevel.newest())

@@ -88,7 +88,8 @@ def _written(frame: pl.DataFrame) -> pl.Series:
     lines = io.BytesIO()
     frame.write_ndjson(lines)
     data = lines.getvalue()
-    return payloads(data, bounds(data, None))
+    found = bounds(data, None)
+    return payloads(data, found.starts, found.stops)
 
 
 def _key(name: str) -> str:
