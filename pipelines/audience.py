@@ -30,6 +30,7 @@ from transforms.parse import Parse
 from transforms.quality import CountOutcome
 from transforms.quarantine import LeaveQuarantine, Quarantine
 from transforms.sessions import EVERYTHING, STEPS, Sessions, Written
+from transforms.spill import join
 from transforms.stage import Sift, in_turn
 from transforms.validate import NULL_IDS, validator
 
@@ -104,8 +105,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     # What the warehouse refuses of the events is rejected like the rest; its own rows, of which none may be, are not.
     rejected = [*head.rejected, events.refused] if job.sink.refuses else head.rejected
     quarantined = (
-        rejected
-        | "Join rejected" >> beam.Flatten()
+        join(rejected, "Join rejected", job.spill_folder)
         | "Quarantine" >> Quarantine(job.launch.version)
         | "Write quarantine" >> job.sink.write(QUARANTINE, "quarantined")
     )
@@ -161,7 +161,7 @@ def _with_stored(events, job: Job):
     if job.stored is None:
         return events
     stored = events.pipeline | "Read stored events" >> job.stored
-    return (events, stored) | "Join stored events" >> beam.Flatten()
+    return join([events, stored], "Join stored events", job.spill_folder)
 
 
 def _sessions(events, job: Job):

@@ -8,7 +8,7 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -52,9 +52,14 @@ def check_depth(payload: bytes) -> None:
 
 def error_of(problem: Exception) -> tuple[str, str]:
     """The (code, errors JSON) of a payload that the decoder refused; names the path, never the value."""
-    text = "a number out of range" if isinstance(problem, InvalidOperation) else str(problem)
+    return _told(str(problem), isinstance(problem, InvalidOperation), isinstance(problem, msgspec.ValidationError))
+
+
+@lru_cache(maxsize=1024)  # what does not parse comes by the million, and mostly says the same
+def _told(text: str, out_of_range: bool, invalid: bool) -> tuple[str, str]:
+    text = "a number out of range" if out_of_range else text
     at = _AT.search(text)
-    if isinstance(problem, msgspec.ValidationError) and at and at[1] not in ("$", "$[...]"):
+    if invalid and at and at[1] not in ("$", "$[...]"):
         return "wrong_type", errors_json(at[1], "wrong_type", _AT.sub("", text))
     return "invalid_json", errors_json("$", "invalid_json", f"not a JSON object in UTF-8: {_AT.sub('', text)}")
 
@@ -199,6 +204,16 @@ def refuse(raw: pl.DataFrame, refused: Refused, format: str) -> pl.DataFrame:
     """The raw rows at [(row, code, errors)] as rejected by the stage `parse`."""
     if not refused:
         return empty(REJECTED_SCHEMA)
-    rows, codes, errors = zip(*refused, strict=True)
-    block = raw[list(rows)].with_columns(source_format=pl.lit(format), code=pl.Series(codes), errors=pl.Series(errors))
+    rows = [row for row, _, _ in refused]
+    block = (raw if rows == list(range(len(raw))) else raw[rows]).with_columns(
+        source_format=pl.lit(format),
+        code=_few([code for _, code, _ in refused]),
+        errors=_few([errors for _, _, errors in refused]),
+    )
     return rejections(block, "parse", pl.col("code"), pl.col("errors"))
+
+
+def _few(texts: list[str]) -> pl.Series:
+    """A String column of texts of which most are alike: each is copied once."""
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    return pl.Series(list(numbers), dtype=pl.String).gather([numbers[text] for text in texts])
