@@ -31,6 +31,7 @@ from transforms.quality import CountOutcome
 from transforms.quarantine import LeaveQuarantine, Quarantine
 from transforms.redelivered import KeepFirstRefusal
 from transforms.sessions import EVERYTHING, STEPS, Sessions, Written
+from transforms.spill import join
 from transforms.stage import Sift, in_turn
 from transforms.validate import NULL_IDS, validator
 
@@ -104,7 +105,8 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
 
     # What the warehouse refuses of the events is rejected like the rest; its own rows, of which none may be, are not.
     rejected = [*head.rejected, events.refused] if job.sink.refuses else head.rejected
-    refused = _once(rejected | "Join rejected" >> beam.Flatten() | "Quarantine" >> Quarantine(job.launch.version), job)
+    joined = join(rejected, "Join rejected", job.spill_folder)
+    refused = _once(joined | "Quarantine" >> Quarantine(job.launch.version), job)
     quarantined = refused.passed | "Write quarantine" >> job.sink.write(QUARANTINE, "quarantined")
 
     left = (
@@ -174,7 +176,7 @@ def _with_stored(events, job: Job):
     if job.stored is None:
         return events
     stored = events.pipeline | "Read stored events" >> job.stored
-    return (events, stored) | "Join stored events" >> beam.Flatten()
+    return join([events, stored], "Join stored events", job.spill_folder)
 
 
 def _sessions(events, job: Job):

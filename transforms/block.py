@@ -10,8 +10,9 @@ Threads One Polars thread a process (`POLARS_MAX_THREADS`, set in `transforms/__
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+import numpy as np
 import polars as pl
 import xxhash
 from apache_beam import coders
@@ -131,6 +132,33 @@ def entered(raw: pl.DataFrame, input: str) -> pl.DataFrame:
 def empty(schema: dict) -> pl.DataFrame:
     """A block of no rows."""
     return pl.DataFrame(schema=schema)
+
+
+def held_bytes(block: pl.DataFrame) -> int:
+    """The bytes of a block once it is coded: a text that rows share in memory is counted for each of them."""
+    texts = block.select(size.sum() for size in _text_bytes(block)).row(0)
+    return sum(texts) + 8 * block.width * block.height
+
+
+def within(block: pl.DataFrame, most_bytes: int) -> Iterator[pl.DataFrame]:
+    """The rows of a block in blocks of at most so many bytes, but for a row that is more by itself; none is empty."""
+    if held_bytes(block) <= most_bytes:
+        if not block.is_empty():
+            yield block
+        return
+    each = pl.sum_horizontal(pl.repeat(8 * block.width, pl.len(), dtype=pl.Int64), *_text_bytes(block))
+    ends, start = block.select(each.cum_sum()).to_series().to_numpy(), 0
+    while start < block.height:
+        before = int(ends[start - 1]) if start else 0
+        stop = max(int(np.searchsorted(ends, before + most_bytes, "right")), start + 1)
+        yield block[start:stop]
+        start = stop
+
+
+def _text_bytes(block: pl.DataFrame) -> list[pl.Expr]:
+    sizes = [pl.col(name).str.len_bytes() for name, dtype in block.schema.items() if dtype == pl.String]
+    sizes += [pl.col(name).bin.size() for name, dtype in block.schema.items() if dtype == pl.Binary]
+    return [size.cast(pl.Int64) for size in sizes]
 
 
 def hash64(texts: pl.Series) -> pl.Series:

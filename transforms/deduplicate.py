@@ -11,7 +11,8 @@ Kept    a bounded run keeps the smallest (received_time, fingerprint); a stream 
         The window is a number in the key and no window of Beam's (see aggregate.py).
 State   a stream's, per window and shard: 16 bytes an event (id hash, fingerprint), append-only, freed when the window
         and its lateness have ended; with `seeds` what they hold counts as seen too. Bounded: none, one shuffle.
-Emits   a stream: at once. Bounded: when the input has ended, in blocks of at most GROUP_ROWS.
+Emits   a stream: at once. Bounded: when the input has ended, in blocks of at most GROUP_ROWS and about
+        GROUP_BYTES.
 """
 
 import functools
@@ -31,14 +32,16 @@ from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
 from transforms import seeds
-from transforms.block import FIELDS, FLOW_COLUMNS, SEPARATOR, hash64
+from transforms.block import FIELDS, FLOW_COLUMNS, SEPARATOR, hash64, held_bytes
 from transforms.quality import count
 from transforms.seen import CLAIM, SEEN, Claims, Seen, SeenCache
 from transforms.spill import Part, parts, spill
 from transforms.stage import in_global_window
 
 GATHER_ROWS = 200_000  # rows that are split, or compared, together: small frames cost as much as large ones
+GATHER_BYTES = 128 << 20  # likewise, of rows that are long
 GROUP_ROWS = 500_000  # rows that are compared at a time; more of one window and shard are split by bits of their hash
+GROUP_BYTES = 512 << 20  # likewise
 KEY = "_key"  # hash of (source, event_id), computed once and carried to where it is compared
 WINDOW = "_window"  # number of the dedup window, likewise
 _SAME = [WINDOW, "source", "event_id"]
@@ -180,12 +183,13 @@ class _SplitGathered(beam.DoFn):
 
     def start_bundle(self):
         self.gathered: list[pl.DataFrame] = []
-        self.rows = 0
+        self.rows = self.bytes = 0
 
     def process(self, events):
         self.gathered.append(events)
         self.rows += len(events)
-        if self.rows >= GATHER_ROWS:
+        self.bytes += held_bytes(events)
+        if self.rows >= GATHER_ROWS or self.bytes >= GATHER_BYTES:
             yield from self._flush()
 
     def finish_bundle(self):
@@ -194,7 +198,7 @@ class _SplitGathered(beam.DoFn):
     def _flush(self):
         if self.gathered:
             events = pl.concat(self.gathered)
-            self.gathered, self.rows = [], 0
+            self.start_bundle()
             for piece in split(events, self.window, self.shards):
                 yield (piece.window, piece.shard), spill(piece.events, self.folder)
 
@@ -204,18 +208,22 @@ class _KeepSmallest(beam.DoFn):
 
     def start_bundle(self):
         self.gathered: list[Part] = []
+        self.rows = self.bytes = 0
 
     def process(self, gathered):
-        self.gathered += parts(gathered[1])
-        if sum(part.rows for part in self.gathered) >= GATHER_ROWS:
+        more = parts(gathered[1])
+        self.gathered += more
+        self.rows += sum(part.rows for part in more)
+        self.bytes += sum(part.held for part in more)
+        if self.rows >= GATHER_ROWS or self.bytes >= GATHER_BYTES:
             yield from self._flush()
 
     def finish_bundle(self):
         return map(in_global_window, self._flush())
 
     def _flush(self):
-        pieces, self.gathered = self.gathered, []
-        groups = math.ceil(sum(piece.rows for piece in pieces) / GROUP_ROWS)
+        pieces, groups = self.gathered, math.ceil(max(self.rows / GROUP_ROWS, self.bytes / GROUP_BYTES))
+        self.start_bundle()
         for group in range(groups):
             # The shard took the low bits of the hash: the high ones still spread evenly.
             mine = pl.col(KEY) // pl.lit(2**32, pl.UInt64) % groups == group

@@ -39,6 +39,7 @@ __all__ = ["Mapping", "load_mapping", "map_block", "map_records", "required_colu
 
 Record = dict[str, Any]
 Columns = dict[Path, Column]
+Mapped = tuple[pl.DataFrame, pl.DataFrame]  # a PARSED_SCHEMA block, a REJECTED_SCHEMA block
 Slices = Iterable[tuple[Sequence[Record], list[int]]]  # records, and the rows of the raw block that they are
 
 
@@ -94,35 +95,41 @@ class Gathered(NamedTuple):
     extra: pl.Series
 
 
-def map_block(raw: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(PARSED_SCHEMA block, REJECTED_SCHEMA block) of a RECORD_SCHEMA block, by its mapping."""
+def map_block(raw: pl.DataFrame, mapping: Mapping) -> Iterator[Mapped]:
+    """What a mapping makes of a RECORD_SCHEMA block, in parts, of which there is at least one."""
     refused: Refused = []
-    parsed, unmapped = _map(read_slices(raw, refused), raw, mapping)
+    parts = _map(read_slices(raw, refused), raw, mapping)
+    parsed, unmapped = next(parts)
+    for part in parts:
+        yield parsed, unmapped
+        parsed, unmapped = part
     unreadable = refuse(raw.with_columns(source=pl.lit(mapping.source)), refused, f"mapped:{mapping.source}")
-    return parsed, pl.concat([unreadable, unmapped])
+    yield parsed, pl.concat([unreadable, unmapped])
 
 
-def map_records(records: list[Record], raw: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame, pl.DataFrame]:
+def map_records(records: list[Record], raw: pl.DataFrame, mapping: Mapping) -> Mapped:
     """(PARSED_SCHEMA, REJECTED_SCHEMA of the stage `map`) of decoded records.
 
     records   one a row of `raw`, in its order; they are left as they are
     raw       RECORD_SCHEMA; a received_time in it wins over one that the mapping reads
     """
-    return _map([(records, list(range(len(records))))], raw, mapping)
+    parsed, rejected = zip(*_map([(records, list(range(len(records))))], raw, mapping), strict=True)
+    return pl.concat(parsed), pl.concat(rejected)
 
 
-def _map(slices: Slices, raw: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _map(slices: Slices, raw: pl.DataFrame, mapping: Mapping) -> Iterator[Mapped]:
     if not mapping.plain:
         from transforms.mapping_items import map_items
 
-        return map_items(slices, raw, mapping)
+        yield from map_items(slices, raw, mapping)
+        return
     (plan,) = plans_of(mapping)
     parts, kept = [gather([], mapping, plan, [])], []
     places = places_of(raw) if mapping.derived_id == "position" else None
     for records, rows in slices:
         parts.append(gather(records, mapping, plan, None if places is None else [(places[row],) for row in rows]))
         kept += rows
-    return settle(join(parts), raw if len(kept) == len(raw) else raw[kept], mapping, plan)
+    yield settle(join(parts), raw if len(kept) == len(raw) else raw[kept], mapping, plan)
 
 
 def places_of(raw: pl.DataFrame) -> list[bytes]:

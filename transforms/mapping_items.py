@@ -9,7 +9,7 @@ in `part`; an item tells in its position and its attributes which element and wh
 A record that comes back from quarantine with an `item` is evaluated for that element and that rule alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,15 +17,19 @@ import numpy as np
 import polars as pl
 
 from transforms.block import PARSED_SCHEMA, REJECTED_SCHEMA, empty
-from transforms.mapping import Columns, Gathered, Plan, Slices, gather, join, places_of, plans_of, settle
+from transforms.mapping import Columns, Gathered, Mapped, Plan, Slices, gather, join, places_of, plans_of, settle
 from transforms.mapping_functions import column_of
-from transforms.mapping_spec import Mapping
+from transforms.mapping_spec import MOST_ELEMENTS, Mapping
 from transforms.match import Match, holds, looked_at
 from transforms.paths import Path, Record, parse_path, read, replaced
 from transforms.records import encode_json, errors_json
 from transforms.stage import rejections
 
 MOST_REPEATED = 16 << 20  # bytes that the elements of one record may repeat of what stands around their list
+MOST_MADE = 64 << 20  # bytes of events that are made at a time
+EVENT_BYTES = 300  # of an event beside what its record says
+FEW = 8  # elements, for which it is not worked out what stands around them
+Slice = tuple[Sequence[Record], list[int]]  # records, and the rows of the raw block that they are
 NO_RULE = ("no_rule", "a record that no rule of the mapping is for")
 # What a record becomes: the row it was read from, and of which element and rule; with a code, if it is refused.
 _OUTCOME = {
@@ -56,16 +60,62 @@ class Items(NamedTuple):
     refused: list[tuple[int, int | None, str, str]]  # (row, element, code, message) of records that have no items
 
 
-def map_items(slices: Slices, raw: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(PARSED_SCHEMA, REJECTED_SCHEMA of the stage `map`) of the records of a block, in their order.
+def map_items(slices: Slices, raw: pl.DataFrame, mapping: Mapping) -> Iterator[Mapped]:
+    """(PARSED_SCHEMA, REJECTED_SCHEMA of the stage `map`) of the records of a block, in their order and in parts.
 
-    The records are left as they are. The events of a record follow each other in the order of elements and rules.
+    The records are left as they are. The events of a record follow each other in the order of elements and rules, and
+    are in one part: as many records make one as are about MOST_MADE bytes of events.
     """
-    plans, known, sizes = plans_of(mapping), _known(raw), raw["payload"].bin.size().to_list()
+    known, sizes = _known(raw), raw["payload"].bin.size().to_list()
     places = places_of(_unmarked(raw, known)) if mapping.derived_id == "position" else None
+    for lot in _lots(slices, mapping, known, sizes):
+        yield _map_lot(lot, raw, mapping, known, sizes, places)
+
+
+def _lots(slices: Slices, mapping: Mapping, known: dict[int, Known], sizes: list[int]) -> Iterator[list[Slice]]:
+    """The slices cut and gathered so that each lot makes about MOST_MADE bytes of events."""
+    lot: list[Slice] = []
+    held = 0
+    for records, rows in slices:
+        start = 0
+        for at, weight in enumerate(_weights(records, rows, mapping, known, sizes)):
+            if held and held + weight > MOST_MADE:
+                records = records if isinstance(records, list) else list(records)
+                yield [*lot, (records[start:at], rows[start:at])]
+                lot, held, start = [], 0, at
+            held += weight
+        lot.append((records[start:], rows[start:]) if start else (records, rows))
+    yield lot
+
+
+def _weights(
+    records: Sequence[Record], rows: list[int], mapping: Mapping, known: dict[int, Known], sizes: list[int]
+) -> Iterator[int]:
+    """About the bytes of the events that each record makes."""
+    rules = len(mapping.rules())
+    if mapping.explode is None:
+        yield from (rules * (sizes[row] + EVENT_BYTES) for row in rows)
+        return
+    path = parse_path(mapping.exploded.path)
+    for record, row, values in zip(records, rows, read(records, path), strict=True):
+        count = len(values) if type(values) is list and row not in known else 1
+        around = sizes[row] if count < FEW else len(encode_json(replaced(record, path, None)))
+        # More than this is refused.
+        yield rules * (min(around * count, MOST_REPEATED) + sizes[row] + EVENT_BYTES * min(count, MOST_ELEMENTS))
+
+
+def _map_lot(
+    lot: list[Slice],
+    raw: pl.DataFrame,
+    mapping: Mapping,
+    known: dict[int, Known],
+    sizes: list[int],
+    places: list[bytes] | None,
+) -> Mapped:
+    plans = plans_of(mapping)
     gathered: list[list[Gathered]] = [[gather([], mapping, plan, [])] for plan in plans]
     outcomes, first = [empty(_OUTCOME)], 0
-    for records, rows in slices:
+    for records, rows in lot:
         items = _items(records, rows, mapping, known, sizes)
         fitting = _fitting(items, mapping)
         made = _made(items, fitting, mapping)

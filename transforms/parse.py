@@ -14,11 +14,13 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.pvalue import TaggedOutput
 
+from transforms.block import within
 from transforms.mapping import Mapping, map_block
 from transforms.native import parse_native
 from transforms.quality import redate
+from transforms.records import set_aside_long
 
-MOST_BYTES = 64 << 20
+MOST_BYTES = 64 << 20  # of a block of events: each of a record's many holds all its bytes
 
 
 class Parse(beam.PTransform):
@@ -44,20 +46,13 @@ class _Parse(beam.DoFn):
 
     def process(self, records):
         source = records["source"][0]
-        passed, rejected = parse(records, self.mappings.get(source), self.source)
-        settled = pl.concat(part.select("source", "received_time", "input", "part") for part in (passed, rejected))
         queue = records["received_time"].null_count() == 0
-        yield TaggedOutput("books", redate(settled, source, queue=queue))
-        for block in bounded(rejected):
-            yield TaggedOutput("rejected", block)
-        yield from bounded(passed)
-
-
-def bounded(block: pl.DataFrame, most_bytes: int = MOST_BYTES) -> Iterator[pl.DataFrame]:
-    """The block in slices of about `most_bytes` of payload: each of a record's many events holds all its bytes."""
-    held = int(block["payload"].bin.size().sum())
-    if not block.is_empty():
-        yield from block.iter_slices(block.height if held <= most_bytes else max(block.height * most_bytes // held, 1))
+        for passed, rejected in parse_in_parts(records, self.mappings.get(source), self.source):
+            settled = pl.concat(part.select("source", "received_time", "input", "part") for part in (passed, rejected))
+            yield TaggedOutput("books", redate(settled, source, queue=queue))
+            for block in within(rejected, MOST_BYTES):
+                yield TaggedOutput("rejected", block)
+            yield from within(passed, MOST_BYTES)
 
 
 class Parsed(NamedTuple):
@@ -69,11 +64,18 @@ class Parsed(NamedTuple):
 
 def parse(records: pl.DataFrame, mapping: Mapping | None, source: str) -> Parsed:
     """A RECORD_SCHEMA block, of one source, as events by its mapping, or of the native form."""
-    if mapping is None:
-        parsed, rejected = parse_native(records, source)
-    else:
-        parsed, rejected = map_block(records, mapping)
-    return Parsed(settle_received(parsed), rejected)
+    parts = list(parse_in_parts(records, mapping, source))
+    return parts[0] if len(parts) == 1 else Parsed(*(pl.concat(column) for column in zip(*parts, strict=True)))
+
+
+def parse_in_parts(records: pl.DataFrame, mapping: Mapping | None, source: str) -> Iterator[Parsed]:
+    """The same in parts, at least one: what a mapping makes of the records may be many times as much as they are."""
+    name, format = (source, "native") if mapping is None else (mapping.source, f"mapped:{mapping.source}")
+    read, too_long = set_aside_long(records, format)
+    too_long = too_long.with_columns(source=pl.lit(name))
+    for parsed, rejected in [parse_native(read, source)] if mapping is None else map_block(read, mapping):
+        yield Parsed(settle_received(parsed), pl.concat([too_long, rejected]))
+        too_long = too_long.clear()
 
 
 def settle_received(parsed: pl.DataFrame) -> pl.DataFrame:

@@ -8,20 +8,27 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from transforms.block import REJECTED_SCHEMA, empty
 from transforms.paths import Table
 from transforms.stage import rejections
 
-csv.field_size_limit(64 << 20)  # as long as the files source lets a record be; Python's own limit is 128 KiB
+# What one record may cost: its values as objects of Python take up to 40 times its bytes.
+RECORD_LIMIT = 10 << 20  # bytes of a record, from wherever: as long as a message of Pub/Sub may be
+csv.field_size_limit(RECORD_LIMIT)  # Python's own limit is 128 KiB
 
 # What a decoder may raise on hostile bytes; anything else is a fault of ours and stops the run.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidOperation)
+KEPT_BYTES = 64 << 10  # of a record that is too long
+TOO_LONG = "too_long"  # the attribute of what is left of it, by which it is never taken for a whole one
+CELL_BYTES = 64  # of a CSV's field as an object of Python
+SLICE_BYTES = 4 << 20  # of records that are decoded at a time: their objects take many times as much
 SLICE_ROWS = 2_048  # decoded and made into columns at a time: while they are in the processor's cache
 DEEPEST = 256  # levels; what the decoder itself can bear depends on how deep the runner's own calls are
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -45,9 +52,14 @@ def check_depth(payload: bytes) -> None:
 
 def error_of(problem: Exception) -> tuple[str, str]:
     """The (code, errors JSON) of a payload that the decoder refused; names the path, never the value."""
-    text = "a number out of range" if isinstance(problem, InvalidOperation) else str(problem)
+    return _told(str(problem), isinstance(problem, InvalidOperation), isinstance(problem, msgspec.ValidationError))
+
+
+@lru_cache(maxsize=1024)  # what does not parse comes by the million, and mostly says the same
+def _told(text: str, out_of_range: bool, invalid: bool) -> tuple[str, str]:
+    text = "a number out of range" if out_of_range else text
     at = _AT.search(text)
-    if isinstance(problem, msgspec.ValidationError) and at and at[1] not in ("$", "$[...]"):
+    if invalid and at and at[1] not in ("$", "$[...]"):
         return "wrong_type", errors_json(at[1], "wrong_type", _AT.sub("", text))
     return "invalid_json", errors_json("$", "invalid_json", f"not a JSON object in UTF-8: {_AT.sub('', text)}")
 
@@ -74,9 +86,21 @@ def read_records(raw: pl.DataFrame, format: str = "unknown") -> tuple[list[dict[
 def read_slices(raw: pl.DataFrame, refused: Refused) -> Iterator[tuple[Sequence[dict[str, Any]], list[int]]]:
     """Decode a RECORD_SCHEMA block: (records, their rows) of SLICE_ROWS at a time; the others go to `refused`."""
     payloads, form = raw["payload"].to_list(), _csv_form(raw)
-    for start in range(0, len(payloads), SLICE_ROWS):
-        part = payloads[start : start + SLICE_ROWS]
+    for start, stop in slices_of(raw, CELL_BYTES * len(form["header"]) if form else 0):
+        part = payloads[start:stop]
         yield _read_json(part, start, refused) if form is None else _read_csv(part, start, refused, form)
+
+
+def slices_of(raw: pl.DataFrame, each: int = 0) -> Iterator[tuple[int, int]]:
+    """(first row, row behind the last) of slices of at most SLICE_ROWS and about SLICE_BYTES; a row has `each` more."""
+    sizes = raw["payload"].bin.size().fill_null(0).to_numpy().astype(np.int64) + each
+    ends, start = np.cumsum(sizes), 0
+    while start < len(raw):
+        before = int(ends[start - 1]) if start else 0
+        full = int(np.searchsorted(ends, before + SLICE_BYTES, "right"))
+        stop = min(start + SLICE_ROWS, max(full, start + 1), len(raw))
+        yield start, stop
+        start = stop
 
 
 def _read_json(payloads: list[bytes], start: int, refused: Refused) -> tuple[list[dict[str, Any]], list[int]]:
@@ -155,10 +179,41 @@ def _csv_record(names: list[str], values: list[str]) -> dict[str, Any]:
     return {name: value for name, value in zip(names, values, strict=True) if value}
 
 
+def set_aside_long(raw: pl.DataFrame, format: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(the records of a RECORD_SCHEMA block that are read, those that are too long as rejected of `format`).
+
+    Of a record that is too long the first KEPT_BYTES are kept, and its attributes say so: when it comes out of
+    quarantine, it is rejected again.
+    """
+    is_long = raw["payload"].bin.size().fill_null(0) > RECORD_LIMIT
+    first = raw["attributes"][0] if len(raw) else None
+    if first and f'"{TOO_LONG}":' in first and msgspec.json.decode(first).get(TOO_LONG):
+        is_long = pl.repeat(True, len(raw), eager=True)
+    if not is_long.any():
+        return raw, empty(REJECTED_SCHEMA)
+    found = raw.filter(is_long).with_columns(pl.col("payload").bin.slice(0, KEPT_BYTES))
+    told = [msgspec.json.decode(text) if text else {} for text in found["attributes"].to_list()]
+    attributes = [encode_json(at | {TOO_LONG: True}).decode() for at in told]
+    found = found.with_columns(attributes=pl.Series(attributes, dtype=pl.String))
+    message = f"more than {RECORD_LIMIT >> 20} MB; its first {KEPT_BYTES >> 10} kB are kept"
+    error = errors_json("$", "record_too_long", message)
+    return raw.filter(~is_long), refuse(found, [(row, "record_too_long", error) for row in range(len(found))], format)
+
+
 def refuse(raw: pl.DataFrame, refused: Refused, format: str) -> pl.DataFrame:
     """The raw rows at [(row, code, errors)] as rejected by the stage `parse`."""
     if not refused:
         return empty(REJECTED_SCHEMA)
-    rows, codes, errors = zip(*refused, strict=True)
-    block = raw[list(rows)].with_columns(source_format=pl.lit(format), code=pl.Series(codes), errors=pl.Series(errors))
+    rows = [row for row, _, _ in refused]
+    block = (raw if rows == list(range(len(raw))) else raw[rows]).with_columns(
+        source_format=pl.lit(format),
+        code=_few([code for _, code, _ in refused]),
+        errors=_few([errors for _, _, errors in refused]),
+    )
     return rejections(block, "parse", pl.col("code"), pl.col("errors"))
+
+
+def _few(texts: list[str]) -> pl.Series:
+    """A String column of texts of which most are alike: each is copied once."""
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    return pl.Series(list(numbers), dtype=pl.String).gather([numbers[text] for text in texts])

@@ -5,16 +5,26 @@ written to an Arrow file in the run's own folder and only its path crosses: with
 times the memory (benchmarks/RESULTS.md), and worker processes exchange paths instead of bytes. On a cluster nothing
 is spilled: workers share no disk, and its shuffle has its own.
 
+So do blocks that are joined of several steps (`join`): what is rejected may be all that is read.
+
 A file that a failed bundle left behind is never referred to; the folder goes with the run.
 """
 
+import os
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+import apache_beam as beam
 import polars as pl
 
+from transforms.block import held_bytes
+
 INLINE_ROWS = 1_000  # a file costs more than it saves below
+INLINE_BYTES = 1 << 20  # of few rows that are long
+Spilled = tuple[int, str, pl.DataFrame]  # rows, the path of the file, the block if there is none
+Compression = Literal["uncompressed", "lz4"]
 
 
 class Part(NamedTuple):
@@ -24,18 +34,38 @@ class Part(NamedTuple):
     block: pl.DataFrame | None
     path: str
 
+    @property
+    def held(self) -> int:
+        """About the bytes of the block when it is loaded."""
+        return os.path.getsize(self.path) if self.path else held_bytes(self.load())
+
     def load(self) -> pl.DataFrame:
         """The block."""
         return self.block if self.block is not None else pl.read_ipc(self.path)
 
 
-def spill(block: pl.DataFrame, folder: str | None) -> tuple[int, str, pl.DataFrame]:
+def spill(block: pl.DataFrame, folder: str | None, compression: Compression = "uncompressed") -> Spilled:
     """(rows, path, block) with the block in a file of `folder`, or inline where there is no folder."""
-    if folder is None or len(block) < INLINE_ROWS:
+    if folder is None or (len(block) < INLINE_ROWS and held_bytes(block) < INLINE_BYTES):
         return len(block), "", block
     path = Path(folder) / f"{uuid.uuid4().hex}.arrow"
-    block.write_ipc(path, compression="uncompressed", compat_level=pl.CompatLevel.newest())
+    block.write_ipc(path, compression=compression, compat_level=pl.CompatLevel.newest())
     return len(block), str(path), block.clear()
+
+
+def join(collections: Sequence[beam.PCollection], label: str, folder: str | None) -> beam.PCollection:
+    """PCollections of blocks as one, which a runner may hold whole: of a bounded local run only paths cross."""
+    if folder is None:
+        return collections | label >> beam.Flatten()
+    spilled = [
+        each | f"{label}: spill {number}" >> beam.Map(spill, folder, "lz4").with_output_types(Spilled)
+        for number, each in enumerate(collections)
+    ]
+    return spilled | label >> beam.Flatten() | f"{label}: load" >> beam.Map(_load).with_output_types(pl.DataFrame)
+
+
+def _load(crossed: Spilled) -> pl.DataFrame:
+    return parts([crossed])[0].load()
 
 
 def parts(crossed) -> list[Part]:

@@ -2,9 +2,14 @@
 
 Keys are taken as they are written, so that `true:`, `1:` and `no:` are the texts true, 1 and no. A key stated
 twice is refused. Only true and false are booleans, and a date is a text (YAML 1.2).
+
+A document is bounded: by its length, by how deep it is nested, and by its values, of which an alias repeats all that it
+stands for. So a few lines of aliases within aliases are refused before they become billions of values.
 """
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,22 +28,64 @@ _WORDS = {"str": "a text", "int": "an integer", "float": "a number", "bool": "tr
 _WORDS |= {"object": "keys with values", "array": "a list", "null": "null"}
 
 
+MOST_CHARACTERS = 2_000_000  # of a document
+MOST_VALUES = 100_000  # of a document, its aliases written out
+MOST_BITS = 4_096  # of an integer: Python refuses to write one of many more
+DEEPEST = 100  # levels
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's idea of a boolean, no dates, keys as texts."""
+    """YAML 1.2's idea of a boolean, no dates, keys as texts, so many values at most."""
+
+    def __init__(self, text):
+        super().__init__(text)
+        self._open = 0  # nodes that are not yet composed to their end
+        self._sizes: dict[int, tuple[int, int]] = {}  # (values, levels) of a composed node, by its identity
+
+    def compose_node(self, parent, index):
+        self._open += 1
+        is_alias, mark = self.check_event(yaml.AliasEvent), self.peek_event().start_mark
+        if self._open > DEEPEST:
+            raise _at(mark, f"nested deeper than {DEEPEST} levels")
+        node = super().compose_node(parent, index)
+        self._open -= 1
+        if not is_alias:
+            inner = [self._sizes.get(id(each), (1, 0)) for each in _inner(node)]
+            deepest = max((levels for _, levels in inner), default=0)
+            self._sizes[id(node)] = 1 + sum(values for values, _ in inner), 1 + deepest
+        values, levels = self._sizes.get(id(node), (1, 1))
+        if values > MOST_VALUES:
+            raise _at(mark, f"more than {MOST_VALUES:,} values, with those that its aliases repeat")
+        if levels > DEEPEST:
+            raise _at(mark, f"nested deeper than {DEEPEST} levels, by its aliases")
+        return node
+
+    def construct_yaml_int(self, node):
+        value = super().construct_yaml_int(node)
+        if value.bit_length() > MOST_BITS:
+            raise _at(node.start_mark, f"an integer of more than {MOST_BITS} bits")
+        return value
 
     def construct_mapping(self, node, deep=False):
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if len(keys) < len(node.value):
-            raise _at(node, "a key is a single text")
-        twice = next((key for at, key in enumerate(keys) if key in keys[:at]), None)
-        if twice is not None:
-            raise _at(node, f"key {twice!r} is stated twice")
+            raise _at(node.start_mark, "a key is a single text")
+        if len(set(keys)) < len(keys):
+            twice = next(key for key, times in Counter(keys).items() if times > 1)
+            raise _at(node.start_mark, f"key {twice!r} is stated twice")
         values = [self.construct_object(value, deep=True) for _, value in node.value]
         return dict(zip(keys, values, strict=True))
 
 
-def _at(node: yaml.Node, text: str) -> yaml.YAMLError:
-    return yaml.constructor.ConstructorError(None, None, text, node.start_mark)
+def _inner(node: yaml.Node | None) -> Iterable[yaml.Node]:
+    """The keys and values of a mapping, the elements of a list."""
+    if isinstance(node, yaml.MappingNode):
+        return [each for pair in node.value for each in pair]
+    return node.value if isinstance(node, yaml.SequenceNode) else ()
+
+
+def _at(mark: yaml.Mark, text: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, text, mark)
 
 
 _PLAIN = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:merge")
@@ -46,6 +93,7 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, form) for tag, form in forms if tag not in _PLAIN]
     for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|false)$"), list("tf"))
 
 
@@ -54,6 +102,8 @@ def load(text: str, type_: type[T], where: str) -> T:
 
     A `__post_init__` may begin its ValueError with the path from its Struct on: `.csv.quote: got ...`.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise ConfigError(f"{where}: got {len(text):,} characters, allowed {MOST_CHARACTERS:,}; write less")
     try:
         document = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as problem:

@@ -4,36 +4,43 @@ Record  JSONL: what stands between two newlines; only `\\n` ends it (`splitlines
         `\\x0b` and `\\x1c`). CSV: the same, except that a newline inside quotes belongs to the record. One
         `\\r` before the newline is dropped, a record of no bytes is none, the last newline may be missing.
 Line    counted from 1 by `\\n`, in blank lines and inside quotes too; a record has the line it begins on.
+Long    a record of more than `RECORD_LIMIT` bytes is too long, and no more of it is held. What stands for it is its
+        first line, or as much of that as shows that it is too long; reading goes on with the next line, so that a
+        quote that never closes costs one record and not all that follow.
 Quotes  a quote opens a field only at the field's start, and inside one a doubled quote is a character: what
         `csv` and DuckDB read. A quote elsewhere is a character too, so `12" pipe` swallows no newline.
 """
 
-import bz2
 import csv
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import zstandard
 
 from transforms.csv_format import CsvFormat
+from transforms.records import RECORD_LIMIT
 
 BOM = b"\xef\xbb\xbf"
 NEWLINE = ord("\n")
 SEARCH_BYTES = 256 << 10
-RECORD_LIMIT = 64 << 20  # bytes; a longer "record" is a quote that never closes, or another format
+HEADER_LIMIT = 256 << 10  # bytes; the names go with each block of records
+MOST_ROWS = 65_536  # in a block: short records cost by their number, not by their bytes
 
 
 class Piece(NamedTuple):
-    """Whole records of a file: their bytes, the line and the byte offset in the file at which they begin."""
+    """Whole records of a file: their bytes, the line and the byte offset in the file at which they begin.
+
+    long  0, or how many bytes of the file the line has, with its end, with which a record that is too long begins:
+          `data` is then the head of that line, without its end
+    """
 
     data: bytes
     line: int
     offset: int
+    long: int = 0
 
 
 class Bounds(NamedTuple):
@@ -44,40 +51,21 @@ class Bounds(NamedTuple):
     lines: np.ndarray
 
 
-class RecordTooLong(ValueError):
-    """No end of a record within `RECORD_LIMIT`."""
+class Batch(NamedTuple):
+    """Records that make a block: the bytes of `data` from `starts` to `stops`, each with its line and its offset.
 
-
-def inflate(chunks: Iterable[bytes], compression: str, most: int = 1 << 20) -> Iterator[bytes]:
-    """Uncompress a stream of one or more gzip, zstd or bzip2 members into chunks of at most `most` bytes.
-
-    Errors: `EOFError` where the file ends within a member. Beam's own CompressedFile takes that for the
-    end of the file, and the records behind it would be lost without a word.
+    Int64 arrays of one height, which is not 0.
     """
-    decoder: Any = None
-    begun = False
-    for chunk in chunks:
-        while chunk:
-            if decoder is None:
-                chunk = chunk.lstrip(b"\0")  # padding behind a member, which no member begins with
-                if not chunk:
-                    break
-                decoder, begun = DECODERS[compression](), True
-            data = decoder.decompress(chunk)
-            for start in range(0, len(data), most):
-                yield data[start : start + most]
-            if not decoder.eof:
-                break
-            chunk, decoder = decoder.unused_data, None
-    if decoder is not None or not begun:
-        raise EOFError(f"the {compression} data ends too early")
+
+    data: bytes
+    starts: np.ndarray
+    stops: np.ndarray
+    lines: np.ndarray
+    offsets: np.ndarray
 
 
-DECODERS: dict[str, Callable[[], Any]] = {
-    "gzip": lambda: zlib.decompressobj(zlib.MAX_WBITS | 16),
-    "zstd": lambda: zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj(),
-    "bzip2": bz2.BZ2Decompressor,
-}
+class HeaderTooLong(ValueError):
+    """No end of a CSV header within `HEADER_LIMIT`."""
 
 
 def without_bom(chunks: Iterable[bytes]) -> tuple[Iterator[bytes], int]:
@@ -99,27 +87,115 @@ def pieces(
 
     layout  None for JSONL, else the CSV's with its delimiter set.
     """
-    held: list[bytes] = []
-    size, wanted = 0, block_bytes
-    for chunk in chunks:
+    rest, data, wanted = iter(chunks), b"", block_bytes
+    while True:
+        data, at_end = _filled(data, rest, wanted)
+        end, is_long = _settled(data, layout, at_end)
+        if end:
+            yield Piece(data[:end], line, offset)
+            line += int(np.count_nonzero(np.frombuffer(data, np.uint8, end) == NEWLINE))
+            offset += end
+        data = data[end:]
+        if is_long:
+            head, length, data = _first_line(data, rest)
+            yield Piece(head, line, offset, length)
+            line, offset = line + 1, offset + length
+        elif at_end:
+            return
+        # Doubled, so that a long record is not looked through anew at every chunk.
+        wanted = block_bytes if end or is_long else min(2 * len(data), max(RECORD_LIMIT + 1, len(data) + 1))
+
+
+def _filled(data: bytes, rest: Iterator[bytes], wanted: int) -> tuple[bytes, bool]:
+    """The data with chunks behind it, of at least `wanted` bytes, and whether the chunks are at their end."""
+    held, size = [data], len(data)
+    while size < wanted:
+        chunk = next(rest, None)
+        if chunk is None:
+            return b"".join(held), True
         held.append(chunk)
         size += len(chunk)
-        if size < wanted:
+    return b"".join(held), False
+
+
+def _settled(data: bytes, layout: CsvFormat | None, at_end: bool) -> tuple[int, bool]:
+    """(how many bytes of whole records the data begin with, whether the record behind them is too long)"""
+    if len(data) <= RECORD_LIMIT:
+        return len(data) if at_end else last_end(data, layout), False
+    newlines = record_newlines(np.frombuffer(data, np.uint8), layout)[1]
+    starts, stops = np.append(0, newlines + 1), np.append(newlines, len(data))
+    is_long = stops - starts > RECORD_LIMIT
+    if is_long.any():
+        return int(starts[is_long.argmax()]), True
+    return len(data) if at_end else int(starts[-1]), False
+
+
+def _first_line(data: bytes, rest: Iterator[bytes]) -> tuple[bytes, int, bytes]:
+    """(head of the first line, its length with its end, what follows it of what had to be read)"""
+    head, length = data[: RECORD_LIMIT + 1], 0
+    while (end := data.find(b"\n") + 1) == 0:
+        length += len(data)
+        data = next(rest, b"")
+        if not data:
+            return head, length, b""
+    whole = data[: end - 1].removesuffix(b"\r")[: RECORD_LIMIT + 1]
+    return (head if length else whole), length + end, data[end:]
+
+
+def batches(
+    found: Iterable[Piece], layout: CsvFormat | None, block_bytes: int, most_rows: int = MOST_ROWS
+) -> Iterator[Batch]:
+    """The records of successive pieces, joined until they are `most_rows` or hold `block_bytes`, without blank ones."""
+    held: list[Batch] = []
+    rows = size = 0
+    for part in _portions(found, layout, most_rows):
+        more = int((part.stops - part.starts).sum())
+        if held and (rows + part.starts.size > most_rows or size + more > block_bytes + block_bytes // 8):
+            yield _joined(held)
+            held, rows, size = [], 0, 0
+        held.append(part)
+        rows, size = rows + part.starts.size, size + more
+        if rows >= most_rows or size >= block_bytes:
+            yield _joined(held)
+            held, rows, size = [], 0, 0
+    if held:
+        yield _joined(held)
+
+
+def _portions(found: Iterable[Piece], layout: CsvFormat | None, most_rows: int) -> Iterator[Batch]:
+    """The records of each piece, at most `most_rows` at a time."""
+    for piece in found:
+        if piece.long:
+            here = (np.array([number]) for number in (0, len(piece.data), piece.line, piece.offset))
+            yield Batch(piece.data, *here)
             continue
-        data = b"".join(held)
-        end = last_end(data, layout)
-        if not end:
-            if size > RECORD_LIMIT:
-                raise RecordTooLong(f"line {line}: no end of the record within {RECORD_LIMIT >> 20} MB")
-            # Doubled, so that a long record is not looked through anew at every chunk.
-            held, wanted = [data], 2 * size
-            continue
-        yield Piece(data[:end], line, offset)
-        line += int(np.count_nonzero(np.frombuffer(data, np.uint8, end) == NEWLINE))
-        offset += end
-        held, size, wanted = [data[end:]], len(data) - end, block_bytes
-    if size:
-        yield Piece(b"".join(held), line, offset)
+        starts, stops, lines = bounds(piece.data, layout)
+        some = np.flatnonzero(stops > starts)
+        for at in range(0, some.size, most_rows):
+            rows = some[at : at + most_rows]
+            yield _cut_out(piece, starts[rows], stops[rows], lines[rows])
+
+
+def _cut_out(piece: Piece, starts: np.ndarray, stops: np.ndarray, lines: np.ndarray) -> Batch:
+    first, last = int(starts[0]), int(stops[-1])
+    data = piece.data if last - first > len(piece.data) // 2 else piece.data[first:last]
+    less = 0 if data is piece.data else first
+    return Batch(data, starts - less, stops - less, lines + piece.line, starts + piece.offset)
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    if len(parts) == 1:
+        return parts[0]
+    before = np.cumsum([0, *(len(part.data) for part in parts[:-1])])
+    starts = np.concatenate([part.starts + at for part, at in zip(parts, before, strict=True)])
+    stops = np.concatenate([part.stops + at for part, at in zip(parts, before, strict=True)])
+    return Batch(
+        b"".join(part.data for part in parts),
+        starts,
+        stops,
+        np.concatenate([part.lines for part in parts]),
+        np.concatenate([part.offsets for part in parts]),
+    )
 
 
 def spans(found: Iterable[Piece], block_bytes: int) -> Iterator[tuple[int, int, int]]:
@@ -128,7 +204,7 @@ def spans(found: Iterable[Piece], block_bytes: int) -> Iterator[tuple[int, int, 
     for piece in found:
         if start == end:
             start, line = piece.offset, piece.line
-        end = piece.offset + len(piece.data)
+        end = piece.offset + (piece.long or len(piece.data))
         if end - start >= block_bytes:
             yield start, end, line
             start = end
@@ -145,9 +221,13 @@ def first_record(chunks: Iterable[bytes], layout: CsvFormat) -> tuple[bytes, Ite
         newlines = record_newlines(np.frombuffer(head, np.uint8), layout)[1]
         if newlines.size:
             end = int(newlines[0]) + 1
+            if end > HEADER_LIMIT:
+                break
             return head[:end], chain([head[end:]], rest)
-        if len(head) > RECORD_LIMIT:
-            raise RecordTooLong(f"line 1: no end of the header within {RECORD_LIMIT >> 20} MB")
+        if len(head) > HEADER_LIMIT:
+            break
+    if len(head) > HEADER_LIMIT:
+        raise HeaderTooLong(f"line 1: the CSV header has more than {HEADER_LIMIT >> 10} kB, which is the most")
     return head, rest
 
 
@@ -210,13 +290,13 @@ def bounds(data: bytes, layout: CsvFormat | None) -> Bounds:
     return Bounds(starts, stops, lines)
 
 
-def payloads(data: bytes, found: Bounds) -> pl.Series:
+def payloads(data: bytes, starts: np.ndarray, stops: np.ndarray) -> pl.Series:
     """The bytes of each record as Binary: views of `data`, which is not copied record by record."""
-    offsets = np.append(found.starts, len(data)).astype(np.int64)
+    offsets = np.append(starts, len(data)).astype(np.int64)
     wide = pa.LargeBinaryArray.from_buffers(
-        pa.large_binary(), found.starts.size, [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+        pa.large_binary(), starts.size, [None, pa.py_buffer(offsets), pa.py_buffer(data)]
     )
-    length = pl.Series("length", found.stops - found.starts)
+    length = pl.Series("length", stops - starts)
     return pl.DataFrame({"payload": pl.from_arrow(wide), "length": length}).select(
         pl.col("payload").bin.slice(0, pl.col("length"))
     )["payload"]

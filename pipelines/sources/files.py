@@ -7,7 +7,8 @@
     JSONL or CSV, compressed    one stream, a block at a time         file:line
     Parquet                     row groups                            file:row group:row within it, from 0
 
-Ranges are reshuffled, so one huge plain file is read by all workers; no file is ever whole in memory.
+Ranges are reshuffled, so one huge plain file is read by all workers; no file is ever whole in memory. A block is
+bounded by its rows, by the bytes of their payloads, and by the bytes that each row repeats, such as a wide CSV header.
 A mistake a person can mend is a `SourceError`: `check_inputs` finds nearly all before the pipeline runs.
 """
 
@@ -24,18 +25,9 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines.progress import Notes
 from pipelines.sources import parquet
-from pipelines.sources.cuts import (
-    BOM,
-    RECORD_LIMIT,
-    Piece,
-    RecordTooLong,
-    bounds,
-    payloads,
-    pieces,
-    spans,
-    without_bom,
-)
+from pipelines.sources.cuts import MOST_ROWS, Batch, Piece, batches, payloads, pieces, spans, without_bom
 from pipelines.sources.inputs import (
+    READ_BYTES,
     FileInput,
     after_header,
     check_inputs,
@@ -52,10 +44,11 @@ from transforms.csv_format import CsvFormat
 __all__ = ["CsvFormat", "FileInput", "ReadFiles", "check_inputs"]
 
 BLOCK_BYTES = 16 << 20
+REPEATED_BYTES = 16 << 20  # of a block, that each of its rows repeats: the names of a CSV header, the name of the file
 SCAN_BYTES = 256 << 10
 TAIL_BYTES = 64 << 10  # read at a time behind a range, for the end of its last line
 TO_THE_END = -1  # the end of a range that is read as a stream, from the start of its file
-NO_LINE = 0  # the line of a range whose lines were not counted
+NO_LINE = 0  # the line of a range whose lines were not counted: its records are told by their bytes
 PARQUET_ATTRIBUTES = '{"format":"parquet"}'
 
 
@@ -179,54 +172,72 @@ def _blocks(opened: BinaryIO, part: Range, source: str, csv: CsvFormat, block_by
         return
     layout = layout_of(path, csv) if format == "csv" else None
     attributes = _csv_attributes(opened, part, layout) if layout else None
+    step = min(READ_BYTES, block_bytes)
     if end == TO_THE_END:
-        found: Iterable[Piece] = _pieces(opened, part, layout, block_bytes)
+        found: Iterable[Piece] = _pieces(opened, part, layout, step)
     elif line == NO_LINE:
-        found = [lines_within(opened, start, end)]
+        chunks, first = lines_within(opened, start, end, step)
+        found = pieces(chunks, step, None, offset=first)
     else:
-        found = [Piece(_read_exactly(opened, start, end), line, start)]
-    for piece in found:
-        block = block_of(piece, layout, path, source, attributes)
-        if not block.is_empty():
-            yield block
+        found = pieces(_chunks_between(opened, start, end, step), step, layout, line, start)
+    repeated = len(path) + len(source) + len(attributes or "")
+    for batch in batches(found, layout, block_bytes, most_rows(repeated)):
+        yield block_of(batch, path, line == NO_LINE, source, attributes)
 
 
-def block_of(piece: Piece, layout: CsvFormat | None, path: str, source: str, attributes: str | None) -> pl.DataFrame:
-    """The records of a piece as a RAW_SCHEMA block."""
-    found = bounds(piece.data, layout)
-    place, numbers = f"{path}:", found.lines + piece.line
-    if piece.line == NO_LINE:
-        place, numbers = f"{path}@", found.starts + piece.offset
-    block = _raw(payloads(piece.data, found), place, numbers, source, attributes)
-    blank = found.stops == found.starts
-    return block.filter(~pl.Series(blank)) if blank.any() else block
+def most_rows(repeated: int) -> int:
+    """The rows of a block at most, where each holds so many bytes that all hold."""
+    return max(1, min(MOST_ROWS, REPEATED_BYTES // max(repeated, 1)))
 
 
-def lines_within(opened: BinaryIO, start: int, end: int) -> Piece:
-    """The lines that begin in [start, end), each to its end; a line that began before is another range's."""
-    opened.seek(max(start - 1, 0))
-    data = _read_up_to(opened, end - max(start - 1, 0))
-    first = start
-    if start:
-        head = data.find(b"\n") + 1
-        data, first = data[head:] if head else b"", start - 1 + head
-    if data and not data.endswith(b"\n"):
-        data += _line_tail(opened, end)
-    if not start and data.startswith(BOM):
-        data, first = data[len(BOM) :], len(BOM)
-    return Piece(data, NO_LINE, first)
+def block_of(batch: Batch, path: str, by_offset: bool, source: str, attributes: str | None) -> pl.DataFrame:
+    """A batch of records as a RAW_SCHEMA block."""
+    place, numbers = (f"{path}@", batch.offsets) if by_offset else (f"{path}:", batch.lines)
+    return _raw(payloads(batch.data, batch.starts, batch.stops), place, numbers, source, attributes)
 
 
-def _line_tail(opened: BinaryIO, end: int) -> bytes:
-    parts: list[bytes] = []
-    while more := opened.read(TAIL_BYTES):
-        newline = more.find(b"\n") + 1
-        parts.append(more[:newline] if newline else more)
+def lines_within(opened: BinaryIO, start: int, end: int, size: int) -> tuple[Iterator[bytes], int]:
+    """The lines that begin in [start, end), each to its end, in chunks of about `size`, and where the first begins.
+
+    A line that began before is another range's.
+    """
+    at, data = max(start - 1, 0), b""
+    opened.seek(at)
+    if not start:
+        chunks, dropped = without_bom(_lines_to(opened, b"", 0, end, size))
+        return chunks, dropped
+    while at < end and (data := _read_up_to(opened, min(size, end - at))):
+        newline = data.find(b"\n") + 1
+        at += newline or len(data)
         if newline:
-            break
-        if len(parts) * TAIL_BYTES > RECORD_LIMIT:
-            raise RecordTooLong(f"byte {end}: no end of the line within {RECORD_LIMIT >> 20} MB")
-    return b"".join(parts)
+            return _lines_to(opened, data[newline:], at, end, size), at
+    return iter(()), at
+
+
+def _lines_to(opened: BinaryIO, data: bytes, at: int, end: int, size: int) -> Iterator[bytes]:
+    """The data, which begin at a line and at `at`, and what follows, to the end of the line that holds byte end - 1."""
+    if at >= end:
+        return
+    last = data
+    if data:
+        yield data
+    at += len(data)
+    while at < end and (data := opened.read(min(size, end - at))):
+        yield data
+        at, last = at + len(data), data
+    while not last.endswith(b"\n") and (data := opened.read(TAIL_BYTES)):
+        last = data[: data.find(b"\n") + 1] or data
+        yield last
+
+
+def _chunks_between(opened: BinaryIO, start: int, end: int, size: int) -> Iterator[bytes]:
+    opened.seek(start)
+    while start < end:
+        data = _read_up_to(opened, min(size, end - start))
+        if not data:
+            raise EOFError("it became shorter while it was read")
+        yield data
+        start += len(data)
 
 
 def _read_group(opened: BinaryIO, part: Range, source: str, block_bytes: int) -> Iterator[pl.DataFrame]:
@@ -269,12 +280,4 @@ def _read_up_to(opened: BinaryIO, size: int) -> bytes:
     data = opened.read(size)
     while len(data) < size and (more := opened.read(size - len(data))):
         data += more
-    return data
-
-
-def _read_exactly(opened: BinaryIO, start: int, end: int) -> bytes:
-    opened.seek(start)
-    data = _read_up_to(opened, end - start)
-    if len(data) < end - start:
-        raise EOFError("it became shorter while it was read")
     return data

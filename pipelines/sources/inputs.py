@@ -13,7 +13,6 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 import polars as pl
 import pyarrow as pa
-import zstandard
 from apache_beam import coders
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -21,12 +20,12 @@ from apache_beam.io.filesystems import FileSystems
 from pipelines.sources import parquet
 from pipelines.sources.cuts import (
     CsvFormat,
-    RecordTooLong,
+    HeaderTooLong,
     first_record,
     header_of,
-    inflate,
     without_bom,
 )
+from pipelines.sources.inflate import inflate
 from transforms.errors import SourceError
 
 READ_BYTES = 1 << 20  # of a plain file at a time
@@ -44,12 +43,11 @@ UNREADABLE = (
     OSError,
     EOFError,
     BeamIOError,
-    RecordTooLong,
+    HeaderTooLong,
     UnicodeDecodeError,
     parquet.UnreadableColumn,
     csv_module.Error,
     zlib.error,
-    zstandard.ZstdError,
     pa.ArrowException,
     pl.exceptions.PolarsError,
 )

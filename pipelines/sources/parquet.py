@@ -7,15 +7,20 @@ are text if they are UTF-8 (old writers mark no strings), else base64. NaN and i
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import msgspec
+import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import pyarrow.types as pt
 from polars import selectors as cs
 
 from pipelines.sources.cuts import bounds, payloads
+from transforms.records import RECORD_LIMIT
 
 MOST_ROWS = 65_536  # in a slice: the footer tells encoded sizes, and a dictionary hides long strings
 
@@ -46,15 +51,57 @@ def group_bytes(file: BinaryIO, group: int, file_bytes: int) -> int:
 
 def rows_as_json(file: BinaryIO, group: int, block_bytes: int) -> Iterator[pl.Series]:
     """The rows of a row group in order as series of JSON (Binary), each of about `block_bytes`."""
-    parquet = _opened(file)
-    about = parquet.metadata.row_group(group)
-    rows = block_bytes * about.num_rows // max(about.total_byte_size, 1)
-    for batch in parquet.iter_batches(min(max(rows, 1), MOST_ROWS), row_groups=[group], use_threads=False):
-        frame = pl.from_arrow(batch)
-        assert isinstance(frame, pl.DataFrame)
-        slices = int(frame.estimated_size()) // block_bytes + 1
-        for part in frame.iter_slices(max(frame.height // slices, 1)):
-            yield json_rows(part)
+    metadata = _opened(file).metadata
+    about = metadata.row_group(group)
+    _check_values(about, group)
+    # A text that rows share stays one until it is known how many of them fit a block: a column of 100 kB may hold a
+    # text of megabytes for each of a million rows.
+    schema = metadata.schema.to_arrow_schema()
+    texts = [field.name for field in schema if _is_text(field.type)]
+    parquet = _opened(file, metadata, texts)
+    named = sum(len(name.encode()) + 8 for name in schema.names)  # the keys of each row
+    rows = min(block_bytes * about.num_rows // max(about.total_byte_size, 1), block_bytes // named, MOST_ROWS)
+    for batch in parquet.iter_batches(max(rows, 1), row_groups=[group], use_threads=False):
+        for part in _parts(batch, block_bytes):
+            frame = pl.from_arrow(part)
+            assert isinstance(frame, pl.DataFrame)
+            yield json_rows(frame)
+
+
+def _check_values(about: Any, group: int) -> None:
+    for number in range(about.num_columns):
+        column = about.column(number)
+        size = column.total_uncompressed_size // max(column.num_values, 1)
+        if size > RECORD_LIMIT:
+            raise UnreadableColumn(
+                f"column {column.path_in_schema!r} of row group {group} holds values of {size >> 20:,} MB each, allowed"
+                f" {RECORD_LIMIT >> 20} MB"
+            )
+
+
+def _is_text(dtype: pa.DataType) -> bool:
+    return any(is_it(dtype) for is_it in (pt.is_string, pt.is_binary, pt.is_large_string, pt.is_large_binary))
+
+
+def _parts(batch: pa.RecordBatch, block_bytes: int) -> Iterator[pa.Table]:
+    """The rows of a batch in parts of about `block_bytes`, with texts of their own."""
+    sizes = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        if pt.is_dictionary(column.type):
+            lengths = pc.binary_length(column.dictionary).cast(pa.int64())
+            sizes += pc.fill_null(lengths.take(column.indices), 0).to_numpy(zero_copy_only=False)
+        else:
+            sizes += column.nbytes // max(batch.num_rows, 1)
+    ends, start = np.cumsum(sizes), 0
+    while start < batch.num_rows:
+        before = int(ends[start - 1]) if start else 0
+        stop = max(int(np.searchsorted(ends, before + block_bytes, "right")), start + 1)
+        columns = [
+            column.dictionary_decode() if pt.is_dictionary(column.type) else column
+            for column in batch.slice(start, stop - start).columns
+        ]
+        yield pa.table(columns, batch.schema.names)
+        start = stop
 
 
 def json_rows(frame: pl.DataFrame) -> pl.Series:
@@ -80,15 +127,18 @@ def json_rows(frame: pl.DataFrame) -> pl.Series:
     )
 
 
-def _opened(file: BinaryIO) -> Any:
-    return pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
+def _opened(file: BinaryIO, metadata: Any = None, texts: Sequence[str] = ()) -> Any:
+    return pq.ParquetFile(
+        file, metadata=metadata, read_dictionary=texts, pre_buffer=False, page_checksum_verification=True
+    )
 
 
 def _written(frame: pl.DataFrame) -> pl.Series:
     lines = io.BytesIO()
     frame.write_ndjson(lines)
     data = lines.getvalue()
-    return payloads(data, bounds(data, None))
+    found = bounds(data, None)
+    return payloads(data, found.starts, found.stops)
 
 
 def _key(name: str) -> str:

@@ -16,11 +16,13 @@ from pipelines.warehouse.warehouse import Warehouse
 from transforms import quality
 from transforms.block import RECORD_SCHEMA
 from transforms.quality import COUNTS
+from transforms.records import TOO_LONG
 from transforms.times import read_times
 
 ROWS = 20_000  # of a row group, and so of a block at most
 MAPPED = "mapped:"
-_FORM = ("format", "header", "delimiter", "quote")  # attributes by which a payload is read: one of each in a block
+# Attributes by which a payload is read: one of each in a block.
+_FORM = ("format", "header", "delimiter", "quote", TOO_LONG)
 
 
 class Selected(NamedTuple):

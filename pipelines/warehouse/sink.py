@@ -24,11 +24,12 @@ from pipelines.warehouse import notes
 from pipelines.warehouse.local import FileEntry
 from pipelines.warehouse.staged import write_file
 from pipelines.warehouse.tables import EVENTS, Table, polars_schema
-from transforms.block import day_of
+from transforms.block import day_of, held_bytes
 from transforms.quality import count, merge
 from transforms.stage import in_global_window
 
 BUNDLE_ROWS = 250_000  # rows of a table that a bundle gathers before it writes a file
+BUNDLE_BYTES = 128 << 20  # likewise, of rows that are long
 CONFIRMED = "confirmed"
 NAMESPACE = "audience"  # of Beam's metrics
 
@@ -137,12 +138,13 @@ class _WriteFiles(beam.DoFn):
 
     def start_bundle(self):
         self.gathered: list[pl.DataFrame] = []
-        self.rows = 0
+        self.rows = self.bytes = 0
 
     def process(self, rows):
         self.gathered.append(rows)
         self.rows += len(rows)
-        if self.rows >= BUNDLE_ROWS:
+        self.bytes += held_bytes(rows)
+        if self.rows >= BUNDLE_ROWS or self.bytes >= BUNDLE_BYTES:
             yield from self._flush()
 
     def finish_bundle(self):
@@ -153,7 +155,7 @@ class _WriteFiles(beam.DoFn):
             return
         rows = pl.concat(shaped(part, self.table) for part in self.gathered)
         entries = [count(_fresh(part), self.outcome) for part in self.gathered] if self.outcome else []
-        self.gathered, self.rows = [], 0
+        self.start_bundle()
         days = by_day(rows, self.table.partition, self.zone)
         written = [write_file(self.staging, self.table.name, day, part) for day, part in days]
         if self.streaming:

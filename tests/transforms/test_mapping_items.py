@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.block import RAW_SCHEMA, entered
+from transforms.block import RAW_SCHEMA, entered, within
 from transforms.errors import AudienceError, ConfigError
 from transforms.mapping import load_mapping, map_records, required_columns
-from transforms.parse import bounded, parse
+from transforms.parse import parse
 
 SHOP = """
 source: shop
@@ -204,11 +204,11 @@ def test_product_and_match_are_sources_of_a_value():
 
 
 def test_a_block_is_cut_where_its_payloads_are_too_many_bytes():
-    block = pl.DataFrame({"payload": [b"x" * 10] * 10})
-    assert [part.height for part in bounded(block, 40)] == [4, 4, 2]
-    assert [part.height for part in bounded(block, 5)] == [1] * 10
-    assert [part.height for part in bounded(block)] == [10]
-    assert list(bounded(block.clear())) == []
+    block = pl.DataFrame({"payload": [b"x" * 92] * 10})
+    assert [part.height for part in within(block, 400)] == [4, 4, 2]
+    assert [part.height for part in within(block, 5)] == [1] * 10
+    assert [part.height for part in within(block, 1_000)] == [10]
+    assert list(within(block.clear(), 5)) == []
 
 
 def test_a_csv_must_have_the_columns_that_a_match_looks_at():
