@@ -25,6 +25,7 @@ from typing import NamedTuple, TextIO
 
 import polars as pl
 
+from pipelines.private import mask_of
 from pipelines.warehouse import notes
 from pipelines.warehouse.local import DATA, LOCK, STAGING, WRITE_ERRORS, FileEntry, LocalWarehouse, cannot_write
 from pipelines.warehouse.manifest import NAME, LiveFile, Manifest, day_from, day_name, load, save, sync_folder
@@ -68,6 +69,7 @@ class Run:
         self._declared: dict[str, Table] = {}
         self._funnel: Funnel | None = None
         self._lock: TextIO | None = None
+        self._umask: int | None = None  # of before
         self._placed: set[str] = set()  # moved into `data`, and not yet published
         self._unsynced: set[Path] = set()  # folders that got a new name since the last publication
         self._retired: deque[tuple[float, str]] = deque()  # (when to remove, path), by the monotonic clock
@@ -75,6 +77,7 @@ class Run:
     def __enter__(self) -> "Run":
         folder = self.warehouse.folder
         try:
+            self._umask = os.umask(mask_of(folder))  # also of the processes that it starts
             self._lock = locked(folder)
             self._adopt()
             self._sweep(RETIRED_SECONDS)
@@ -88,6 +91,8 @@ class Run:
         return self
 
     def __exit__(self, *_) -> None:
+        if self._umask is not None:
+            os.umask(self._umask)
         if not notes.paths(self.staging):  # else the next writer adopts them, and their files
             shutil.rmtree(self.staging, ignore_errors=True)
             # What a failed commit had moved already would hold the space of a full disk.
