@@ -131,7 +131,13 @@ def warehouse_of(settings: Settings, create: bool = False) -> AbstractContextMan
     # The last window of a day closes `allowed_lateness` after it, and what it published last arrives a little later.
     settled_after = None if settings.drained else allowed_lateness(settings.max_lateness) + timedelta(hours=2)
     return open_warehouse(
-        settings.dataset, settings.warehouse, settings.time_zone, create, settings.partition_expiry, settled_after
+        settings.dataset,
+        settings.warehouse,
+        settings.time_zone,
+        create,
+        settings.partition_expiry,
+        settled_after,
+        settings.group,
     )
 
 

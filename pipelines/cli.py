@@ -25,6 +25,8 @@ from pipelines.commands import (
     simulate,
     stop,
 )
+from pipelines.private import privately
+from pipelines.terminal import guarded, shown
 from pipelines.version import VERSION
 from transforms.errors import AudienceError, OptionError
 
@@ -52,6 +54,8 @@ class _Parser(argparse.ArgumentParser):
         raise OptionError(f"{message}; see {self.prog} --help")
 
 
+@privately
+@guarded
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is its own (0), or 2 for a mistake that a person can mend."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -79,9 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _told(mistake: AudienceError | OSError) -> str:
     """A mistake as one line."""
     if isinstance(mistake, OSError):
-        where = mistake.filename or "output"
+        where = shown(str(mistake.filename or "output"))
         return f"{where}: {mistake.strerror or mistake}; check space and permissions (--debug shows more)"
-    return " ".join(str(mistake).split())
+    return shown(" ".join(str(mistake).split()))
 
 
 def _leave_stdout() -> None:

@@ -1,16 +1,17 @@
 """The demo: real impressions and simulated events, from raw files to answers, in an embedded warehouse."""
 
 import shutil
-import sys
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
 from pipelines.backfill import backfill
+from pipelines.commands import say
 from pipelines.config import TEMPLATES
 from pipelines.options import resolve
 from pipelines.simulator import faults, simulate
 from pipelines.summary import books_lines, program
+from pipelines.terminal import option, put, shown
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.query import render, run_query
 from pipelines.warehouse.warehouse import Warehouse
@@ -53,7 +54,7 @@ def demo(folder: str) -> None:
     """Make `folder` anew: simulate, backfill both inputs, and answer QUESTIONS on stdout."""
     home = fresh(Path(folder))
     simulated, warehouse = home / "events.jsonl", str(home / "warehouse")
-    _say(f"simulating {EVENTS:,} events into {simulated}")
+    say(f"simulating {EVENTS:,} events into {shown(str(simulated))}")
     simulate(
         events=EVENTS,
         seed=7,
@@ -65,22 +66,22 @@ def demo(folder: str) -> None:
     )
     sample, mapping = TEMPLATES / "samples/ad-impressions/men.csv.gz", TEMPLATES / "mappings/ad-impressions.yaml"
     for given in ({"input": [str(sample)], "mapping": str(mapping)}, {"input": [str(simulated)]}):
-        _say(f"\nbackfilling {given['input'][0]}")
-        _say("\n".join(books_lines(backfill(resolve(given | {"warehouse": warehouse})))))
+        say(f"\nbackfilling {given['input'][0]}")
+        say("\n".join(books_lines(backfill(resolve(given | {"warehouse": warehouse})))))
     answer(LocalWarehouse.open(warehouse), QUESTIONS)
-    print(f"\nThe warehouse is in {warehouse}: Parquet files, and every table and view by name:\n")
-    print(f'  {program()} query --warehouse {warehouse} "SHOW TABLES"')
-    print(f'  {program()} query --warehouse {warehouse} "SELECT * FROM user_days_current ORDER BY events DESC LIMIT 5"')
-    print(f"  {program()} report --warehouse {warehouse}")
-    print(f"  {program()} backfill --warehouse {warehouse} --input 'your-events/*.jsonl.gz'")
+    place = option("warehouse", warehouse)
+    print(f"\nThe warehouse is in {shown(warehouse)}: Parquet files, and every table and view by name:\n")
+    print(f'  {program()} query {place} "SHOW TABLES"')
+    print(f'  {program()} query {place} "SELECT * FROM user_days_current ORDER BY events DESC LIMIT 5"')
+    print(f"  {program()} report {place}")
+    print(f"  {program()} backfill {place} --input 'your-events/*.jsonl.gz'")
 
 
 def answer(warehouse: Warehouse, questions: Iterable[tuple[str, str]]) -> None:
     """Answer (title, BigQuery's SQL) from a warehouse, on stdout."""
     for title, sql in questions:
         print(f"\n{title}\n")
-        for line in render(run_query(warehouse, sql, "bigquery"), "table"):
-            print(line)
+        put(render(run_query(warehouse, sql, "bigquery")), "table")
 
 
 def fresh(home: Path) -> Path:
@@ -92,7 +93,3 @@ def fresh(home: Path) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     (home / MARK).touch()
     return home
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

@@ -6,8 +6,6 @@ removes.
 """
 
 import ast
-import csv
-import io
 import itertools
 import json
 import os
@@ -21,6 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from pipelines.csv_line import csv_line
+from pipelines.terminal import shown
 
 REQUIRED, MACHINE, OPTIONAL, WAREHOUSE, LAUNCH = "required", "machine", "optional", "warehouse", "launch"
 FOUND, MISSING, WRONG = "found", "missing", "wrong"
@@ -78,20 +79,28 @@ PROGRAMS = (
 
 
 def checks(
-    warehouse: str | None, dataset: str | None = None, before: Callable[[], list[Check]] | None = None
+    warehouse: str | None,
+    dataset: str | None = None,
+    before: Callable[[], list[Check]] | None = None,
+    landing: str | None = None,
 ) -> list[Check]:
-    """Every row; `warehouse` is the folder of one that may be there, `dataset` the data set of one in BigQuery, and
-    `before` looks at what a launch needs, the data set among it."""
+    """Every row; `warehouse` is the folder of one that may be there, `dataset` the data set of one in BigQuery,
+    `landing` the folder of streams into it, and `before` looks at what a launch needs, the data set among it."""
     required = required_checks()
     found = [*required, *machine_checks(warehouse or tempfile.gettempdir()), *optional_checks()]
     if faults(required):
         return found  # what reads a warehouse may be what is missing
+    from pipelines.doctor_privacy import access_checks
     from pipelines.doctor_warehouse import dataset_checks, warehouse_checks
 
     if not dataset:
-        found += warehouse_checks(str(warehouse))
+        found += [*warehouse_checks(str(warehouse)), *access_checks(Path(str(warehouse)))]
     elif not before:
         found += dataset_checks(dataset)
+    if dataset and landing:
+        from pipelines.stop import folder_of
+
+        found += access_checks(folder_of(landing, dataset))
     return found + (before() if before else [])
 
 
@@ -242,18 +251,11 @@ def lines(rows: list[Check], form: str) -> Iterator[str]:
     if form == "json":
         for row in rows:
             stated = {name: value for name, value in row._asdict().items() if name != "facts"}
-            yield json.dumps(stated | row.facts, ensure_ascii=False)
+            yield shown(json.dumps(stated | row.facts, ensure_ascii=False))
     elif form == "csv":
-        yield from _csv([Check._fields[:-1], *(row[:-1] for row in rows)])
+        yield from (csv_line(row) for row in [Check._fields[:-1], *(row[:-1] for row in rows)])
     else:
-        yield from _table(rows)
-
-
-def _csv(rows: Iterable[tuple]) -> Iterator[str]:
-    for row in rows:
-        line = io.StringIO()
-        csv.writer(line, lineterminator="").writerow(row)
-        yield line.getvalue()
+        yield from _table([row._replace(name=shown(row.name), detail=shown(row.detail)) for row in rows])
 
 
 def _table(rows: list[Check]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipelines.doctor import FOUND, MISSING, WAREHOUSE, WRONG, Check
 from pipelines.listening import listeners, tree
+from pipelines.terminal import option
 from pipelines.warehouse.local import ABOUT, LOCK, LocalWarehouse
 from pipelines.warehouse.manifest import LiveFile
 from pipelines.warehouse.warehouse import Warehouse, opened
@@ -17,7 +18,7 @@ TABLE = "table"
 def warehouse_checks(folder: str) -> list[Check]:
     """A row of the warehouse in `folder` and one of each of its tables that has rows; nothing is written."""
     if not (Path(folder) / ABOUT).is_file():
-        get = f"audience backfill --warehouse {folder} --input FILES"
+        get = f"audience backfill {option('warehouse', folder)} --input FILES"
         return [Check(WAREHOUSE, folder, MISSING, "no warehouse is there", get=get)]
     try:
         warehouse = LocalWarehouse.open(folder)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.options import NAMED, options_of
+from pipelines.terminal import shown
 from transforms.errors import OptionError
 
 KINDS = {"run": "a stream", "backfill": "a backfill"}
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         words = command_of(sys.argv[1:] if argv is None else argv)
     except OptionError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
+        print(f"error: {shown(str(mistake))}", file=sys.stderr)
         return 2
     return command(words)
 

@@ -19,7 +19,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from pipelines.progress import ERASE, columns, draws
+from pipelines.terminal import draw, draws, erase
 
 EVERY, A_MINUTE = 0.5, 60.0
 OVER_SECONDS = 10.0  # for rates
@@ -84,15 +84,16 @@ class Liveness:
             with suppress(Exception):  # whatever it is, the run is worth more
                 figures = self.figures()
                 if on_terminal:
-                    sys.stderr.write(f"\r{line(figures)[: columns(sys.stderr) - 1]}\x1b[K")
+                    draw(line(figures))
                     drawn = True
                 elif time.monotonic() >= due or (figures["problem"] is None) != (problem is None):
                     due, problem = time.monotonic() + A_MINUTE, figures["problem"]
-                    sys.stderr.write(json.dumps(figures) + "\n")
-                sys.stderr.flush()
+                    print(json.dumps(figures), file=sys.stderr, flush=True)
         with suppress(Exception):
-            sys.stderr.write(ERASE if drawn else json.dumps(self.figures()) + "\n")
-            sys.stderr.flush()
+            if drawn:
+                erase()
+            else:
+                print(json.dumps(self.figures()), file=sys.stderr, flush=True)
 
 
 def line(figures: dict[str, Any]) -> str:

@@ -216,6 +216,15 @@ OPTIONS = (
         unless="the warehouse's own, UTC for a new one",
     ),
     Option(
+        "group",
+        "Group of this machine that may read the warehouse; fixed when it is made, you alone if left out",
+        None,
+        r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}",
+        "the name of a group, e.g. analysts",
+        example="analysts",
+        group="warehouse",
+    ),
+    Option(
         "max_lateness",
         "An event received later than this after it happened goes to quarantine",
         "1d",

@@ -41,8 +41,8 @@ _QUEUE = {
 }
 WITHOUT = {
     "backfill": frozenset(_QUEUE),
-    "recompute": frozenset(_FILES | _QUEUE | {"max_lateness", "take_late"}),
-    "replay": frozenset(_FILES | _QUEUE | {"start", "end"}),
+    "recompute": frozenset(_FILES | _QUEUE | {"max_lateness", "take_late", "group"}),
+    "replay": frozenset(_FILES | _QUEUE | {"start", "end", "group"}),
     "run": frozenset(_FILES | {"start", "end", "take_late", "workers", "drained"}),
 }
 
@@ -89,6 +89,7 @@ class Settings(NamedTuple):
     partition_expiry: timedelta | None
     drained: bool
     time_zone: str | None
+    group: str | None
     start: date | None
     end: date | None
     replace: bool
@@ -155,6 +156,11 @@ def resolve(values: dict[str, Any], command: str = "backfill") -> Settings:
     """Check the options of a command, each by itself and together; an error says what was got and what is allowed."""
     settings = Settings(**{name: value_of(NAMED[name], given) for name, given in effective(values).items()})
     _check_together(settings)
+    if settings.group is not None and settings.dataset is not None:
+        raise OptionError(
+            f"--group: got {settings.group!r} for --dataset {settings.dataset}; allowed: only with --warehouse; "
+            "the access of a data set says who reads it"
+        )
     if command == "backfill":
         _check_files(settings)
     if command == "run":

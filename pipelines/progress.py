@@ -9,17 +9,16 @@ Where stderr is no terminal nothing is noted and nothing drawn. A failure of eit
 import contextlib
 import os
 import struct
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from pipelines.terminal import draw, draws, erase
+
 EVERY = 0.5  # seconds between two notes of a process, and between two lines
 FOLDER = "progress"
-WIDTH = 80  # columns, where the terminal tells none
-ERASE = "\r\x1b[K"
 NEARLY_ALL = 0.999  # of the input: ranges leave out a header
 _NOTE = struct.Struct("<QQ")
 
@@ -125,33 +124,15 @@ class Watch:
             self._thread = None
 
 
-def draws() -> bool:
-    """Whether stderr is a terminal that can erase a line."""
-    with contextlib.suppress(ValueError, AttributeError, OSError):  # closed, or none at all
-        return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    return False
-
-
 def _draw(line: "Line", stop: threading.Event) -> None:
-    out, drawn = sys.stderr, False
+    drawn = False
     with contextlib.suppress(Exception):  # whatever it is, the run is worth more
         while not stop.wait(EVERY):
             drawn = True
-            text = line.text(time.monotonic())
-            out.write(f"\r{text[: columns(out) - 1]}\x1b[K")
-            out.flush()
+            draw(line.text(time.monotonic()))
     with contextlib.suppress(Exception):
         if drawn:
-            out.write(ERASE)
-            out.flush()
-
-
-def columns(out) -> int:
-    """The width of the terminal, or of one that does not tell."""
-    try:
-        return os.get_terminal_size(out.fileno()).columns or WIDTH
-    except (OSError, ValueError):
-        return WIDTH
+            erase()
 
 
 class Line:

@@ -5,6 +5,7 @@ from datetime import date
 
 import polars as pl
 
+from pipelines.terminal import shown
 from pipelines.warehouse.warehouse import Warehouse
 
 DAYS, RECENT_DAYS = 60, 28  # drawn by day; added up
@@ -100,10 +101,17 @@ def numbers_of(warehouse: Warehouse) -> Numbers:
     answers = {
         name: _asked(warehouse, sql) if view in there else pl.DataFrame() for name, (view, sql) in QUESTIONS.items()
     }
-    return Numbers(warehouse.name, warehouse.time_zone, answers)
+    return Numbers(shown(warehouse.name), warehouse.time_zone, answers)
 
 
 def _asked(warehouse: Warehouse, sql: str) -> pl.DataFrame:
-    """The answer, whole numbers and money as numbers that a chart can draw."""
+    """The answer, whole numbers and money as numbers that a chart can draw, texts as a reader can see them."""
     found = pl.concat(list(warehouse.ask(sql)))
-    return found.with_columns(pl.col(pl.Decimal, pl.Int128).cast(pl.Float64)) if found.height else pl.DataFrame()
+    if found.is_empty():
+        return pl.DataFrame()
+    texts = [_shown(column) for column in found.select(pl.col(pl.String))]
+    return found.with_columns(pl.col(pl.Decimal, pl.Int128).cast(pl.Float64), *texts)
+
+
+def _shown(texts: pl.Series) -> pl.Series:
+    return pl.Series(texts.name, [None if text is None else shown(text) for text in texts], pl.String)

@@ -43,6 +43,8 @@ def write_whole(output: str | Path, parts: Iterable[bytes]) -> None:
             _write(file, parts)
         return
     partial = path.with_name(path.name + ".partial")
+    with suppress(OSError):  # of a run that was killed
+        partial.unlink()
     try:
         with _opened(partial, path) as file:
             _write(file, parts)
@@ -100,7 +102,8 @@ def _opened(output: str | Path, named: Path | None = None) -> Iterator[IO[bytes]
     path = Path(output)
     named = named or path
     with _named(named), ExitStack() as files:
-        file: IO[bytes] = files.enter_context(path.open("wb"))
+        # What is made aside is new: a link that somebody put there is not followed.
+        file: IO[bytes] = files.enter_context(path.open("wb" if named == path else "xb"))
         match named.suffix.lower():
             case ".gz":  # with no name and time in its header: the same lines, the same bytes
                 packed = gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0)

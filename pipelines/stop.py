@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from pipelines import terminal
 from pipelines.config import read_config
 from pipelines.warehouse.local import LOCK, LocalWarehouse
 from transforms.errors import WarehouseError
@@ -46,8 +47,11 @@ def stop(folder: str, drain: bool, seconds: float, say: Callable[[str], None], n
     warehouse = LocalWarehouse.open(folder)
     about = running(warehouse.folder)
     if about is None:
-        raise WarehouseError(f"no stream writes {folder}; start one with `audience run --warehouse {folder}`")
-    _end(_Place("--warehouse", folder, warehouse.folder), about, drain, seconds, say, now)
+        raise WarehouseError(
+            f"no stream writes {terminal.shown(folder)}; start one with "
+            f"`audience run {terminal.option('warehouse', folder)}`"
+        )
+    _end(_Place("warehouse", folder, warehouse.folder), about, drain, seconds, say, now)
 
 
 def stop_into(
@@ -66,7 +70,7 @@ def stop_into(
             f"no stream of {folder} writes {dataset}; name the --landing that it was started with, or start one with "
             f"`audience run --dataset {dataset}`"
         )
-    _end(_Place("--dataset", dataset, folder), about, drain, seconds, say, now)
+    _end(_Place("dataset", dataset, folder), about, drain, seconds, say, now)
 
 
 class _Place(NamedTuple):
@@ -97,7 +101,7 @@ def _end(
         if time.monotonic() > end:
             raise WarehouseError(f"process {about.pid} still writes {name} after {seconds:.0f} s; look at its stderr")
         time.sleep(LOOK_SECONDS)
-    say(f"{'drained' if drain else 'stopped'}: {about.input}")
+    say(f"{'drained' if drain else 'stopped'}: {terminal.shown(about.input)}")
 
 
 def running(folder: Path) -> About | None:
@@ -125,7 +129,7 @@ def is_written(folder: Path) -> bool:
 
 
 def closed_early(
-    metrics: Sequence[MetricSpec], zone: str, name: str, now: datetime, option: str = "--warehouse"
+    metrics: Sequence[MetricSpec], zone: str, name: str, now: datetime, option: str = "warehouse"
 ) -> list[str]:
     """What a drain at this moment closes before its time, and how to mend it in the warehouse of this name."""
     local = now.astimezone(ZoneInfo(zone))
@@ -138,7 +142,7 @@ def closed_early(
     day = midnight.date()
     lines.append(
         f"what comes for them later: start again, which goes on from what is stored, or write the day anew with "
-        f"`audience recompute {option} {name} --start {day} --end {day + timedelta(days=1)}`"
+        f"`audience recompute {terminal.option(option, name)} --start {day} --end {day + timedelta(days=1)}`"
     )
     return lines
 

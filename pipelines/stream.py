@@ -43,6 +43,7 @@ from pipelines.sources.pubsub_check import check_subscription, temporary_subscri
 from pipelines.sources.pubsub_reader import close_all
 from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
 from pipelines.stop import ABOUT, DRAIN, About
+from pipelines.terminal import shown
 from pipelines.warehouse.figures import Figures
 from pipelines.warehouse.manifest import write_atomically
 from transforms.errors import AudienceError, RunnerError
@@ -91,7 +92,7 @@ def stream(settings: Settings, choice: Choice, beam_options: Sequence[str], say:
         )
         runner = _on(choice, into.run.staging, stack)
         result = _start(job, [*beam_options, *runner.options, "--streaming"])
-        say(f"reading {subscription} into {into.warehouse.name}; {choice.said}")
+        say(shown(f"reading {subscription} into {into.warehouse.name}; {choice.said}"))
         if mended := _mended(kept, reading.again, settings):
             say(mended)
         kept.start()

@@ -18,11 +18,11 @@ from typing import NamedTuple
 import msgspec
 import polars as pl
 
-from pipelines import emulators, runners
+from pipelines import emulators, runners, terminal
+from pipelines.commands import say
 from pipelines.demo import answer, fresh
 from pipelines.emulators import PROJECT, ended
 from pipelines.options import Place
-from pipelines.progress import ERASE, draws
 from pipelines.simulator_faults import faults
 from pipelines.simulator_ledger import Ledger, expectations, unmet
 from pipelines.simulator_live import Live
@@ -94,7 +94,7 @@ def stream_demo(folder: str, rate: float, minutes: float, prism: str | None = No
     emulator = emulators.pubsub_emulator(Path(folder) / "emulator.log")
     into = _into(Path(folder), dataset)
     with _interrupted_once(), emulator:
-        _say(f"Pub/Sub emulator at {emulator.host} (log: {emulator.log})")
+        _say(f"Pub/Sub emulator at {emulator.host} (log: {terminal.shown(str(emulator.log))})")
         pubsub = PubSub(emulator.host)
         pubsub.make_topic(TOPIC)
         pubsub.make_subscription(SUBSCRIPTION, TOPIC, ack_deadline_seconds=10)
@@ -110,8 +110,8 @@ def stream_demo(folder: str, rate: float, minutes: float, prism: str | None = No
     if into.forgets:
         print(f"\nThe warehouse is {into.words[1]} of the emulator, which forgets it when it ends.")
         return status
-    place = " ".join(into.words[:2])
-    print(f"\nThe warehouse is in {into.words[1]}, as if it were made by a backfill:\n")
+    place = terminal.option(into.words[0].removeprefix("--"), into.words[1])
+    print(f"\nThe warehouse is in {terminal.shown(into.words[1])}, as if it were made by a backfill:\n")
     print(f'  {program()} query {place} "SELECT * FROM content_1h_current ORDER BY views DESC LIMIT 5"')
     print(f"  {program()} run {place} --input_subscription projects/PROJECT/subscriptions/NAME")
     return status
@@ -170,7 +170,7 @@ def _publish(live: Live, pubsub: PubSub, rate: float, into: Into, process: subpr
     publish_batches(pubsub, TOPIC, [live.lines(0, 1, time.time())])
     if not _holds(lambda: any(into.home.rglob("landing/*.parquet")), process, START_SECONDS):
         raise RunnerError(f"the stream has read nothing in {START_SECONDS:.0f} s; look in {into.home} for its log")
-    _say(f"publishing {len(live):,} messages, {rate:,.0f} a second")
+    say(f"publishing {len(live):,} messages, {rate:,.0f} a second")
     per_tick = rate * TICK_SECONDS
 
     def batches() -> Iterator[list[Line]]:
@@ -185,7 +185,7 @@ def _publish(live: Live, pubsub: PubSub, rate: float, into: Into, process: subpr
 
 def _drain(ledger: Ledger, into: Into, process: subprocess.Popen) -> None:
     """Wait until the books have all that was published, and end the stream."""
-    _say("all is published; waiting until the books have it")
+    say("all is published; waiting until the books have it")
     if not _holds(lambda: _received(into) >= ledger.lines, process, BOOKS_SECONDS):
         _say(f"not within {BOOKS_SECONDS:.0f} s; the comparison tells what is missing")
     words = ["stop", "--drain", *into.words, "--wait", f"{DRAIN_SECONDS:.0f}"]
@@ -241,5 +241,6 @@ def _compare(ledger: Ledger, warehouse: Warehouse) -> int:
 
 
 def _say(text: str) -> None:
-    # The stream may just have drawn its line.
-    print(f"{ERASE if draws() else ''}{text}", file=sys.stderr, flush=True)
+    if terminal.draws():  # the stream may just have drawn its line
+        terminal.erase()
+    say(text)

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.bounded import Summary
+from pipelines.terminal import shown, word
 from pipelines.warehouse.rows import literal
 from pipelines.warehouse.tables import QUARANTINE
 from pipelines.warehouse.warehouse import Warehouse
@@ -20,7 +21,7 @@ PLACES = ("events", "duplicates", "quarantined", "out_of_range", "replaced", "er
 def program() -> str:
     """How `audience` is typed here: by its path where the shell would not find it by name."""
     called = Path(sys.argv[0])
-    return "audience" if called.name != "audience" or shutil.which("audience") else os.path.relpath(called)
+    return "audience" if called.name != "audience" or shutil.which("audience") else word(os.path.relpath(called))
 
 
 def summary_lines(done: Summary, warehouse: Warehouse) -> list[str]:
@@ -33,7 +34,7 @@ def summary_lines(done: Summary, warehouse: Warehouse) -> list[str]:
         )
     if done.counts["events"]:
         questions.insert(0, "SELECT * FROM engagement_by_channel ORDER BY day, channel")
-    lines = [*books_lines(done), f"  warehouse     {warehouse.name}"]
+    lines = [*books_lines(done), f"  warehouse     {shown(warehouse.name)}"]
     if done.counts["received"] and not done.counts["events"]:
         lines.append("no event was accepted" + (": ask why" if questions else ""))
     lines += [f'next: {program()} query{option} "{question}"' for question in questions]
@@ -61,7 +62,7 @@ def books_lines(done: Summary) -> list[str]:
     rate = counts["received"] / done.seconds if done.seconds else 0
     days = f"{done.days[0]} to {done.days[-1]} ({len(done.days)} with events)" if done.days else "none"
     lines = [
-        f"{done.input}",
+        shown(done.input),
         f"  received      {counts['received']:>12,}   in {done.seconds:.1f} s, {rate:,.0f} a second",
     ]
     if counts["exploded"]:

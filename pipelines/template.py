@@ -17,7 +17,7 @@ from pipelines.options import options_of
 
 METADATA = "flex/metadata.json"
 # Of this machine alone: a folder, processes of ours, and what our own reader of a queue needs.
-LOCAL = {"warehouse", "landing", "input_topic", "readers", "batch_delay", "expected_delay", "workers"}
+LOCAL = {"warehouse", "group", "landing", "input_topic", "readers", "batch_delay", "expected_delay", "workers"}
 REQUIRED = {"dataset"}
 READS = {"run": "input_subscription", "backfill": "input"}  # what each kind of job cannot do without
 TYPES = {

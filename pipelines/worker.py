@@ -12,10 +12,11 @@ import traceback
 from apache_beam.runners.worker import sdk_worker_main
 
 from pipelines.private_sockets import reach_privately
+from pipelines.terminal import by_lines
 
 
 def _tell(*problem) -> None:
-    traceback.print_exception(*problem, file=sys.__stderr__)
+    print(by_lines("".join(traceback.format_exception(*problem))), end="", file=sys.__stderr__)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import NamedTuple
 
+from pipelines.terminal import by_lines
 from transforms.errors import OptionError
 
 
@@ -38,5 +39,5 @@ def number(name: str, text: str, least: float, most: float) -> float:
 
 
 def say(text: str) -> None:
-    """Tell a person, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Tell a person, on stderr; a value of data in a text of several lines is escaped where it is put in."""
+    print(by_lines(text), file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from pipelines.commands import Command
 from pipelines.options import FILE_OPTIONS, add_all
+from pipelines.terminal import faithful
 
 
 def add_options(parser) -> None:
@@ -25,7 +26,7 @@ def run(values, rest) -> None:
     if values.schema:
         from pipelines.schemas import schema_text
 
-        print(schema_text(values.schema), end="")
+        faithful(schema_text(values.schema))
         return
     from pipelines.effective import config_lines
 

@@ -1,15 +1,14 @@
 """`audience doctor`: what is installed, what each missing part would allow, and what a warehouse holds."""
 
-import sys
-
-from pipelines.commands import Command
+from pipelines.commands import Command, say
 from pipelines.commands.query import add_form
-from pipelines.options import NAMED, Place, add_all, add_to, place_of
+from pipelines.options import NAMED, Place, add_all, add_to, landing_of, place_of
+from pipelines.terminal import put
 from transforms.errors import AudienceError
 
 
 def add_options(parser) -> None:
-    add_all(parser, ("warehouse", "dataset", "config"))
+    add_all(parser, ("warehouse", "dataset", "landing", "config"))
     parser.add_argument(
         "--books",
         action="store_true",
@@ -30,9 +29,10 @@ def run(values, rest) -> int | None:
 
     place = place_of(vars(values))
     is_asked = values.input_subscription or values.bucket or values.region or values.project
-    found = checks(place.warehouse, place.dataset, (lambda: _before_launch(values, place)) if is_asked else None)
-    for line in lines(found, values.form):
-        print(line)
+    before = (lambda: _before_launch(values, place)) if is_asked else None
+    landing = landing_of(vars(values)) if place.dataset else None
+    found = checks(place.warehouse, place.dataset, before, landing)
+    put(lines(found, values.form), values.form)
     if wrong := faults(found):
         named = ", ".join(f"{row.name} ({row.state})" for row in wrong)
         raise AudienceError(f"what is required is not there: {named}; what to do is said above")
@@ -59,12 +59,11 @@ def _books(place: Place, form: str) -> int:
         writer = written_by(warehouse)
         found = differences(warehouse, writing=writer is not None)
     rows = pl.DataFrame(found, schema=list(Difference._fields), orient="row")
-    for line in render(Result(rows.columns, iter([rows])), form):
-        print(line)
+    put(render(Result(rows.columns, iter([rows])), form), form)
     said = f"{len(found)} differences between the tables and the books" if found else "the books are right"
     if writer:
         said += f"; {writer} is writing, what is in flight was left out: a minute just told of may still change"
-    print(said, file=sys.stderr)
+    say(said)
     return 1 if found else 0
 
 

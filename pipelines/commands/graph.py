@@ -1,7 +1,6 @@
 """The commands that run the graph: `audience backfill`, `recompute`, `replay`."""
 
 import importlib
-import sys
 from functools import partial
 
 from pipelines.commands import Command, say
@@ -36,7 +35,7 @@ def run(name: str, values, rest) -> None:
     # Each is the function of its own name: pipelines/backfill.py, recompute.py, replay.py.
     done = getattr(importlib.import_module(f"pipelines.{name}"), name)(settings, rest)
     with warehouse_of(settings) as warehouse:
-        print("\n".join(summary_lines(done, warehouse)), file=sys.stderr)
+        say("\n".join(summary_lines(done, warehouse)))
 
 
 def _launch(values, settings: Settings, rest) -> None:

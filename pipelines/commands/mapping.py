@@ -1,10 +1,9 @@
 """`audience mapping`: from a sample to a mapping, and a look at what a mapping makes of one."""
 
-import shlex
-import sys
 from pathlib import Path
 
-from pipelines.commands import Command
+from pipelines.commands import Command, say
+from pipelines.terminal import faithful, option, shown
 from transforms.errors import OptionError
 
 _ONLY = {"from": ("output", "force"), "check": ("input", "json")}
@@ -72,23 +71,24 @@ def _propose(values, limit: int | None) -> int:
         _refuse_to_overwrite(values.output, values.force)
     from pipelines.mapping.proposal import SAMPLE_ROWS, propose
     from pipelines.mapping.report import proposal_lines
+    from pipelines.private import write_whole
     from pipelines.summary import program
 
     made = propose(values.sample, values.format, limit or SAMPLE_ROWS)
     lines = list(proposal_lines(made))
     output = values.output or f"{made.source}.yaml"
     if output == "-":
-        print(made.yaml, end="")
+        faithful(made.yaml)
     else:
         _refuse_to_overwrite(output, values.force)
-        Path(output).write_text(made.yaml, encoding="utf-8")
-        inputs = " ".join(f"--input {shlex.quote(pattern)}" for pattern in values.sample)
+        write_whole(output, made.yaml.encode())
+        inputs = " ".join(option("input", pattern) for pattern in values.sample)
         lines += [
-            f"written: {output}; it holds guesses: read it, and mend what is wrong",
-            f"next: {program()} mapping --check {shlex.quote(output)} {inputs}",
-            f"next: {program()} backfill --mapping {shlex.quote(output)} {inputs}",
+            f"written: {shown(output)}; it holds guesses: read it, and mend what is wrong",
+            f"next: {program()} mapping {option('check', output)} {inputs}",
+            f"next: {program()} backfill {option('mapping', output)} {inputs}",
         ]
-    print("\n".join(lines), file=sys.stderr)
+    say("\n".join(lines))
     return 0
 
 

@@ -1,13 +1,13 @@
 """`audience person`: find a person in the warehouse, or take one out."""
 
-import sys
-
-from pipelines.commands import Command
+from pipelines.commands import Command, say
 from pipelines.commands.query import add_form
 from pipelines.options import add_all
+from pipelines.terminal import option, put, shown
 from transforms.errors import OptionError
 
 _OPTIONS = ("config", "warehouse", "dataset", "dedup_window", "generation", "shards", "workers")
+MOST_NAMED = 10  # other identifiers that are listed
 
 
 def add_options(parser) -> None:
@@ -36,19 +36,24 @@ def _find(settings, ids: list[str], form: str) -> None:
 
     from pipelines.bounded import warehouse_of
     from pipelines.person import Found, also_known_as, find, landed
-    from pipelines.summary import program
+    from pipelines.summary import DEFAULT, program
     from pipelines.warehouse.query import Result, render
 
     with warehouse_of(settings) as warehouse:
         found, others, unseen = find(warehouse, ids), also_known_as(warehouse, ids), landed(warehouse)
     rows = pl.DataFrame(found, schema=list(Found._fields), orient="row")
-    for line in render(Result(rows.columns, iter([rows])), form):
-        print(line)
+    put(render(Result(rows.columns, iter([rows])), form), form)
     if unseen:
-        print(f"not searched: {unseen:,} records of a stream that are not in the books yet", file=sys.stderr)
+        say(f"not searched: {unseen:,} records of a stream that are not in the books yet")
     if others:
-        listed = " ".join(f"--find {other}" for other in others[:10])
-        print(f"also known as {', '.join(others[:10])}: {program()} person {listed}", file=sys.stderr)
+        say(f"also known as {_listed(others)}")
+    place = "" if warehouse.option == DEFAULT else f" {warehouse.option}"
+    if named := [other for other in others[:MOST_NAMED] if "\0" not in other]:  # no word of a command holds one
+        say(f"next: {program()} person {' '.join(option('find', other) for other in named)}{place}")
+
+
+def _listed(ids: list[str]) -> str:
+    return ", ".join(map(shown, ids[:MOST_NAMED]))
 
 
 def _delete(settings, ids: list[str]) -> None:
@@ -66,13 +71,11 @@ def _delete(settings, ids: list[str]) -> None:
         listed = ", ".join(done.kept_sketches)
         lines.append(f"sketches that cannot forget them: those of {listed}, whose metric is not in force")
     if others:
-        lines.append(
-            f"also known as {', '.join(others[:10])}: what stands under those names alone stays; delete them too"
-        )
+        lines.append(f"also known as {_listed(others)}: what stands under those names alone stays; delete them too")
     lines.append(
         "the proof is in the table erasures; files that were read before, and copies elsewhere, are yours to mend"
     )
-    print("\n".join(lines), file=sys.stderr)
+    say("\n".join(lines))
 
 
 COMMAND = Command(

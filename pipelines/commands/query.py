@@ -2,6 +2,7 @@
 
 from pipelines.commands import Command
 from pipelines.options import add_all, place_of
+from pipelines.terminal import put
 from transforms.errors import OptionError
 
 
@@ -26,7 +27,13 @@ def add_form(parser) -> None:
     """How rows are printed: the same options for every command that prints some."""
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
-        "--csv", dest="form", action="store_const", const="csv", default="table", help="CSV with a header"
+        "--csv",
+        dest="form",
+        action="store_const",
+        const="csv",
+        default="table",
+        help="CSV with a header (RFC 4180). Texts stay as they are: import them as text into a spreadsheet, which "
+        "takes one that begins with = + - or @ for a formula",
     )
     form.add_argument("--json", dest="form", action="store_const", const="json", help="One JSON object a row")
 
@@ -44,8 +51,7 @@ def run(values, rest) -> None:
     with opened(*place) as warehouse:
         # A folder is asked by DuckDB itself, which has more to say of a mistake than what both can do.
         answer = run_query(warehouse, values.sql, dialect, values.unsafe)
-        for line in render(answer, values.form):
-            print(line)
+        put(render(answer, values.form), values.form)
 
 
 COMMAND = Command(

@@ -2,6 +2,7 @@
 
 from pipelines.commands import Command, say
 from pipelines.options import add_all, place_of
+from pipelines.terminal import faithful, shown
 from transforms.errors import OptionError
 
 OUTPUT = "report.html"
@@ -9,12 +10,13 @@ OUTPUT = "report.html"
 
 def add_options(parser) -> None:
     add_all(parser, ("warehouse", "dataset", "config"))
-    parser.add_argument("--output", default=OUTPUT, help=f"HTML file; - is stdout (default: {OUTPUT})")
+    parser.add_argument(
+        "--output", default=OUTPUT, help=f"HTML file, for you alone (0600); - is stdout (default: {OUTPUT})"
+    )
 
 
 def run(values, rest) -> None:
-    from pathlib import Path
-
+    from pipelines.private import write_whole
     from pipelines.report import report
     from pipelines.warehouse.warehouse import opened
 
@@ -23,10 +25,10 @@ def run(values, rest) -> None:
     with opened(*place_of(vars(values))) as warehouse:
         page = report(warehouse)
     if values.output == "-":
-        print(page)
+        faithful(page + "\n")
         return
-    Path(values.output).write_text(page, encoding="utf-8")
-    say(f"{values.output}: {len(page.encode()) / 1e6:.1f} MB; open it in a browser, it needs no network")
+    write_whole(values.output, page.encode())
+    say(f"{shown(values.output)}: {len(page.encode()) / 1e6:.1f} MB; open it in a browser, it needs no network")
 
 
 COMMAND = Command(

@@ -1,9 +1,9 @@
 """`audience simulate`: simulated events and their ledger."""
 
-import sys
 from datetime import date
 
-from pipelines.commands import Command
+from pipelines.commands import Command, say
+from pipelines.terminal import shown
 from transforms.errors import OptionError
 
 
@@ -65,7 +65,7 @@ def run(values, rest) -> None:
         topic=values.output_topic,
     )
     where = values.output_topic or ("stdout" if values.output == STDOUT else values.output)
-    print(f"{ledger.lines:,} lines in {where}: {ledger.accepted:,} events to accept", file=sys.stderr)
+    say(f"{ledger.lines:,} lines in {shown(where)}: {ledger.accepted:,} events to accept")
 
 
 def _whole(name: str, text: str) -> int:

@@ -16,6 +16,7 @@ from pipelines.config import read_mapping
 from pipelines.mapping.rehearsal import Rehearsal, mapped, rehearse
 from pipelines.mapping.sample import blocks, first_rows
 from pipelines.sources.files import CsvFormat, check_inputs
+from pipelines.terminal import shown
 from transforms.block import FIELDS
 from transforms.errors import SourceError
 from transforms.mapping import Mapping, required_columns
@@ -197,5 +198,5 @@ def _time_text(time: Any) -> str | None:
 
 def shortened(text: str, most: int) -> str:
     """At most `most` characters on one line, nothing in them that a terminal would obey."""
-    shown = "".join(char if char.isprintable() else " " for char in text)
-    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+    line = shown(text[: most + 1])  # no longer than what is shown of it
+    return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -5,6 +5,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from pipelines.terminal import shown
+
 WIDTH = 116
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 _RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
@@ -79,5 +81,5 @@ def scalar(value: Any) -> str:
 
 
 def printable(text: str) -> str:
-    """The text on one line: each character that does not print as its escape."""
-    return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in text)
+    """The text on one line: each character that would not be seen as YAML escapes it."""
+    return shown(text, lambda char: f"\\U{ord(char):08x}")

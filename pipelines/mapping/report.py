@@ -9,6 +9,7 @@ from pipelines.mapping.check import Check, Checked, shortened
 from pipelines.mapping.document import inline
 from pipelines.mapping.found import share_text
 from pipelines.mapping.proposal import Proposal
+from pipelines.terminal import shown
 from pipelines.warehouse.query import Result, render
 
 LONGEST_RECORD, LONGEST_GUESS = 100, 60
@@ -64,8 +65,8 @@ def _failures(checked: Checked) -> Iterator[str]:
     rows = [(each.stage, each.code, each.path, each.records, share_text(each.share)) for each in failed]
     yield from _table(("stage", "code", "path", "records", "share"), rows)
     for each, record in zip(failed[:MOST_LINES], checked.records, strict=False):
-        yield f"{each.code}: {each.message}"
-        yield f"  {each.position}: {shortened(record, LONGEST_RECORD)}"
+        yield shown(f"{each.code}: {each.message}")
+        yield f"  {shown(each.position)}: {shortened(record, LONGEST_RECORD)}"
 
 
 def _fields(check: Check) -> list[tuple[Any, ...]]:
@@ -77,7 +78,7 @@ def _texts(unmapped: Any) -> tuple[Any, ...]:
 
 
 def _table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Iterator[str]:
-    shown = pl.DataFrame(rows[:MOST_LINES], schema=list(columns), orient="row")
-    yield from render(Result(list(columns), iter([shown])))
+    first = pl.DataFrame(rows[:MOST_LINES], schema=list(columns), orient="row")
+    yield from render(Result(list(columns), iter([first])))
     if len(rows) > MOST_LINES:
         yield f"(and {len(rows) - MOST_LINES:,} more; --json gives all)"

@@ -12,7 +12,6 @@ Any number of processes read while one writes.
 import fcntl
 import os
 import re
-import shlex
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 import polars as pl
 
+from pipelines import private
+from pipelines.terminal import option
 from pipelines.warehouse import damage, views
 from pipelines.warehouse.manifest import FORMAT, Manifest, day_from, day_name, load, write_atomically
 from pipelines.warehouse.tables import Table, polars_schema
@@ -105,16 +106,19 @@ class LocalWarehouse:
         self._sound: set[str] = set()  # live files that were looked at
 
     @classmethod
-    def open(cls, folder: str | Path, time_zone: str | None = None, create: bool = False) -> "LocalWarehouse":
-        """Open the warehouse in `folder`, or with `create` make one there (time zone: UTC unless given).
+    def open(
+        cls, folder: str | Path, time_zone: str | None = None, create: bool = False, group: str | None = None
+    ) -> "LocalWarehouse":
+        """Open the warehouse in `folder`, or with `create` make one there (time zone: UTC unless given; private unless
+        there is a `group` that is to read it).
 
         Raises WarehouseError if there is none, the folder holds something else, is not readable or writable,
-        was made by a newer version, or has another time zone than `time_zone`.
+        was made by a newer version, has another time zone than `time_zone`, or is not for `group`.
         """
         name, folder = str(folder), Path(folder).absolute()
         try:
             if create and not (folder / ABOUT).exists():
-                _create(folder, time_zone or "UTC")
+                _create(folder, time_zone or "UTC", group)
         except OSError as error:
             raise cannot_write(folder, error) from error
         try:
@@ -139,6 +143,8 @@ class LocalWarehouse:
                 f"{folder} was made with time zone {about.time_zone!r}, not {time_zone!r}, and "
                 "its days are cut by it; leave the option out, or use another --warehouse"
             )
+        if group is not None:
+            private.check_group(folder, group)
         return cls(folder, about.time_zone, name)
 
     @property
@@ -149,7 +155,7 @@ class LocalWarehouse:
     @property
     def option(self) -> str:
         """How it is named on a command line."""
-        return f"--warehouse {shlex.quote(self.name)}"
+        return option("warehouse", self.name)
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -238,10 +244,12 @@ def _no_warehouse(folder: Path) -> str:
         return f"{folder} is a file, not a folder; give the warehouse a folder of its own with --warehouse"
     if folder.is_dir() and any(folder.iterdir()):
         return f"{folder} holds other files and no {ABOUT}, so it is no warehouse; check --warehouse"
-    return f"{folder} is no warehouse; make it with `audience backfill --warehouse {folder} --input FILES`"
+    return (
+        f"{folder} is no warehouse; make it with `audience backfill {option('warehouse', str(folder))} --input FILES`"
+    )
 
 
-def _create(folder: Path, time_zone: str) -> None:
+def _create(folder: Path, time_zone: str, group: str | None) -> None:
     if any(sign in str(folder) for sign in "*?["):
         raise WarehouseError(f"{folder} cannot be a warehouse: its path has one of * ? [; use another --warehouse")
     try:
@@ -253,8 +261,8 @@ def _create(folder: Path, time_zone: str) -> None:
     foreign = folder.is_dir() and {each.name for each in folder.iterdir()} - {LOCK, ABOUT, ABOUT + ".tmp"}
     if foreign or (folder.exists() and not folder.is_dir()):
         raise WarehouseError(_no_warehouse(folder))
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOCK, "a") as lock:
+    private.make_folder(folder, group)
+    with private.umask(private.mask_of(folder)), open(folder / LOCK, "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that begin at once agree on one time zone
         if not (folder / ABOUT).exists():
             write_atomically(folder / ABOUT, msgspec.json.encode(_About(FORMAT, time_zone)))

@@ -1,9 +1,6 @@
 """A question in SQL, and its answer as text."""
 
 import base64
-import csv
-import io
-import json
 import re
 import shutil
 import sys
@@ -19,6 +16,8 @@ import duckdb
 import msgspec
 import polars as pl
 
+from pipelines.csv_line import csv_line
+from pipelines.terminal import shown
 from pipelines.warehouse import damage
 from pipelines.warehouse.duckdb_connection import Answer, ask, ask_unlocked
 from pipelines.warehouse.local import LocalWarehouse
@@ -97,12 +96,12 @@ def _translated(sql: str, warehouse: LocalWarehouse) -> str:
 
 
 def render(result: Result, how: str = "table", width: int | None = None) -> Iterator[str]:
-    """The answer as lines without their newline.
+    """The answer as lines without their line end.
 
     table  aligned, numbers to the right, NULL empty, bytes as `<12 bytes>`, at most 1,000 rows; fits `width`
            characters, or the terminal if the output is one
-    csv    a header, then all rows; NULL empty, bytes in base64
-    json   a JSON object a row, decimals exact, bytes in base64
+    csv    a header, then all rows; NULL empty, an empty text "", bytes in base64; a text may hold line ends
+    json   a JSON object a row, decimals exact, bytes in base64, NaN and infinity null; what is not seen as \\u escapes
     """
     if how == "table":
         if width is None and sys.stdout.isatty():
@@ -152,23 +151,17 @@ def _rows(result: Result) -> Iterator[tuple]:
 
 
 def _csv(result: Result) -> Iterator[str]:
-    line = io.StringIO()
-    writer = csv.writer(line, lineterminator="")
     if result.columns:
-        writer.writerow(result.columns)
-        yield line.getvalue()
+        yield csv_line(result.columns)
     for row in _rows(result):
-        line.seek(0)
-        line.truncate()
-        writer.writerow([_text(value) for value in row])
-        yield line.getvalue()
+        yield csv_line(None if value is None else _text(value) for value in row)
 
 
 def _json(result: Result) -> Iterator[str]:
     encoder = msgspec.json.Encoder(decimal_format="number")
     for row in _rows(result):
         values = zip(result.columns, map(_plain, row), strict=True)
-        yield encoder.encode(dict(values)).decode()
+        yield shown(encoder.encode(dict(values)).decode())
 
 
 def _plain(value: Any) -> Any:
@@ -211,16 +204,13 @@ def _digits(value: Decimal) -> str:
     return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
-def _shown(value: Any) -> str:
-    """A value as the table form has it: one line, six decimals of a float, no control characters."""
+def _cell(value: Any) -> str:
+    """A value as the table form has it: one line, six decimals of a float."""
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
     if isinstance(value, float) and 1e-4 <= abs(value) < 1e15:
         return f"{value:.6f}".rstrip("0").rstrip(".")
-    text = _text(value)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+    return shown(_text(value))
 
 
 def _table(result: Result, width: int | None) -> Iterator[str]:
@@ -230,10 +220,11 @@ def _table(result: Result, width: int | None) -> Iterator[str]:
     more = len(rows) > TABLE_ROWS
     rows = rows[:TABLE_ROWS]
     right = [any(_is_number(row[n]) for row in rows) for n in range(len(result.columns))]
-    cells = [[_shown(value) for value in row] for row in rows]
-    widths = [max(map(_columns_of, column)) for column in zip(result.columns, *cells, strict=True)]
-    widths = widths if width is None else _fitted(widths, right, result.columns, width)
-    yield _line(result.columns, widths, right)
+    names = list(map(shown, result.columns))
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(map(_columns_of, column)) for column in zip(names, *cells, strict=True)]
+    widths = widths if width is None else _fitted(widths, right, names, width)
+    yield _line(names, widths, right)
     yield "  ".join("-" * n for n in widths)
     for row in cells:
         yield _line(row, widths, right)
@@ -241,7 +232,7 @@ def _table(result: Result, width: int | None) -> Iterator[str]:
         yield "(no rows)"
     if more:
         yield f"(the first {TABLE_ROWS:,} rows; --csv and --json give all)"
-    if hidden := result.columns[len(widths) :]:
+    if hidden := names[len(widths) :]:
         yield f"(no room for {', '.join(hidden)}; name fewer columns, or use --csv or --json)"
 
 

@@ -101,6 +101,7 @@ def opened(
     create: bool = False,
     partition_expiry: timedelta | None = None,
     settled_after: timedelta | None = None,
+    group: str | None = None,
 ) -> Iterator[Warehouse]:
     """The warehouse in a data set of BigQuery if one is named, else in a folder; closed at the end."""
     warehouse: Warehouse
@@ -110,6 +111,6 @@ def opened(
         warehouse = BigQueryWarehouse.open(dataset, time_zone, create, Choice(partition_expiry, settled_after))
     else:
         assert folder is not None, "options name one or the other"
-        warehouse = LocalWarehouse.open(folder, time_zone, create)
+        warehouse = LocalWarehouse.open(folder, time_zone, create, group)
     with closing(warehouse):
         yield warehouse

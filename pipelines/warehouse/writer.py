@@ -25,6 +25,7 @@ from typing import NamedTuple, TextIO
 
 import polars as pl
 
+from pipelines.private import mask_of
 from pipelines.warehouse import damage, notes
 from pipelines.warehouse.local import (
     LOCK,
@@ -77,6 +78,7 @@ class Run:
         self._declared: dict[str, Table] = {}
         self._funnel: Funnel | None = None
         self._lock: TextIO | None = None
+        self._umask: int | None = None  # of before
         self._placed: set[str] = set()  # moved into `data`, and not yet published
         self._unsynced: set[Path] = set()  # folders that got a new name since the last publication
         self._retired: deque[tuple[float, str]] = deque()  # (when to remove, path), by the monotonic clock
@@ -84,6 +86,7 @@ class Run:
     def __enter__(self) -> "Run":
         folder = self.warehouse.folder
         try:
+            self._umask = os.umask(mask_of(folder))  # also of the processes that it starts
             self._lock = locked(folder)
             if not (folder / NAME).exists():  # from here on one that is missing was lost
                 save(folder, load(folder))
@@ -99,6 +102,8 @@ class Run:
         return self
 
     def __exit__(self, *_) -> None:
+        if self._umask is not None:
+            os.umask(self._umask)
         if not notes.paths(self.staging):  # else the next writer adopts them, and their files
             shutil.rmtree(self.staging, ignore_errors=True)
             # What a failed commit had moved already would hold the space of a full disk.

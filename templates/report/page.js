@@ -51,7 +51,9 @@ function filled(spec, colour) {
 async function draw() {
   const colour = colours();
   for (const [id, spec] of Object.entries(charts)) {
-    const options = { actions: false, renderer: "svg", ast: true, config: config(colour) };
+    // The page's policy lets in no style but its own, page.css, which has those of a tooltip.
+    const own = { defaultStyle: false, tooltip: { disableDefaultStyle: true } };
+    const options = { actions: false, renderer: "svg", ast: true, config: config(colour), ...own };
     await vegaEmbed(document.getElementById(id), filled(spec, colour), options);
   }
   document.documentElement.dataset.drawn = String(Object.keys(charts).length);

@@ -13,9 +13,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipelines.progress import ERASE, FOLDER, Line, Notes, Read, Watch, noted, size
+from pipelines.progress import FOLDER, Line, Notes, Read, Watch, noted, size
 from pipelines.sources.files import CsvFormat, cut, read
 from pipelines.sources.inputs import find_files
+from pipelines.terminal import ERASE
 
 ROOT = Path(__file__).parents[2]
 # Every 0.02 s instead of 0.5, so that a short run draws as many lines as a long one.

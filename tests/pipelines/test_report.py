@@ -1,8 +1,14 @@
 """A report as a person opens it: drawn on a desk and on a phone, light and dark, and what it says is text."""
 
 import json
+import os
+import re
+import subprocess
 import sys
+import threading
+from base64 import b64encode
 from datetime import date, timedelta
+from hashlib import sha256
 from html.parser import HTMLParser
 
 import polars as pl
@@ -10,7 +16,7 @@ import pytest
 
 from pipelines.cli import main
 from pipelines.metric_pages import definitions
-from pipelines.report import FIGURES, POLICY, page, program
+from pipelines.report import FIGURES, page, program
 from pipelines.report_charts import percent
 from pipelines.report_data import QUESTIONS, Numbers, numbers_of
 from pipelines.report_words import tiles
@@ -172,6 +178,29 @@ def test_what_comes_from_data_is_text(full, opened):
     assert LONG in cells
 
 
+def test_markup_that_an_escape_forgot_would_neither_run_nor_be_styled(full, tmp_path, browser):
+    forgotten = "<script>document.title = 'owned'</script><style>#told { color: red }</style>"
+    forgotten += "<p id=told style='position: fixed'></p>"
+    path = tmp_path / "report.html"
+    path.write_text(full.read_text(encoding="utf-8").replace("<main>", forgotten + "<main>"), encoding="utf-8")
+    shown = browser.new_page()
+    shown.goto(f"file://{path}")
+    shown.wait_for_selector("html[data-drawn]")
+    assert shown.title().startswith("Audience report: ")
+    told = "getComputedStyle(document.getElementById('told'))"
+    assert shown.evaluate(f"[{told}.position, {told}.color]") == ["static", "rgb(34, 37, 43)"]
+    shown.close()
+
+
+def test_a_tooltip_is_drawn_in_the_colours_of_the_page(full, opened):
+    shown = opened(full)
+    shown.locator("#chart-segments .mark-rect path").first.hover()
+    tooltip = shown.locator("#vg-tooltip-element.visible")
+    tooltip.wait_for()
+    assert "Buyers" in tooltip.inner_text()
+    assert tooltip.evaluate("e => getComputedStyle(e).position") == "fixed"
+
+
 def test_an_empty_warehouse_says_so_in_words(bare, opened):
     shown = opened(bare, SIZES["phone"])
     assert shown.locator(".chart").count() == shown.locator(".tile").count() == 0
@@ -197,7 +226,13 @@ def test_the_page_holds_all_it_needs_and_forbids_the_rest(full):
     reader.feed(text)
     sources = [each.get("src") or each.get("href") for _, each in reader.tags if "src" in each or "href" in each]
     assert all(source.startswith(("#", "data:")) for source in sources)
-    assert ("meta", {"http-equiv": "Content-Security-Policy", "content": POLICY}) in reader.tags
+    [policy] = [dict(each)["content"] for _, each in reader.tags if each.get("http-equiv") == "Content-Security-Policy"]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    inline = {"script-src": '<script type="module">(.*?)</script>', "style-src": "<style>(.*?)</style>"}
+    for name, element in inline.items():
+        [found] = re.findall(element, text, re.DOTALL)
+        assert rules.pop(name) == f"'sha256-{b64encode(sha256(found.encode()).digest()).decode()}'"
+    assert rules == {"default-src": "'none'", "img-src": "data:", "base-uri": "'none'", "form-action": "'none'"}
     assert "{{" not in text.partition('<script type="module">')[0]
     assert len(text.encode()) < 2_000_000
 
@@ -265,6 +300,47 @@ def test_the_command_writes_a_file_or_prints(tmp_path, capsys):
     assert "Sunday, 1 March 2026" in output.read_text()
     assert main(["report", "--warehouse", str(warehouse), "--output", "-"]) == 0
     assert capsys.readouterr().out == output.read_text() + "\n"
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """The folder of an empty warehouse, whose report is of a few words."""
+    LocalWarehouse.open(tmp_path / "w", create=True)
+    return str(tmp_path / "w")
+
+
+def test_a_report_is_for_its_owner_and_appears_whole_in_the_place_of_another(stored, tmp_path, monkeypatch, capsys):
+    output, link = tmp_path / "r.html", tmp_path / "link.html"
+    output.write_text("before")
+    output.chmod(0o666)
+    link.symlink_to(output)
+    with output.open() as reader:  # whoever reads it at this moment reads to its end
+        assert main(["report", "--warehouse", stored, "--output", str(link)]) == 0
+        assert output.read_text().startswith("<!doctype html>") and reader.read() == "before"
+    assert output.stat().st_mode & 0o777 == 0o600 and link.is_symlink()
+
+    def full_disk(number):
+        raise OSError(28, "No space left on device")
+
+    before, listed = output.read_text(), sorted(os.listdir(tmp_path))
+    monkeypatch.setattr("os.fsync", full_disk)
+    capsys.readouterr()
+    assert main(["report", "--warehouse", stored, "--output", str(output)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {output}: No space left on device; ")
+    assert output.read_text() == before and sorted(os.listdir(tmp_path)) == listed
+
+
+def test_a_report_goes_through_a_pipe_by_name_and_through_the_name_of_stdout(stored, tmp_path):
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    assert main(["report", "--warehouse", stored, "--output", str(pipe)]) == 0
+    reader.join()
+    command = [sys.executable, "-m", "pipelines.cli", "report", "--warehouse", stored, "--output", "/dev/stdout"]
+    with (tmp_path / "out.html").open("w") as out:
+        subprocess.run(command, stdout=out, check=True, stderr=subprocess.DEVNULL)
+    assert read[0].startswith("<!doctype html>") and read[0] == (tmp_path / "out.html").read_text()
 
 
 @pytest.mark.parametrize(
