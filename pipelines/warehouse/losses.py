@@ -51,8 +51,8 @@ class Discarded(NamedTuple):
 
 
 _SAID = {
-    EVENTS.name: "; the input took their place, and the books, where they remain, have those of other inputs as replaced",
-    QUARANTINE.name: "; the books, where they remain, have those of other inputs as replaced",
+    EVENTS.name: "; the input took their place; those of other inputs are replaced in the books, where there are any",
+    QUARANTINE.name: "; those of other inputs are replaced in the books, where there are any",
     QUALITY_1M.name: "; of these minutes duplicates and what was out of range are counted no more",
 }
 
