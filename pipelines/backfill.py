@@ -30,8 +30,9 @@ from pipelines.sources.files import CsvFormat, FileInput, ReadFiles, check_input
 from pipelines.sources.identity import content_digest
 from pipelines.warehouse import books
 from pipelines.warehouse.local import FileEntry
+from pipelines.warehouse.losses import Discarded, discard
 from pipelines.warehouse.sink import confirmed
-from pipelines.warehouse.tables import EVENTS
+from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
 from pipelines.warehouse.warehouse import Run, Warehouse
 from transforms.aggregate import Launch
 from transforms.errors import WarehouseError
@@ -51,7 +52,8 @@ class Input(NamedTuple):
 class Ending(NamedTuple):
     """What a commit has to know beside what was written.
 
-    added  the days whose stored events have joined the input
+    added      the days whose stored events have joined the input
+    discarded  damaged files of the days that are replaced
     """
 
     settings: Settings
@@ -60,6 +62,7 @@ class Ending(NamedTuple):
     derived: list[str]
     launch: Launch
     input: str
+    discarded: Discarded | None = None
 
 
 def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
@@ -69,6 +72,8 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
     size = sum(file.size for file in read.files)
     with opened(settings, create=True) as into:
         check_days(settings, into)
+        written = (EVENTS.name, QUARANTINE.name, QUALITY_1M.name, *into.derived)
+        discarded = discard(into.run, written, _replaced_days(settings, []) if settings.replace else ())
         watch = Watch(into.run.staging, size)
         job = job_of(settings, into, read, watch.notes)
         workers = worker_count(settings.workers, size)
@@ -83,8 +88,9 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options, watch)
         entries = confirmed(into.run.staging)
         with watch.saying("committing"):
-            counts, written = commit(into.run, entries, ending_of(settings, into, job, added))
-    return Summary(str(job.input), counts, written, time.monotonic() - started)
+            ending = ending_of(settings, into, job, added)._replace(discarded=discarded)
+            counts, days = commit(into.run, entries, ending)
+    return Summary(str(job.input), counts, days, time.monotonic() - started, discarded.said)
 
 
 def looked_at(settings: Settings) -> Input:
@@ -138,7 +144,8 @@ def commit(run: Run, entries: list[FileEntry], ending: Ending) -> tuple[dict[str
     written = sorted({entry.day for entry in entries if entry.table == EVENTS.name and entry.day})
     _refuse(ending.settings, run.warehouse, ending.days, written)
     anew = _replaced_days(ending.settings, ending.added)
-    return books.commit(run, entries, anew, ending.derived, ending.launch, ending.input), written
+    counts = books.commit(run, entries, anew, ending.derived, ending.launch, ending.input, discarded=ending.discarded)
+    return counts, written
 
 
 def input_name(files: Sequence[FileInput], days: Days | None) -> str:

@@ -49,12 +49,13 @@ NATIVE_SOURCE = "events"  # the source of native records that state none
 
 
 class Summary(NamedTuple):
-    """What a run did: counts of its books, the days it wrote, and how long it took."""
+    """What a run did: counts of its books, the days it wrote, how long it took, and what of damaged files is lost."""
 
     input: str
     counts: dict[str, int]
     days: list[date]
     seconds: float
+    lost: Sequence[str] = ()
 
 
 class Opened(NamedTuple):

@@ -24,6 +24,7 @@ from pipelines.csv_line import csv_line
 from pipelines.terminal import shown
 
 REQUIRED, MACHINE, OPTIONAL, WAREHOUSE, LAUNCH = "required", "machine", "optional", "warehouse", "launch"
+FILE = "damaged file"
 FOUND, MISSING, WRONG = "found", "missing", "wrong"
 MADE = "to be made"  # by the launch
 PACKAGE = "audience-insights"
@@ -83,9 +84,11 @@ def checks(
     dataset: str | None = None,
     before: Callable[[], list[Check]] | None = None,
     landing: str | None = None,
+    deep: bool = False,
 ) -> list[Check]:
     """Every row; `warehouse` is the folder of one that may be there, `dataset` the data set of one in BigQuery,
-    `landing` the folder of streams into it, and `before` looks at what a launch needs, the data set among it."""
+    `landing` the folder of streams into it, and `before` looks at what a launch needs, the data set among it; `deep`
+    reads each file of the folder."""
     required = required_checks()
     found = [*required, *machine_checks(warehouse or tempfile.gettempdir()), *optional_checks()]
     if faults(required):
@@ -94,7 +97,7 @@ def checks(
     from pipelines.doctor_warehouse import dataset_checks, warehouse_checks
 
     if not dataset:
-        found += [*warehouse_checks(str(warehouse)), *access_checks(Path(str(warehouse)))]
+        found += [*warehouse_checks(str(warehouse), deep), *access_checks(Path(str(warehouse)))]
     elif not before:
         found += dataset_checks(dataset)
     if dataset and landing:
@@ -105,8 +108,14 @@ def checks(
 
 
 def faults(rows: Iterable[Check]) -> list[Check]:
-    """The required parts, and those of a launch, that are missing or do not do."""
-    return [row for row in rows if row.section in (REQUIRED, LAUNCH) and row.state not in (FOUND, MADE)]
+    """The required parts, and those of a launch, that are missing or do not do; and what of a warehouse is damaged."""
+    needed = (REQUIRED, LAUNCH)
+    return [
+        row
+        for row in rows
+        if (row.section in needed and row.state not in (FOUND, MADE))
+        or (row.section in (WAREHOUSE, FILE) and row.state == WRONG)
+    ]
 
 
 def required_checks() -> list[Check]:

@@ -1,22 +1,31 @@
-"""What `audience doctor` tells of a warehouse: format, days, tables, and whether a run is writing it."""
+"""What `audience doctor` tells of a warehouse: format, days, tables, whether a run is writing it, and what is wrong.
+
+That is: the files that are damaged, and those that belong to no table.
+"""
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
-from pipelines.doctor import FOUND, MISSING, WAREHOUSE, WRONG, Check
+from pipelines.doctor import FILE, FOUND, MISSING, WAREHOUSE, WRONG, Check
 from pipelines.listening import listeners, tree
 from pipelines.terminal import option
-from pipelines.warehouse.local import ABOUT, LOCK, LocalWarehouse
-from pipelines.warehouse.manifest import LiveFile
+from pipelines.warehouse import damage
+from pipelines.warehouse.local import ABOUT, LOCK, STAGING, LocalWarehouse
+from pipelines.warehouse.manifest import DATA, LiveFile, Manifest
 from pipelines.warehouse.warehouse import Warehouse, opened
+from pipelines.warehouse.writer import RETIRED_SECONDS
 from transforms.errors import WarehouseError
 
 TABLE = "table"
+LEFT = "left over"
+NAMED = 20  # left over files that get a row each
 
 
-def warehouse_checks(folder: str) -> list[Check]:
-    """A row of the warehouse in `folder` and one of each of its tables that has rows; nothing is written."""
+def warehouse_checks(folder: str, deep: bool = False) -> list[Check]:
+    """A row of the warehouse in `folder`, of each of its tables that has rows, of each damaged file, and of what a
+    killed run left; nothing is written. `deep` reads every file and verifies its checksum."""
     if not (Path(folder) / ABOUT).is_file():
         get = f"audience backfill {option('warehouse', folder)} --input FILES"
         return [Check(WAREHOUSE, folder, MISSING, "no warehouse is there", get=get)]
@@ -31,7 +40,9 @@ def warehouse_checks(folder: str) -> list[Check]:
     told = f"format {manifest.format}, days of {warehouse.time_zone}, {written_by}"
     sockets = socket_checks(writer) if writer else []
     tables = [_table(name, days) for name, days in sorted(manifest.files.items()) if any(days.values())]
-    return [Check(WAREHOUSE, folder, FOUND, told, facts=about), *sockets, *tables]
+    left = [] if writer else _left(warehouse.folder, manifest)
+    rows = [Check(WAREHOUSE, folder, FOUND, told, facts=about), *sockets, *tables]
+    return [*rows, *_damaged(warehouse, manifest, deep), *left]
 
 
 def socket_checks(writer: int) -> list[Check]:
@@ -50,6 +61,50 @@ def socket_checks(writer: int) -> list[Check]:
             WAREHOUSE, name, WRONG, f"other machines reach {told}", get="stop it; of a stream, make prism", facts=facts
         )
     ]
+
+
+def _damaged(warehouse: LocalWarehouse, manifest: Manifest, deep: bool) -> list[Check]:
+    """A row of each damaged file; one that a run has replaced meanwhile is none."""
+    files = damage.live(warehouse.folder, manifest, manifest.tables)
+    found = list(damage.faults(files, manifest.tables, deep))
+    live = warehouse.manifest().paths() if found else set()
+    rows = [
+        Check(
+            FILE,
+            str(fault.live.path),
+            WRONG,
+            f"table {fault.live.table}, day {fault.live.day}: {fault.what}",
+            get=damage.remedy(warehouse, fault),
+            facts={"table": fault.live.table, "day": fault.live.day, "rows": fault.live.file.rows},
+        )
+        for fault in found
+        if fault.live.file.path in live
+    ]
+    unknown = sum(not each.file.xxh3 for each in files)
+    if deep and unknown:
+        told = f"{unknown:,} of {len(files):,} files have no checksum: an older version wrote them; they were read"
+        rows.append(Check(FILE, "no checksum", FOUND, told, facts={"files": unknown}))
+    return rows
+
+
+def _left(folder: Path, manifest: Manifest) -> list[Check]:
+    """A row of each staging folder and of each data file that is not live, where no run is writing.
+
+    Files of the last ten minutes are one row: mostly a commit has replaced them, and they stay for readers.
+    """
+    live, recent = manifest.paths(), time.time() - RETIRED_SECONDS
+    stray = [path for path in sorted((folder / DATA).glob("*/*/*")) if str(path.relative_to(folder)) not in live]
+    young = [path for path in stray if path.lstat().st_mtime > recent]
+    named = [(path, "staged by a run that ended early") for path in sorted((folder / STAGING).glob("*"))]
+    named += [(path, "of no table") for path in stray if path not in young]
+    goes = "the next run that writes removes it"
+    rows = [Check(LEFT, str(path), FOUND, f"{why}: {goes}") for path, why in named[:NAMED]]
+    if len(named) > NAMED:
+        rows.append(Check(LEFT, f"and {len(named) - NAMED:,} more", FOUND, goes, facts={"files": len(named)}))
+    if young:
+        told = f"of no table for less than ten minutes, as after a replacement, the first {young[0]}: {goes} later"
+        rows.append(Check(LEFT, f"{len(young):,} files", FOUND, told, facts={"paths": [str(path) for path in young]}))
+    return rows
 
 
 def dataset_checks(dataset: str) -> list[Check]:

@@ -71,4 +71,4 @@ def books_lines(done: Summary) -> list[str]:
     lines += [f"  {'balance':<13} {balance:>12,}" + ("" if balance == 0 else "   NOT ZERO: records are missing")]
     if counts["conflicts"]:
         lines.append(f"  of the duplicates {counts['conflicts']:,} say something else than the event that was kept")
-    return [*lines, f"  days          {days}"]
+    return [*lines, f"  days          {days}", *done.lost]

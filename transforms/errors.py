@@ -5,6 +5,7 @@
     ├── ConfigError         the configuration file, a mapping or a metric; carries the path of the field
     ├── SourceError         an input that is missing, unreadable or of another shape than declared
     ├── WarehouseError      a warehouse that cannot be read or written, or days that already have rows
+    │   ├── DamagedError    a file of it is not what was committed; the text names the file and what puts it right
     │   └── OvertakenError  another run has committed since this one read the warehouse
     └── RunnerError         a runner that does not start, or ended while it should run
 
@@ -35,6 +36,10 @@ class SourceError(AudienceError):
 
 class WarehouseError(AudienceError):
     """The warehouse cannot be read or written, or the run would touch days that have rows."""
+
+
+class DamagedError(WarehouseError):
+    """A file of the warehouse is not what was committed."""
 
 
 class OvertakenError(WarehouseError):

@@ -14,6 +14,11 @@ def add_options(parser) -> None:
         action="store_true",
         help="Recount the tables of the warehouse and compare them with its books; exit status 1 if they differ",
     )
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="Read each file of the warehouse and verify its checksum; without it, sizes and footers are looked at",
+    )
     group = parser.add_argument_group("launch", "What a stream on Google Cloud needs, looked at before anything starts")
     add_to(group, NAMED["input_subscription"])
     group.add_argument("--bucket", metavar="gs://BUCKET", help="Bucket in which a job stages")
@@ -25,17 +30,22 @@ def add_options(parser) -> None:
 def run(values, rest) -> int | None:
     if values.books:
         return _books(place_of(vars(values)), values.form)
-    from pipelines.doctor import checks, faults, lines
+    from pipelines.doctor import FILE, WAREHOUSE, checks, faults, lines
 
     place = place_of(vars(values))
     is_asked = values.input_subscription or values.bucket or values.region or values.project
     before = (lambda: _before_launch(values, place)) if is_asked else None
     landing = landing_of(vars(values)) if place.dataset else None
-    found = checks(place.warehouse, place.dataset, before, landing)
+    found = checks(place.warehouse, place.dataset, before, landing, values.deep)
     put(lines(found, values.form), values.form)
     if wrong := faults(found):
-        named = ", ".join(f"{row.name} ({row.state})" for row in wrong)
-        raise AudienceError(f"what is required is not there: {named}; what to do is said above")
+        damaged = [row for row in wrong if row.section in (WAREHOUSE, FILE)]
+        named = ", ".join(f"{row.name} ({row.state})" for row in wrong if row not in damaged)
+        said = [f"what is required is not there: {named}"] if named else []
+        if damaged:
+            more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+            said.append(f"{damaged[0].name}{more} cannot be used: {damaged[0].detail}")
+        raise AudienceError(f"{'; '.join(said)}; what to do is said above")
     return 0
 
 

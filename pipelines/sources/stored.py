@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import date
+from pathlib import Path
 
 import apache_beam as beam
 import polars as pl
 
+from pipelines.warehouse.damage import read_live
 from pipelines.warehouse.tables import EVENTS
 from transforms.block import EVENT_SCHEMA
 from transforms.session_summaries import visitors
@@ -100,7 +102,7 @@ def of_people(ids: Sequence[str]) -> pl.Expr:
 
 
 def _read(file: str, without_input: str | None, without_people: Sequence[str]):
-    yield from _blocks(pl.read_parquet(file), without_input, without_people)
+    yield from _blocks(read_live(Path(file)), without_input, without_people)
 
 
 def _read_day(day: str, dataset: str, without_input: str | None):

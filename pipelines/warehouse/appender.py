@@ -17,11 +17,12 @@ import polars as pl
 from pipelines.warehouse import notes
 from pipelines.warehouse.figures import Figures, Tally
 from pipelines.warehouse.local import FileEntry
+from pipelines.warehouse.manifest import LiveFile
 from pipelines.warehouse.notes import Note
 from pipelines.warehouse.tables import QUALITY_1M
 from pipelines.warehouse.tiers import due, rows_of
-from pipelines.warehouse.writer import Merged, Run
-from transforms.errors import first_line
+from pipelines.warehouse.writer import Merge, Merged, Run
+from transforms.errors import DamagedError, first_line
 
 EVERY = 0.5  # seconds between commits
 TOGETHER_ROWS = 500_000  # rows that merges of one turn rewrite, unless the first alone has more
@@ -45,6 +46,8 @@ class Appender:
         self.problem: str | None = None
         self._merges = merges or ThreadPoolExecutor(1, thread_name_prefix="merge")
         self._merging: Future[list[Merged]] | None = None
+        self._left: set[tuple[LiveFile, ...]] = set()  # merges with a damaged file: they stay as they are
+        self._unmerged: str | None = None  # why
         self._taken: set[Path] = set()
         self._files = 0
         self._ending = threading.Event()
@@ -86,7 +89,7 @@ class Appender:
 
     def figures(self) -> Figures:
         """How the writing stands now."""
-        return self.tally.figures(self._files)._replace(problem=self.problem)
+        return self.tally.figures(self._files)._replace(problem=self.problem or self._unmerged)
 
     def _loop(self) -> None:
         while not self._ending.wait(EVERY):
@@ -119,13 +122,22 @@ class Appender:
         self._files = sum(len(live) for days in files.values() for live in days.values())
         if self._merging:
             return
-        waiting = due(files)
+        waiting = [each for each in due(files) if each.files not in self._left]
         sums = accumulate(map(rows_of, waiting))
         chosen = [
             each for n, (each, rows) in enumerate(zip(waiting, sums, strict=True)) if rows < TOGETHER_ROWS or not n
         ]
         if chosen:
-            self._merging = self._merges.submit(lambda: [self.run.merge(each) for each in chosen])
+            self._merging = self._merges.submit(lambda: [made for each in chosen if (made := self._merged(each))])
+
+    def _merged(self, merge: Merge) -> Merged | None:
+        """The merge; None if it cannot be: a damaged file is no reason to commit nothing."""
+        try:
+            return self.run.merge(merge)
+        except DamagedError as problem:
+            self._left.add(merge.files)
+            self._unmerged = first_line(problem)
+            return None
 
     def _count(self, noted, entries: list[FileEntry]) -> None:
         rows = dict[str, int]()

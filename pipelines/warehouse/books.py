@@ -14,6 +14,7 @@ from typing import NamedTuple
 import polars as pl
 
 from pipelines.warehouse.local import FileEntry
+from pipelines.warehouse.losses import Discarded, settled
 from pipelines.warehouse.rows import Without, literal
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.staged import scan, write_file
@@ -46,6 +47,7 @@ def commit(
     input: str | None,
     moved: Sequence[pl.DataFrame] = (),
     rest: Sequence[Rest] = (),
+    discarded: Discarded | None = None,
 ) -> dict[str, int]:
     """Swap everything in at once, `days` of events and of tables derived from them replaced; return the sums of the
     run's books.
@@ -54,6 +56,7 @@ def commit(
            whose quarantine it appends to and whose books it moves
     moved  BOOKS_SCHEMA entries to add to the books of other inputs
     rest   of other tables the days that lose rows
+    discarded  damaged files that go, whatever they held
     """
     told = _told(entries)
     changes = [*moved, *_taken_out(run, entries, days, input)]
@@ -63,9 +66,12 @@ def commit(
     else:
         others = Without(("input",), frozenset([input]))
         rest = [Rest(table.name, _days_with(run, table, input), others) for table in (QUARANTINE, QUALITY_1M)]
+    changed = quality.merge(changes)
+    if discarded and discarded.faults:
+        changed = settled(run, discarded, changed, input)
     anew: dict[str, set[date | None]] = {name: set(days) for name in (EVENTS.name, *derived)}
     run.commit(
-        entries + _corrections(run, quality.merge(changes), launch),
+        entries + _corrections(run, changed, launch),
         replace_days=anew | {each.table: each.days for each in rest},
         keep={each.table: each.keep for each in rest},
     )

@@ -2,7 +2,7 @@
 
     live(folder, manifest, ...)     the live files, each with its table and day
     faults(files, deep)             (file, what is wrong with it) of those that are damaged
-    check(...), check_sizes(...)    raise WarehouseError for the first of them; a line that names file and command
+    check(...), check_sizes(...)    raise DamagedError for the first of them; a line that names file and command
     named(...)                      the same for what a reader raises while the block lasts
 
 A look at a file costs: its size, next to nothing; its footer (rows and columns), about 0.2 ms; its checksum, the time
@@ -24,7 +24,7 @@ import xxhash
 
 from pipelines.warehouse.manifest import LiveFile, Manifest, day_from, day_name
 from pipelines.warehouse.tables import ERASURES, EVENTS, QUALITY_1M, QUARANTINE, Table, polars_schema
-from transforms.errors import WarehouseError, first_line
+from transforms.errors import DamagedError, WarehouseError, first_line
 
 if TYPE_CHECKING:
     from pipelines.warehouse.local import LocalWarehouse
@@ -78,21 +78,21 @@ def faults(files: Iterable[Live], tables: Mapping[str, Table], deep: bool = Fals
 
 
 def check_sizes(warehouse: "LocalWarehouse", files: Iterable[Live]) -> None:
-    """Raise WarehouseError for a file that is missing, is none, cannot be read, or has another size."""
+    """Raise DamagedError for a file that is missing, is none, cannot be read, or has another size."""
     for each in files:
         if what := _size_fault(each):
             raise _problem(warehouse, Fault(each, what))
 
 
 def check(warehouse: "LocalWarehouse", files: Iterable[Live], tables: Mapping[str, Table], deep: bool = False) -> None:
-    """Raise WarehouseError for the first file that is damaged."""
+    """Raise DamagedError for the first file that is damaged."""
     for fault in faults(files, tables, deep):
         raise _problem(warehouse, fault)
 
 
 @contextmanager
 def named(warehouse: "LocalWarehouse", files: Collection[Live] | None = None) -> Iterator[None]:
-    """What a reader raises within becomes a WarehouseError if one of the files (None: a live one) is damaged."""
+    """What a reader raises within becomes a DamagedError if one of the files (None: a live one) is damaged."""
     try:
         yield
     except BaseException as error:
@@ -103,41 +103,70 @@ def named(warehouse: "LocalWarehouse", files: Collection[Live] | None = None) ->
         check(warehouse, looked_at, manifest.tables)
         if _may_come_from_content(error):
             check(warehouse, looked_at, manifest.tables, deep=True)
+        if type(error).__name__ == "PanicException":  # of Polars: no Exception, so nobody else makes a line of it
+            why = f"{warehouse.name} cannot be read: {first_line(error)}; no file was found to be damaged"
+            raise WarehouseError(f"{why}; files without a checksum may be: audience doctor --deep") from error
         raise
 
 
-def unreadable(path: Path, error: BaseException) -> WarehouseError:
-    """For a worker, which has no manifest: the file of a warehouse that it cannot read."""
-    what = f"it cannot be read ({first_line(error)})"
-    folder, (table, day) = path.parents[3], path.parts[-3:-1]
-    return WarehouseError(_line(folder.as_posix(), path, table, day, what))
+def read_live(path: Path) -> pl.DataFrame:
+    """The rows of a live file, for a worker, which has no manifest. Raises DamagedError for one that is damaged."""
+    try:
+        return pl.read_parquet(path, hive_partitioning=False, glob=False)
+    except BaseException as error:
+        if not _may_come_from_a_file(error):
+            raise
+        raise _of_a_worker(path, f"it cannot be read ({first_line(error)})") from error
+
+
+def _of_a_worker(path: Path, what: str) -> DamagedError:
+    """What the path of a live file, data/<table>/<day>/<name>, tells of it."""
+    try:
+        table, day = path.parts[-3], date.fromisoformat(path.parts[-2])
+        todo = _command(str(path.parents[3]), table, day, day)
+    except (IndexError, ValueError):  # not of a local warehouse
+        return DamagedError(f"{path} is damaged: {what}; run it again")
+    return DamagedError(_line(Fault(Live(table, f"{day}", LiveFile(str(path), 0, 0), path), what), todo))
 
 
 def described(warehouse: "LocalWarehouse", fault: Fault) -> str:
     """One line: the file, its table and day, what is wrong, and what to do."""
-    each = fault.live
-    return _line(warehouse.name, each.path, each.table, each.day, fault.what)
+    return _line(fault, remedy(warehouse, fault))
 
 
-def remedy(name: str, table: str, day: str) -> str:
-    """What puts a day of a table right again, in the warehouse of this name."""
-    first = day_from(day)
+def remedy(warehouse: "LocalWarehouse", fault: Fault) -> str:
+    """What puts the file right."""
+    table, first = fault.live.table, day_from(fault.live.day)
     if table == ERASURES.name or first is None:
         return "restore it from a backup"
-    days = f"--warehouse {shlex.quote(name)} --start {first} --end {first + timedelta(days=1)}"
+    return _command(warehouse.name, table, *_span(warehouse, table, first))
+
+
+def _span(warehouse: "LocalWarehouse", table: str, day: date) -> tuple[date, date]:
+    """The first and the last damaged day around one: a run reads the days beside those that it writes."""
+    manifest, ends = warehouse.manifest(), [day, day]
+    for end, step in enumerate((timedelta(days=-1), timedelta(days=1))):
+        while next(faults(live(warehouse.folder, manifest, [table], [ends[end] + step]), manifest.tables), None):
+            ends[end] += step
+    return ends[0], ends[1]
+
+
+def _command(name: str, table: str, first: date, last: date) -> str:
+    days = f"--warehouse {shlex.quote(name)} --start {first} --end {last + timedelta(days=1)}"
     if table in BY_INPUT:
         return f"restore it from a backup, or write the day again: audience backfill --replace {days} --input FILES"
     return f"restore it from a backup, or compute the day again: audience recompute {days}"
 
 
-def _line(name: str, path: Path, table: str, day: str, what: str) -> str:
-    return f"{path} is damaged: {what}; it holds rows of table {table}, day {day}: {remedy(name, table, day)}"
+def _line(fault: Fault, what_to_do: str) -> str:
+    each = fault.live
+    return f"{each.path} is damaged: {fault.what}; it holds rows of table {each.table}, day {each.day}: {what_to_do}"
 
 
 def _problem(warehouse: "LocalWarehouse", fault: Fault) -> WarehouseError:
     if fault.live.file.path not in warehouse.manifest().paths():
         return WarehouseError(f"{fault.live.path} was replaced by another run while it was read; try again")
-    return WarehouseError(described(warehouse, fault))
+    return DamagedError(described(warehouse, fault))
 
 
 def _size_fault(each: Live) -> str | None:

@@ -18,6 +18,11 @@ def relations_of(sql: str) -> set[str]:
     return {table.name for table in _parsed(sql).find_all(exp.Table)}
 
 
+def is_query(sql: str) -> bool:
+    """Whether BigQuery's SQL is one statement that only reads. Raises sqlglot.errors.SqlglotError."""
+    return isinstance(_parsed(sql), exp.Query)
+
+
 @cache
 def _parsed(sql: str) -> exp.Expr:
     """The one statement; nobody may change it. Of several, the parser's own function would take the first."""

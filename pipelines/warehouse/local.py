@@ -103,6 +103,9 @@ class LocalWarehouse:
         self.folder = folder
         self.time_zone = time_zone
         self._name = name
+        self.discarded: frozenset[str] = (
+            frozenset()
+        )  # damaged files that the run of this process puts others in place of
         self._sound: set[str] = set()  # live files that were looked at
 
     @classmethod
@@ -161,8 +164,10 @@ class LocalWarehouse:
         """Nothing is held open."""
 
     def manifest(self) -> Manifest:
-        """The live files and declared tables at this moment."""
-        return load(self.folder)
+        """The live files and declared tables at this moment, without what is discarded."""
+        manifest = load(self.folder)
+        manifest.forget(self.discarded)
+        return manifest
 
     def writer(self) -> "Run":
         """The run that writes, as a context manager; raises WarehouseError while another process writes."""

@@ -6,7 +6,7 @@ killed at any moment leaves the manifest before it or the one after it.
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -61,6 +61,12 @@ class Manifest(msgspec.Struct):
     def paths(self) -> set[str]:
         """Every live path, relative to the folder."""
         return {file.path for days in self.files.values() for files in days.values() for file in files}
+
+    def forget(self, paths: Collection[str]) -> None:
+        """Leave these files out, as if they had never been live."""
+        for days in self.files.values() if paths else ():
+            for day, files in days.items():
+                days[day] = [file for file in files if file.path not in paths]
 
 
 def day_name(day: date | None) -> str:

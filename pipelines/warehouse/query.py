@@ -57,6 +57,7 @@ def run_query(warehouse: Warehouse, sql: str, dialect: str = "duckdb", unsafe: b
     if not sql.isascii() and any(0xD800 <= ord(c) <= 0xDFFF for c in sql):  # how Python carries such bytes of a shell
         raise OptionError(f"query: got {sql.encode(errors='backslashreplace').decode()}; allowed: UTF-8")
     if not isinstance(warehouse, LocalWarehouse):
+        check_read_only(sql)
         parts = warehouse.ask(sql)
         first = next(parts)
         return Result(first.columns, chain([first], parts))
@@ -76,6 +77,20 @@ def run_query(warehouse: Warehouse, sql: str, dialect: str = "duckdb", unsafe: b
         return Result(names, _batches(answer._replace(rows=rows), warehouse))
     except duckdb.Error as error:
         raise _refused(str(error), warehouse) from error
+
+
+def check_read_only(sql: str) -> None:
+    """Raise OptionError for what BigQuery would not only read: whoever asks may be allowed to do more."""
+    from sqlglot.errors import SqlglotError
+
+    from pipelines.warehouse.dialect import is_query
+
+    try:
+        why = None if is_query(sql) else "it is no SELECT"
+    except SqlglotError as error:
+        why = str(error).strip().splitlines()[0]
+    if why:
+        raise OptionError(f"query: {why}; allowed with --dataset: one SELECT; for more, use the bq command")
 
 
 def _translated(sql: str, warehouse: LocalWarehouse) -> str:

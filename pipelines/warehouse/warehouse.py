@@ -1,13 +1,14 @@
 """What every warehouse can do: the local one (local.py, writer.py) and BigQuery's (bigquery.py, bigquery_run.py)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Protocol
 
 import polars as pl
 
+from pipelines.warehouse import damage
 from pipelines.warehouse.local import FileEntry, LocalWarehouse
 from pipelines.warehouse.rows import Without
 from pipelines.warehouse.tables import Table
@@ -103,7 +104,10 @@ def opened(
     settled_after: timedelta | None = None,
     group: str | None = None,
 ) -> Iterator[Warehouse]:
-    """The warehouse in a data set of BigQuery if one is named, else in a folder; closed at the end."""
+    """The warehouse in a data set of BigQuery if one is named, else in a folder; closed at the end.
+
+    What a damaged file of a folder makes fail while it is open becomes a WarehouseError that names the file.
+    """
     warehouse: Warehouse
     if dataset is not None:
         from pipelines.warehouse.bigquery import BigQueryWarehouse, Choice  # which imports Google's clients
@@ -112,5 +116,5 @@ def opened(
     else:
         assert folder is not None, "options name one or the other"
         warehouse = LocalWarehouse.open(folder, time_zone, create, group)
-    with closing(warehouse):
+    with closing(warehouse), damage.named(warehouse) if isinstance(warehouse, LocalWarehouse) else nullcontext():
         yield warehouse

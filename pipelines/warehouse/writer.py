@@ -18,6 +18,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -40,7 +41,7 @@ from pipelines.warehouse.manifest import DATA, NAME, LiveFile, Manifest, day_fro
 from pipelines.warehouse.rows import Without
 from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
 from pipelines.warehouse.views import bigquery_views
-from transforms.errors import WarehouseError
+from transforms.errors import WarehouseError, first_line
 from transforms.funnel import Funnel
 
 COMPACT_ABOVE = 8  # files of one table and day
@@ -164,6 +165,7 @@ class Run:
         folder = self.warehouse.folder
         manifest = load(folder)
         before = manifest.paths()
+        manifest.forget(self.warehouse.discarded)
         manifest.tables = {**manifest.tables, **self._declared}
         manifest.funnel = self._funnel or manifest.funnel
         entries = list(entries)
@@ -208,7 +210,9 @@ class Run:
         paths = [self.warehouse.folder / file.path for file in merge.files]
         try:
             staged.parent.mkdir(parents=True, exist_ok=True)
-            self.warehouse.scan_files(merge.table, paths).sink_parquet(staged, compression="zstd", compression_level=1)
+            with self._named(merge.table, merge.day, merge.files):
+                rows = self.warehouse.scan_files(merge.table, paths)
+                rows.sink_parquet(staged, compression="zstd", compression_level=1)
             with open(staged, "rb+") as written:
                 os.fsync(written.fileno())
                 return Merged(merge, staged, staged.stat().st_size, damage.digest(written))
@@ -230,7 +234,7 @@ class Run:
                     f"{path}: table {table!r} is not declared; known are {', '.join(sorted(manifest.tables))}"
                 )
             declared = polars_schema(manifest.tables[table])
-            for name, dtype in pl.read_parquet_schema(path).items():
+            for name, dtype in _columns_of(path).items():
                 if declared.get(name) != dtype:
                     raise WarehouseError(
                         f"{path}: column {name!r} is {dtype}, but table {table} declares "
@@ -242,7 +246,8 @@ class Run:
         condition = stay.polars() if isinstance(stay, Without) else stay
         kept = []
         for file in files:
-            rows = self.warehouse.scan_files(table, [self.warehouse.folder / file.path]).filter(condition).collect()
+            with self._named(table, day, [file]):
+                rows = self.warehouse.scan_files(table, [self.warehouse.folder / file.path]).filter(condition).collect()
             if rows.height == file.rows:
                 kept.append(file)
             elif rows.height:
@@ -257,9 +262,15 @@ class Run:
         kept = []
         for file in files:
             scan = self.warehouse.scan_files(table, [self.warehouse.folder / file.path])
-            touched = scan.filter(gone).select(pl.len()).collect().item()
+            with self._named(table, day, [file]):
+                touched = scan.filter(gone).select(pl.len()).collect().item()
             kept += self._keep(table, day, [file], ~gone.fill_null(False)) if touched else [file]
         return kept
+
+    def _named(self, table: str, day: str, files: Iterable[LiveFile]) -> AbstractContextManager[None]:
+        """While it lasts, what a damaged one of these files makes fail is a WarehouseError that names it."""
+        listed = [damage.Live(table, day, file, self.warehouse.folder / file.path) for file in files]
+        return damage.named(self.warehouse, listed)
 
     def place(self, entry: FileEntry) -> Path:
         """Where a staged file lies: still there, or moved already by a commit that did not come to its end."""
@@ -327,11 +338,27 @@ class Run:
         folder = self.warehouse.folder
         for left in (folder / STAGING).glob("*"):
             if left != self.staging:
-                shutil.rmtree(left)
+                _remove(left)
         live, until = load(folder).paths(), time.time() - seconds
         for path in (folder / DATA).glob("*/*/*"):
-            if str(path.relative_to(folder)) not in live and path.stat().st_mtime <= until:
-                os.unlink(path)
+            if str(path.relative_to(folder)) not in live and path.lstat().st_mtime <= until:
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """A file, or a folder, which may stand where a file was. Raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _columns_of(path: Path) -> dict[str, pl.DataType]:
+    """The columns of a staged file."""
+    try:
+        return dict(pl.read_parquet_schema(path))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise WarehouseError(f"{path} was staged, and cannot be read: {first_line(error)}; run it again") from error
 
 
 def locked(folder: Path, mend: str = "use another --warehouse") -> TextIO:

@@ -14,7 +14,7 @@ import pytest
 from pipelines.cli import main
 from pipelines.warehouse.duckdb_connection import Connection
 from pipelines.warehouse.local import LocalWarehouse, write_file
-from pipelines.warehouse.query import run_query
+from pipelines.warehouse.query import check_read_only, run_query
 from pipelines.warehouse.question import read
 from pipelines.warehouse.tables import EVENTS, Column, metric_table, polars_schema
 from transforms.errors import OptionError
@@ -223,6 +223,38 @@ def test_the_connection_of_other_commands_is_closed_as_well(warehouse, outside):
         list(warehouse.ask("SELECT * FROM read_text('secret.txt')"))
     with pytest.raises(OptionError, match="got 2 statements; allowed: one"):
         list(warehouse.ask("SELECT 1; SELECT 2"))
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DROP TABLE events",
+        "SELECT 1; DROP TABLE events",
+        "DELETE FROM events WHERE TRUE",
+        "INSERT INTO events (event_id) VALUES ('x')",
+        "MERGE events USING x ON FALSE WHEN NOT MATCHED THEN INSERT ROW",
+        "CREATE TABLE t AS SELECT 1",
+        "EXPORT DATA OPTIONS (uri = 'gs://b/*') AS SELECT * FROM events",
+        "LOAD DATA INTO events FROM FILES (uris = ['gs://b/x'])",
+        "CALL p()",
+        "DECLARE x INT64",
+        "BEGIN SELECT 1; END",
+        "EXECUTE IMMEDIATE 'DROP TABLE events'",
+        "GRANT `roles/bigquery.dataViewer` ON TABLE events TO 'allUsers'",
+        "TRUNCATE TABLE events",
+        "SET x = 1",
+    ],
+)
+def test_a_question_of_bigquery_is_one_select(sql):
+    with pytest.raises(OptionError, match=r"^query: .*; allowed with --dataset: one SELECT"):
+        check_read_only(sql)
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT 1;", "WITH a AS (SELECT 1 AS n) SELECT * FROM a", "(SELECT 1) UNION ALL SELECT 2"]
+)
+def test_a_select_of_bigquery_is_one(sql):
+    check_read_only(sql)
 
 
 def test_what_does_not_fit_is_spilled_to_a_folder_that_goes(warehouse):
