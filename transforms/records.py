@@ -31,8 +31,7 @@ CELL_BYTES = 64  # of a CSV's field as an object of Python
 SLICE_BYTES = 4 << 20  # of records that are decoded at a time: their objects take many times as much
 SLICE_ROWS = 2_048  # decoded and made into columns at a time: while they are in the processor's cache
 DEEPEST = 256  # levels; what the decoder itself can bear depends on how deep the runner's own calls are
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_BRACKET = re.compile(rb"[\[{\]}]")
+_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)  # or a text, in which a bracket is none
 _AT = re.compile(r" - at `(\$[^`]*)`$")
 
 decode_object = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
@@ -44,8 +43,9 @@ def check_depth(payload: bytes) -> None:
     if len(payload) < 2 * DEEPEST or payload.count(b"[") + payload.count(b"{") <= DEEPEST:
         return
     depth = 0
-    for bracket in _BRACKET.findall(_STRING.sub(b"", payload)):
-        depth += 1 if bracket in b"[{" else -1
+    for found in _BRACKET.finditer(payload):
+        first = payload[found.start()]
+        depth += 1 if first in b"[{" else -1 if first in b"]}" else 0
         if depth > DEEPEST:
             raise msgspec.DecodeError(f"nested deeper than {DEEPEST} levels")
 

@@ -132,14 +132,15 @@ def _settled(data: bytes, layout: CsvFormat | None, at_end: bool) -> tuple[int, 
 
 def _first_line(data: bytes, rest: Iterator[bytes]) -> tuple[bytes, int, bytes]:
     """(head of the first line, its length with its end, what follows it of what had to be read)"""
-    head, length = data[: RECORD_LIMIT + 1], 0
-    while (end := data.find(b"\n") + 1) == 0:
+    head, length, end = data[: RECORD_LIMIT + 1], 0, data.find(b"\n")
+    while end < 0 and data:
         length += len(data)
         data = next(rest, b"")
-        if not data:
-            return head, length, b""
-    whole = data[: end - 1].removesuffix(b"\r")[: RECORD_LIMIT + 1]
-    return (head if length else whole), length + end, data[end:]
+        end = data.find(b"\n")
+    length += max(end, 0)
+    if length <= len(head):  # all of the line
+        head = head[:length].removesuffix(b"\r")
+    return head, length + (end >= 0), data[end + 1 :]
 
 
 def batches(

@@ -29,6 +29,7 @@ from pipelines.sources.inflate import inflate
 from transforms.errors import SourceError
 
 READ_BYTES = 1 << 20  # of a plain file at a time
+MOST_COLUMNS = 10_000  # of a CSV: as many as a table of BigQuery may have
 DEFLATED_BYTES = 64 << 10  # of a compressed file at a time: what comes out of it is many times as much
 FORMATS = {
     ".jsonl": "jsonl",
@@ -150,6 +151,11 @@ def columns_of(opened: BinaryIO, path: str, compression: str, layout: CsvFormat)
     names = header_of(after_header(opened, compression, layout, DEFLATED_BYTES)[1], layout)
     if not names:
         raise SourceError(f"{path}: has no CSV header in its first line; give one, or set csv header false")
+    if len(names) > MOST_COLUMNS:
+        raise SourceError(
+            f"{path}: the CSV header names {len(names):,} columns, allowed {MOST_COLUMNS:,}; check the delimiter"
+            f" ({layout.delimiter!r}), or leave columns out"
+        )
     return names
 
 

@@ -3,16 +3,18 @@
 import copy
 import json
 from decimal import Decimal
+from unittest.mock import patch
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from transforms import mapping_items
 from transforms.block import RAW_SCHEMA, entered, within
 from transforms.errors import AudienceError, ConfigError
 from transforms.mapping import load_mapping, map_records, required_columns
-from transforms.parse import parse
+from transforms.parse import Parsed, parse, parse_in_parts
 
 SHOP = """
 source: shop
@@ -209,6 +211,33 @@ def test_a_block_is_cut_where_its_payloads_are_too_many_bytes():
     assert [part.height for part in within(block, 5)] == [1] * 10
     assert [part.height for part in within(block, 1_000)] == [10]
     assert list(within(block.clear(), 5)) == []
+
+
+ITEMS = st.fixed_dictionaries({"id": st.integers(0, 9), "seen": st.just(1), "clicked": st.integers(0, 1)})
+ORDERS = st.fixed_dictionaries({"user": st.sampled_from(["u1", "u2"]), "items": st.lists(ITEMS, max_size=3)})
+
+
+@given(st.lists(ORDERS, max_size=12), st.integers(1, 5_000))
+@settings(max_examples=60, deadline=None)
+def test_in_how_many_parts_events_are_made_does_not_matter(records, most):
+    raw, mapping = raw_of([*records, b"no JSON"]), load_mapping(SHOP, "m.yaml")
+    whole = parse(raw, mapping, "shop")
+    with patch.object(mapping_items, "MOST_MADE", most):
+        parts = list(parse_in_parts(raw, mapping, "shop"))
+        assert sum(part.passed.height for part in parts) == whole.passed.height
+        found = Parsed(*(pl.concat(column) for column in zip(*parts, strict=True)))
+    assert found.passed.equals(whole.passed)
+    order = ["position", "code"]
+    assert found.rejected.sort(order).equals(whole.rejected.sort(order))
+
+
+def test_the_events_of_records_that_repeat_much_are_made_a_part_at_a_time():
+    """Each record makes a thousand events that repeat a thousand bytes: a megabyte of events of 4 kB."""
+    order = {"user": "u", "rest": "x" * 1_000, "items": [{"seen": 1}] * 1_000}
+    mapping = load_mapping(SHOP.replace("most: 3", "most: 1000"), "m.yaml")
+    with patch.object(mapping_items, "MOST_MADE", 4 << 20):
+        parts = list(parse_in_parts(raw_of([order] * 6), mapping, "shop"))
+    assert [part.passed.height for part in parts] == [1_000] * 6
 
 
 def test_a_csv_must_have_the_columns_that_a_match_looks_at():

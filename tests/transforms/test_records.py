@@ -1,13 +1,19 @@
 import csv
 import json
+from unittest.mock import patch
 
+import msgspec
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.block import RECORD_SCHEMA, REJECTED_SCHEMA
-from transforms.records import read_records
+from pipelines.sources.quarantined import records_of
+from transforms import records
+from transforms.block import RAW_SCHEMA, RECORD_SCHEMA, REJECTED_SCHEMA, entered
+from transforms.mapping import load_mapping
+from transforms.parse import parse
+from transforms.records import KEPT_BYTES, RECORD_LIMIT, check_depth, read_records, slices_of
 
 COMMA = {"format": "csv", "header": ["id", "name", "price"], "delimiter": ",", "quote": '"'}
 
@@ -136,3 +142,62 @@ def test_rows_are_read_as_each_would_be_by_itself(payloads):
     for payload, record in zip(payloads, expected, strict=True):
         read[record is not None] += (payload,)
     assert (tuple(kept["payload"]), tuple(rejected["payload"])) == (read[True], read[False])
+
+
+# What a record may cost
+
+
+def long_block(*payloads: bytes, attributes: str | None = None) -> pl.DataFrame:
+    rows = [
+        {"payload": payload, "source": "s", "position": f"f:{at}", "attributes": attributes}
+        for at, payload in enumerate(payloads)
+    ]
+    return entered(pl.DataFrame(rows, schema=RAW_SCHEMA), "i")
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_record_that_is_too_long_is_rejected_with_its_head_and_again_when_it_comes_back(mapped):
+    mapping = load_mapping("source: s\nfields: {event_type: {path: event_type}}", "m.yaml") if mapped else None
+    fits = b'{"event_type":"a"}'.ljust(RECORD_LIMIT)
+    passed, rejected = parse(long_block(fits, fits + b" ", b'{"event_type":"b"}'), mapping, "s")
+    assert passed["event_type"].to_list() == ["a", "b"]
+    row = rejected.row(0, named=True)
+    assert (rejected.height, row["code"], row["stage"], row["source"]) == (1, "record_too_long", "parse", "s")
+    assert (row["payload"], row["attributes"]) == (fits[:KEPT_BYTES], '{"too_long":true}')
+    assert json.loads(row["errors"])[0]["message"] == "more than 10 MB; its first 64 kB are kept"
+    # What is left of it would be a whole record here: its attributes say that it is none.
+    waiting = rejected.with_columns(quarantine_id=pl.lit("q"))
+    (block,) = records_of(waiting, "s")
+    again = parse(block, mapping, "s")
+    assert again.passed.is_empty()
+    same = ("code", "payload", "attributes")
+    assert again.rejected.select(same).equals(rejected.select(same))
+
+
+def test_what_is_left_of_a_long_record_is_not_read_in_one_block_with_whole_ones():
+    _, rejected = parse(long_block(b" " * (RECORD_LIMIT + 1), b"x"), None, "s")
+    assert [block.height for block in records_of(rejected, "s")] == [1, 1]
+
+
+def test_an_attribute_of_a_sender_is_no_sign_of_a_long_record():
+    block = long_block(b'{"event_type":"a"}', attributes='{"received_time":"x","message":{"too_long":"true"}}')
+    assert parse(block, None, "s").passed.height == 1
+
+
+@given(st.lists(st.integers(0, 300), max_size=40), st.integers(0, 100))
+@settings(max_examples=100, deadline=None)
+def test_slices_hold_all_rows_and_no_more_bytes_than_they_may(sizes, each):
+    whole = b"x" * max(sizes, default=0)
+    block = pl.DataFrame({"payload": [whole[:size] for size in sizes]}, schema={"payload": pl.Binary})
+    with patch.object(records, "SLICE_BYTES", 100):
+        slices = list(slices_of(block, each))
+    assert [row for start, stop in slices for row in range(start, stop)] == list(range(len(sizes)))
+    for start, stop in slices:
+        assert stop - start == 1 or sum(sizes[start:stop]) + each * (stop - start) <= 100
+
+
+def test_the_depth_of_a_record_is_found_without_reading_all_of_it():
+    deep = b"[" * 600 + b'"' * 3  # behind the brackets it is no JSON
+    with pytest.raises(msgspec.DecodeError, match="nested deeper than 256 levels"):
+        check_depth(deep)
+    check_depth(b'["' + b"[" * 1_000 + b'\\"' + b"[" * 1_000 + b'"]')
