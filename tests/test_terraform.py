@@ -17,6 +17,7 @@ DECLARED = json.loads(tables_text())
 BUCKETS = blocks("resource", "google_storage_bucket")
 ALERTS = blocks("resource", "google_monitoring_alert_policy")
 COMMANDS = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+REPOSITORY = "google_artifact_registry_repository"
 OF_THE_PROJECT = {
     "roles/dataflow.worker",
     "roles/dataflow.developer",
@@ -156,15 +157,64 @@ def one_of(listed, name: str) -> dict:
     return body
 
 
-def test_access_to_the_warehouse_is_given_in_one_way_and_views_are_authorised():
-    """A google_bigquery_dataset_iam_* on a data set takes the authorised views out."""
-    in_policies = [block.body["dataset_id"] for block in blocks("resource", "google_bigquery_dataset_iam")]
-    assert in_policies == ["${google_bigquery_dataset.readers.dataset_id}"]
-    access = one("resource", "google_bigquery_dataset_access", "readers")
-    assert access["dataset_id"] == "${google_bigquery_dataset.warehouse.dataset_id}"
-    (authorised,) = access["dataset"]
+def access(dataset: str) -> list[dict]:
+    """What a data set states of who may do what: entries as they stand, and those that are made of variables."""
+    body = one("resource", "google_bigquery_dataset", dataset)
+    made = [each["access"] for each in body.get("dynamic", []) if "access" in each]
+    return body["access"] + [{"for_each": each["for_each"], **each["content"][0]} for each in made]
+
+
+def test_access_to_each_data_set_is_stated_and_opens_it_to_no_viewer_or_editor_of_the_project():
+    """What is not stated is BigQuery's default, which does; other resources would take the authorised views out."""
+    assert {block.name for block in blocks("resource", "google_bigquery_dataset")} == {"warehouse", "readers"}
+    groups = {
+        each["special_group"] for name in ("warehouse", "readers") for each in access(name) if "special_group" in each
+    }
+    assert groups == {"projectOwners"}
+    owner, worker, views, given = access("warehouse")
+    assert (owner["role"], owner["special_group"]) == ("OWNER", "projectOwners")
+    assert (worker["role"], worker["user_by_email"]) == ("WRITER", "${google_service_account.worker.email}")
+    assert (given["role"], given["for_each"]) == ("READER", "${local.warehouse_readers}")
+    (authorised,) = views["dataset"]
     assert authorised["target_types"] == ["VIEWS"]
     assert authorised["dataset"][0]["dataset_id"] == "${google_bigquery_dataset.readers.dataset_id}"
+    owner, given = access("readers")
+    assert (owner["role"], owner["special_group"]) == ("OWNER", "projectOwners")
+    assert (given["role"], given["for_each"]) == ("READER", "${local.readers}")
+
+
+def test_a_member_is_the_entry_of_its_kind(folder):
+    given = ["user:a@b.c", "serviceAccount:s@p.iam.gserviceaccount.com", "group:g@b.c", "domain:b.c"]
+    found = evaluated(folder, "local.readers", readers=given, warehouse_readers=["group:only@b.c"])
+    assert found == {
+        "user:a@b.c": {"user": "a@b.c", "group": None, "domain": None},
+        "serviceAccount:s@p.iam.gserviceaccount.com": {
+            "user": "s@p.iam.gserviceaccount.com",
+            "group": None,
+            "domain": None,
+        },
+        "group:g@b.c": {"user": None, "group": "g@b.c", "domain": None},
+        "domain:b.c": {"user": None, "group": None, "domain": "b.c"},
+    }
+    assert evaluated(folder, "local.warehouse_readers") == {}
+
+
+def test_a_key_of_ones_own_is_of_all_that_holds_data(folder):
+    for name in ("warehouse", "readers"):
+        body = one("resource", "google_bigquery_dataset", name)
+        (made,) = [each["default_encryption_configuration"] for each in body["dynamic"] if "access" not in each]
+        assert made["for_each"] == "${var.warehouse_kms_key[*]}"
+    for bucket in (block for block in BUCKETS if block.type == "google_storage_bucket"):
+        (made,) = [each["encryption"] for each in bucket.body["dynamic"]]
+        assert made["for_each"] == "${var.kms_key[*]}"
+    keyed = [block for block in blocks("resource") if block.type in ("google_pubsub_topic", REPOSITORY)]
+    assert {block.body["kms_key_name"] for block in keyed} == {"${var.kms_key}"}
+    assert "--dataflow_kms_key" in one("output", "", "run_on_dataflow")["value"]
+    key = "projects/p/locations/{}/keyRings/r/cryptoKeys/k"
+    assert evaluated(folder, "var.kms_key", kms_key=key.format("europe-west1")) == key.format("europe-west1")
+    assert evaluated(folder, "var.warehouse_kms_key", warehouse_kms_key=key.format("europe")) == key.format("europe")
+    with pytest.raises(AssertionError, match="in the location of the data sets"):
+        evaluated(folder, "var.warehouse_kms_key", warehouse_kms_key=key.format("europe-west1"))
 
 
 def test_no_message_is_dropped():
@@ -177,6 +227,7 @@ def test_no_message_is_dropped():
     assert {each["expiration_policy"][0]["ttl"] for each in subscriptions.values()} == {""}
     events = subscriptions["events"]
     policies = {name: each["content"][0] for block in events["dynamic"] for name, each in block.items()}
+    assert subscriptions["dead_letters"]["message_retention_duration"] == ("${var.dead_letter_retention_days * 86400}s")
     assert policies["dead_letter_policy"]["dead_letter_topic"] == "${google_pubsub_topic.dead_letters.id}"
     assert policies["retry_policy"].keys() == {"minimum_backoff", "maximum_backoff"}
     assert one("resource", "google_pubsub_topic_iam_member", "dead_letters")["role"] == "roles/pubsub.publisher"
@@ -253,10 +304,14 @@ def test_the_sql_names_the_tables_and_the_zone(folder):
         ("partition_expiry_days", 1.5),
         ("reader_views", ["nothing"]),
         ("readers", ["allUsers"]),
+        ("warehouse_readers", ["allUsers"]),
+        ("kms_key", "projects/p/locations/europe/keyRings/r/cryptoKeys/k"),
+        ("warehouse_kms_key", "k"),
         ("publishers", ["allAuthenticatedUsers"]),
         ("launchers", ["domain:example.com"]),
         ("job_name", "Stream"),
         ("message_retention_days", 32),
+        ("dead_letter_retention_days", 32),
         ("max_delivery_attempts", 4),
         ("temp_days", 0),
         ("image_days", 1),

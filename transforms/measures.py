@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 
 from transforms import distinct, quantile
-from transforms.block import NUMERIC, TIME, day_of, empty, hash64
+from transforms.block import NUMERIC, TIME, VALUE_DIGITS, day_of, empty, hash64
 from transforms.metric_columns import COLUMNS, PERSON
 from transforms.metrics import Measure, MetricSpec
 
@@ -141,9 +141,25 @@ def _plain(name: str, measure: Measure) -> pl.Expr:
     if measure.kind == "count":
         return (holds.sum() if measure.where else pl.len()).cast(pl.Int64).alias(name)
     value = pl.col(measure.field)
-    if measure.kind == "sum":
-        value = value.cast(measure.sum_type, strict=False)  # NaN and infinity have no place in an exact sum
+    if COLUMNS[measure.field] == pl.Float64:
+        # 0.0 and -0.0 are equal: the smaller of both would be the first that came. Polars leaves out `+ 0.0`.
+        value = (
+            nine_places(value) if measure.kind == "sum" else pl.when(value != 0.0).then(value).otherwise(value.abs())
+        )
     return _MERGED[measure.kind](pl.when(holds).then(value) if measure.where else value).alias(name)
+
+
+def nine_places(value: pl.Expr) -> pl.Expr:
+    """Floats as NUMERIC, rounded half away from zero, so that their sum depends neither on order nor on cuts.
+
+    NaN, infinity and what has more than VALUE_DIGITS digits before the point have no place in an exact sum: null.
+    """
+    value = pl.when(value.is_finite() & (value.abs() < 10.0**VALUE_DIGITS)).then(value)
+    whole = value.abs().floor() * value.sign()
+    # Polars would multiply by 1e9 first, and lose the last places of all but small numbers.
+    billionths = ((value - whole) * 1e9).round(mode="half_away_from_zero")
+    parts = (part.cast(pl.Int64).cast(NUMERIC) for part in (whole, billionths))
+    return next(parts) + next(parts) * pl.lit(Decimal("1E-9"), NUMERIC)
 
 
 def _holds(measure: Measure) -> pl.Expr:

@@ -6,7 +6,8 @@ WITH days AS (
     COUNT(*) AS sessions,
     COUNTIF(is_engaged) AS engaged_sessions,
     COUNTIF(is_bounce) AS bounces,
-    SUM(IF(is_engaged, duration_seconds, 0)) AS engaged_seconds
+    -- Of whole microseconds: a sum of seconds would depend on their order in its last places.
+    SUM(IF(is_engaged, TIMESTAMP_DIFF(session_end, session_start, MICROSECOND), 0)) / 1000000 AS engaged_seconds
   FROM visits
   GROUP BY day, channel
 )

@@ -1,5 +1,8 @@
 # Terraform makes the shipped tables, and owns their partition, cluster and expiry. Their columns, all views in this data
 # set and the tables of metrics of one's own are the product's: it makes, widens and checks them at every start.
+#
+# Access is stated here and nowhere else. Without it BigQuery would let every viewer of the project read, and every editor
+# write, also the records in quarantine. Of project roles only that of an owner opens the data set.
 
 resource "google_bigquery_dataset" "warehouse" {
   dataset_id                 = var.dataset
@@ -8,6 +11,44 @@ resource "google_bigquery_dataset" "warehouse" {
   labels                     = local.labels
   delete_contents_on_destroy = false
   depends_on                 = [google_project_service.api]
+
+  access {
+    role          = "OWNER"
+    special_group = "projectOwners"
+  }
+
+  access {
+    role          = "WRITER"
+    user_by_email = google_service_account.worker.email
+  }
+
+  dynamic "access" {
+    for_each = local.warehouse_readers
+    content {
+      role           = "READER"
+      user_by_email  = access.value.user
+      group_by_email = access.value.group
+      domain         = access.value.domain
+    }
+  }
+
+  # The views for readers may read what their readers may not.
+  access {
+    dataset {
+      dataset {
+        project_id = var.project
+        dataset_id = google_bigquery_dataset.readers.dataset_id
+      }
+      target_types = ["VIEWS"]
+    }
+  }
+
+  dynamic "default_encryption_configuration" {
+    for_each = var.warehouse_kms_key[*]
+    content {
+      kms_key_name = default_encryption_configuration.value
+    }
+  }
 }
 
 resource "google_bigquery_table" "warehouse" {
@@ -59,6 +100,28 @@ resource "google_bigquery_dataset" "readers" {
   description                = "Views of ${var.dataset} for those who may not read its tables."
   delete_contents_on_destroy = false
   depends_on                 = [google_project_service.api]
+
+  access {
+    role          = "OWNER"
+    special_group = "projectOwners"
+  }
+
+  dynamic "access" {
+    for_each = local.readers
+    content {
+      role           = "READER"
+      user_by_email  = access.value.user
+      group_by_email = access.value.group
+      domain         = access.value.domain
+    }
+  }
+
+  dynamic "default_encryption_configuration" {
+    for_each = var.warehouse_kms_key[*]
+    content {
+      kms_key_name = default_encryption_configuration.value
+    }
+  }
 }
 
 resource "google_bigquery_table" "readers" {

@@ -52,33 +52,6 @@ resource "google_storage_bucket_iam_member" "on_buckets" {
   role     = each.value.role
 }
 
-# Access to the warehouse is given by this resource alone: one of google_bigquery_dataset_iam_* would take the authorised
-# views out.
-resource "google_bigquery_dataset_access" "worker" {
-  dataset_id    = google_bigquery_dataset.warehouse.dataset_id
-  role          = "roles/bigquery.dataEditor"
-  user_by_email = google_service_account.worker.email
-}
-
-resource "google_bigquery_dataset_access" "readers" {
-  dataset_id = google_bigquery_dataset.warehouse.dataset_id
-
-  dataset {
-    dataset {
-      project_id = var.project
-      dataset_id = google_bigquery_dataset.readers.dataset_id
-    }
-    target_types = ["VIEWS"]
-  }
-}
-
-resource "google_bigquery_dataset_iam_member" "readers" {
-  for_each   = var.readers
-  dataset_id = google_bigquery_dataset.readers.dataset_id
-  member     = each.key
-  role       = "roles/bigquery.dataViewer"
-}
-
 resource "google_pubsub_topic_iam_member" "publishers" {
   for_each = var.publishers
   topic    = google_pubsub_topic.events.id

@@ -28,6 +28,15 @@ locals {
     audience_time_zone = replace(replace(lower(var.time_zone), "/", "__"), "+", "_plus_")
   })
 
+  # Members (group:x@example.com) as an access entry of BigQuery names them.
+  entries = { for member in setunion(var.readers, var.warehouse_readers) : member => {
+    user   = can(regex("^(user|serviceAccount):", member)) ? split(":", member)[1] : null
+    group  = startswith(member, "group:") ? split(":", member)[1] : null
+    domain = startswith(member, "domain:") ? split(":", member)[1] : null
+  } }
+  readers           = { for member in var.readers : member => local.entries[member] }
+  warehouse_readers = { for member in var.warehouse_readers : member => local.entries[member] }
+
   apis = toset([
     "artifactregistry.googleapis.com",
     "bigquery.googleapis.com",

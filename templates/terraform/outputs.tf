@@ -38,7 +38,7 @@ output "dead_letter_subscription" {
 output "dataset" {
   description = "The warehouse"
   value       = local.dataset
-  depends_on  = [google_bigquery_job.first_commit, google_bigquery_table.warehouse, google_bigquery_dataset_access.worker]
+  depends_on  = [google_bigquery_job.first_commit, google_bigquery_table.warehouse]
 }
 
 output "readers_dataset" {
@@ -96,6 +96,7 @@ output "run_on_dataflow" {
     "--templates_location gs://${google_storage_bucket.templates.name}/templates",
     "--image ${local.image}:TAG",
     "--service_account_email ${google_service_account.worker.email}",
+    join("", [for key in var.kms_key[*] : "--dataflow_kms_key ${key}"]),
     "--input_subscription ${google_pubsub_subscription.events.id} --dataset ${local.dataset}",
   ])
 }

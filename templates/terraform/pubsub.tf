@@ -11,12 +11,14 @@ data "google_project" "this" {
 resource "google_pubsub_topic" "events" {
   name                       = "${var.name}-events"
   message_retention_duration = "${var.message_retention_days * 86400}s" # a subscription may go back so far (seek)
+  kms_key_name               = var.kms_key
   depends_on                 = [google_project_service.api]
 }
 
 resource "google_pubsub_topic" "dead_letters" {
-  name       = "${var.name}-dead-letters"
-  depends_on = [google_project_service.api]
+  name         = "${var.name}-dead-letters" # it keeps nothing itself: its subscription does
+  kms_key_name = var.kms_key
+  depends_on   = [google_project_service.api]
 }
 
 resource "google_pubsub_subscription" "events" {
@@ -58,7 +60,8 @@ resource "google_pubsub_subscription" "dead_letters" {
   name                       = "${var.name}-dead-letters"
   topic                      = google_pubsub_topic.dead_letters.id
   ack_deadline_seconds       = 60
-  message_retention_duration = "2678400s" # 31 days, the longest there is
+  message_retention_duration = "${var.dead_letter_retention_days * 86400}s"
+  retain_acked_messages      = false
 
   expiration_policy {
     ttl = ""

@@ -3,6 +3,7 @@ resource "google_artifact_registry_repository" "images" {
   location      = var.region
   format        = "DOCKER"
   description   = "Images of launcher and workers, one a commit"
+  kms_key_name  = var.kms_key
 
   # Where both fit, keep counts more. An image that runs has to stay, since every worker that starts pulls it: tag the
   # one of the stream live-NAME.

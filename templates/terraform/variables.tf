@@ -114,6 +114,36 @@ variable "readers" {
   }
 }
 
+variable "warehouse_readers" {
+  description = "Who may read the tables themselves, persons and the records in quarantine among them, such as group:data@example.com"
+  type        = set(string)
+  default     = []
+  validation {
+    condition     = alltrue([for member in var.warehouse_readers : can(regex("^(user|group|serviceAccount|domain):[^\\s]+$", member))])
+    error_message = "user:, group:, serviceAccount: or domain: and a name. allUsers and allAuthenticatedUsers are refused."
+  }
+}
+
+variable "kms_key" {
+  description = "CMEK: Cloud KMS key, in the region, of topics, buckets, images and the streaming job; null: keys of Google. The service agents of Pub/Sub, Storage, Artifact Registry, Dataflow and Compute Engine need roles/cloudkms.cryptoKeyEncrypterDecrypter on it first"
+  type        = string
+  default     = null
+  validation {
+    condition     = var.kms_key == null ? true : can(regex("^projects/[^/]+/locations/${var.region}/keyRings/[^/]+/cryptoKeys/[^/]+$", var.kms_key))
+    error_message = "projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY without a version, in the region of the workers; or null."
+  }
+}
+
+variable "warehouse_kms_key" {
+  description = "CMEK: Cloud KMS key of the data sets, whose location it has (EU: europe, US: us); null: keys of Google. BigQuery's service agent needs roles/cloudkms.cryptoKeyEncrypterDecrypter on it first"
+  type        = string
+  default     = null
+  validation {
+    condition     = var.warehouse_kms_key == null ? true : can(regex("^projects/[^/]+/locations/${lookup({ EU = "europe", US = "us" }, var.location, var.location)}/keyRings/[^/]+/cryptoKeys/[^/]+$", var.warehouse_kms_key))
+    error_message = "projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY without a version, in the location of the data sets; or null."
+  }
+}
+
 variable "publishers" {
   description = "Who may publish to the topic, such as serviceAccount:web@my-project.iam.gserviceaccount.com"
   type        = set(string)
@@ -151,6 +181,16 @@ variable "message_retention_days" {
   validation {
     condition     = floor(var.message_retention_days) == var.message_retention_days && var.message_retention_days >= 1 && var.message_retention_days <= 31
     error_message = "A whole number from 1 to 31, as Pub/Sub allows."
+  }
+}
+
+variable "dead_letter_retention_days" {
+  description = "Days that a dead letter is kept, with whatever it holds of a person; audience person does not reach it"
+  type        = number
+  default     = 31
+  validation {
+    condition     = floor(var.dead_letter_retention_days) == var.dead_letter_retention_days && var.dead_letter_retention_days >= 1 && var.dead_letter_retention_days <= 31
+    error_message = "A whole number from 1 to 31, as Pub/Sub allows for a subscription."
   }
 }
 

@@ -1,7 +1,7 @@
 """Measures: the rows that a block, a merge and a firing make of events."""
 
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from transforms.metrics import columns, read_metrics
 
 CATALOGUE = Path(__file__).parents[2] / "templates" / "default.yaml"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+WIDE = Context(prec=1200)
 
 
 def events(*rows: dict) -> pl.DataFrame:
@@ -174,6 +175,45 @@ def test_sums_are_exact():
     (row,) = rows_of(block, spec)
     assert row["paid"] == Decimal("100000000000000000000.299999999")
     assert row["stars"] == Decimal("0.3")
+
+
+RATINGS = st.one_of(
+    st.sampled_from([1e16, 1.0, -1e16, 0.1, 0.2, 0.3, -0.0, 0.0, 1e-9, 5e-10, 9.9e17, -9.9e17, 1e18, 9e28, -9e28]),
+    st.floats(),
+)
+
+
+@given(st.lists(RATINGS, min_size=1, max_size=12), st.data())
+def test_neither_order_nor_cuts_matter_to_what_is_made_of_floats(ratings, data):
+    spec = metric({"sum": {"sum": "rating"}, "min": {"min": "rating"}, "max": {"max": "rating"}})
+
+    def of(values: list[float], cut: int) -> str:
+        parts = [part for part in (values[:cut], values[cut:]) if part]
+        made = merge([partial(events(*({"rating": each} for each in part)), spec) for part in parts], spec)
+        return str(made.select("sum", "min", "max").row(0))  # as text, since 0.0 == -0.0
+
+    other = data.draw(st.permutations(ratings))
+    assert of(ratings, 0) == of(other, data.draw(st.integers(0, len(ratings))))
+
+
+@pytest.mark.parametrize("ratings", [(-0.0, 0.0), (0.0, -0.0)])
+def test_the_least_and_the_greatest_of_two_zeros_have_no_sign(ratings):
+    spec = metric({"min": {"min": "rating"}, "max": {"max": "rating"}})
+    (row,) = rows_of(events(*({"rating": each} for each in ratings)), spec)
+    assert (str(row["min"]), str(row["max"])) == ("0.0", "0.0")
+
+
+@given(st.lists(RATINGS, min_size=1, max_size=12))
+def test_a_sum_of_floats_is_that_of_their_nine_places(ratings):
+    spec = metric({"sum": {"sum": "rating"}})
+    (row,) = rows_of(events(*({"rating": each} for each in ratings)), spec)
+    fit = [Decimal(each) for each in ratings if abs(each) < 1e18]
+    exact = sum(each.quantize(Decimal("1E-9"), ROUND_HALF_UP, WIDE) for each in fit)
+    # A float that lies within a ten millionth of the last place from a tie may be rounded to either side.
+    assert abs(row["sum"] - exact) <= len(fit) * Decimal("1E-9")
+    assert row["sum"] == exact or any(
+        abs((each.scaleb(9, WIDE) % 1).copy_abs() - Decimal("0.5")) < Decimal("1E-6") for each in fit
+    )
 
 
 def test_buckets_are_cut_in_utc_before_and_after_1970():

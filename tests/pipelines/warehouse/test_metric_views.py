@@ -192,9 +192,9 @@ def visit(id_: str, start: datetime, channel: str, campaign, anonymous_id, user_
 
 LATE = at(2, 0, 30)  # still 1 March in UTC
 VISITS = [
-    visit("1", at(1), "web", "spring", "a1", "u1", 120, is_converted=True),
+    visit("1", at(1), "web", "spring", "a1", "u1", 0.1, is_converted=True),
     visit("2", at(1, 13), "web", "spring", "a1", "u1", 5, is_engaged=False),
-    visit("3", at(1), "web", None, "a2", None, 40),
+    visit("3", at(1), "web", None, "a2", None, 0.2),
     visit("4", at(1), "mobile", "spring", None, "u3", 0, is_converted=True),
     visit("5", at(1), "web", "spring", "a9", "u9", 99, is_bot=True),
     visit("6", at(1), "web", "spring", "a8", "u8", 99999, is_long=True),
@@ -210,7 +210,7 @@ def test_a_session_counts_once_on_the_day_of_its_start_without_programs_and_long
     rates = "engagement_rate, bounce_rate, average_engaged_seconds"
     assert ask(f"SELECT day, channel, {columns}, {rates} FROM engagement_by_day ORDER BY 1, 2") == [
         (march(1), "mobile", 1, 1, 0, 0.0, 1.0, 0.0, 0.0),
-        (march(1), "web", 3, 2, 1, 160.0, 2 / 3, 1 / 3, 80.0),
+        (march(1), "web", 3, 2, 1, 0.3, 2 / 3, 1 / 3, 0.15),  # and not 0.30000000000000004
         (march(2), "email", 1, 0, 1, 0.0, 0.0, 1.0, None),
         (march(2), "web", 1, 1, 0, 60.0, 1.0, 0.0, 60.0),
     ]
