@@ -46,6 +46,7 @@ from pipelines.sources.inputs import (
     naming,
     opened_file,
 )
+from pipelines.sources.standard_input import known_as
 from transforms.block import TIME
 from transforms.csv_format import CsvFormat
 
@@ -194,7 +195,7 @@ def _blocks(opened: BinaryIO, part: Range, source: str, csv: CsvFormat, block_by
 def block_of(piece: Piece, layout: CsvFormat | None, path: str, source: str, attributes: str | None) -> pl.DataFrame:
     """The records of a piece as a RAW_SCHEMA block."""
     found = bounds(piece.data, layout)
-    place, numbers = f"{path}:", found.lines + piece.line
+    place, numbers = f"{known_as(path)}:", found.lines + piece.line
     if piece.line == NO_LINE:
         place, numbers = f"{path}@", found.starts + piece.offset
     block = _raw(payloads(piece.data, found), place, numbers, source, attributes)
@@ -233,7 +234,7 @@ def _read_group(opened: BinaryIO, part: Range, source: str, block_bytes: int) ->
     row = 0
     for rows in parquet.rows_as_json(opened, part.start, block_bytes):
         numbers = np.arange(row, row + len(rows))
-        yield _raw(rows, f"{part.path}:{part.start}:", numbers, source, PARQUET_ATTRIBUTES)
+        yield _raw(rows, f"{known_as(part.path)}:{part.start}:", numbers, source, PARQUET_ATTRIBUTES)
         row += len(rows)
 
 
