@@ -1,18 +1,19 @@
 """A worker process of a local run: Beam's own, whose tracebacks do not reach the terminal.
 
 Beam prints what a bundle raised to the worker's stderr and sends it to the run as well, which tells it in one line
-(`launch.cause`). What ends the process itself still appears.
+(`launch.cause`). What ends the process itself appears as one line.
 """
 
 import os
 import sys
-import traceback
 
 from apache_beam.runners.worker import sdk_worker_main
 
+from transforms.errors import first_line
 
-def _tell(*problem) -> None:
-    traceback.print_exception(*problem, file=sys.__stderr__)
+
+def _tell(kind, problem, trace) -> None:
+    print(f"error: a worker process ended: {kind.__name__}: {first_line(problem)}", file=sys.__stderr__)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ from pipelines.sources.cuts import (
     without_bom,
 )
 from pipelines.sources.standard_input import compression_of, format_of, is_spooled, known_as, refuse_stream
-from transforms.errors import SourceError
+from pipelines.unforeseen import READING
+from transforms.errors import AudienceError, SourceError
 
 READ_BYTES = 1 << 20  # of a plain file at a time
 DEFLATED_BYTES = 64 << 10  # of a compressed file at a time: what comes out of it is many times as much
@@ -220,7 +221,14 @@ def naming(path: str) -> Iterator[None]:
     """Turn what goes wrong while a file is read into a SourceError of one line that names it."""
     try:
         yield
+    except AudienceError:
+        raise
     except UNREADABLE as problem:
         told = (problem.strerror if isinstance(problem, OSError) else None) or str(problem)
         reason = " ".join(told.split()) or type(problem).__name__
         raise SourceError(f"{known_as(path)}: cannot be read: {reason}; mend the file or leave it out") from problem
+    except GeneratorExit:
+        raise
+    except BaseException as problem:  # of no kind that a file is known to cause
+        problem.add_note(f"{READING}{known_as(path)}")
+        raise

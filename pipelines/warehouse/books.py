@@ -63,13 +63,14 @@ def commit(
     else:
         others = Without(("input",), frozenset([input]))
         rest = [Rest(table.name, _days_with(run, table, input), others) for table in (QUARANTINE, QUALITY_1M)]
+    counts = told.select(pl.col(quality.COUNTS).sum()).row(0, named=True)  # nothing may fail behind the commit
     anew: dict[str, set[date | None]] = {name: set(days) for name in (EVENTS.name, *derived)}
     run.commit(
         entries + _corrections(run, quality.merge(changes), launch),
         replace_days=anew | {each.table: each.days for each in rest},
         keep={each.table: each.keep for each in rest},
     )
-    return told.select(pl.col(quality.COUNTS).sum()).row(0, named=True)
+    return counts
 
 
 def _told(entries: list[FileEntry]) -> pl.DataFrame:

@@ -177,7 +177,7 @@ scalars = st.sampled_from(
         *(pa.timestamp(unit, zone) for unit in UNITS for zone in (None, "UTC", "Asia/Kolkata", "-03:30")),
         *(pa.duration(unit) for unit in UNITS),
         *(pa.decimal32(5, 2), pa.decimal64(12, 2), pa.decimal128(38, 9), pa.decimal256(76, 20)),
-        *(pa.dictionary(pa.int8(), pa.string()), pa.dictionary(pa.int8(), pa.timestamp("us"))),
+        *(pa.dictionary(pa.int32(), pa.string()), pa.dictionary(pa.int32(), pa.timestamp("us"))),
     ]
 )
 names = st.text(max_size=4)
