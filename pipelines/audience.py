@@ -49,6 +49,7 @@ class Job:
     mappings: tuple[Mapping, ...] = ()
     streaming: bool = False
     days: Days | None = None
+    limit: Callable[[pl.DataFrame], pl.DataFrame] | None = None  # lets blocks of events pass, or refuses their days
     stored: beam.PTransform | None = None  # PBegin -> PCollection[FLOW_SCHEMA block] of the days that are added to
     written: Written = EVERYTHING
     beside: beam.PTransform | None = None  # likewise of the days beside those, for sessions that reach over midnight
@@ -90,7 +91,10 @@ def settle(pipeline: beam.Pipeline, job: Job) -> Settled:
     in_time = timed.passed | "Set aside what is too late" >> Sift(_lateness(job))
     near = in_time.passed | "Keep the days and their margin" >> _KeepNear(job)
     rejected = [stage.rejected for stage in (parsed, valid, timed, in_time)]
-    return Settled(in_time.passed, near.passed, rejected, [received, parsed.books, near.books])
+    events = near.passed
+    if job.limit is not None:
+        events = events | "Limit the days" >> beam.Map(job.limit).with_output_types(pl.DataFrame)
+    return Settled(in_time.passed, events, rejected, [received, parsed.books, near.books])
 
 
 def build(pipeline: beam.Pipeline, job: Job) -> None:

@@ -18,16 +18,19 @@ from pipelines.bounded import (
     Summary,
     days_found,
     days_with_events,
+    made,
     opened,
     with_beside,
     with_stored,
 )
 from pipelines.config import read_mapping
+from pipelines.day_limit import NoteDays, refuse_spread
 from pipelines.launch import run_bounded, worker_count
 from pipelines.options import Settings
 from pipelines.progress import Notes, Watch
 from pipelines.sources.files import CsvFormat, FileInput, ReadFiles, check_inputs
-from pipelines.sources.identity import content_digest
+from pipelines.sources.identity import State, check_unchanged, content_digest, states_of
+from pipelines.sources.standard_input import NAME, spool
 from pipelines.warehouse import books
 from pipelines.warehouse.local import FileEntry
 from pipelines.warehouse.losses import Discarded, discard
@@ -41,12 +44,13 @@ from transforms.mapping import Mapping, required_columns
 
 
 class Input(NamedTuple):
-    """What is read: the files, in which form, and by which mapping."""
+    """What is read: the files, in which form, by which mapping; `states` as they were when somebody looked."""
 
     mapping: Mapping | None
     files: list[FileInput]
     form: str
     csv: CsvFormat
+    states: dict[str, State]
 
 
 class Ending(NamedTuple):
@@ -69,13 +73,15 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
     """Run the graph over files and commit what it wrote."""
     started = time.monotonic()
     read = looked_at(settings)
-    size = sum(file.size for file in read.files)
     with opened(settings, create=True) as into:
         check_days(settings, into)
-        written = (EVENTS.name, QUARANTINE.name, QUALITY_1M.name, *into.derived)
-        discarded = discard(into.run, written, _replaced_days(settings, []) if settings.replace else ())
+        if NAME in settings.input:
+            read = looked_at(settings, spool(into.run.staging))
+        size = sum(file.size for file in read.files)
+        tables = (EVENTS.name, QUARANTINE.name, QUALITY_1M.name, *into.derived)
+        discarded = discard(into.run, tables, _replaced_days(settings, []) if settings.replace else ())
         watch = Watch(into.run.staging, size)
-        job = job_of(settings, into, read, watch.notes)
+        job = limited(job_of(settings, into, read, watch.notes), settings, into)
         workers = worker_count(settings.workers, size)
         with watch.saying("finding the days"):
             touched = _days_touched(job, into, workers, beam_options)
@@ -86,22 +92,29 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         if added:
             job = with_stored(job, into.warehouse, added)
         run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options, watch)
+        check_unchanged(read.states)
         entries = confirmed(into.run.staging)
         with watch.saying("committing"):
             ending = ending_of(settings, into, job, added)._replace(discarded=discarded)
-            counts, days = commit(into.run, entries, ending)
-    return Summary(str(job.input), counts, days, time.monotonic() - started, discarded.said)
+            counts, written = commit(into.run, entries, ending)
+    seconds = time.monotonic() - started
+    return Summary(str(job.input), counts, written, seconds, discarded.said, len(read.files))
 
 
-def looked_at(settings: Settings) -> Input:
-    """The files that a backfill is to read, after a look at each. Errors: ConfigError, SourceError."""
+def looked_at(settings: Settings, spooled: str | None = None) -> Input:
+    """The files that a backfill is to read, after a look at each; standard input is one of them once it is `spooled`.
+
+    Errors: ConfigError, SourceError.
+    """
     mapping = read_mapping(settings.mapping[0]) if settings.mapping else None
     form, csv = settings.format, CsvFormat()
     if mapping is not None:
         form = mapping.format if form == "auto" and mapping.format else form
         csv = mapping.csv or csv
     needed = required_columns(mapping) if mapping else ()
-    return Input(mapping, check_inputs(settings.input, form, csv, needed), form, csv)
+    named = [spooled if pattern == NAME else pattern for pattern in settings.input]
+    files = check_inputs([pattern for pattern in named if pattern is not None], form, csv, needed)
+    return Input(mapping, files, form, csv, states_of([file.path for file in files]))
 
 
 def check_days(settings: Settings, into: Opened) -> None:
@@ -115,20 +128,24 @@ def range_of(settings: Settings, warehouse: Warehouse) -> Days | None:
     return Days(settings.start, settings.end, warehouse.time_zone) if settings.start and settings.end else None
 
 
-def job_of(settings: Settings, into: Opened, read: Input, notes: Notes, only_these: bool = False) -> Job:
-    """The job that reads these files: `only_these`, or what matches once it runs."""
+def job_of(settings: Settings, into: Opened, read: Input, notes: Notes) -> Job:
+    """The job that reads these files, and none that came since."""
     days = range_of(settings, into.warehouse)
     name = read.mapping.source if read.mapping else NATIVE_SOURCE
     return replace(
         into.job,
-        source=ReadFiles(
-            settings.input, name, read.form, read.csv, notes=notes, files=read.files if only_these else None
-        ),
+        source=ReadFiles(settings.input, name, read.form, read.csv, notes=notes, files=read.files),
         input=input_name(read.files, days),
         source_name=name,
         mappings=(read.mapping,) if read.mapping else (),
         days=days,
     )
+
+
+def limited(job: Job, settings: Settings, into: Opened) -> Job:
+    """The job that refuses, while it reads, events of more days than the options allow."""
+    folder = made(into.run.staging / "limit")
+    return replace(job, limit=NoteDays(folder, into.warehouse.time_zone, job.days, settings.max_days))
 
 
 def ending_of(settings: Settings, into: Opened, job: Job, added: list[date]) -> Ending:
@@ -139,9 +156,11 @@ def ending_of(settings: Settings, into: Opened, job: Job, added: list[date]) -> 
 def commit(run: Run, entries: list[FileEntry], ending: Ending) -> tuple[dict[str, int], list[date]]:
     """Commit what a run wrote: (the sums of its books, the days with events).
 
-    Errors: WarehouseError, and then nothing was changed, for days that have rows which the run may not touch.
+    Errors: WarehouseError, and then nothing was changed, for days that have rows which the run may not touch;
+    SourceError likewise for more days than the options allow.
     """
     written = sorted({entry.day for entry in entries if entry.table == EVENTS.name and entry.day})
+    refuse_spread(written, ending.settings.max_days)
     _refuse(ending.settings, run.warehouse, ending.days, written)
     anew = _replaced_days(ending.settings, ending.added)
     counts = books.commit(run, entries, anew, ending.derived, ending.launch, ending.input, discarded=ending.discarded)

@@ -18,6 +18,7 @@ import polars as pl
 
 from pipelines.audience import Job, settle
 from pipelines.config import Quality, read_config, read_funnel, read_mapping
+from pipelines.day_limit import NoteDays
 from pipelines.launch import run_bounded
 from pipelines.options import Settings
 from pipelines.sources.stored import ReadReach, ReadStored, as_reach
@@ -37,7 +38,6 @@ from pipelines.warehouse.tables import (
 from pipelines.warehouse.warehouse import Run, Warehouse
 from pipelines.warehouse.warehouse import opened as open_warehouse
 from transforms.aggregate import Launch, MetricAggregation
-from transforms.block import day_of
 from transforms.in_range import MARGIN
 from transforms.lateness import allowed_lateness
 from transforms.mapping import Mapping
@@ -49,13 +49,15 @@ NATIVE_SOURCE = "events"  # the source of native records that state none
 
 
 class Summary(NamedTuple):
-    """What a run did: counts of its books, the days it wrote, how long it took, and what of damaged files is lost."""
+    """What a run did: counts of its books, the days it wrote, how long it took, what of damaged files is lost, and how
+    many files it was given."""
 
     input: str
     counts: dict[str, int]
     days: list[date]
     seconds: float
     lost: Sequence[str] = ()
+    files: int = 0
 
 
 class Opened(NamedTuple):
@@ -211,15 +213,10 @@ def days_found(job: Job, opened: Opened, workers: int, beam_options: Sequence[st
     """The days of the events that the source of the job holds, by a first pass over it."""
     folder = made(opened.run.staging / "days")
     first_pass = replace(job, source=copy(job.source))  # Beam binds a transform to the pipeline it was applied to
-    zone = opened.warehouse.time_zone
-    run_bounded(lambda pipeline: _note_days(pipeline, first_pass, zone, str(folder)), workers, beam_options)
-    return {date.fromisoformat(noted.name) for noted in folder.iterdir()}
+    note = NoteDays(folder, opened.warehouse.time_zone)
+    run_bounded(lambda pipeline: _note_days(pipeline, first_pass, note), workers, beam_options)
+    return note.noted()
 
 
-def _note_days(pipeline: beam.Pipeline, job: Job, zone: str, folder: str) -> None:
-    settle(pipeline, job).events | "Note the days" >> beam.Map(_touch_days, zone, folder)
-
-
-def _touch_days(events: pl.DataFrame, zone: str, folder: str) -> None:
-    for day in events.select(day_of(pl.col("event_time"), zone).unique()).to_series():
-        (Path(folder) / day.isoformat()).touch()
+def _note_days(pipeline: beam.Pipeline, job: Job, note: NoteDays) -> None:
+    settle(pipeline, job).events | "Note the days" >> beam.Map(note)

@@ -1,6 +1,7 @@
 """`audience`: what a person types.
 
-Data goes to stdout, everything else to stderr. A mistake that a person can mend is one line and exit status 2.
+Data goes to stdout, everything else to stderr. A mistake that a person can mend is one line and exit status 2; what
+nobody foresaw is one line and exit status 1, and what was not committed is undone by the contexts that it leaves.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from pipelines.commands import (
 )
 from pipelines.private import privately
 from pipelines.terminal import guarded, shown
+from pipelines.unforeseen import unforeseen_line
 from pipelines.version import VERSION
 from transforms.errors import AudienceError, OptionError
 
@@ -57,9 +59,11 @@ class _Parser(argparse.ArgumentParser):
 @privately
 @guarded
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is its own (0), or 2 for a mistake that a person can mend."""
+    """Run a command; the exit status is its own (0), 2 for a mistake that a person can mend, 1 for anything unforeseen,
+    130 where it was interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
+    command = None
     try:
         command, values, rest = _parse([word for word in argv if word != "--debug"])
         status = command.run(values, rest)
@@ -77,6 +81,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(mistake, OSError) and mistake.filename is None:
             _leave_stdout()
         return 2
+    except SystemExit:  # of --help
+        raise
+    except BaseException as problem:  # a panic of a library in Rust is no Exception
+        if debug:
+            traceback.print_exc()
+        name = next((name for name, known in COMMANDS.items() if known is command), "")
+        print(f"error: {unforeseen_line(problem, name)}", file=sys.stderr)
+        return 1
     return 0
 
 

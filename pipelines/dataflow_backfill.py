@@ -20,6 +20,7 @@ from pipelines.dataflow import Launched, job_options, submitted
 from pipelines.options import Settings, check_on_cluster
 from pipelines.progress import Notes
 from pipelines.sources.inputs import FileInput
+from pipelines.sources.standard_input import NAME
 from pipelines.sources.stored import ReadReachAsked, ReadStoredDays
 from pipelines.warehouse.bigquery_run import BigQueryRun
 from pipelines.warehouse.sink import BucketSink
@@ -36,11 +37,16 @@ def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
     options = job_options(beam_options, streaming=False)
     if options.view_as(GoogleCloudOptions).update:
         raise OptionError("--update is of a stream: a backfill that runs cannot be replaced; leave it out")
+    if NAME in settings.input:
+        raise OptionError(
+            f"--input {NAME}: a job on Dataflow reads no standard input; copy it to a bucket with "
+            f"`gcloud storage cp {NAME} gs://BUCKET/FILE` and name that"
+        )
     read = looked_at(settings)
     _check_reach(read.files, options)
     with opened(settings, create=True) as into:
         check_days(settings, into)
-        job = job_of(settings, into, read, Notes(), only_these=True)
+        job = job_of(settings, into, read, Notes())
         _check_range(settings, into)
         added = _added(settings, into)
         into.run.may_write(added)

@@ -93,13 +93,13 @@ def _whole(least: int, digits: int) -> dict[str, Any]:
 OPTIONS = (
     Option(
         "input",
-        "Files to read: a path or a glob, local or gs://; may be repeated",
+        "Files to read: a path or a glob, local or gs://, or - for standard input; may be repeated",
         repeat=True,
         example="'events/*.jsonl.gz'",
     ),
     Option(
         "format",
-        "Form of the files; auto decides by the name",
+        "Form of the files; auto decides by the name, of standard input by the first bytes",
         "auto",
         choices=("auto", "jsonl", "csv", "parquet"),
     ),
@@ -156,6 +156,16 @@ OPTIONS = (
         "The stored events of the days that the input touches join it, and the days are written anew",
         flag=True,
         group="days",
+    ),
+    Option(
+        "max_days",
+        "Most days that the events of a run may spread over; more is refused before anything is written",
+        "400",
+        example="1200",
+        group="days",
+        in_file=True,
+        unit="days, 1 to 9999",
+        **_whole(1, 4),
     ),
     Option(
         "config",

@@ -41,9 +41,9 @@ _QUEUE = {
 }
 WITHOUT = {
     "backfill": frozenset(_QUEUE),
-    "recompute": frozenset(_FILES | _QUEUE | {"max_lateness", "take_late", "group"}),
+    "recompute": frozenset(_FILES | _QUEUE | {"max_days", "max_lateness", "take_late", "group"}),
     "replay": frozenset(_FILES | _QUEUE | {"start", "end", "group"}),
-    "run": frozenset(_FILES | {"start", "end", "take_late", "workers", "drained"}),
+    "run": frozenset(_FILES | {"start", "end", "max_days", "take_late", "workers", "drained"}),
 }
 
 
@@ -94,6 +94,7 @@ class Settings(NamedTuple):
     end: date | None
     replace: bool
     add: bool
+    max_days: int
     max_lateness: timedelta
     take_late: bool
     dedup_window: timedelta

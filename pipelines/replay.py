@@ -11,6 +11,7 @@ from dataclasses import replace
 from pipelines.audience import build
 from pipelines.bounded import NATIVE_SOURCE, Summary, days_found, days_with_events, opened, with_beside, with_stored
 from pipelines.config import read_mapping
+from pipelines.day_limit import refuse_spread
 from pipelines.launch import run_bounded, worker_count
 from pipelines.options import Settings
 from pipelines.progress import Watch
@@ -37,6 +38,7 @@ def replay(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         workers = worker_count(settings.workers, chosen.path.stat().st_size)
         with Watch(run.staging, 0).saying("replaying"):
             found = days_found(job, into, workers, beam_options)
+            refuse_spread(found, settings.max_days)
             joined = sorted(days_with_events(warehouse) & found)
             run.may_write(joined)
             job = with_beside(job, into, found)

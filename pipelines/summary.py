@@ -37,6 +37,9 @@ def summary_lines(done: Summary, warehouse: Warehouse) -> list[str]:
     lines = [*books_lines(done), f"  warehouse     {shown(warehouse.name)}"]
     if done.counts["received"] and not done.counts["events"]:
         lines.append("no event was accepted" + (": ask why" if questions else ""))
+    if done.files and not done.counts["received"]:
+        held = "the file is" if done.files == 1 else f"the {done.files:,} files are"
+        lines.append(f"no record was received: {held} empty, or blank lines, or a header alone; check --input")
     lines += [f'next: {program()} query{option} "{question}"' for question in questions]
     return lines + ([late] if (late := _late(done, warehouse, option)) else [])
 

@@ -2,21 +2,21 @@
 tracebacks do not reach the terminal.
 
 Beam prints what a bundle raised to the worker's stderr and sends it to the run as well, which tells it in one line
-(`launch.cause`). What ends the process itself still appears.
+(`launch.cause`). What ends the process itself appears as one line.
 """
 
 import os
 import sys
-import traceback
 
 from apache_beam.runners.worker import sdk_worker_main
 
 from pipelines.private_sockets import reach_privately
-from pipelines.terminal import by_lines
+from pipelines.terminal import shown
+from transforms.errors import first_line
 
 
-def _tell(*problem) -> None:
-    print(by_lines("".join(traceback.format_exception(*problem))), end="", file=sys.__stderr__)
+def _tell(kind, problem, trace) -> None:
+    print(shown(f"error: a worker process ended: {kind.__name__}: {first_line(problem)}"), file=sys.__stderr__)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from functools import partial
 
 from pipelines.commands import Command, say
 from pipelines.options import Settings, add_all, options_of, resolve
-from transforms.errors import OptionError
+from transforms.errors import OptionError, first_line
 
 
 def add_options(name: str, parser) -> None:
@@ -30,12 +30,18 @@ def run(name: str, values, rest) -> None:
 
         rest = beam_options(rest)
     from pipelines.bounded import warehouse_of
-    from pipelines.summary import summary_lines
+    from pipelines.summary import books_lines, summary_lines
 
     # Each is the function of its own name: pipelines/backfill.py, recompute.py, replay.py.
     done = getattr(importlib.import_module(f"pipelines.{name}"), name)(settings, rest)
-    with warehouse_of(settings) as warehouse:
-        say("\n".join(summary_lines(done, warehouse)))
+    try:
+        with warehouse_of(settings) as warehouse:
+            lines = summary_lines(done, warehouse)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as problem:  # the rows are in: whatever happens from here on, the run has succeeded
+        lines = [*books_lines(done), f"committed; the rest of this summary cannot be made: {first_line(problem)}"]
+    say("\n".join(lines))
 
 
 def _launch(values, settings: Settings, rest) -> None:

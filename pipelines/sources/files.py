@@ -38,6 +38,7 @@ from pipelines.sources.inputs import (
     naming,
     opened_file,
 )
+from pipelines.sources.standard_input import known_as
 from transforms.block import TIME
 from transforms.csv_format import CsvFormat
 
@@ -180,7 +181,7 @@ def _blocks(opened: BinaryIO, part: Range, source: str, csv: CsvFormat, block_by
         found = pieces(chunks, step, None, offset=first)
     else:
         found = pieces(_chunks_between(opened, start, end, step), step, layout, line, start)
-    repeated = len(path) + len(source) + len(attributes or "")
+    repeated = len(known_as(path)) + len(source) + len(attributes or "")
     for batch in batches(found, layout, block_bytes, most_rows(repeated)):
         yield block_of(batch, path, line == NO_LINE, source, attributes)
 
@@ -192,7 +193,7 @@ def most_rows(repeated: int) -> int:
 
 def block_of(batch: Batch, path: str, by_offset: bool, source: str, attributes: str | None) -> pl.DataFrame:
     """A batch of records as a RAW_SCHEMA block."""
-    place, numbers = (f"{path}@", batch.offsets) if by_offset else (f"{path}:", batch.lines)
+    place, numbers = (f"{path}@", batch.offsets) if by_offset else (f"{known_as(path)}:", batch.lines)
     return _raw(payloads(batch.data, batch.starts, batch.stops), place, numbers, source, attributes)
 
 
@@ -244,7 +245,7 @@ def _read_group(opened: BinaryIO, part: Range, source: str, block_bytes: int) ->
     row = 0
     for rows in parquet.rows_as_json(opened, part.start, block_bytes):
         numbers = np.arange(row, row + len(rows))
-        yield _raw(rows, f"{part.path}:{part.start}:", numbers, source, PARQUET_ATTRIBUTES)
+        yield _raw(rows, f"{known_as(part.path)}:{part.start}:", numbers, source, PARQUET_ATTRIBUTES)
         row += len(rows)
 
 

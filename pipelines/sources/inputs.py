@@ -26,7 +26,9 @@ from pipelines.sources.cuts import (
     without_bom,
 )
 from pipelines.sources.inflate import inflate
-from transforms.errors import SourceError
+from pipelines.sources.standard_input import compression_of, format_of, is_spooled, known_as, refuse_stream
+from pipelines.unforeseen import READING
+from transforms.errors import AudienceError, SourceError
 
 READ_BYTES = 1 << 20  # of a plain file at a time
 MOST_COLUMNS = 10_000  # of a CSV: as many as a table of BigQuery may have
@@ -100,7 +102,19 @@ def find_files(patterns: Sequence[str], format: str = "auto") -> list[FileInput]
     if format != "auto" and format not in FORMATS.values():
         raise SourceError(f"format {format!r}: allowed are auto, jsonl, csv, parquet")
     sizes = {path: size for pattern in patterns for path, size in _matches(pattern)}
-    return [FileInput(path, *kind_of(path, format), size) for path, size in sorted(sizes.items())]
+    kinds = {path: (_spooled_kind if is_spooled(path) else kind_of)(path, format) for path in sizes}
+    return [FileInput(path, *kinds[path], size) for path, size in sorted(sizes.items())]
+
+
+def _spooled_kind(path: str, format: str) -> tuple[str, str]:
+    """The format and compression of what came through standard input. Errors: SourceError."""
+    compression = compression_of(path)
+    if format == "auto":
+        with naming(path), opened_file(path) as opened:
+            format = format_of(next(chunks_of(opened, compression, DEFLATED_BYTES), b""))
+    if format == "parquet" and compression != "plain":
+        raise SourceError(f"--input -: got Parquet in {compression}, allowed Parquet as it is")
+    return format, compression
 
 
 def kind_of(path: str, format: str = "auto") -> tuple[str, str]:
@@ -129,6 +143,8 @@ def _matches(pattern: str) -> list[tuple[str, int]]:
     if local and os.path.isdir(full):
         example = os.path.join(pattern, "*.jsonl")
         raise SourceError(f"{pattern!r}: is a directory; name the files in it, such as {example!r}")
+    if local:
+        refuse_stream(full)
     if local and os.path.isfile(full):  # before matching: `[` in a name is no pattern if there is such a file
         return [(full, os.path.getsize(full))]
     with naming(pattern):
@@ -138,6 +154,8 @@ def _matches(pattern: str) -> list[tuple[str, int]]:
             raise OSError(problem) from problem
     files = [(file.path, file.size_in_bytes) for file in found if not file.path.endswith("/")]
     if files:
+        for path, _ in files if local else ():
+            refuse_stream(path)
         return files
     if any(char in pattern for char in "*?["):
         raise SourceError(f"{pattern!r}: no file matches the pattern; check it, and quote it in a shell")
@@ -150,11 +168,11 @@ def columns_of(opened: BinaryIO, path: str, compression: str, layout: CsvFormat)
         return list(layout.columns)
     names = header_of(after_header(opened, compression, layout, DEFLATED_BYTES)[1], layout)
     if not names:
-        raise SourceError(f"{path}: has no CSV header in its first line; give one, or set csv header false")
+        raise SourceError(f"{known_as(path)}: has no CSV header in its first line; give one, or set csv header false")
     if len(names) > MOST_COLUMNS:
         raise SourceError(
-            f"{path}: the CSV header names {len(names):,} columns, allowed {MOST_COLUMNS:,}; check the delimiter"
-            f" ({layout.delimiter!r}), or leave columns out"
+            f"{known_as(path)}: the CSV header names {len(names):,} columns, allowed {MOST_COLUMNS:,}; check the"
+            f" delimiter ({layout.delimiter!r}), or leave columns out"
         )
     return names
 
@@ -173,7 +191,7 @@ def after_header(
 def _check_columns(path: str, names: list[str], layout: CsvFormat, required: Collection[str]) -> None:
     if missing := [name for name in required if name not in names]:
         raise SourceError(
-            f"{path}: the CSV header lacks {_listed(missing)}; found {_listed(names)}"
+            f"{known_as(path)}: the CSV header lacks {_listed(missing)}; found {_listed(names)}"
             f" (delimiter {layout.delimiter!r}); correct the mapping, the delimiter or the file"
         )
 
@@ -207,7 +225,14 @@ def naming(path: str) -> Iterator[None]:
     """Turn what goes wrong while a file is read into a SourceError of one line that names it."""
     try:
         yield
+    except AudienceError:
+        raise
     except UNREADABLE as problem:
         told = (problem.strerror if isinstance(problem, OSError) else None) or str(problem)
         reason = " ".join(told.split()) or type(problem).__name__
-        raise SourceError(f"{path}: cannot be read: {reason}; mend the file or leave it out") from problem
+        raise SourceError(f"{known_as(path)}: cannot be read: {reason}; mend the file or leave it out") from problem
+    except GeneratorExit:
+        raise
+    except BaseException as problem:  # of no kind that a file is known to cause
+        problem.add_note(f"{READING}{known_as(path)}")
+        raise

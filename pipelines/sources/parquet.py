@@ -2,10 +2,11 @@
 
 Each row becomes one JSON object, keyed by column. Numbers stay numbers, a decimal column with all its digits.
 Times are RFC 3339; one without a zone is taken as UTC, which is how Spark, DuckDB and pandas write UTC. Bytes
-are text if they are UTF-8 (old writers mark no strings), else base64. NaN and infinity are null.
+are text if they are UTF-8 (old writers mark no strings), else base64, a UUID is a UUID. NaN and infinity are null.
+What else has no JSON form becomes a text, value by value (parquet_values.py): no value ends a run. A column whose type
+has none, or whose name is taken, is an `UnreadableColumn`, before anything is read.
 """
 
-import base64
 import io
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
@@ -17,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
-from polars import selectors as cs
 
+from pipelines.sources import parquet_values
 from pipelines.sources.cuts import bounds, payloads
 from transforms.records import RECORD_LIMIT
 
@@ -26,17 +27,14 @@ MOST_ROWS = 65_536  # in a slice: the footer tells encoded sizes, and a dictiona
 
 
 class UnreadableColumn(ValueError):
-    """A column has a type that has no JSON form."""
+    """A column has a type that has no JSON form, or the name of another."""
 
 
 def row_groups(file: BinaryIO) -> int:
     """The number of row groups. Errors: `ArrowException` for no Parquet file, `UnreadableColumn`."""
     parquet = _opened(file)
-    found = pl.from_arrow(parquet.schema_arrow.empty_table())
-    assert isinstance(found, pl.DataFrame)
-    for name, dtype in found.schema.items():
-        if dtype != pl.Binary and _holds_bytes(dtype):
-            raise UnreadableColumn(f"column {name!r} holds bytes within {dtype}, which has no JSON form")
+    if problem := parquet_values.unwritable(parquet.schema_arrow):
+        raise UnreadableColumn(problem)
     return parquet.num_row_groups
 
 
@@ -62,10 +60,7 @@ def rows_as_json(file: BinaryIO, group: int, block_bytes: int) -> Iterator[pl.Se
     named = sum(len(name.encode()) + 8 for name in schema.names)  # the keys of each row
     rows = min(block_bytes * about.num_rows // max(about.total_byte_size, 1), block_bytes // named, MOST_ROWS)
     for batch in parquet.iter_batches(max(rows, 1), row_groups=[group], use_threads=False):
-        for part in _parts(batch, block_bytes):
-            frame = pl.from_arrow(part)
-            assert isinstance(frame, pl.DataFrame)
-            yield json_rows(frame)
+        yield from map(json_rows, _parts(batch, block_bytes))
 
 
 def _check_values(about: Any, group: int) -> None:
@@ -83,7 +78,7 @@ def _is_text(dtype: pa.DataType) -> bool:
     return any(is_it(dtype) for is_it in (pt.is_string, pt.is_binary, pt.is_large_string, pt.is_large_binary))
 
 
-def _parts(batch: pa.RecordBatch, block_bytes: int) -> Iterator[pa.Table]:
+def _parts(batch: pa.RecordBatch, block_bytes: int) -> Iterator[pa.RecordBatch]:
     """The rows of a batch in parts of about `block_bytes`, with texts of their own."""
     sizes = np.zeros(batch.num_rows, np.int64)
     for column in batch.columns:
@@ -100,31 +95,29 @@ def _parts(batch: pa.RecordBatch, block_bytes: int) -> Iterator[pa.Table]:
             column.dictionary_decode() if pt.is_dictionary(column.type) else column
             for column in batch.slice(start, stop - start).columns
         ]
-        yield pa.table(columns, batch.schema.names)
+        yield pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
         start = stop
 
 
-def json_rows(frame: pl.DataFrame) -> pl.Series:
+def json_rows(batch: pa.RecordBatch) -> pl.Series:
     """Each row as a JSON object, Binary."""
-    frame = frame.with_columns(_texts(column) for column in frame.select(cs.binary()))
-    zoned = {name: _zoned(dtype) for name, dtype in frame.schema.items()}
-    frame = frame.cast({name: dtype for name, dtype in zoned.items() if dtype != frame.schema[name]})
-    exact = frame.select(cs.decimal())
-    rest = frame.drop(exact.columns)
-    written = _written(rest) if rest.width else pl.repeat("{}", frame.height, eager=True).cast(pl.Binary)
-    if not exact.width:
-        return written
-    # Polars writes a decimal as a string; as a number it can be summed without a mapping, and loses no digit.
-    numbers = [
-        pl.concat_str(pl.lit(_key(name)), pl.col(name).cast(pl.String).fill_null("null")) for name in exact.columns
-    ]
-    tail = written.cast(pl.String).str.slice(1)
-    joint = "," if rest.width else ""
-    return (
-        exact.select(pl.concat_str(pl.lit("{"), pl.concat_str(numbers, separator=","), pl.lit(joint), pl.lit(tail)))
-        .to_series()
-        .cast(pl.Binary)
-    )
+    if not batch.num_columns:
+        return pl.repeat(b"{}", batch.num_rows, dtype=pl.Binary, eager=True)
+    plain: dict[str, pa.Array] = {}
+    parts: list[pl.Series] = []  # of each row, what stands between its braces
+    for name, column in zip(batch.schema.names, map(parquet_values.settled, batch.columns), strict=True):
+        if name and parquet_values.is_plain(column):  # Polars would give a column without a name another one
+            plain[name] = column
+        else:
+            parts.append(parquet_values.texts(column).alias(name))
+    if not parts:
+        return _written(plain)
+    keyed = [pl.concat_str(pl.lit(_key(part.name)), pl.lit(part)) for part in parts]
+    if plain:
+        rest = _written(plain).cast(pl.String)
+        keyed.append(pl.lit(rest).str.slice(1).str.head(-1))
+    row = pl.concat_str(pl.lit("{"), pl.concat_str(keyed, separator=","), pl.lit("}"))
+    return pl.select(row).to_series().cast(pl.Binary)
 
 
 def _opened(file: BinaryIO, metadata: Any = None, texts: Sequence[str] = ()) -> Any:
@@ -133,7 +126,11 @@ def _opened(file: BinaryIO, metadata: Any = None, texts: Sequence[str] = ()) -> 
     )
 
 
-def _written(frame: pl.DataFrame) -> pl.Series:
+def _written(columns: dict[str, pa.Array]) -> pl.Series:
+    frame = pl.from_arrow(pa.table(columns))
+    assert isinstance(frame, pl.DataFrame)
+    zoned = {name: _zoned(dtype) for name, dtype in frame.schema.items()}
+    frame = frame.cast({name: dtype for name, dtype in zoned.items() if dtype != frame.schema[name]})
     lines = io.BytesIO()
     frame.write_ndjson(lines)
     data = lines.getvalue()
@@ -145,19 +142,6 @@ def _key(name: str) -> str:
     return msgspec.json.encode(name).decode() + ":"
 
 
-def _texts(column: pl.Series) -> pl.Series:
-    # Value by value: Polars' cast refuses the whole column for one value that is no UTF-8.
-    texts = [None if value is None else _text(value) for value in column]
-    return pl.Series(column.name, texts, dtype=pl.String)
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return base64.b64encode(value).decode()
-
-
 def _zoned(dtype: pl.DataType) -> pl.DataType:
     """The type with UTC in each time that has no zone, inside lists and structs too."""
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
@@ -167,9 +151,3 @@ def _zoned(dtype: pl.DataType) -> pl.DataType:
     if isinstance(dtype, pl.Struct):
         return pl.Struct({field.name: _zoned(field.dtype) for field in dtype.fields})  # type: ignore[arg-type]
     return dtype
-
-
-def _holds_bytes(dtype: Any) -> bool:
-    if isinstance(dtype, pl.Struct):
-        return any(_holds_bytes(field.dtype) for field in dtype.fields)
-    return _holds_bytes(dtype.inner) if isinstance(dtype, pl.List | pl.Array) else dtype == pl.Binary

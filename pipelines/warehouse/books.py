@@ -69,13 +69,14 @@ def commit(
     changed = quality.merge(changes)
     if discarded and discarded.faults:
         changed = settled(run, discarded, changed, input)
+    counts = told.select(pl.col(quality.COUNTS).sum()).row(0, named=True)  # nothing may fail behind the commit
     anew: dict[str, set[date | None]] = {name: set(days) for name in (EVENTS.name, *derived)}
     run.commit(
         entries + _corrections(run, changed, launch),
         replace_days=anew | {each.table: each.days for each in rest},
         keep={each.table: each.keep for each in rest},
     )
-    return told.select(pl.col(quality.COUNTS).sum()).row(0, named=True)
+    return counts
 
 
 def _told(entries: list[FileEntry]) -> pl.DataFrame:

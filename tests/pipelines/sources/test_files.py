@@ -389,12 +389,6 @@ def test_an_unknown_format_is_refused_with_the_allowed():
         check_inputs(["x.jsonl"], "xml")
 
 
-def test_parquet_with_bytes_inside_lists_is_refused_before_the_run(tmp_path):
-    pl.DataFrame({"keys": [[b"a"]]}).write_parquet(tmp_path / "x.parquet")
-    with pytest.raises(SourceError, match=r"cannot be read: column 'keys' holds bytes within List\(Binary\)"):
-        check_inputs([str(tmp_path / "x.parquet")])
-
-
 @pytest.mark.parametrize("ending", [".gz", ".zst", ".bz2"])
 def test_a_torn_compressed_file_is_never_taken_for_a_whole_one(tmp_path, ending):
     packed = COMPRESS[ending](b'{"id":1}\n' * 9)
