@@ -16,6 +16,7 @@ from pipelines.cli import main
 from pipelines.launcher import main as by_template
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from tests.servers.dataflow import Dataflow, dataflow_service
+from tests.servers.sockets import assert_private, watched
 
 GOLDEN = Path(__file__).parent / "golden" / "steps_dataflow.txt"
 IMAGE = "europe-docker.pkg.dev/my-project/audience/audience:abc"
@@ -98,7 +99,10 @@ def test_the_job_streams_from_the_subscription_in_the_image_with_the_bounds_that
 
 
 def test_its_graph_is_the_one_of_the_golden_list_read_by_dataflow_itself(launched, service, queue):
-    assert launched("--id_label=key", "--timestamp_attribute=received_time") == 0
+    before = assert_private(os.getpid())
+    with watched() as found:
+        assert launched("--id_label=key", "--timestamp_attribute=received_time") == 0
+    assert found <= before, "to launch a job is to listen on nothing"
     components = graph_of(service.created()).components
     transforms = components.transforms.values()
     (read,) = (each for each in transforms if each.spec.urn == "beam:transform:pubsub_read:v1")

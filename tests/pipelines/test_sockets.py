@@ -4,7 +4,7 @@ tests/integration/test_stream.py and tests/pipelines/test_stream_demo.py look at
 """
 
 import os
-import signal
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,7 +16,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
-import psutil
 import pytest
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer as Pool
 
@@ -137,12 +136,14 @@ def test_a_folder_of_a_process_that_was_killed_is_removed_by_the_next_one_and_no
     )
     with subprocess.Popen([sys.executable, "-c", begin, roots], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         folder = Path(process.stdout.readline().strip())
-        for path in (folder, foreign := roots / "mine"):
-            path.mkdir(exist_ok=True)
-            os.utime(path, (0, 0))
-        with private_folder():
-            assert folder.is_dir(), "it is locked"
-        process.send_signal(signal.SIGKILL)
+        try:
+            for path in (folder, foreign := roots / "mine"):
+                path.mkdir(exist_ok=True)
+                os.utime(path, (0, 0))
+            with private_folder():
+                assert folder.is_dir(), "it is locked"
+        finally:
+            process.kill()
     young = Path(tempfile.mkdtemp(prefix=PREFIX, dir=roots))
     monkeypatch.setattr(sockets, "MADE_SECONDS", time.time() - folder.stat().st_mtime - 1)
     with private_folder():
@@ -241,6 +242,47 @@ def test_doctor_looks_at_what_the_process_that_writes_listens_on():
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as child:
             port = child.stdout.readline().strip()
             (row,) = socket_checks(os.getpid())
-            assert row.state == WRONG
-            assert f"process {child.pid} on 0.0.0.0:{port}" in row.detail
-            psutil.Process(child.pid).kill()
+            child.kill()
+        assert row.state == WRONG
+        assert f"process {child.pid} on 0.0.0.0:{port}" in row.detail
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """What Prism is built from, and a `go` that knows one module, in which the patch finds nothing to change."""
+    for name in ("Makefile", "requirements.lock", "setup.py", "templates/prism"):
+        (target := tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, target)
+    (source := tmp_path / "module/go/cmd/prism/prism.go").parent.mkdir(parents=True)
+    for path in (source, tmp_path / "module/go.mod", tmp_path / "module/go.sum"):
+        path.write_text("package main\n")
+    (bin := tmp_path / "bin").mkdir()
+    (bin / "go").write_text(f'#!/bin/sh\n[ "$1" = mod ] && printf \'{{\\n\\t"Dir": "%s",\\n}}\\n\' {tmp_path}/module\n')
+    (bin / "go").chmod(0o755)
+    return tmp_path / "tree"
+
+
+def make(checkout: Path, *words: str) -> subprocess.CompletedProcess:
+    path = f"{checkout.parent}/bin:{os.environ['PATH']}"
+    environ = os.environ | {"PATH": path, "TMPDIR": str(checkout.parent)}
+    return subprocess.run(["make", "prism", *words], cwd=checkout, env=environ, capture_output=True, text=True)
+
+
+def test_a_prism_that_the_patch_does_not_fit_is_not_built(checkout):
+    before = sorted(checkout.parent.iterdir())
+    made = make(checkout)
+    assert made.returncode != 0
+    assert "unix-socket.patch does not apply to Prism 2." in made.stderr
+    assert list((checkout / ".tools").iterdir()) == []
+    assert sorted(checkout.parent.iterdir()) == before
+
+
+def test_prism_is_built_again_when_its_patch_has_changed_and_only_then(checkout):
+    stamp = next(word for word in make(checkout, "-n").stdout.split() if word.startswith(".tools/prism-local-2."))
+    (checkout / ".tools").mkdir()
+    (checkout / stamp).touch()
+    assert "build.sh" not in make(checkout, "-n").stdout
+    with (checkout / "templates/prism/unix-socket.patch").open("a") as patch:
+        patch.write("\n")
+    assert "build.sh" in make(checkout, "-n").stdout

@@ -1,8 +1,4 @@
-"""The sockets that a command and its processes listen on, as psutil sees them; the product's own look is another.
-
-python -m tests.servers.sockets    runs every command and every server of the tests, and prints the table of
-                                   docs/why/local-sockets.md (two minutes; needs what `make tools` installs)
-"""
+"""The sockets that a command and its processes listen on, as psutil sees them; the product's own look is another."""
 
 import ipaddress
 import os
@@ -15,9 +11,8 @@ from typing import NamedTuple
 
 import psutil
 
-ROOT = Path(__file__).parents[2]
 GONE = (psutil.NoSuchProcess, psutil.ZombieProcess, FileNotFoundError)
-EVERY_SECONDS = 0.05
+EVERY_SECONDS = 0.2
 PROGRAMS = {"pipelines.cli": "audience", "pipelines.worker": "worker process", "prism-local": "Prism", "java": "java"}
 
 
@@ -85,12 +80,12 @@ def assert_private(pid: int) -> set[Listening]:
 
 
 @contextmanager
-def watched(pid: int | None = None) -> Iterator[set[Listening]]:
+def watched(pid: int | None = None, every: float = EVERY_SECONDS) -> Iterator[set[Listening]]:
     """What a process and its descendants (this one's, without a pid) listen on at any moment of the context."""
     found, opened, ended = set[Listening](), list[Listening](), threading.Event()
 
     def look() -> None:
-        while not ended.wait(EVERY_SECONDS):
+        while not ended.wait(every):
             new = listening(pid or os.getpid()) - found
             opened.extend(each for each in new if not each.is_private)
             found.update(new)

