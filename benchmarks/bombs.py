@@ -203,7 +203,7 @@ def _size(count: int) -> str:
 
 
 def main() -> int:
-    """Run the bombs and print the table; the exit status is 1 if one was killed, exceeded the bound or was not caught."""
+    """Run the bombs and print the table; the exit status is 1 if one exceeds the bound, or ends in a traceback."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="Only the inputs whose name holds this")
     parser.add_argument("--most", type=int, default=6_000, help="MiB at which a run is killed")
