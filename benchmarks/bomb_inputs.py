@@ -138,8 +138,8 @@ def nested(depth: int) -> bytes:
 
 
 def keys(count: int) -> bytes:
-    """A record of so many keys."""
-    return EVENT[:-2] + b"".join(b',"k%d":1' % n for n in range(count)) + b"}\n"
+    """A record of so many keys, in order but for the last."""
+    return EVENT[:-2] + b"".join(b',"k%06d":1' % n for n in range(count)) + b',"a":1}\n'
 
 
 def elements(element: bytes, count: int) -> bytes:

@@ -42,12 +42,13 @@ from benchmarks.bomb_inputs import (
     zstd_rle,
     zstd_window,
 )
+from pipelines.launch import worker_count
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "RESULTS-bombs.md"
 SAMPLE_SECONDS = 0.02
 BOOKS = ("received", "events", "quarantined")
-BOUND_MIB = 2_048  # what docs/operations.md states for one process
+BOUND_MIB = 1_024  # for the run, and as much again for each worker: what docs/your-own-events.md states
 HEAD = (
     "# Results: bombs\n\nInputs that are small and cost much, each given to a run of its own by `python -m "
     "benchmarks.bombs --write`. What a run may take for any input stands "
@@ -68,31 +69,29 @@ BOMBS: dict[str, Make] = {
     "ten lines of 9 MB of empty lists": lines("lists.jsonl", (dense(b"[]", 9 * MB), 10)),
     "ten lines of 9 MB of empty objects, mapped": mapped("objects.jsonl", (dense(b"{}", 9 * MB), 10)),
     "fifty lines of 1 MB of small objects, mapped": mapped("objects.jsonl", (dense(b'{"a":{}}', MB), 50)),
-    "a record of a million keys": lines("keys.jsonl", (keys(700_000), 1)),
+    "ten records of 700,000 keys nearly in order": lines("keys.jsonl", (keys(700_000), 10)),
     "a list of a million elements, exploded": mapped("list.jsonl", (elements(b"1", 1_000_000), 1), explode="items"),
     "a list of 9,000 elements, exploded, in 60 records": mapped(
         "list.jsonl", (elements(b'{"a":1}', 9_000), 60), explode="items"
     ),
-    "100,000 lines nested 10,000 deep, gzip": lines("deep.jsonl.gz", (nested(10_000), 100_000)),
-    "a million numbers of 1e999999999": lines("exponents.jsonl", (number(b"1e999999999"), 1_000_000)),
+    "20,000 lines nested 10,000 deep, gzip": lines("deep.jsonl.gz", (nested(10_000), 20_000)),
+    "300,000 numbers of 1e999999999": lines("exponents.jsonl", (number(b"1e999999999"), 300_000)),
     "a thousand numbers of 100,000 digits": lines("digits.jsonl", (number(b"9" * 100_000), 1_000)),
     "CSV: 400,000 short lines under 2,000 columns": csv("short.csv", names(2_000), (b"x\n", 400_000)),
     "CSV: a million short lines under 300 columns": csv("short.csv", names(300), (b"x\n", 1_000_000)),
     "CSV: 20,000 empty records of 2,000 columns": csv("empty.csv", names(2_000), (b"," * 2_002 + b"\n", 20_000)),
-    "CSV: 10,000 records of 2,000 columns with long names": csv(
-        "names.csv", names(2_000, b"c" * 90 + b"%05d"), (b"x," * 2_002 + b"x\n", 10_000)
+    "CSV: 2,000 records of 2,000 columns with long names": csv(
+        "names.csv", names(2_000, b"c" * 90 + b"%05d"), (b"x," * 2_002 + b"x\n", 2_000)
     ),
     "CSV: a million columns": csv("columns.csv", names(1_000_000), (b"x\n", 1_000)),
     "CSV: a quoted field of 64 MB": csv("field.csv", b"c", (b'1,x,2,"', 1), (b"0" * MB, 64), (b'"\n', 1)),
-    "CSV: a quote that never closes, before 200 MB": csv(
-        "quote.csv", b"c", (b'1,x,2,"', 1), (b"1,x,2,3\n", 25_000_000)
-    ),
-    "CSV: 64 MB of quotes": csv("quotes.csv", b"c", (b'1,x,2,y"""""""\n', 4_500_000)),
-    "Parquet: 100 million equal strings": parquet("page_view", 100_000_000, 1_000_000),
-    "Parquet: a string of 10 MB, 1,000 times": parquet("x" * 10_000_000, 1_000, 1_000),
+    "CSV: a quote that never closes, before 40 MB": csv("quote.csv", b"c", (b'1,x,2,"', 1), (b"1,x,2,3\n", 5_000_000)),
+    "CSV: 16 MB of quotes": csv("quotes.csv", b"c", (b'1,x,2,y"""""""\n', 1_100_000)),
+    "Parquet: ten million equal strings": parquet("page_view", 10_000_000, 1_000_000),
+    "Parquet: a string of 10 MB, 200 times": parquet("x" * 10_000_000, 200, 200),
     "Parquet: a string of 1 GB": parquet("x" * 1_000_000_000, 1, 1),
-    "a million distinct contents": distinct(1_000_000, "content_id"),
-    "a million distinct campaigns": distinct(1_000_000, "campaign"),
+    "300,000 distinct contents": distinct(300_000, "content_id"),
+    "300,000 distinct campaigns": distinct(300_000, "campaign"),
     "1,000 files of one event": tiny_files(1_000),
     "a file name of 250 characters": tiny_files(1, "{:0244d}.jsonl"),
     "a mapping whose test nests aliases": aliases(8),
@@ -107,6 +106,7 @@ class Result(NamedTuple):
     input_bytes: int
     seconds: float
     peak_bytes: int
+    bound_bytes: int
     ending: str  # exit status, or why it was killed
     said: str
 
@@ -128,7 +128,8 @@ def run(name: str, make: Make, most: int, seconds: float) -> Result:
             peak, killed = _watched(process, most, started + seconds)
             took = time.monotonic() - started
         said = _said(errors.read_text(errors="replace")).replace(f"{place}/", "")
-    return Result(name, size, took, peak, killed or str(process.returncode), said)
+    bound = BOUND_MIB * MB * (1 + worker_count(0, size))
+    return Result(name, size, took, peak, bound, killed or str(process.returncode), said)
 
 
 def _watched(process: psutil.Popen, most: int, end: float) -> tuple[int, str]:
@@ -177,9 +178,13 @@ def _said(errors: str) -> str:
 
 def report(results: list[Result]) -> str:
     """The results as Markdown."""
-    table = ["| input | its size | seconds | peak memory | exit status | said |", "|---|---:|---:|---:|---|---|"]
+    table = [
+        "| input | its size | seconds | peak memory | of at most | exit status | said |",
+        "|---|---:|---:|---:|---:|---|---|",
+    ]
     table += [
         f"| {each.name} | {_size(each.input_bytes)} | {each.seconds:.1f} | {each.peak_bytes / MB:,.0f} MiB"
+        f" | {each.bound_bytes / MB:,.0f} MiB"
         f" | {each.ending} | {each.said.replace('|', '')} |"
         for each in results
     ]
@@ -198,7 +203,7 @@ def _size(count: int) -> str:
 
 
 def main() -> int:
-    """Run the bombs and print the table; the exit status is 1 if one was killed, or ended in a traceback."""
+    """Run the bombs and print the table; the exit status is 1 if one exceeds the bound, or ends in a traceback."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="Only the inputs whose name holds this")
     parser.add_argument("--most", type=int, default=6_000, help="MiB at which a run is killed")
@@ -214,7 +219,12 @@ def main() -> int:
     print(text)
     if options.write:
         RESULTS.write_text(f"{HEAD}\n\n{text}")
-    return int(any("killed" in each.ending or each.said.startswith("TRACEBACK") for each in results))
+    return int(not all(map(_held, results)))
+
+
+def _held(result: Result) -> bool:
+    caught = not result.said.startswith("TRACEBACK")
+    return caught and "killed" not in result.ending and result.peak_bytes <= result.bound_bytes
 
 
 if __name__ == "__main__":

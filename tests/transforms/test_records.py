@@ -1,5 +1,6 @@
 import csv
 import json
+from decimal import Decimal
 from unittest.mock import patch
 
 import msgspec
@@ -13,7 +14,7 @@ from transforms import records
 from transforms.block import RAW_SCHEMA, RECORD_SCHEMA, REJECTED_SCHEMA, entered
 from transforms.mapping import load_mapping
 from transforms.parse import parse
-from transforms.records import KEPT_BYTES, RECORD_LIMIT, check_depth, read_records, slices_of
+from transforms.records import KEPT_BYTES, RECORD_LIMIT, SORTED_BYTES, check_depth, encode_json, read_records, slices_of
 
 COMMA = {"format": "csv", "header": ["id", "name", "price"], "delimiter": ",", "quote": '"'}
 
@@ -201,3 +202,16 @@ def test_the_depth_of_a_record_is_found_without_reading_all_of_it():
     with pytest.raises(msgspec.DecodeError, match="nested deeper than 256 levels"):
         check_depth(deep)
     check_depth(b'["' + b"[" * 1_000 + b'\\"' + b"[" * 1_000 + b'"]')
+
+
+def test_large_objects_are_put_in_order_before_they_are_written():
+    """msgspec sorts keys that are nearly in order in quadratic time; it is handed none of them."""
+    inner = {f"k{n:05d}": n for n in range(1_000)}
+    nearly = {**inner, "a": [{"z": 1, "b": Decimal("1.50")}, {**inner, "a": None}]}
+    assert len(msgspec.json.encode(nearly)) > SORTED_BYTES
+    with patch.object(records, "_encode_sorted", wraps=records._encode_sorted) as encoder:
+        encoded = encode_json(nearly)
+    handed = encoder.call_args.args[0]
+    assert list(handed) == sorted(nearly)
+    assert list(handed["a"][1]) == sorted(inner | {"a": None})
+    assert encoded == msgspec.json.Encoder(order="deterministic", decimal_format="number").encode(nearly)
