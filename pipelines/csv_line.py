@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 # Bare is what no reader takes for anything but text: what a dialect may have as delimiter, quote or comment is not.
-_BARE = re.compile(r"""(?!\s)[^",;|#'\t\r\n\v\f]*(?<!\s)""")
+_BARE = re.compile(r"""(?!\s)[^",;|#']*(?<!\s)""")
 
 
 def csv_line(texts: Iterable[str | None]) -> str:

@@ -148,7 +148,7 @@ def test_doctor_says_who_else_reads_or_changes_a_warehouse(folder_mode, file_mod
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "file").touch()
     (folder / "data" / "file").chmod(file_mode)
-    (folder / "data").chmod(folder_mode)
+    (folder / "data").chmod(folder_mode | 0o055)
     folder.chmod(folder_mode)
     [row] = of_folder(folder)
     assert row.state == ("wrong" if said else "found")

@@ -333,10 +333,10 @@ def test_a_report_is_for_its_owner_and_appears_whole_in_the_place_of_another(sto
 def test_a_report_goes_through_a_pipe_by_name_and_through_the_name_of_stdout(stored, tmp_path):
     pipe, read = tmp_path / "pipe", []
     os.mkfifo(pipe)
-    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
     reader.start()
     assert main(["report", "--warehouse", stored, "--output", str(pipe)]) == 0
-    reader.join()
+    reader.join(20)
     command = [sys.executable, "-m", "pipelines.cli", "report", "--warehouse", stored, "--output", "/dev/stdout"]
     with (tmp_path / "out.html").open("w") as out:
         subprocess.run(command, stdout=out, check=True, stderr=subprocess.DEVNULL)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.cli import _parse, main
+from pipelines.cli import COMMANDS, _parse, main
 from pipelines.csv_line import csv_line
 from pipelines.terminal import by_lines, guarded, option, put, shown, word
 from transforms.mapping import load_mapping
@@ -134,6 +134,16 @@ def test_whatever_is_printed_passes_the_guard_and_a_stream_of_fewer_letters_take
     guarded(lambda: print("\x1b[31m\u202eé\ntwo") or 0)()
     assert narrow.buffer.getvalue() == rb"\u001b[31m\u202e\xe9" + b"\ntwo\n"
     assert sys.stdout is narrow
+
+
+def test_a_command_that_prints_without_a_thought_is_guarded(monkeypatch, capsys):
+    def run(values, rest):
+        print("out\x1b[2J\nnext")
+        print("err\u202e", file=sys.stderr)
+
+    monkeypatch.setitem(COMMANDS, "stop", COMMANDS["stop"]._replace(run=run))
+    assert main(["stop"]) == 0
+    assert capsys.readouterr() == ("out\\u001b[2J\nnext\n", "err\\u202e\n")
 
 
 def test_csv_is_as_it_is_for_programs_and_shown_on_a_terminal(monkeypatch, capsys):
