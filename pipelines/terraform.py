@@ -3,9 +3,10 @@
     labels        by which the product knows its data set; the one of the time zone Terraform adds
     first_commit  the statements that make the table of the last commit
     tables        those of the shipped configuration, as a first run would make them
-    views         for readers: each is written out down to the tables, so that none needs another one
+    views         for readers: each is written out down to the tables, so that none needs another one, and without
+                  groups of few people (small_groups.py)
 
-Placeholders `{{project}}`, `{{dataset}}`, `{{time_zone}}` are replaced as text.
+Placeholders `{{project}}`, `{{dataset}}`, `{{time_zone}}` and `{{minimum_group}}` are replaced as text.
 """
 
 import json
@@ -17,6 +18,7 @@ from sqlglot import exp
 
 from pipelines.bounded import table_of
 from pipelines.config import read_config, read_funnel
+from pipelines.small_groups import suppressed
 from pipelines.warehouse.bigquery import FORMAT, FORMAT_LABEL, first_commit
 from pipelines.warehouse.bigquery_schema import made, view_description
 from pipelines.warehouse.tables import TABLES, Table
@@ -57,10 +59,14 @@ def views(tables: list[Table]) -> list[dict[str, str]]:
         {
             "name": name,
             "description": view_description(text),
-            "sql": _alone(text, sql).sql(dialect="bigquery", pretty=True, comments=False),
+            "sql": suppressed(name, _written(text, sql), lambda people: _written(people, sql)),
         }
         for name, text in sql.items()
     ]
+
+
+def _written(text: str, views: dict[str, str]) -> str:
+    return _alone(text, views).sql(dialect="bigquery", pretty=True, comments=False)
 
 
 def _alone(text: str, views: dict[str, str]) -> exp.Expr:

@@ -303,6 +303,7 @@ def test_the_sql_names_the_tables_and_the_zone(folder):
         ("time_zone", "Europe / London"),
         ("partition_expiry_days", 1.5),
         ("reader_views", ["nothing"]),
+        ("minimum_group", -1),
         ("readers", ["allUsers"]),
         ("warehouse_readers", ["allUsers"]),
         ("kms_key", "projects/p/locations/europe/keyRings/r/cryptoKeys/k"),

@@ -267,6 +267,9 @@ def _parts(answer) -> Iterator[pl.DataFrame]:
         yield pl.DataFrame(schema={field.name: polars_type(column_of(field)) for field in answer.schema})
 
 
+_OF_THE_PROJECT = ("projectReaders", "projectWriters")  # whom a data set opens to where nobody says who may use it
+
+
 def _found(client: bigquery.Client, dataset: str) -> bigquery.Dataset | None:
     """The data set, if it is there. Nothing is tried twice: who cannot be reached is told at once."""
     try:
@@ -277,7 +280,7 @@ def _found(client: bigquery.Client, dataset: str) -> bigquery.Dataset | None:
 
 def _create(client: bigquery.Client, dataset: str, time_zone: str, found: bigquery.Dataset | None) -> bigquery.Dataset:
     """Make a data set, or one that is there, a warehouse."""
-    made = found or client.create_dataset(bigquery.Dataset(dataset), exists_ok=True, retry=PATIENCE)
+    made = found or _closed(client, client.create_dataset(bigquery.Dataset(dataset), exists_ok=True, retry=PATIENCE))
     for statement in first_commit(dataset):
         client.query(statement, location=made.location, retry=PATIENCE).result()
     # The labels are last: a data set that has them is a whole warehouse.
@@ -286,6 +289,18 @@ def _create(client: bigquery.Client, dataset: str, time_zone: str, found: bigque
         f"Audience Insights: events and what was made of them. Its days are those of time zone {time_zone}."
     )
     return client.update_dataset(made, ["labels", "description"], retry=PATIENCE)
+
+
+def _closed(client: bigquery.Client, made: bigquery.Dataset) -> bigquery.Dataset:
+    """A new data set without what BigQuery gives to every viewer and editor of the project, while it is still empty.
+
+    The owners of the project and who made it keep it; a list stated at once would have to name the latter.
+    """
+    kept = [entry for entry in made.access_entries if entry.entity_id not in _OF_THE_PROJECT]
+    if len(kept) == len(made.access_entries):
+        return made
+    made.access_entries = kept
+    return client.update_dataset(made, ["access_entries"], retry=PATIENCE)
 
 
 def first_commit(dataset: str) -> tuple[str, str]:

@@ -10,11 +10,12 @@ locals {
     "{{dataset}}"   = var.dataset
     "{{time_zone}}" = var.time_zone
   }
-  all_views = { for view in local.declared.views : view.name => merge(view, { sql = replace(replace(replace(
+  all_views = { for view in local.declared.views : view.name => merge(view, { sql = replace(replace(replace(replace(
     view.sql,
     "{{project}}", local.names["{{project}}"]),
     "{{dataset}}", local.names["{{dataset}}"]),
-    "{{time_zone}}", local.names["{{time_zone}}"])
+    "{{time_zone}}", local.names["{{time_zone}}"]),
+    "{{minimum_group}}", var.minimum_group)
   }) }
   views = { for name, view in local.all_views : name => view if contains(var.reader_views, name) }
   first_commit = replace(replace(

@@ -104,6 +104,16 @@ variable "reader_views" {
   }
 }
 
+variable "minimum_group" {
+  description = "Readers' views leave out rows about fewer people than this, and numbers of fewer people in them; 0 leaves out nothing"
+  type        = number
+  default     = 10
+  validation {
+    condition     = floor(var.minimum_group) == var.minimum_group && var.minimum_group >= 0 && var.minimum_group <= 1000
+    error_message = "A whole number from 0 to 1000."
+  }
+}
+
 variable "readers" {
   description = "Who may read the views, such as group:analysts@example.com; they bring a project to run queries in"
   type        = set(string)

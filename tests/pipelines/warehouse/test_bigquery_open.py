@@ -71,6 +71,33 @@ def test_a_new_warehouse_is_utc_and_its_time_zone_stays(name):
         zone(other, time_zone="UTC", create=True)
 
 
+def test_a_new_data_set_is_not_open_to_every_viewer_and_editor_of_the_project(name, monkeypatch):
+    """The emulator gives access to nobody, so a data set is made with what BigQuery gives by default."""
+    create = google.Client.create_dataset
+    default = [google.AccessEntry("WRITER", "specialGroup", "projectWriters")]
+    default += [google.AccessEntry("OWNER", "specialGroup", "projectOwners")]
+    default += [google.AccessEntry("OWNER", "userByEmail", "maker@example.com")]
+    default += [google.AccessEntry("READER", "specialGroup", "projectReaders")]
+
+    def as_google(client, dataset, **how):
+        dataset.access_entries = default
+        return create(client, dataset, **how)
+
+    monkeypatch.setattr(google.Client, "create_dataset", as_google)
+    zone(name, create=True)
+    lease = bigquery_clients.rest("demo-project")
+    assert {entry.entity_id for entry in lease.client.get_dataset(name).access_entries} == {
+        "projectOwners",
+        "maker@example.com",
+    }
+    stated = lease.client.get_dataset(name)
+    stated.access_entries = default
+    lease.client.update_dataset(stated, ["access_entries"])
+    zone(name, create=True)  # what somebody has stated stays
+    assert len(lease.client.get_dataset(name).access_entries) == 4
+    lease.close()
+
+
 def test_every_time_zone_has_a_label_of_its_own_that_bigquery_allows():
     labels = {label_of(zone) for zone in available_timezones()}
     assert len(labels) == len(available_timezones())

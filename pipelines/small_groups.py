@@ -1,0 +1,134 @@
+"""Small groups: readers' views without what counts fewer people than a stated threshold.
+
+    suppressed(name, sql, alone) -> the SQL of the view for readers, with {{minimum_group}} as the threshold
+
+Which number of a view counts people, and what is computed of it, is declared here for each view (GROUPS). A row about
+fewer people is left out; within a row, a number of fewer people is NULL, and so is what is computed of it. Where a view
+has no such number, `people` is SQL that counts them by `keys`. Sketches are left out: one tells whether a given id is
+in it. A threshold of 0 leaves out nothing.
+
+What is not here (PERSONS, RECORDS) counts no people: a row is a person, or counts records.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+THRESHOLD = "{{minimum_group}}"
+
+
+class Group(NamedTuple):
+    """A view of numbers of people.
+
+    row     the number of people that a row is about; None: each number is judged by itself
+    parts   further numbers of people, each with what is computed of it
+    hidden  columns that readers do not get
+    people  SQL of (keys, people), by `keys`, where no column says how many people a row is about
+    """
+
+    row: str | None = None
+    parts: Mapping[str, tuple[str, ...]] = {}
+    hidden: tuple[str, ...] = ()
+    people: str = ""
+    keys: tuple[str, ...] = ()
+
+
+_ZONE = "'{{time_zone}}'"
+_PERSONS = "COUNT(DISTINCT COALESCE(user_id, anonymous_id)) AS people"
+_CONVERTERS = {"converters": ("converted_sessions", "session_conversion_rate", "visitor_conversion_rate")}
+_RETAINED = {"retained_on": ("retention_on",), "retained_on_or_after": ("retention_on_or_after",)}
+
+GROUPS = {
+    "activity_1m_current": Group("users", hidden=("users_sketch",)),
+    "content_1h_current": Group("users", hidden=("users_sketch",)),
+    "campaign_1h_current": Group(
+        "users", {"purchasers": ("purchases", "revenue")}, hidden=("users_sketch", "purchasers_sketch")
+    ),
+    "activity_by_day": Group(parts={"dau": ("stickiness",), "wau": (), "mau": ("stickiness",)}),
+    "lifecycle_by_day": Group(
+        parts={f"{name}_persons": () for name in ("active", "new", "returning", "resurrecting", "dormant")}
+    ),
+    "retention_by_day": Group("cohort_size", _RETAINED),
+    "retention_by_week": Group("cohort_size", _RETAINED),
+    "conversion_by_campaign": Group("visitors", _CONVERTERS),
+    "conversion_by_channel": Group("visitors", _CONVERTERS),
+    "funnel_by_day": Group(
+        "first_persons",
+        {
+            "persons": ("conversion_from_first", "conversion_from_previous", "median_seconds_from_previous"),
+            "previous_persons": ("conversion_from_previous",),
+        },
+    ),
+    "live_now": Group("persons"),
+    "engagement_by_day": Group(
+        people="SELECT day, channel, COUNT(DISTINCT visitor) AS people FROM visits GROUP BY day, channel",
+        keys=("day", "channel"),
+    ),
+    "engagement_by_channel": Group(
+        people=f"SELECT DATE(event_time, {_ZONE}) AS day, channel, {_PERSONS} FROM events GROUP BY day, channel",
+        keys=("day", "channel"),
+    ),
+    "engagement_by_content": Group(
+        people=f"SELECT DATE(event_time, {_ZONE}) AS day, content_id, category, {_PERSONS} FROM events "
+        "GROUP BY day, content_id, category",
+        keys=("day", "content_id", "category"),
+    ),
+    "content_leaderboard": Group(
+        people=f"SELECT content_id, category, {_PERSONS} FROM events CROSS JOIN "
+        f"(SELECT MAX(DATE(bucket_start, {_ZONE})) AS last_day FROM content_1h_current) AS known "
+        f"WHERE DATE_DIFF(last_day, DATE(event_time, {_ZONE}), DAY) "
+        "BETWEEN 0 AND 6 GROUP BY content_id, category",
+        keys=("content_id", "category"),
+    ),
+}
+PERSONS = (
+    "events_unique",
+    "quarantine_open",
+    "user_days_current",
+    "sessions_current",
+    "active_days",
+    "visits",
+    "identities",
+    "rfm_segments",
+)
+RECORDS = ("quality_1m_current", "quality_summary", "quarantine_by_code")
+
+
+def suppressed(name: str, sql: str, alone: Callable[[str], str], groups: Mapping[str, Group] = GROUPS) -> str:
+    """The view for readers; `alone` writes SQL out down to the tables."""
+    if name not in groups:
+        return sql
+    group = groups[name]
+    shown = f"SELECT shown.*{_without(group.hidden)}{_replaced(group.parts)}\nFROM (\n{sql}\n) AS shown"
+    if group.people:
+        return (
+            f"{shown}\nJOIN (\n{alone(group.people)}\n) AS counted\n  ON {_same(group.keys)}\nWHERE {_fits('people')}"
+        )
+    return f"{shown}\nWHERE {_fits(f'shown.{group.row}')}" if group.row else shown
+
+
+def _fits(number: str) -> str:
+    return f"{number} >= {THRESHOLD}"
+
+
+def _without(hidden: tuple[str, ...]) -> str:
+    return f" EXCEPT ({', '.join(hidden)})" if hidden else ""
+
+
+def _replaced(parts: Mapping[str, tuple[str, ...]]) -> str:
+    """Each number, and what is computed of it, NULL unless all that it rests on count enough people."""
+    rests: dict[str, list[str]] = {name: [name] for name in parts}
+    for name, computed in parts.items():
+        for column in computed:
+            rests.setdefault(column, []).append(name)
+    shown = [
+        f"IF({' AND '.join(_fits(f'shown.{each}') for each in rest)}, shown.{column}, NULL) AS {column}"
+        for column, rest in rests.items()
+    ]
+    listed = ",\n  ".join(shown)
+    return f" REPLACE (\n  {listed}\n)" if shown else ""
+
+
+def _same(keys: tuple[str, ...]) -> str:
+    """That the keys are equal, NULL to NULL: by equality alone, as an outer join of BigQuery's needs."""
+    text = "IFNULL(CONCAT('=', CAST({} AS STRING)), '')"
+    return " AND ".join(f"{text.format(f'shown.{key}')} = {text.format(f'counted.{key}')}" for key in keys)
