@@ -1,0 +1,183 @@
+"""What is killed: commands by name, the warehouse that each begins with, and what is in one afterwards.
+
+COMMANDS    name -> (the name of the base that it begins with, what it does to the folder of a warehouse)
+BASES       name -> how a warehouse of that name is made from the one before it
+state(...)  what the tables of a warehouse hold, but for when and by which run it was written
+left(...)   files of a warehouse that no undisturbed run leaves
+"""
+
+import hashlib
+import json
+from concurrent.futures import Executor, Future
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from pipelines.cli import main
+from pipelines.warehouse import notes
+from pipelines.warehouse.appender import Appender
+from pipelines.warehouse.local import LocalWarehouse, write_file
+from pipelines.warehouse.manifest import load
+from pipelines.warehouse.notes import Note
+from pipelines.warehouse.recount import differences
+from pipelines.warehouse.tables import QUALITY_1M
+from pipelines.warehouse.warehouse import Warehouse
+from tests.kept import book, rows_of
+from transforms.errors import WarehouseError
+
+PERSON, BROWSER = "killed-7391", "browser-7391"
+DAY, NEXT = "2026-03-01", "2026-03-02"
+# Two metrics, of which one names people: the others are written by the same steps.
+CONFIG = "metrics: {content_1h: null, campaign_1h: null}\n"
+STAMPS = {"generation", "revision", "emitted_time", "failed_time", "erased_time", "subject_sha256"}
+BATCHES = 12  # of a stream: more than the files that a tier keeps
+
+
+def native(id: str, at: str, received: str | None = None, **fields) -> str:
+    stated = {"event_id": id, "event_type": "page_view", "event_time": at, "received_time": received or at}
+    return json.dumps(stated | {"channel": "web"} | fields)
+
+
+LINES = {
+    "one.jsonl": [
+        native("a", f"{DAY}T09:00:00Z", user_id="u10"),
+        native("b", f"{DAY}T10:00:00Z", anonymous_id="b2", user_id="u2"),
+        native("c", f"{NEXT}T10:00:00Z", user_id="u2"),
+        native("d", f"{DAY}T11:00:00Z", received="2026-03-04T11:00:00Z", user_id="u2"),  # too late
+        native("e", f"{DAY}T09:30:00Z", user_id=PERSON),
+        native("f", f"{DAY}T10:00:00Z", user_id=PERSON, anonymous_id=BROWSER),
+        native("g", f"{NEXT}T11:00:00Z", anonymous_id=BROWSER),
+        json.dumps({"event_type": "No", "user_id": PERSON, "event_time": f"{DAY}T10:00:00Z"}),
+        json.dumps({"event_type": "No", "user_id": "u10", "event_time": f"{DAY}T10:00:00Z"}),
+        '{"user_id": "u10", "broken',
+    ],
+    "two.jsonl": [
+        native("h", f"{DAY}T12:00:00Z", user_id="u4"),
+        native("i", f"{NEXT}T12:00:00Z", user_id="u2"),
+        native("c", f"{NEXT}T10:00:00Z", user_id="u2"),  # again
+    ],
+}
+
+
+class Here(Executor):
+    """Runs what it is given at once, in the thread that gives it: the order of a stream's merges is then certain."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        done = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
+def at(folder: Path, *words: str) -> int:
+    """Run a command of `audience` on the warehouse in this folder; its exit status."""
+    made = ["--config", str(folder.parent / "audience.yaml"), "--workers", "1", "--shards", "1"]
+    return main([*words, "--warehouse", str(folder), *made])
+
+
+def file(folder: Path, name: str, *words: str) -> int:
+    return at(folder, "backfill", "--input", str(folder.parent / name), "--generation", "7", *words)
+
+
+def erase(folder: Path) -> int:
+    return at(folder, "person", "--delete", PERSON, "--delete", BROWSER, "--generation", "8")
+
+
+def compact(folder: Path) -> None:
+    with LocalWarehouse.open(folder).writer() as run:
+        run.compact_all(above=1)
+
+
+def batch(run, number: int) -> None:
+    """One bundle of a stream: a file, and the note that tells of it."""
+    minute = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(minutes=number)
+    rows = rows_of(QUALITY_1M, book(minute, "stream", received=1, duplicates=1))
+    files = [write_file(run.staging, QUALITY_1M.name, date(2026, 3, 1), rows)]
+    notes.write(run.staging, QUALITY_1M.name, Note(files))
+
+
+def stream(folder: Path) -> None:
+    """A stream that goes on after what is committed, a commit a batch and merges beside it, as its source would."""
+    with LocalWarehouse.open(folder).writer() as run:
+        run.declare([QUALITY_1M])
+        appender = Appender(run, merges=Here())
+        done = run.warehouse.scan(QUALITY_1M.name).filter(pl.col("input") == "stream").select("bucket_start").collect()
+        for number in range(done.height, BATCHES):
+            batch(run, number)
+            appender.step()
+        appender.step()
+        appender.stop()
+
+
+def noted(folder: Path) -> None:
+    """Leave what workers of a killed stream had noted."""
+    with LocalWarehouse.open(folder).writer() as run:
+        run.declare([QUALITY_1M])
+        run.commit([])
+        for number in range(BATCHES):
+            batch(run, number)
+
+
+def adopt(folder: Path) -> None:
+    """The writer after a killed stream, which takes what was noted and merges it."""
+    with LocalWarehouse.open(folder).writer() as run:
+        appender = Appender(run, merges=Here())
+        appender.step()
+        appender.stop()
+
+
+BASES = {
+    "empty": (None, lambda folder: None),
+    "one": ("empty", lambda folder: file(folder, "one.jsonl")),
+    "two": ("one", lambda folder: file(folder, "two.jsonl", "--add")),
+    "noted": ("one", noted),
+}
+COMMANDS = {
+    "backfill": ("empty", lambda folder: file(folder, "one.jsonl")),
+    "replace": ("one", lambda folder: file(folder, "two.jsonl", "--replace", "--start", DAY, "--end", "2026-03-03")),
+    "add": ("one", lambda folder: file(folder, "two.jsonl", "--add")),
+    "recompute": ("one", lambda folder: at(folder, "recompute", "--generation", "8")),
+    "replay": ("one", lambda folder: at(folder, "replay", "--take_late", "--generation", "8")),
+    "erasure": ("two", erase),
+    "compaction": ("two", compact),
+    "stream": ("one", stream),
+    "adoption": ("noted", adopt),
+}
+STEP_BY_STEP = {"stream"}  # commits as it goes: a kill leaves what it has come to
+
+
+def state(warehouse: Warehouse | Path) -> dict[str, str]:
+    """table -> its rows, as a number of them and a hash; tables without rows are left out. Checks the books too."""
+    if isinstance(warehouse, Path):
+        try:
+            warehouse = LocalWarehouse.open(warehouse)
+        except WarehouseError as nothing:
+            assert "is no warehouse" in str(nothing) or "holds other files" in str(nothing), nothing
+            return {}
+    assert differences(warehouse) == []
+    found = {}
+    for name in warehouse.tables():
+        rows = warehouse.scan(name).collect()
+        kept = [each for each in sorted(rows.columns) if each not in STAMPS and not each.endswith("_sketch")]
+        if rows.height:
+            texts = sorted(map(repr, rows.select(kept).rows()))
+            found[name] = f"{rows.height} {hashlib.sha256(repr(texts).encode()).hexdigest()[:12]}"
+    return found
+
+
+def left(folder: Path, gone: bool) -> list[str]:
+    """Files that nothing names, and with `gone` those in which the person still stands."""
+    live = load(folder).paths()
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    staged = [name for name in files if name.startswith("staging") or name.endswith(".tmp")]
+    if not gone:
+        return staged
+    named = [f"{name} names the person" for name, path in files.items() if _names_the_person(path)]
+    return [*staged, *named, *sorted(name for name in files if name.startswith("data/") and name not in live)]
+
+
+def _names_the_person(path: Path) -> bool:
+    content = path.read_bytes()
+    if path.suffix == ".parquet":
+        content = repr(pl.read_parquet(path).rows()).encode()
+    return any(id.encode() in content for id in (PERSON, BROWSER))
