@@ -17,7 +17,7 @@ def add_options(parser) -> None:
         action="extend",
         nargs="+",
         metavar="SAMPLE",
-        help="Propose a mapping for these files, local or gs://, and write it",
+        help="Propose a mapping for these files, local or gs:// (- for standard input), and write it",
     )
     which.add_argument(
         "--check",
@@ -72,9 +72,11 @@ def _propose(values, limit: int | None) -> int:
     from pipelines.mapping.proposal import SAMPLE_ROWS, propose
     from pipelines.mapping.report import proposal_lines
     from pipelines.private import write_whole
+    from pipelines.sources.standard_input import spooled
     from pipelines.summary import program
 
-    made = propose(values.sample, values.format, limit or SAMPLE_ROWS)
+    with spooled(values.sample) as patterns:
+        made = propose(patterns, values.format, limit or SAMPLE_ROWS)
     lines = list(proposal_lines(made))
     output = values.output or f"{made.source}.yaml"
     if output == "-":
@@ -99,8 +101,10 @@ def _refuse_to_overwrite(output: str, force: bool) -> None:
 
 def _check(values, limit: int | None) -> int:
     from pipelines.mapping.check import SAMPLE_ROWS, check_file
+    from pipelines.sources.standard_input import spooled
 
-    checked = check_file(values.check, values.input, values.format, limit or SAMPLE_ROWS)
+    with spooled(values.input) as patterns:
+        checked = check_file(values.check, patterns, values.format, limit or SAMPLE_ROWS)
     if values.json:
         import msgspec
 

@@ -16,6 +16,7 @@ from pipelines.config import read_mapping
 from pipelines.mapping.rehearsal import Rehearsal, mapped, rehearse
 from pipelines.mapping.sample import blocks, first_rows
 from pipelines.sources.files import CsvFormat, check_inputs
+from pipelines.sources.standard_input import known_as
 from pipelines.terminal import shown
 from transforms.block import FIELDS
 from transforms.errors import SourceError
@@ -91,7 +92,7 @@ def check_file(path: str, patterns: Sequence[str], format: str = "auto", rows: i
     files = check_inputs(patterns, form, csv, required_columns(mapping))
     raw = list(first_rows(blocks(files, csv, mapping.source), rows))
     if not raw:
-        raise SourceError(f"{' '.join(patterns)}: holds no records; name a file that has some")
+        raise SourceError(f"{' '.join(map(known_as, patterns))}: holds no records; name a file that has some")
     return check(raw, mapping)
 
 

@@ -17,6 +17,7 @@ from pipelines.mapping.profile import Seen, lists_of_objects, profile, profile_e
 from pipelines.mapping.rehearsal import INPUT, Rehearsal, rehearse, settled
 from pipelines.mapping.sample import Form, form_of, found_files, spread_rows
 from pipelines.sources.files import FileInput
+from pipelines.sources.standard_input import known_as
 from transforms.block import entered
 from transforms.errors import SourceError
 from transforms.mapping import load_mapping
@@ -226,4 +227,4 @@ def source_name(files: Sequence[FileInput]) -> str:
 
 
 def _named(patterns: Sequence[str]) -> str:
-    return " ".join(patterns)
+    return " ".join(map(known_as, patterns))

@@ -1,6 +1,7 @@
 """Standard input as a file: `--input -` is spooled to the run's staging, so that every worker and retry reads one file.
 
     spool(folder)     copies standard input to `<folder>/standard-input/<digest>/stdin`, durably, a piece at a time
+    spooled           the same for a command without a run
     known_as(path)    `stdin-<digest>` for such a file, any other path as it is: what positions and messages call it
     compression_of    its compression by its first bytes; format_of: its format too, where none is stated
     refuse_stream     a pipe, a device or a descriptor by name is no file: it is read once, and each worker has its own
@@ -14,7 +15,9 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from transforms.errors import SourceError, WarehouseError
@@ -58,6 +61,14 @@ def spool(folder: Path) -> str:
             f"{folder}: standard input cannot be kept there: {problem.strerror}; free space or check permissions"
         ) from problem
     return str(home / "stdin")
+
+
+@contextmanager
+def spooled(patterns: Sequence[str]) -> Iterator[list[str]]:
+    """The patterns with standard input, where one of them is NAME, spooled to a folder that lasts as long as this."""
+    with tempfile.TemporaryDirectory(prefix="audience-") as folder:
+        path = spool(Path(folder)) if NAME in patterns else NAME
+        yield [path if pattern == NAME else pattern for pattern in patterns]
 
 
 def _pieces() -> Iterator[bytes]:

@@ -170,6 +170,7 @@ def test_a_template_is_written_of_a_batch_and_no_job_is_created(launched, servic
         (["--temp_location=gs://my-bucket/temp"], "events.jsonl', a file of this machine; allowed: files in a bucket"),
         (["--region="], "--region: missing; a job on Dataflow needs --project, --region and --temp_location"),
         (["--input=none.jsonl"], "'none.jsonl': there is no such file"),
+        (["--input=-"], "--input -: a job on Dataflow reads no standard input; copy it to a bucket"),
         (["--max_worker=2"], "unknown option '--max_worker'"),
     ],
 )

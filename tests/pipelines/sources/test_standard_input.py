@@ -155,6 +155,25 @@ def test_what_is_no_file_is_one_line_that_names_standard_input(kind, by, tmp_pat
     assert not (tmp_path / "w").exists()
 
 
+def test_a_descriptor_of_a_regular_file_is_refused_too(tmp_path, capfd):
+    (tmp_path / "e.jsonl").write_bytes(LINES)
+    with open(tmp_path / "e.jsonl") as file:
+        assert main(["backfill", "--format", "jsonl", "--input", f"/dev/fd/{file.fileno()}"]) == 2
+    assert "is a descriptor of a process, allowed are regular files" in capfd.readouterr().err
+
+
+def test_a_mapping_is_proposed_and_checked_from_standard_input(piped, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    piped(b"what,when\nview,2026-03-01T10:00:00Z\nclick,2026-03-01T10:00:01Z\n")
+    assert main(["mapping", "--from", "-"]) == 0
+    assert "mapping --check stdin.yaml --input -" in capfd.readouterr().err
+    piped(b"what,when\nview,2026-03-01T10:00:00Z\n")
+    assert main(["mapping", "--check", "stdin.yaml", "--input", "-"]) == 0
+    piped(b"")
+    assert main(["mapping", "--from", "-", "--output", "x.yaml"]) == 2
+    assert capfd.readouterr().err.startswith("error: stdin-")
+
+
 @pytest.mark.parametrize("name", ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0", "/dev/null", "/dev/../dev/stdin"])
 def test_a_descriptor_is_refused_by_its_name_whatever_is_behind_it(name, capfd):
     assert main(["backfill", "--format", "jsonl", "--input", name]) == 2
