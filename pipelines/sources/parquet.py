@@ -58,7 +58,7 @@ def rows_as_json(file: BinaryIO, group: int, block_bytes: int) -> Iterator[pl.Se
     texts = [field.name for field in schema if _is_text(field.type)]
     parquet = _opened(file, metadata, texts)
     named = sum(len(name.encode()) + 8 for name in schema.names)  # the keys of each row
-    rows = min(block_bytes * about.num_rows // max(about.total_byte_size, 1), block_bytes // named, MOST_ROWS)
+    rows = min(block_bytes * about.num_rows // max(about.total_byte_size, 1), block_bytes // max(named, 1), MOST_ROWS)
     for batch in parquet.iter_batches(max(rows, 1), row_groups=[group], use_threads=False):
         yield from map(json_rows, _parts(batch, block_bytes))
 

@@ -157,11 +157,15 @@ def save(folder: Path, manifest: Manifest) -> None:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is seen whole or not at all, even after a loss of power. Raises OSError."""
     aside = path.with_name(path.name + ".tmp")
-    with open(aside, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    try:
+        with open(aside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError:
+        aside.unlink(missing_ok=True)  # it would hold the space of a full disk
+        raise
     sync_folder(path.parent)
 
 
