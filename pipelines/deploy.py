@@ -12,6 +12,7 @@ Each is a list of words; `--dry_run` prints them and runs none.
 """
 
 import json
+import re
 import shlex
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,7 @@ LOSES = {
 JOB_NAME = "audience-stream"
 BACKFILL_NAME = "audience-backfill"
 RENAMED: dict[str, str] = {}  # steps of the last release, as they are called now
+_IMAGE = re.compile(r"(?P<name>[^@\s,]+):(?P<tag>[\w.-]{1,128})(?P<digest>@sha256:[0-9a-f]{64})?")
 _DELIMITERS = ";|~!#%&"
 Runs = Callable[[Sequence[str]], str]
 
@@ -63,16 +65,30 @@ def template_of(target: Target) -> str:
 
 
 def tag_of(image: str) -> str:
-    """The tag of an image. Errors: OptionError for an image without one."""
-    _, colon, tag = image.rpartition(":")
-    if not colon or "/" in tag or tag == "latest":
-        raise OptionError(f"--image: got {image!r}; allowed: an image with the tag of its build, not latest")
-    return tag
+    """The tag of an image, which may have a digest behind it. Errors: OptionError for an image without a tag."""
+    named = _IMAGE.fullmatch(image)
+    if not named or named["tag"] == "latest":
+        raise OptionError(
+            f"--image: got {image!r}; allowed: an image with the tag of its build, not latest, and best its digest "
+            "too: HOST/PROJECT/REPOSITORY/audience:TAG@sha256:..."
+        )
+    return named["tag"]
+
+
+def by_digest(image: str) -> str:
+    """An image as a job names it: by its digest where it is given."""
+    named = _IMAGE.fullmatch(image)
+    return f"{named['name']}{named['digest']}" if named and named["digest"] else image
 
 
 def build(target: Target) -> list[str]:
     """Lint, test, build, push, and write the template's file."""
-    repository, tag = target.image.rpartition(":")[0], tag_of(target.image)
+    tag = tag_of(target.image)
+    repository, _, found = target.image.partition(f":{tag}")
+    if found:
+        raise OptionError(
+            f"--image: got {target.image!r}; allowed for a build: {repository}:{tag}, as its digest is made"
+        )
     given = f"_IMAGE={repository},_TAG={tag},_TEMPLATES={target.templates}"
     return [
         "gcloud",
@@ -90,7 +106,10 @@ def start(
     target: Target, parameters: Mapping[str, str], renamed: Mapping[str, str] | None = None, streaming: bool = True
 ) -> list[str]:
     """Start a job of the template; with `renamed` (old step -> new) it replaces the running one of its name."""
-    given = [*(f"{name}={value}" for name, value in parameters.items()), f"sdk_container_image={target.image}"]
+    given = [
+        *(f"{name}={value}" for name, value in parameters.items()),
+        f"sdk_container_image={by_digest(target.image)}",
+    ]
     delimiter = _delimiter(given)
     words = [
         "gcloud",

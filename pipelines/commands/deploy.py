@@ -31,7 +31,10 @@ def add_options(parser) -> None:
         parser.add_argument(
             f"--{name}_location", metavar="gs://...", help=f"The folder {name}, where it lies elsewhere"
         )
-    parser.add_argument("--image", help="Image with the tag of its build: HOST/PROJECT/REPOSITORY/audience:TAG")
+    parser.add_argument(
+        "--image",
+        help="Image with the tag of its build and best its digest: HOST/PROJECT/REPOSITORY/audience:TAG@sha256:...",
+    )
     names = f"{deploy.JOB_NAME}, of a backfill {deploy.BACKFILL_NAME}"
     parser.add_argument("--job_name", help=f"Name of the job (default: {names})")
     parser.add_argument("--renamed", action="append", metavar="OLD=NEW", help="What a step of the running job becomes")

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # A step of cloudbuild.yaml, from the root of the checkout; nothing where no IMAGE is named.
-#   image      build it, on the layers of the one before
+#   image      build it, on the layers of the one before, from bases by digest: LAUNCHER and SDK where they are given, else
+#              those that the tags below name now; the log and the image's labels have them
 #   test       the locked packages fit, and the transforms do in the image what they do outside
-#   push       push it, by the tag of the commit and as the cache of the next build
-#   template   write the template's file to TEMPLATES/TAG.json
+#   push       push it, by the tag of the commit and as the cache of the next build, and note its digest in image.digest
+#   template   write the template's file, which names the image by that digest, to TEMPLATES/TAG.json
 set -euo pipefail
 
 if [[ -z "${IMAGE:-}" ]]; then
@@ -12,10 +13,37 @@ if [[ -z "${IMAGE:-}" ]]; then
 fi
 : "${TAG:?give _TAG}"
 
+# Each as a person would choose it; a build resolves it once.
+LAUNCHER_TAG=gcr.io/dataflow-templates-base/python311-template-launcher-base:20260122_RC00
+SDK_TAG=apache/beam_python3.11_sdk:2.77.0
+DIGEST='^[^@[:space:]]+@sha256:[0-9a-f]{64}$'
+
+digest_of() { # IMAGE REPOSITORY: what the registry calls a local image
+  docker inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$1" | grep -m 1 -F "$2@sha256:" || true
+}
+
+base() { # NAME GIVEN TAG: the base by digest
+  local found="$2"
+  if [[ -z "$found" ]]; then
+    docker pull --quiet "$3" >&2
+    found=$(digest_of "$3" "${3%:*}")
+    found="${found#docker.io/}"
+  fi
+  if ! [[ "$found" =~ $DIGEST ]]; then
+    echo "_$1: got '${found:-nothing for $3}'; allowed: an image by digest, NAME@sha256:... ; a tag may name another one tomorrow" >&2
+    exit 2
+  fi
+  echo "base $1: $found; the next build takes the same with --substitutions=_$1=$found" >&2
+  echo "$found"
+}
+
 case "${1:?say which step}" in
   image)
+    launcher=$(base LAUNCHER "${LAUNCHER:-}" "$LAUNCHER_TAG")
+    sdk=$(base SDK "${SDK:-}" "$SDK_TAG")
     docker pull --quiet "$IMAGE:cache" || true
     docker build --file templates/flex/Dockerfile --cache-from "$IMAGE:cache" \
+      --build-arg "LAUNCHER=$launcher" --build-arg "SDK=$sdk" --label "base.launcher=$launcher" --label "base.sdk=$sdk" \
       --build-arg BUILDKIT_INLINE_CACHE=1 --tag "$IMAGE:$TAG" --tag "$IMAGE:cache" .
     ;;
   test)
@@ -25,9 +53,12 @@ case "${1:?say which step}" in
   push)
     docker push "$IMAGE:$TAG"
     docker push "$IMAGE:cache"
+    digest_of "$IMAGE:$TAG" "$IMAGE" > image.digest
+    [[ -s image.digest ]] || { echo "the registry told no digest of $IMAGE:$TAG; push it again" >&2; exit 1; }
+    echo "pushed; deploy it as --image $IMAGE:$TAG@$(cut -d@ -f2 image.digest)"
     ;;
   template)
-    python3 -m pipelines.template "$IMAGE:$TAG" > template.json
+    python3 -m pipelines.template "$(cat image.digest)" > template.json
     gcloud storage cp template.json "${TEMPLATES:?give _TEMPLATES}/$TAG.json"
     ;;
   *)

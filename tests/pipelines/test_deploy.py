@@ -18,6 +18,7 @@ from transforms.errors import OptionError
 
 RELEASED = Path(__file__).parent / "golden" / "steps_dataflow.txt"
 IMAGE = "europe-docker.pkg.dev/my-project/audience/audience:abc123"
+DIGEST = f"sha256:{'ab' * 32}"
 PLACE = ["--project", "my-project", "--region", "europe-west1"]
 OF_A_JOB = ["--bucket", "gs://my-bucket/", "--image", IMAGE]
 STREAM = ["--dataset", "my-project.audience", "--input_subscription", "projects/my-project/subscriptions/events"]
@@ -84,6 +85,14 @@ def test_the_folders_of_three_buckets_are_taken_as_terraform_tells_them(capsys):
     assert "--gcs-source-staging-dir=gs://my-project-templates/source" in build
 
 
+def test_a_job_names_its_image_by_digest_and_its_template_by_tag(capsys):
+    place = ["--bucket", "my-bucket", "--image", f"{IMAGE}@{DIGEST}"]
+    (words,) = printed(capsys, "stream", *place, *STREAM)
+    told = next(word for word in words if word.startswith("--parameters="))
+    assert f"sdk_container_image={IMAGE.removesuffix(':abc123')}@{DIGEST}" in told.split(";")
+    assert "--template-file-gcs-location=gs://my-bucket/templates/abc123.json" in words
+
+
 def test_an_update_says_which_job_it_asks_and_maps_what_was_renamed(capsys):
     *asked, words = printed(capsys, "update", *OF_A_JOB, *STREAM, "--renamed", "Old/A=Validate")
     assert [each[:4] for each in asked] == [
@@ -132,6 +141,11 @@ def test_what_an_end_loses_is_said_before_it(action, said, capsys):
             ["stream", "--bucket", "b", "--image", "x/y:latest", *STREAM],
             "--image: got 'x/y:latest'; allowed: an image with",
         ),
+        (
+            ["stream", "--bucket", "b", "--image", "x/y:abc@sha256:12", *STREAM],
+            "--image: got 'x/y:abc@sha256:12'; allowed: an image with",
+        ),
+        (["build", "--bucket", "b", "--image", f"x/y:abc@{DIGEST}"], "allowed for a build: x/y:abc, as its digest"),
         (["update", *OF_A_JOB, *STREAM, "--renamed", "Old"], "--renamed: got 'Old'; allowed: OLD=NEW"),
     ],
 )

@@ -56,10 +56,12 @@ def test_the_step_that_writes_the_file_needs_python_alone(tmp_path):
     stand_in.chmod(0o755)
     env = {"PATH": f"{tmp_path / 'bin'}:{tmp_path / 'clean' / 'bin'}:/usr/bin:/bin"}
     env |= {"IMAGE": IMAGE.rpartition(":")[0], "TAG": "abc", "TEMPLATES": "gs://my-bucket/templates"}
+    (tmp_path / "checkout" / "image.digest").write_text(f"{IMAGE.rpartition(':')[0]}@sha256:{'ab' * 32}\n")
     words = ["bash", "templates/flex/cloudbuild.sh", "template"]
     done = subprocess.run(words, cwd=tmp_path / "checkout", env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "uploaded.json").read_text() == container_spec(IMAGE)
+    named = f"{IMAGE.rpartition(':')[0]}@sha256:{'ab' * 32}"
+    assert (tmp_path / "uploaded.json").read_text() == container_spec(named)
     assert (tmp_path / "where").read_text() == "gs://my-bucket/templates/abc.json\n"
 
 

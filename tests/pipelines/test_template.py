@@ -20,6 +20,7 @@ from pipelines.options import options_of, resolve
 from pipelines.template import LOCAL, READS, container_spec, egrep, metadata, parameters
 from transforms.errors import OptionError
 
+DIGEST = f"sha256:{'cd' * 32}"
 FLEX = Path(__file__).parents[2] / "templates" / "flex"
 TOLD = json.loads(metadata())
 EXAMPLES = {option.name: option.example for option in OPTIONS}
@@ -46,7 +47,9 @@ def typed(tmp_path, monkeypatch) -> Path:
     for name in ("docker", "gcloud"):
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
-        program.write_text(f'#!/bin/sh\necho "{name} $*" >> {notes}\n')
+        # Of a local image the registry's names: that of the repository of its last word, by one digest.
+        told = f'case "$1" in inspect) for i; do :; done; echo "${{i%:*}}@{DIGEST}";; esac'
+        program.write_text(f'#!/bin/sh\necho "{name} $*" >> {notes}\n{told}\n')
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:/usr/bin:/bin")
     monkeypatch.chdir(tmp_path)
@@ -67,16 +70,25 @@ def test_the_steps_of_the_build_build_test_push_and_write_the_file_by_one_tag(ty
         assert done.returncode == 0, done.stderr
     said = typed.read_text().splitlines()
     assert [line.split()[:2] for line in said] == [
-        ["docker", "pull"],
-        ["docker", "build"],
-        ["docker", "run"],
-        ["docker", "push"],
-        ["docker", "push"],
+        *[["docker", word] for word in ("pull", "inspect", "pull", "inspect", "pull", "build", "run")],
+        *[["docker", word] for word in ("push", "push", "inspect")],
         ["gcloud", "storage"],
     ]
-    assert "--file templates/flex/Dockerfile" in said[1] and "--tag host/audience:abc" in said[1]
+    (built,) = [line for line in said if line.startswith("docker build")]
+    assert "--file templates/flex/Dockerfile" in built and "--tag host/audience:abc" in built
+    assert re.search(rf"--build-arg LAUNCHER=gcr.io/\S+@{DIGEST} --build-arg SDK=apache/beam\S+@{DIGEST} ", built)
     assert said[-1].endswith("template.json gs://my-bucket/templates/abc.json")
-    assert json.loads((tmp_path / "template.json").read_text())["image"] == "host/audience:abc"
+    assert json.loads((tmp_path / "template.json").read_text())["image"] == f"host/audience@{DIGEST}"
+
+
+def test_a_base_that_is_given_is_a_digest_and_is_not_looked_up(typed):
+    given = {"IMAGE": "host/audience", "TAG": "abc", "LAUNCHER": f"host/launcher@{DIGEST}"}
+    done = step("image", **given, SDK="apache/beam_python3.11_sdk:2.77.0")
+    assert done.returncode == 2
+    assert "_SDK: got 'apache/beam_python3.11_sdk:2.77.0'; allowed: an image by digest" in done.stderr
+    assert not typed.exists()
+    assert step("image", **given, SDK=f"host/sdk@{DIGEST}").returncode == 0
+    assert f"--build-arg LAUNCHER=host/launcher@{DIGEST} --build-arg SDK=host/sdk@{DIGEST} " in typed.read_text()
 
 
 def test_a_build_without_an_image_stops_at_lint_and_test_and_an_unknown_step_is_refused(typed):
@@ -177,4 +189,7 @@ def test_what_the_image_copies_and_starts_is_there():
     )
     assert (root / Path(started).relative_to("/template")).is_file()
     beam = re.search(r"^apache-beam==(\S+)", (root / "requirements.lock").read_text(), re.MULTILINE)
-    assert beam and ["ARG", f"BEAM={beam[1]}"] in steps
+    assert beam and f"_sdk:{beam[1]}\n" in (FLEX / "cloudbuild.sh").read_text()
+    assert [step for step in steps if step[0] in ("ARG", "FROM")] == [
+        *(["ARG", "LAUNCHER"], ["ARG", "SDK"], ["FROM", "${LAUNCHER}", "AS", "launcher"], ["FROM", "${SDK}"]),
+    ]
