@@ -116,6 +116,14 @@ def read_live(path: Path) -> pl.DataFrame:
         raise _of_a_worker(path, f"it cannot be read ({first_line(error)})") from error
 
 
+def columns_of_staged(path: Path) -> dict[str, pl.DataType]:
+    """The columns of a file that is staged. Raises DamagedError if it cannot be read."""
+    try:
+        return dict(pl.read_parquet_schema(path))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DamagedError(f"{path} was staged, and cannot be read: {first_line(error)}; run it again") from error
+
+
 def _of_a_worker(path: Path, what: str) -> DamagedError:
     """What the path of a live file, data/<table>/<day>/<name>, tells of it."""
     try:

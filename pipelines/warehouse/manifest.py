@@ -149,6 +149,12 @@ def _names(columns: Iterable[Column]) -> Iterator[str]:
         yield from _names(column.fields)
 
 
+def begin(folder: Path) -> None:
+    """Save an empty manifest where there is none: from then on one that is missing was lost. Raises as `load`."""
+    if not (folder / NAME).exists():
+        save(folder, load(folder))
+
+
 def save(folder: Path, manifest: Manifest) -> None:
     """Put `manifest` in the place of the present one, durably and at once. Raises OSError."""
     write_atomically(folder / NAME, msgspec.json.encode(manifest))

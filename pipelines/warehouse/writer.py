@@ -37,11 +37,22 @@ from pipelines.warehouse.local import (
     cannot_write,
     write_parquet,
 )
-from pipelines.warehouse.manifest import DATA, NAME, LiveFile, Manifest, day_from, day_name, load, save, sync_folder
+from pipelines.warehouse.manifest import (
+    DATA,
+    NAME,
+    LiveFile,
+    Manifest,
+    begin,
+    day_from,
+    day_name,
+    load,
+    save,
+    sync_folder,
+)
 from pipelines.warehouse.rows import Without
 from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
 from pipelines.warehouse.views import bigquery_views
-from transforms.errors import WarehouseError, first_line
+from transforms.errors import WarehouseError
 from transforms.funnel import Funnel
 
 COMPACT_ABOVE = 8  # files of one table and day
@@ -89,8 +100,7 @@ class Run:
         try:
             self._umask = os.umask(mask_of(folder))  # also of the processes that it starts
             self._lock = locked(folder)
-            if not (folder / NAME).exists():  # from here on one that is missing was lost
-                save(folder, load(folder))
+            begin(folder)
             self._adopt()
             self._sweep(RETIRED_SECONDS)
             self.staging.mkdir(parents=True)
@@ -234,7 +244,7 @@ class Run:
                     f"{path}: table {table!r} is not declared; known are {', '.join(sorted(manifest.tables))}"
                 )
             declared = polars_schema(manifest.tables[table])
-            for name, dtype in _columns_of(path).items():
+            for name, dtype in damage.columns_of_staged(path).items():
                 if declared.get(name) != dtype:
                     raise WarehouseError(
                         f"{path}: column {name!r} is {dtype}, but table {table} declares "
@@ -351,14 +361,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink()
-
-
-def _columns_of(path: Path) -> dict[str, pl.DataType]:
-    """The columns of a staged file."""
-    try:
-        return dict(pl.read_parquet_schema(path))
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise WarehouseError(f"{path} was staged, and cannot be read: {first_line(error)}; run it again") from error
 
 
 def locked(folder: Path, mend: str = "use another --warehouse") -> TextIO:

@@ -46,8 +46,8 @@ def assert_untouched(warehouse: Path) -> None:
         return
     opened = LocalWarehouse.open(warehouse)
     assert opened.manifest().files == {}
-    files = {path.name for path in warehouse.rglob("*") if path.is_file()}
-    assert files == {"lock", "manifest.json", "warehouse.json"}
+    held = sorted(path.name for path in warehouse.rglob("*") if path.is_file())
+    assert held == ["lock", "manifest.json", "warehouse.json"]
     assert list((warehouse / "staging").glob("*")) == []
 
 

@@ -68,7 +68,6 @@ class Home:
     def check(self) -> None:
         """Compare with the answer of SQL over the stored events."""
         connection = LocalWarehouse.open(self.folder / "w").connect()
-        connection.execute("SET TimeZone = 'UTC'")
         connection.execute(
             "CREATE TEMP TABLE o_events AS SELECT * REPLACE (event_time::TIMESTAMP AS event_time), "
             "coalesce(user_id, anonymous_id) AS person FROM events"
