@@ -10,9 +10,12 @@ import logging
 import os
 import re
 import shlex
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
@@ -22,11 +25,12 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 from pipelines.options import OPTIONS
 from pipelines.private_sockets import private_sockets
 from transforms import errors
-from transforms.errors import AudienceError, OptionError, WarehouseError
+from transforms.errors import AudienceError, OptionError, RunnerError, WarehouseError
 
 RUNNER = "FnApiRunner"
 MOST_WORKERS = 4
 SMALL = 48 << 20  # bytes of input below which a second process costs more than it saves
+_WORKER_THREAD = "run_worker"  # of Beam's, which waits for the process
 _RAISED = re.compile(r"transforms\.errors\.(\w+): (.*?)(?= \[while running|\\n|\n|$)")
 _NO_SPACE = "|".join(map(str, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
 _FULL = re.compile(rf"(?:\[Errno |\(os error )({_NO_SPACE})[\])]")  # as Python and as Polars tell it
@@ -53,10 +57,56 @@ def run_bounded(
     )
     build(pipeline)
     try:
-        with private_sockets(), watch:
+        with private_sockets(), watch, lost_workers_told():
             pipeline.run().wait_until_finish()
     except Exception as problem:
         raise cause(problem) from problem
+
+
+@contextmanager
+def lost_workers_told() -> Iterator[None]:
+    """While `with` lasts a worker process that is killed ends the run, by a RunnerError: Beam would wait for it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread takes signals
+        return
+    before, main, lost = threading.excepthook, threading.get_ident(), threading.Event()
+
+    def told(raised: threading.ExceptHookArgs) -> None:
+        if raised.thread is not None and raised.thread.name == _WORKER_THREAD:
+            if not lost.is_set():
+                lost.set()
+                signal.pthread_kill(main, signal.SIGUSR1)
+        elif not lost.is_set():  # else it is a thread of Beam's that has lost its worker
+            before(raised)
+
+    def end(*_) -> None:
+        for worker in worker_processes():  # Beam waits for the others, which wait for it
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+        raise RunnerError(
+            "a worker process was ended from outside, as by a machine that is out of memory; nothing was written; run "
+            "it again, with fewer --workers or more memory"
+        )
+
+    handler = signal.signal(signal.SIGUSR1, end)
+    threading.excepthook = told
+    try:
+        yield
+    finally:
+        if not lost.is_set():  # else such threads go on to end, and the process with them
+            threading.excepthook = before
+        signal.signal(signal.SIGUSR1, handler)
+
+
+def worker_processes() -> list[int]:
+    """The process ids of this process's own workers, where Linux tells its children."""
+    found = []
+    for listed in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):
+            for child in map(int, listed.read_text().split()):
+                if b"pipelines.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.append(child)
+    return found
 
 
 def _runner(workers: int) -> FnApiRunner:

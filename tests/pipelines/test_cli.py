@@ -126,7 +126,7 @@ WRONG_BACKFILLS = {
     ),
     "a configuration with a wrong key": (
         ["--input", "{events}", "--config", "{here}/wrong-key.yaml"],
-        "wrong-key.yaml: $.metric: got the unknown key 'metric', allowed max_days, warehouse, dataset, ",
+        "wrong-key.yaml: $.metric: got the unknown key 'metric', allowed max_days, warehouse, dataset,",
     ),
     "no YAML": (["--input", "{events}", "--config", "{here}/no.yaml"], "no.yaml: not YAML: "),
     "a wrong option in the configuration": (

@@ -60,7 +60,7 @@ def metric(wrong: str) -> str:
 
 
 WRONG = {
-    "metric: {}": "own.yaml: $.metric: got the unknown key 'metric', allowed max_days, warehouse, dataset, ",
+    "metric: {}": "own.yaml: $.metric: got the unknown key 'metric', allowed max_days, warehouse, dataset,",
     "quality: {null_id: [a]}": "own.yaml: $.quality.null_id: got the unknown key 'null_id', allowed null_ids, bots",
     "quality: {null_ids: guest}": "own.yaml: $.quality.null_ids: got 'guest', allowed a list",
     "quality: {bots: [{agent: a}]}": "own.yaml: $.quality.bots[0]: got the unknown column 'agent', allowed source, ",

@@ -24,7 +24,7 @@ WRONG = {
     'warehouse: ""': "$.warehouse: got '', allowed the name of a folder",
     "time_zone: Mars/Base": "$.time_zone: got 'Mars/Base', allowed a name of the IANA time zone database",
     "input: a.jsonl": "$.input: got the unknown key 'input', allowed max_days, warehouse, dataset, ",
-    "replace: true": "$.replace: got the unknown key 'replace', allowed max_days, ",
+    "replace: true": "$.replace: got the unknown key 'replace', allowed max_days, warehouse, ",
     "shards: 1\nshards: 2": "not YAML: key 'shards' is stated twice",
 }
 

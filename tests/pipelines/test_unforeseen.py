@@ -1,6 +1,10 @@
 """What nobody foresaw is one line and status 1, the run leaves nothing, and nothing fails behind a commit."""
 
+import os
 import pickle
+import signal
+import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import pytest
 
 from pipelines import backfill, cli
 from pipelines.day_limit import NoteDays
+from pipelines.launch import worker_processes
 from pipelines.unforeseen import unforeseen_line
 from pipelines.warehouse.local import LocalWarehouse
 from transforms.errors import SourceError
@@ -155,3 +160,22 @@ def test_stray_days_count_one_each_however_far_they_are(tmp_path):
         assert len(note(of(day))) == 1
     with pytest.raises(SourceError, match=r"over 4 days or more, from 1971-01-01 to 2262-01-01; allowed: 3"):
         note(of("2026-03-02 10:00"))
+
+
+class Killed:
+    """Ends the worker process that works on events, as a machine without memory does."""
+
+    def __call__(self, events):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's children")
+def test_a_worker_process_that_is_killed_ends_the_run_with_one_line(tmp_path, monkeypatch, capfd):
+    limited = backfill.limited
+    monkeypatch.setattr(backfill, "limited", lambda *given: replace(limited(*given), limit=Killed()))
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back what the run leaves
+    assert run(tmp_path, "--workers", "2") == 2
+    said = capfd.readouterr().err
+    assert said.startswith("error: a worker process was ended from outside") and said.count("\n") == 1
+    assert worker_processes() == []
+    assert LocalWarehouse.open(tmp_path / "w").manifest().files == {}
