@@ -56,7 +56,7 @@ def parquet(value: str, rows: int, batch: int) -> Make:
         value_column = pa.DictionaryArray.from_arrays(pa.array([0] * batch, pa.int32()), [value])
         schema = pa.schema({"event_type": pa.dictionary(pa.int32(), pa.string())})
         # Written with its dictionary, so that neither the file nor the program that makes it is large.
-        with pq.ParquetWriter(path, schema, compression="zstd") as file:
+        with pq.ParquetWriter(path, schema, compression="zstd", store_schema=False) as file:
             table = pa.table([value_column], schema=schema)
             file.write_table(pa.concat_tables([table] * (rows // batch)), row_group_size=rows)
         return ["backfill", "--input", str(path)]

@@ -151,14 +151,12 @@ def batches(
     rows = size = 0
     for part in _portions(found, layout, most_rows):
         more = int((part.stops - part.starts).sum())
+        # A range of a file is a little more than a block, and should be no second one.
         if held and (rows + part.starts.size > most_rows or size + more > block_bytes + block_bytes // 8):
             yield _joined(held)
             held, rows, size = [], 0, 0
         held.append(part)
         rows, size = rows + part.starts.size, size + more
-        if rows >= most_rows or size >= block_bytes:
-            yield _joined(held)
-            held, rows, size = [], 0, 0
     if held:
         yield _joined(held)
 

@@ -82,7 +82,7 @@ def _parts(batch: pa.RecordBatch, block_bytes: int) -> Iterator[pa.RecordBatch]:
     """The rows of a batch in parts of about `block_bytes`, with texts of their own."""
     sizes = np.zeros(batch.num_rows, np.int64)
     for column in batch.columns:
-        if pt.is_dictionary(column.type):
+        if pt.is_dictionary(column.type) and _is_text(column.type.value_type):
             lengths = pc.binary_length(column.dictionary).cast(pa.int64())
             sizes += pc.fill_null(lengths.take(column.indices), 0).to_numpy(zero_copy_only=False)
         else:
