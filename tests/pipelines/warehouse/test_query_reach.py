@@ -201,6 +201,20 @@ def test_what_lists_tables_lists_all_of_them(warehouse):
     assert run_query(warehouse, listed).frame().rows() == [(len(there), 7)]
 
 
+@pytest.mark.parametrize(
+    ("sql", "got"),
+    [
+        ("WITH a AS (COPY (SELECT 1) TO 'x' (USE_TMP_FILE false)) SELECT * FROM t", "COPY"),
+        ("EXPLAIN ANALYZE WITH a AS (COPY (SELECT 1) TO 'x') SELECT * FROM t", "COPY"),
+        ("WITH a AS (INSERT INTO t VALUES (1) RETURNING *) SELECT * FROM a", "INSERT"),
+        ("WITH a AS (DELETE FROM t RETURNING *) SELECT * FROM a", "DELETE"),
+    ],
+)
+def test_a_select_that_writes_is_refused_before_it_is_bound(sql, got):
+    with pytest.raises(OptionError, match=f"query: got {got} within it; allowed: one SELECT"):
+        read(Connection().duckdb, sql)
+
+
 def test_only_the_files_of_what_is_named_are_opened(warehouse):
     def names(sql: str) -> frozenset | None:
         return read(Connection().duckdb, sql).names
