@@ -1,80 +1,127 @@
-"""A person: where an identifier stands in the warehouse, and how it is taken out.
+"""Erasure: everything that names a person deleted or redacted, and the proof of it, in one commit.
 
-    find(warehouse, ids)      every table's rows that hold one of the identifiers
-    erase(settings, ids)      those rows taken out, the days they touched written anew, and a proof in `erasures`
+    erase(settings, ids)      the people out of every table, the days they touched rebuilt, and a proof in `erasures`
+    also_known_as(...)        the other identifiers of a person
 
-An event is a person's by its user_id or anonymous_id, a metric row by those or by `person`, a quarantined record by the
-identifier standing in its bytes. The metrics of the touched days are computed anew from the events that stay, sketches
-too: a distinct count cannot forget one of its members otherwise. So what cannot be forgotten are sketches whose events
-the warehouse no longer has, and copies outside of it.
+Deleted are the person's own rows (an event by its user_id or anonymous_id, a row of another table by those or by
+`person`) and every quarantined record that names the person in its bytes, however encoded: a replay would bring it
+back. Redacted is the identifier where rows of others name it (person_redaction.py), in events and in what is derived
+from them. Kept, and said in the proof, are names of sources, files and words of the contract, and longer words that
+only contain the identifier (person_places.NAMES, person_search.INSIDE).
+
+The metrics of the touched days are computed from the events that stay, sketches too: a distinct count cannot forget one
+of its members otherwise. So what cannot be forgotten are sketches whose metric is not in force, and copies outside of
+the warehouse.
+
+State    of a kill: all as before or all as after. Replaced files lie on the disk until `purge`, the end of the run; of
+         a run that was killed before that, until this is run again or RETIRED_SECONDS after by the next writer.
+Errors   WarehouseError, and nothing was changed: landed records, more rows of others than MANY, a row left over
 """
 
-import hashlib
-import json
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
-from typing import Any, NamedTuple
+from datetime import date, datetime
+from typing import NamedTuple
 
-import msgspec
 import polars as pl
 
 from pipelines.audience import build
-from pipelines.bounded import Opened, opened, with_beside
+from pipelines.bounded import Opened, made, opened, with_beside
 from pipelines.launch import run_bounded, worker_count
 from pipelines.options import Settings
+from pipelines.person_places import (
+    NAMES,
+    OWN,
+    PERSON,
+    RECORD,
+    Found,
+    Hits,
+    counted,
+    in_rows,
+    in_tables,
+    named_records,
+    of_people,
+    searched,
+)
+from pipelines.person_proof import make_key, proofs, rows
+from pipelines.person_redaction import Redaction
+from pipelines.person_search import INSIDE, NAMING, Search
 from pipelines.sources.landing import LANDING, Landing
-from pipelines.sources.stored import ReadStored, of_people
-from pipelines.version import VERSION
+from pipelines.sources.stored import ReadStored
 from pipelines.warehouse import books
-from pipelines.warehouse.local import FileEntry, LocalWarehouse, write_file
-from pipelines.warehouse.rows import Without
-from pipelines.warehouse.sink import confirmed, shaped
-from pipelines.warehouse.tables import ERASURES, EVENTS, QUARANTINE, Table
+from pipelines.warehouse.local import FileEntry, LocalWarehouse
+from pipelines.warehouse.rows import Without, WithoutInDays
+from pipelines.warehouse.sink import by_day, confirmed
+from pipelines.warehouse.staged import write_file
+from pipelines.warehouse.tables import ERASURES, EVENTS, QUALITY_1M, QUARANTINE, Table, polars_schema
 from pipelines.warehouse.warehouse import Warehouse
 from transforms import quality
 from transforms.block import day_of
 from transforms.errors import WarehouseError
 
-COLUMNS = ("user_id", "anonymous_id", "person")  # where a table names a person
-MENTIONS = ("properties", "extra", "text", "referrer")  # where an event of somebody else may name one
+MANY = 1_000  # rows of others, or quarantined records, that name the person: more, and the identifier may be a word
+REDACT, KEEP = "redact", "keep"  # what to do with mentions in rows of others
+_ORIGIN = ["source", "input", "received_time"]
 
 
-class Found(NamedTuple):
-    """Rows of a table that hold one of the identifiers; `first` and `last` are times of its partition column."""
+class Outcome(NamedTuple):
+    """What became of the rows that a column names the person in: deleted, redacted or kept, and then why."""
 
     table: str
     column: str
+    kind: str
+    outcome: str
     rows: int
-    first: datetime | None
-    last: datetime | None
+    reason: str = ""
 
 
 class Erased(NamedTuple):
-    """What an erasure did: rows taken out by table, days written anew, and sketches that could not be."""
+    """What an erasure did.
+
+    rows           table -> rows deleted
+    days           days rebuilt
+    kept_sketches  tables whose sketches cannot forget
+    outcomes       by table and column
+    before         when the person was erased already, if nothing was left to do since
+    """
 
     rows: dict[str, int]
     days: list[date]
     kept_sketches: list[str]
+    outcomes: list[Outcome] = []
+    before: datetime | None = None
 
 
-def find(warehouse: Warehouse, ids: Sequence[str]) -> list[Found]:
-    """What the warehouse holds of a person, a row a table and column; mentions in others' events are told apart."""
-    found = []
-    for table in warehouse.tables().values():
-        for name in _person_columns(table):
-            found.append(_found(warehouse, table, name, pl.col(name).is_in(list(ids))))
-    named = _quarantined(warehouse, ids)
-    found.append(_of(QUARANTINE, "payload", named))
-    for name in MENTIONS:
-        holds = pl.any_horizontal(pl.col(name).str.contains(_bounded_text(id)) for id in ids) & ~of_people(ids)
-        found.append(_found(warehouse, EVENTS, f"{name} (a mention)", holds))
-    return [each for each in found if each.rows]
+class _Plan(NamedTuple):
+    """What an erasure is to do: found by one search, so that its proof and its commit are of the same rows."""
+
+    search: Search
+    hits: list[Hits]
+    named: pl.DataFrame  # rows of quarantine that go
+    redact: bool
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return self.search.ids
+
+    def redacted(self, table: str) -> list[Hits]:
+        """The columns of a table in which rows of others are redacted."""
+        if not self.redact or table in (QUARANTINE.name, QUALITY_1M.name):
+            return []
+        hits = (each for each in self.hits if each.table == table and each.column not in NAMES)
+        return [each for each in hits if not each.of_kind(*NAMING).is_empty()]
+
+    def touched(self, table: str) -> pl.Expr:
+        """Whether a row of the table is deleted or redacted."""
+        mentions = [_holds(each) for each in self.redacted(table)]
+        own = [
+            of_people(self.ids, {each.column}) for each in self.hits if each.table == table and each.column in PERSON
+        ]
+        return pl.any_horizontal(pl.lit(False), *own, *mentions)
 
 
 def landed(warehouse: Warehouse) -> int:
-    """Records that a stream has landed and that no table has for certain: a search does not see them."""
+    """Records that a stream has landed and that no table has for certain."""
     if not isinstance(warehouse, LocalWarehouse):
         return 0
     return int(Landing(warehouse.folder / LANDING).counts()["landed"].sum())
@@ -82,13 +129,24 @@ def landed(warehouse: Warehouse) -> int:
 
 def also_known_as(warehouse: Warehouse, ids: Sequence[str]) -> list[str]:
     """The other identifiers that stand beside these in events: a person before and after signing in."""
-    events = warehouse.scan(EVENTS.name, columns=["user_id", "anonymous_id"]).filter(of_people(ids))
-    others = pl.concat([events.select(pl.col(name).alias("id")) for name in ("user_id", "anonymous_id")]).unique()
+    names = ("user_id", "anonymous_id")
+    events = warehouse.scan(EVENTS.name, columns=names).filter(of_people(ids, names))
+    others = pl.concat([events.select(pl.col(name).alias("id")) for name in names]).unique()
     return sorted(set(others.collect()["id"].drop_nulls()) - set(ids))
 
 
-def erase(settings: Settings, ids: Sequence[str], beam_options: Sequence[str] = ()) -> Erased:
-    """Take people out. WarehouseError if a search afterwards still finds one."""
+def erase(
+    settings: Settings,
+    ids: Sequence[str],
+    proof_key: str | None = None,
+    mentions: str | None = None,
+    beam_options: Sequence[str] = (),
+) -> Erased:
+    """Erase people.
+
+    proof_key  file of the key of the proof; None: that of the local warehouse
+    mentions   REDACT or KEEP; None: redact, unless they are more than MANY
+    """
     with opened(settings) as into:
         warehouse, run = into.warehouse, into.run
         if count := landed(warehouse):
@@ -96,95 +154,173 @@ def erase(settings: Settings, ids: Sequence[str], beam_options: Sequence[str] = 
                 f"{count:,} records of a stream landed and are not in the books yet, one may name the person; start "
                 "the stream again (`audience run`), drain it (`audience stop --drain`), then delete"
             )
-        days = _days(warehouse, ids)
-        named = _quarantined(warehouse, ids)
-        before = _rows(warehouse, ids)
-        entries = _written_anew(into, ids, days, beam_options) if days else []
-        moved = _moved(warehouse, ids, named)
-        books.commit(run, entries, days, into.derived, into.job.launch, None, moved, _without(warehouse, named))
-        # Metric rows that no event of today makes: the metric is no longer in force, or the day's events are gone.
-        run.commit([], **_rows_that_stay(warehouse, ids))
-        if left := _rows(warehouse, ids):
-            raise WarehouseError(f"rows still name the person: {left}; run it again")
-        run.commit([_proof(into, ids, before, days)])
-        run.purge()  # what was replaced would lie on the disk for a while yet
-        return Erased(before, days, _kept_sketches(into))
+        key = make_key(warehouse, proof_key)
+        plan = _planned(warehouse, Search(ids), mentions)
+        outcomes = _outcomes(warehouse, plan)
+        done = Erased(_deleted(warehouse, plan), _days(warehouse, plan), _kept_sketches(into), outcomes)
+        earlier = proofs(warehouse, ids, key).of_ids
+        if {id for id, _, _ in earlier} == set(ids) and not _changes(outcomes):
+            run.purge()  # what a run that was killed had left
+            return done._replace(before=max(time for _, time, _ in earlier))
+        redaction = Redaction(plan.search)
+        renamed = _renamed(warehouse, plan)
+        entries = _rebuilt(into, plan, redaction, done.days, beam_options) if done.days else []
+        rest, rewritten = _other_rows(into, plan, redaction, done.days)
+        _check(entries + rewritten, warehouse, plan)
+        columns = [each._asdict() for each in outcomes]
+        said = {"rows": done.rows, "columns": columns, "sketches": done.kept_sketches, "days": done.days}
+        proof = _written(into, ERASURES, rows(plan.ids, key, said))
+        moved = _moved(warehouse, plan, renamed)
+        derived, launch = into.derived, into.job.launch
+        books.commit(run, entries + rewritten + proof, done.days, derived, launch, None, moved, rest)
+        run.purge()
+        if left := _deleted(warehouse, _planned(warehouse, plan.search, REDACT)):  # of a stream that writes as well
+            raise WarehouseError(f"rows that came since name the person: {left}; run it again")
+        return done
 
 
-def _person_columns(table: Table) -> list[str]:
-    return [column.name for column in table.columns if column.name in COLUMNS]
-
-
-def _rows(warehouse: Warehouse, ids: Sequence[str]) -> dict[str, int]:
-    """How many rows of each table name one of the people; tables without any are left out."""
-    counts = {QUARANTINE.name: len(_quarantined(warehouse, ids))}
-    for table, holds in _naming(warehouse, ids):
-        counts[table.name] = (
-            warehouse.scan(table.name, columns=_person_columns(table)).filter(holds).select(pl.len()).collect().item()
+def _planned(warehouse: Warehouse, search: Search, mentions: str | None) -> _Plan:
+    plan = _Plan(search, list(in_tables(warehouse, search)), named_records(warehouse, search), mentions != KEEP)
+    others = [each.of_kind(*NAMING)["rows"].sum() for name in warehouse.tables() for each in plan.redacted(name)]
+    many = max([*others, len(plan.named)])
+    if mentions is None and many > MANY:
+        raise WarehouseError(
+            f"{many:,} rows that are not the person's own name it: the identifier may be a common word; look at "
+            f"`audience person --find`, then give --mentions {REDACT} or --mentions {KEEP} (quarantined records that "
+            "name the person are deleted with both)"
         )
-    return {name: rows for name, rows in counts.items() if rows}
+    return plan
 
 
-def _naming(warehouse: Warehouse, ids: Sequence[str]) -> list[tuple[Table, pl.Expr]]:
-    """The tables that have columns for a person, and which of their rows name one of these."""
-    tables = [(table, _person_columns(table)) for table in warehouse.tables().values()]
-    return [
-        (table, pl.any_horizontal(pl.col(name).is_in(list(ids)).fill_null(False) for name in names))
-        for table, names in tables
-        if names
-    ]
+def _outcomes(warehouse: Warehouse, plan: _Plan) -> list[Outcome]:
+    """What becomes of everything that was found."""
+    found = [each for hits in plan.hits if hits.table != QUARANTINE.name for each in counted(hits)]
+    gone = pl.col("quarantine_id").is_in(plan.named["quarantine_id"].unique().to_list())
+    types = searched(QUARANTINE)
+    scan = warehouse.scan(QUARANTINE.name, columns=["quarantine_id", QUARANTINE.partition, *types])
+    outcomes = [_outcome(each, plan) for each in found]
+    for rows_of, deleted in ((scan.filter(gone), True), (scan.filter(~gone), False)):
+        names = {name: types[name] for name in (RECORD if deleted else types)}
+        for each in (each for hits in in_rows(QUARANTINE.name, rows_of, names, plan.search) for each in counted(hits)):
+            deletes = deleted and each.kind in NAMING
+            if deletes or not deleted:
+                outcomes.append(Outcome(*each[:3], "deleted", each.rows) if deletes else _outcome(each, plan))
+    return outcomes
 
 
-def _found(warehouse: Warehouse, table: Table, column: str, holds: pl.Expr) -> Found:
-    read = sorted({table.partition, *holds.meta.root_names()})
-    rows = warehouse.scan(table.name, columns=read).filter(holds.fill_null(False)).select(table.partition).collect()
-    return _of(table, column, rows)
+def _outcome(found: Found, plan: _Plan) -> Outcome:
+    what, rows_ = found[:3], found.rows
+    if found.kind == OWN:
+        return Outcome(*what, "deleted", rows_)
+    if found.column in NAMES:
+        return Outcome(*what, "kept", rows_, NAMES[found.column])
+    if found.kind == INSIDE:
+        return Outcome(*what, "kept", rows_, "a longer word, which may be somebody else's")
+    return Outcome(*what, "redacted", rows_) if plan.redact else Outcome(*what, "kept", rows_, "--mentions keep")
 
 
-def _of(table: Table, column: str, rows: pl.DataFrame) -> Found:
-    times = rows[table.partition]
-    return Found(table.name, column, len(rows), times.min(), times.max())  # type: ignore[arg-type]
+def _changes(outcomes: Iterable[Outcome]) -> bool:
+    return any(each.outcome != "kept" for each in outcomes)
 
 
-def _days(warehouse: Warehouse, ids: Sequence[str]) -> list[date]:
-    events = warehouse.scan(EVENTS.name, columns=["event_time", "user_id", "anonymous_id"]).filter(of_people(ids))
-    return sorted(events.select(day_of(pl.col("event_time"), warehouse.time_zone).unique()).collect().to_series())
+def _deleted(warehouse: Warehouse, plan: _Plan) -> dict[str, int]:
+    """How many rows of each table go; tables without any are left out."""
+    counts = {QUARANTINE.name: len(plan.named)}
+    for table in {each.table for each in plan.hits if not each.of_kind(OWN).is_empty()}:
+        names = [name for name in searched(warehouse.table(table)) if name in PERSON]
+        own = warehouse.scan(table, columns=names).filter(of_people(plan.ids, names))
+        counts[table] = own.select(pl.len()).collect().item()
+    return {name: counts[name] for name in sorted(counts) if counts[name]}
 
 
-def _bounded_text(id: str) -> str:
-    return rf"(?:^|[^0-9A-Za-z_-]){re.escape(id)}(?:$|[^0-9A-Za-z_-])"
+def _days(warehouse: Warehouse, plan: _Plan) -> list[date]:
+    """The days of events that change."""
+    return sorted(day for day in _touched_days(warehouse, EVENTS, plan) if day)
 
 
-def _quarantined(warehouse: Warehouse, ids: Sequence[str]) -> pl.DataFrame:
-    """Rows of `quarantine`, of every attempt, whose bytes name one of the people; as text or as JSON escapes it."""
-    read = ["source", "input", "quarantine_id", "attempt", "received_time", "code", "payload"]
-    scan = warehouse.scan(QUARANTINE.name, columns=read)
-    forms = {form for id in ids for form in (id.encode(), _escaped(id))}
-    near = pl.any_horizontal(pl.col("payload").bin.contains(form) for form in forms).fill_null(False)
-    candidates = scan.filter(near).select("input", "quarantine_id", "payload").collect()
-    exact = re.compile(rb"(?<![0-9A-Za-z_-])(?:" + b"|".join(map(re.escape, forms)) + rb")(?![0-9A-Za-z_-])")
-    names = pl.Series([exact.search(payload) is not None for payload in candidates["payload"]], dtype=pl.Boolean)
-    keys = candidates.filter(names).select("input", "quarantine_id").unique()
-    return scan.join(keys.lazy(), on=["input", "quarantine_id"], how="semi").collect()
+def _touched_days(warehouse: Warehouse, table: Table, plan: _Plan) -> set[date | None]:
+    touched = plan.touched(table.name)
+    names = touched.meta.root_names()
+    if not names:
+        return set()
+    events = warehouse.scan(table.name, columns=[*dict.fromkeys([table.partition, *names])]).filter(touched)
+    day = day_of(pl.col(table.partition), warehouse.time_zone)
+    return set(events.select(day.unique()).collect().to_series())
 
 
-def _escaped(id: str) -> bytes:
-    """As JSON writes it that knows ASCII only."""
-    return json.dumps(id)[1:-1].encode()
+def _holds(hits: Hits) -> pl.Expr:
+    """Whether a row has one of the values."""
+    return pl.col(hits.column).is_in(hits.of_kind(*NAMING)["value"].to_list()).fill_null(False)
 
 
-def _written_anew(into: Opened, ids: Sequence[str], days: list[date], beam_options: Sequence[str]) -> list[FileEntry]:
+def _renamed(warehouse: Warehouse, plan: _Plan) -> pl.DataFrame:
+    """Origins of the events that stay and whose event_id is redacted."""
+    holds = [_holds(each) for each in plan.redacted(EVENTS.name) if each.column == "event_id"]
+    if not holds:
+        return pl.DataFrame(schema={name: polars_schema(EVENTS)[name] for name in _ORIGIN})
+    names = [*_ORIGIN, "event_id", "user_id", "anonymous_id"]
+    stay = warehouse.scan(EVENTS.name, columns=names).filter(holds[0] & ~of_people(plan.ids, names))
+    return stay.select(_ORIGIN).collect()
+
+
+def _rebuilt(
+    into: Opened, plan: _Plan, redaction: Redaction, days: list[date], beam_options: Sequence[str]
+) -> list[FileEntry]:
     """The days' events and metrics without the people."""
-    files = into.warehouse.files(EVENTS.name, days)
-    stored = ReadStored([str(file) for file in files], None, ids)
+    folder = made(into.run.staging / "stays")
+    redacts = redaction.columns(plan.redacted(EVENTS.name), {"properties", "extra"})
+    files = []
+    for number, file in enumerate(into.warehouse.files(EVENTS.name, days)):
+        events = pl.read_parquet(file)
+        stays = events.filter(~of_people(plan.ids, ("user_id", "anonymous_id"))).with_columns(redacts)
+        if not stays.is_empty():
+            files.append(folder / f"{number}.parquet")
+            stays.write_parquet(files[-1], compression="zstd", compression_level=1)
     # Nothing is read but what is stored.
-    job = with_beside(replace(into.job, stored=stored, take_late=True), into, days)
+    job = replace(into.job, stored=ReadStored([str(file) for file in files], None), take_late=True)
+    job = with_beside(job, into, days)
     workers = worker_count(0, sum(file.stat().st_size for file in files))
     run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options)
     return confirmed(into.run.staging)
 
 
-def _without(warehouse: Warehouse, named: pl.DataFrame) -> list[books.Rest]:
+def _other_rows(
+    into: Opened, plan: _Plan, redaction: Redaction, days: list[date]
+) -> tuple[list[books.Rest], list[FileEntry]]:
+    """What the commit takes out beside the rebuilt days, and the redacted rows that it puts in their place.
+
+    Metric rows are made of no event of today if the metric is not in force, or the day's events are gone.
+    """
+    rest = _without_records(into.warehouse, plan.named)
+    entries = []
+    for table in into.warehouse.tables().values():
+        if table.name in (EVENTS.name, QUARANTINE.name, QUALITY_1M.name, ERASURES.name):
+            continue
+        rebuilt = frozenset(days if table.name in into.derived else ())
+        touched = _touched_days(into.warehouse, table, plan) - rebuilt
+        if not touched:
+            continue
+        redacted = plan.redacted(table.name)
+        columns = {each.column for each in redacted} | {name for name in searched(table) if name in PERSON}
+        values = {value for each in redacted for value in each.of_kind(*NAMING)["value"]} | set(plan.ids)
+        keep = WithoutInDays(
+            tuple(sorted(columns)), frozenset(values), table.partition, rebuilt, into.warehouse.time_zone
+        )
+        rest.append(books.Rest(table.name, touched | rebuilt, keep))
+        mentions = pl.any_horizontal(pl.lit(False), *map(_holds, redacted)) & ~of_people(plan.ids, columns)
+        stays = into.warehouse.scan(table.name, touched).filter(mentions).collect()
+        entries += _written(into, table, stays.with_columns(redaction.columns(redacted, set())))
+    return rest, entries
+
+
+def _written(into: Opened, table: Table, frame: pl.DataFrame) -> list[FileEntry]:
+    if frame.is_empty():
+        return []
+    parts = by_day(frame, table.partition, into.warehouse.time_zone)
+    return [write_file(into.run.staging, table.name, day, part) for day, part in parts]
+
+
+def _without_records(warehouse: Warehouse, named: pl.DataFrame) -> list[books.Rest]:
     """The days of quarantine without these records."""
     if named.is_empty():
         return []
@@ -194,50 +330,39 @@ def _without(warehouse: Warehouse, named: pl.DataFrame) -> list[books.Rest]:
     return [books.Rest(QUARANTINE.name, set(named.select(day.unique()).to_series()), keep)]
 
 
-def _rows_that_stay(warehouse: Warehouse, ids: Sequence[str]) -> dict[str, Any]:
-    """What a commit replaces and keeps, so that no row of any table names the people."""
-    replaced: dict[str, set[date | None]] = {}
-    keep: dict[str, Without] = {}
-    for table, holds in _naming(warehouse, ids):
-        day = day_of(pl.col(table.partition), warehouse.time_zone)
-        rows = warehouse.scan(table.name, columns=[table.partition, *_person_columns(table)])
-        days = set(rows.filter(holds).select(day.unique()).collect().to_series())
-        if days:
-            replaced[table.name] = days
-            keep[table.name] = Without(tuple(_person_columns(table)), frozenset(ids))
-    return {"replace_days": replaced, "keep": keep}
+def _check(entries: list[FileEntry], warehouse: Warehouse, plan: _Plan) -> None:
+    """Raise WarehouseError if what is to be committed still names the person where the proof says that it does not."""
+    tables = warehouse.tables()
+    for entry in entries:
+        if entry.table == QUALITY_1M.name:
+            continue
+        names = {name: dtype for name, dtype in searched(tables[entry.table]).items() if name not in NAMES}
+        for hits in in_rows(entry.table, pl.scan_parquet(entry.path), names, plan.search):
+            left = hits.of_kind(OWN, *(NAMING if plan.redact else ()))
+            if not left.is_empty():
+                raise WarehouseError(
+                    f"{left['rows'].sum():,} rows of {entry.table} would still name the person in {hits.column}; "
+                    "nothing was changed"
+                )
 
 
-def _moved(warehouse: Warehouse, ids: Sequence[str], named: pl.DataFrame) -> list[pl.DataFrame]:
+def _moved(warehouse: Warehouse, plan: _Plan, renamed: pl.DataFrame) -> list[pl.DataFrame]:
     """Entries: the people's events, and their records that are open in quarantine, are `erased`."""
-    where = ["source", "input", "received_time"]
-    stored = warehouse.scan(EVENTS.name, columns=[*where, "user_id", "anonymous_id"])
-    events = stored.filter(of_people(ids)).select(where).collect()
-    passed = named.filter(pl.col("code").is_null()).select("input", "quarantine_id")
-    still_open = named.join(passed, on=["input", "quarantine_id"], how="anti")
-    still_open = still_open.sort("attempt").unique(["input", "quarantine_id"], keep="last").select(where)
-    # The commit books what a day loses as replaced: these are not.
-    taken = [quality.count(events, "replaced"), quality.count(still_open, "quarantined")]
+    names = [*_ORIGIN, "user_id", "anonymous_id"]
+    stored = warehouse.scan(EVENTS.name, columns=names)
+    events = stored.filter(of_people(plan.ids, names)).select(_ORIGIN).collect()
+    passed = plan.named.filter(pl.col("code").is_null()).select("input", "quarantine_id")
+    still_open = plan.named.join(passed, on=["input", "quarantine_id"], how="anti")
+    still_open = still_open.sort("attempt").unique(["input", "quarantine_id"], keep="last").select(_ORIGIN)
+    # The commit books what a day loses as replaced: these are not. Events of another id are lost and are there.
+    replaced = [quality.count(each, "replaced") for each in (events, renamed)]
+    taken = quality.merge([*replaced, quality.count(still_open, "quarantined")])
     erased = [quality.count(each, "erased") for each in (events, still_open)]
-    return [*erased, quality.merge(taken).with_columns(-pl.col(quality.COUNTS))]
-
-
-def _proof(into: Opened, ids: Sequence[str], rows: dict[str, int], days: list[date]) -> FileEntry:
-    now = datetime.now(UTC)
-    told = pl.DataFrame(
-        {
-            "erased_time": [now] * len(ids),
-            "subject_sha256": [hashlib.sha256(id.encode()).hexdigest() for id in ids],
-            "rows": [msgspec.json.encode(rows).decode()] * len(ids),
-            "days": [msgspec.json.encode(days).decode()] * len(ids),
-            "pipeline_version": [VERSION] * len(ids),
-        }
-    )
-    return write_file(into.run.staging, ERASURES.name, now.date(), shaped(told, ERASURES))
+    return [*erased, quality.count(renamed, "events"), taken.with_columns(-pl.col(quality.COUNTS))]
 
 
 def _kept_sketches(into: Opened) -> list[str]:
-    """Tables with sketches that this run could not write anew: their metric is not in force."""
+    """Tables with sketches that this run cannot rebuild: their metric is not in force."""
     tables = into.warehouse.tables().values()
     sketched = [table.name for table in tables if any(column.name.endswith("_sketch") for column in table.columns)]
     return sorted(set(sketched) - set(into.derived))

@@ -1,5 +1,6 @@
-"""`audience person`: find a person in the warehouse, or take one out."""
+"""`audience person`: find a person in the warehouse, or erase one."""
 
+import shlex
 import sys
 
 from pipelines.commands import Command
@@ -8,12 +9,25 @@ from pipelines.options import add_all
 from transforms.errors import OptionError
 
 _OPTIONS = ("config", "warehouse", "dataset", "dedup_window", "generation", "shards", "workers")
+_SHOWN = 10  # other identifiers that are listed
 
 
 def add_options(parser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--find", action="append", metavar="ID", help="Show what the warehouse holds; may be repeated")
-    what.add_argument("--delete", action="append", metavar="ID", help="Take the person out; may be repeated")
+    what.add_argument("--find", action="append", metavar="ID", help="Show where the person is named; may be repeated")
+    what.add_argument("--delete", action="append", metavar="ID", help="Erase the person; may be repeated")
+    parser.add_argument(
+        "--mentions",
+        choices=("redact", "keep"),
+        help="With --delete: what to do where rows of others name the person (default: redact, unless it is more than "
+        "1,000 rows)",
+    )
+    parser.add_argument(
+        "--proof_key",
+        metavar="FILE",
+        help="File that holds the key of the proof, made if it is not there (default: erasure.key in the folder of "
+        "the warehouse; needed with --dataset)",
+    )
     add_all(parser, _OPTIONS)
     add_form(parser)
 
@@ -22,62 +36,120 @@ def run(values, rest) -> None:
     from pipelines.options import resolve
 
     ids = values.find or values.delete
-    if not all(ids):
-        raise OptionError("--find, --delete: got ''; allowed: a user_id or an anonymous_id")
-    settings = resolve(vars(values), "recompute")
+    for id in ids:
+        if not id or not _is_text(id):
+            raise OptionError(f"--find, --delete: got {id!r}; allowed: a user_id or an anonymous_id, as UTF-8")
+    if values.mentions and values.find:
+        raise OptionError("--mentions: got it with --find; allowed: with --delete")
+    given = {name: value for name, value in vars(values).items() if name not in ("mentions", "proof_key")}
+    settings = resolve(given, "recompute")
     if values.find:
-        _find(settings, ids, values.form)
+        _find(settings, ids, values.form, values.proof_key)
     else:
-        _delete(settings, ids)
+        _delete(settings, ids, values.proof_key, values.mentions)
 
 
-def _find(settings, ids: list[str], form: str) -> None:
+def _is_text(id: str) -> bool:
+    try:
+        id.encode()
+    except UnicodeEncodeError:  # bytes of the command line that are no UTF-8
+        return False
+    return True
+
+
+def _find(settings, ids: list[str], form: str, proof_key: str | None) -> None:
     import polars as pl
 
     from pipelines.bounded import warehouse_of
-    from pipelines.person import Found, also_known_as, find, landed
+    from pipelines.person import also_known_as
+    from pipelines.person_places import LANDED, LIVE, Found, alike, find
+    from pipelines.person_proof import key_of, proofs
+    from pipelines.person_search import Search
     from pipelines.summary import program
     from pipelines.warehouse.query import Result, render
 
     with warehouse_of(settings) as warehouse:
-        found, others, unseen = find(warehouse, ids), also_known_as(warehouse, ids), landed(warehouse)
+        found, unread = find(warehouse, Search(ids))
+        others, similar = also_known_as(warehouse, ids), alike(warehouse, ids)
+        proved = proofs(warehouse, ids, key_of(warehouse, proof_key))
     rows = pl.DataFrame(found, schema=list(Found._fields), orient="row")
     for line in render(Result(rows.columns, iter([rows])), form):
         print(line)
-    if unseen:
-        print(f"not searched: {unseen:,} records of a stream that are not in the books yet", file=sys.stderr)
+    for id, time, proof in proved.of_ids:
+        _say(f"{_shown(id)} was erased on {time:%Y-%m-%d %H:%M:%S} UTC, by proof {proof}")
+    if proved.by_other_keys:
+        _say(f"not compared: {proved.by_other_keys:,} proofs made with another key; give it with --proof_key")
+    if any(each.place not in (LIVE, LANDED) for each in found):
+        _say("what is not live is removed by the next run that writes, at once by `--delete` of the same identifiers")
+    if any(each.place == LANDED for each in found):
+        _say("what landed is of a stream that is not drained: drain it before --delete")
+    if unread:
+        _say(f"not searched: {unread:,} files that are not live and cannot be read, as a killed run leaves them")
     if others:
-        listed = " ".join(f"--find {other}" for other in others[:10])
-        print(f"also known as {', '.join(others[:10])}: {program()} person {listed}", file=sys.stderr)
+        listed = " ".join(shlex.quote(f"--find={other}") for other in others[:_SHOWN] if other.isprintable())
+        _say(f"also known as {_listed(others)}" + (f": {program()} person {listed}" if listed else ""))
+    if similar:
+        _say(f"written alike, and taken for others: {_listed(similar)}")
 
 
-def _delete(settings, ids: list[str]) -> None:
+def _delete(settings, ids: list[str], proof_key: str | None, mentions: str | None) -> None:
     from pipelines.bounded import warehouse_of
     from pipelines.person import also_known_as, erase
+    from pipelines.person_elsewhere import elsewhere
 
     with warehouse_of(settings) as warehouse:
         others = also_known_as(warehouse, ids)
-    done = erase(settings, ids)
-    told = ", ".join(f"{rows:,} rows of {table}" for table, rows in done.rows.items()) or "nothing: no row names them"
-    lines = [f"taken out: {told}"]
+    done = erase(settings, ids, proof_key, mentions)
+    with warehouse_of(settings) as warehouse:
+        copies = elsewhere(warehouse)
+    for line in _summary(done):
+        _say(line)
+    if others:
+        _say(f"also known as {_listed(others)}: what names them by those alone stays; delete them too")
+    for line in copies:
+        _say(f"not reached: {line}")
+
+
+def _summary(done) -> list[str]:
+    """What an erasure did."""
+    if done.before is not None:
+        return [f"nothing left to erase: it was done on {done.before:%Y-%m-%d %H:%M:%S} UTC, and the proof says so"]
+    deleted = ", ".join(f"{rows:,} rows of {table}" for table, rows in done.rows.items())
+    lines = [f"deleted: {deleted or 'nothing: no row is theirs'}"]
+    lines += [
+        f"redacted: {each.rows:,} rows of {each.table}, {each.column} ({each.kind})"
+        for each in done.outcomes
+        if each.outcome == "redacted"
+    ]
+    lines += [
+        f"kept: {each.rows:,} rows of {each.table}, {each.column} ({each.kind}): {each.reason}"
+        for each in done.outcomes
+        if each.outcome == "kept"
+    ]
     if done.days:
-        lines.append(f"written anew without them: {', '.join(map(str, done.days))}, with every metric in force")
+        lines.append(f"rebuilt without them: {', '.join(map(str, done.days))}, with every metric in force")
     if done.kept_sketches:
         listed = ", ".join(done.kept_sketches)
         lines.append(f"sketches that cannot forget them: those of {listed}, whose metric is not in force")
-    if others:
-        lines.append(
-            f"also known as {', '.join(others[:10])}: what stands under those names alone stays; delete them too"
-        )
-    lines.append(
-        "the proof is in the table erasures; files that were read before, and copies elsewhere, are yours to mend"
-    )
-    print("\n".join(lines), file=sys.stderr)
+    return [*lines, "the proof is in the table erasures; keep its key where the data is not"]
+
+
+def _listed(ids: list[str]) -> str:
+    return ", ".join(map(_shown, ids[:_SHOWN])) + (", ..." if len(ids) > _SHOWN else "")
+
+
+def _shown(id: str) -> str:
+    """An identifier that a terminal shows as it is: of characters that are not printable the escapes."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in id)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 COMMAND = Command(
     add_options,
     run,
-    "Find a person in the warehouse, or take one out.",
+    "Find a person in the warehouse, or erase one.",
     "audience person --find u17",
 )

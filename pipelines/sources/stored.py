@@ -16,21 +16,19 @@ from transforms.sessions import REACH_SCHEMA
 class ReadStored(beam.PTransform):
     """PBegin -> PCollection[FLOW_SCHEMA block] from Parquet files, one block a file.
 
-    Rows of `without_input` are left out: the run that reads that very input again derives them anew. So are those of
-    the people in `without_people`, by user_id or anonymous_id.
+    Rows of `without_input` are left out: the run that reads that very input again derives them anew.
     """
 
-    def __init__(self, files: Sequence[str], without_input: str | None, without_people: Sequence[str] = ()):
+    def __init__(self, files: Sequence[str], without_input: str | None):
         super().__init__()
-        self.files, self.without_input, self.without_people = list(files), without_input, list(without_people)
+        self.files, self.without_input = list(files), without_input
 
     def expand(self, begin):
         return (
             begin
             | "List files" >> beam.Create(self.files)
             | "Spread files" >> beam.Reshuffle()
-            | "Read each file"
-            >> beam.FlatMap(_read, self.without_input, self.without_people).with_output_types(pl.DataFrame)
+            | "Read each file" >> beam.FlatMap(_read, self.without_input).with_output_types(pl.DataFrame)
         )
 
 
@@ -94,13 +92,8 @@ class ReadStoredDays(beam.PTransform):
         )
 
 
-def of_people(ids: Sequence[str]) -> pl.Expr:
-    """Whether an event is of one of these people."""
-    return pl.any_horizontal(pl.col(name).is_in(list(ids)).fill_null(False) for name in ("user_id", "anonymous_id"))
-
-
-def _read(file: str, without_input: str | None, without_people: Sequence[str]):
-    yield from _blocks(pl.read_parquet(file), without_input, without_people)
+def _read(file: str, without_input: str | None):
+    yield from _blocks(pl.read_parquet(file), without_input)
 
 
 def _read_day(day: str, dataset: str, without_input: str | None):
@@ -108,12 +101,10 @@ def _read_day(day: str, dataset: str, without_input: str | None):
 
     with closing(BigQueryWarehouse.open(dataset)) as warehouse:
         for file in warehouse.files(EVENTS.name, [date.fromisoformat(day)]):
-            yield from _blocks(pl.read_parquet(file), without_input, ())
+            yield from _blocks(pl.read_parquet(file), without_input)
 
 
-def _blocks(events: pl.DataFrame, without_input: str | None, without_people: Sequence[str]):
-    if without_people:
-        events = events.filter(~of_people(without_people))
+def _blocks(events: pl.DataFrame, without_input: str | None):
     if without_input is not None:
         events = events.filter(pl.col("input") != without_input)
     if not events.is_empty():

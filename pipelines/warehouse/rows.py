@@ -28,6 +28,28 @@ class Without:
         return " AND ".join(f"IFNULL(`{name}` NOT IN ({listed}), TRUE)" for name in self.columns)
 
 
+@dataclass(frozen=True)
+class WithoutInDays(Without):
+    """The same, and rows of none of these days of the zone; `partition` is the column that decides the day."""
+
+    partition: str
+    days: frozenset[date]
+    zone: str
+
+    def polars(self) -> pl.Expr:
+        """True for these rows."""
+        time = pl.col(self.partition)
+        within = [
+            (time >= midnight(start, self.zone)) & (time < midnight(end, self.zone))
+            for start, end in runs_of(self.days)
+        ]
+        return super().polars() & ~pl.any_horizontal(pl.lit(False), *within).fill_null(False)
+
+    def sql(self) -> str:
+        """The same in BigQuery's SQL."""
+        return f"{super().sql()} AND NOT IFNULL({in_days(self.partition, self.days, self.zone)}, FALSE)"
+
+
 def literal(text: str) -> str:
     """A text as BigQuery's SQL writes it, and DuckDB's once it is translated."""
     written = text.replace("\\", "\\\\").replace("'", "\\'")

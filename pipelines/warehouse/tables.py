@@ -309,14 +309,22 @@ SESSIONS = Table(
 
 ERASURES = Table(
     name="erasures",
-    description="Proof that a person was taken out, written once a search of every table finds no row.",
+    description="Proof that a person was erased, committed together with the erasure.",
     partition="erased_time",
-    key=("erased_time", "subject_sha256"),
+    key=("erased_time", "subject_hmac"),
     columns=(
         _required("erased_time", "TIMESTAMP", "when, UTC"),
-        _required("subject_sha256", "STRING", "SHA-256 of the identifier's UTF-8 bytes, in hex: tells whose, if asked"),
-        _required("rows", "JSON", "object: table -> rows that held the identifier and were taken out"),
-        _required("days", "JSON", "array of the days whose events and metrics were written anew without them"),
+        _required("subject_hmac", "STRING", "HMAC-SHA256 of the identifier's UTF-8 bytes under the key, in hex"),
+        _required("key_id", "STRING", "which key: the first 16 hex digits of a hash of it"),
+        _required("rows", "JSON", "object: table -> rows that were the person's and were deleted"),
+        _required(
+            "columns",
+            "JSON",
+            "array of {table, column, kind, outcome, rows, reason}: what named the person where, and whether it was "
+            "deleted, redacted or kept, and why",
+        ),
+        _required("sketches", "JSON", "array of the tables whose sketches cannot forget: their metric is not in force"),
+        _required("days", "JSON", "array of the days whose events and metrics were rebuilt"),
         _nullable("pipeline_version", "STRING", "version of the pipeline that did it"),
     ),
 )

@@ -10,12 +10,17 @@ import pytest
 from pipelines.backfill import backfill
 from pipelines.bounded import warehouse_of
 from pipelines.options import resolve
-from pipelines.person import erase
+from pipelines.person import Erased, erase
+from pipelines.person_elsewhere import elsewhere
+from pipelines.person_places import find
+from pipelines.person_proof import key_of, proofs
+from pipelines.person_search import INSIDE, Search
 from pipelines.recompute import recompute
 from pipelines.replay import replay
 from pipelines.simulator import simulate
 from pipelines.simulator_faults import Faults
 from pipelines.warehouse.recount import differences
+from transforms.errors import OptionError
 
 STAMPS = {"generation", "revision", "emitted_time", "failed_time"}
 METRICS = ("activity_1m", "baskets_1d", "campaign_1h", "content_1h", "user_days", "sessions")
@@ -106,7 +111,7 @@ def assert_alike(remote: House, local: House) -> None:
     assert remote.differences() == local.differences() == []
 
 
-def test_every_run_leaves_in_bigquery_what_it_leaves_in_a_folder(houses, files):
+def test_every_run_leaves_in_bigquery_what_it_leaves_in_a_folder(houses, files, tmp_path):
     remote, local = houses
     days = {"start": "2026-02-28", "end": "2026-03-03"}
     steps = (
@@ -127,7 +132,28 @@ def test_every_run_leaves_in_bigquery_what_it_leaves_in_a_folder(houses, files):
     assert all(again[name].equals(before[name]) for name in ASKED)
     assert remote.ask("SELECT COUNT(*) FROM baskets_1d").item() == len(before["baskets_1d_current"])
     someone = remote.ask("SELECT user_id FROM events WHERE user_id IS NOT NULL ORDER BY 1 LIMIT 1").item()
-    erased = [erase(resolve({"workers": "1", **house.place}, "recompute"), [someone]) for house in houses]
-    assert erased[0] == erased[1] and erased[0].rows["events"] > 0
-    assert_alike(remote, local)
-    assert remote.ask("SELECT COUNT(*) FROM erasures").item() == 1
+    content = remote.ask(f"SELECT MAX(content_id) FROM events WHERE user_id <> '{someone}'").item()
+    people = [someone, content]  # an identifier of the one, and what stands in rows of others
+    with pytest.raises(OptionError, match="--proof_key: got nothing; allowed: the name of a file"):
+        erase(resolve({"workers": "1", **remote.place}, "recompute"), people)
+    key = str(tmp_path / "proof.key")
+    erased = [erase(resolve({"workers": "1", **each.place}, "recompute"), people, key) for each in houses]
+    assert by_place(erased[0]) == by_place(erased[1]) and erased[0].rows == erased[1].rows
+    assert erased[0].rows["events"] > 0
+    redacted = {(each.table, each.column) for each in erased[0].outcomes if each.outcome == "redacted"}
+    assert {("events", "content_id"), ("content_1h", "content_id")} <= redacted
+    assert remote.differences() == local.differences() == []
+    for house in houses:
+        assert house.ask(f"SELECT COUNT(*) FROM events WHERE user_id = '{someone}'").item() == 0
+        assert house.ask(f"SELECT COUNT(*) FROM content_1h WHERE content_id = '{content}'").item() == 0
+        assert house.ask("SELECT COUNT(DISTINCT subject_hmac) FROM erasures").item() == 2
+    with warehouse_of(resolve(remote.place, "recompute")) as warehouse:
+        found, _ = find(warehouse, Search(people))
+        assert {each.kind for each in found} <= {INSIDE}
+        assert len(proofs(warehouse, people, key_of(warehouse, key)).of_ids) == 2
+        assert any("time travel keeps deleted rows for 7 days" in line for line in elsewhere(warehouse))
+
+
+def by_place(erased: Erased) -> set[tuple]:
+    """What became of rows; `source` and `input` apart, which name files by where they lie."""
+    return {tuple(each) for each in erased.outcomes if each.column not in ("source", "input", "position")}
