@@ -8,7 +8,9 @@ left(...)   files of a warehouse that no undisturbed run leaves
 
 import hashlib
 import json
+import os
 from concurrent.futures import Executor, Future
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -69,18 +71,32 @@ class Here(Executor):
         return done
 
 
+ERASE = ["person", "--delete", PERSON, "--delete", BROWSER, "--generation", "8"]
+BACKFILL = ["backfill", "--input", "one.jsonl", "--generation", "7"]
+
+
+def audience(beside: Path, *words: str) -> int:
+    """Run a command of `audience` as if it were called in the folder of the inputs; its exit status."""
+    os.chdir(beside)
+    return main([*words, "--config", "audience.yaml", "--workers", "1", "--shards", "1"])
+
+
 def at(folder: Path, *words: str) -> int:
-    """Run a command of `audience` on the warehouse in this folder; its exit status."""
-    made = ["--config", str(folder.parent / "audience.yaml"), "--workers", "1", "--shards", "1"]
-    return main([*words, "--warehouse", str(folder), *made])
+    """Run a command on the warehouse in this folder."""
+    return audience(folder.parent, *words, "--warehouse", str(folder))
+
+
+def in_data_set(folder: Path, name: str, *words: str) -> int:
+    """Run a command on a data set."""
+    return audience(folder, *words, "--dataset", name)
 
 
 def file(folder: Path, name: str, *words: str) -> int:
-    return at(folder, "backfill", "--input", str(folder.parent / name), "--generation", "7", *words)
+    return at(folder, "backfill", "--input", name, "--generation", "7", *words)
 
 
 def erase(folder: Path) -> int:
-    return at(folder, "person", "--delete", PERSON, "--delete", BROWSER, "--generation", "8")
+    return at(folder, *ERASE)
 
 
 def compact(folder: Path) -> None:
@@ -143,18 +159,28 @@ COMMANDS = {
     "stream": ("one", stream),
     "adoption": ("noted", adopt),
 }
+# The same, on (the folder of the inputs, the name of a data set).
+ON_BIGQUERY = {
+    "backfill": (None, lambda folder, name: in_data_set(folder, name, *BACKFILL)),
+    "erasure": (
+        lambda folder, name: in_data_set(folder, name, *BACKFILL),
+        lambda folder, name: in_data_set(folder, name, *ERASE),
+    ),
+}
 STEP_BY_STEP = {"stream"}  # commits as it goes: a kill leaves what it has come to
 
 
-def state(warehouse: Warehouse | Path) -> dict[str, str]:
+def state_of_folder(folder: Path) -> dict[str, str]:
+    """`state` of a warehouse in a folder; of none, no rows."""
+    try:
+        return state(LocalWarehouse.open(folder))
+    except WarehouseError as nothing:
+        assert "is no warehouse" in str(nothing), nothing
+        return {}
+
+
+def state(warehouse: Warehouse) -> dict[str, str]:
     """table -> its rows, as a number of them and a hash; tables without rows are left out. Checks the books too."""
-    if isinstance(warehouse, Path):
-        try:
-            warehouse = LocalWarehouse.open(warehouse)
-        except WarehouseError as nothing:
-            assert "is no warehouse" in str(nothing) or "holds other files" in str(nothing), nothing
-            return {}
-    assert differences(warehouse) == []
     found = {}
     for name in warehouse.tables():
         rows = warehouse.scan(name).collect()
@@ -162,6 +188,7 @@ def state(warehouse: Warehouse | Path) -> dict[str, str]:
         if rows.height:
             texts = sorted(map(repr, rows.select(kept).rows()))
             found[name] = f"{rows.height} {hashlib.sha256(repr(texts).encode()).hexdigest()[:12]}"
+    assert not found or differences(warehouse) == []
     return found
 
 
@@ -181,3 +208,18 @@ def _names_the_person(path: Path) -> bool:
     if path.suffix == ".parquet":
         content = repr(pl.read_parquet(path).rows()).encode()
     return any(id.encode() in content for id in (PERSON, BROWSER))
+
+
+def seen_in_data_set(name: str) -> dict:
+    """The state of a data set, and staging tables in it that would stay."""
+    from pipelines.warehouse.bigquery import BigQueryWarehouse
+
+    try:
+        warehouse = BigQueryWarehouse.open(name)
+    except WarehouseError as nothing:
+        assert "is not there" in str(nothing) or "but no warehouse" in str(nothing), nothing
+        return {"state": {}, "left": []}
+    with closing(warehouse):
+        staged = [each for each in warehouse.client.list_tables(name) if each.table_id.startswith("staging_")]
+        stay = [each.table_id for each in staged if warehouse.client.get_table(each.reference).expires is None]
+        return {"state": state(warehouse), "left": stay}

@@ -104,7 +104,7 @@ def child(work: Callable[[], int | None]) -> int:
 
 
 class Requests:
-    """The requests of this process to BigQuery: each is a point before it is sent, and one once it is answered."""
+    """The requests of this process to BigQuery: each is a point, at which those before it were answered."""
 
     def __init__(self, log: Path, kill_at: int | None = None):
         import requests
@@ -116,11 +116,9 @@ class Requests:
 
         @functools.wraps(send)
         def counted(session, request, **options):
-            where = f"{request.method} {request.path_url.partition('?')[0]}"
-            self._point(f"send {where}")
-            answer = send(session, request, **options)
-            self._point(f"answered {where}")
-            return answer
+            commit = " commit" if "COMMIT TRANSACTION" in str(request.body) else ""
+            self._point(f"send {request.method} {request.path_url.partition('?')[0]}{commit}")
+            return send(session, request, **options)
 
         requests.Session.send = counted
 

@@ -3,9 +3,6 @@
 import errno
 import json
 import os
-import signal
-import subprocess
-import sys
 import textwrap
 from datetime import date
 from pathlib import Path
@@ -15,7 +12,7 @@ import pytest
 from pipelines.backfill import backfill
 from pipelines.options import resolve
 from pipelines.warehouse.local import LocalWarehouse
-from transforms.errors import AudienceError, WarehouseError
+from transforms.errors import WarehouseError
 
 DAY_ONE, DAY_TWO = "2026-03-01", "2026-03-02"
 
@@ -196,54 +193,6 @@ def test_a_malformed_record_never_stops_a_run(tmp_path, run):
     assert (done.counts["received"], done.counts["quarantined"], done.counts["events"]) == (8, 7, 1)
     assert ask(tmp_path, "SELECT count(DISTINCT position) FROM quarantine") == [(7,)]
     assert {payload for (payload,) in ask(tmp_path, "SELECT payload FROM quarantine")} == set(lines)
-
-
-KILLED_AT = {
-    "in the middle of the graph": "transforms.deduplicate.keep_smallest",
-    "while it writes": "pipelines.warehouse.sink.write_file",
-    "before the commit": "pipelines.warehouse.books.commit",
-    "before the swap of the manifest": "pipelines.warehouse.writer.save",
-    "after the swap": "pipelines.warehouse.writer.save",
-}
-KILL = """
-import importlib, os, signal, sys
-path, after, events, warehouse = sys.argv[1:]
-module, name = importlib.import_module(path.rpartition(".")[0]), path.rpartition(".")[2]
-real = getattr(module, name)
-def killing(*args, **how):
-    if after == "after":
-        real(*args, **how)
-    os.kill(os.getpid(), signal.SIGKILL)
-setattr(module, name, killing)
-from pipelines.cli import main
-main(["backfill", "--input", events, "--warehouse", warehouse, "--workers", "1"])
-"""
-
-
-@pytest.mark.parametrize("moment", KILLED_AT)
-def test_killed_and_run_again_the_tables_are_those_of_an_undisturbed_run(tmp_path, moment, run):
-    lines = [event(f"e{n}", f"{DAY_ONE}T{n % 24:02}:00:00Z", user_id=f"u{n % 7}") for n in range(300)]
-    events = file(tmp_path, "e.jsonl", *lines, *lines[:20], "broken")
-    warehouse = str(tmp_path / "warehouse")
-    killed = subprocess.run(
-        [sys.executable, "-c", KILL, KILLED_AT[moment], moment.partition(" ")[0], events, warehouse],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-500:]
-    if moment == "after the swap":
-        with pytest.raises(AudienceError, match="already has rows"):
-            run(events)
-    else:
-        assert LocalWarehouse.open(tmp_path / "warehouse").rows_by_day("events") == {}
-        run(events)
-    again = snapshot(tmp_path)
-    undisturbed = tmp_path / "undisturbed"
-    undisturbed.mkdir()
-    backfill(resolve({"input": [events], "warehouse": str(undisturbed / "warehouse"), "workers": "1"}))
-    assert again == snapshot(undisturbed)
-    assert not list((tmp_path / "warehouse" / "staging").glob("*")) or moment == "after the swap"
 
 
 def test_several_worker_processes_write_the_same_rows(tmp_path, run):
