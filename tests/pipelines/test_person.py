@@ -372,7 +372,8 @@ def test_an_identifier_is_shown_so_that_neither_a_terminal_nor_a_shell_takes_it_
     warehouse = backfilled(tmp_path / "all", lines)
     assert main(["person", "--find", "u1", "--warehouse", str(warehouse.folder)]) == 0
     said = capsys.readouterr().err
-    assert "person --find=-x '--find=x$(touch y)'\n" in said and "x\\u202ey" in said and "\u202e" not in said
+    assert r"person --find=-x --find 'x$(touch y)' --find $'x\342\200\256y' " in said
+    assert "x\\u202ey" in said and "\u202e" not in said
 
 
 def test_a_warehouse_whose_proofs_have_no_key_still_opens(tmp_path):
@@ -384,7 +385,8 @@ def test_a_warehouse_whose_proofs_have_no_key_still_opens(tmp_path):
     place = warehouse.folder / "data" / "erasures" / DAY
     place.mkdir(parents=True)
     shaped(before, former).write_parquet(place / "a.parquet")
-    manifest.files["erasures"] = {DAY: [LiveFile(f"data/erasures/{DAY}/a.parquet", 1, 1)]}
+    size = (place / "a.parquet").stat().st_size
+    manifest.files["erasures"] = {DAY: [LiveFile(f"data/erasures/{DAY}/a.parquet", 1, size)]}
     save(warehouse.folder, manifest)
     erase(settings(warehouse), ["u1"])
     assert proofs(warehouse, ["u1"], key_of(warehouse, None)).by_other_keys == 1
