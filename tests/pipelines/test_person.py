@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -270,6 +270,21 @@ def test_a_mention_in_any_column_of_others_is_redacted_and_every_table_and_book_
     assert "zq77" not in everything(warehouse.folder) and differences(warehouse) == []
     ids = warehouse.connect().execute("SELECT event_id FROM events ORDER BY 1").fetchall()
     assert re.fullmatch("order:erased-[0-9a-f]{16}", ids[0][0]) and ids[1:] == [("order:other",)]
+
+
+def test_metric_rows_of_a_day_whose_events_are_gone_go_too_beside_days_that_are_rebuilt(tmp_path):
+    about = native("f", 12, day="2026-03-02", user_id="other", content_id="profile/u2")
+    warehouse = backfilled(tmp_path / "all", [*OTHERS, about])
+    with warehouse.writer() as run:
+        run.commit([], {"events": [date(2026, 3, 2)]})
+    done = erase(settings(warehouse), ["u2"])
+    assert [day.isoformat() for day in done.days] == [DAY] and done.rows["user_days"] == 2
+    assert found_in(warehouse, "u2") == {}
+    days = "SELECT CAST(bucket_start AS DATE), person FROM user_days ORDER BY ALL"
+    people = [(date(2026, 3, 1), "u10"), (date(2026, 3, 1), "u3"), (date(2026, 3, 2), "other")]
+    assert warehouse.connect().execute(days).fetchall() == people
+    contents = "SELECT content_id FROM content_1h WHERE content_id IS NOT NULL"
+    assert re.fullmatch("profile/erased-[0-9a-f]{16}", warehouse.connect().execute(contents).fetchone()[0])
 
 
 def test_mentions_are_kept_if_asked_and_a_word_that_many_rows_hold_is_no_name_without_being_asked(
