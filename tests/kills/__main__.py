@@ -37,7 +37,8 @@ class Killing:
         there = self.place.points()
         once = self.place.seen()
         self.answer["points"] = len(there)
-        if status != 0 or once["left"]:
+        changed = self.command not in commands.CHANGE_NOTHING
+        if status != 0 or once["left"] or (once["state"] != before) != changed:
             self.answer["wrong"].append(f"an undisturbed run ends with {status} and {once}")
         numbers = chosen(there, points, f"{self.command} {self.place.SWAP}", self.place.SWAP)
         swaps = [number for number, told in enumerate(there) if told.startswith(self.place.SWAP)]

@@ -167,6 +167,7 @@ ON_BIGQUERY = {
         lambda folder, name: in_data_set(folder, name, *ERASE, "--proof_key", f"{name}.key"),
     ),
 }
+CHANGE_NOTHING = {"compaction"}  # but where the rows lie
 STEP_BY_STEP = {"stream"}  # commits as it goes: a kill leaves what it has come to
 
 
