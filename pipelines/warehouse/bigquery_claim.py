@@ -19,6 +19,7 @@ from transforms.errors import WarehouseError
 if TYPE_CHECKING:
     from pipelines.warehouse.bigquery import BigQueryWarehouse
 
+PREFIX = "staging_claim_"  # of the names of its tables
 VALID = timedelta(days=14)  # longer than Dataflow lets a job of this kind run
 
 
@@ -39,7 +40,7 @@ class Claim(NamedTuple):
     @property
     def table(self) -> str:
         """The name of its table."""
-        return f"staging_claim_{self.id.replace('-', '_')}"
+        return f"{PREFIX}{self.id.replace('-', '_')}"
 
 
 def make(warehouse: "BigQueryWarehouse", claim: Claim) -> None:

@@ -34,6 +34,7 @@ from pipelines.warehouse.tables import EVENTS, Table, polars_schema
 from transforms.errors import OvertakenError, WarehouseError
 from transforms.funnel import Funnel
 
+STAGING = "staging_"  # how the names of staging tables begin
 STAGED_FOR = timedelta(days=1)  # then a staging table that nobody removed is gone
 STATEMENT_PARTITIONS = 4_000
 MOST_TABLES, MOST_PARTITIONS = 100, 100_000  # of a transaction
@@ -148,7 +149,16 @@ class BigQueryRun:
                     self.warehouse.client.delete_table(each.staging, not_found_ok=True, retry=None)
 
     def purge(self) -> None:
-        """BigQuery keeps deleted rows for its time travel, up to a week, and its fail-safe, a week more."""
+        """Remove what other runs have staged: rows that a killed one loaded would stay until its tables expire.
+
+        A run that is still writing is refused then; it would have been anyway, since this one has committed. BigQuery
+        keeps deleted rows for its time travel, up to a week, and its fail-safe, a week more.
+        """
+        client, claims = self.warehouse.client, bigquery_claim.PREFIX
+        with told(self.warehouse.name, "remove what runs have staged"):
+            for item in client.list_tables(self.warehouse.dataset, retry=PATIENCE):
+                if item.table_id.startswith(STAGING) and not item.table_id.startswith(claims):
+                    client.delete_table(item.reference, not_found_ok=True, retry=PATIENCE)
 
     def _days(self, table: str, days: Iterable[Day] | None) -> list[Day]:
         known = list(self.warehouse.rows_by_day(table)) if days is None else set(days)
@@ -175,7 +185,7 @@ class BigQueryRun:
         columns = list(columns_of(files[0].path))
         # By a name of its own: of a run with a claim two may stage at once.
         own = f"{self.id.replace('-', '_')}_{self._commits}_{secrets.token_hex(3)}"
-        reference = self.warehouse.dataset.table(f"staging_{name}_{own}")
+        reference = self.warehouse.dataset.table(f"{STAGING}{name}_{own}")
         days = sorted({file.day for file in files}, key=lambda day: (day is not None, day or date.min))
         staged.append(_Staged(table, reference, columns, days, sum(file.rows for file in files)))
         resource = bigquery.Table(reference, staging_fields(table, columns))

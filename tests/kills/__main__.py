@@ -37,9 +37,13 @@ class Killing:
         there = self.place.points()
         once = self.place.seen()
         self.answer["points"] = len(there)
-        if status != 0 or once["left"]:
+        changed = self.command not in commands.CHANGE_NOTHING
+        if status != 0 or once["left"] or (once["state"] != before) != changed:
             self.answer["wrong"].append(f"an undisturbed run ends with {status} and {once}")
         numbers = chosen(there, points, f"{self.command} {self.place.SWAP}", self.place.SWAP)
+        swaps = [number for number, told in enumerate(there) if told.startswith(self.place.SWAP)]
+        if numbers and numbers[-1] > swaps[-1]:
+            self.__dict__["_twice"] = self.place.run_again()  # while the undisturbed one is at hand
         begun = False
         for number in numbers:
             if not begun:
@@ -50,6 +54,7 @@ class Killing:
             # What is dear to make and still as before meets the next kill as well; the last is run to its end.
             begun = self.place.dear and found == before and number != numbers[-1]
             if begun:
+                self.place.begin_again()
                 self.answer["before"] += 1
                 continue
             self._expect(f"{number}, {there[number]}", found, before, {"status": 0, **once})

@@ -32,7 +32,7 @@ PERSON, BROWSER = "killed-7391", "browser-7391"
 DAY, NEXT = "2026-03-01", "2026-03-02"
 # Two metrics, of which one names people: the others are written by the same steps.
 CONFIG = "metrics: {content_1h: null, campaign_1h: null}\n"
-STAMPS = {"generation", "revision", "emitted_time", "failed_time", "erased_time", "subject_sha256"}
+STAMPS = {"generation", "revision", "emitted_time", "failed_time", "erased_time", "subject_hmac", "key_id"}
 BATCHES = 12  # of a stream: more than the files that a tier keeps
 
 
@@ -164,9 +164,10 @@ ON_BIGQUERY = {
     "backfill": (None, lambda folder, name: in_data_set(folder, name, *BACKFILL)),
     "erasure": (
         lambda folder, name: in_data_set(folder, name, *BACKFILL),
-        lambda folder, name: in_data_set(folder, name, *ERASE),
+        lambda folder, name: in_data_set(folder, name, *ERASE, "--proof_key", f"{name}.key"),
     ),
 }
+CHANGE_NOTHING = {"compaction"}  # but where the rows lie
 STEP_BY_STEP = {"stream"}  # commits as it goes: a kill leaves what it has come to
 
 
@@ -210,8 +211,8 @@ def _names_the_person(path: Path) -> bool:
     return any(id.encode() in content for id in (PERSON, BROWSER))
 
 
-def seen_in_data_set(name: str) -> dict:
-    """The state of a data set, and staging tables in it that would stay."""
+def seen_in_data_set(name: str, gone: bool) -> dict:
+    """The state of a data set, and with `gone` its staging tables: those of other runs that are killed expire."""
     from pipelines.warehouse.bigquery import BigQueryWarehouse
 
     try:
@@ -220,6 +221,16 @@ def seen_in_data_set(name: str) -> dict:
         assert "is not there" in str(nothing) or "but no warehouse" in str(nothing), nothing
         return {"state": {}, "left": []}
     with closing(warehouse):
-        staged = [each for each in warehouse.client.list_tables(name) if each.table_id.startswith("staging_")]
-        stay = [each.table_id for each in staged if warehouse.client.get_table(each.reference).expires is None]
-        return {"state": state(warehouse), "left": stay}
+        staged = sorted(each for each in warehouse.names() if each.startswith("staging_"))
+        return {"state": state(warehouse), "left": staged if gone else []}
+
+
+def expire(name: str) -> int:
+    """Remove the staging tables of a data set, as BigQuery does in time."""
+    from pipelines.warehouse.bigquery import BigQueryWarehouse
+
+    with closing(BigQueryWarehouse.open(name)) as warehouse:
+        for each in warehouse.names():
+            if each.startswith("staging_"):
+                warehouse.client.delete_table(f"{name}.{each}")
+    return 0

@@ -94,6 +94,10 @@ class DataSet(_Place):
         if self.filled:
             assert done(self.folder, lambda: self.filled(self.folder, self.name)) == 0
 
+    def begin_again(self) -> None:
+        """The same data set, without what a killed run has staged: each run then makes the same requests."""
+        assert done(self.folder, lambda: commands.expire(self.name)) == 0
+
     def counted(self, kill_at: int | None) -> int:
         Requests(self.log, kill_at)
         return self._work()
@@ -102,7 +106,7 @@ class DataSet(_Place):
         return self.command_on(self.folder, self.name)
 
     def _see(self) -> dict:
-        return commands.seen_in_data_set(self.name)
+        return commands.seen_in_data_set(self.name, self.command == "erasure")
 
 
 def done(folder: Path, work: Callable[[], int]) -> int:
