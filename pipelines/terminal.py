@@ -85,7 +85,7 @@ def word(text: str) -> str:
 
 def option(name: str, value: str) -> str:
     """An option of a command to paste; a value that begins with a dash is not taken for an option itself."""
-    return f"--{name}={word(value)}" if value.startswith("-") else f"--{name} {word(value)}"
+    return f"--{name}={word(value)}" if value.startswith("-") and value != "-" else f"--{name} {word(value)}"
 
 
 class Guarded:

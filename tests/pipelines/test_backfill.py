@@ -214,4 +214,5 @@ def test_a_commit_that_finds_the_disk_full_says_so_and_leaves_nothing_behind(tmp
     with pytest.raises(WarehouseError, match="No space left on device; free space"):
         run(file(tmp_path, "e.jsonl", event("a", f"{DAY_ONE}T10:00:00Z")))
     left = [path.name for path in (tmp_path / "warehouse").rglob("*") if path.is_file()]
-    assert sorted(left) == ["lock", "warehouse.json"]
+    assert sorted(left) == ["lock", "manifest.json", "warehouse.json"]
+    assert LocalWarehouse.open(tmp_path / "warehouse").rows_by_day("events") == {}

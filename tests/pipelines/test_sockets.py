@@ -86,11 +86,11 @@ def test_a_process_that_has_gone_listens_on_nothing_and_another_users_is_not_gue
 
 
 @pytest.fixture
-def roots(tmp_path, monkeypatch) -> Path:
-    """A folder that is TMPDIR."""
-    (root := tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(root))
-    return root
+def roots(monkeypatch) -> Iterator[Path]:
+    """A folder that is TMPDIR, of a path that is short enough for a socket's."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as root:
+        monkeypatch.setattr(tempfile, "tempdir", root)
+        yield Path(root)
 
 
 def test_the_folder_of_sockets_is_ours_alone_whatever_the_umask_and_gone_after_an_error(roots):

@@ -77,7 +77,7 @@ def test_a_torn_pipe_changes_nothing_and_leaves_nothing(run, tmp_path):
     assert status == 2
     assert said.startswith("error: stdin-") and "the gzip data ends too early" in said and said.count("\n") == 1
     left = {path.name for path in (tmp_path / "w").rglob("*") if path.is_file()}
-    assert left == {"lock", "warehouse.json"}
+    assert left == {"lock", "manifest.json", "warehouse.json"}
 
 
 COMPRESSED = {
