@@ -1,6 +1,7 @@
 """python -m tests.kills FOLDER: kills commands, one for each line of standard input, and answers with what it saw.
 
-line    {"command": ..., "points": how many of its points, null: all, "bigquery": whether its warehouse is a data set}
+line    {"command": ..., "points": how many of its points, null: all, [first, end]: those between, "bigquery": whether
+         its warehouse is a data set}
 answer  {"points": of an undisturbed run, "killed": ..., "before": kills that left everything as before, "after": kills
          that left everything as an undisturbed run does, "wrong": what should not be}
 
@@ -29,7 +30,7 @@ class Killing:
         self.place, self.command = place, command
         self.answer = {"points": 0, "killed": 0, "before": 0, "after": 0, "wrong": []}
 
-    def run(self, points: int | None) -> dict:
+    def run(self, points: int | list[int] | None) -> dict:
         """Kill at every point, or at some."""
         self.place.begin()
         before = self.place.seen()["state"]
@@ -81,10 +82,12 @@ class Killing:
         return self.place.run_again()
 
 
-def chosen(there: list[str], points: int | None, seed: str, swap: str) -> list[int]:
+def chosen(there: list[str], points: int | list[int] | None, seed: str, swap: str) -> list[int]:
     """Which points are met: first a side of a swap, then the other, then others by chance; the same in each run."""
     if points is None:
         return list(range(len(there)))
+    if isinstance(points, list):
+        return list(range(len(there)))[slice(*points)]
     draw = random.Random(f"{SEED} {seed}")
     seen = draw.choice([number for number, told in enumerate(there) if told.startswith(swap)])
     sides = draw.sample([seen, seen + 1], 2)

@@ -193,6 +193,19 @@ def test_of_two_runs_at_once_the_second_to_commit_is_refused(writer, warehouse):
     assert writer.counts() == [2]
 
 
+def test_a_purge_removes_what_other_runs_have_staged_and_leaves_the_right_to_commit(writer, warehouse, monkeypatch):
+    with warehouse.writer() as run, monkeypatch.context() as dying:
+        dying.setattr(google.Client, "delete_table", lambda *_, **__: None)  # as of a process that is killed
+        writer.put((FIRST, [1]))
+        run.declare([VISITS])
+        claim = run.handed_over("gs://bucket/folder", rows_were_read=False)
+    assert len(writer.staging()) == 2
+    with warehouse.writer() as run:
+        run.purge()
+    assert writer.staging() == [claim.table]
+    assert writer.counts() == [1]
+
+
 def test_a_commit_whose_answer_is_lost_was_made_once(bigquery, name, monkeypatch):
     with faulty_http(bigquery.rest, "/jobs") as (url, plan):
         monkeypatch.setenv(bigquery_clients.REST, url)
