@@ -157,7 +157,7 @@ def commit(run: Run, entries: list[FileEntry], ending: Ending) -> tuple[dict[str
     """Commit what a run wrote: (the sums of its books, the days with events).
 
     Errors: WarehouseError, and then nothing was changed, for days that have rows which the run may not touch;
-    SourceError likewise for more days than the options allow.
+    and SourceError for more days than the options allow.
     """
     written = sorted({entry.day for entry in entries if entry.table == EVENTS.name and entry.day})
     refuse_spread(written, ending.settings.max_days)

@@ -86,8 +86,8 @@ def checks(
     landing: str | None = None,
     deep: bool = False,
 ) -> list[Check]:
-    """Every row; `warehouse` is the folder of one that may be there, `dataset` the data set of one in BigQuery,
-    `landing` the folder of streams into it, and `before` looks at what a launch needs, the data set among it; `deep`
+    """Every row; `warehouse` is the folder of one that may be there, `dataset` the dataset of one in BigQuery,
+    `landing` the folder of streams into it, and `before` looks at what a launch needs, the dataset among it; `deep`
     reads each file of the folder."""
     required = required_checks()
     found = [*required, *machine_checks(warehouse or tempfile.gettempdir()), *optional_checks()]

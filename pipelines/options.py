@@ -160,7 +160,7 @@ def resolve(values: dict[str, Any], command: str = "backfill") -> Settings:
     if settings.group is not None and settings.dataset is not None:
         raise OptionError(
             f"--group: got {settings.group!r} for --dataset {settings.dataset}; allowed: only with --warehouse; "
-            "the access of a data set says who reads it"
+            "the access of a dataset says who reads it"
         )
     if command == "backfill":
         _check_files(settings)

@@ -36,7 +36,7 @@ class Redaction:
         return self._texts[value]
 
     def json(self, document: str) -> str:
-        """A JSON document likewise, its strings and numbers one by one."""
+        """The same of a JSON document, its strings and numbers one by one."""
         redacted = _JSON_VALUE.sub(self._json_value, document)
         return "{}" if self.search.kind(redacted) in NAMING else redacted
 

@@ -39,9 +39,9 @@ from transforms.spill import Part, parts, spill
 from transforms.stage import in_global_window
 
 GATHER_ROWS = 200_000  # rows that are split, or compared, together: small frames cost as much as large ones
-GATHER_BYTES = 128 << 20  # likewise, of rows that are long
+GATHER_BYTES = 128 << 20  # the same, of rows that are long
 GROUP_ROWS = 500_000  # rows that are compared at a time; more of one window and shard are split by bits of their hash
-GROUP_BYTES = 512 << 20  # likewise
+GROUP_BYTES = 512 << 20  # the same
 KEY = "_key"  # hash of (source, event_id), computed once and carried to where it is compared
 WINDOW = "_window"  # number of the dedup window, likewise
 _SAME = [WINDOW, "source", "event_id"]

@@ -5,7 +5,7 @@ that `is_plain` leaves to `texts`:
 
     times outside of the years 1 to 9999     text: `infinity`, `-infinity` (the last values of the type, which is how
                                              DuckDB and Spark write them), else the number with its unit, `1234567us`
-    times of day outside of a day, durations beyond milliseconds    text, likewise
+    times of day outside of a day, durations beyond milliseconds    text, the same way
     times of a zone that is not known        RFC 3339 in UTC
     bytes, and texts that are no UTF-8       text if they are UTF-8, else base64; a UUID by its logical type as a UUID
     decimals                                 a column's own: a number with all its digits; within others: text

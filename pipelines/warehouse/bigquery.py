@@ -267,7 +267,7 @@ def _parts(answer) -> Iterator[pl.DataFrame]:
         yield pl.DataFrame(schema={field.name: polars_type(column_of(field)) for field in answer.schema})
 
 
-_OF_THE_PROJECT = ("projectReaders", "projectWriters")  # whom a data set opens to where nobody says who may use it
+_OF_THE_PROJECT = ("projectReaders", "projectWriters")  # whom a dataset opens to where nobody says who may use it
 
 
 def _found(client: bigquery.Client, dataset: str) -> bigquery.Dataset | None:
@@ -292,7 +292,7 @@ def _create(client: bigquery.Client, dataset: str, time_zone: str, found: bigque
 
 
 def _closed(client: bigquery.Client, made: bigquery.Dataset) -> bigquery.Dataset:
-    """A new data set without what BigQuery gives to every viewer and editor of the project, while it is still empty.
+    """A new dataset without what BigQuery gives to every viewer and editor of the project, while it is still empty.
 
     The owners of the project and who made it keep it; a list stated at once would have to name the latter.
     """

@@ -29,7 +29,7 @@ from transforms.quality import count, merge
 from transforms.stage import in_global_window
 
 BUNDLE_ROWS = 250_000  # rows of a table that a bundle gathers before it writes a file
-BUNDLE_BYTES = 128 << 20  # likewise, of rows that are long
+BUNDLE_BYTES = 128 << 20  # the same, of rows that are long
 CONFIRMED = "confirmed"
 NAMESPACE = "audience"  # of Beam's metrics
 

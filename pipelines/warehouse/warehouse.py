@@ -104,7 +104,7 @@ def opened(
     settled_after: timedelta | None = None,
     group: str | None = None,
 ) -> Iterator[Warehouse]:
-    """The warehouse in a data set of BigQuery if one is named, else in a folder; closed at the end.
+    """The warehouse in a dataset of BigQuery if one is named, else in a folder; closed at the end.
 
     What a damaged file of a folder makes fail while it is open becomes a WarehouseError that names the file.
     """
