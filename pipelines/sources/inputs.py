@@ -144,6 +144,7 @@ def _matches(pattern: str) -> list[tuple[str, int]]:
         example = os.path.join(pattern, "*.jsonl")
         raise SourceError(f"{pattern!r}: is a directory; name the files in it, such as {example!r}")
     if local:
+        _refuse_name(full)
         refuse_stream(full)
     if local and os.path.isfile(full):  # before matching: `[` in a name is no pattern if there is such a file
         return [(full, os.path.getsize(full))]
@@ -155,11 +156,20 @@ def _matches(pattern: str) -> list[tuple[str, int]]:
     files = [(file.path, file.size_in_bytes) for file in found if not file.path.endswith("/")]
     if files:
         for path, _ in files if local else ():
+            _refuse_name(path)
             refuse_stream(path)
         return files
     if any(char in pattern for char in "*?["):
         raise SourceError(f"{pattern!r}: no file matches the pattern; check it, and quote it in a shell")
     raise SourceError(f"{pattern!r}: there is no such file; check the path")
+
+
+def _refuse_name(path: str) -> None:
+    """Refuse a name that is no text: positions and digests hold it. Errors: SourceError."""
+    try:
+        path.encode()
+    except UnicodeEncodeError as problem:
+        raise SourceError(f"{path!a}: is a name that is not UTF-8; rename the file") from problem
 
 
 def columns_of(opened: BinaryIO, path: str, compression: str, layout: CsvFormat) -> list[str]:

@@ -207,3 +207,11 @@ def test_a_file_that_changes_while_it_is_read_is_one_line_and_nothing_is_written
     said = capfd.readouterr().err
     assert said.startswith(f"error: {path}: ") and "nothing was written" in said and said.count("\n") == 1
     assert LocalWarehouse.open(tmp_path / "w").manifest().files == {}
+
+
+@pytest.mark.parametrize("pattern", ["bad\udcff.jsonl", "bad*.jsonl"])
+def test_a_name_that_is_not_utf_8_is_one_line(pattern, tmp_path, capfd):
+    (tmp_path / "bad\udcff.jsonl").write_bytes(LINES)
+    assert main(["backfill", "--input", f"{tmp_path}/{pattern}", "--warehouse", f"{tmp_path / 'w'}"]) == 2
+    said = capfd.readouterr().err
+    assert said.endswith("is a name that is not UTF-8; rename the file\n") and said.count("\n") == 1
