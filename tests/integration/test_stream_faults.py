@@ -31,6 +31,7 @@ from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.manifest import write_atomically
 from pipelines.warehouse.settled import SettledMinutes
 from tests.integration.same import METRICS, UNBALANCED, assert_same, lost_and_double
+from tests.servers.needed import wait_until
 from tests.servers.pubsub import Queue
 from tests.servers.stream import A_QUERY, Stream, ask, drain, publish, received_times, streaming
 from transforms.errors import SourceError
@@ -306,10 +307,21 @@ def small_disk(tmp_path) -> Iterator[Path]:
 
 
 def fill(path: Path) -> None:
-    """Fill the disk."""
-    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+    """Fill what is left of the disk."""
+    with contextlib.suppress(OSError), path.open("ab", buffering=0) as file:
         while True:
             file.write(bytes(1 << 12))
+
+
+def until_ended(stream: Stream, filler: Path) -> int:
+    """Wait for the end of a stream whose disk stays full, also where it frees room by itself: its exit status."""
+
+    def ended() -> bool:
+        fill(filler)
+        return stream.process.poll() is not None
+
+    wait_until(ended, LONG, stream.said())
+    return stream.process.wait()
 
 
 def test_a_full_disk_ends_it_in_one_line_and_a_start_with_room_goes_on(records, queue, prism, small_disk, tmp_path):
