@@ -1,14 +1,13 @@
 """The one graph: from raw records to events, metrics, quarantine and the books. Read it top to bottom.
 
-    python -m pipelines.audience --input 'events/*.jsonl.gz' --warehouse warehouse
-    python -m pipelines.audience --input_subscription projects/my-project/subscriptions/events --warehouse warehouse
+    python -m pipelines --input 'events/*.jsonl.gz' --warehouse warehouse
+    python -m pipelines --input_subscription projects/my-project/subscriptions/events --warehouse warehouse
 
 Streaming and batch differ in three places only: the source at the head, when the windows fire, and how the sink writes.
 """
 
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
@@ -205,17 +204,3 @@ def _sessions(events, job: Job):
 
 def _aggregate(what: Aggregation, job: Job) -> Aggregate:
     return Aggregate(what, job.launch, job.streaming, allowed_lateness(job.max_lateness), job.clock, job.seeds)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the graph as the options say, as long as a queue lasts or over files; the exit status is 2 for a mistake that
-    a person can mend."""
-    from pipelines.cli import main as command
-
-    words = list(sys.argv[1:] if argv is None else argv)
-    queue = any(word.partition("=")[0] in ("--input_subscription", "--input_topic") for word in words)
-    return command(["run" if queue else "backfill", *words])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

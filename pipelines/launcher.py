@@ -1,6 +1,7 @@
-"""Launcher: what the flex template starts: a stream where its parameters name a subscription, else a backfill.
+"""Launcher: a stream where the parameters name a queue, else a backfill; what the flex template starts.
 
     python templates/flex/main.py --dataset=my-project.audience --input=gs://my-bucket/events/*.jsonl ...
+    python -m pipelines --input 'events/*.jsonl.gz' --warehouse warehouse
 
 The console sends every parameter that has a default, also those of the other kind of job; left at their defaults they
 are left out.
@@ -9,7 +10,8 @@ are left out.
 import sys
 from collections.abc import Sequence
 
-from pipelines.options import NAMED, options_of
+from pipelines.option_arguments import options_of
+from pipelines.option_values import NAMED
 from pipelines.terminal import shown
 from transforms.errors import OptionError
 
@@ -31,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def command_of(words: Sequence[str]) -> list[str]:
     """The command that parameters (--name=value) start. Errors: OptionError for one of the other kind of job."""
     given = [word for word in words if word.partition("=")[2] or "=" not in word]
-    queue = any(_name(word) == "input_subscription" for word in given)
+    queue = any(_name(word) in ("input_subscription", "input_topic") for word in given)
     command, other = ("run", "backfill") if queue else ("backfill", "run")
     strange = {name for name in options_of(other) if name not in options_of(command)}
     for word in given:

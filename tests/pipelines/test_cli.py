@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import audience
+from pipelines import launcher
 from pipelines.cli import COMMANDS, _parse, main
 from pipelines.warehouse.local import LocalWarehouse
 
@@ -61,7 +61,7 @@ def filled(tmp_path_factory) -> str:
     """A warehouse with three events."""
     folder = tmp_path_factory.mktemp("filled")
     events = write(folder / "events.jsonl", "".join(event(n, text='say "hi",\nplease') for n in range(3)))
-    assert audience.main(["--input", events, "--warehouse", str(folder / "warehouse"), "--workers", "1"]) == 0
+    assert launcher.main(["--input", events, "--warehouse", str(folder / "warehouse"), "--workers", "1"]) == 0
     return str(folder / "warehouse")
 
 
