@@ -17,9 +17,11 @@ import numpy as np
 import polars as pl
 
 from transforms.block import PARSED_SCHEMA, REJECTED_SCHEMA, empty
-from transforms.mapping import Columns, Gathered, Mapped, Plan, Slices, gather, join, places_of, plans_of, settle
 from transforms.mapping_functions import column_of
+from transforms.mapping_gather import Gathered, Plan, Slices, gather, join, places_of, plans_of
+from transforms.mapping_settle import Mapped, settle
 from transforms.mapping_spec import MOST_ELEMENTS, Mapping
+from transforms.mapping_values import Columns
 from transforms.match import Match, holds, looked_at
 from transforms.paths import Path, Record, parse_path, read, replaced
 from transforms.records import encode_json, errors_json
