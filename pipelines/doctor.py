@@ -18,31 +18,28 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipelines.csv_line import csv_line
+from pipelines.doctor_check import (
+    FILE,
+    FOUND,
+    LAUNCH,
+    MACHINE,
+    MADE,
+    MISSING,
+    OPTIONAL,
+    REQUIRED,
+    WAREHOUSE,
+    WRONG,
+    Check,
+)
 from pipelines.terminal import shown
 
-REQUIRED, MACHINE, OPTIONAL, WAREHOUSE, LAUNCH = "required", "machine", "optional", "warehouse", "launch"
-FILE = "damaged file"
-FOUND, MISSING, WRONG = "found", "missing", "wrong"
-MADE = "to be made"  # by the launch
 PACKAGE = "audience-insights"
 SETUP = Path(__file__).parents[1] / "setup.py"  # of a checkout
 SECONDS = 20  # after which a program that was asked for its version is taken for broken
 GIB = 1 << 30
-
-
-class Check(NamedTuple):
-    """A row. `facts` are figures that only the JSON form shows by themselves."""
-
-    section: str
-    name: str
-    state: str
-    detail: str = ""
-    allows: str = ""
-    get: str = ""
-    facts: dict[str, Any] = {}
 
 
 class Program(NamedTuple):

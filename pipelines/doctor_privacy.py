@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from pipelines.doctor import FOUND, WRONG, Check
+from pipelines.doctor_check import FOUND, WRONG, Check
 from pipelines.private import is_shared
 from pipelines.terminal import word
 

@@ -8,7 +8,7 @@ import os
 import time
 from pathlib import Path
 
-from pipelines.doctor import FILE, FOUND, MISSING, WAREHOUSE, WRONG, Check
+from pipelines.doctor_check import FILE, FOUND, MISSING, WAREHOUSE, WRONG, Check
 from pipelines.listening import listeners, tree
 from pipelines.terminal import option
 from pipelines.warehouse import damage

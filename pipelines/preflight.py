@@ -12,7 +12,7 @@ from google.auth.exceptions import GoogleAuthError
 
 from pipelines.bounded import tables_of
 from pipelines.config import read_config
-from pipelines.doctor import FOUND, LAUNCH, MADE, MISSING, WRONG, Check
+from pipelines.doctor_check import FOUND, LAUNCH, MADE, MISSING, WRONG, Check
 from pipelines.preflight_project import project
 from pipelines.sources.pubsub_check import check_subscription
 from pipelines.warehouse.bigquery import BigQueryWarehouse

@@ -13,7 +13,7 @@ import requests
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
 
-from pipelines.doctor import FOUND, LAUNCH, MISSING, WRONG, Check
+from pipelines.doctor_check import FOUND, LAUNCH, MISSING, WRONG, Check
 from transforms.errors import first_line
 
 APIS = ("artifactregistry", "bigquery", "bigquerystorage", "compute", "dataflow", "logging", "pubsub", "storage")

@@ -2,7 +2,9 @@
 
 from pipelines.commands import Command, say
 from pipelines.commands.query import add_form
-from pipelines.options import NAMED, Place, add_all, add_to, landing_of, place_of
+from pipelines.option_arguments import add_all, add_to
+from pipelines.option_values import NAMED
+from pipelines.options import Place, landing_of, place_of
 from pipelines.terminal import put
 from transforms.errors import AudienceError
 
@@ -30,7 +32,8 @@ def add_options(parser) -> None:
 def run(values, rest) -> int | None:
     if values.books:
         return _books(place_of(vars(values)), values.form)
-    from pipelines.doctor import FILE, WAREHOUSE, checks, faults, lines
+    from pipelines.doctor import checks, faults, lines
+    from pipelines.doctor_check import FILE, WAREHOUSE
 
     place = place_of(vars(values))
     is_asked = values.input_subscription or values.bucket or values.region or values.project

@@ -14,9 +14,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipelines import audience, runners
+from pipelines import launcher, runners
 from pipelines.cli import main
-from pipelines.doctor import FOUND, MISSING, REQUIRED, WRONG, Check, faults, optional_checks, required_checks
+from pipelines.doctor import faults, optional_checks, required_checks
+from pipelines.doctor_check import FOUND, MISSING, REQUIRED, WRONG, Check
 from pipelines.doctor_warehouse import warehouse_checks, writing
 from pipelines.warehouse.local import LocalWarehouse, write_file
 
@@ -34,7 +35,7 @@ def filled(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("filled")
     (folder / "events.jsonl").write_text(event(1) + event(2) + event(3) + event(4, day=2) + "broken\n")
     argv = ["--input", str(folder / "events.jsonl"), "--warehouse", str(folder / "warehouse"), "--workers", "1"]
-    assert audience.main([*argv, "--time_zone", "Europe/London"]) == 0
+    assert launcher.main([*argv, "--time_zone", "Europe/London"]) == 0
     return folder / "warehouse"
 
 

@@ -7,7 +7,7 @@ import pytest
 from google.cloud import bigquery as google
 
 from pipelines.cli import main
-from pipelines.doctor import FOUND, MADE, MISSING, WRONG
+from pipelines.doctor_check import FOUND, MADE, MISSING, WRONG
 from pipelines.preflight import Launch, _together, preflight
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.tables import EVENTS

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from pipelines.cli import main
-from pipelines.doctor import FOUND, MISSING, WRONG
+from pipelines.doctor_check import FOUND, MISSING, WRONG
 from pipelines.preflight_project import APIS, ROLES, project
 
 

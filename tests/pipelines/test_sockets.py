@@ -22,7 +22,8 @@ from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPool
 from pipelines import private_sockets as sockets
 from pipelines import runners
 from pipelines.cli import main
-from pipelines.doctor import FOUND, MISSING, WRONG, machine_checks, optional_checks
+from pipelines.doctor import machine_checks, optional_checks
+from pipelines.doctor_check import FOUND, MISSING, WRONG
 from pipelines.doctor_warehouse import socket_checks
 from pipelines.listening import listeners, tree
 from pipelines.private_sockets import PREFIX, private_folder, private_sockets
