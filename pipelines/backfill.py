@@ -15,7 +15,6 @@ from pipelines.audience import Job, build
 from pipelines.bounded import (
     NATIVE_SOURCE,
     Opened,
-    Summary,
     days_found,
     days_with_events,
     made,
@@ -31,6 +30,7 @@ from pipelines.progress import Notes, Watch
 from pipelines.sources.files import CsvFormat, FileInput, ReadFiles, check_inputs
 from pipelines.sources.identity import State, check_unchanged, content_digest, states_of
 from pipelines.sources.standard_input import NAME, spool
+from pipelines.summary import Summary
 from pipelines.warehouse import books
 from pipelines.warehouse.local import FileEntry
 from pipelines.warehouse.losses import Discarded, discard

@@ -48,18 +48,6 @@ from transforms.sessions import Written
 NATIVE_SOURCE = "events"  # the source of native records that state none
 
 
-class Summary(NamedTuple):
-    """What a run did: counts of its books, the days it wrote, how long it took, what of damaged files is lost, and how
-    many files it was given."""
-
-    input: str
-    counts: dict[str, int]
-    days: list[date]
-    seconds: float
-    lost: Sequence[str] = ()
-    files: int = 0
-
-
 class Opened(NamedTuple):
     """A warehouse with the one run that writes it, and the metrics in force."""
 

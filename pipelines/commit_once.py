@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pipelines.backfill import Ending, commit
-from pipelines.bounded import Summary, days_around, warehouse_of
-from pipelines.summary import books_lines
+from pipelines.bounded import days_around, warehouse_of
+from pipelines.summary import Summary, books_lines
 from pipelines.warehouse import staged
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.bigquery_claim import Claim

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipelines.audience import build
-from pipelines.bounded import NATIVE_SOURCE, Opened, Summary, days_with_events, opened, with_beside, with_stored
+from pipelines.bounded import NATIVE_SOURCE, Opened, days_with_events, opened, with_beside, with_stored
 from pipelines.config import read_mapping
 from pipelines.launch import run_bounded, worker_count
 from pipelines.options import Settings
 from pipelines.progress import Watch
 from pipelines.replay import needed_mappings
 from pipelines.sources.quarantined import ReadSelected, Selected, select, unbooked
+from pipelines.summary import Summary
 from pipelines.warehouse import books
 from pipelines.warehouse.losses import discard
 from pipelines.warehouse.sink import confirmed

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pipelines.audience import build
-from pipelines.bounded import NATIVE_SOURCE, Summary, days_found, days_with_events, opened, with_beside, with_stored
+from pipelines.bounded import NATIVE_SOURCE, days_found, days_with_events, opened, with_beside, with_stored
 from pipelines.config import read_mapping
 from pipelines.day_limit import refuse_spread
 from pipelines.launch import run_bounded, worker_count
 from pipelines.options import Settings
 from pipelines.progress import Watch
 from pipelines.sources.quarantined import MAPPED, ReadSelected, Selected, select, unbooked
+from pipelines.summary import Summary
 from pipelines.warehouse import books
 from pipelines.warehouse.rows import literal
 from pipelines.warehouse.sink import confirmed

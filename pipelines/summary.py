@@ -3,12 +3,13 @@
 import os
 import shutil
 import sys
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import date, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
-from pipelines.bounded import Summary
 from pipelines.terminal import shown, word
 from pipelines.warehouse.rows import literal
 from pipelines.warehouse.tables import QUARANTINE
@@ -16,6 +17,18 @@ from pipelines.warehouse.warehouse import Warehouse
 
 DEFAULT = "--warehouse warehouse"  # what need not be typed
 PLACES = ("events", "duplicates", "quarantined", "out_of_range", "replaced", "erased")
+
+
+class Summary(NamedTuple):
+    """What a run did: counts of its books, the days it wrote, how long it took, what of damaged files is lost, and how
+    many files it was given."""
+
+    input: str
+    counts: dict[str, int]
+    days: list[date]
+    seconds: float
+    lost: Sequence[str] = ()
+    files: int = 0
 
 
 def program() -> str:

@@ -4,7 +4,8 @@ import importlib
 from functools import partial
 
 from pipelines.commands import Command, say
-from pipelines.options import Settings, add_all, options_of, resolve
+from pipelines.option_arguments import add_all, options_of
+from pipelines.options import Settings, resolve
 from transforms.errors import OptionError, first_line
 
 

@@ -2,7 +2,7 @@
 
 from pipelines.commands import Command, say
 from pipelines.commands.query import add_form
-from pipelines.options import add_all
+from pipelines.option_arguments import add_all
 from pipelines.terminal import option, put, shown
 from transforms.errors import OptionError
 
