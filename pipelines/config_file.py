@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from pipelines.options import FILE_OPTIONS, Given, value_of
+from pipelines.option_values import FILE_OPTIONS, Given, value_of
 from transforms.errors import ConfigError, first_line
 from transforms.strict_yaml import load
 

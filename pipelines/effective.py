@@ -11,7 +11,8 @@ import msgspec
 from pipelines.config import Stated, read_config, read_stated
 from pipelines.flow import flow
 from pipelines.keys import keys_of
-from pipelines.options import FILE_OPTIONS, NAMED, effective, value_of
+from pipelines.option_values import FILE_OPTIONS, NAMED, value_of
+from pipelines.options import effective
 from pipelines.version import VERSION
 from transforms.funnel import Funnel
 

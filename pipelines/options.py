@@ -1,76 +1,18 @@
-"""The options: the parser, the help, the keys of the configuration file with their schema and documentation, and (for
-Dataflow) the template's metadata come from one list (option_list.py).
+"""Settings of a run: each option as typed, else as the configuration file states it, else its default, and checked.
 
-What is typed counts more than the configuration file, and the file more than the default. Nothing here imports Beam:
-a mistake in an option is told at once.
+The parser, the help, the keys of the configuration file with their schema and documentation, and the metadata of the
+Dataflow template come from one list (option_list.py). Nothing here imports Beam: a wrong option is reported at once.
 """
 
-import re
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
-from pipelines.option_list import OPTIONS, Option
-from transforms.errors import AudienceError, ConfigError, OptionError
+from pipelines.option_arguments import TO_DATASET
+from pipelines.option_list import OPTIONS
+from pipelines.option_values import NAMED, Given, value_of
+from transforms.errors import OptionError
 
-NAMED = {option.name: option for option in OPTIONS}
-FILE_OPTIONS = tuple(option for option in OPTIONS if option.in_file)
-
-
-def add_all(parser, names: tuple[str, ...] = tuple(NAMED)) -> None:
-    """Add options to an argparse parser, under the headings of their groups."""
-    groups: dict[str, Any] = {}
-    for option in map(NAMED.__getitem__, names):
-        group = groups.get(option.group) or groups.setdefault(option.group, parser.add_argument_group(option.group))
-        add_to(group, option)
-
-
-# What the runs leave out of OPTIONS.
 MOST_LATENESS = timedelta(days=3600)  # so that no event, nor a bucket it falls in, is of a day 3,650 days ago
-_TO_DATASET = ("write_method", "landing")  # of a stream, and of no folder
-_FILES = {"input", "format", "replace", "add"}
-_QUEUE = {
-    "input_subscription",
-    "input_topic",
-    "timestamp_attribute",
-    "id_label",
-    "expected_delay",
-    "early_firing",
-    "batch_delay",
-    "readers",
-    *_TO_DATASET,
-}
-WITHOUT = {
-    "backfill": frozenset(_QUEUE),
-    "recompute": frozenset(_FILES | _QUEUE | {"max_days", "max_lateness", "take_late", "group"}),
-    "replay": frozenset(_FILES | _QUEUE | {"start", "end", "group"}),
-    "run": frozenset(_FILES | {"start", "end", "max_days", "take_late", "workers", "drained"}),
-}
-
-
-def options_of(command: str) -> tuple[str, ...]:
-    """The names of the options of a command that runs the graph."""
-    return tuple(name for name in NAMED if name not in WITHOUT[command])
-
-
-def add_to(parser, option: Option) -> None:
-    """Add an option to an argparse parser, as text: what a value may be is checked by `resolve`.
-
-    The parser knows no default: what was typed must be told from what was not.
-    """
-    shown = option.help + (f" (default: {option.default})" if option.default is not None else "")
-    how: dict[str, Any] = {"help": shown, "default": None}
-    if option.flag:
-        # --flag alone, or --flag=true|false as a template passes it.
-        how |= {"nargs": "?", "const": "true", "metavar": "true|false"}
-    elif option.repeat:
-        how |= {"action": "append", "metavar": _metavar(option)}
-    else:
-        how |= {"metavar": _metavar(option)}
-    parser.add_argument(f"--{option.name}", **how)
-
-
-def _metavar(option: Option) -> str:
-    return "|".join(option.choices) or option.example or option.name.upper()
 
 
 class Settings(NamedTuple):
@@ -109,20 +51,6 @@ class Settings(NamedTuple):
     generation: int | None
 
 
-class Given(NamedTuple):
-    """The value of an option as it was written, and where: `option`, `file` (then its name) or `default`."""
-
-    value: Any
-    origin: str
-    file: str = ""
-
-    def refusal(self, name: str, allowed: str) -> AudienceError:
-        """What to raise for a value that is not allowed."""
-        if self.file:
-            return ConfigError(f"{self.file}: $.{name}: got {self.value!r}, allowed {allowed}")
-        return OptionError(f"--{name}: got {self.value!r}; allowed: {allowed}")
-
-
 def effective(values: dict[str, Any]) -> dict[str, Given]:
     """What is in force for each option, each right by itself: as typed (`values`), else of the file, else the default.
 
@@ -134,7 +62,7 @@ def effective(values: dict[str, Any]) -> dict[str, Given]:
         value_of(NAMED[name], given)
     of_file: dict[str, Given] = {}
     if "config" in typed:
-        from pipelines.config_file import stated_options  # which reads by this table
+        from pipelines.config_file import stated_options
 
         of_file = stated_options(typed["config"].value)
     defaults = {option.name: Given(option.default, "default") for option in OPTIONS}
@@ -170,9 +98,6 @@ def resolve(values: dict[str, Any], command: str = "backfill") -> Settings:
     return settings
 
 
-_FLAG: dict[Any, bool] = {None: False, False: False, "false": False, True: True, "true": True}
-
-
 def check_on_cluster(settings: Settings) -> None:
     """What a backfill has to state that runs as a job, whose launch has ended before a file is read."""
     if settings.dataset is None:
@@ -202,29 +127,6 @@ def landing_of(values: dict[str, Any]) -> str:
     return value_of(NAMED["landing"], effective({"landing": values.get("landing")})["landing"])
 
 
-def value_of(option: Option, given: Given) -> Any:
-    """The value of an option in its type. Errors: OptionError, or ConfigError for what a file states."""
-    value = given.value
-    if option.flag:
-        if value not in _FLAG:
-            raise given.refusal(option.name, "true or false, or the option alone for true")
-        return _FLAG[value]
-    if option.repeat:
-        return (value,) if isinstance(value, str) else tuple(value or ())
-    if value is None:
-        return None
-    # YAML has types: a number in quotes is a text, and a folder called 2026 needs them.
-    of_its_kind = not given.file or type(value) is (int if option.limits else str)
-    if option.choices and value not in option.choices:
-        raise given.refusal(option.name, ", ".join(option.choices))
-    if not of_its_kind or not re.fullmatch(option.regex, str(value)):
-        raise given.refusal(option.name, option.allowed)
-    try:
-        return option.read(str(value))
-    except ValueError as allowed:
-        raise given.refusal(option.name, str(allowed)) from None
-
-
 def _check_files(settings: Settings) -> None:
     if not settings.input:
         raise OptionError("no source given: name the files to read with --input, e.g. --input 'events/*.jsonl.gz'")
@@ -247,7 +149,7 @@ def _check_queue(settings: Settings) -> None:
 
 
 def _check_dataset(settings: Settings, values: dict[str, Any]) -> None:
-    for name in _TO_DATASET:
+    for name in TO_DATASET:
         if settings.dataset is None and values.get(name) is not None:
             raise OptionError(
                 f"--{name}: got {values[name]!r} for --warehouse {settings.warehouse}; allowed: only with --dataset; "

@@ -9,7 +9,8 @@ from pathlib import Path
 from pipelines.config import TEMPLATES, Quality
 from pipelines.flow import flow
 from pipelines.keys import Key, keys_of
-from pipelines.options import FILE_OPTIONS, Option
+from pipelines.option_list import Option
+from pipelines.option_values import FILE_OPTIONS
 from pipelines.schemas import SCHEMAS, schema_text
 from pipelines.template import METADATA, metadata
 from pipelines.terraform import tables_text

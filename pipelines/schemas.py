@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from pipelines.config import Quality
-from pipelines.options import FILE_OPTIONS, Option
+from pipelines.option_list import Option
+from pipelines.option_values import FILE_OPTIONS
 from transforms.funnel import Funnel
 from transforms.mapping_spec import Mapping
 from transforms.metrics import NAME, MetricSpec

@@ -1,7 +1,8 @@
 """`audience config`: the configuration in force, and schemas of it and of mappings for editors."""
 
 from pipelines.commands import Command
-from pipelines.options import FILE_OPTIONS, add_all
+from pipelines.option_arguments import add_all
+from pipelines.option_values import FILE_OPTIONS
 from pipelines.terminal import faithful
 
 

@@ -5,7 +5,8 @@ import shlex
 
 from pipelines import deploy
 from pipelines.commands import Command, say
-from pipelines.options import add_all, check_on_cluster, options_of, resolve
+from pipelines.option_arguments import add_all, options_of
+from pipelines.options import check_on_cluster, resolve
 from pipelines.template import READS, REQUIRED, parameters
 from transforms.errors import OptionError
 

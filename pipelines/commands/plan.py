@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from pipelines.commands import Command, number
-from pipelines.options import add_all
+from pipelines.option_arguments import add_all
 from transforms.errors import OptionError
 
 _OPTIONS = (

@@ -1,7 +1,8 @@
 """`audience query`: a question in SQL."""
 
 from pipelines.commands import Command
-from pipelines.options import add_all, place_of
+from pipelines.option_arguments import add_all
+from pipelines.options import place_of
 from pipelines.terminal import put
 from transforms.errors import OptionError
 

@@ -1,7 +1,8 @@
 """`audience report`: a page of charts over a warehouse."""
 
 from pipelines.commands import Command, say
-from pipelines.options import add_all, place_of
+from pipelines.option_arguments import add_all
+from pipelines.options import place_of
 from pipelines.terminal import faithful, shown
 from transforms.errors import OptionError
 

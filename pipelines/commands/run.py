@@ -1,7 +1,8 @@
 """`audience run`: a queue into a warehouse, as long as it runs."""
 
 from pipelines.commands import Command, say
-from pipelines.options import add_all, options_of, resolve
+from pipelines.option_arguments import add_all, options_of
+from pipelines.options import resolve
 from transforms.errors import OptionError
 
 

@@ -1,7 +1,8 @@
 """`audience stop`: end a stream."""
 
 from pipelines.commands import Command, say
-from pipelines.options import add_all, landing_of, place_of
+from pipelines.option_arguments import add_all
+from pipelines.options import landing_of, place_of
 from transforms.errors import OptionError
 
 WAIT_SECONDS = 120

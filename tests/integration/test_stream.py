@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.backfill import backfill
-from pipelines.doctor import FOUND
+from pipelines.doctor_check import FOUND
 from pipelines.doctor_warehouse import socket_checks
 from pipelines.options import resolve
 from pipelines.simulator import faults, simulate

@@ -6,7 +6,8 @@ import pytest
 
 from pipelines.config import Config
 from pipelines.config_file import ConfigFile, stated_options
-from pipelines.options import FILE_OPTIONS, effective, place_of, resolve
+from pipelines.option_values import FILE_OPTIONS
+from pipelines.options import effective, place_of, resolve
 from transforms.errors import ConfigError, OptionError
 
 WRONG = {

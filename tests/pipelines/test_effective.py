@@ -4,7 +4,8 @@ import pytest
 
 from pipelines.cli import main
 from pipelines.config import read_config, read_funnel, read_stated
-from pipelines.options import FILE_OPTIONS, effective, resolve
+from pipelines.option_values import FILE_OPTIONS
+from pipelines.options import effective, resolve
 
 FILES = {
     "nothing": "",

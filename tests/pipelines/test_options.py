@@ -5,7 +5,8 @@ from datetime import date, timedelta
 
 import pytest
 
-from pipelines.options import OPTIONS, add_to, options_of, resolve
+from pipelines.option_arguments import add_to, options_of
+from pipelines.options import OPTIONS, resolve
 from transforms.errors import OptionError
 
 WRONG = {

@@ -5,7 +5,8 @@ import pytest
 from pipelines.config import TEMPLATES, Quality, read_config
 from pipelines.config_file import stated_options
 from pipelines.keys import keys_of
-from pipelines.options import FILE_OPTIONS, resolve
+from pipelines.option_values import FILE_OPTIONS
+from pipelines.options import resolve
 from pipelines.reference import EXAMPLE, files, page, table
 from transforms.funnel import Funnel
 from transforms.metrics import Measure, MetricSpec

@@ -8,8 +8,8 @@ import yaml
 
 from pipelines.cli import main
 from pipelines.config import TEMPLATES
-from pipelines.options import FILE_OPTIONS, value_of
-from pipelines.options import Given as GivenValue
+from pipelines.option_values import FILE_OPTIONS, value_of
+from pipelines.option_values import Given as GivenValue
 from pipelines.reference import EXAMPLE
 from pipelines.schemas import SCHEMAS, configuration_schema
 from transforms.errors import AudienceError

@@ -1,0 +1,61 @@
+"""The options as arguments of argparse: which of them each command takes, under which heading, with which help."""
+
+from typing import Any
+
+from pipelines.option_list import Option
+from pipelines.option_values import NAMED
+
+# What the runs leave out of OPTIONS.
+TO_DATASET = ("write_method", "landing")  # of a stream, and of no folder
+_FILES = {"input", "format", "replace", "add"}
+_QUEUE = {
+    "input_subscription",
+    "input_topic",
+    "timestamp_attribute",
+    "id_label",
+    "expected_delay",
+    "early_firing",
+    "batch_delay",
+    "readers",
+    *TO_DATASET,
+}
+WITHOUT = {
+    "backfill": frozenset(_QUEUE),
+    "recompute": frozenset(_FILES | _QUEUE | {"max_days", "max_lateness", "take_late", "group"}),
+    "replay": frozenset(_FILES | _QUEUE | {"start", "end", "group"}),
+    "run": frozenset(_FILES | {"start", "end", "max_days", "take_late", "workers", "drained"}),
+}
+
+
+def add_all(parser, names: tuple[str, ...] = tuple(NAMED)) -> None:
+    """Add options to an argparse parser, under the headings of their groups."""
+    groups: dict[str, Any] = {}
+    for option in map(NAMED.__getitem__, names):
+        group = groups.get(option.group) or groups.setdefault(option.group, parser.add_argument_group(option.group))
+        add_to(group, option)
+
+
+def options_of(command: str) -> tuple[str, ...]:
+    """The names of the options of a command that runs the graph."""
+    return tuple(name for name in NAMED if name not in WITHOUT[command])
+
+
+def add_to(parser, option: Option) -> None:
+    """Add an option to an argparse parser, as text: what a value may be is checked by `resolve`.
+
+    The parser knows no default: what was typed must be told from what was not.
+    """
+    shown = option.help + (f" (default: {option.default})" if option.default is not None else "")
+    how: dict[str, Any] = {"help": shown, "default": None}
+    if option.flag:
+        # --flag alone, or --flag=true|false as a template passes it.
+        how |= {"nargs": "?", "const": "true", "metavar": "true|false"}
+    elif option.repeat:
+        how |= {"action": "append", "metavar": _metavar(option)}
+    else:
+        how |= {"metavar": _metavar(option)}
+    parser.add_argument(f"--{option.name}", **how)
+
+
+def _metavar(option: Option) -> str:
+    return "|".join(option.choices) or option.example or option.name.upper()
