@@ -6,12 +6,11 @@ from datetime import date
 from pathlib import Path
 
 from pipelines.backfill import backfill
-from pipelines.commands import say
 from pipelines.config import TEMPLATES
 from pipelines.options import resolve
 from pipelines.simulator import faults, simulate
 from pipelines.summary import books_lines, program
-from pipelines.terminal import option, put, shown
+from pipelines.terminal import option, put, say, shown
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.query import render, run_query
 from pipelines.warehouse.warehouse import Warehouse

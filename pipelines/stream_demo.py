@@ -19,7 +19,6 @@ import msgspec
 import polars as pl
 
 from pipelines import emulators, runners, terminal
-from pipelines.commands import say
 from pipelines.demo import answer, fresh
 from pipelines.emulators import PROJECT, ended
 from pipelines.options import Place
@@ -30,6 +29,7 @@ from pipelines.simulator_output import paced
 from pipelines.simulator_topic import Line, publish_batches
 from pipelines.sources.pubsub_client import EMULATOR, PubSub
 from pipelines.summary import program
+from pipelines.terminal import say
 from pipelines.warehouse.warehouse import Warehouse, opened
 from transforms.errors import AudienceError, OptionError, RunnerError
 

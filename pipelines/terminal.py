@@ -7,6 +7,7 @@
     guarded(function)     while it runs, whatever is written to stdout and stderr passes `by_lines`
     put(lines, form)      rows on stdout; CSV is for programs, so it is faithful unless a terminal shows it
     faithful(text)        a file on stdout, as it is
+    say(text)             a line or more for a person, on stderr
     draw(text), erase()   the one line of a terminal that is drawn again and again
 
 JSON stays what it says: the escapes of `shown` are those of JSON, and JSON has such characters in texts only.
@@ -178,3 +179,8 @@ def columns(out: Any) -> int:
         return os.get_terminal_size(out.fileno()).columns or WIDTH
     except (OSError, ValueError):
         return WIDTH
+
+
+def say(text: str) -> None:
+    """Print on stderr; a value of data in a text of several lines is escaped where it is put in."""
+    print(by_lines(text), file=sys.stderr, flush=True)

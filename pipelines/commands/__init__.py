@@ -5,12 +5,10 @@ before.
 """
 
 import math
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pipelines.terminal import by_lines
 from transforms.errors import OptionError
 
 
@@ -36,8 +34,3 @@ def number(name: str, text: str, least: float, most: float) -> float:
     if not least <= found <= most:
         raise OptionError(f"--{name}: got {text!r}; allowed: a number from {least:g} to {most:,}")
     return found
-
-
-def say(text: str) -> None:
-    """Tell a person, on stderr; a value of data in a text of several lines is escaped where it is put in."""
-    print(by_lines(text), file=sys.stderr, flush=True)

@@ -1,11 +1,11 @@
 """`audience doctor`: what is installed, what each missing part would allow, and what a warehouse holds."""
 
-from pipelines.commands import Command, say
+from pipelines.commands import Command
 from pipelines.commands.query import add_form
 from pipelines.option_arguments import add_all, add_to
 from pipelines.option_values import NAMED
 from pipelines.options import Place, landing_of, place_of
-from pipelines.terminal import put
+from pipelines.terminal import put, say
 from transforms.errors import AudienceError
 
 

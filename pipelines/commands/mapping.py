@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pipelines.commands import Command, say
-from pipelines.terminal import faithful, option, shown
+from pipelines.commands import Command
+from pipelines.terminal import faithful, option, say, shown
 from transforms.errors import OptionError
 
 _ONLY = {"from": ("output", "force"), "check": ("input", "json")}

@@ -1,9 +1,9 @@
 """`audience person`: find a person in the warehouse, or erase one."""
 
-from pipelines.commands import Command, say
+from pipelines.commands import Command
 from pipelines.commands.query import add_form
 from pipelines.option_arguments import add_all
-from pipelines.terminal import option, put, shown
+from pipelines.terminal import option, put, say, shown
 from transforms.errors import OptionError
 
 _OPTIONS = ("config", "warehouse", "dataset", "dedup_window", "generation", "shards", "workers")

@@ -1,9 +1,9 @@
 """`audience report`: a page of charts over a warehouse."""
 
-from pipelines.commands import Command, say
+from pipelines.commands import Command
 from pipelines.option_arguments import add_all
 from pipelines.options import place_of
-from pipelines.terminal import faithful, shown
+from pipelines.terminal import faithful, say, shown
 from transforms.errors import OptionError
 
 OUTPUT = "report.html"

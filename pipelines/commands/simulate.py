@@ -2,8 +2,8 @@
 
 from datetime import date
 
-from pipelines.commands import Command, say
-from pipelines.terminal import shown
+from pipelines.commands import Command
+from pipelines.terminal import say, shown
 from transforms.errors import OptionError
 
 

@@ -1,8 +1,9 @@
 """`audience stop`: end a stream."""
 
-from pipelines.commands import Command, say
+from pipelines.commands import Command
 from pipelines.option_arguments import add_all
 from pipelines.options import landing_of, place_of
+from pipelines.terminal import say
 from transforms.errors import OptionError
 
 WAIT_SECONDS = 120
