@@ -8,11 +8,12 @@ import os
 import time
 from pathlib import Path
 
+from pipelines.disk import LOCK
 from pipelines.doctor import FILE, FOUND, MISSING, WAREHOUSE, WRONG, Check
 from pipelines.listening import listeners, tree
 from pipelines.terminal import option
 from pipelines.warehouse import damage
-from pipelines.warehouse.local import ABOUT, LOCK, STAGING, LocalWarehouse
+from pipelines.warehouse.local import ABOUT, STAGING, LocalWarehouse
 from pipelines.warehouse.manifest import DATA, LiveFile, Manifest
 from pipelines.warehouse.warehouse import Warehouse, opened
 from pipelines.warehouse.writer import RETIRED_SECONDS

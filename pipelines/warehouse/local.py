@@ -11,7 +11,6 @@ Any number of processes read while one writes.
 
 import fcntl
 import os
-import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,9 +23,10 @@ import msgspec
 import polars as pl
 
 from pipelines import private
+from pipelines.disk import LOCK, WRITE_ERRORS, cannot_write, write_atomically
 from pipelines.terminal import option
 from pipelines.warehouse import damage, views
-from pipelines.warehouse.manifest import FORMAT, Manifest, day_from, day_name, load, write_atomically
+from pipelines.warehouse.manifest import FORMAT, Manifest, day_from, day_name, load
 from pipelines.warehouse.tables import Table, polars_schema
 from transforms.errors import WarehouseError, first_line
 
@@ -35,9 +35,7 @@ if TYPE_CHECKING:
     from pipelines.warehouse.writer import Run
 
 STAGING = "staging"
-LOCK = "lock"
 ABOUT = "warehouse.json"
-WRITE_ERRORS = (OSError, pl.exceptions.ComputeError)  # Polars reports a full disk as a ComputeError
 
 
 class _About(msgspec.Struct):
@@ -85,13 +83,6 @@ def write_parquet(path: Path, frame: pl.DataFrame) -> tuple[int, str]:
         size = file.tell()
         file.seek(0)
         return size, damage.digest(file)  # of what the system has of the file: it was written this moment
-
-
-def cannot_write(path: Path, error: Exception) -> WarehouseError:
-    """The one line for a person whose disk is full or whose folder is not writable."""
-    number = re.search(r"\(os error (\d+)\)", str(error))  # as Polars tells it
-    why = os.strerror(int(number[1])) if number else getattr(error, "strerror", None) or first_line(error)
-    return WarehouseError(f"{path} cannot be written: {why}; free space, check permissions or use another --warehouse")
 
 
 class LocalWarehouse:

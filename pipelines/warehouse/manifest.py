@@ -4,7 +4,6 @@ Readers believe nothing else, so that one rename of `manifest.json` shows all of
 killed at any moment leaves the manifest before it or the one after it.
 """
 
-import os
 import re
 from collections.abc import Collection, Iterable, Iterator
 from datetime import date
@@ -13,6 +12,7 @@ from typing import Annotated
 
 import msgspec
 
+from pipelines.disk import write_atomically
 from pipelines.warehouse.tables import TABLES, TYPES, Column, Table
 from transforms.errors import WarehouseError, first_line
 from transforms.funnel import Funnel
@@ -158,27 +158,3 @@ def begin(folder: Path) -> None:
 def save(folder: Path, manifest: Manifest) -> None:
     """Put `manifest` in the place of the present one, durably and at once. Raises OSError."""
     write_atomically(folder / NAME, msgspec.json.encode(manifest))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is seen whole or not at all, even after a loss of power. Raises OSError."""
-    aside = path.with_name(path.name + ".tmp")
-    try:
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except OSError:
-        aside.unlink(missing_ok=True)  # it would hold the space of a full disk
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in `folder` durable. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

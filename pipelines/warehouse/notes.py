@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
-from pipelines.warehouse.local import WRITE_ERRORS, FileEntry, cannot_write
+from pipelines.disk import WRITE_ERRORS, cannot_write
+from pipelines.warehouse.local import FileEntry
 from pipelines.warehouse.manifest import day_name
 from pipelines.warehouse.tables import QUALITY_1M
 

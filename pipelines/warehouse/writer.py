@@ -11,7 +11,6 @@ Sweep    The next writer removes what nothing names: staging folders of other ru
 """
 
 import contextlib
-import fcntl
 import os
 import secrets
 import shutil
@@ -26,29 +25,11 @@ from typing import NamedTuple, TextIO
 
 import polars as pl
 
+from pipelines.disk import WRITE_ERRORS, cannot_write, locked, sync_folder
 from pipelines.private import mask_of
 from pipelines.warehouse import damage, notes
-from pipelines.warehouse.local import (
-    LOCK,
-    STAGING,
-    WRITE_ERRORS,
-    FileEntry,
-    LocalWarehouse,
-    cannot_write,
-    write_parquet,
-)
-from pipelines.warehouse.manifest import (
-    DATA,
-    NAME,
-    LiveFile,
-    Manifest,
-    begin,
-    day_from,
-    day_name,
-    load,
-    save,
-    sync_folder,
-)
+from pipelines.warehouse.local import STAGING, FileEntry, LocalWarehouse, write_parquet
+from pipelines.warehouse.manifest import DATA, NAME, LiveFile, Manifest, begin, day_from, day_name, load, save
 from pipelines.warehouse.rows import Without
 from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
 from pipelines.warehouse.views import bigquery_views
@@ -361,22 +342,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink()
-
-
-def locked(folder: Path, mend: str = "use another --warehouse") -> TextIO:
-    """The open lock file, held until it is closed or the process ends. WarehouseError if another process holds it."""
-    lock = open(folder / LOCK, "a+")  # noqa: SIM115 - the caller closes it
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.seek(0)
-        holder = lock.read().strip() or "unknown"
-        lock.close()
-        raise WarehouseError(f"{folder} is being written by process {holder}; wait until it ends or {mend}") from error
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return lock
 
 
 def _merged(before: Table, table: Table, folder: Path) -> Table:
