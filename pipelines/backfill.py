@@ -32,7 +32,7 @@ from pipelines.sources.files import CsvFormat, FileInput, ReadFiles, check_input
 from pipelines.sources.identity import State, check_unchanged, content_digest, states_of
 from pipelines.sources.standard_input import NAME, spool
 from pipelines.warehouse import books
-from pipelines.warehouse.local import FileEntry
+from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.losses import Discarded, discard
 from pipelines.warehouse.sink import confirmed
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE

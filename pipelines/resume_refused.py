@@ -11,7 +11,7 @@ import polars as pl
 
 from pipelines.resume_rows import blocks
 from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.settled import days_from, of_input
+from pipelines.warehouse.rows import days_from, of_input
 from pipelines.warehouse.tables import QUARANTINE
 from transforms import redelivered, seeds
 from transforms.block import TIME

@@ -12,8 +12,9 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.resume_rows import NOW, current, take_in
-from pipelines.warehouse.local import FileEntry, LocalWarehouse, write_file
-from pipelines.warehouse.settled import days_from
+from pipelines.warehouse.day_files import FileEntry, write_file
+from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.rows import days_from
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import SESSIONS
 from pipelines.warehouse.writer import Run

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 from google.cloud import bigquery
 
-from pipelines.warehouse.local import FileEntry
+from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.staged import in_bucket
 from pipelines.warehouse.tables import Table
 from pipelines.warehouse.tables import bigquery_schema as fields_of

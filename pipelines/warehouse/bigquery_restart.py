@@ -16,9 +16,8 @@ import polars as pl
 
 from pipelines.warehouse.bigquery import BigQueryWarehouse, spooled
 from pipelines.warehouse.bigquery_run import BigQueryRun
-from pipelines.warehouse.local import FileEntry
-from pipelines.warehouse.rows import in_days, literal
-from pipelines.warehouse.settled import days_from
+from pipelines.warehouse.day_files import FileEntry
+from pipelines.warehouse.rows import days_from, in_days, literal
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Table, polars_schema
 from transforms.block import TIME
 

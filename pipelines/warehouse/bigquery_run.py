@@ -27,7 +27,7 @@ from pipelines.warehouse.bigquery import LAST_COMMIT, PATIENCE, BigQueryWarehous
 from pipelines.warehouse.bigquery_claim import Claim
 from pipelines.warehouse.bigquery_errors import REFUSED, told
 from pipelines.warehouse.bigquery_load import load, staging_fields
-from pipelines.warehouse.local import FileEntry
+from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.rows import DAY, Without, in_days, literal, midnight
 from pipelines.warehouse.staged import columns_of
 from pipelines.warehouse.tables import EVENTS, Table, polars_schema

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipelines.warehouse.local import FileEntry
+from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.losses import Discarded, settled
 from pipelines.warehouse.rows import Without, literal
 from pipelines.warehouse.sink import by_day, shaped

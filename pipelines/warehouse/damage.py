@@ -9,7 +9,6 @@ A look at a file costs: its size, next to nothing; its footer (rows and columns)
 that it takes to read the file. A file that a commit has replaced since is not damaged, but it is gone.
 """
 
-import hashlib
 import os
 import shlex
 import stat
@@ -17,12 +16,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
-import xxhash
 
-from pipelines.warehouse.manifest import LiveFile, Manifest, day_from, day_name
+from pipelines.warehouse.day_files import day_from, day_name, digest
+from pipelines.warehouse.manifest import LiveFile, Manifest
 from pipelines.warehouse.tables import ERASURES, EVENTS, QUALITY_1M, QUARANTINE, Table, polars_schema
 from transforms.errors import DamagedError, WarehouseError, first_line
 
@@ -63,11 +62,6 @@ def live(
         if wanted is None or day in wanted
         for file in files
     ]
-
-
-def digest(file: BinaryIO) -> str:
-    """The checksum of a file's bytes from where it stands: XXH3, 128 bits, at more than 5 GB/s."""
-    return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()  # type: ignore[arg-type]
 
 
 def faults(files: Iterable[Live], tables: Mapping[str, Table], deep: bool = False) -> Iterator[Fault]:

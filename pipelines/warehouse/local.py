@@ -10,10 +10,7 @@ Any number of processes read while one writes.
 """
 
 import fcntl
-import os
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,10 +20,11 @@ import msgspec
 import polars as pl
 
 from pipelines import private
-from pipelines.disk import LOCK, WRITE_ERRORS, cannot_write, write_atomically
+from pipelines.disk import LOCK, cannot_write, write_atomically
 from pipelines.terminal import option
 from pipelines.warehouse import damage, views
-from pipelines.warehouse.manifest import FORMAT, Manifest, day_from, day_name, load
+from pipelines.warehouse.day_files import day_from
+from pipelines.warehouse.manifest import FORMAT, Manifest, load
 from pipelines.warehouse.tables import Table, polars_schema
 from transforms.errors import WarehouseError, first_line
 
@@ -41,48 +39,6 @@ ABOUT = "warehouse.json"
 class _About(msgspec.Struct):
     format: Annotated[int, msgspec.Meta(ge=1)]
     time_zone: str
-
-
-@dataclass(frozen=True, slots=True)
-class FileEntry:
-    """A staged Parquet file: its table, day (None: unknown), absolute path, rows, size in bytes, and checksum."""
-
-    table: str
-    day: date | None
-    path: str
-    rows: int
-    bytes: int
-    xxh3: str = ""
-
-
-def write_file(staging: str | Path, table_name: str, day: date | None, frame: pl.DataFrame) -> FileEntry:
-    """Write `frame` (the table's columns, any row order) durably to the run's staging folder.
-
-    Safe to call from many processes and again for the same rows: only entries given to `commit` count.
-    Raises WarehouseError if the disk is full or not writable.
-    """
-    folder = Path(staging).absolute() / table_name / day_name(day)
-    path = folder / f"{uuid.uuid4().hex}.parquet"
-    aside = path.with_suffix(".tmp")
-    try:
-        for each in (folder.parent, folder):  # not the staging folder: a worker that outlives its run writes nothing
-            each.mkdir(exist_ok=True)
-        size, checksum = write_parquet(aside, frame)
-        os.replace(aside, path)
-    except WRITE_ERRORS as error:
-        raise cannot_write(path, error) from error
-    return FileEntry(table_name, day, str(path), frame.height, size, checksum)
-
-
-def write_parquet(path: Path, frame: pl.DataFrame) -> tuple[int, str]:
-    """Write a file durably; (its size, its checksum). Raises WRITE_ERRORS."""
-    with open(path, "w+b") as file:
-        frame.write_parquet(file, compression="zstd", compression_level=1)
-        file.flush()
-        os.fsync(file.fileno())
-        size = file.tell()
-        file.seek(0)
-        return size, damage.digest(file)  # of what the system has of the file: it was written this moment
 
 
 class LocalWarehouse:

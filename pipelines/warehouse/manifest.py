@@ -6,19 +6,18 @@ killed at any moment leaves the manifest before it or the one after it.
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from datetime import date
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
 from pipelines.disk import write_atomically
+from pipelines.warehouse.day_files import day_from, day_name
 from pipelines.warehouse.tables import TABLES, TYPES, Column, Table
 from transforms.errors import WarehouseError, first_line
 from transforms.funnel import Funnel
 
 FORMAT = 1
-UNKNOWN = "unknown"  # the day of rows whose partition column is NULL
 NAME = "manifest.json"
 DATA = "data"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -67,16 +66,6 @@ class Manifest(msgspec.Struct):
         for days in self.files.values() if paths else ():
             for day, files in days.items():
                 days[day] = [file for file in files if file.path not in paths]
-
-
-def day_name(day: date | None) -> str:
-    """The folder and manifest key of a day; None is `unknown`."""
-    return UNKNOWN if day is None else day.isoformat()
-
-
-def day_from(name: str) -> date | None:
-    """The inverse of `day_name`. Raises ValueError for what is no such name."""
-    return None if name == UNKNOWN else date.fromisoformat(name)
 
 
 def empty() -> Manifest:

@@ -9,7 +9,8 @@ from typing import Protocol
 import polars as pl
 
 from pipelines.warehouse import damage
-from pipelines.warehouse.local import FileEntry, LocalWarehouse
+from pipelines.warehouse.day_files import FileEntry
+from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.rows import Without
 from pipelines.warehouse.tables import Table
 from transforms.funnel import Funnel

@@ -28,8 +28,9 @@ import polars as pl
 from pipelines.disk import WRITE_ERRORS, cannot_write, locked, sync_folder
 from pipelines.private import mask_of
 from pipelines.warehouse import damage, notes
-from pipelines.warehouse.local import STAGING, FileEntry, LocalWarehouse, write_parquet
-from pipelines.warehouse.manifest import DATA, NAME, LiveFile, Manifest, begin, day_from, day_name, load, save
+from pipelines.warehouse.day_files import FileEntry, day_from, day_name, digest, write_parquet
+from pipelines.warehouse.local import STAGING, LocalWarehouse
+from pipelines.warehouse.manifest import DATA, NAME, LiveFile, Manifest, begin, load, save
 from pipelines.warehouse.rows import Without
 from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
 from pipelines.warehouse.views import bigquery_views
@@ -206,7 +207,7 @@ class Run:
                 rows.sink_parquet(staged, compression="zstd", compression_level=1)
             with open(staged, "rb+") as written:
                 os.fsync(written.fileno())
-                return Merged(merge, staged, staged.stat().st_size, damage.digest(written))
+                return Merged(merge, staged, staged.stat().st_size, digest(written))
         except WRITE_ERRORS as error:
             raise cannot_write(self.warehouse.folder, error) from error
 

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from pipelines.cli import main
-from pipelines.warehouse.local import LocalWarehouse, write_file
+from pipelines.warehouse.day_files import write_file
+from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.manifest import load, save
 from pipelines.warehouse.tables import EVENTS, polars_schema
 from pipelines.warehouse.warehouse import opened

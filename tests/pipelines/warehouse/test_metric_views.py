@@ -14,7 +14,7 @@ import pytest
 from pipelines.bounded import table_of
 from pipelines.config import read_config, read_funnel
 from pipelines.report_data import QUESTIONS, numbers_of
-from pipelines.warehouse.local import write_file
+from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, SESSIONS, TABLES
 from pipelines.warehouse.views import VIEWS
