@@ -20,6 +20,8 @@ from transforms.funnel import Funnel
 FORMAT = 1
 NAME = "manifest.json"
 DATA = "data"
+STAGING = "staging"
+ABOUT = "warehouse.json"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _FILE = re.compile(r"[\w/-]+/[A-Za-z0-9][\w.-]*", re.ASCII)  # nothing that a list of files expands
 

@@ -29,8 +29,8 @@ from pipelines.disk import WRITE_ERRORS, cannot_write, locked, sync_folder
 from pipelines.private import mask_of
 from pipelines.warehouse import damage, notes
 from pipelines.warehouse.day_files import FileEntry, day_from, day_name, digest, write_parquet
-from pipelines.warehouse.local import STAGING, LocalWarehouse
-from pipelines.warehouse.manifest import DATA, NAME, LiveFile, Manifest, begin, load, save
+from pipelines.warehouse.local_folder import Folder
+from pipelines.warehouse.manifest import DATA, NAME, STAGING, LiveFile, Manifest, begin, load, save
 from pipelines.warehouse.rows import Without
 from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
 from pipelines.warehouse.views import bigquery_views
@@ -65,7 +65,7 @@ class Run:
     staging  folder for `write_file`; removed at the end
     """
 
-    def __init__(self, warehouse: LocalWarehouse):
+    def __init__(self, warehouse: Folder):
         self.warehouse = warehouse
         self.id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         self.staging = warehouse.folder / STAGING / self.id
