@@ -32,11 +32,11 @@ from pipelines.sources.identity import State, check_unchanged, content_digest, s
 from pipelines.sources.standard_input import NAME, spool
 from pipelines.summary import Summary
 from pipelines.warehouse import books
-from pipelines.warehouse.local import FileEntry
+from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.losses import Discarded, discard
 from pipelines.warehouse.sink import confirmed
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
-from pipelines.warehouse.warehouse import Run, Warehouse
+from pipelines.warehouse.warehouse import Reader, Warehouse, WarehouseRun
 from transforms.aggregate import Launch
 from transforms.errors import WarehouseError
 from transforms.in_range import Days
@@ -153,7 +153,7 @@ def ending_of(settings: Settings, into: Opened, job: Job, added: list[date]) -> 
     return Ending(settings, job.days, added, into.derived, job.launch, str(job.input))
 
 
-def commit(run: Run, entries: list[FileEntry], ending: Ending) -> tuple[dict[str, int], list[date]]:
+def commit(run: WarehouseRun, entries: list[FileEntry], ending: Ending) -> tuple[dict[str, int], list[date]]:
     """Commit what a run wrote: (the sums of its books, the days with events).
 
     Errors: WarehouseError, and then nothing was changed, for days that have rows which the run may not touch;
@@ -175,7 +175,7 @@ def input_name(files: Sequence[FileInput], days: Days | None) -> str:
     return f"{shown} #{content_digest([file.path for file in files])}{asked}"
 
 
-def _refuse(settings: Settings, warehouse: Warehouse, days: Days | None, written: list[date] | None) -> None:
+def _refuse(settings: Settings, warehouse: Reader, days: Days | None, written: list[date] | None) -> None:
     """Refuse to touch days that have rows unless the run may; before it (`written` None) and once it knows its days."""
     if settings.replace or settings.add:
         return

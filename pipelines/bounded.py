@@ -23,6 +23,7 @@ from pipelines.launch import run_bounded
 from pipelines.options import Settings
 from pipelines.sources.stored import ReadReach, ReadStored, as_reach
 from pipelines.version import VERSION
+from pipelines.warehouse.open import open_warehouse
 from pipelines.warehouse.rows import begin, runs_of
 from pipelines.warehouse.sink import LocalSink, Sink
 from pipelines.warehouse.tables import (
@@ -35,8 +36,7 @@ from pipelines.warehouse.tables import (
     Table,
     metric_table,
 )
-from pipelines.warehouse.warehouse import Run, Warehouse
-from pipelines.warehouse.warehouse import opened as open_warehouse
+from pipelines.warehouse.warehouse import Warehouse, WarehouseRun
 from transforms.aggregate import Launch, MetricAggregation
 from transforms.in_range import MARGIN
 from transforms.lateness import allowed_lateness
@@ -52,7 +52,7 @@ class Opened(NamedTuple):
     """A warehouse with the one run that writes it, and the metrics in force."""
 
     warehouse: Warehouse
-    run: Run
+    run: WarehouseRun
     metrics: tuple[MetricSpec, ...]
     job: Job  # without a source: each kind of run fills in its own
 
@@ -109,7 +109,9 @@ def mappings_of(settings: Settings) -> tuple[tuple[Mapping, ...], str]:
     return mappings, mappings[0].source if mappings else NATIVE_SOURCE
 
 
-def _sink(settings: Settings, warehouse: Warehouse, run: Run, tables: dict[str, Table], streaming: bool) -> Sink:
+def _sink(
+    settings: Settings, warehouse: Warehouse, run: WarehouseRun, tables: dict[str, Table], streaming: bool
+) -> Sink:
     if streaming and settings.dataset:
         from pipelines.warehouse.bigquery_stream import BigQueryStreamSink  # which imports Google's clients
 

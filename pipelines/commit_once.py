@@ -17,7 +17,7 @@ from pipelines.warehouse import staged
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.bigquery_claim import Claim
 from pipelines.warehouse.bigquery_run import BigQueryRun
-from pipelines.warehouse.local import FileEntry
+from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.tables import EVENTS
 from transforms.errors import OvertakenError, WarehouseError
 

@@ -11,8 +11,9 @@ from pipelines.options import resolve
 from pipelines.simulator import faults, simulate
 from pipelines.summary import books_lines, program
 from pipelines.terminal import option, put, say, shown
+from pipelines.warehouse.ask import run_query
 from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.query import render, run_query
+from pipelines.warehouse.query import render
 from pipelines.warehouse.warehouse import Warehouse
 from transforms.errors import WarehouseError
 

@@ -8,13 +8,15 @@ import os
 import time
 from pathlib import Path
 
+from pipelines.disk import LOCK
 from pipelines.doctor_check import FILE, FOUND, MISSING, WAREHOUSE, WRONG, Check
 from pipelines.listening import listeners, tree
 from pipelines.terminal import option
 from pipelines.warehouse import damage
-from pipelines.warehouse.local import ABOUT, LOCK, STAGING, LocalWarehouse
-from pipelines.warehouse.manifest import DATA, LiveFile, Manifest
-from pipelines.warehouse.warehouse import Warehouse, opened
+from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.manifest import ABOUT, DATA, STAGING, LiveFile, Manifest
+from pipelines.warehouse.open import open_warehouse
+from pipelines.warehouse.warehouse import Warehouse
 from pipelines.warehouse.writer import RETIRED_SECONDS
 from transforms.errors import WarehouseError
 
@@ -110,7 +112,7 @@ def _left(folder: Path, manifest: Manifest) -> list[Check]:
 def dataset_checks(dataset: str) -> list[Check]:
     """A row of the warehouse in a data set of BigQuery; nothing is written."""
     try:
-        with opened(dataset, None) as warehouse:
+        with open_warehouse(dataset, None) as warehouse:
             tables = sorted(warehouse.tables())
     except WarehouseError as problem:
         return [Check(WAREHOUSE, dataset, WRONG, str(problem))]

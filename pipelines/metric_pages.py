@@ -12,7 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from pipelines.warehouse.query import render, run_query
+from pipelines.warehouse.ask import run_query
+from pipelines.warehouse.query import render
 from pipelines.warehouse.warehouse import Warehouse
 from transforms.strict_yaml import load
 

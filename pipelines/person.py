@@ -49,7 +49,8 @@ from pipelines.person_search import INSIDE, NAMING, Search
 from pipelines.sources.landing import LANDING, Landing
 from pipelines.sources.stored import ReadStored
 from pipelines.warehouse import books
-from pipelines.warehouse.local import FileEntry, LocalWarehouse
+from pipelines.warehouse.day_files import FileEntry
+from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.rows import Without, WithoutInDays
 from pipelines.warehouse.sink import by_day, confirmed
 from pipelines.warehouse.staged import write_file

@@ -39,7 +39,8 @@ def elsewhere(warehouse: Warehouse) -> list[str]:
 
 
 def _time_travel_hours(warehouse: Warehouse) -> int:
-    from pipelines.warehouse.bigquery import PATIENCE, BigQueryWarehouse  # which imports Google's clients
+    from pipelines.warehouse.bigquery import BigQueryWarehouse
+    from pipelines.warehouse.bigquery_dataset import PATIENCE  # which imports Google's clients
     from pipelines.warehouse.bigquery_errors import told
 
     assert isinstance(warehouse, BigQueryWarehouse)

@@ -17,8 +17,8 @@ import polars as pl
 
 from pipelines.person_search import INSIDE, NAMING, Search
 from pipelines.sources.landing import LANDING
-from pipelines.warehouse.local import STAGING, LocalWarehouse
-from pipelines.warehouse.manifest import DATA
+from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.manifest import DATA, STAGING
 from pipelines.warehouse.tables import ERASURES, EVENTS, QUARANTINE, Table, polars_schema
 from pipelines.warehouse.warehouse import Warehouse
 

@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 import msgspec
 import polars as pl
 
+from pipelines.disk import sync_folder
 from pipelines.version import VERSION
 from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.manifest import sync_folder
 from pipelines.warehouse.sink import shaped
 from pipelines.warehouse.tables import ERASURES
 from pipelines.warehouse.warehouse import Warehouse

@@ -17,7 +17,8 @@ import msgspec
 
 from pipelines import terminal
 from pipelines.config import read_config
-from pipelines.warehouse.local import LOCK, LocalWarehouse
+from pipelines.disk import LOCK
+from pipelines.warehouse.local import LocalWarehouse
 from transforms.errors import WarehouseError
 from transforms.metrics import MetricSpec
 

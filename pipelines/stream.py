@@ -30,6 +30,7 @@ from apache_beam.runners.runner import PipelineState
 from pipelines import runners
 from pipelines.audience import Job, build
 from pipelines.bounded import Opened, mappings_of, opened
+from pipelines.disk import write_atomically
 from pipelines.launch import cause
 from pipelines.liveness import Liveness
 from pipelines.options import Settings
@@ -45,7 +46,6 @@ from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
 from pipelines.stop import ABOUT, DRAIN, About
 from pipelines.terminal import shown
 from pipelines.warehouse.figures import Figures
-from pipelines.warehouse.manifest import write_atomically
 from transforms.errors import AudienceError, RunnerError
 from transforms.lateness import MARGIN, allowed_lateness
 

@@ -21,6 +21,7 @@ import polars as pl
 
 from pipelines import resume_refused
 from pipelines.bounded import Opened
+from pipelines.disk import WRITE_ERRORS, cannot_write, locked
 from pipelines.option_list import INSERTS
 from pipelines.options import Settings
 from pipelines.resume import DAY, claim, resume, stream_of
@@ -33,8 +34,7 @@ from pipelines.warehouse.bigquery_restart import Appending, Remains
 from pipelines.warehouse.bigquery_run import BigQueryRun
 from pipelines.warehouse.bigquery_step import tally
 from pipelines.warehouse.figures import Figures
-from pipelines.warehouse.local import WRITE_ERRORS, cannot_write
-from pipelines.warehouse.writer import Run, locked
+from pipelines.warehouse.writer import Run
 from transforms.errors import OptionError, first_line
 
 LANDING, WORK = "landing", "work-"

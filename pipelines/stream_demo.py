@@ -30,7 +30,8 @@ from pipelines.simulator_topic import Line, publish_batches
 from pipelines.sources.pubsub_client import EMULATOR, PubSub
 from pipelines.summary import program
 from pipelines.terminal import say
-from pipelines.warehouse.warehouse import Warehouse, opened
+from pipelines.warehouse.open import open_warehouse
+from pipelines.warehouse.warehouse import Warehouse
 from transforms.errors import AudienceError, OptionError, RunnerError
 
 TOPIC, SUBSCRIPTION = f"projects/{PROJECT}/topics/events", f"projects/{PROJECT}/subscriptions/events"
@@ -79,7 +80,7 @@ class Into(NamedTuple):
 
     def opened(self) -> AbstractContextManager[Warehouse]:
         """The warehouse, to be asked."""
-        return opened(*self.place)
+        return open_warehouse(*self.place)
 
 
 def stream_demo(folder: str, rate: float, minutes: float, prism: str | None = None, dataset: str | None = None) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.sources.landing import Lander
-from pipelines.warehouse.local import write_file
+from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.sink import by_day, shaped
 from transforms.block import RAW_SCHEMA
 

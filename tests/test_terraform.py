@@ -9,7 +9,7 @@ import pytest
 from pipelines.cli import COMMANDS as COMMANDS_OF
 from pipelines.options import OPTIONS
 from pipelines.terraform import tables_text
-from pipelines.warehouse.bigquery import label_of
+from pipelines.warehouse.bigquery_dataset import label_of
 from tests.terraform import FILES, FOLDER, GIVEN, blocks, code, evaluated, offline, parsed, terraform
 
 ROOT = FOLDER.parents[1]

@@ -64,11 +64,12 @@ def _books(place: Place, form: str) -> int:
     import polars as pl
 
     from pipelines.doctor_warehouse import written_by
-    from pipelines.warehouse.query import Result, render
+    from pipelines.warehouse.open import open_warehouse
+    from pipelines.warehouse.query import render
     from pipelines.warehouse.recount import Difference, differences
-    from pipelines.warehouse.warehouse import opened
+    from pipelines.warehouse.warehouse import Result
 
-    with opened(*place) as warehouse:
+    with open_warehouse(*place) as warehouse:
         writer = written_by(warehouse)
         found = differences(warehouse, writing=writer is not None)
     rows = pl.DataFrame(found, schema=list(Difference._fields), orient="row")

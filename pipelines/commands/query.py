@@ -40,8 +40,9 @@ def add_form(parser) -> None:
 
 
 def run(values, rest) -> None:
-    from pipelines.warehouse.query import render, run_query
-    from pipelines.warehouse.warehouse import opened
+    from pipelines.warehouse.ask import run_query
+    from pipelines.warehouse.open import open_warehouse
+    from pipelines.warehouse.query import render
 
     place = place_of(vars(values))
     dialect = values.dialect or ("bigquery" if place.dataset else "duckdb")
@@ -49,7 +50,7 @@ def run(values, rest) -> None:
         raise OptionError(f"--dialect: got {dialect!r}; allowed with --dataset: bigquery, which the query runs in")
     if place.dataset and values.unsafe:
         raise OptionError("--unsafe: got it with --dataset; allowed: with --warehouse, whose queries run in DuckDB")
-    with opened(*place) as warehouse:
+    with open_warehouse(*place) as warehouse:
         # A folder is asked by DuckDB itself, which has more to say of a mistake than what both can do.
         answer = run_query(warehouse, values.sql, dialect, values.unsafe)
         put(render(answer, values.form), values.form)

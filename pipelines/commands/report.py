@@ -19,11 +19,11 @@ def add_options(parser) -> None:
 def run(values, rest) -> None:
     from pipelines.private import write_whole
     from pipelines.report import report
-    from pipelines.warehouse.warehouse import opened
+    from pipelines.warehouse.open import open_warehouse
 
     if not values.output:
         raise OptionError("--output: got ''; allowed: a file, or - for stdout")
-    with opened(*place_of(vars(values))) as warehouse:
+    with open_warehouse(*place_of(vars(values))) as warehouse:
         page = report(warehouse)
     if values.output == "-":
         faithful(page + "\n")

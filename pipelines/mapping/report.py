@@ -10,7 +10,8 @@ from pipelines.mapping.document import inline
 from pipelines.mapping.found import share_text
 from pipelines.mapping.proposal import Proposal
 from pipelines.terminal import shown
-from pipelines.warehouse.query import Result, render
+from pipelines.warehouse.query import render
+from pipelines.warehouse.warehouse import Result
 
 LONGEST_RECORD, LONGEST_GUESS = 100, 60
 MOST_LINES = 20

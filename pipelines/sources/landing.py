@@ -23,8 +23,7 @@ from typing import NamedTuple
 import msgspec
 import polars as pl
 
-from pipelines.warehouse.local import WRITE_ERRORS, cannot_write
-from pipelines.warehouse.manifest import sync_folder
+from pipelines.disk import WRITE_ERRORS, cannot_write, sync_folder
 from transforms.block import RAW_SCHEMA, TIME
 from transforms.errors import SourceError, first_line
 

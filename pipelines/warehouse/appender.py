@@ -15,8 +15,8 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.warehouse import notes
+from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.figures import Figures, Tally
-from pipelines.warehouse.local import FileEntry
 from pipelines.warehouse.manifest import LiveFile
 from pipelines.warehouse.notes import Note
 from pipelines.warehouse.tables import QUALITY_1M

@@ -7,17 +7,15 @@ table expires by itself.
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from google.api_core import exceptions
 from google.cloud import bigquery
 
+from pipelines.warehouse.bigquery_dataset import Dataset
 from pipelines.warehouse.bigquery_errors import told
 from pipelines.warehouse.tables import Table
 from transforms.errors import WarehouseError
-
-if TYPE_CHECKING:
-    from pipelines.warehouse.bigquery import BigQueryWarehouse
 
 PREFIX = "staging_claim_"  # of the names of its tables
 VALID = timedelta(days=14)  # longer than Dataflow lets a job of this kind run
@@ -43,7 +41,7 @@ class Claim(NamedTuple):
         return f"{PREFIX}{self.id.replace('-', '_')}"
 
 
-def make(warehouse: "BigQueryWarehouse", claim: Claim) -> None:
+def make(warehouse: Dataset, claim: Claim) -> None:
     """Make the table of a claim, with its row."""
     resource = bigquery.Table(warehouse.dataset.table(claim.table), [bigquery.SchemaField("run", "STRING")])
     resource.expires = datetime.now(UTC) + VALID
@@ -52,7 +50,7 @@ def make(warehouse: "BigQueryWarehouse", claim: Claim) -> None:
         warehouse.query(f"INSERT INTO {_path(warehouse, claim)} (run) VALUES ('{claim.id}')")
 
 
-def is_used(warehouse: "BigQueryWarehouse", claim: Claim) -> bool:
+def is_used(warehouse: Dataset, claim: Claim) -> bool:
     """Whether the run has committed. Raises WarehouseError if the claim has expired."""
     try:
         with told(warehouse.name, "read its tables"):
@@ -66,12 +64,12 @@ def is_used(warehouse: "BigQueryWarehouse", claim: Claim) -> bool:
         raise
 
 
-def taken(warehouse: "BigQueryWarehouse", claim: Claim) -> Iterator[str]:
+def taken(warehouse: Dataset, claim: Claim) -> Iterator[str]:
     """The statements of a transaction that take the row, or end it."""
     table = _path(warehouse, claim)
     yield f"SELECT IF((SELECT COUNT(*) FROM {table}) = 1, TRUE, ERROR('this run has committed'));"
     yield f"DELETE FROM {table} WHERE TRUE;"
 
 
-def _path(warehouse: "BigQueryWarehouse", claim: Claim) -> str:
+def _path(warehouse: Dataset, claim: Claim) -> str:
     return f"`{warehouse.name}.{claim.table}`"

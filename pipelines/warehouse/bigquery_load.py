@@ -6,18 +6,15 @@ a bucket one job takes LOAD_FILES.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 from google.cloud import bigquery
 
-from pipelines.warehouse.local import FileEntry
+from pipelines.warehouse.bigquery_dataset import Dataset
+from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.staged import in_bucket
 from pipelines.warehouse.tables import Table
 from pipelines.warehouse.tables import bigquery_schema as fields_of
-
-if TYPE_CHECKING:
-    from pipelines.warehouse.bigquery import BigQueryWarehouse
 
 LOAD_BYTES = 256 << 20  # of Parquet in one load job from this machine
 LOAD_FILES = 10_000  # of a bucket in one load job
@@ -38,7 +35,7 @@ def staging_fields(table: Table, columns: Sequence[str]) -> list[bigquery.Schema
 
 
 def load(
-    warehouse: "BigQueryWarehouse", target: bigquery.TableReference, files: Sequence[FileEntry], spare: Path
+    warehouse: Dataset, target: bigquery.TableReference, files: Sequence[FileEntry], spare: Path
 ) -> Iterator[bigquery.LoadJob]:
     """Append the rows of staged files to a table that is there: each job is given when it was started.
 

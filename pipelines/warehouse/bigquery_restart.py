@@ -14,18 +14,17 @@ from pathlib import Path
 
 import polars as pl
 
-from pipelines.warehouse.bigquery import BigQueryWarehouse, spooled
+from pipelines.warehouse.bigquery_dataset import Dataset, spooled
 from pipelines.warehouse.bigquery_run import BigQueryRun
-from pipelines.warehouse.local import FileEntry
-from pipelines.warehouse.rows import in_days, literal
-from pipelines.warehouse.settled import days_from
+from pipelines.warehouse.day_files import FileEntry
+from pipelines.warehouse.rows import days_from, in_days, literal
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Table, polars_schema
 from transforms.block import TIME
 
 _TIMES = {EVENTS.name: "received_time", QUALITY_1M.name: "bucket_start"}  # by which a row is of a minute
 
 
-def received(warehouse: BigQueryWarehouse, inputs: Collection[str], since: datetime) -> pl.DataFrame:
+def received(warehouse: Dataset, inputs: Collection[str], since: datetime) -> pl.DataFrame:
     """(input, bucket_start, received) of every minute from `since` on whose balance is 0, as settled.py has it.
 
     An event can be queried before its entry for the books is made: so what the books say is there.
@@ -69,7 +68,7 @@ class Remains:
     folder  where rows are downloaded to; whoever gives it removes it
     """
 
-    def __init__(self, warehouse: BigQueryWarehouse, undone: pl.DataFrame, dedup_window: timedelta, folder: Path):
+    def __init__(self, warehouse: Dataset, undone: pl.DataFrame, dedup_window: timedelta, folder: Path):
         self.warehouse, self.undone, self.folder = warehouse, undone, folder
         self.time_zone = warehouse.time_zone
         self._window = int(dedup_window.total_seconds() * 1_000_000)

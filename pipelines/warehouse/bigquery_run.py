@@ -23,11 +23,11 @@ from typing import NamedTuple
 from google.cloud import bigquery
 
 from pipelines.warehouse import bigquery_claim, bigquery_schema
-from pipelines.warehouse.bigquery import LAST_COMMIT, PATIENCE, BigQueryWarehouse, streamed
 from pipelines.warehouse.bigquery_claim import Claim
+from pipelines.warehouse.bigquery_dataset import LAST_COMMIT, PATIENCE, Dataset, streamed
 from pipelines.warehouse.bigquery_errors import REFUSED, told
 from pipelines.warehouse.bigquery_load import load, staging_fields
-from pipelines.warehouse.local import FileEntry
+from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.rows import DAY, Without, in_days, literal, midnight
 from pipelines.warehouse.staged import columns_of
 from pipelines.warehouse.tables import EVENTS, Table, polars_schema
@@ -62,7 +62,7 @@ class BigQueryRun:
     With a `claim` it is the run that made it, going on elsewhere: it commits once.
     """
 
-    def __init__(self, warehouse: BigQueryWarehouse, claim: Claim | None = None):
+    def __init__(self, warehouse: Dataset, claim: Claim | None = None):
         self.warehouse, self.claim = warehouse, claim
         self.id = claim.id if claim else f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         self._commits = 0

@@ -1,6 +1,5 @@
 """Tables and views of a data set: made as they are declared, or checked, widened where nothing is lost, else refused.
 
-    declaration(table)      what a table in BigQuery declares; None if it is none of ours
     plan(...)               the schema by which a table holds what a run declares, or WarehouseError
     declare(...)            all tables checked, then made or widened, then the views
 
@@ -8,55 +7,22 @@ Widened is a table by new NULLABLE columns and by REQUIRED ones that become NULL
 is there are left as somebody may have changed them.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import sqlglot
 from google.api_core import exceptions
 from google.cloud import bigquery
 from sqlglot import exp
 
+from pipelines.warehouse.bigquery_dataset import Dataset, column_of, declaration
 from pipelines.warehouse.bigquery_errors import told
 from pipelines.warehouse.rows import literal
 from pipelines.warehouse.tables import ERASURES, EVENTS, QUARANTINE, Column, Table, bigquery_field
 from pipelines.warehouse.views import bigquery_views
 from transforms.errors import WarehouseError
 from transforms.funnel import Funnel
-
-if TYPE_CHECKING:
-    from pipelines.warehouse.bigquery import BigQueryWarehouse
-
-# As the API calls what SQL calls otherwise.
-_SQL_NAMES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "STRUCT": "RECORD"}
-_OTHERS = {"DATETIME", "TIME", "GEOGRAPHY", "INTERVAL", "BIGNUMERIC", "RANGE"}  # shown as text
-_KEY = re.compile(r"\s*Key: ([^\n]+)\.$")
-
-
-def column_of(field: bigquery.SchemaField) -> Column:
-    """A field of BigQuery's as a column; a type that no table of ours has is text."""
-    kind = _SQL_NAMES.get(field.field_type, field.field_type)
-    kind = "STRING" if kind in _OTHERS else kind
-    return Column(field.name, kind, field.mode, field.description or "", tuple(map(column_of, field.fields)))
-
-
-def declaration(table: bigquery.Table) -> Table | None:
-    """What a table declares; None for a table that no run of ours made: its description names no key."""
-    key = _KEY.search(table.description or "")
-    partition = table.time_partitioning.field if table.time_partitioning else None
-    columns = tuple(map(column_of, table.schema))
-    if not key or partition not in {column.name for column in columns}:
-        return None
-    return Table(
-        table.table_id,
-        _KEY.sub("", table.description),
-        columns,
-        partition,
-        tuple(table.clustering_fields or ()),
-        tuple(key[1].split(", ")),
-    )
 
 
 def made(name: bigquery.TableReference, table: Table, expiry: timedelta | None) -> bigquery.Table:
@@ -100,7 +66,7 @@ def plan(found: bigquery.Table, table: Table) -> tuple[Table, list[bigquery.Sche
     return merged, fields if fields != list(found.schema) else None
 
 
-def planned(warehouse: "BigQueryWarehouse", table: Table) -> str | None:
+def planned(warehouse: Dataset, table: Table) -> str | None:
     """What `declare` would do to a table, for a person, None if it would make it; nothing is changed.
 
     WarehouseError for what it would refuse.
@@ -148,7 +114,7 @@ def _refused(found: bigquery.Table, table: Table, why: str) -> WarehouseError:
     return WarehouseError(f"table {dataset}.{found.table_id}: {why}; nothing was changed; {mend}")
 
 
-def declare(warehouse: "BigQueryWarehouse", tables: Iterable[Table], funnel: Funnel | None = None) -> dict[str, Table]:
+def declare(warehouse: Dataset, tables: Iterable[Table], funnel: Funnel | None = None) -> dict[str, Table]:
     """Check all tables, then make or widen them and bring the views up to date; the tables as they are then.
 
     Without a funnel its view stays what it is.
@@ -192,7 +158,7 @@ def _changes(table: bigquery.Table, fields: list[bigquery.SchemaField] | None, e
     return names
 
 
-def _bring_views_up_to_date(warehouse: "BigQueryWarehouse", views: list[tuple[str, str]], all: bool) -> None:
+def _bring_views_up_to_date(warehouse: Dataset, views: list[tuple[str, str]], all: bool) -> None:
     """Make or replace the views whose SQL is another one than the data set's; `all` if columns have changed, since
     BigQuery notes the columns of a `SELECT *` when the view is made."""
     dataset = warehouse.name

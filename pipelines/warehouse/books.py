@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipelines.warehouse.local import FileEntry
+from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.losses import Discarded, settled
 from pipelines.warehouse.rows import Without, literal
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.staged import scan, write_file
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Table
-from pipelines.warehouse.warehouse import Run
+from pipelines.warehouse.warehouse import WarehouseRun
 from transforms import quality
 from transforms.aggregate import Launch, stamped
 from transforms.block import day_of, empty
@@ -39,7 +39,7 @@ class Rest(NamedTuple):
 
 
 def commit(
-    run: Run,
+    run: WarehouseRun,
     entries: list[FileEntry],
     days: Sequence[date],
     derived: Sequence[str],
@@ -87,14 +87,16 @@ def _told(entries: list[FileEntry]) -> pl.DataFrame:
     return scan(paths, list(quality.BOOKS_SCHEMA)).collect()
 
 
-def _days_with(run: Run, table: Table, input: str) -> set[date | None]:
+def _days_with(run: WarehouseRun, table: Table, input: str) -> set[date | None]:
     """The days in which `input` has rows."""
     day = f"DATE(`{table.partition}`, {literal(run.warehouse.time_zone)})"
     found = run.warehouse.ask(f"SELECT DISTINCT {day} AS day FROM `{table.name}` WHERE input = {literal(input)}")
     return {day for part in found for day in part["day"]}
 
 
-def _taken_out(run: Run, entries: list[FileEntry], days: Sequence[date], input: str | None) -> list[pl.DataFrame]:
+def _taken_out(
+    run: WarehouseRun, entries: list[FileEntry], days: Sequence[date], input: str | None
+) -> list[pl.DataFrame]:
     """Entries for the events of other inputs that the days lose: from `events` to `replaced`."""
     if not days:
         return []
@@ -110,7 +112,7 @@ def _taken_out(run: Run, entries: list[FileEntry], days: Sequence[date], input: 
     return [quality.count(lost, "replaced"), quality.count(lost, "events").with_columns(-pl.col("events"))]
 
 
-def _corrections(run: Run, changes: pl.DataFrame, launch: Launch) -> list[FileEntry]:
+def _corrections(run: WarehouseRun, changes: pl.DataFrame, launch: Launch) -> list[FileEntry]:
     """Quality rows of this generation: the current ones of the keys that change, with the changes."""
     changes = changes.filter(pl.any_horizontal(pl.col(quality.COUNTS) != 0))
     if changes.is_empty():

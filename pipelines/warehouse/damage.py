@@ -9,7 +9,6 @@ A look at a file costs: its size, next to nothing; its footer (rows and columns)
 that it takes to read the file. A file that a commit has replaced since is not damaged, but it is gone.
 """
 
-import hashlib
 import os
 import shlex
 import stat
@@ -17,22 +16,32 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import NamedTuple, Protocol
 
 import polars as pl
-import xxhash
 
-from pipelines.warehouse.manifest import LiveFile, Manifest, day_from, day_name
+from pipelines.warehouse.day_files import day_from, day_name, digest
+from pipelines.warehouse.manifest import LiveFile, Manifest
 from pipelines.warehouse.tables import ERASURES, EVENTS, QUALITY_1M, QUARANTINE, Table, polars_schema
 from transforms.errors import DamagedError, WarehouseError, first_line
-
-if TYPE_CHECKING:
-    from pipelines.warehouse.local import LocalWarehouse
 
 BY_INPUT = (EVENTS.name, QUARANTINE.name, QUALITY_1M.name)  # what a backfill writes; other tables follow from events
 _READERS = ("duckdb", "_duckdb", "polars", "pyarrow", "pyo3_runtime")  # whose errors may come from a damaged file
 _KINDS = ("Parser", "Catalog", "Binder", "Conversion", "Out of Range", "Permission")
 _OF_THE_QUESTION = tuple(f"{kind} Error:" for kind in _KINDS)
+
+
+class Files(Protocol):
+    """A folder with the files of a warehouse."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """How a person names it."""
+
+    def manifest(self) -> Manifest:
+        """The live files and declared tables at this moment."""
 
 
 class Live(NamedTuple):
@@ -65,11 +74,6 @@ def live(
     ]
 
 
-def digest(file: BinaryIO) -> str:
-    """The checksum of a file's bytes from where it stands: XXH3, 128 bits, at more than 5 GB/s."""
-    return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()  # type: ignore[arg-type]
-
-
 def faults(files: Iterable[Live], tables: Mapping[str, Table], deep: bool = False) -> Iterator[Fault]:
     """What is damaged of these files, by size, footer and, with `deep`, checksum."""
     for each in files:
@@ -77,21 +81,21 @@ def faults(files: Iterable[Live], tables: Mapping[str, Table], deep: bool = Fals
             yield Fault(each, what)
 
 
-def check_sizes(warehouse: "LocalWarehouse", files: Iterable[Live]) -> None:
+def check_sizes(warehouse: Files, files: Iterable[Live]) -> None:
     """Raise DamagedError for a file that is missing, is none, cannot be read, or has another size."""
     for each in files:
         if what := _size_fault(each):
             raise _problem(warehouse, Fault(each, what))
 
 
-def check(warehouse: "LocalWarehouse", files: Iterable[Live], tables: Mapping[str, Table], deep: bool = False) -> None:
+def check(warehouse: Files, files: Iterable[Live], tables: Mapping[str, Table], deep: bool = False) -> None:
     """Raise DamagedError for the first file that is damaged."""
     for fault in faults(files, tables, deep):
         raise _problem(warehouse, fault)
 
 
 @contextmanager
-def named(warehouse: "LocalWarehouse", files: Collection[Live] | None = None) -> Iterator[None]:
+def named(warehouse: Files, files: Collection[Live] | None = None) -> Iterator[None]:
     """What a reader raises within becomes a DamagedError if one of the files (None: a live one) is damaged."""
     try:
         yield
@@ -134,12 +138,12 @@ def _of_a_worker(path: Path, what: str) -> DamagedError:
     return DamagedError(_line(Fault(Live(table, f"{day}", LiveFile(str(path), 0, 0), path), what), todo))
 
 
-def described(warehouse: "LocalWarehouse", fault: Fault) -> str:
+def described(warehouse: Files, fault: Fault) -> str:
     """One line: the file, its table and day, what is wrong, and what to do."""
     return _line(fault, remedy(warehouse, fault))
 
 
-def remedy(warehouse: "LocalWarehouse", fault: Fault) -> str:
+def remedy(warehouse: Files, fault: Fault) -> str:
     """What puts the file right."""
     table, first = fault.live.table, day_from(fault.live.day)
     if table == ERASURES.name or first is None:
@@ -147,7 +151,7 @@ def remedy(warehouse: "LocalWarehouse", fault: Fault) -> str:
     return _command(warehouse.name, table, *_span(warehouse, table, first))
 
 
-def _span(warehouse: "LocalWarehouse", table: str, day: date) -> tuple[date, date]:
+def _span(warehouse: Files, table: str, day: date) -> tuple[date, date]:
     """The first and the last damaged day around one: a run reads the days beside those that it writes."""
     manifest, ends = warehouse.manifest(), [day, day]
     for end, step in enumerate((timedelta(days=-1), timedelta(days=1))):
@@ -168,7 +172,7 @@ def _line(fault: Fault, what_to_do: str) -> str:
     return f"{each.path} is damaged: {fault.what}; it holds rows of table {each.table}, day {each.day}: {what_to_do}"
 
 
-def _problem(warehouse: "LocalWarehouse", fault: Fault) -> WarehouseError:
+def _problem(warehouse: Files, fault: Fault) -> WarehouseError:
     if fault.live.file.path not in warehouse.manifest().paths():
         return WarehouseError(f"{fault.live.path} was replaced by another run while it was read; try again")
     return DamagedError(described(warehouse, fault))

@@ -5,12 +5,24 @@ from functools import cache
 import sqlglot
 from sqlglot import exp
 
+from transforms.errors import OptionError
+
 
 @cache
 def to_duckdb(sql: str) -> str:
     """One BigQuery statement in DuckDB's SQL, for a session in UTC. Raises sqlglot.errors.SqlglotError."""
     tree = _parsed(sql).transform(_as_bigquery_means)
     return tree.sql(dialect="duckdb", unsupported_level=sqlglot.ErrorLevel.RAISE, comments=False)
+
+
+def check_read_only(sql: str) -> None:
+    """Raise OptionError for what BigQuery would not only read: whoever asks may be allowed to do more."""
+    try:
+        why = None if is_query(sql) else "it is no SELECT"
+    except sqlglot.errors.SqlglotError as error:
+        why = str(error).strip().splitlines()[0]
+    if why:
+        raise OptionError(f"query: {why}; allowed with --dataset: one SELECT; for more, use the bq command")
 
 
 def relations_of(sql: str) -> set[str]:

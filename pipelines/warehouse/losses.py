@@ -19,7 +19,7 @@ from pipelines.warehouse import damage
 from pipelines.warehouse.damage import Fault
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
-from pipelines.warehouse.warehouse import Run
+from pipelines.warehouse.warehouse import WarehouseRun
 from transforms import quality
 from transforms.block import day_of, empty
 
@@ -57,7 +57,7 @@ _SAID = {
 }
 
 
-def discard(run: Run, tables: Iterable[str], days: Collection[date]) -> Discarded:
+def discard(run: WarehouseRun, tables: Iterable[str], days: Collection[date]) -> Discarded:
     """Look at every file of these tables and days, and take the damaged ones for gone."""
     warehouse = run.warehouse
     if not isinstance(warehouse, LocalWarehouse) or not days:
@@ -69,7 +69,7 @@ def discard(run: Run, tables: Iterable[str], days: Collection[date]) -> Discarde
     return Discarded(found)
 
 
-def settled(run: Run, discarded: Discarded, changed: pl.DataFrame, input: str | None) -> pl.DataFrame:
+def settled(run: WarehouseRun, discarded: Discarded, changed: pl.DataFrame, input: str | None) -> pl.DataFrame:
     """The entries that a run makes in the books of other inputs than its own, with what the lost rows ask for."""
     lost = [_lost(run, table, discarded.rows(table), input) for table in _ANSWERS if discarded.rows(table)]
     days = discarded.days(QUALITY_1M.name)
@@ -83,7 +83,7 @@ def settled(run: Run, discarded: Discarded, changed: pl.DataFrame, input: str | 
     return quality.merge([*kept, *lost, fresh])
 
 
-def _lost(run: Run, table: str, rows: int, input: str | None) -> pl.DataFrame:
+def _lost(run: WarehouseRun, table: str, rows: int, input: str | None) -> pl.DataFrame:
     """Entries that move what the books have and the files of a table no longer do to `replaced`."""
     answer = _ANSWERS[table]
     told = _books(run, input).select(*KEYS, pl.col(answer).alias("told"))
@@ -95,7 +95,7 @@ def _lost(run: Run, table: str, rows: int, input: str | None) -> pl.DataFrame:
     return quality.entries(gone.with_columns((-pl.col("replaced")).alias(answer)))
 
 
-def _entered_again(run: Run, days: list[date], input: str | None) -> pl.DataFrame:
+def _entered_again(run: WarehouseRun, days: list[date], input: str | None) -> pl.DataFrame:
     """Entries of minutes whose books are gone, from the rows of events and of quarantine that there are."""
     parts = [quality.entries(_found(run, table, input).rename({"found": answer})) for table, answer in _ANSWERS.items()]
     merged = quality.merge(parts).with_columns(received=pl.col("events") + pl.col("quarantined"))
@@ -106,11 +106,11 @@ def _entered_again(run: Run, days: list[date], input: str | None) -> pl.DataFram
     return fresh
 
 
-def _is_of(run: Run, days: list[date]) -> pl.Expr:
+def _is_of(run: WarehouseRun, days: list[date]) -> pl.Expr:
     return day_of(pl.col("bucket_start"), run.warehouse.time_zone).is_in(days).fill_null(False)
 
 
-def _books(run: Run, input: str | None) -> pl.DataFrame:
+def _books(run: WarehouseRun, input: str | None) -> pl.DataFrame:
     """The current books of all inputs but `input`."""
     rows = run.warehouse.scan(QUALITY_1M.name)
     if input is not None:
@@ -118,7 +118,7 @@ def _books(run: Run, input: str | None) -> pl.DataFrame:
     return rows.sort("generation", "revision").unique(KEYS, keep="last", maintain_order=True).collect()
 
 
-def _found(run: Run, table: str, input: str | None) -> pl.DataFrame:
+def _found(run: WarehouseRun, table: str, input: str | None) -> pl.DataFrame:
     """(*KEYS, found): the rows of events, or the open records of quarantine, that the readable files have."""
     rows = run.warehouse.scan(table)
     if input is not None:

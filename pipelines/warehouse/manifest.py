@@ -4,23 +4,24 @@ Readers believe nothing else, so that one rename of `manifest.json` shows all of
 killed at any moment leaves the manifest before it or the one after it.
 """
 
-import os
 import re
 from collections.abc import Collection, Iterable, Iterator
-from datetime import date
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
+from pipelines.disk import write_atomically
+from pipelines.warehouse.day_files import day_from, day_name
 from pipelines.warehouse.tables import TABLES, TYPES, Column, Table
 from transforms.errors import WarehouseError, first_line
 from transforms.funnel import Funnel
 
 FORMAT = 1
-UNKNOWN = "unknown"  # the day of rows whose partition column is NULL
 NAME = "manifest.json"
 DATA = "data"
+STAGING = "staging"
+ABOUT = "warehouse.json"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _FILE = re.compile(r"[\w/-]+/[A-Za-z0-9][\w.-]*", re.ASCII)  # nothing that a list of files expands
 
@@ -67,16 +68,6 @@ class Manifest(msgspec.Struct):
         for days in self.files.values() if paths else ():
             for day, files in days.items():
                 days[day] = [file for file in files if file.path not in paths]
-
-
-def day_name(day: date | None) -> str:
-    """The folder and manifest key of a day; None is `unknown`."""
-    return UNKNOWN if day is None else day.isoformat()
-
-
-def day_from(name: str) -> date | None:
-    """The inverse of `day_name`. Raises ValueError for what is no such name."""
-    return None if name == UNKNOWN else date.fromisoformat(name)
 
 
 def empty() -> Manifest:
@@ -158,27 +149,3 @@ def begin(folder: Path) -> None:
 def save(folder: Path, manifest: Manifest) -> None:
     """Put `manifest` in the place of the present one, durably and at once. Raises OSError."""
     write_atomically(folder / NAME, msgspec.json.encode(manifest))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is seen whole or not at all, even after a loss of power. Raises OSError."""
-    aside = path.with_name(path.name + ".tmp")
-    try:
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except OSError:
-        aside.unlink(missing_ok=True)  # it would hold the space of a full disk
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in `folder` durable. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

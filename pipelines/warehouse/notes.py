@@ -13,14 +13,12 @@ import uuid
 from pathlib import Path
 
 import msgspec
-import polars as pl
 
-from pipelines.warehouse.local import WRITE_ERRORS, FileEntry, cannot_write
-from pipelines.warehouse.manifest import day_name
+from pipelines.disk import WRITE_ERRORS, cannot_write
+from pipelines.warehouse.day_files import FileEntry, day_name
 from pipelines.warehouse.tables import QUALITY_1M
 
 FOLDER = "notes"
-POINTS = 32
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -28,15 +26,6 @@ class Note(msgspec.Struct, frozen=True):
 
     files: list[FileEntry]
     received: list[int] = []
-
-
-def points(times: pl.Series | None) -> list[int]:
-    """At most POINTS of the times, evenly spaced in their order: enough to tell quantiles of many notes together."""
-    if times is None:
-        return []
-    ordered = times.drop_nulls().dt.epoch("us").sort()
-    count = min(POINTS, len(ordered))
-    return [ordered[(2 * n + 1) * len(ordered) // (2 * count)] for n in range(count)]
 
 
 def write(staging: str | Path, table: str, note: Note) -> None:

@@ -1,113 +1,23 @@
 """A question in SQL, and its answer as text."""
 
 import base64
-import re
 import shutil
 import sys
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
-import duckdb
 import msgspec
-import polars as pl
 
 from pipelines.csv_line import csv_line
 from pipelines.terminal import shown
-from pipelines.warehouse import damage
-from pipelines.warehouse.duckdb_connection import Answer, ask, ask_unlocked
-from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.views import quoted
-from pipelines.warehouse.warehouse import Warehouse
-from transforms.errors import OptionError
+from pipelines.warehouse.warehouse import Result
 
-BATCH_ROWS = 50_000
 TABLE_ROWS = 1_000  # what the table form shows: widths need all of its rows in memory
 LEAST_TEXT = 8  # characters that a shortened text column keeps
-NOT_IN_ARROW = re.compile(r"\b(INTERVAL|UUID|MAP|UNION|ENUM|TIME|BIT|BIGNUM|VARIANT|GEOMETRY|\"NULL\")\b")
-
-
-@dataclass
-class Result:
-    """An answer. `columns` are its names, made unique; `batches` (once) its rows, as they are computed."""
-
-    columns: list[str]
-    batches: Iterator[pl.DataFrame]
-
-    def frame(self) -> pl.DataFrame:
-        """All rows in one frame; a column of a type that Polars lacks (INTERVAL, UUID, ...) is text."""
-        parts = list(self.batches)
-        return pl.concat(parts) if parts else pl.DataFrame()
-
-
-def run_query(warehouse: Warehouse, sql: str, dialect: str = "duckdb", unsafe: bool = False) -> Result:
-    """Ask one question of the tables and views as of now; `dialect` is that of `sql`, duckdb or bigquery.
-
-    unsafe  of a local warehouse: any statements, with all that DuckDB can reach
-
-    Raises, now or while batches are read, OptionError with the database's words and the tables and views, and
-    WarehouseError for a damaged file of a table that is named.
-    """
-    if not sql.strip():
-        raise OptionError("query: it is empty; ask for example 'SELECT * FROM quality_summary'")
-    if not sql.isascii() and any(0xD800 <= ord(c) <= 0xDFFF for c in sql):  # how Python carries such bytes of a shell
-        raise OptionError(f"query: got {sql.encode(errors='backslashreplace').decode()}; allowed: UTF-8")
-    if not isinstance(warehouse, LocalWarehouse):
-        check_read_only(sql)
-        parts = warehouse.ask(sql)
-        first = next(parts)
-        return Result(first.columns, chain([first], parts))
-    translated = _translated(sql, warehouse) if dialect == "bigquery" else sql
-    try:
-        answer = (ask_unlocked if unsafe else ask)(warehouse, translated)
-        relation = answer.rows
-        if relation is None:  # a statement without rows, as SET
-            return Result([], iter(()))
-        names = _unique(relation.columns)
-        kinds = [str(kind).replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMP") for kind in relation.types]
-        chosen = (
-            f"{f'CAST(#{n} AS VARCHAR)' if NOT_IN_ARROW.search(kind) else f'#{n}'} AS {quoted(name)}"
-            for n, (name, kind) in enumerate(zip(names, kinds, strict=True), 1)
-        )
-        rows = relation.project(", ".join(chosen))
-        return Result(names, _batches(answer._replace(rows=rows), warehouse))
-    except duckdb.Error as error:
-        raise _refused(str(error), warehouse) from error
-
-
-def check_read_only(sql: str) -> None:
-    """Raise OptionError for what BigQuery would not only read: whoever asks may be allowed to do more."""
-    from sqlglot.errors import SqlglotError
-
-    from pipelines.warehouse.dialect import is_query
-
-    try:
-        why = None if is_query(sql) else "it is no SELECT"
-    except SqlglotError as error:
-        why = str(error).strip().splitlines()[0]
-    if why:
-        raise OptionError(f"query: {why}; allowed with --dataset: one SELECT; for more, use the bq command")
-
-
-def _translated(sql: str, warehouse: LocalWarehouse) -> str:
-    from sqlglot.errors import ParseError, SqlglotError  # which takes its time, and only BigQuery's SQL needs it
-
-    from pipelines.warehouse.dialect import to_duckdb
-
-    try:
-        return to_duckdb(sql)
-    except ParseError as error:
-        if not error.errors:
-            raise _refused(str(error), warehouse) from error
-        first = error.errors[0]
-        why = f"{first['description'].split(' <Token')[0]} (line {first['line']}, column {first['col']})"
-        raise _refused(why, warehouse) from error
-    except SqlglotError as error:
-        raise _refused(str(error), warehouse) from error
 
 
 def render(result: Result, how: str = "table", width: int | None = None) -> Iterator[str]:
@@ -123,41 +33,6 @@ def render(result: Result, how: str = "table", width: int | None = None) -> Iter
             width = shutil.get_terminal_size().columns
         return _table(result, width)
     return {"csv": _csv, "json": _json}[how](result)
-
-
-def _batches(answer: Answer, warehouse: LocalWarehouse) -> Iterator[pl.DataFrame]:
-    """The rows, once; the connection lives until they are read."""
-    rows = answer.rows
-    assert rows is not None, "only of an answer that has rows"
-    try:
-        with damage.named(warehouse, answer.files):
-            reader = answer.connection.run(lambda: rows.to_arrow_reader(BATCH_ROWS))
-            yield pl.DataFrame(reader.schema.empty_table())
-            while (batch := answer.connection.run(lambda: next(reader, None))) is not None:
-                yield pl.DataFrame(batch)
-    except (duckdb.Error, OSError) as error:  # Arrow hands on an error of DuckDB's as an OSError
-        raise _refused(str(error), warehouse) from error
-    finally:
-        answer.connection.close()
-
-
-def _refused(why: str, warehouse: LocalWarehouse) -> OptionError:
-    tables = warehouse.tables()
-    views = sorted(warehouse.names() - tables.keys())
-    said = why.strip().splitlines()[0]
-    if said.startswith("Permission Error"):
-        return OptionError(f"query: {said}; a query reads the warehouse and nothing else (--unsafe allows more)")
-    return OptionError(f"query: {said}; tables are {', '.join(sorted(tables))}; views are {', '.join(views)}")
-
-
-def _unique(names: list[str]) -> list[str]:
-    """Names as DuckDB compares them, without case: of two equal ones the second gets a number."""
-    made: list[str] = []
-    for name in names:
-        taken = {each.lower() for each in made}
-        fresh = (f"{name}_{n}" if n else name for n in range(len(names)))
-        made.append(next(each for each in fresh if each.lower() not in taken))
-    return made
 
 
 def _rows(result: Result) -> Iterator[tuple]:

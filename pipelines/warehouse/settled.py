@@ -9,15 +9,14 @@ An input is a name, or a part of it behind an @, as the readers of a stream cut 
 
 import threading
 from collections.abc import Collection
-from datetime import date, datetime
-from typing import Protocol
+from datetime import datetime
 
 import polars as pl
 
 from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.rows import days_from, of_input
 from pipelines.warehouse.tables import QUALITY_1M
-from transforms.block import SEPARATOR, TIME, day_of
-from transforms.quality import COUNTS, MINUTE
+from transforms.quality import COUNTS
 
 _KEYS = ["bucket_start", "source", "input"]
 _COLUMNS = [*_KEYS, *COUNTS, "generation", "revision"]
@@ -56,43 +55,6 @@ class SettledMinutes:
             pl.col("received").sum(), balance.sum().alias("balance")
         )
         return told.filter(pl.col("balance") == 0).drop("balance").sort("input", "bucket_start")
-
-
-def of_input(input: str) -> pl.Expr:
-    """Whether a row is of a stream: of its input, or of a part of it."""
-    return (pl.col("input") == input) | pl.col("input").str.starts_with(f"{input}@")
-
-
-def in_minutes(minutes: pl.DataFrame, column: str) -> pl.Expr:
-    """Whether a row is of one of the minutes (input, bucket_start) by its time `column`.
-
-    The bounds of all are told apart, so that files without such a row are told by their statistics.
-    """
-    if minutes.is_empty():
-        return pl.lit(False)
-
-    def key(time: str) -> pl.Expr:
-        return pl.concat_str("input", pl.col(time).dt.truncate("1m").dt.epoch("us"), separator=SEPARATOR)
-
-    start, end = minutes["bucket_start"].min(), minutes["bucket_start"].max()
-    within = (pl.col(column) >= pl.lit(start, TIME)) & (pl.col(column) < pl.lit(end, TIME) + MINUTE)
-    listed = minutes.select(key("bucket_start")).to_series().unique()
-    return within & key(column).is_in(listed.implode()).fill_null(False)
-
-
-class ByDay(Protocol):
-    """What tells the days of its tables."""
-
-    time_zone: str
-
-    def rows_by_day(self, table: str) -> dict[date | None, int]:
-        """How many rows a table has on each day that has any."""
-
-
-def days_from(warehouse: ByDay, table: str, since: datetime) -> list[date]:
-    """The days of a table that has rows of them, from that of `since` on."""
-    first = pl.select(day_of(pl.lit(since, TIME), warehouse.time_zone)).item()
-    return [day for day in warehouse.rows_by_day(table) if day and day >= first]
 
 
 def _latest(rows: pl.DataFrame) -> pl.DataFrame:

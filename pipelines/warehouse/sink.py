@@ -21,7 +21,8 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 
 from pipelines.warehouse import notes
-from pipelines.warehouse.local import FileEntry
+from pipelines.warehouse.day_files import FileEntry
+from pipelines.warehouse.figures import points
 from pipelines.warehouse.staged import write_file
 from pipelines.warehouse.tables import EVENTS, Table, polars_schema
 from transforms.block import day_of, held_bytes
@@ -161,7 +162,7 @@ class _WriteFiles(beam.DoFn):
         if self.streaming:
             Metrics.counter(NAMESPACE, f"rows-written-{self.table.name}").inc(len(rows))
             times = rows["received_time"] if self.table.name == EVENTS.name else None
-            notes.write(self.staging, self.table.name, notes.Note(written, notes.points(times)))
+            notes.write(self.staging, self.table.name, notes.Note(written, points(times)))
         else:
             yield from map(msgspec.json.encode, written)
         if entries:

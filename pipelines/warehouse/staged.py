@@ -15,9 +15,8 @@ from pathlib import Path
 import polars as pl
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.warehouse import local
-from pipelines.warehouse.local import FileEntry
-from pipelines.warehouse.manifest import day_name
+from pipelines.warehouse import day_files
+from pipelines.warehouse.day_files import FileEntry, day_name
 from transforms.errors import WarehouseError, first_line
 
 
@@ -27,12 +26,12 @@ def in_bucket(place: str | Path) -> bool:
 
 
 def write_file(staging: str | Path, table_name: str, day: date | None, frame: pl.DataFrame) -> FileEntry:
-    """Write `frame` (the table's columns, any row order) to the run's staging folder, as `local.write_file` does.
+    """Write `frame` (the table's columns, any row order) to the run's staging folder, as `day_files.write_file` does.
 
     Raises WarehouseError if it cannot be written.
     """
     if not in_bucket(staging):
-        return local.write_file(staging, table_name, day, frame)
+        return day_files.write_file(staging, table_name, day, frame)
     path = f"{staging}/{table_name}/{day_name(day)}/{uuid.uuid4().hex}.parquet"
     content = BytesIO()
     frame.write_parquet(content, compression="zstd", compression_level=1)

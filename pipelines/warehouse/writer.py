@@ -11,7 +11,6 @@ Sweep    The next writer removes what nothing names: staging folders of other ru
 """
 
 import contextlib
-import fcntl
 import os
 import secrets
 import shutil
@@ -26,29 +25,12 @@ from typing import NamedTuple, TextIO
 
 import polars as pl
 
+from pipelines.disk import WRITE_ERRORS, cannot_write, locked, sync_folder
 from pipelines.private import mask_of
 from pipelines.warehouse import damage, notes
-from pipelines.warehouse.local import (
-    LOCK,
-    STAGING,
-    WRITE_ERRORS,
-    FileEntry,
-    LocalWarehouse,
-    cannot_write,
-    write_parquet,
-)
-from pipelines.warehouse.manifest import (
-    DATA,
-    NAME,
-    LiveFile,
-    Manifest,
-    begin,
-    day_from,
-    day_name,
-    load,
-    save,
-    sync_folder,
-)
+from pipelines.warehouse.day_files import FileEntry, day_from, day_name, digest, write_parquet
+from pipelines.warehouse.local_folder import Folder
+from pipelines.warehouse.manifest import DATA, NAME, STAGING, LiveFile, Manifest, begin, load, save
 from pipelines.warehouse.rows import Without
 from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
 from pipelines.warehouse.views import bigquery_views
@@ -83,7 +65,7 @@ class Run:
     staging  folder for `write_file`; removed at the end
     """
 
-    def __init__(self, warehouse: LocalWarehouse):
+    def __init__(self, warehouse: Folder):
         self.warehouse = warehouse
         self.id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         self.staging = warehouse.folder / STAGING / self.id
@@ -225,7 +207,7 @@ class Run:
                 rows.sink_parquet(staged, compression="zstd", compression_level=1)
             with open(staged, "rb+") as written:
                 os.fsync(written.fileno())
-                return Merged(merge, staged, staged.stat().st_size, damage.digest(written))
+                return Merged(merge, staged, staged.stat().st_size, digest(written))
         except WRITE_ERRORS as error:
             raise cannot_write(self.warehouse.folder, error) from error
 
@@ -361,22 +343,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink()
-
-
-def locked(folder: Path, mend: str = "use another --warehouse") -> TextIO:
-    """The open lock file, held until it is closed or the process ends. WarehouseError if another process holds it."""
-    lock = open(folder / LOCK, "a+")  # noqa: SIM115 - the caller closes it
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.seek(0)
-        holder = lock.read().strip() or "unknown"
-        lock.close()
-        raise WarehouseError(f"{folder} is being written by process {holder}; wait until it ends or {mend}") from error
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return lock
 
 
 def _merged(before: Table, table: Table, folder: Path) -> Table:

@@ -22,13 +22,13 @@ import polars as pl
 import pytest
 
 from pipelines.backfill import backfill
+from pipelines.disk import write_atomically
 from pipelines.options import resolve
 from pipelines.recompute import recompute
 from pipelines.simulator import faults, simulate
 from pipelines.sources.landing import Landing
 from pipelines.sources.pubsub_client import EMULATOR
 from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.manifest import write_atomically
 from pipelines.warehouse.settled import SettledMinutes
 from tests.integration.same import METRICS, UNBALANCED, assert_same, lost_and_double
 from tests.servers.needed import wait_until

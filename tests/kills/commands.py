@@ -19,7 +19,8 @@ import polars as pl
 from pipelines.cli import main
 from pipelines.warehouse import notes
 from pipelines.warehouse.appender import Appender
-from pipelines.warehouse.local import LocalWarehouse, write_file
+from pipelines.warehouse.day_files import write_file
+from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.manifest import load
 from pipelines.warehouse.notes import Note
 from pipelines.warehouse.recount import differences

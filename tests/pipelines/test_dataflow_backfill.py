@@ -30,7 +30,8 @@ from pipelines.options import resolve
 from pipelines.simulator import faults, simulate
 from pipelines.warehouse import bigquery_run
 from pipelines.warehouse.bigquery import BigQueryWarehouse
-from pipelines.warehouse.local import FileEntry, LocalWarehouse
+from pipelines.warehouse.day_files import FileEntry
+from pipelines.warehouse.local import LocalWarehouse
 from tests.integration.same import METRICS, assert_alike
 from tests.pipelines.test_dataflow import UNPICKLE
 from tests.servers.dataflow import Dataflow, dataflow_service

@@ -19,7 +19,8 @@ from pipelines.cli import main
 from pipelines.doctor import faults, optional_checks, required_checks
 from pipelines.doctor_check import FOUND, MISSING, REQUIRED, WRONG, Check
 from pipelines.doctor_warehouse import warehouse_checks, writing
-from pipelines.warehouse.local import LocalWarehouse, write_file
+from pipelines.warehouse.day_files import write_file
+from pipelines.warehouse.local import LocalWarehouse
 
 ROOT = Path(__file__).parents[2]
 

@@ -23,7 +23,8 @@ from pipelines.resume import Stream, resume
 from pipelines.simulator import faults, simulate
 from pipelines.warehouse import notes
 from pipelines.warehouse.appender import Appender
-from pipelines.warehouse.local import LocalWarehouse, write_file
+from pipelines.warehouse.day_files import write_file
+from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.settled import SettledMinutes
 from pipelines.warehouse.sink import LocalSink, by_day, shaped
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS

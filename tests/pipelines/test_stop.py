@@ -12,8 +12,9 @@ import msgspec
 import pytest
 
 from pipelines.config import read_config
+from pipelines.disk import LOCK
 from pipelines.stop import ABOUT, DRAIN, About, closed_early, is_written, running, stop
-from pipelines.warehouse.local import LOCK, LocalWarehouse
+from pipelines.warehouse.local import LocalWarehouse
 from transforms.errors import WarehouseError
 
 INPUT = "projects/demo-project/subscriptions/events"

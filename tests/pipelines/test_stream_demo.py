@@ -18,8 +18,8 @@ from pipelines.cli import main
 from pipelines.simulator_ledger import Ledger
 from pipelines.stream_demo import _compare
 from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.open import open_warehouse
 from pipelines.warehouse.recount import differences
-from pipelines.warehouse.warehouse import opened
 from tests.servers.needed import wait_until
 from tests.servers.pubsub import make_emulator
 from tests.servers.sockets import assert_private
@@ -96,7 +96,7 @@ def test_into_a_data_set_of_bigquery_the_same_and_only_into_a_new_one(command, b
     met = re.search(r"met +(\d+) of (\d+) figures", ran.stdout)
     assert met and met[1] == met[2] and int(met[1]) > 50
     assert f"{dataset} of the emulator" in ran.stdout
-    with opened(dataset, None) as warehouse:
+    with open_warehouse(dataset, None) as warehouse:
         assert differences(warehouse) == []
     assert main(words[3:]) == 2
     assert f"--dataset: got '{dataset}', which exists; allowed: one that does not" in capsys.readouterr().err

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from pipelines.warehouse import notes, tiers
 from pipelines.warehouse.appender import Appender
-from pipelines.warehouse.local import LocalWarehouse, write_file
+from pipelines.warehouse.day_files import write_file
+from pipelines.warehouse.figures import points
+from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, polars_schema
 from transforms.errors import WarehouseError
 
@@ -44,8 +46,8 @@ def frame(table, ids, **columns) -> pl.DataFrame:
 def noted(run, table, ids, day=DAY, **columns) -> None:
     """What a bundle of a stream does: a file, then a note."""
     rows = frame(table, ids, **columns)
-    points = notes.points(rows["received_time"]) if table is EVENTS else []
-    notes.write(run.staging, table.name, notes.Note([write_file(run.staging, table.name, day, rows)], points))
+    received = points(rows["received_time"]) if table is EVENTS else []
+    notes.write(run.staging, table.name, notes.Note([write_file(run.staging, table.name, day, rows)], received))
 
 
 def sources(warehouse, table=EVENTS) -> list[str]:
@@ -134,8 +136,8 @@ def test_figures_tell_rows_latency_share_of_quarantine_files_and_the_last_commit
 
 def test_points_of_a_few_times_are_the_times_and_of_none_none():
     times = pl.Series([datetime(1970, 1, 1, second=n, tzinfo=UTC) for n in (2, 0, 1)]).dt.cast_time_unit("us")
-    assert notes.points(times) == [0, 1_000_000, 2_000_000]
-    assert notes.points(times.clear()) == notes.points(None) == []
+    assert points(times) == [0, 1_000_000, 2_000_000]
+    assert points(times.clear()) == points(None) == []
 
 
 def test_a_thread_commits_until_it_is_stopped(warehouse):
@@ -267,7 +269,8 @@ import os, signal, sys
 from datetime import date
 import polars as pl
 from pipelines.warehouse import appender, notes, tiers
-from pipelines.warehouse.local import LocalWarehouse, write_file
+from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, polars_schema
 
 tiers.FAN = 2

@@ -12,7 +12,8 @@ from google.cloud import bigquery as google
 
 from pipelines.cli import main
 from pipelines.warehouse import bigquery_clients
-from pipelines.warehouse.bigquery import BigQueryWarehouse, Choice, label_of
+from pipelines.warehouse.bigquery import BigQueryWarehouse
+from pipelines.warehouse.bigquery_dataset import Choice, label_of
 from pipelines.warehouse.tables import EVENTS
 from tests.servers.faulty import faulty_http
 from transforms.errors import WarehouseError

@@ -12,7 +12,7 @@ from google.cloud import bigquery as google
 from pipelines.warehouse import bigquery_clients, bigquery_load, bigquery_run
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.bigquery_run import open_days, refuse_open
-from pipelines.warehouse.local import write_file
+from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.rows import Without
 from pipelines.warehouse.tables import Column, Table, histogram_column, metric_table, polars_schema
 from tests.servers.faulty import faulty_http

@@ -15,7 +15,8 @@ SCRIPT = """
 import os, shutil, signal, sys
 from datetime import date
 import polars as pl
-from pipelines.warehouse.local import LocalWarehouse, write_file
+from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.tables import QUALITY_1M, QUARANTINE, polars_schema
 
 FIRST, SECOND = date(2026, 3, 1), date(2026, 3, 2)

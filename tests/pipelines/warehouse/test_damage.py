@@ -14,7 +14,8 @@ from pipelines.cli import main
 from pipelines.doctor_warehouse import warehouse_checks
 from pipelines.warehouse import damage
 from pipelines.warehouse.appender import Appender
-from pipelines.warehouse.local import LocalWarehouse, write_file
+from pipelines.warehouse.day_files import write_file
+from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.notes import Note
 from pipelines.warehouse.notes import write as write_note
 from pipelines.warehouse.tables import EVENTS

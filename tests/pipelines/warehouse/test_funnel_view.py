@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 
 from pipelines.cli import main
-from pipelines.warehouse.local import LocalWarehouse, write_file
+from pipelines.warehouse.day_files import write_file
+from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.manifest import load, save
+from pipelines.warehouse.open import open_warehouse
 from pipelines.warehouse.tables import EVENTS, polars_schema
-from pipelines.warehouse.warehouse import opened
 from transforms.funnel import Funnel
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -83,7 +84,7 @@ def place(request, tmp_path):
 
 def steps_asked(place) -> list[str]:
     option, name = place
-    with opened(*((name, None) if option == "--dataset" else (None, name))) as warehouse:
+    with open_warehouse(*((name, None) if option == "--dataset" else (None, name))) as warehouse:
         found = pl.concat(list(warehouse.ask("SELECT DISTINCT step, event_type FROM funnel_by_day ORDER BY step")))
     return found["event_type"].to_list()
 

@@ -11,7 +11,8 @@ import duckdb
 import polars as pl
 import pytest
 
-from pipelines.warehouse.local import LocalWarehouse, write_file
+from pipelines.warehouse.day_files import write_file
+from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.tables import Column, metric_table, polars_schema
 from transforms.errors import WarehouseError
 

@@ -14,11 +14,11 @@ import pytest
 from pipelines.bounded import table_of
 from pipelines.config import read_config, read_funnel
 from pipelines.report_data import QUESTIONS, numbers_of
-from pipelines.warehouse.local import write_file
+from pipelines.warehouse.day_files import write_file
+from pipelines.warehouse.open import open_warehouse
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, SESSIONS, TABLES
 from pipelines.warehouse.views import VIEWS
-from pipelines.warehouse.warehouse import opened
 
 ZONE = ZoneInfo("Europe/Berlin")
 METRICS = {spec.name: table_of(spec) for spec in read_config(None)[0]}
@@ -55,7 +55,7 @@ def write(warehouse, *tables) -> None:
 def new_warehouse(kind: str, tmp_path):
     """A new warehouse in Berlin, local or in the emulator, as a context."""
     dataset = f"demo-project.d{uuid.uuid4().hex}" if kind == "bigquery" else None
-    return opened(dataset, str(tmp_path / "w"), time_zone="Europe/Berlin", create=True)
+    return open_warehouse(dataset, str(tmp_path / "w"), time_zone="Europe/Berlin", create=True)
 
 
 @pytest.fixture(scope="module", params=["local", "bigquery"])

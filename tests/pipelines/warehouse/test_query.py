@@ -7,8 +7,9 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
+from pipelines.warehouse.ask import run_query
 from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.query import TABLE_ROWS, render, run_query
+from pipelines.warehouse.query import TABLE_ROWS, render
 from transforms.errors import OptionError
 
 MIXED = """

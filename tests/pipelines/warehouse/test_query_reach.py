@@ -12,9 +12,11 @@ import polars as pl
 import pytest
 
 from pipelines.cli import main
+from pipelines.warehouse.ask import run_query
+from pipelines.warehouse.day_files import write_file
+from pipelines.warehouse.dialect import check_read_only
 from pipelines.warehouse.duckdb_connection import Connection
-from pipelines.warehouse.local import LocalWarehouse, write_file
-from pipelines.warehouse.query import check_read_only, run_query
+from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.question import read
 from pipelines.warehouse.tables import EVENTS, Column, metric_table, polars_schema
 from transforms.errors import OptionError

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.warehouse.local import LocalWarehouse, write_file
-from pipelines.warehouse.settled import SettledMinutes, in_minutes
+from pipelines.warehouse.day_files import write_file
+from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.rows import in_minutes
+from pipelines.warehouse.settled import SettledMinutes
 from pipelines.warehouse.tables import QUALITY_1M, polars_schema
 from transforms.block import TIME
 from transforms.quality import COUNTS

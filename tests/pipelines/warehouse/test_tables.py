@@ -6,7 +6,8 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from pipelines.warehouse.local import LocalWarehouse, write_file
+from pipelines.warehouse.day_files import write_file
+from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.tables import (
     EVENTS,
     QUALITY_1M,

@@ -1,0 +1,63 @@
+"""Durable writes to the local disk, and the lock of the one process that writes a folder."""
+
+import fcntl
+import os
+import re
+from pathlib import Path
+from typing import TextIO
+
+import polars as pl
+
+from transforms.errors import WarehouseError, first_line
+
+LOCK = "lock"
+WRITE_ERRORS = (OSError, pl.exceptions.ComputeError)  # Polars reports a full disk as a ComputeError
+
+
+def cannot_write(path: Path, error: Exception) -> WarehouseError:
+    """The one line for a person whose disk is full or whose folder is not writable."""
+    number = re.search(r"\(os error (\d+)\)", str(error))  # as Polars reports it
+    why = os.strerror(int(number[1])) if number else getattr(error, "strerror", None) or first_line(error)
+    return WarehouseError(f"{path} cannot be written: {why}; free space, check permissions or use another --warehouse")
+
+
+def locked(folder: Path, advice: str = "use another --warehouse") -> TextIO:
+    """The open lock file, held until it is closed or the process ends. WarehouseError if another process holds it."""
+    lock = open(folder / LOCK, "a+")  # noqa: SIM115 - the caller closes it
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        lock.close()
+        raise WarehouseError(
+            f"{folder} is being written by process {holder}; wait until it ends or {advice}"
+        ) from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is seen whole or not at all, even after a loss of power. Raises OSError."""
+    aside = path.with_name(path.name + ".tmp")
+    try:
+        with open(aside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError:
+        aside.unlink(missing_ok=True)  # it would hold the space of a full disk
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` durable. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,73 @@
+"""Day files: the Parquet files that hold the rows of one table and day, as they are written and named."""
+
+import hashlib
+import os
+import uuid
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import BinaryIO
+
+import polars as pl
+import xxhash
+
+from pipelines.disk import WRITE_ERRORS, cannot_write
+
+UNKNOWN = "unknown"  # the day of rows whose partition column is NULL
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A staged Parquet file: its table, day (None: unknown), absolute path, rows, size in bytes, and checksum."""
+
+    table: str
+    day: date | None
+    path: str
+    rows: int
+    bytes: int
+    xxh3: str = ""
+
+
+def write_file(staging: str | Path, table_name: str, day: date | None, frame: pl.DataFrame) -> FileEntry:
+    """Write `frame` (the table's columns, any row order) durably to the run's staging folder.
+
+    Safe to call from many processes and again for the same rows: only entries given to `commit` count.
+    Raises WarehouseError if the disk is full or not writable.
+    """
+    folder = Path(staging).absolute() / table_name / day_name(day)
+    path = folder / f"{uuid.uuid4().hex}.parquet"
+    aside = path.with_suffix(".tmp")
+    try:
+        for each in (folder.parent, folder):  # not the staging folder: a worker that outlives its run writes nothing
+            each.mkdir(exist_ok=True)
+        size, checksum = write_parquet(aside, frame)
+        os.replace(aside, path)
+    except WRITE_ERRORS as error:
+        raise cannot_write(path, error) from error
+    return FileEntry(table_name, day, str(path), frame.height, size, checksum)
+
+
+def write_parquet(path: Path, frame: pl.DataFrame) -> tuple[int, str]:
+    """Write a file durably; (its size, its checksum). Raises WRITE_ERRORS."""
+    with open(path, "w+b") as file:
+        frame.write_parquet(file, compression="zstd", compression_level=1)
+        file.flush()
+        os.fsync(file.fileno())
+        size = file.tell()
+        file.seek(0)
+        return size, digest(file)  # of what the system has of the file: it was written this moment
+
+
+def digest(file: BinaryIO) -> str:
+    """The checksum of a file's bytes from where it stands: XXH3, 128 bits, at more than 5 GB/s."""
+    return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()  # type: ignore[arg-type]
+
+
+def day_name(day: date | None) -> str:
+    """The name of a day's folder and manifest entry; None is `unknown`."""
+    return UNKNOWN if day is None else day.isoformat()
+
+
+def day_from(name: str) -> date | None:
+    """The inverse of `day_name`. Raises ValueError for what is no such name."""
+    return None if name == UNKNOWN else date.fromisoformat(name)
