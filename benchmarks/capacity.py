@@ -5,7 +5,7 @@
 Simulated events (about 270 bytes of JSON) go through the graph's own functions and stateful steps in this one process
 (driven.py), in blocks of 100, 1,000 and 10,000 rows. Every cost is fitted as so much a block and so much a row; bytes
 are counted exactly, CPU is this machine's. What it does not show: what a runner adds, and what lies behind the network.
-`--write` keeps the result in RESULTS-capacity.md; pipelines/plan_figures.py has the coefficients that the plan uses.
+`--write` keeps the result in RESULTS-capacity.md; pipelines/apps/plan/coefficients.py has the coefficients that the plan uses.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from typing import NamedTuple
 import polars as pl
 
 from benchmarks.driven import Driven
+from pipelines.apps.simulator.faults import PRESETS, USUAL_FAULTS, Faults
+from pipelines.apps.simulator.live import Live
 from pipelines.config import read_config
-from pipelines.simulator_faults import PRESETS, USUAL_FAULTS, Faults
-from pipelines.simulator_live import Live
 from pipelines.warehouse.tables import SESSIONS
 from transforms import cold_sessions, measures
 from transforms import session_summaries as summaries

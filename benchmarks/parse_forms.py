@@ -15,7 +15,7 @@ from statistics import median
 
 import polars as pl
 
-from pipelines.simulator import faults, simulate_lines
+from pipelines.apps.simulator.simulate import faults, simulate_lines
 from transforms.block import RAW_SCHEMA, entered
 from transforms.mapping import Mapping, load_mapping
 from transforms.parse import parse

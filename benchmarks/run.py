@@ -77,7 +77,7 @@ def _tree_bytes(process: psutil.Process) -> int:
 def simulated(folder: Path, events: int) -> Path:
     """A file of simulated events; two days hold a million, so that the density stays as the input grows."""
     sys.path.insert(0, str(ROOT))
-    from pipelines.simulator import simulate
+    from pipelines.apps.simulator.simulate import simulate
 
     path = folder / f"events-{events}.jsonl"
     simulate(events=events, seed=1, output=path, days=max(1, 2 * events // 1_000_000), start=date(2026, 3, 1))

@@ -1,4 +1,4 @@
-"""templates/flex/metadata.json, made anew from the list of the options by `python -m pipelines.reference`.
+"""templates/flex/metadata.json, made anew from the list of the options by `python -m pipelines.apps.reference.configuration`.
 
 python -m pipelines.template IMAGE:TAG     prints the template's file for an image; Python alone is enough for it
 

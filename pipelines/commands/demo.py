@@ -28,13 +28,13 @@ def run(values, rest) -> int | None:
     if values.stream:
         rate = number("rate", values.rate, 1, 100_000) if values.rate is not None else RATE
         minutes = number("minutes", values.minutes, 0.05, 1_000) if values.minutes is not None else MINUTES
-        from pipelines.stream_demo import stream_demo
+        from pipelines.apps.demo.stream import stream_demo
 
         return stream_demo(values.folder or "demo-stream", rate, minutes, values.prism_location, values.dataset)
     for name in ("rate", "minutes", "dataset", "prism_location"):
         if getattr(values, name) is not None:
             raise OptionError(f"--{name} is for a stream; add --stream, or leave it out")
-    from pipelines.demo import demo
+    from pipelines.apps.demo.files import demo
 
     demo(values.folder or "demo")
     return None

@@ -32,8 +32,8 @@ def add_options(parser) -> None:
 def run(values, rest) -> int | None:
     if values.books:
         return _books(place_of(vars(values)), values.form)
-    from pipelines.doctor import checks, faults, lines
-    from pipelines.doctor_check import FILE, WAREHOUSE
+    from pipelines.apps.doctor.check import FILE, WAREHOUSE
+    from pipelines.apps.doctor.machine import checks, faults, lines
 
     place = place_of(vars(values))
     is_asked = values.input_subscription or values.bucket or values.region or values.project
@@ -53,7 +53,7 @@ def run(values, rest) -> int | None:
 
 
 def _before_launch(values, place: Place) -> list:
-    from pipelines.preflight import Launch, preflight
+    from pipelines.apps.doctor.launch import Launch, preflight
 
     return preflight(
         Launch(values.input_subscription, place.dataset, values.bucket, values.region, values.config, values.project)
@@ -63,7 +63,7 @@ def _before_launch(values, place: Place) -> list:
 def _books(place: Place, form: str) -> int:
     import polars as pl
 
-    from pipelines.doctor_warehouse import written_by
+    from pipelines.apps.doctor.warehouse import written_by
     from pipelines.warehouse.open import open_warehouse
     from pipelines.warehouse.query import render
     from pipelines.warehouse.recount import Difference, differences

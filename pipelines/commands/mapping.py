@@ -69,8 +69,8 @@ def _limit(text: str | None) -> int | None:
 def _propose(values, limit: int | None) -> int:
     if values.output not in (None, "-"):
         _refuse_to_overwrite(values.output, values.force)
-    from pipelines.mapping.proposal import SAMPLE_ROWS, propose
-    from pipelines.mapping.report import proposal_lines
+    from pipelines.apps.mapping.proposal import SAMPLE_ROWS, propose
+    from pipelines.apps.mapping.report import proposal_lines
     from pipelines.private import write_whole
     from pipelines.sources.standard_input import spooled
     from pipelines.summary import program
@@ -100,7 +100,7 @@ def _refuse_to_overwrite(output: str, force: bool) -> None:
 
 
 def _check(values, limit: int | None) -> int:
-    from pipelines.mapping.check import SAMPLE_ROWS, check_file
+    from pipelines.apps.mapping.check import SAMPLE_ROWS, check_file
     from pipelines.sources.standard_input import spooled
 
     with spooled(values.input) as patterns:
@@ -110,7 +110,7 @@ def _check(values, limit: int | None) -> int:
 
         print(msgspec.json.encode(checked.check).decode())
     else:
-        from pipelines.mapping.report import check_lines
+        from pipelines.apps.mapping.report import check_lines
 
         print("\n".join(check_lines(checked)))
     return 0 if checked.check.passed == checked.check.records else 1

@@ -30,7 +30,7 @@ _NUMBERS = {  # name -> (default, least, most, what it is)
 
 
 def add_options(parser) -> None:
-    from pipelines.plan_figures import DISTINCT, PRICES
+    from pipelines.apps.plan.coefficients import DISTINCT, PRICES
 
     group = parser.add_argument_group("traffic")
     for name, (default, _, _, told) in _NUMBERS.items():
@@ -64,7 +64,7 @@ def run(values, rest) -> None:
     numbers = {name: number(name, getattr(values, name), least, most) for name, (_, least, most, _) in _NUMBERS.items()}
     if numbers["duplicates"] + numbers["quarantined"] >= 1:
         raise OptionError("--duplicates and --quarantined: together they leave no event; allowed: less than 1")
-    from pipelines.plan_figures import DISTINCT, PRICES
+    from pipelines.apps.plan.coefficients import DISTINCT, PRICES
 
     distinct = _named("distinct", values.distinct, {**DISTINCT, "person": 0.0}, 1)
     distinct["person"] = distinct["person"] or max(1.0, numbers["events_per_second"] * 86_400 / 20)
@@ -78,10 +78,10 @@ def _plan(values, numbers: dict[str, float], distinct: dict[str, float], prices:
     settings = resolve(vars(values), "recompute")
     import msgspec
 
+    from pipelines.apps.plan.estimate import plan_backfill, plan_stream
+    from pipelines.apps.plan.steps import How, Traffic
+    from pipelines.apps.plan.text import as_json, plan_lines
     from pipelines.config import read_config
-    from pipelines.plan import plan_backfill, plan_stream
-    from pipelines.plan_flow import How, Traffic
-    from pipelines.plan_lines import as_json, plan_lines
 
     traffic = Traffic(
         numbers["events_per_second"],

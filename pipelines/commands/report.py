@@ -17,8 +17,8 @@ def add_options(parser) -> None:
 
 
 def run(values, rest) -> None:
+    from pipelines.apps.report.page import report
     from pipelines.private import write_whole
-    from pipelines.report import report
     from pipelines.warehouse.open import open_warehouse
 
     if not values.output:

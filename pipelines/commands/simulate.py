@@ -30,10 +30,10 @@ def add_options(parser) -> None:
 
 
 def run(values, rest) -> None:
+    from pipelines.apps.simulator.faults import read_faults
+    from pipelines.apps.simulator.output import STDOUT, check_output
+    from pipelines.apps.simulator.simulate import simulate
     from pipelines.option_list import DATE_IN_WORDS
-    from pipelines.simulator import simulate
-    from pipelines.simulator_faults import read_faults
-    from pipelines.simulator_output import STDOUT, check_output
 
     events, seed, days = (_whole(name, getattr(values, name)) for name in ("events", "seed", "days"))
     try:
@@ -89,7 +89,7 @@ def _rate(text: str | None) -> float | None:
 
 def _named_faults() -> str:
     """A line for each fault: its name, its rate by default, and what becomes of it."""
-    from pipelines.simulator_faults import GROUPS, USUAL_FAULTS, described
+    from pipelines.apps.simulator.faults import GROUPS, USUAL_FAULTS, described
 
     rates = {name: f"{getattr(USUAL_FAULTS, name):.5f}".rstrip("0").rstrip(".") for name in described()}
     lines = [f"{name:<20} {rates[name]:<8} {text}" for name, text in described().items()]

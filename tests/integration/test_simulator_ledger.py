@@ -6,11 +6,11 @@ from datetime import date
 
 import pytest
 
+from pipelines.apps.simulator.faults import CODES, NAMES
+from pipelines.apps.simulator.ledger import expectations, unmet
+from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.backfill import backfill
 from pipelines.options import resolve
-from pipelines.simulator import faults, simulate
-from pipelines.simulator_faults import CODES, NAMES
-from pipelines.simulator_ledger import expectations, unmet
 from pipelines.warehouse.dialect import to_duckdb
 from pipelines.warehouse.local import LocalWarehouse
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.apps.doctor.check import FOUND
+from pipelines.apps.doctor.warehouse import socket_checks
+from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.backfill import backfill
-from pipelines.doctor_check import FOUND
-from pipelines.doctor_warehouse import socket_checks
 from pipelines.options import resolve
-from pipelines.simulator import faults, simulate
 from tests.integration.same import METRICS, UNBALANCED, assert_same
 from tests.servers.sockets import assert_private
 from tests.servers.stream import ROOT, ask, drain, publish, received_times, streaming

@@ -13,10 +13,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.backfill import backfill
 from pipelines.option_list import METHODS
 from pipelines.options import resolve
-from pipelines.simulator import faults, simulate
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.bigquery_rows import REQUEST_BYTES
 from pipelines.warehouse.local import LocalWarehouse

@@ -21,11 +21,11 @@ from typing import NamedTuple
 import polars as pl
 import pytest
 
+from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.backfill import backfill
 from pipelines.disk import write_atomically
 from pipelines.options import resolve
 from pipelines.recompute import recompute
-from pipelines.simulator import faults, simulate
 from pipelines.sources.landing import Landing
 from pipelines.sources.pubsub_client import EMULATOR
 from pipelines.warehouse.local import LocalWarehouse

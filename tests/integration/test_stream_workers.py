@@ -18,12 +18,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.test_stream import TestStream
 from apache_beam.transforms.window import TimestampedValue
 
+from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.audience import build
 from pipelines.backfill import backfill
 from pipelines.bounded import opened
 from pipelines.options import resolve
 from pipelines.runners import PRISM_WORK_ROUND, prism_at
-from pipelines.simulator import faults, simulate
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.local import LocalWarehouse
 from tests.integration.same import METRICS, assert_alike

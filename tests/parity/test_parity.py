@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.simulator import Faults, faults, simulate
+from pipelines.apps.simulator.simulate import Faults, faults, simulate
 
 # Tests are imported without packages, so what stands beside one is loaded by its path.
 _spec = importlib.util.spec_from_file_location("parity_runs", Path(__file__).with_name("runs.py"))

@@ -22,12 +22,12 @@ from google.cloud import dataflow_v1beta3 as google
 
 from pipelines import backfill as backfill_module
 from pipelines import dataflow_backfill
+from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.audience import Job, build
 from pipelines.backfill import backfill
 from pipelines.cli import main
 from pipelines.launch import run_bounded
 from pipelines.options import resolve
-from pipelines.simulator import faults, simulate
 from pipelines.warehouse import bigquery_run
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.day_files import FileEntry

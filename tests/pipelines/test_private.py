@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.apps.doctor.privacy import access_checks
 from pipelines.cli import main
-from pipelines.doctor_privacy import access_checks
 from pipelines.private import make_folder, umask
 from pipelines.warehouse.local import LocalWarehouse
 from transforms.errors import WarehouseError
@@ -178,7 +178,8 @@ def test_doctor_looks_at_the_warehouse_and_at_what_a_stream_landed(tmp_path, mon
     assert main(["doctor", "--warehouse", "wh", "--json"]) == 0
     [row] = [row for row in map(json.loads, capsys.readouterr().out.splitlines()) if row["name"] == "readers of wh"]
     assert (row["state"], row["mode"]) == ("wrong", "0755") and row["get"].startswith("chmod -R go= ")
-    from pipelines import doctor, doctor_warehouse
+    from pipelines.apps.doctor import machine as doctor
+    from pipelines.apps.doctor import warehouse as doctor_warehouse
 
     monkeypatch.setattr(doctor_warehouse, "dataset_checks", lambda dataset: [])
     Path("landing/p.d").mkdir(parents=True)

@@ -6,11 +6,11 @@ import jsonschema
 import pytest
 import yaml
 
+from pipelines.apps.reference.configuration import EXAMPLE
 from pipelines.cli import main
 from pipelines.config import TEMPLATES
 from pipelines.option_values import FILE_OPTIONS, value_of
 from pipelines.option_values import Given as GivenValue
-from pipelines.reference import EXAMPLE
 from pipelines.schemas import SCHEMAS, configuration_schema
 from transforms.errors import AudienceError
 

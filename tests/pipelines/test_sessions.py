@@ -10,12 +10,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from pipelines.apps.simulator.simulate import simulate
 from pipelines.backfill import backfill
 from pipelines.options import resolve
 from pipelines.person import erase
 from pipelines.recompute import recompute
 from pipelines.replay import replay
-from pipelines.simulator import simulate
 from pipelines.warehouse.local import LocalWarehouse
 from transforms import sessions_stream
 from transforms.block import BlockCoder

@@ -1,6 +1,6 @@
 """No port is open beyond this machine, and no socket of a local run to other users of it.
 
-tests/integration/test_stream.py and tests/pipelines/test_stream_demo.py look at the stream and the demo that they run.
+tests/integration/test_stream.py and tests/pipelines/apps/test_stream_demo.py look at the stream and the demo that they run.
 """
 
 import os
@@ -21,10 +21,10 @@ from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPool
 
 from pipelines import private_sockets as sockets
 from pipelines import runners
+from pipelines.apps.doctor.check import FOUND, MISSING, WRONG
+from pipelines.apps.doctor.machine import machine_checks, optional_checks
+from pipelines.apps.doctor.warehouse import socket_checks
 from pipelines.cli import main
-from pipelines.doctor import machine_checks, optional_checks
-from pipelines.doctor_check import FOUND, MISSING, WRONG
-from pipelines.doctor_warehouse import socket_checks
 from pipelines.listening import listeners, tree
 from pipelines.private_sockets import PREFIX, private_folder, private_sockets
 from tests.servers.needed import wait_until

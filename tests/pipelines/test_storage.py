@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.backfill import backfill
 from pipelines.cli import main
 from pipelines.config import TEMPLATES, read_config, read_mapping
 from pipelines.options import resolve
-from pipelines.simulator import faults, simulate
 from tests.integration.same import METRICS, assert_same
 from transforms.errors import ConfigError
 

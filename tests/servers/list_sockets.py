@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipelines.emulators import pubsub_emulator
+from pipelines.apps.demo.emulators import pubsub_emulator
 from pipelines.sources.pubsub_client import EMULATOR
 from tests.servers.bigquery import bigquery_emulator
 from tests.servers.dataflow import dataflow_service

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from google.pubsub_v1 import types
 
-from pipelines import emulators
-from pipelines.emulators import PROJECT, PubSubEmulator
+from pipelines.apps.demo import emulators
+from pipelines.apps.demo.emulators import PROJECT, PubSubEmulator
 from pipelines.runners import PRISM_HERE
 from pipelines.sources.pubsub_client import EMULATOR, PubSub, PubsubMessage
 from tests.servers.needed import missing, wait_until

@@ -16,7 +16,7 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage import Client
 
-from pipelines.emulators import ended
+from pipelines.apps.demo.emulators import ended
 from pipelines.runners import free_port
 from tests.servers.needed import missing
 from tests.servers.process import DEADLINE, ROOT, ServerMissing

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from pipelines.apps.plan.coefficients import CHECK_BY, DISTINCT, PRICES
 from pipelines.cli import main
-from pipelines.plan_figures import CHECK_BY, DISTINCT, PRICES
 from transforms.metrics import MetricSpec
 
 GIVEN = ["plan", "--events_per_second", "1000"]

@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pipelines.apps.simulator.faults import NAMES, USUAL_FAULTS
+from pipelines.apps.simulator.simulate import Ledger, faults, simulate
 from pipelines.cli import main
-from pipelines.simulator import Ledger, faults, simulate
-from pipelines.simulator_faults import NAMES, USUAL_FAULTS
 
 ROOT = Path(__file__).parents[3]
 GIVEN = ["simulate", "--events", "300", "--seed", "3"]

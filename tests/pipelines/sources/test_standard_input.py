@@ -13,8 +13,8 @@ import pytest
 import zstandard
 
 from pipelines import backfill
+from pipelines.apps.mapping.sample import found_files
 from pipelines.cli import main
-from pipelines.mapping.sample import found_files
 from pipelines.sources import standard_input
 from pipelines.sources.files import check_inputs
 from pipelines.sources.standard_input import known_as, spool

@@ -7,6 +7,8 @@ import datasketches
 import polars as pl
 import pytest
 
+from pipelines.apps.simulator.faults import Faults
+from pipelines.apps.simulator.simulate import simulate
 from pipelines.backfill import backfill
 from pipelines.bounded import warehouse_of
 from pipelines.options import resolve
@@ -17,8 +19,6 @@ from pipelines.person_proof import key_of, proofs
 from pipelines.person_search import INSIDE, Search
 from pipelines.recompute import recompute
 from pipelines.replay import replay
-from pipelines.simulator import simulate
-from pipelines.simulator_faults import Faults
 from pipelines.warehouse.recount import differences
 from transforms.errors import OptionError
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from pipelines.apps.doctor.warehouse import warehouse_checks
 from pipelines.cli import main
-from pipelines.doctor_warehouse import warehouse_checks
 from pipelines.warehouse import damage
 from pipelines.warehouse.appender import Appender
 from pipelines.warehouse.day_files import write_file

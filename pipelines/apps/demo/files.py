@@ -1,0 +1,95 @@
+"""The demo: real impressions and simulated events, from raw files to answers, in an embedded warehouse."""
+
+import shutil
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+
+from pipelines.apps.simulator.simulate import faults, simulate
+from pipelines.backfill import backfill
+from pipelines.config import TEMPLATES
+from pipelines.options import resolve
+from pipelines.summary import books_lines, program
+from pipelines.terminal import option, put, say, shown
+from pipelines.warehouse.ask import run_query
+from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.query import render
+from pipelines.warehouse.warehouse import Warehouse
+from transforms.errors import WarehouseError
+
+EVENTS = 100_000
+MARK = "made-by-audience-demo"  # the folder of an earlier demo may be made anew; any other is left alone
+QUESTIONS = (
+    (
+        "The books: every record that was read is in exactly one place",
+        "SELECT source, received, events, duplicates, conflicts, quarantined, balance FROM quality_summary",
+    ),
+    (
+        "Why records are in quarantine",
+        "SELECT source, stage, code, SUM(records) AS records FROM quarantine_by_code"
+        " GROUP BY ALL ORDER BY records DESC",
+    ),
+    (
+        "Engagement by channel",
+        "SELECT channel, SUM(events) AS events, SUM(views) AS views, SUM(impressions) AS impressions,"
+        " SUM(clicks) AS clicks, SUM(likes) AS likes, SUM(shares) AS shares, SUM(comments) AS comments"
+        " FROM engagement_by_channel GROUP BY channel ORDER BY events DESC",
+    ),
+    (
+        "Top contents, with their rates",
+        "SELECT content_id, category, SUM(views) AS views, SUM(impressions) AS impressions, SUM(clicks) AS clicks,"
+        " ROUND(SUM(clicks) / NULLIF(SUM(impressions), 0), 4) AS click_through_rate,"
+        " ROUND(SUM(likes + shares + comments) / NULLIF(SUM(views), 0), 4) AS engagement_rate"
+        " FROM engagement_by_content GROUP BY content_id, category ORDER BY views DESC, impressions DESC LIMIT 8",
+    ),
+    (
+        "Campaigns: revenue, never across currencies",
+        "SELECT campaign, currency, SUM(purchases) AS purchases, SUM(revenue) AS revenue"
+        " FROM campaign_1h_current WHERE purchases > 0 GROUP BY campaign, currency ORDER BY revenue DESC LIMIT 8",
+    ),
+)
+
+
+def demo(folder: str) -> None:
+    """Make `folder` anew: simulate, backfill both inputs, and answer QUESTIONS on stdout."""
+    home = fresh(Path(folder))
+    simulated, warehouse = home / "events.jsonl", str(home / "warehouse")
+    say(f"simulating {EVENTS:,} events into {shown(str(simulated))}")
+    simulate(
+        events=EVENTS,
+        seed=7,
+        days=3,
+        start=date(2026, 3, 1),
+        output=simulated,
+        ledger=home / "ledger.json",
+        faults=faults(invalid_source=0.0),  # each such name would be a row of the books
+    )
+    sample, mapping = TEMPLATES / "samples/ad-impressions/men.csv.gz", TEMPLATES / "mappings/ad-impressions.yaml"
+    for given in ({"input": [str(sample)], "mapping": str(mapping)}, {"input": [str(simulated)]}):
+        say(f"\nbackfilling {given['input'][0]}")
+        say("\n".join(books_lines(backfill(resolve(given | {"warehouse": warehouse})))))
+    answer(LocalWarehouse.open(warehouse), QUESTIONS)
+    place = option("warehouse", warehouse)
+    print(f"\nThe warehouse is in {shown(warehouse)}: Parquet files, and every table and view by name:\n")
+    print(f'  {program()} query {place} "SHOW TABLES"')
+    print(f'  {program()} query {place} "SELECT * FROM user_days_current ORDER BY events DESC LIMIT 5"')
+    print(f"  {program()} report {place}")
+    print(f"  {program()} backfill {place} --input 'your-events/*.jsonl.gz'")
+
+
+def answer(warehouse: Warehouse, questions: Iterable[tuple[str, str]]) -> None:
+    """Answer (title, BigQuery's SQL) from a warehouse, on stdout."""
+    for title, sql in questions:
+        print(f"\n{title}\n")
+        put(render(run_query(warehouse, sql, "bigquery")), "table")
+
+
+def fresh(home: Path) -> Path:
+    """The folder of a demo, empty but for MARK. Errors: WarehouseError for one that no demo made."""
+    if home.exists() and any(home.iterdir()):
+        if not (home / MARK).exists():
+            raise WarehouseError(f"{home} exists and was not made by a demo: name another with --folder")
+        shutil.rmtree(home)
+    home.mkdir(parents=True, exist_ok=True)
+    (home / MARK).touch()
+    return home

@@ -1,0 +1,248 @@
+"""The demo of a stream: a queue, simulated events that happen now, and what the warehouse makes of them.
+
+Google's Pub/Sub emulator and `audience run` are processes of this one. It publishes at a steady rate, waits until the
+books have every message, drains the stream, and holds the warehouse against the simulator's ledger. The warehouse is a
+new folder, or a new data set of BigQuery (of its emulator, where the environment names one).
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import polars as pl
+
+from pipelines import runners, terminal
+from pipelines.apps.demo import emulators
+from pipelines.apps.demo.emulators import PROJECT, ended
+from pipelines.apps.demo.files import answer, fresh
+from pipelines.apps.simulator.faults import faults
+from pipelines.apps.simulator.ledger import Ledger, expectations, unmet
+from pipelines.apps.simulator.live import Live
+from pipelines.apps.simulator.output import paced
+from pipelines.apps.simulator.topic import Line, publish_batches
+from pipelines.options import Place
+from pipelines.sources.pubsub_client import EMULATOR, PubSub
+from pipelines.summary import program
+from pipelines.terminal import say
+from pipelines.warehouse.open import open_warehouse
+from pipelines.warehouse.warehouse import Warehouse
+from transforms.errors import AudienceError, OptionError, RunnerError
+
+TOPIC, SUBSCRIPTION = f"projects/{PROJECT}/topics/events", f"projects/{PROJECT}/subscriptions/events"
+AUDIENCE = (sys.executable, "-m", "pipelines.cli")
+SEED = 7
+TICK_SECONDS = 0.2  # what is due within it is published together
+START_SECONDS, BOOKS_SECONDS, DRAIN_SECONDS, END_SECONDS = 90.0, 180.0, 180.0, 30.0
+QUESTIONS = (
+    (
+        "The books of the last minutes: every message is in exactly one place",
+        "SELECT bucket_start, SUM(received) AS received, SUM(events) AS events, SUM(duplicates) AS duplicates,"
+        " SUM(conflicts) AS conflicts, SUM(quarantined) AS quarantined, SUM(balance) AS balance"
+        " FROM quality_1m_current GROUP BY bucket_start ORDER BY bucket_start",
+    ),
+    (
+        "Why messages are in quarantine",
+        "SELECT stage, code, SUM(records) AS records FROM quarantine_by_code"
+        " GROUP BY ALL ORDER BY records DESC, code LIMIT 6",
+    ),
+    (
+        "Activity by the minute, the last ones (older minutes have what came late)",
+        "SELECT bucket_start, SUM(events) AS events, SUM(events) FILTER (event_type = 'page_view') AS views,"
+        " SUM(events) FILTER (event_type = 'purchase') AS purchases, COUNT(DISTINCT channel) AS channels"
+        " FROM activity_1m_current GROUP BY bucket_start ORDER BY bucket_start DESC LIMIT 5",
+    ),
+    (
+        "Engagement by channel",
+        "SELECT channel, SUM(events) AS events, SUM(views) AS views, SUM(clicks) AS clicks, SUM(likes) AS likes,"
+        " SUM(shares) AS shares FROM engagement_by_channel GROUP BY channel ORDER BY events DESC",
+    ),
+    (
+        "How the rows of activity_1m were published: early while their minute was open, then at its end, then late",
+        "SELECT firing, COUNT(*) AS published, MIN(emitted_time) AS earliest, MAX(emitted_time) AS latest"
+        " FROM activity_1m GROUP BY firing ORDER BY earliest",
+    ),
+)
+
+
+class Into(NamedTuple):
+    """Where the demo streams to: the place as options have it, and what the command line says for it."""
+
+    place: Place
+    words: list[str]  # of every command
+    home: Path
+    forgets: bool = False
+
+    def opened(self) -> AbstractContextManager[Warehouse]:
+        """The warehouse, to be asked."""
+        return open_warehouse(*self.place)
+
+
+def stream_demo(folder: str, rate: float, minutes: float, prism: str | None = None, dataset: str | None = None) -> int:
+    """Make `folder` anew and stream into it; 1 if the warehouse is not what was published, else 0.
+
+    rate     messages a second
+    prism    the Prism binary, if it is not where `make prism` leaves it
+    dataset  project.dataset, to be made: the warehouse; else a folder in `folder`
+    Errors: AudienceError, if a part is missing or does not start.
+    """
+    runner = runners.choose(runners.PRISM, prism)
+    emulator = emulators.pubsub_emulator(Path(folder) / "emulator.log")
+    into = _into(Path(folder), dataset)
+    with _interrupted_once(), emulator:
+        _say(f"Pub/Sub emulator at {emulator.host} (log: {terminal.shown(str(emulator.log))})")
+        pubsub = PubSub(emulator.host)
+        pubsub.make_topic(TOPIC)
+        pubsub.make_subscription(SUBSCRIPTION, TOPIC, ack_deadline_seconds=10)
+        live = Live(int(rate * minutes * 60), SEED, faults(invalid_source=0.0))  # each such name is a row of the books
+        (into.home / "ledger.json").write_bytes(msgspec.json.format(msgspec.json.encode(live.ledger), indent=2))
+        with _running(into, emulator.host, str(runner.prism)) as process:
+            _publish(live, pubsub, rate, into, process)
+            _drain(live.ledger, into, process)
+        pubsub.close()
+    with into.opened() as warehouse:
+        answer(warehouse, QUESTIONS)
+        status = _compare(live.ledger, warehouse)
+    if into.forgets:
+        print(f"\nThe warehouse is {into.words[1]} of the emulator, which forgets it when it ends.")
+        return status
+    place = terminal.option(into.words[0].removeprefix("--"), into.words[1])
+    print(f"\nThe warehouse is in {terminal.shown(into.words[1])}, as if it were made by a backfill:\n")
+    print(f'  {program()} query {place} "SELECT * FROM content_1h_current ORDER BY views DESC LIMIT 5"')
+    print(f"  {program()} run {place} --input_subscription projects/PROJECT/subscriptions/NAME")
+    return status
+
+
+def _into(folder: Path, dataset: str | None) -> Into:
+    """Where to; the folder is made anew. Errors: OptionError for a data set that is there already."""
+    if dataset is None:
+        home = fresh(folder)
+        return Into(Place(None, str(home / "warehouse")), ["--warehouse", str(home / "warehouse")], home)
+    from pipelines.warehouse import bigquery_clients  # which imports Google's clients
+    from pipelines.warehouse.bigquery import BigQueryWarehouse
+
+    if BigQueryWarehouse.exists(dataset):
+        raise OptionError(f"--dataset: got {dataset!r}, which exists; allowed: one that does not, the demo makes it")
+    home = fresh(folder)
+    words = ["--dataset", dataset, "--landing", str(home / "landing")]
+    return Into(Place(dataset, None), words, home, forgets=bigquery_clients.REST in os.environ)
+
+
+@contextmanager
+def _interrupted_once() -> Iterator[None]:
+    """The first SIGINT or SIGTERM interrupts; while everything is being stopped for it, more of them are ignored."""
+
+    def interrupt(number, frame):
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _running(into: Into, host: str, prism: str) -> Iterator[subprocess.Popen]:
+    """`audience run`, with the terminal to show its figures on; stopped at the end, if it still runs."""
+    words = ["--input_subscription", SUBSCRIPTION, *into.words, "--prism_location", prism]
+    process = subprocess.Popen(
+        [*AUDIENCE, "run", *words],
+        env=os.environ | {EMULATOR: host},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for this process, which then stops the other
+    )
+    try:
+        yield process
+    finally:
+        ended(process, END_SECONDS)
+
+
+def _publish(live: Live, pubsub: PubSub, rate: float, into: Into, process: subprocess.Popen) -> None:
+    """Publish one message, and once it was read the others, at a steady rate."""
+    publish_batches(pubsub, TOPIC, [live.lines(0, 1, time.time())])
+    if not _holds(lambda: any(into.home.rglob("landing/*.parquet")), process, START_SECONDS):
+        raise RunnerError(f"the stream has read nothing in {START_SECONDS:.0f} s; look in {into.home} for its log")
+    say(f"publishing {len(live):,} messages, {rate:,.0f} a second")
+    per_tick = rate * TICK_SECONDS
+
+    def batches() -> Iterator[list[Line]]:
+        ticks = int((len(live) - 1) / per_tick) + 1
+        for due in paced(range(ticks), 1 / TICK_SECONDS):
+            first, last = 1 + int(due[0] * per_tick), 1 + int((due[-1] + 1) * per_tick)
+            _alive(process)
+            yield live.lines(first, last - first, time.time())
+
+    publish_batches(pubsub, TOPIC, batches())
+
+
+def _drain(ledger: Ledger, into: Into, process: subprocess.Popen) -> None:
+    """Wait until the books have all that was published, and end the stream."""
+    say("all is published; waiting until the books have it")
+    if not _holds(lambda: _received(into) >= ledger.lines, process, BOOKS_SECONDS):
+        _say(f"not within {BOOKS_SECONDS:.0f} s; the comparison tells what is missing")
+    words = ["stop", "--drain", *into.words, "--wait", f"{DRAIN_SECONDS:.0f}"]
+    with subprocess.Popen([*AUDIENCE, *words], stderr=subprocess.PIPE, text=True, start_new_session=True) as stop:
+        assert stop.stderr is not None
+        try:
+            for line in stop.stderr:
+                _say(line.rstrip("\n"))
+        finally:
+            ended(stop)
+    if stop.returncode:
+        raise RunnerError("the stream was not drained; the line above says why")
+    if process.wait(END_SECONDS):
+        raise RunnerError(f"the stream ended with exit status {process.returncode}")
+
+
+def _holds(condition: Callable[[], bool], process: subprocess.Popen, seconds: float) -> bool:
+    """Whether a condition holds before so many seconds are over. Errors: RunnerError, if the stream ends."""
+    end = time.monotonic() + seconds
+    while not condition():
+        _alive(process)
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.5)
+    return True
+
+
+def _alive(process: subprocess.Popen) -> None:
+    if process.poll() is not None:
+        raise RunnerError(f"the stream ended with exit status {process.returncode}; its own line above says why")
+
+
+def _received(into: Into) -> int:
+    with suppress(AudienceError), into.opened() as warehouse:
+        return pl.concat(warehouse.ask("SELECT SUM(received) FROM quality_1m_current")).item() or 0
+    return 0
+
+
+def _compare(ledger: Ledger, warehouse: Warehouse) -> int:
+    """Say on stdout what of the ledger the warehouse answers otherwise; 1 if there is any, else 0."""
+    wrong = unmet(ledger, warehouse)
+    every = len(expectations(ledger))
+    print("\nThe ledger of what was published, against the warehouse\n")
+    print(f"  published    {ledger.lines:,} messages")
+    print(
+        f"  to be events {ledger.accepted:,}, duplicates {ledger.repeats + ledger.conflicts:,},"
+        f" in quarantine {sum(ledger.quarantined.values()):,}"
+    )
+    print(f"  met          {every - len(wrong)} of {every} figures: types, times, ids, codes, books")
+    for line in wrong:
+        print(f"  NOT MET      {line}")
+    return 1 if wrong else 0
+
+
+def _say(text: str) -> None:
+    if terminal.draws():  # the stream may just have drawn its line
+        terminal.erase()
+    say(text)

@@ -1,0 +1,203 @@
+"""Check a mapping against a sample: how many records pass, which fail and why, and what the events would hold.
+
+The rules are those of a backfill (pipelines/apps/mapping/rehearsal.py). No warehouse is opened, nothing is written.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from pipelines.apps.mapping.rehearsal import Rehearsal, mapped, rehearse
+from pipelines.apps.mapping.sample import blocks, first_rows
+from pipelines.config import read_mapping
+from pipelines.sources.files import CsvFormat, check_inputs
+from pipelines.sources.standard_input import known_as
+from pipelines.terminal import shown
+from transforms.block import FIELDS
+from transforms.errors import SourceError
+from transforms.mapping import Mapping, required_columns
+from transforms.mapping_spec import Field, Fields
+
+SAMPLE_ROWS = 100_000
+EXAMPLES, LONGEST = 3, 40
+_decode = msgspec.json.Decoder().decode
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """Records that a rule refused for one reason. `path` is the field's; `position` is that of the first of them."""
+
+    stage: str
+    code: str
+    path: str
+    message: str
+    records: int
+    share: float
+    position: str
+
+
+class Filled(msgspec.Struct, frozen=True):
+    """A field of the events: the share of them that have it, how many values it has, the commonest."""
+
+    field: str
+    share: float
+    distinct: int
+    examples: list[str]
+
+
+class Unmapped(msgspec.Struct, frozen=True):
+    """A value that the map of a field lacks."""
+
+    field: str
+    value: str
+    records: int
+
+
+class Check(msgspec.Struct, frozen=True):
+    """What became of a sample; counts are of records, but for `events` and what describes them."""
+
+    records: int
+    passed: int
+    share: float
+    events: int
+    duplicates: int
+    conflicts: int
+    alike: int  # duplicates without an id of their own: they say the same, to the last field
+    first_time: str | None
+    last_time: str | None
+    failed: list[Failed]
+    event_types: dict[str, int]
+    time_sources: dict[str, int]
+    fields: list[Filled]
+    unmapped: list[Unmapped]
+    extra: dict[str, int]  # keys that no field reads, with the number of events that have them
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """A check, and what only the person at the terminal sees: the first record of each failure, shortened."""
+
+    check: Check
+    records: list[str]  # as `check.failed`
+
+
+def check_file(path: str, patterns: Sequence[str], format: str = "auto", rows: int = SAMPLE_ROWS) -> Checked:
+    """Take up to `rows` records of the files through the mapping in the file. Errors: ConfigError, SourceError."""
+    mapping = read_mapping(path)
+    form = mapping.format if format == "auto" and mapping.format else format
+    csv = mapping.csv or CsvFormat()
+    files = check_inputs(patterns, form, csv, required_columns(mapping))
+    raw = list(first_rows(blocks(files, csv, mapping.source), rows))
+    if not raw:
+        raise SourceError(f"{' '.join(map(known_as, patterns))}: holds no records; name a file that has some")
+    return check(raw, mapping)
+
+
+def check(raw: Sequence[pl.DataFrame], mapping: Mapping) -> Checked:
+    """Take RAW_SCHEMA blocks through the mapping."""
+    done = rehearse(raw, mapping)
+    events = pl.concat([done.events, done.duplicates])
+    failed = _failed(done)
+    times = events["event_time"]
+    checked = Check(
+        records=done.records,
+        passed=done.passed(),
+        share=done.passed() / done.records if done.records else 0.0,
+        events=len(done.events),
+        duplicates=len(done.duplicates),
+        conflicts=len(done.conflicts),
+        alike=len(done.duplicates.filter(pl.col("id_source") == "derived")),
+        first_time=_time_text(times.min()),
+        last_time=_time_text(times.max()),
+        failed=[failure for failure, _ in failed],
+        event_types=_counts(events["event_type"]),
+        time_sources=_counts(events["time_source"]),
+        fields=_filled(events, mapping),
+        unmapped=list(_unmapped(raw, mapping)),
+        extra=_extra(events["extra"]),
+    )
+    return Checked(checked, [record for _, record in failed])
+
+
+def _failed(done: Rehearsal) -> list[tuple[Failed, str]]:
+    """What was refused, by stage, code and path, the commonest first, each with its first record."""
+    groups: dict[tuple[str, str, str], Failed] = {}
+    records: dict[tuple[str, str, str], str] = {}
+    first = (pl.len(), pl.col("position").first(), pl.col("payload").first())
+    together = done.rejected.group_by("stage", "code", "errors", maintain_order=True).agg(*first)
+    for stage, code, errors, count, position, payload in together.iter_rows():
+        error = next((each for each in _decode(errors) if each["code"] == code), _decode(errors)[0])
+        key = (stage, code, error["path"])
+        if key in groups:
+            more = groups[key].records + count
+            groups[key] = msgspec.structs.replace(groups[key], records=more, share=more / done.records)
+            continue
+        groups[key] = Failed(*key, error["message"], count, count / done.records, position)
+        records[key] = (payload or b"").decode("utf-8", errors="replace")
+    ordered = sorted(groups, key=lambda key: -groups[key].records)
+    return [(groups[key], records[key]) for key in ordered]
+
+
+def _filled(events: pl.DataFrame, mapping: Mapping) -> list[Filled]:
+    fields, told = [], any("received_time" in rule.fields for rule in mapping.rules())
+    for name in ("event_time", "received_time", "sent_time", *FIELDS):
+        values = events[name].drop_nulls()
+        # Without one of its own a record has the time of its event as `received_time`.
+        if not len(values) or name == "extra" or (name == "received_time" and not told):
+            continue
+        counted = values.value_counts(name="n").sort(["n", name], descending=[True, False])
+        texts = [_example(value) for value in counted[name].head(EXAMPLES).to_list()]
+        examples = [shortened(text, LONGEST) for text in texts if not text.startswith("derived:")]
+        fields.append(Filled(name, len(values) / len(events), len(counted), examples))
+    return fields
+
+
+def _example(value: Any) -> str:
+    if isinstance(value, datetime):
+        return _time_text(value) or ""
+    if isinstance(value, Decimal):
+        return f"{value:f}".rstrip("0").rstrip(".") if value else "0"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _unmapped(raw: Sequence[pl.DataFrame], mapping: Mapping) -> Iterator[Unmapped]:
+    """The values that a map lacks, whether they fail or become `else`."""
+    asking: list[tuple[str, Field]] = []
+    for rule in mapping.rules():  # a field that rules share is asked for once
+        asking += [each for each in rule.fields.items() if each[1].map is not None and each not in asking]
+    for name, field in asking:
+        # What the map is asked for, read into a field of text by the mapping's own functions.
+        asked = msgspec.structs.replace(field, map=None, otherwise=None, default=None, time=None)
+        stated = {"event_type": Field(const="event"), "text": asked}
+        alone = msgspec.structs.replace(
+            mapping, fields=Fields(**stated), match=None, events=None, tests=(), clock="client", on_error="null"
+        )
+        counts: Counter[str] = Counter()
+        for block in raw:
+            texts = mapped(block, alone)[0]["text"].drop_nulls()
+            counts.update(_counts(texts.filter(~texts.is_in(list(field.map or ())))))
+        yield from (Unmapped(name, value, count) for value, count in counts.most_common())
+
+
+def _extra(extra: pl.Series) -> dict[str, int]:
+    counts = Counter(key for text in extra.drop_nulls().to_list() for key in _decode(text))
+    return dict(counts.most_common())
+
+
+def _counts(values: pl.Series) -> dict[str, int]:
+    name = values.name
+    counted = values.drop_nulls().value_counts(name="n").sort(["n", name], descending=[True, False])
+    return dict(zip(counted[name], counted["n"], strict=True))
+
+
+def _time_text(time: Any) -> str | None:
+    return None if time is None else time.isoformat().replace("+00:00", "Z")
+
+
+def shortened(text: str, most: int) -> str:
+    """At most `most` characters on one line, nothing in them that a terminal would obey."""
+    line = shown(text[: most + 1])  # no longer than what is shown of it
+    return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -1,0 +1,86 @@
+"""What a proposal has found: its guesses, and how a path's name and values are judged."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pipelines.apps.mapping.profile import Seen
+from pipelines.apps.mapping.trial import Trial, trial
+from pipelines.apps.mapping.words import ENDS, NAMES
+
+FAILING = 0.05  # share of records; a guess that sends more of them to quarantine is not made
+UNNAMED, ENDING = 200, 100  # ranks of a path by its name; below these the place of the name in the list
+
+
+class Guess(NamedTuple):
+    """A field as the mapping would state it. Shares are of records: `share` those that get a value."""
+
+    field: str
+    stated: dict[str, Any]
+    share: float
+    notes: tuple[str, ...] = ()
+    comments: dict[str, str] = {}  # beside the keys of a map
+
+
+@dataclass
+class Guesses:
+    """What was found, in the order in which it was decided."""
+
+    seen: list[Seen]
+    made: dict[str, Guess] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)  # path: why it is not used for what its name says
+    used: set[str] = field(default_factory=set)
+
+    def add(self, guess: Guess, *paths: Seen) -> None:
+        self.made[guess.field] = guess
+        self.used.update(seen.spelled for seen in paths)
+
+    def candidates(self, name: str) -> list[Seen]:
+        """The paths not used yet whose name tells the field, the best name first."""
+        ranked = [(rank(seen, name), at) for at, seen in enumerate(self.seen) if seen.spelled not in self.used]
+        return [self.seen[at] for found, at in sorted(ranked) if found < UNNAMED and self.seen[at].scalar]
+
+
+def rank(seen: Seen, name: str) -> int:
+    """How well a path's name tells a field: the lower the better, UNNAMED for not at all."""
+    squeezed = {hint.replace("_", ""): at for at, hint in reversed(list(enumerate(NAMES[name])))}
+    found = [squeezed[each.replace("_", "")] for each in seen.names if each.replace("_", "") in squeezed]
+    if found:
+        return min(found)
+    ends = (end for end in ENDS.get(name, ()) for each in seen.names if f"_{each}".endswith(f"_{end}"))
+    return ENDING if next(ends, None) else UNNAMED
+
+
+def attempt(found: Guesses, name: str, seen: Seen, how: dict[str, Any], others: list[Seen]) -> bool:
+    """Make the guess if it holds, and say whether it was made."""
+    tried = trial(seen.values, name, how)
+    if tried.failing > FAILING or not tried.filled:
+        found.refused[seen.spelled] = because(tried, f"no {name}")
+        return False
+    notes = [because(tried, "") + ", which go to quarantine; on_error: null keeps them"] if tried.failed else []
+    if named := [each.spelled for each in others[:3]]:
+        notes.append(f"or {listed(named)}")
+    found.add(Guess(name, {"path": seen.spelled, **how}, tried.share, tuple(notes)), seen)
+    return True
+
+
+def some_lack(seen: Seen) -> str:
+    return f"{share_text(1 - seen.share)} of the records have none"
+
+
+def because(tried: Trial, what: str) -> str:
+    told = ", ".join(f"{code} in {count:,}" for code, count in tried.codes.items())
+    return ": ".join(filter(None, (what, f"{told} of {tried.records:,} records" if told else "")))
+
+
+def listed(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
+
+
+def share_text(share: float) -> str:
+    """A share in words: never 100 % or 0 % for one that is a little less or more."""
+    percent = round(share * 100, 1)
+    if percent in (0, 100) and share not in (0, 1):
+        return "over 99.9 %" if share > 0.5 else "under 0.1 %"
+    return f"{percent:g} %"

@@ -1,0 +1,119 @@
+"""Guesses: which path of a sample tells which field of an event, and how many records that satisfies.
+
+A name proposes, the values decide: each guess is tried with the mapping's own functions and the rules of the contract.
+"""
+
+from collections.abc import Callable
+
+from pipelines.apps.mapping.found import FAILING, Guess, Guesses, attempt, because, rank, some_lack
+from pipelines.apps.mapping.guess_times import guess_times
+from pipelines.apps.mapping.guess_words import guess_channel, guess_type
+from pipelines.apps.mapping.profile import Seen
+from pipelines.apps.mapping.trial import trial
+
+LEAST_RANK = 5  # of a path's name, to speak of it though it is empty
+LEAST_TO_COMPARE = 20  # values; among fewer, one that never changes or never repeats says nothing
+_ORDER: tuple[str, ...] = (
+    "event_id",
+    "user_id",
+    "anonymous_id",
+    "session_id",
+    "event_type",
+    "content_id",
+    "content_type",
+    "is_bot",
+)
+_ORDER += ("country", "channel", "device", "category", "campaign", "referrer", "value", "currency", "quantity")
+_ORDER += ("rating", "text")
+
+
+def guesses(seen: list[Seen]) -> Guesses:
+    """Guess every field; without a time there is no guess of `event_time`."""
+    found = Guesses(seen)
+    guess_times(found)
+    for name in _ORDER:
+        guess = _GUESSERS.get(name, _guess_text)
+        guess(found, name)
+    _stand_in(found)
+    _tell_empty(found)
+    return found
+
+
+def _guess_id(found: Guesses, name: str) -> None:
+    for each in found.candidates(name):
+        distinct, stated = len(each.counts), len(each.present)
+        tried = trial(each.values, name, {})
+        if each.kinds["boolean"] or tried.failing > FAILING or each.share < 0.9:
+            found.refused[each.spelled] = because(tried, "no event_id: " + some_lack(each))
+        elif distinct < 0.99 * stated:
+            found.refused[each.spelled] = f"no event_id: only {distinct:,} different values in {stated:,} records"
+        else:
+            repeats = stated - distinct
+            notes = [f"{repeats:,} repeat another's, which makes duplicates of them"] if repeats else []
+            notes += [f"{some_lack(each)}: theirs is derived from what they say"] if each.share < 1 else []
+            found.add(Guess(name, {"path": each.spelled}, tried.share, tuple(notes)), each)
+            return
+
+
+def _guess_identity(found: Guesses, name: str) -> None:
+    for at, each in enumerate(candidates := found.candidates(name)):
+        if each.kinds["boolean"] or (len(each.counts) < 2 and len(each.values) >= LEAST_TO_COMPARE):
+            found.refused[each.spelled] = f"no {name}: it never changes"
+            continue
+        if attempt(found, name, each, {}, candidates[at + 1 :]):
+            return
+
+
+def _guess_text(found: Guesses, name: str) -> None:
+    for at, each in enumerate(candidates := found.candidates(name)):
+        if each.kinds.keys() == {"text"} or (name in ("category", "campaign") and not each.kinds["boolean"]):
+            unique = len(each.present) >= LEAST_TO_COMPARE and len(each.counts) > 0.9 * len(each.present)
+            if unique and name not in ("referrer", "text"):
+                found.refused[each.spelled] = f"no {name}: nearly every record has another value"
+            elif name == "text" and sum(" " in text for text in each.counts) < 0.3 * len(each.counts):
+                found.refused[each.spelled] = "no text: single words"
+            elif attempt(found, name, each, {}, candidates[at + 1 :]):
+                return
+
+
+def _guess_number(found: Guesses, name: str) -> None:
+    for at, each in enumerate(candidates := found.candidates(name)):
+        if not each.kinds["boolean"]:
+            plain = trial(each.values, name, {})
+            stated = {"functions": ["number"]}
+            if not plain.failed or trial(each.values, name, stated).failed >= plain.failed:
+                stated = {}
+            if attempt(found, name, each, stated, candidates[at + 1 :]):
+                return
+
+
+def _guess_flag(found: Guesses, name: str) -> None:
+    for each in found.candidates(name):
+        if attempt(found, name, each, {}, []):
+            return
+
+
+def _stand_in(found: Guesses) -> None:
+    """Where nothing tells a person, a session stands for one."""
+    session = found.made.get("session_id")
+    if session and "user_id" not in found.made and "anonymous_id" not in found.made:
+        note = "no path tells a person: a session stands for one"
+        found.made["user_id"] = session._replace(field="user_id", notes=(note,))
+
+
+def _tell_empty(found: Guesses) -> None:
+    """Paths named for a field that nothing tells, which no record of the sample fills."""
+    for name in _ORDER:
+        for each in found.seen if name not in found.made else ():
+            if not each.present and rank(each, name) < LEAST_RANK:
+                found.refused.setdefault(each.spelled, f"no {name}: no record of the sample has one")
+
+
+_GUESSERS: dict[str, Callable[[Guesses, str], None]] = {
+    "event_id": _guess_id,
+    **dict.fromkeys(("user_id", "anonymous_id", "session_id", "content_id"), _guess_identity),
+    "event_type": guess_type,
+    **dict.fromkeys(("value", "quantity", "rating"), _guess_number),
+    "is_bot": _guess_flag,
+    "channel": guess_channel,
+}

@@ -1,0 +1,230 @@
+"""Propose a mapping for records of unknown form, as YAML with a comment beside each guess; it loads and it runs."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import polars as pl
+
+from pipelines.apps.mapping.document import Line, document, printable
+from pipelines.apps.mapping.found import FAILING, Guess, Guesses, share_text
+from pipelines.apps.mapping.guess import guesses
+from pipelines.apps.mapping.guess_times import times_of
+from pipelines.apps.mapping.guess_words import well_known
+from pipelines.apps.mapping.profile import Seen, lists_of_objects, profile, profile_elements, snaked, spell
+from pipelines.apps.mapping.rehearsal import INPUT, Rehearsal, rehearse, settled
+from pipelines.apps.mapping.sample import Form, form_of, found_files, spread_rows
+from pipelines.sources.files import FileInput
+from pipelines.sources.standard_input import known_as
+from transforms.block import entered
+from transforms.errors import SourceError
+from transforms.mapping import load_mapping
+from transforms.mapping_spec import TIMES, TYPES
+from transforms.paths import Record
+from transforms.records import read_records
+
+SAMPLE_ROWS = 10_000
+MOST_NAMED = 50  # paths that are listed as not used
+_EMPTY_WORDS = "min|part|slim|sample|data|train|test|export|dump|events?|all|full|raw"
+_SAYS_NOTHING = re.compile(rf"(?<![a-z])({_EMPTY_WORDS})(?![a-z])")
+_FLAGS = {"true", "false", "0", "1", "True", "False", "Y", "N"}
+_BUYING = ("invoice", "order", "transaction", "purchase", "checkout")
+
+
+class Proposal(NamedTuple):
+    """A mapping as YAML, what it makes of the sample, and the guesses in it."""
+
+    source: str
+    yaml: str
+    guesses: list[Guess]
+    rehearsal: Rehearsal
+    unused: list[str]
+
+
+def propose(patterns: Sequence[str], format: str = "auto", rows: int = SAMPLE_ROWS) -> Proposal:
+    """A mapping for the files that match. Errors: SourceError if none can be proposed, with the reason."""
+    files, format = found_files(patterns, format)
+    form = form_of(files[0])
+    source = source_name(files)
+    raw = spread_rows(files, form.csv, source, rows)
+    records = _records(raw, patterns, form)
+    found, unfolded = _found(records)
+    if "event_time" not in found.made and "received_time" not in found.made:
+        raise SourceError(f"{_named(patterns)}: {_no_time(found)}")
+    if "event_type" not in found.made:
+        found.made["event_type"] = _constant_type(files, found)
+    return _settled(source, form, found, raw, unfolded)
+
+
+def _records(raw: list[pl.DataFrame], patterns: Sequence[str], form: Form) -> list[Record]:
+    records: list[Record] = []
+    refused: list[pl.DataFrame] = []
+    for block in raw:
+        read, _, rejected = read_records(entered(block, INPUT))
+        records += read
+        refused.append(rejected)
+    if records and any(records):
+        return records
+    if not raw:
+        raise SourceError(f"{_named(patterns)}: holds no records; name a file that has some")
+    rejected = pl.concat(refused)
+    if rejected.is_empty():
+        raise SourceError(f"{_named(patterns)}: its records hold nothing; name a file whose records have values")
+    [error, *_] = msgspec.json.decode(rejected["errors"][0])
+    position = rejected["position"][0]
+    raise SourceError(
+        f"{_named(patterns)}: none of {len(rejected):,} records can be read as {form.format}: {position}:"
+        f" {error['message']}; allowed: JSON lines, CSV, Parquet; if it is another of these, state --format"
+    )
+
+
+def _found(records: list[Record]) -> tuple[Guesses, Seen | None]:
+    """The guesses; if a time is in a list of objects only, with the elements of that list."""
+    seen = profile(records)
+    if not times_of(seen):
+        for lists in lists_of_objects(seen):
+            inner = profile_elements(records, lists.path)
+            if any(time.seen.unfolded for time in times_of(inner)):
+                return guesses(inner), lists
+    return guesses(seen), None
+
+
+def _no_time(found: Guesses) -> str:
+    reasons = [f"{printable(path)} holds {why}" for path, why in found.refused.items() if why.startswith("nanoseconds")]
+    paths = [printable(seen.spelled) for seen in found.seen][:8]
+    told = f"no time was found in {', '.join(paths)}" if paths else "no path was found"
+    return f"{'; '.join([told, *reasons])}; an event needs one: name files that have it, or write the mapping by hand"
+
+
+def _constant_type(files: Sequence[FileInput], found: Guesses) -> Guess:
+    """What happened where no path tells: by the names of the file and of the paths, else `event`."""
+    path = Path(files[0].path)
+    words = [word for text in (path.name.split(".")[0], path.parent.name) for word in snaked((text,))[0].split("_")]
+    known = [made for word in words if len(word) > 3 and (made := well_known(word))]
+    names = {word for seen in found.seen for name in seen.names for word in name.split("_")}
+    if known:
+        made, why = known[0], "the name of the file says so"
+    elif "value" in found.made and names & set(_BUYING):
+        made, why = "purchase", "there is a price, and a name such as invoice or order"
+    else:
+        made, why = "event", "name here what the records are, such as page_view, click or purchase"
+    flags = [
+        seen.spelled for seen in found.seen if seen.scalar and len(seen.counts) == 2 and seen.counts.keys() <= _FLAGS
+    ]
+    notes = [f"no path tells what happened; {why}"]
+    if flags:
+        notes.append(f"some of it may be told by {', '.join(flags[:5])}")
+    return Guess("event_type", {"const": made}, 1.0, tuple(notes))
+
+
+def _settled(source: str, form: Form, found: Guesses, raw: list[pl.DataFrame], unfolded: Seen | None) -> Proposal:
+    """Rehearse the whole mapping, and leave out each guess that sends too many records to quarantine."""
+    while True:
+        made = [found.made[name] for name in (*TIMES, *TYPES) if name in found.made]
+        unused = [seen.spelled for seen in found.seen if seen.spelled not in _used(made)]
+        text = document(_head(source, form, unfolded), [_line(guess) for guess in made])
+        rehearsed = rehearse(raw, load_mapping(text, source))
+        wrong = _most_failing(rehearsed)
+        if wrong is None or wrong not in found.made or found.made[wrong].field == "event_type":
+            break
+        guess = found.made.pop(wrong)
+        for path in _used([guess]):
+            found.refused[path] = f"no {wrong}: it would send too many records to quarantine"
+    notes = _remarks(found, unused, rehearsed, unfolded, _is_native(raw))
+    share = share_text(rehearsed.passed() / rehearsed.records)
+    head = f"Proposed from {rehearsed.records:,} records: {share} pass. Beside a field stands how many of them fill it."
+    text = document(_head(source, form, unfolded), [_line(guess) for guess in made], [head], notes)
+    load_mapping(text, source)
+    return Proposal(source, text, made, rehearsed, unused)
+
+
+def _most_failing(rehearsed: Rehearsal) -> str | None:
+    """The field for which the most records fail, if they are too many."""
+    rejected = rehearsed.rejected
+    late = len(rejected.filter(pl.col("code") == "too_late"))
+    fields = [
+        error["path"].removeprefix("$.")
+        for errors in rejected.filter(pl.col("stage").is_in(["map", "validate"]))["errors"].to_list()
+        for error in msgspec.json.decode(errors)
+    ]
+    counts = {name: fields.count(name) for name in set(fields)} | {"received_time": late}
+    worst = max(counts, key=lambda name: counts[name])
+    return worst if counts[worst] > FAILING * rehearsed.records else None
+
+
+def _head(source: str, form: Form, unfolded: Seen | None) -> list[Line]:
+    lines = [Line("source", source), Line("format", form.format)]
+    csv = {}
+    if form.format == "csv":
+        plain = type(form.csv)()
+        csv = {name: value for name, value in msgspec.structs.asdict(form.csv).items() if value != getattr(plain, name)}
+        csv = {name: list(value) if isinstance(value, tuple) else value for name, value in csv.items()}
+    if csv:
+        lines.append(Line("csv", csv))
+    if unfolded is not None:
+        lines.append(Line("explode", spell(unfolded.path), "each element of this list is an event"))
+    return lines
+
+
+def _is_native(raw: list[pl.DataFrame]) -> bool:
+    """Whether nearly all records are events of the native form."""
+    passed = sum(len(settled(block, None)[0]) for block in raw)
+    return passed > (1 - FAILING) * sum(map(len, raw))
+
+
+def _line(guess: Guess) -> Line:
+    share = share_text(guess.share)
+    return Line(guess.field, guess.stated, "; ".join((share, *guess.notes)), guess.comments)
+
+
+def _used(made: list[Guess]) -> set[str]:
+    stated = [guess.stated for guess in made]
+    parts = [part for each in stated for part in each.get("concat", [])]
+    return {part["path"] for part in (*stated, *parts) if "path" in part}
+
+
+def _remarks(found: Guesses, unused: list[str], rehearsed: Rehearsal, unfolded: Seen | None, native: bool) -> list[str]:
+    made = found.made
+    notes = []
+    if native:
+        notes.append("The records are of the native form: audience backfill reads them without a mapping.")
+    if "event_id" not in made:
+        notes.append("No path is an id of its own: event_id is derived from all that a record says.")
+    if "user_id" not in made and "anonymous_id" not in made:
+        persons = [seen.spelled for seen in found.seen if re.match(r"(user|visitor|person|customer)_", seen.names[0])]
+        notes.append("No path tells a person. If several together do, state user_id: {hash: [{path: a}, {path: b}]}.")
+        if persons:
+            notes[-1] += f" Perhaps {', '.join(persons[:6])}."
+    if "channel" not in made:
+        notes.append("If all records come by one channel, state it: channel: {const: web}.")
+    if "value" in made and "currency" not in made:
+        notes.append("Sums of value need one currency: currency: {const: EUR}.")
+    if "value" in made and "quantity" in made and str(made["value"].stated["path"]).lower().endswith("price"):
+        price, quantity = made["value"].stated["path"], made["quantity"].stated["path"]
+        notes.append(f"{price} looks like the price of one: what was paid is that times {quantity}.")
+    rejected = rehearsed.rejected.group_by("stage", "code").len().sort("len", descending=True)
+    notes += [f"Quarantine: {count:,} of the sample, {code} ({stage})." for stage, code, count in rejected.iter_rows()]
+    notes += [f"{path}: {why}." for path, why in found.refused.items() if path in unused]
+    if unused:
+        more = f" and {len(unused) - MOST_NAMED} more" if len(unused) > MOST_NAMED else ""
+        notes.append(f"Not used, kept in the column `extra`: {', '.join(unused[:MOST_NAMED])}{more}")
+    return notes
+
+
+def source_name(files: Sequence[FileInput]) -> str:
+    """A name for the source: the file's without dates and numbers, else its folder's."""
+    path = Path(files[0].path)
+    stem = path.name.split(".")[0] if len(files) == 1 else path.parent.name
+    for text in (stem, path.parent.name, stem):
+        name = re.sub(r"[^a-z0-9_]+", "-", text.lower())
+        telling = re.sub(r"[^a-z]+", "", _SAYS_NOTHING.sub("", name))
+        name = re.sub(r"[-_]*\d{4}[-_]?\d{2}([-_]?\d{2}([-_T]?\d{2})?)?", "", name).strip("-_")[:64]
+        if len(telling) > 2 and re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,63}", name):
+            return name
+    return "events"
+
+
+def _named(patterns: Sequence[str]) -> str:
+    return " ".join(map(known_as, patterns))

@@ -1,0 +1,85 @@
+"""What a proposal and a check of a mapping say to a person."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+
+from pipelines.apps.mapping.check import Check, Checked, shortened
+from pipelines.apps.mapping.document import inline
+from pipelines.apps.mapping.found import share_text
+from pipelines.apps.mapping.proposal import Proposal
+from pipelines.terminal import shown
+from pipelines.warehouse.query import render
+from pipelines.warehouse.warehouse import Result
+
+LONGEST_RECORD, LONGEST_GUESS = 100, 60
+MOST_LINES = 20
+
+
+def proposal_lines(made: Proposal) -> Iterator[str]:
+    """The guesses of a proposal, a line each."""
+    done = made.rehearsal
+    yield f"{done.records:,} records of the sample, {share_text(done.passed() / done.records)} of them pass"
+    rows = [
+        (
+            guess.field,
+            share_text(guess.share),
+            shortened(inline({k: v for k, v in guess.stated.items() if k not in ("map", "else")}), LONGEST_GUESS),
+            shortened("; ".join(guess.notes), LONGEST_RECORD),
+        )
+        for guess in made.guesses
+    ]
+    yield from _table(("field", "records", "read from", "note"), rows)
+    if made.unused:
+        yield f"not used: {shortened(', '.join(made.unused), LONGEST_RECORD)}"
+
+
+def check_lines(checked: Checked) -> Iterator[str]:
+    """A check, as a person reads it."""
+    check = checked.check
+    yield f"{check.records:,} records: {check.passed:,} pass ({share_text(check.share)})"
+    events = f"{check.events:,} events, {check.duplicates:,} duplicates"
+    yield events + (f", of which {check.conflicts:,} say something else" if check.conflicts else "")
+    if check.alike:
+        yield f"{check.alike:,} duplicates have no id and are alike in all: derived_id: position keeps such apart"
+    if check.first_time:
+        yield f"from {check.first_time} to {check.last_time}"
+    if check.failed:
+        yield from ("", "What fails, and why")
+        yield from _failures(checked)
+    sections: list[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]] = [
+        ("What the events hold", ("field", "events", "values", "the commonest"), _fields(check)),
+        ("What happened", ("event_type", "events"), list(check.event_types.items())),
+        ("How event_time was settled", ("time_source", "events"), list(check.time_sources.items())),
+        ("Values that a map lacks", ("field", "value", "records"), [_texts(each) for each in check.unmapped]),
+        ("Kept in `extra`, read by no field", ("key", "events"), list(check.extra.items())),
+    ]
+    for title, columns, rows in sections:
+        if rows:
+            yield from ("", title)
+            yield from _table(columns, rows)
+
+
+def _failures(checked: Checked) -> Iterator[str]:
+    failed = checked.check.failed
+    rows = [(each.stage, each.code, each.path, each.records, share_text(each.share)) for each in failed]
+    yield from _table(("stage", "code", "path", "records", "share"), rows)
+    for each, record in zip(failed[:MOST_LINES], checked.records, strict=False):
+        yield shown(f"{each.code}: {each.message}")
+        yield f"  {shown(each.position)}: {shortened(record, LONGEST_RECORD)}"
+
+
+def _fields(check: Check) -> list[tuple[Any, ...]]:
+    return [(each.field, share_text(each.share), each.distinct, ", ".join(each.examples)) for each in check.fields]
+
+
+def _texts(unmapped: Any) -> tuple[Any, ...]:
+    return unmapped.field, shortened(unmapped.value, LONGEST_GUESS), unmapped.records
+
+
+def _table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Iterator[str]:
+    first = pl.DataFrame(rows[:MOST_LINES], schema=list(columns), orient="row")
+    yield from render(Result(list(columns), iter([first])))
+    if len(rows) > MOST_LINES:
+        yield f"(and {len(rows) - MOST_LINES:,} more; --json gives all)"

@@ -1,0 +1,149 @@
+"""The model of `audience plan`, of sessions: what their step moves, keeps and computes (transforms/sessions_stream.py).
+
+    sessions -> SessionFlow
+
+Sessions are taken to be of one length, SESSION_SECONDS, and of `session_events` events. Each piece of the deduplication
+is taken to be a bundle of its own, so elements and their cost are from above.
+"""
+
+from typing import NamedTuple
+
+from pipelines.apps.plan import coefficients as figures
+from pipelines.apps.plan.steps import (
+    DAY,
+    Flow,
+    How,
+    MetricFlow,
+    Traffic,
+    occupied,
+    pieces_a_second,
+    text_factor,
+)
+from transforms.aggregate import LATE_EVERY
+from transforms.session_summaries import GAP
+from transforms.sessions_stream import COLD_EVERY, COLD_FRAMES, HOT, NAME, SWEEP
+
+MINUTE = 60.0
+OPEN = figures.SESSION_SECONDS + GAP.total_seconds()  # from its first event until it is over
+
+
+class SessionFlow(NamedTuple):
+    """`table` is the step and its rows, as of a metric, `published` being a shard's hot sessions; `cold` are the bytes
+    of a shard's cold ones, which are read whole; `rate` the sessions a second."""
+
+    table: MetricFlow
+    cold: float
+    rate: float
+
+
+class _Held(NamedTuple):
+    """Sessions of one shard: those that each firing reads and writes, and those that are older."""
+
+    hot: float
+    cold: float
+
+    @property
+    def hot_bytes(self) -> float:
+        return figures.SESSION_STATE_BYTES.of(self.hot)
+
+    @property
+    def cold_bytes(self) -> float:
+        return self.cold * figures.SESSION_STATE_BYTES.row + COLD_FRAMES / 2 * figures.SESSION_STATE_BYTES.call
+
+
+def sessions(traffic: Traffic, rate: float, how: How) -> SessionFlow:
+    """The step at `rate` messages a second."""
+    n = rate * traffic.accepted
+    made = n / traffic.session_events
+    late = n * traffic.late * max(0.0, 1 - OPEN / DAY)  # of sessions that are over
+    early = _early(n, made, how)
+    held = _held(made, how)
+    moved = _crossing(traffic, rate, how)
+    firings = how.shards * occupied(1, (made + late) * MINUTE / how.shards) / MINUTE + early.firings
+    looks = _looks(n, traffic, how)
+    rows = made + late + early.rows
+    waits = looks.events * COLD_EVERY / LATE_EVERY / 2  # each is written again at each firing until the look
+    kept_again = held.cold_bytes * firings / COLD_FRAMES
+    written = (
+        moved.bytes
+        + waits * figures.VISIT_BYTES.row
+        + firings * (held.hot_bytes + figures.SESSION_STATE_BYTES.call)
+        + (made + late) * figures.SESSION_STATE_BYTES.row
+        + kept_again
+    )
+    keyed = (
+        moved.keyed
+        + firings * figures.SESSION_FIRE_US.of(held.hot)
+        + n * figures.VISIT_US
+        + rows * figures.SHOWN_US
+        + (looks.firings + firings / COLD_FRAMES) * held.cold * figures.LOOK_US
+    ) / 1e6
+    state = how.shards * (held.hot_bytes + held.cold_bytes) + moved.bytes * MINUTE
+    table = MetricFlow(
+        name=NAME,
+        flow=Flow(moved.elements, moved.bytes, written, state, moved.cpu / 1e6 + keyed),
+        early=early.rows,
+        on_time=made,
+        late=late,
+        row_bytes=figures.SESSION_LOGICAL_BYTES,
+        wire_bytes=figures.SESSION_WIRE_BYTES,
+        published=held.hot_bytes,
+        keyed=keyed,
+        shards=how.shards,
+    )
+    return SessionFlow(table, held.cold_bytes, made)
+
+
+def _held(made: float, how: How) -> _Held:
+    hot = OPEN + HOT.total_seconds()
+    cold = max(0.0, how.kept_seconds - HOT.total_seconds()) + SWEEP.total_seconds() / 2
+    return _Held(made * hot / how.shards, made * cold / how.shards)
+
+
+class _Early(NamedTuple):
+    rows: float
+    firings: float
+
+
+def _early(n: float, made: float, how: How) -> _Early:
+    """Open sessions that have changed are shown, if they are to be."""
+    if how.early_firing is None:
+        return _Early(0.0, 0.0)
+    every = how.early_firing.total_seconds()
+    shown = occupied(made * OPEN, n * every) / every
+    return _Early(shown, how.shards * occupied(1, n * every / how.shards) / every)
+
+
+class _Looks(NamedTuple):
+    """Looks at the cold sessions, of all shards, and the events for which they are."""
+
+    firings: float
+    events: float
+
+
+def _looks(n: float, traffic: Traffic, how: How) -> _Looks:
+    events = n * traffic.late * max(0.0, 1 - (OPEN + HOT.total_seconds()) / DAY)
+    every = COLD_EVERY.total_seconds()
+    return _Looks(how.shards * occupied(1, events * every / how.shards) / every, events)
+
+
+class _Crossing(NamedTuple):
+    """To the shards in a second; `cpu` and the part of it that is `keyed` in microseconds."""
+
+    elements: float
+    bytes: float
+    cpu: float
+    keyed: float
+
+
+def _crossing(traffic: Traffic, rate: float, how: How) -> _Crossing:
+    pieces, n = pieces_a_second(traffic, rate, how), rate * traffic.accepted
+    elements = pieces * occupied(how.shards, n / pieces) if pieces else 0.0
+    if not elements:
+        return _Crossing(0.0, 0.0, 0.0, 0.0)
+    return _Crossing(
+        elements,
+        elements * figures.VISIT_BYTES.call + n * figures.VISIT_BYTES.row * text_factor(traffic),
+        pieces * figures.BY_VISITOR_US.of(n / pieces) + elements * figures.VISIT_CODE_US.of(n / elements),
+        elements * figures.VISIT_PEND_US.of(n / elements),
+    )

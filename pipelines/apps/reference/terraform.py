@@ -1,0 +1,82 @@
+"""templates/terraform/tables.json: what Terraform makes of a warehouse in BigQuery, from what the product declares.
+
+    labels        by which the product knows its data set; the one of the time zone Terraform adds
+    first_commit  the statements that make the table of the last commit
+    tables        those of the shipped configuration, as a first run would make them
+    views         for readers: each is written out down to the tables, so that none needs another one, and without
+                  groups of few people (small_groups.py)
+
+Placeholders `{{project}}`, `{{dataset}}`, `{{time_zone}}` and `{{minimum_group}}` are replaced as text.
+"""
+
+import json
+from typing import Any
+
+import sqlglot
+from google.cloud.bigquery import TableReference
+from sqlglot import exp
+
+from pipelines.apps.reference.small_groups import suppressed
+from pipelines.bounded import table_of
+from pipelines.config import read_config, read_funnel
+from pipelines.warehouse.bigquery_dataset import FORMAT, FORMAT_LABEL, first_commit
+from pipelines.warehouse.bigquery_schema import made, view_description
+from pipelines.warehouse.tables import TABLES, Table
+from pipelines.warehouse.views import bigquery_views
+
+DATASET = "{{project}}.{{dataset}}"
+
+
+def tables_text() -> str:
+    """The file."""
+    metrics, _ = read_config(None)
+    tables = [*TABLES, *map(table_of, metrics)]
+    document = {
+        "made_by": "python -m pipelines.apps.reference.configuration",
+        "labels": {FORMAT_LABEL: str(FORMAT)},
+        "first_commit": list(first_commit(DATASET)),
+        "tables": [_table(table) for table in tables],
+        "views": views(tables),
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _table(table: Table) -> dict[str, Any]:
+    resource = made(TableReference.from_string("p.d.t"), table, None).to_api_repr()
+    return {
+        "name": table.name,
+        "description": resource["description"],
+        "partition": resource["timePartitioning"]["field"],
+        "cluster": list(table.cluster),
+        "schema": resource["schema"]["fields"],
+    }
+
+
+def views(tables: list[Table]) -> list[dict[str, str]]:
+    """Every view over these tables."""
+    sql = dict(bigquery_views(tables, "{{time_zone}}", read_funnel(None)))
+    return [
+        {
+            "name": name,
+            "description": view_description(text),
+            "sql": suppressed(name, _written(text, sql), lambda people: _written(people, sql)),
+        }
+        for name, text in sql.items()
+    ]
+
+
+def _written(text: str, views: dict[str, str]) -> str:
+    return _alone(text, views).sql(dialect="bigquery", pretty=True, comments=False)
+
+
+def _alone(text: str, views: dict[str, str]) -> exp.Expr:
+    """A view's SQL with the tables by their whole names and, in place of views, what these are."""
+    tree = sqlglot.parse_one(text, read="bigquery")
+    own = {cte.alias for cte in tree.find_all(exp.CTE)}
+    for table in list(tree.find_all(exp.Table)):
+        if table.name in views:
+            table.replace(exp.Subquery(this=_alone(views[table.name], views), alias=exp.to_identifier(table.name)))
+        elif table.name not in own:
+            table.set("db", exp.to_identifier("{{dataset}}", quoted=True))
+            table.set("catalog", exp.to_identifier("{{project}}", quoted=True))
+    return tree

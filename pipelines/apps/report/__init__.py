@@ -1,0 +1,1 @@
+"""`audience report`: a page of charts from a warehouse, in one HTML file."""
