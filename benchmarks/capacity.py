@@ -21,7 +21,7 @@ import polars as pl
 from benchmarks.driven import Driven
 from pipelines.apps.simulator.faults import PRESETS, USUAL_FAULTS, Faults
 from pipelines.apps.simulator.live import Live
-from pipelines.config import read_config
+from pipelines.settings.config import read_config
 from pipelines.warehouse.tables import SESSIONS
 from transforms import cold_sessions, measures
 from transforms import session_summaries as summaries

@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 
 from pipelines.bounded import tables_of
-from pipelines.config import read_config, read_funnel
+from pipelines.settings.config import read_config, read_funnel
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.views import VIEWS, duckdb_views
 

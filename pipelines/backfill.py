@@ -22,11 +22,11 @@ from pipelines.bounded import (
     with_beside,
     with_stored,
 )
-from pipelines.config import read_mapping
 from pipelines.day_limit import NoteDays, refuse_spread
 from pipelines.launch import run_bounded, worker_count
-from pipelines.options import Settings
 from pipelines.progress import Notes, Watch
+from pipelines.settings.config import read_mapping
+from pipelines.settings.resolve import Settings
 from pipelines.sources.files import CsvFormat, FileInput, ReadFiles, check_inputs
 from pipelines.sources.identity import State, check_unchanged, content_digest, states_of
 from pipelines.sources.standard_input import NAME, spool

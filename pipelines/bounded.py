@@ -17,10 +17,10 @@ import apache_beam as beam
 import polars as pl
 
 from pipelines.audience import Job, settle
-from pipelines.config import Quality, read_config, read_funnel, read_mapping
 from pipelines.day_limit import NoteDays
 from pipelines.launch import run_bounded
-from pipelines.options import Settings
+from pipelines.settings.config import Quality, read_config, read_funnel, read_mapping
+from pipelines.settings.resolve import Settings
 from pipelines.sources.stored import ReadReach, ReadStored, as_reach
 from pipelines.version import VERSION
 from pipelines.warehouse.open import open_warehouse

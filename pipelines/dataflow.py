@@ -28,8 +28,8 @@ from google.cloud import dataflow_v1beta3
 
 from pipelines.audience import Job, build
 from pipelines.bounded import mappings_of, new_job, opened, tables_of
-from pipelines.config import read_config
-from pipelines.options import Settings
+from pipelines.settings.config import read_config
+from pipelines.settings.resolve import Settings
 from pipelines.sources.pubsub_check import check_subscription
 from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
 from pipelines.warehouse.bigquery_stream import BigQueryStreamSink

@@ -22,8 +22,8 @@ from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentP
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from pipelines.options import OPTIONS
 from pipelines.private_sockets import private_sockets
+from pipelines.settings.resolve import OPTIONS
 from transforms import errors
 from transforms.errors import AudienceError, OptionError, RunnerError, WarehouseError
 

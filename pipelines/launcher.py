@@ -10,8 +10,8 @@ are left out.
 import sys
 from collections.abc import Sequence
 
-from pipelines.option_arguments import options_of
-from pipelines.option_values import NAMED
+from pipelines.settings.arguments import options_of
+from pipelines.settings.values import NAMED
 from pipelines.terminal import shown
 from transforms.errors import OptionError
 

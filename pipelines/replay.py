@@ -10,11 +10,11 @@ from dataclasses import replace
 
 from pipelines.audience import build
 from pipelines.bounded import NATIVE_SOURCE, days_found, days_with_events, opened, with_beside, with_stored
-from pipelines.config import read_mapping
 from pipelines.day_limit import refuse_spread
 from pipelines.launch import run_bounded, worker_count
-from pipelines.options import Settings
 from pipelines.progress import Watch
+from pipelines.settings.config import read_mapping
+from pipelines.settings.resolve import Settings
 from pipelines.sources.quarantined import MAPPED, ReadSelected, Selected, select, unbooked
 from pipelines.summary import Summary
 from pipelines.warehouse import books

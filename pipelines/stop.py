@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from pipelines import terminal
-from pipelines.config import read_config
 from pipelines.disk import LOCK
+from pipelines.settings.config import read_config
 from pipelines.warehouse.local import LocalWarehouse
 from transforms.errors import WarehouseError
 from transforms.metrics import MetricSpec

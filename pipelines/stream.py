@@ -33,10 +33,10 @@ from pipelines.bounded import Opened, mappings_of, opened
 from pipelines.disk import write_atomically
 from pipelines.launch import cause
 from pipelines.liveness import Liveness
-from pipelines.options import Settings
 from pipelines.private_sockets import private_sockets
 from pipelines.quiet import quiet
 from pipelines.runners import Choice
+from pipelines.settings.resolve import Settings
 from pipelines.sources import pubsub_leases
 from pipelines.sources.landing import Again, Landing
 from pipelines.sources.pubsub import LandAt, Reading, ReadPubSub

@@ -12,8 +12,8 @@ import json
 import sys
 from typing import Any
 
-from pipelines.option_arguments import options_of
-from pipelines.option_list import OPTIONS, Option
+from pipelines.settings.arguments import options_of
+from pipelines.settings.options import OPTIONS, Option
 
 METADATA = "flex/metadata.json"
 # Of this machine alone: a folder, processes of ours, and what our own reader of a queue needs.

@@ -95,7 +95,7 @@ def test_every_step_of_the_graph_has_a_label():
 
 
 def test_the_checks_see_what_they_forbid():
-    inside = ast.parse("def f():\n    from pipelines.config import load\n    import os.path")
+    inside = ast.parse("def f():\n    from pipelines.settings.config import load\n    import os.path")
     assert imported(inside) == {"pipelines", "os"}
     nested = ast.parse('def f():\n    """a\n    b"""\n    def g():\n        pass\n')
     assert function_lines(nested) == {"f:1": 3, "g:4": 2}

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from pipelines.apps.reference.metric_pages import FOLDER, definitions, example, pages
-from pipelines.config import read_funnel
+from pipelines.settings.config import read_funnel
 from pipelines.warehouse.views import VIEWS
 
 # What is no metric: records themselves.

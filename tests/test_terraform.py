@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.apps.reference.terraform import tables_text
 from pipelines.cli import COMMANDS as COMMANDS_OF
-from pipelines.options import OPTIONS
+from pipelines.settings.resolve import OPTIONS
 from pipelines.warehouse.bigquery_dataset import label_of
 from tests.terraform import FILES, FOLDER, GIVEN, blocks, code, evaluated, offline, parsed, terraform
 

@@ -1,8 +1,8 @@
 """`audience config`: the configuration in force, and schemas of it and of mappings for editors."""
 
 from pipelines.commands import Command
-from pipelines.option_arguments import add_all
-from pipelines.option_values import FILE_OPTIONS
+from pipelines.settings.arguments import add_all
+from pipelines.settings.values import FILE_OPTIONS
 from pipelines.terminal import faithful
 
 
@@ -25,11 +25,11 @@ def add_options(parser) -> None:
 
 def run(values, rest) -> None:
     if values.schema:
-        from pipelines.schemas import schema_text
+        from pipelines.settings.json_schema import schema_text
 
         faithful(schema_text(values.schema))
         return
-    from pipelines.effective import config_lines
+    from pipelines.settings.show import config_lines
 
     for line in config_lines(vars(values)):
         print(line)

@@ -5,8 +5,8 @@ import shlex
 
 from pipelines import deploy
 from pipelines.commands import Command
-from pipelines.option_arguments import add_all, options_of
-from pipelines.options import check_on_cluster, resolve
+from pipelines.settings.arguments import add_all, options_of
+from pipelines.settings.resolve import check_on_cluster, resolve
 from pipelines.template import READS, REQUIRED, parameters
 from pipelines.terminal import say
 from transforms.errors import OptionError

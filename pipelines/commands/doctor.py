@@ -2,9 +2,9 @@
 
 from pipelines.commands import Command
 from pipelines.commands.query import add_form
-from pipelines.option_arguments import add_all, add_to
-from pipelines.option_values import NAMED
-from pipelines.options import Place, landing_of, place_of
+from pipelines.settings.arguments import add_all, add_to
+from pipelines.settings.resolve import Place, landing_of, place_of
+from pipelines.settings.values import NAMED
 from pipelines.terminal import put, say
 from transforms.errors import AudienceError
 

@@ -4,8 +4,8 @@ import importlib
 from functools import partial
 
 from pipelines.commands import Command
-from pipelines.option_arguments import add_all, options_of
-from pipelines.options import Settings, resolve
+from pipelines.settings.arguments import add_all, options_of
+from pipelines.settings.resolve import Settings, resolve
 from pipelines.terminal import say
 from transforms.errors import OptionError, first_line
 

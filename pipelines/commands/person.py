@@ -2,7 +2,7 @@
 
 from pipelines.commands import Command
 from pipelines.commands.query import add_form
-from pipelines.option_arguments import add_all
+from pipelines.settings.arguments import add_all
 from pipelines.terminal import option, put, say, shown
 from transforms.errors import OptionError
 
@@ -31,7 +31,7 @@ def add_options(parser) -> None:
 
 
 def run(values, rest) -> None:
-    from pipelines.options import resolve
+    from pipelines.settings.resolve import resolve
 
     ids = values.find or values.delete
     for id in ids:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from pipelines.commands import Command, number
-from pipelines.option_arguments import add_all
+from pipelines.settings.arguments import add_all
 from transforms.errors import OptionError
 
 _OPTIONS = (
@@ -73,7 +73,7 @@ def run(values, rest) -> None:
 
 
 def _plan(values, numbers: dict[str, float], distinct: dict[str, float], prices: dict[str, float]) -> None:
-    from pipelines.options import resolve
+    from pipelines.settings.resolve import resolve
 
     settings = resolve(vars(values), "recompute")
     import msgspec
@@ -81,7 +81,7 @@ def _plan(values, numbers: dict[str, float], distinct: dict[str, float], prices:
     from pipelines.apps.plan.estimate import plan_backfill, plan_stream
     from pipelines.apps.plan.steps import How, Traffic
     from pipelines.apps.plan.text import as_json, plan_lines
-    from pipelines.config import read_config
+    from pipelines.settings.config import read_config
 
     traffic = Traffic(
         numbers["events_per_second"],

@@ -1,8 +1,8 @@
 """`audience query`: a question in SQL."""
 
 from pipelines.commands import Command
-from pipelines.option_arguments import add_all
-from pipelines.options import place_of
+from pipelines.settings.arguments import add_all
+from pipelines.settings.resolve import place_of
 from pipelines.terminal import put
 from transforms.errors import OptionError
 

@@ -1,8 +1,8 @@
 """`audience report`: a page of charts over a warehouse."""
 
 from pipelines.commands import Command
-from pipelines.option_arguments import add_all
-from pipelines.options import place_of
+from pipelines.settings.arguments import add_all
+from pipelines.settings.resolve import place_of
 from pipelines.terminal import faithful, say, shown
 from transforms.errors import OptionError
 

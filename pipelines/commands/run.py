@@ -1,8 +1,8 @@
 """`audience run`: a queue into a warehouse, as long as it runs."""
 
 from pipelines.commands import Command
-from pipelines.option_arguments import add_all, options_of
-from pipelines.options import resolve
+from pipelines.settings.arguments import add_all, options_of
+from pipelines.settings.resolve import resolve
 from pipelines.terminal import say
 from transforms.errors import OptionError
 

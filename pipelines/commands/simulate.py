@@ -33,7 +33,7 @@ def run(values, rest) -> None:
     from pipelines.apps.simulator.faults import read_faults
     from pipelines.apps.simulator.output import STDOUT, check_output
     from pipelines.apps.simulator.simulate import simulate
-    from pipelines.option_list import DATE_IN_WORDS
+    from pipelines.settings.options import DATE_IN_WORDS
 
     events, seed, days = (_whole(name, getattr(values, name)) for name in ("events", "seed", "days"))
     try:

@@ -1,8 +1,8 @@
 """`audience stop`: end a stream."""
 
 from pipelines.commands import Command
-from pipelines.option_arguments import add_all
-from pipelines.options import landing_of, place_of
+from pipelines.settings.arguments import add_all
+from pipelines.settings.resolve import landing_of, place_of
 from pipelines.terminal import say
 from transforms.errors import OptionError
 

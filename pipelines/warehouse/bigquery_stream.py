@@ -20,7 +20,7 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.transforms.window import GlobalWindows
 
-from pipelines.option_list import EXACTLY_ONCE, INSERTS, STORAGE_WRITE
+from pipelines.settings.options import EXACTLY_ONCE, INSERTS, STORAGE_WRITE
 from pipelines.warehouse.bigquery_exact import WriteExactly
 from pipelines.warehouse.bigquery_retry import Limits
 from pipelines.warehouse.bigquery_step import Gather, To, told

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from pipelines.apps.simulator.simulate import faults, simulate_lines
-from pipelines.config import TEMPLATES, read_mapping
+from pipelines.settings.config import TEMPLATES, read_mapping
 from transforms.block import RAW_SCHEMA, REJECTED_SCHEMA, entered
 from transforms.event_time import settle_event_time
 from transforms.lateness import too_late

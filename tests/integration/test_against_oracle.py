@@ -10,8 +10,8 @@ import pytest
 
 from pipelines.apps.simulator.simulate import simulate
 from pipelines.backfill import backfill
-from pipelines.config import TEMPLATES
-from pipelines.options import resolve
+from pipelines.settings.config import TEMPLATES
+from pipelines.settings.resolve import resolve
 from pipelines.warehouse.local import LocalWarehouse
 
 _spec = importlib.util.spec_from_file_location("oracle", Path(__file__).parents[1] / "oracle" / "oracle.py")

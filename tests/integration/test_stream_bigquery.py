@@ -15,8 +15,8 @@ import pytest
 
 from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.backfill import backfill
-from pipelines.option_list import METHODS
-from pipelines.options import resolve
+from pipelines.settings.options import METHODS
+from pipelines.settings.resolve import resolve
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.bigquery_rows import REQUEST_BYTES
 from pipelines.warehouse.local import LocalWarehouse

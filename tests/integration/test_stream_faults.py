@@ -24,8 +24,8 @@ import pytest
 from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.backfill import backfill
 from pipelines.disk import write_atomically
-from pipelines.options import resolve
 from pipelines.recompute import recompute
+from pipelines.settings.resolve import resolve
 from pipelines.sources.landing import Landing
 from pipelines.sources.pubsub_client import EMULATOR
 from pipelines.warehouse.local import LocalWarehouse

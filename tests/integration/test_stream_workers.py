@@ -22,8 +22,8 @@ from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.audience import build
 from pipelines.backfill import backfill
 from pipelines.bounded import opened
-from pipelines.options import resolve
 from pipelines.runners import PRISM_WORK_ROUND, prism_at
+from pipelines.settings.resolve import resolve
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.local import LocalWarehouse
 from tests.integration.same import METRICS, assert_alike

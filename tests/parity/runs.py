@@ -15,7 +15,7 @@ from apache_beam.transforms.window import TimestampedValue
 
 from pipelines.audience import Job, build
 from pipelines.bounded import table_of
-from pipelines.config import read_config
+from pipelines.settings.config import read_config
 from pipelines.warehouse import books
 from pipelines.warehouse.appender import Appender
 from pipelines.warehouse.local import LocalWarehouse

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.backfill import backfill
-from pipelines.options import resolve
+from pipelines.settings.resolve import resolve
 from pipelines.warehouse.local import LocalWarehouse
 from transforms.errors import WarehouseError
 

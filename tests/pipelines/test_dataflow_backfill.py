@@ -27,7 +27,7 @@ from pipelines.audience import Job, build
 from pipelines.backfill import backfill
 from pipelines.cli import main
 from pipelines.launch import run_bounded
-from pipelines.options import resolve
+from pipelines.settings.resolve import resolve
 from pipelines.warehouse import bigquery_run
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.day_files import FileEntry

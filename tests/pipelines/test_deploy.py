@@ -11,7 +11,7 @@ import pytest
 from pipelines.cli import main
 from pipelines.dataflow import step_names
 from pipelines.deploy import RENAMED, check_names
-from pipelines.options import resolve
+from pipelines.settings.resolve import resolve
 from tests.servers.dataflow import Dataflow, dataflow_service
 from tests.servers.needed import missing
 from transforms.errors import OptionError

@@ -23,7 +23,7 @@ from apache_beam.testing.test_stream import TestStream
 
 from pipelines.audience import Job, build
 from pipelines.bounded import table_of
-from pipelines.config import read_config
+from pipelines.settings.config import read_config
 from pipelines.sources.files import FileInput, ReadFiles
 from pipelines.sources.stored import ReadReachAsked, ReadStoredDays
 from pipelines.warehouse.sink import BucketSink, LocalSink

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 
 from pipelines.backfill import backfill
 from pipelines.cli import main
-from pipelines.options import resolve
 from pipelines.person import also_known_as, erase
 from pipelines.person_places import LIVE, OWN, REPLACED, STAGED, alike, find
 from pipelines.person_proof import FILE, key_of, proofs
 from pipelines.person_search import ENCODED, INSIDE, MENTION, NAMING, Search
 from pipelines.recompute import recompute
 from pipelines.replay import replay
+from pipelines.settings.resolve import resolve
 from pipelines.sources.landing import LANDING, Lander
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.manifest import LiveFile, save

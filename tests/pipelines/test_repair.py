@@ -8,9 +8,9 @@ import pytest
 
 from pipelines.backfill import backfill
 from pipelines.cli import main
-from pipelines.options import resolve
 from pipelines.recompute import recompute
 from pipelines.replay import replay
+from pipelines.settings.resolve import resolve
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.recount import differences
 from transforms.errors import OptionError

@@ -12,10 +12,10 @@ import pytest
 
 from pipelines.apps.simulator.simulate import simulate
 from pipelines.backfill import backfill
-from pipelines.options import resolve
 from pipelines.person import erase
 from pipelines.recompute import recompute
 from pipelines.replay import replay
+from pipelines.settings.resolve import resolve
 from pipelines.warehouse.local import LocalWarehouse
 from transforms import sessions_stream
 from transforms.block import BlockCoder

@@ -7,8 +7,8 @@ import pytest
 from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.backfill import backfill
 from pipelines.cli import main
-from pipelines.config import TEMPLATES, read_config, read_mapping
-from pipelines.options import resolve
+from pipelines.settings.config import TEMPLATES, read_config, read_mapping
+from pipelines.settings.resolve import resolve
 from tests.integration.same import METRICS, assert_same
 from transforms.errors import ConfigError
 

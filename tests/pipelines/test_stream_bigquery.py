@@ -14,7 +14,7 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from pipelines.bounded import opened
 from pipelines.cli import main
-from pipelines.options import resolve
+from pipelines.settings.resolve import resolve
 from pipelines.stop import ABOUT, About, folder_of, running
 from pipelines.stream_bigquery import KeptForBigQuery
 from pipelines.warehouse import bigquery_clients

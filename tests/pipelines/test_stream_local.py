@@ -7,8 +7,8 @@ import pytest
 
 from pipelines.bounded import opened
 from pipelines.cli import main
-from pipelines.options import resolve
 from pipelines.runners import LEGACY
+from pipelines.settings.resolve import resolve
 from pipelines.sources.landing import LANDING, Again
 from pipelines.stream import _mended
 from pipelines.stream_local import KeptLocally

@@ -15,9 +15,9 @@ from google.protobuf import json_format
 from pipelines.cli import COMMANDS
 from pipelines.launcher import command_of
 from pipelines.launcher import main as launched
-from pipelines.option_arguments import options_of
-from pipelines.option_list import OPTIONS
-from pipelines.options import resolve
+from pipelines.settings.arguments import options_of
+from pipelines.settings.options import OPTIONS
+from pipelines.settings.resolve import resolve
 from pipelines.template import LOCAL, READS, container_spec, egrep, metadata, parameters
 from transforms.errors import OptionError
 

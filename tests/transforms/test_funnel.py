@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from pipelines.config import read_funnel
+from pipelines.settings.config import read_funnel
 from transforms.errors import ConfigError
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.backfill import backfill
-from pipelines.config import TEMPLATES
-from pipelines.options import resolve
+from pipelines.settings.config import TEMPLATES
+from pipelines.settings.resolve import resolve
 from pipelines.summary import books_lines, program
 from pipelines.terminal import option, put, say, shown
 from pipelines.warehouse.ask import run_query

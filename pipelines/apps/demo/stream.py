@@ -27,7 +27,7 @@ from pipelines.apps.simulator.ledger import Ledger, expectations, unmet
 from pipelines.apps.simulator.live import Live
 from pipelines.apps.simulator.output import paced
 from pipelines.apps.simulator.topic import Line, publish_batches
-from pipelines.options import Place
+from pipelines.settings.resolve import Place
 from pipelines.sources.pubsub_client import EMULATOR, PubSub
 from pipelines.summary import program
 from pipelines.terminal import say

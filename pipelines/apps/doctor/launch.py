@@ -13,7 +13,7 @@ from google.auth.exceptions import GoogleAuthError
 from pipelines.apps.doctor.check import FOUND, LAUNCH, MADE, MISSING, WRONG, Check
 from pipelines.apps.doctor.project import project
 from pipelines.bounded import tables_of
-from pipelines.config import read_config
+from pipelines.settings.config import read_config
 from pipelines.sources.pubsub_check import check_subscription
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.bigquery_schema import planned

@@ -14,7 +14,7 @@ import polars as pl
 
 from pipelines.apps.mapping.rehearsal import Rehearsal, mapped, rehearse
 from pipelines.apps.mapping.sample import blocks, first_rows
-from pipelines.config import read_mapping
+from pipelines.settings.config import read_mapping
 from pipelines.sources.files import CsvFormat, check_inputs
 from pipelines.sources.standard_input import known_as
 from pipelines.terminal import shown

@@ -8,7 +8,7 @@ import msgspec
 from pipelines.apps.plan import coefficients as figures
 from pipelines.apps.plan.result import Advice, Plan, StepPlan
 from pipelines.apps.plan.steps import DAY, How, Traffic, aggregation
-from pipelines.option_list import STORAGE_WRITE
+from pipelines.settings.options import STORAGE_WRITE
 from transforms.metrics import MetricSpec
 from transforms.sessions_stream import NAME
 

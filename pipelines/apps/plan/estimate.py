@@ -30,7 +30,7 @@ from pipelines.apps.plan.steps import (
     text_factor,
     the_books,
 )
-from pipelines.option_list import EXACTLY_ONCE, INSERTS
+from pipelines.settings.options import EXACTLY_ONCE, INSERTS
 from transforms.seen import SEEN
 from transforms.sessions_stream import NAME
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipelines.apps.reference.terraform import tables_text
-from pipelines.config import TEMPLATES, Quality
-from pipelines.flow import flow
-from pipelines.keys import Key, keys_of
-from pipelines.option_list import Option
-from pipelines.option_values import FILE_OPTIONS
-from pipelines.schemas import SCHEMAS, schema_text
+from pipelines.settings.config import TEMPLATES, Quality
+from pipelines.settings.json_schema import SCHEMAS, schema_text
+from pipelines.settings.keys import Key, keys_of
+from pipelines.settings.options import Option
+from pipelines.settings.values import FILE_OPTIONS
+from pipelines.settings.yaml_line import flow
 from pipelines.template import METADATA, metadata
 from transforms.funnel import Funnel
 from transforms.metrics import Measure, MetricSpec

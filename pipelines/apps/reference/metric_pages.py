@@ -46,7 +46,7 @@ def example(folder: Path) -> Warehouse:
     """The warehouse that the pages' questions are asked of, made in a folder."""
     from pipelines.apps.simulator.simulate import simulate
     from pipelines.backfill import backfill  # which imports Beam
-    from pipelines.options import resolve
+    from pipelines.settings.resolve import resolve
     from pipelines.warehouse.local import LocalWarehouse
 
     events = folder / "events.jsonl"

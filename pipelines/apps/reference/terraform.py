@@ -18,7 +18,7 @@ from sqlglot import exp
 
 from pipelines.apps.reference.small_groups import suppressed
 from pipelines.bounded import table_of
-from pipelines.config import read_config, read_funnel
+from pipelines.settings.config import read_config, read_funnel
 from pipelines.warehouse.bigquery_dataset import FORMAT, FORMAT_LABEL, first_commit
 from pipelines.warehouse.bigquery_schema import made, view_description
 from pipelines.warehouse.tables import TABLES, Table

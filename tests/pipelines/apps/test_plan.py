@@ -30,7 +30,7 @@ from pipelines.apps.plan.steps import (
     the_books,
 )
 from pipelines.apps.simulator.faults import faults
-from pipelines.config import read_config
+from pipelines.settings.config import read_config
 from pipelines.sources.pubsub import Reading
 from transforms.metrics import MetricSpec, read_metrics
 from transforms.sessions_stream import COLD_FRAMES, HOT

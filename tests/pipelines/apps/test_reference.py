@@ -3,11 +3,11 @@
 import pytest
 
 from pipelines.apps.reference.configuration import EXAMPLE, files, page, table
-from pipelines.config import TEMPLATES, Quality, read_config
-from pipelines.config_file import stated_options
-from pipelines.keys import keys_of
-from pipelines.option_values import FILE_OPTIONS
-from pipelines.options import resolve
+from pipelines.settings.config import TEMPLATES, Quality, read_config
+from pipelines.settings.file import stated_options
+from pipelines.settings.keys import keys_of
+from pipelines.settings.resolve import resolve
+from pipelines.settings.values import FILE_OPTIONS
 from transforms.funnel import Funnel
 from transforms.metrics import Measure, MetricSpec
 

@@ -11,7 +11,6 @@ from pipelines.apps.simulator.faults import Faults
 from pipelines.apps.simulator.simulate import simulate
 from pipelines.backfill import backfill
 from pipelines.bounded import warehouse_of
-from pipelines.options import resolve
 from pipelines.person import Erased, erase
 from pipelines.person_elsewhere import elsewhere
 from pipelines.person_places import find
@@ -19,6 +18,7 @@ from pipelines.person_proof import key_of, proofs
 from pipelines.person_search import INSIDE, Search
 from pipelines.recompute import recompute
 from pipelines.replay import replay
+from pipelines.settings.resolve import resolve
 from pipelines.warehouse.recount import differences
 from transforms.errors import OptionError
 

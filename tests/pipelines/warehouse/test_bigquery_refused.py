@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.audience import Job, build
-from pipelines.option_list import METHODS
+from pipelines.settings.options import METHODS
 from pipelines.sources.quarantined import records_of
 from pipelines.warehouse import bigquery_clients
 from pipelines.warehouse.bigquery_refused import refused_events, without_values

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from apache_beam.metrics import MetricsFilter
 
-from pipelines.option_list import METHODS
+from pipelines.settings.options import METHODS
 from pipelines.warehouse import bigquery_append, bigquery_clients, bigquery_retry, bigquery_rows, bigquery_stream
 from pipelines.warehouse.bigquery_retry import Limits
 from pipelines.warehouse.bigquery_stream import BigQueryStreamSink

@@ -12,7 +12,7 @@ from google.cloud import bigquery as google
 from pipelines.apps.reference.small_groups import GROUPS, PERSONS, RECORDS, THRESHOLD, Group, suppressed
 from pipelines.bounded import table_of
 from pipelines.cli import main
-from pipelines.config import TEMPLATES, read_config
+from pipelines.settings.config import TEMPLATES, read_config
 from pipelines.warehouse import bigquery_clients
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.bigquery_dataset import label_of

@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.apps.report.queries import QUESTIONS, numbers_of
 from pipelines.bounded import table_of
-from pipelines.config import read_config, read_funnel
+from pipelines.settings.config import read_config, read_funnel
 from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.open import open_warehouse
 from pipelines.warehouse.sink import by_day, shaped

@@ -9,7 +9,7 @@ from pipelines.apps.mapping.check import Checked, check_file
 from pipelines.apps.mapping.report import check_lines
 from pipelines.apps.simulator.simulate import simulate
 from pipelines.backfill import backfill
-from pipelines.options import resolve
+from pipelines.settings.resolve import resolve
 from pipelines.warehouse.local import LocalWarehouse
 from transforms.errors import ConfigError, SourceError
 

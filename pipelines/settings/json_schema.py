@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from pipelines.config import Quality
-from pipelines.option_list import Option
-from pipelines.option_values import FILE_OPTIONS
+from pipelines.settings.config import Quality
+from pipelines.settings.options import Option
+from pipelines.settings.values import FILE_OPTIONS
 from transforms.funnel import Funnel
 from transforms.mapping_spec import Mapping
 from transforms.metrics import NAME, MetricSpec

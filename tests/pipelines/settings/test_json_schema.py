@@ -8,10 +8,10 @@ import yaml
 
 from pipelines.apps.reference.configuration import EXAMPLE
 from pipelines.cli import main
-from pipelines.config import TEMPLATES
-from pipelines.option_values import FILE_OPTIONS, value_of
-from pipelines.option_values import Given as GivenValue
-from pipelines.schemas import SCHEMAS, configuration_schema
+from pipelines.settings.config import TEMPLATES
+from pipelines.settings.json_schema import SCHEMAS, configuration_schema
+from pipelines.settings.values import FILE_OPTIONS, value_of
+from pipelines.settings.values import Given as GivenValue
 from transforms.errors import AudienceError
 
 MAPPINGS = sorted((TEMPLATES / "mappings").glob("*.yaml"))

@@ -18,11 +18,11 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from pipelines.config_file import ConfigFile, read_document, text_of
+from pipelines.settings.file import ConfigFile, read_document, text_of
+from pipelines.settings.mapping_tests import check_tests
 from transforms.bots import check_column
 from transforms.funnel import Funnel
 from transforms.mapping import Mapping, load_mapping
-from transforms.mapping_tests import check_tests
 from transforms.match import Match, check_match
 from transforms.metrics import MetricSpec, read_metrics
 from transforms.validate import NULL_IDS

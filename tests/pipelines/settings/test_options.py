@@ -5,8 +5,8 @@ from datetime import date, timedelta
 
 import pytest
 
-from pipelines.option_arguments import add_to, options_of
-from pipelines.options import OPTIONS, resolve
+from pipelines.settings.arguments import add_to, options_of
+from pipelines.settings.resolve import OPTIONS, resolve
 from transforms.errors import OptionError
 
 WRONG = {

@@ -5,7 +5,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipelines.flow import flow
+from pipelines.settings.yaml_line import flow
 from transforms.strict_yaml import load
 
 # No lone surrogates: a file is UTF-8.

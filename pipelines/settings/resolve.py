@@ -7,9 +7,9 @@ Dataflow template come from one list (option_list.py). Nothing here imports Beam
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
-from pipelines.option_arguments import TO_DATASET
-from pipelines.option_list import OPTIONS
-from pipelines.option_values import NAMED, Given, value_of
+from pipelines.settings.arguments import TO_DATASET
+from pipelines.settings.options import OPTIONS
+from pipelines.settings.values import NAMED, Given, value_of
 from transforms.errors import OptionError
 
 MOST_LATENESS = timedelta(days=3600)  # so that no event, nor a bucket it falls in, is of a day 3,650 days ago
@@ -62,7 +62,7 @@ def effective(values: dict[str, Any]) -> dict[str, Given]:
         value_of(NAMED[name], given)
     of_file: dict[str, Given] = {}
     if "config" in typed:
-        from pipelines.config_file import stated_options
+        from pipelines.settings.file import stated_options
 
         of_file = stated_options(typed["config"].value)
     defaults = {option.name: Given(option.default, "default") for option in OPTIONS}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.config import TEMPLATES, read_config, read_mapping
+from pipelines.settings.config import TEMPLATES, read_config, read_mapping
 from transforms.errors import ConfigError
 from transforms.validate import NULL_IDS
 

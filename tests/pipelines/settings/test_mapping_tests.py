@@ -2,9 +2,9 @@
 
 import pytest
 
+from pipelines.settings.mapping_tests import check_tests
 from transforms.errors import ConfigError
 from transforms.mapping import load_mapping
-from transforms.mapping_tests import check_tests
 
 HEAD = """
 source: s

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from pipelines.config import Stated, read_config, read_stated
-from pipelines.flow import flow
-from pipelines.keys import keys_of
-from pipelines.option_values import FILE_OPTIONS, NAMED, value_of
-from pipelines.options import effective
+from pipelines.settings.config import Stated, read_config, read_stated
+from pipelines.settings.keys import keys_of
+from pipelines.settings.resolve import effective
+from pipelines.settings.values import FILE_OPTIONS, NAMED, value_of
+from pipelines.settings.yaml_line import flow
 from pipelines.version import VERSION
 from transforms.funnel import Funnel
 

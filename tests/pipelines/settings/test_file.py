@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from pipelines.config import Config
-from pipelines.config_file import ConfigFile, stated_options
-from pipelines.option_values import FILE_OPTIONS
-from pipelines.options import effective, place_of, resolve
+from pipelines.settings.config import Config
+from pipelines.settings.file import ConfigFile, stated_options
+from pipelines.settings.resolve import effective, place_of, resolve
+from pipelines.settings.values import FILE_OPTIONS
 from transforms.errors import ConfigError, OptionError
 
 WRONG = {

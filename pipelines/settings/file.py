@@ -1,6 +1,6 @@
 """The configuration file as it is written, for whoever needs its options only: nothing here imports Beam.
 
-A key is an option that may stand in a file, or `metrics`, `quality` or `funnel`; `pipelines/config.py` reads those.
+A key is an option that may stand in a file, or `metrics`, `quality` or `funnel`; `pipelines/settings/config.py` reads those.
 A key that is null is as if it were not there.
 """
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from pipelines.option_values import FILE_OPTIONS, Given, value_of
+from pipelines.settings.values import FILE_OPTIONS, Given, value_of
 from transforms.errors import ConfigError, first_line
 from transforms.strict_yaml import load
 

@@ -3,9 +3,9 @@
 import pytest
 
 from pipelines.cli import main
-from pipelines.config import read_config, read_funnel, read_stated
-from pipelines.option_values import FILE_OPTIONS
-from pipelines.options import effective, resolve
+from pipelines.settings.config import read_config, read_funnel, read_stated
+from pipelines.settings.resolve import effective, resolve
+from pipelines.settings.values import FILE_OPTIONS
 
 FILES = {
     "nothing": "",

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from pipelines.option_list import Option
-from pipelines.option_values import NAMED
+from pipelines.settings.options import Option
+from pipelines.settings.values import NAMED
 
 # What the runs leave out of OPTIONS.
 TO_DATASET = ("write_method", "landing")  # of a stream, and of no folder
