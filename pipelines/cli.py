@@ -26,9 +26,9 @@ from pipelines.commands import (
     simulate,
     stop,
 )
-from pipelines.private import privately
-from pipelines.terminal import guarded, shown
-from pipelines.unforeseen import unforeseen_line
+from pipelines.system.private import privately
+from pipelines.system.terminal import guarded, shown
+from pipelines.system.unforeseen import unforeseen_line
 from pipelines.version import VERSION
 from transforms.errors import AudienceError, OptionError
 

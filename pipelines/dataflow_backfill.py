@@ -17,11 +17,11 @@ from pipelines.backfill import check_days, ending_of, job_of, looked_at, range_o
 from pipelines.bounded import Opened, days_around, days_with_events, opened, reach_of, tables_of
 from pipelines.commit_once import CommitOnce
 from pipelines.dataflow import Launched, job_options, submitted
-from pipelines.progress import Notes
 from pipelines.settings.resolve import Settings, check_on_cluster
 from pipelines.sources.inputs import FileInput
 from pipelines.sources.standard_input import NAME
 from pipelines.sources.stored import ReadReachAsked, ReadStoredDays
+from pipelines.system.progress import Notes
 from pipelines.warehouse.bigquery_run import BigQueryRun
 from pipelines.warehouse.sink import BucketSink
 from pipelines.warehouse.staged import in_bucket

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from pipelines.settings.arguments import options_of
 from pipelines.settings.values import NAMED
-from pipelines.terminal import shown
+from pipelines.system.terminal import shown
 from transforms.errors import OptionError
 
 KINDS = {"run": "a stream", "backfill": "a backfill"}

@@ -19,7 +19,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from pipelines.terminal import draw, draws, erase
+from pipelines.system.terminal import draw, draws, erase
 
 EVERY, A_MINUTE = 0.5, 60.0
 OVER_SECONDS = 10.0  # for rates

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import msgspec
 import polars as pl
 
-from pipelines.disk import sync_folder
+from pipelines.system.disk import sync_folder
 from pipelines.version import VERSION
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.sink import shaped

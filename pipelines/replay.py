@@ -12,11 +12,11 @@ from pipelines.audience import build
 from pipelines.bounded import NATIVE_SOURCE, days_found, days_with_events, opened, with_beside, with_stored
 from pipelines.day_limit import refuse_spread
 from pipelines.launch import run_bounded, worker_count
-from pipelines.progress import Watch
 from pipelines.settings.config import read_mapping
 from pipelines.settings.resolve import Settings
 from pipelines.sources.quarantined import MAPPED, ReadSelected, Selected, select, unbooked
 from pipelines.summary import Summary
+from pipelines.system.progress import Watch
 from pipelines.warehouse import books
 from pipelines.warehouse.rows import literal
 from pipelines.warehouse.sink import confirmed

@@ -23,8 +23,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from pipelines.listening import listeners, tree
 from pipelines.private_sockets import private_sockets
+from pipelines.system.listening import listeners, tree
 from transforms.errors import OptionError, RunnerError
 
 PRISM, LEGACY, ANY, DATAFLOW = "PrismRunner", "BundleBasedDirectRunner", "DirectRunner", "DataflowRunner"

@@ -15,9 +15,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from pipelines import terminal
-from pipelines.disk import LOCK
 from pipelines.settings.config import read_config
+from pipelines.system import terminal
+from pipelines.system.disk import LOCK
 from pipelines.warehouse.local import LocalWarehouse
 from transforms.errors import WarehouseError
 from transforms.metrics import MetricSpec

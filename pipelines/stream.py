@@ -30,7 +30,6 @@ from apache_beam.runners.runner import PipelineState
 from pipelines import runners
 from pipelines.audience import Job, build
 from pipelines.bounded import Opened, mappings_of, opened
-from pipelines.disk import write_atomically
 from pipelines.launch import cause
 from pipelines.liveness import Liveness
 from pipelines.private_sockets import private_sockets
@@ -44,7 +43,8 @@ from pipelines.sources.pubsub_check import check_subscription, temporary_subscri
 from pipelines.sources.pubsub_reader import close_all
 from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
 from pipelines.stop import ABOUT, DRAIN, About
-from pipelines.terminal import shown
+from pipelines.system.disk import write_atomically
+from pipelines.system.terminal import shown
 from pipelines.warehouse.figures import Figures
 from transforms.errors import AudienceError, RunnerError
 from transforms.lateness import MARGIN, allowed_lateness

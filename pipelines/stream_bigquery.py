@@ -21,12 +21,12 @@ import polars as pl
 
 from pipelines import resume_refused
 from pipelines.bounded import Opened
-from pipelines.disk import WRITE_ERRORS, cannot_write, locked
 from pipelines.resume import DAY, claim, resume, stream_of
 from pipelines.settings.options import INSERTS
 from pipelines.settings.resolve import Settings
 from pipelines.sources.landing import Again, Landing
 from pipelines.stop import folder_of
+from pipelines.system.disk import WRITE_ERRORS, cannot_write, locked
 from pipelines.warehouse import bigquery_clients, bigquery_restart
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.bigquery_errors import told

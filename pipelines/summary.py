@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipelines.terminal import shown, word
+from pipelines.system.terminal import shown, word
 from pipelines.warehouse.rows import literal
 from pipelines.warehouse.tables import QUARANTINE
 from pipelines.warehouse.warehouse import Warehouse

@@ -3,7 +3,7 @@
 from pipelines.commands import Command
 from pipelines.settings.arguments import add_all
 from pipelines.settings.values import FILE_OPTIONS
-from pipelines.terminal import faithful
+from pipelines.system.terminal import faithful
 
 
 def add_options(parser) -> None:

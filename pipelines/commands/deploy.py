@@ -7,8 +7,8 @@ from pipelines import deploy
 from pipelines.commands import Command
 from pipelines.settings.arguments import add_all, options_of
 from pipelines.settings.resolve import check_on_cluster, resolve
+from pipelines.system.terminal import say
 from pipelines.template import READS, REQUIRED, parameters
-from pipelines.terminal import say
 from transforms.errors import OptionError
 
 FOLDERS = ("temp", "staging", "templates")

@@ -5,7 +5,7 @@ from pipelines.commands.query import add_form
 from pipelines.settings.arguments import add_all, add_to
 from pipelines.settings.resolve import Place, landing_of, place_of
 from pipelines.settings.values import NAMED
-from pipelines.terminal import put, say
+from pipelines.system.terminal import put, say
 from transforms.errors import AudienceError
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from pipelines.commands import Command
 from pipelines.settings.arguments import add_all, options_of
 from pipelines.settings.resolve import Settings, resolve
-from pipelines.terminal import say
+from pipelines.system.terminal import say
 from transforms.errors import OptionError, first_line
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipelines.commands import Command
-from pipelines.terminal import faithful, option, say, shown
+from pipelines.system.terminal import faithful, option, say, shown
 from transforms.errors import OptionError
 
 _ONLY = {"from": ("output", "force"), "check": ("input", "json")}
@@ -71,9 +71,9 @@ def _propose(values, limit: int | None) -> int:
         _refuse_to_overwrite(values.output, values.force)
     from pipelines.apps.mapping.proposal import SAMPLE_ROWS, propose
     from pipelines.apps.mapping.report import proposal_lines
-    from pipelines.private import write_whole
     from pipelines.sources.standard_input import spooled
     from pipelines.summary import program
+    from pipelines.system.private import write_whole
 
     with spooled(values.sample) as patterns:
         made = propose(patterns, values.format, limit or SAMPLE_ROWS)

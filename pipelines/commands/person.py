@@ -3,7 +3,7 @@
 from pipelines.commands import Command
 from pipelines.commands.query import add_form
 from pipelines.settings.arguments import add_all
-from pipelines.terminal import option, put, say, shown
+from pipelines.system.terminal import option, put, say, shown
 from transforms.errors import OptionError
 
 _OPTIONS = ("config", "warehouse", "dataset", "dedup_window", "generation", "shards", "workers")

@@ -3,7 +3,7 @@
 from pipelines.commands import Command
 from pipelines.settings.arguments import add_all
 from pipelines.settings.resolve import place_of
-from pipelines.terminal import put
+from pipelines.system.terminal import put
 from transforms.errors import OptionError
 
 

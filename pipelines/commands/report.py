@@ -3,7 +3,7 @@
 from pipelines.commands import Command
 from pipelines.settings.arguments import add_all
 from pipelines.settings.resolve import place_of
-from pipelines.terminal import faithful, say, shown
+from pipelines.system.terminal import faithful, say, shown
 from transforms.errors import OptionError
 
 OUTPUT = "report.html"
@@ -18,7 +18,7 @@ def add_options(parser) -> None:
 
 def run(values, rest) -> None:
     from pipelines.apps.report.page import report
-    from pipelines.private import write_whole
+    from pipelines.system.private import write_whole
     from pipelines.warehouse.open import open_warehouse
 
     if not values.output:

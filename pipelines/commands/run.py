@@ -3,7 +3,7 @@
 from pipelines.commands import Command
 from pipelines.settings.arguments import add_all, options_of
 from pipelines.settings.resolve import resolve
-from pipelines.terminal import say
+from pipelines.system.terminal import say
 from transforms.errors import OptionError
 
 

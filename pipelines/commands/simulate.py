@@ -3,7 +3,7 @@
 from datetime import date
 
 from pipelines.commands import Command
-from pipelines.terminal import say, shown
+from pipelines.system.terminal import say, shown
 from transforms.errors import OptionError
 
 

@@ -3,7 +3,7 @@
 from pipelines.commands import Command
 from pipelines.settings.arguments import add_all
 from pipelines.settings.resolve import landing_of, place_of
-from pipelines.terminal import say
+from pipelines.system.terminal import say
 from transforms.errors import OptionError
 
 WAIT_SECONDS = 120

@@ -23,7 +23,6 @@ import polars as pl
 from apache_beam import coders
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.progress import Notes
 from pipelines.sources import parquet
 from pipelines.sources.cuts import MOST_ROWS, Batch, Piece, batches, payloads, pieces, spans, without_bom
 from pipelines.sources.inputs import (
@@ -39,6 +38,7 @@ from pipelines.sources.inputs import (
     opened_file,
 )
 from pipelines.sources.standard_input import known_as
+from pipelines.system.progress import Notes
 from transforms.block import TIME
 from transforms.csv_format import CsvFormat
 

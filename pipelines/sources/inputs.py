@@ -27,7 +27,7 @@ from pipelines.sources.cuts import (
 )
 from pipelines.sources.inflate import inflate
 from pipelines.sources.standard_input import compression_of, format_of, is_spooled, known_as, refuse_stream
-from pipelines.unforeseen import READING
+from pipelines.system.unforeseen import READING
 from transforms.errors import AudienceError, SourceError
 
 READ_BYTES = 1 << 20  # of a plain file at a time

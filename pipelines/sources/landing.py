@@ -23,7 +23,7 @@ from typing import NamedTuple
 import msgspec
 import polars as pl
 
-from pipelines.disk import WRITE_ERRORS, cannot_write, sync_folder
+from pipelines.system.disk import WRITE_ERRORS, cannot_write, sync_folder
 from transforms.block import RAW_SCHEMA, TIME
 from transforms.errors import SourceError, first_line
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import polars as pl
 import xxhash
 
-from pipelines.disk import WRITE_ERRORS, cannot_write
+from pipelines.system.disk import WRITE_ERRORS, cannot_write
 
 UNKNOWN = "unknown"  # the day of rows whose partition column is NULL
 

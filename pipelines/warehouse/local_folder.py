@@ -19,9 +19,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 import polars as pl
 
-from pipelines import private
-from pipelines.disk import LOCK, cannot_write, write_atomically
-from pipelines.terminal import option
+from pipelines.system import private
+from pipelines.system.disk import LOCK, cannot_write, write_atomically
+from pipelines.system.terminal import option
 from pipelines.warehouse import damage, views
 from pipelines.warehouse.day_files import day_from
 from pipelines.warehouse.manifest import ABOUT, FORMAT, Manifest, load

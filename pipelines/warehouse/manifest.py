@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from pipelines.disk import write_atomically
+from pipelines.system.disk import write_atomically
 from pipelines.warehouse.day_files import day_from, day_name
 from pipelines.warehouse.tables import TABLES, TYPES, Column, Table
 from transforms.errors import WarehouseError, first_line

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from pipelines.disk import WRITE_ERRORS, cannot_write
+from pipelines.system.disk import WRITE_ERRORS, cannot_write
 from pipelines.warehouse.day_files import FileEntry, day_name
 from pipelines.warehouse.tables import QUALITY_1M
 

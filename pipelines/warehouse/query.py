@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from pipelines.csv_line import csv_line
-from pipelines.terminal import shown
+from pipelines.system.csv_line import csv_line
+from pipelines.system.terminal import shown
 from pipelines.warehouse.warehouse import Result
 
 TABLE_ROWS = 1_000  # what the table form shows: widths need all of its rows in memory

@@ -25,8 +25,8 @@ from typing import NamedTuple, TextIO
 
 import polars as pl
 
-from pipelines.disk import WRITE_ERRORS, cannot_write, locked, sync_folder
-from pipelines.private import mask_of
+from pipelines.system.disk import WRITE_ERRORS, cannot_write, locked, sync_folder
+from pipelines.system.private import mask_of
 from pipelines.warehouse import damage, notes
 from pipelines.warehouse.day_files import FileEntry, day_from, day_name, digest, write_parquet
 from pipelines.warehouse.local_folder import Folder

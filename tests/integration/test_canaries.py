@@ -24,8 +24,8 @@ from pipelines.audience import build
 from pipelines.backfill import job_of, looked_at
 from pipelines.bounded import opened
 from pipelines.cli import main
-from pipelines.progress import Notes
 from pipelines.settings.resolve import resolve
+from pipelines.system.progress import Notes
 from tests.servers.needed import wait_until
 from tests.servers.stream import drain, streaming
 

@@ -23,11 +23,11 @@ import pytest
 
 from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.backfill import backfill
-from pipelines.disk import write_atomically
 from pipelines.recompute import recompute
 from pipelines.settings.resolve import resolve
 from pipelines.sources.landing import Landing
 from pipelines.sources.pubsub_client import EMULATOR
+from pipelines.system.disk import write_atomically
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.settled import SettledMinutes
 from tests.integration.same import METRICS, UNBALANCED, assert_same, lost_and_double

@@ -11,9 +11,9 @@ import pytest
 from pipelines import liveness
 from pipelines.liveness import Liveness, line
 from pipelines.sources.pubsub_leases import Snapshot
-from pipelines.terminal import ERASE
+from pipelines.system.terminal import ERASE
 from pipelines.warehouse.appender import Figures
-from tests.pipelines.test_progress import ROOT, on_a_terminal, screen
+from tests.pipelines.system.test_progress import ROOT, on_a_terminal, screen
 from tests.servers.needed import wait_until
 
 NOTHING = Figures({}, None, None, None, 0, None, None)

@@ -25,8 +25,8 @@ from pipelines.apps.doctor.check import FOUND, MISSING, WRONG
 from pipelines.apps.doctor.machine import machine_checks, optional_checks
 from pipelines.apps.doctor.warehouse import socket_checks
 from pipelines.cli import main
-from pipelines.listening import listeners, tree
 from pipelines.private_sockets import PREFIX, private_folder, private_sockets
+from pipelines.system.listening import listeners, tree
 from tests.servers.needed import wait_until
 from tests.servers.sockets import assert_private, closed, stranger_reaches, watched
 from transforms.errors import RunnerError
@@ -82,7 +82,7 @@ def test_a_process_that_has_gone_listens_on_nothing_and_another_users_is_not_gue
     with subprocess.Popen(["true"]) as gone:
         pass
     assert listeners([gone.pid]) == []
-    monkeypatch.setattr("pipelines.listening.PROC", tmp_path / "none")
+    monkeypatch.setattr("pipelines.system.listening.PROC", tmp_path / "none")
     assert listeners([os.getpid()]) is None
 
 

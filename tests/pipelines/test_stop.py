@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pipelines.disk import LOCK
 from pipelines.settings.config import read_config
 from pipelines.stop import ABOUT, DRAIN, About, closed_early, is_written, running, stop
+from pipelines.system.disk import LOCK
 from pipelines.warehouse.local import LocalWarehouse
 from transforms.errors import WarehouseError
 

@@ -10,7 +10,7 @@ from pipelines.backfill import backfill
 from pipelines.settings.config import TEMPLATES
 from pipelines.settings.resolve import resolve
 from pipelines.summary import books_lines, program
-from pipelines.terminal import option, put, say, shown
+from pipelines.system.terminal import option, put, say, shown
 from pipelines.warehouse.ask import run_query
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.query import render

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 import polars as pl
 
-from pipelines import runners, terminal
+from pipelines import runners
 from pipelines.apps.demo import emulators
 from pipelines.apps.demo.emulators import PROJECT, ended
 from pipelines.apps.demo.files import answer, fresh
@@ -30,7 +30,8 @@ from pipelines.apps.simulator.topic import Line, publish_batches
 from pipelines.settings.resolve import Place
 from pipelines.sources.pubsub_client import EMULATOR, PubSub
 from pipelines.summary import program
-from pipelines.terminal import say
+from pipelines.system import terminal
+from pipelines.system.terminal import say
 from pipelines.warehouse.open import open_warehouse
 from pipelines.warehouse.warehouse import Warehouse
 from transforms.errors import AudienceError, OptionError, RunnerError

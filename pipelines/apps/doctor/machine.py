@@ -33,8 +33,8 @@ from pipelines.apps.doctor.check import (
     WRONG,
     Check,
 )
-from pipelines.csv_line import csv_line
-from pipelines.terminal import shown
+from pipelines.system.csv_line import csv_line
+from pipelines.system.terminal import shown
 
 PACKAGE = "audience-insights"
 SETUP = Path(__file__).parents[3] / "setup.py"  # of a checkout

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipelines.apps.doctor.check import FOUND, WRONG, Check
-from pipelines.private import is_shared
-from pipelines.terminal import word
+from pipelines.system.private import is_shared
+from pipelines.system.terminal import word
 
 ACCESS = "access"
 _ALL_WRITE, _ALL_READ = 0o002, 0o005

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 from pipelines.apps.doctor.check import FILE, FOUND, MISSING, WAREHOUSE, WRONG, Check
-from pipelines.disk import LOCK
-from pipelines.listening import listeners, tree
-from pipelines.terminal import option
+from pipelines.system.disk import LOCK
+from pipelines.system.listening import listeners, tree
+from pipelines.system.terminal import option
 from pipelines.warehouse import damage
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.manifest import ABOUT, DATA, STAGING, LiveFile, Manifest

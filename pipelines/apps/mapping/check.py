@@ -17,7 +17,7 @@ from pipelines.apps.mapping.sample import blocks, first_rows
 from pipelines.settings.config import read_mapping
 from pipelines.sources.files import CsvFormat, check_inputs
 from pipelines.sources.standard_input import known_as
-from pipelines.terminal import shown
+from pipelines.system.terminal import shown
 from transforms.block import FIELDS
 from transforms.errors import SourceError
 from transforms.mapping import Mapping, required_columns

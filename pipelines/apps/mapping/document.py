@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from pipelines.terminal import shown
+from pipelines.system.terminal import shown
 
 WIDTH = 116
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")

@@ -9,7 +9,7 @@ from pipelines.apps.mapping.check import Check, Checked, shortened
 from pipelines.apps.mapping.document import inline
 from pipelines.apps.mapping.found import share_text
 from pipelines.apps.mapping.proposal import Proposal
-from pipelines.terminal import shown
+from pipelines.system.terminal import shown
 from pipelines.warehouse.query import render
 from pipelines.warehouse.warehouse import Result
 

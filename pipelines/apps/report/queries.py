@@ -5,7 +5,7 @@ from datetime import date
 
 import polars as pl
 
-from pipelines.terminal import shown
+from pipelines.system.terminal import shown
 from pipelines.warehouse.warehouse import Warehouse
 
 DAYS, RECENT_DAYS = 60, 28  # drawn by day; added up

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipelines.terminal import word
+from pipelines.system.terminal import word
 from transforms.errors import WarehouseError
 
 OWNER, GROUP = 0o077, 0o027  # umasks

@@ -14,7 +14,7 @@ import pytest
 from pipelines import backfill, cli
 from pipelines.day_limit import NoteDays
 from pipelines.launch import worker_processes
-from pipelines.unforeseen import unforeseen_line
+from pipelines.system.unforeseen import unforeseen_line
 from pipelines.warehouse.local import LocalWarehouse
 from transforms.errors import SourceError
 

@@ -13,16 +13,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipelines.progress import FOLDER, Line, Notes, Read, Watch, noted, size
 from pipelines.sources.files import CsvFormat, cut, read
 from pipelines.sources.inputs import find_files
-from pipelines.terminal import ERASE
+from pipelines.system.progress import FOLDER, Line, Notes, Read, Watch, noted, size
+from pipelines.system.terminal import ERASE
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # Every 0.02 s instead of 0.5, so that a short run draws as many lines as a long one.
-DRAWN = (
-    "import sys, pipelines.progress as p; p.EVERY = 0.02; from pipelines.cli import main; sys.exit(main(sys.argv[1:]))"
-)
+DRAWN = "import sys, pipelines.system.progress as p; p.EVERY = 0.02; from pipelines.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
 def event(n: int) -> str:
@@ -179,7 +177,9 @@ def test_notes_of_threads_and_processes_add_up(tmp_path):
     for thread in threads:
         thread.join()
     notes.flush()
-    code = "import sys; from pipelines.progress import Notes; n = Notes(sys.argv[1]); n(5, 2); n(5, 2); n.flush()"
+    code = (
+        "import sys; from pipelines.system.progress import Notes; n = Notes(sys.argv[1]); n(5, 2); n(5, 2); n.flush()"
+    )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=True)
     assert noted(tmp_path) == Read(4 * 3000 + 10, 4000 + 4)
 
@@ -238,7 +238,7 @@ def test_a_line_that_cannot_be_drawn_fails_no_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr("sys.stderr", Terminal())
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr("pipelines.progress.EVERY", 0.001)
+    monkeypatch.setattr("pipelines.system.progress.EVERY", 0.001)
     watch = Watch(tmp_path, 10)
     assert watch.notes.folder is not None
     with watch:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from pipelines.terminal import draw, draws, erase
+from pipelines.system.terminal import draw, draws, erase
 
 EVERY = 0.5  # seconds between two notes of a process, and between two lines
 FOLDER = "progress"

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.apps.doctor.privacy import access_checks
 from pipelines.cli import main
-from pipelines.private import make_folder, umask
+from pipelines.system.private import make_folder, umask
 from pipelines.warehouse.local import LocalWarehouse
 from transforms.errors import WarehouseError
 

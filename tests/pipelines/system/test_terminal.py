@@ -17,8 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.cli import COMMANDS, _parse, main
-from pipelines.csv_line import csv_line
-from pipelines.terminal import by_lines, guarded, option, put, shown, word
+from pipelines.system.csv_line import csv_line
+from pipelines.system.terminal import by_lines, guarded, option, put, shown, word
 from transforms.mapping import load_mapping
 
 EMOJI = ["👩🏽‍🚀", "❤️‍🔥", "1️⃣", "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"]
