@@ -20,7 +20,7 @@ import polars as pl
 from apache_beam.coders import Coder
 
 from pipelines.bounded import table_of
-from pipelines.warehouse.bigquery_rows import arrow_schema, record_batch
+from pipelines.warehouse.bigquery.stream.rows import arrow_schema, record_batch
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, SESSIONS, TYPES, Table
 from transforms import quality
 from transforms import session_summaries as summaries

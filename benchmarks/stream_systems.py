@@ -20,9 +20,9 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from pipelines import runners  # noqa: E402
-from pipelines.warehouse.bigquery import BigQueryWarehouse  # noqa: E402
-from pipelines.warehouse.local import LocalWarehouse  # noqa: E402
-from pipelines.warehouse.manifest import load  # noqa: E402
+from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse  # noqa: E402
+from pipelines.warehouse.local.manifest import load  # noqa: E402
+from pipelines.warehouse.local.warehouse import LocalWarehouse  # noqa: E402
 from tests.servers.pubsub import Queue  # noqa: E402
 from transforms.errors import AudienceError  # noqa: E402
 

@@ -15,7 +15,7 @@ import duckdb
 
 from pipelines.bounded import tables_of
 from pipelines.settings.config import read_config, read_funnel
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.views import VIEWS, duckdb_views
 
 # Records and their books, of which the rival keeps less.

@@ -33,10 +33,10 @@ from pipelines.summary import Summary
 from pipelines.system.progress import Notes, Watch
 from pipelines.warehouse import books
 from pipelines.warehouse.day_files import FileEntry
+from pipelines.warehouse.interface import Reader, Warehouse, WarehouseRun
 from pipelines.warehouse.losses import Discarded, discard
 from pipelines.warehouse.sink import confirmed
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
-from pipelines.warehouse.warehouse import Reader, Warehouse, WarehouseRun
 from transforms.aggregate import Launch
 from transforms.errors import WarehouseError
 from transforms.in_range import Days

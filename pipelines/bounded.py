@@ -23,8 +23,9 @@ from pipelines.settings.config import Quality, read_config, read_funnel, read_ma
 from pipelines.settings.resolve import Settings
 from pipelines.sources.stored import ReadReach, ReadStored, as_reach
 from pipelines.version import VERSION
+from pipelines.warehouse.conditions import begin, runs_of
+from pipelines.warehouse.interface import Warehouse, WarehouseRun
 from pipelines.warehouse.open import open_warehouse
-from pipelines.warehouse.rows import begin, runs_of
 from pipelines.warehouse.sink import LocalSink, Sink
 from pipelines.warehouse.tables import (
     ERASURES,
@@ -36,7 +37,6 @@ from pipelines.warehouse.tables import (
     Table,
     metric_table,
 )
-from pipelines.warehouse.warehouse import Warehouse, WarehouseRun
 from transforms.aggregate import Launch, MetricAggregation
 from transforms.in_range import MARGIN
 from transforms.lateness import allowed_lateness
@@ -113,7 +113,7 @@ def _sink(
     settings: Settings, warehouse: Warehouse, run: WarehouseRun, tables: dict[str, Table], streaming: bool
 ) -> Sink:
     if streaming and settings.dataset:
-        from pipelines.warehouse.bigquery_stream import BigQueryStreamSink  # which imports Google's clients
+        from pipelines.warehouse.bigquery.stream.sink import BigQueryStreamSink  # which imports Google's clients
 
         return BigQueryStreamSink(warehouse.name, tables, settings.write_method)
     return LocalSink(str(run.staging), tables, warehouse.time_zone, streaming)

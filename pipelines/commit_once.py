@@ -14,9 +14,9 @@ from pipelines.backfill import Ending, commit
 from pipelines.bounded import days_around, warehouse_of
 from pipelines.summary import Summary, books_lines
 from pipelines.warehouse import staged
-from pipelines.warehouse.bigquery import BigQueryWarehouse
-from pipelines.warehouse.bigquery_claim import Claim
-from pipelines.warehouse.bigquery_run import BigQueryRun
+from pipelines.warehouse.bigquery.commit_token import Claim
+from pipelines.warehouse.bigquery.run import BigQueryRun
+from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.tables import EVENTS
 from transforms.errors import OvertakenError, WarehouseError

@@ -32,7 +32,7 @@ from pipelines.settings.config import read_config
 from pipelines.settings.resolve import Settings
 from pipelines.sources.pubsub_check import check_subscription
 from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
-from pipelines.warehouse.bigquery_stream import BigQueryStreamSink
+from pipelines.warehouse.bigquery.stream.sink import BigQueryStreamSink
 from transforms.errors import OptionError, RunnerError, first_line
 
 NEEDED = ("project", "region", "temp_location")

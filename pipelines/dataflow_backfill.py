@@ -22,7 +22,7 @@ from pipelines.sources.inputs import FileInput
 from pipelines.sources.standard_input import NAME
 from pipelines.sources.stored import ReadReachAsked, ReadStoredDays
 from pipelines.system.progress import Notes
-from pipelines.warehouse.bigquery_run import BigQueryRun
+from pipelines.warehouse.bigquery.run import BigQueryRun
 from pipelines.warehouse.sink import BucketSink
 from pipelines.warehouse.staged import in_bucket
 from transforms.errors import OptionError

@@ -49,13 +49,13 @@ from pipelines.settings.resolve import Settings
 from pipelines.sources.landing import LANDING, Landing
 from pipelines.sources.stored import ReadStored
 from pipelines.warehouse import books
+from pipelines.warehouse.conditions import Without, WithoutInDays
 from pipelines.warehouse.day_files import FileEntry
-from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.rows import Without, WithoutInDays
+from pipelines.warehouse.interface import Warehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.sink import by_day, confirmed
 from pipelines.warehouse.staged import write_file
 from pipelines.warehouse.tables import ERASURES, EVENTS, QUALITY_1M, QUARANTINE, Table, polars_schema
-from pipelines.warehouse.warehouse import Warehouse
 from transforms import quality
 from transforms.block import day_of
 from transforms.errors import WarehouseError

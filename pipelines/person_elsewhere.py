@@ -6,9 +6,9 @@ that the books name
 
 import polars as pl
 
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.interface import Warehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.tables import QUALITY_1M
-from pipelines.warehouse.warehouse import Warehouse
 
 FAIL_SAFE_DAYS = 7  # of BigQuery, after its time travel
 TIME_TRAVEL_HOURS = 168  # of a dataset that states none
@@ -39,9 +39,9 @@ def elsewhere(warehouse: Warehouse) -> list[str]:
 
 
 def _time_travel_hours(warehouse: Warehouse) -> int:
-    from pipelines.warehouse.bigquery import BigQueryWarehouse
-    from pipelines.warehouse.bigquery_dataset import PATIENCE  # which imports Google's clients
-    from pipelines.warehouse.bigquery_errors import told
+    from pipelines.warehouse.bigquery.dataset import PATIENCE  # which imports Google's clients
+    from pipelines.warehouse.bigquery.errors import told
+    from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 
     assert isinstance(warehouse, BigQueryWarehouse)
     with told(warehouse.name, "read its time travel"):

@@ -17,10 +17,10 @@ import polars as pl
 
 from pipelines.person_search import INSIDE, NAMING, Search
 from pipelines.sources.landing import LANDING
-from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.manifest import DATA, STAGING
+from pipelines.warehouse.interface import Warehouse
+from pipelines.warehouse.local.manifest import DATA, STAGING
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.tables import ERASURES, EVENTS, QUARANTINE, Table, polars_schema
-from pipelines.warehouse.warehouse import Warehouse
 
 PERSON = ("user_id", "anonymous_id", "person")  # where a table says whose a row is
 # Of senders only words that the contract lists, or nothing of theirs at all.

@@ -25,10 +25,10 @@ import polars as pl
 
 from pipelines.system.disk import sync_folder
 from pipelines.version import VERSION
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.interface import Warehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.sink import shaped
 from pipelines.warehouse.tables import ERASURES
-from pipelines.warehouse.warehouse import Warehouse
 from transforms.errors import OptionError, WarehouseError
 
 FILE = "erasure.key"

@@ -18,7 +18,7 @@ from pipelines.sources.quarantined import MAPPED, ReadSelected, Selected, select
 from pipelines.summary import Summary
 from pipelines.system.progress import Watch
 from pipelines.warehouse import books
-from pipelines.warehouse.rows import literal
+from pipelines.warehouse.conditions import literal
 from pipelines.warehouse.sink import confirmed
 from pipelines.warehouse.tables import EVENTS
 from transforms.errors import OptionError

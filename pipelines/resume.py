@@ -22,11 +22,11 @@ from pipelines import resume_refused, resume_sessions
 from pipelines.audience import Job
 from pipelines.resume_rows import NOW, blocks, current, take_in
 from pipelines.resume_sessions import StoredSessions
+from pipelines.warehouse.conditions import days_from, in_minutes, of_input
 from pipelines.warehouse.day_files import FileEntry, write_file
-from pipelines.warehouse.rows import days_from, in_minutes, of_input
+from pipelines.warehouse.interface import Restorable, RestoreRun
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS, Table
-from pipelines.warehouse.warehouse import Restorable, RestoreRun
 from transforms import seeds
 from transforms.aggregate import Aggregation, BooksAggregation, Launch, scatter, stamped
 from transforms.block import EVENT_SCHEMA, SEPARATOR, TIME

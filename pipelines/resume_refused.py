@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from pipelines.resume_rows import blocks
-from pipelines.warehouse.rows import days_from, of_input
+from pipelines.warehouse.conditions import days_from, of_input
+from pipelines.warehouse.interface import Restorable
 from pipelines.warehouse.tables import QUARANTINE
-from pipelines.warehouse.warehouse import Restorable
 from transforms import redelivered, seeds
 from transforms.block import TIME
 

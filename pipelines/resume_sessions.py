@@ -12,11 +12,11 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.resume_rows import NOW, current, take_in
+from pipelines.warehouse.conditions import days_from
 from pipelines.warehouse.day_files import FileEntry, write_file
-from pipelines.warehouse.rows import days_from
+from pipelines.warehouse.interface import Restorable, RestoreRun
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import SESSIONS
-from pipelines.warehouse.warehouse import Restorable, RestoreRun
 from transforms import seeds
 from transforms import session_summaries as summaries
 from transforms.aggregate import Launch, stamped

@@ -18,7 +18,7 @@ import msgspec
 from pipelines.settings.config import read_config
 from pipelines.system import terminal
 from pipelines.system.disk import LOCK
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from transforms.errors import WarehouseError
 from transforms.metrics import MetricSpec
 

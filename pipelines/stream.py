@@ -45,7 +45,7 @@ from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
 from pipelines.stop import ABOUT, DRAIN, About
 from pipelines.system.disk import write_atomically
 from pipelines.system.terminal import shown
-from pipelines.warehouse.figures import Figures
+from pipelines.warehouse.write_stats import Figures
 from transforms.errors import AudienceError, RunnerError
 from transforms.lateness import MARGIN, allowed_lateness
 

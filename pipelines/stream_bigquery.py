@@ -27,14 +27,15 @@ from pipelines.settings.resolve import Settings
 from pipelines.sources.landing import Again, Landing
 from pipelines.stop import folder_of
 from pipelines.system.disk import WRITE_ERRORS, cannot_write, locked
-from pipelines.warehouse import bigquery_clients, bigquery_restart
-from pipelines.warehouse.bigquery import BigQueryWarehouse
-from pipelines.warehouse.bigquery_errors import told
-from pipelines.warehouse.bigquery_restart import Appending, Remains
-from pipelines.warehouse.bigquery_run import BigQueryRun
-from pipelines.warehouse.bigquery_step import tally
-from pipelines.warehouse.figures import Figures
-from pipelines.warehouse.writer import Run
+from pipelines.warehouse.bigquery import clients as bigquery_clients
+from pipelines.warehouse.bigquery import restore as bigquery_restart
+from pipelines.warehouse.bigquery.errors import told
+from pipelines.warehouse.bigquery.restore import Appending, Remains
+from pipelines.warehouse.bigquery.run import BigQueryRun
+from pipelines.warehouse.bigquery.stream.bundle import tally
+from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
+from pipelines.warehouse.local.run import Run
+from pipelines.warehouse.write_stats import Figures
 from transforms.errors import OptionError, first_line
 
 LANDING, WORK = "landing", "work-"

@@ -16,11 +16,11 @@ import polars as pl
 from pipelines.bounded import Opened
 from pipelines.resume import resume, stream_of
 from pipelines.sources.landing import LANDING, Again, Landing
-from pipelines.warehouse.appender import Appender
-from pipelines.warehouse.figures import Figures
-from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.settled import SettledMinutes
-from pipelines.warehouse.writer import Run
+from pipelines.warehouse.local.run import Run
+from pipelines.warehouse.local.settled import SettledMinutes
+from pipelines.warehouse.local.stream_commits import Appender
+from pipelines.warehouse.local.warehouse import LocalWarehouse
+from pipelines.warehouse.write_stats import Figures
 from transforms.errors import OptionError
 
 RETIRE_SECONDS = 10.0

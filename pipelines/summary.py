@@ -11,9 +11,9 @@ from typing import NamedTuple
 import polars as pl
 
 from pipelines.system.terminal import shown, word
-from pipelines.warehouse.rows import literal
+from pipelines.warehouse.conditions import literal
+from pipelines.warehouse.interface import Warehouse
 from pipelines.warehouse.tables import QUARANTINE
-from pipelines.warehouse.warehouse import Warehouse
 
 DEFAULT = "--warehouse warehouse"  # what need not be typed
 PLACES = ("events", "duplicates", "quarantined", "out_of_range", "replaced", "erased")

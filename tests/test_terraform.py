@@ -9,7 +9,7 @@ import pytest
 from pipelines.apps.reference.terraform import tables_text
 from pipelines.cli import COMMANDS as COMMANDS_OF
 from pipelines.settings.resolve import OPTIONS
-from pipelines.warehouse.bigquery_dataset import label_of
+from pipelines.warehouse.bigquery.dataset import label_of
 from tests.terraform import FILES, FOLDER, GIVEN, blocks, code, evaluated, offline, parsed, terraform
 
 ROOT = FOLDER.parents[1]
@@ -259,7 +259,10 @@ def test_there_is_an_alert_for_each_way_a_stream_fails():
 def test_the_alerts_watch_counters_and_steps_that_the_product_has():
     (said,) = [each["rows_written"] for each in parsed()["locals.tf"]["locals"]]
     counted = re.search(r'metric_name=\\"([\w-]+)', said)[1]
-    assert f'Metrics.counter(NAMESPACE, "{counted}")' in (ROOT / "pipelines/warehouse/bigquery_step.py").read_text()
+    assert (
+        f'Metrics.counter(NAMESPACE, "{counted}")'
+        in (ROOT / "pipelines/warehouse/bigquery/stream/bundle.py").read_text()
+    )
     steps = (ROOT / "tests/pipelines/golden/steps_streaming.txt").read_text().splitlines()
     watched = re.findall(r'"(Write [^"]+)"', (FOLDER / "locals.tf").read_text())
     assert len(watched) == 2

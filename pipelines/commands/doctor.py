@@ -64,10 +64,10 @@ def _books(place: Place, form: str) -> int:
     import polars as pl
 
     from pipelines.apps.doctor.warehouse import written_by
+    from pipelines.warehouse.interface import Result
     from pipelines.warehouse.open import open_warehouse
-    from pipelines.warehouse.query import render
     from pipelines.warehouse.recount import Difference, differences
-    from pipelines.warehouse.warehouse import Result
+    from pipelines.warehouse.render import render
 
     with open_warehouse(*place) as warehouse:
         writer = written_by(warehouse)

@@ -64,8 +64,8 @@ def _find(settings, ids: list[str], form: str, proof_key: str | None) -> None:
     from pipelines.person_proof import key_of, proofs
     from pipelines.person_search import Search
     from pipelines.summary import DEFAULT, program
-    from pipelines.warehouse.query import render
-    from pipelines.warehouse.warehouse import Result
+    from pipelines.warehouse.interface import Result
+    from pipelines.warehouse.render import render
 
     with warehouse_of(settings) as warehouse:
         found, unread = find(warehouse, Search(ids))

@@ -42,7 +42,7 @@ def add_form(parser) -> None:
 def run(values, rest) -> None:
     from pipelines.warehouse.ask import run_query
     from pipelines.warehouse.open import open_warehouse
-    from pipelines.warehouse.query import render
+    from pipelines.warehouse.render import render
 
     place = place_of(vars(values))
     dialect = values.dialect or ("bigquery" if place.dataset else "duckdb")

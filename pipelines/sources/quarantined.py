@@ -12,7 +12,7 @@ import apache_beam as beam
 import polars as pl
 import pyarrow.parquet as pq
 
-from pipelines.warehouse.warehouse import Warehouse
+from pipelines.warehouse.interface import Warehouse
 from transforms import quality
 from transforms.block import RECORD_SCHEMA
 from transforms.quality import COUNTS

@@ -8,7 +8,7 @@ from pathlib import Path
 import apache_beam as beam
 import polars as pl
 
-from pipelines.warehouse.damage import read_live
+from pipelines.warehouse.local.damage import read_live
 from pipelines.warehouse.tables import EVENTS
 from transforms.block import EVENT_SCHEMA
 from transforms.session_summaries import visitors
@@ -59,7 +59,7 @@ class ReadReachAsked(beam.PTransform):
 
 
 def _reach(sql: str, dataset: str):
-    from pipelines.warehouse.bigquery import BigQueryWarehouse  # which imports Google's clients
+    from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse  # which imports Google's clients
 
     with closing(BigQueryWarehouse.open(dataset)) as warehouse:
         for part in warehouse.ask(sql):
@@ -99,7 +99,7 @@ def _read(file: str, without_input: str | None):
 
 
 def _read_day(day: str, dataset: str, without_input: str | None):
-    from pipelines.warehouse.bigquery import BigQueryWarehouse  # which imports Google's clients
+    from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse  # which imports Google's clients
 
     with closing(BigQueryWarehouse.open(dataset)) as warehouse:
         for file in warehouse.files(EVENTS.name, [date.fromisoformat(day)]):

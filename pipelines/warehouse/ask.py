@@ -1,6 +1,6 @@
 """A person's question to a warehouse, in SQL."""
 
-from pipelines.warehouse.warehouse import Result, Warehouse
+from pipelines.warehouse.interface import Result, Warehouse
 from transforms.errors import OptionError
 
 

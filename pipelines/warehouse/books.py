@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import polars as pl
 
+from pipelines.warehouse.conditions import Without, literal
 from pipelines.warehouse.day_files import FileEntry
+from pipelines.warehouse.interface import WarehouseRun
 from pipelines.warehouse.losses import Discarded, settled
-from pipelines.warehouse.rows import Without, literal
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.staged import scan, write_file
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Table
-from pipelines.warehouse.warehouse import WarehouseRun
 from transforms import quality
 from transforms.aggregate import Launch, stamped
 from transforms.block import day_of, empty

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipelines.warehouse import damage
-from pipelines.warehouse.damage import Fault
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.interface import WarehouseRun
+from pipelines.warehouse.local import damage
+from pipelines.warehouse.local.damage import Fault
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
-from pipelines.warehouse.warehouse import WarehouseRun
 from transforms import quality
 from transforms.block import day_of, empty
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
 
-from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.warehouse import Warehouse
+from pipelines.warehouse.interface import Warehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 
 
 @contextmanager
@@ -24,8 +24,8 @@ def open_warehouse(
     """
     warehouse: Warehouse
     if dataset is not None:
-        from pipelines.warehouse.bigquery import BigQueryWarehouse  # which imports Google's clients
-        from pipelines.warehouse.bigquery_dataset import Choice
+        from pipelines.warehouse.bigquery.dataset import Choice
+        from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse  # which imports Google's clients
 
         warehouse = BigQueryWarehouse.open(dataset, time_zone, create, Choice(partition_expiry, settled_after))
     else:

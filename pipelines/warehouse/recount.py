@@ -10,7 +10,7 @@ each delivery of an event counts once.
 from datetime import datetime
 from typing import NamedTuple
 
-from pipelines.warehouse.warehouse import Warehouse
+from pipelines.warehouse.interface import Warehouse
 
 
 class Difference(NamedTuple):

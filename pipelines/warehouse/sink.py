@@ -20,11 +20,11 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 
-from pipelines.warehouse import notes
 from pipelines.warehouse.day_files import FileEntry
-from pipelines.warehouse.figures import points
+from pipelines.warehouse.local import notes
 from pipelines.warehouse.staged import write_file
 from pipelines.warehouse.tables import EVENTS, Table, polars_schema
+from pipelines.warehouse.write_stats import points
 from transforms.block import day_of, held_bytes
 from transforms.quality import count, merge
 from transforms.stage import in_global_window

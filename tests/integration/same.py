@@ -5,8 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
-from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.warehouse import Warehouse
+from pipelines.warehouse.interface import Warehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 
 METRICS = ("activity_1m", "content_1h", "campaign_1h", "user_days", "sessions")
 STAMPS = {"firing", "generation", "revision", "emitted_time", "failed_time", "pipeline_version", "position", "input"}

@@ -12,7 +12,7 @@ from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.backfill import backfill
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.dialect import to_duckdb
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 
 SEEDS = range(1, 11)
 EVENTS = 4_000

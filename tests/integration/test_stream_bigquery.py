@@ -17,9 +17,9 @@ from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.backfill import backfill
 from pipelines.settings.options import METHODS
 from pipelines.settings.resolve import resolve
-from pipelines.warehouse.bigquery import BigQueryWarehouse
-from pipelines.warehouse.bigquery_rows import REQUEST_BYTES
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.bigquery.stream.rows import REQUEST_BYTES
+from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.recount import differences
 from tests.integration.same import METRICS, assert_alike
 from tests.servers.faulty import faulty_grpc, faulty_http

@@ -28,8 +28,8 @@ from pipelines.settings.resolve import resolve
 from pipelines.sources.landing import Landing
 from pipelines.sources.pubsub_client import EMULATOR
 from pipelines.system.disk import write_atomically
-from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.settled import SettledMinutes
+from pipelines.warehouse.local.settled import SettledMinutes
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from tests.integration.same import METRICS, UNBALANCED, assert_same, lost_and_double
 from tests.servers.needed import wait_until
 from tests.servers.pubsub import Queue

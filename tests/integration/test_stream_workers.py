@@ -24,8 +24,8 @@ from pipelines.backfill import backfill
 from pipelines.bounded import opened
 from pipelines.runners import PRISM_WORK_ROUND, prism_at
 from pipelines.settings.resolve import resolve
-from pipelines.warehouse.bigquery import BigQueryWarehouse
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from tests.integration.same import METRICS, assert_alike
 from tests.parity.runs import messages, raw_block
 from tests.servers.sockets import assert_private

@@ -12,7 +12,7 @@ from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.backfill import backfill
 from pipelines.settings.config import TEMPLATES
 from pipelines.settings.resolve import resolve
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 
 _spec = importlib.util.spec_from_file_location("oracle", Path(__file__).parents[1] / "oracle" / "oracle.py")
 _module = importlib.util.module_from_spec(_spec)

@@ -17,15 +17,15 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.cli import main
-from pipelines.warehouse import notes
-from pipelines.warehouse.appender import Appender
 from pipelines.warehouse.day_files import write_file
-from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.manifest import load
-from pipelines.warehouse.notes import Note
+from pipelines.warehouse.interface import Warehouse
+from pipelines.warehouse.local import notes
+from pipelines.warehouse.local.manifest import load
+from pipelines.warehouse.local.notes import Note
+from pipelines.warehouse.local.stream_commits import Appender
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.recount import differences
 from pipelines.warehouse.tables import QUALITY_1M
-from pipelines.warehouse.warehouse import Warehouse
 from tests.kept import book, rows_of
 from transforms.errors import WarehouseError
 
@@ -214,7 +214,7 @@ def _names_the_person(path: Path) -> bool:
 
 def seen_in_data_set(name: str, gone: bool) -> dict:
     """The state of a data set, and with `gone` its staging tables: those of other runs that are killed expire."""
-    from pipelines.warehouse.bigquery import BigQueryWarehouse
+    from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 
     try:
         warehouse = BigQueryWarehouse.open(name)
@@ -228,7 +228,7 @@ def seen_in_data_set(name: str, gone: bool) -> dict:
 
 def expire(name: str) -> int:
     """Remove the staging tables of a data set, as BigQuery does in time."""
-    from pipelines.warehouse.bigquery import BigQueryWarehouse
+    from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 
     with closing(BigQueryWarehouse.open(name)) as warehouse:
         for each in warehouse.names():

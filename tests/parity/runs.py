@@ -17,8 +17,8 @@ from pipelines.audience import Job, build
 from pipelines.bounded import table_of
 from pipelines.settings.config import read_config
 from pipelines.warehouse import books
-from pipelines.warehouse.appender import Appender
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.stream_commits import Appender
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.sink import LocalSink, confirmed
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
 from transforms.aggregate import Launch, MetricAggregation

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.backfill import backfill
 from pipelines.settings.resolve import resolve
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from transforms.errors import WarehouseError
 
 DAY_ONE, DAY_TWO = "2026-03-01", "2026-03-02"
@@ -210,7 +210,7 @@ def test_a_commit_that_finds_the_disk_full_says_so_and_leaves_nothing_behind(tmp
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("pipelines.warehouse.writer.save", full)
+    monkeypatch.setattr("pipelines.warehouse.local.run.save", full)
     with pytest.raises(WarehouseError, match="No space left on device; free space"):
         run(file(tmp_path, "e.jsonl", event("a", f"{DAY_ONE}T10:00:00Z")))
     left = [path.name for path in (tmp_path / "warehouse").rglob("*") if path.is_file()]

@@ -14,7 +14,7 @@ import pytest
 
 from pipelines import launcher
 from pipelines.cli import COMMANDS, _parse, main
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 
 ROOT = Path(__file__).parents[2]
 TIME = "2026-03-01T10:00:00Z"

@@ -14,7 +14,7 @@ from google.cloud.dataflow_v1beta3 import Job, JobType, WorkerIPAddressConfigura
 
 from pipelines.cli import main
 from pipelines.launcher import main as by_template
-from pipelines.warehouse.bigquery import BigQueryWarehouse
+from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 from tests.servers.dataflow import Dataflow, dataflow_service
 from tests.servers.sockets import assert_private, watched
 

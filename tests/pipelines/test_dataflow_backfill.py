@@ -28,10 +28,10 @@ from pipelines.backfill import backfill
 from pipelines.cli import main
 from pipelines.launch import run_bounded
 from pipelines.settings.resolve import resolve
-from pipelines.warehouse import bigquery_run
-from pipelines.warehouse.bigquery import BigQueryWarehouse
+from pipelines.warehouse.bigquery import run as bigquery_run
+from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 from pipelines.warehouse.day_files import FileEntry
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from tests.integration.same import METRICS, assert_alike
 from tests.pipelines.test_dataflow import UNPICKLE
 from tests.servers.dataflow import Dataflow, dataflow_service

@@ -28,12 +28,12 @@ from pipelines.recompute import recompute
 from pipelines.replay import replay
 from pipelines.settings.resolve import resolve
 from pipelines.sources.landing import LANDING, Lander
-from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.manifest import LiveFile, save
+from pipelines.warehouse.local.manifest import LiveFile, save
+from pipelines.warehouse.local.run import Run
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.recount import differences
 from pipelines.warehouse.sink import shaped
 from pipelines.warehouse.tables import ERASURES, Column
-from pipelines.warehouse.writer import Run
 from tests.pipelines.encodings import written
 from transforms.block import RAW_SCHEMA
 from transforms.errors import OptionError, WarehouseError

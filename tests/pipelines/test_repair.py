@@ -11,7 +11,7 @@ from pipelines.cli import main
 from pipelines.recompute import recompute
 from pipelines.replay import replay
 from pipelines.settings.resolve import resolve
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.recount import differences
 from transforms.errors import OptionError
 

@@ -21,11 +21,11 @@ from pipelines.audience import Job, build
 from pipelines.bounded import table_of
 from pipelines.resume import Stream, resume
 from pipelines.settings.config import read_config
-from pipelines.warehouse import notes
-from pipelines.warehouse.appender import Appender
 from pipelines.warehouse.day_files import write_file
-from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.settled import SettledMinutes
+from pipelines.warehouse.local import notes
+from pipelines.warehouse.local.settled import SettledMinutes
+from pipelines.warehouse.local.stream_commits import Appender
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.sink import LocalSink, by_day, shaped
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
 from transforms.aggregate import Launch, MetricAggregation

@@ -16,7 +16,7 @@ from pipelines.person import erase
 from pipelines.recompute import recompute
 from pipelines.replay import replay
 from pipelines.settings.resolve import resolve
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from transforms import sessions_stream
 from transforms.block import BlockCoder
 from transforms.session_summaries import SUMMARY_SCHEMA, merge, of_events

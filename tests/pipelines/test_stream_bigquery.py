@@ -17,8 +17,8 @@ from pipelines.cli import main
 from pipelines.settings.resolve import resolve
 from pipelines.stop import ABOUT, About, folder_of, running
 from pipelines.stream_bigquery import KeptForBigQuery
-from pipelines.warehouse import bigquery_clients
-from pipelines.warehouse.bigquery_restart import Remains, in_minutes, received
+from pipelines.warehouse.bigquery import clients as bigquery_clients
+from pipelines.warehouse.bigquery.restore import Remains, in_minutes, received
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
 from tests.kept import MINUTE, book, land, rows_of, write
 from transforms.block import TIME, BlockCoder

@@ -12,7 +12,7 @@ import duckdb
 import msgspec
 
 from pipelines.sources.pubsub_client import PubsubMessage
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from tests.servers.needed import wait_until
 from tests.servers.pubsub import Queue
 

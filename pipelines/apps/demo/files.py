@@ -12,9 +12,9 @@ from pipelines.settings.resolve import resolve
 from pipelines.summary import books_lines, program
 from pipelines.system.terminal import option, put, say, shown
 from pipelines.warehouse.ask import run_query
-from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.query import render
-from pipelines.warehouse.warehouse import Warehouse
+from pipelines.warehouse.interface import Warehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
+from pipelines.warehouse.render import render
 from transforms.errors import WarehouseError
 
 EVENTS = 100_000

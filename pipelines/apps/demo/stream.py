@@ -32,8 +32,8 @@ from pipelines.sources.pubsub_client import EMULATOR, PubSub
 from pipelines.summary import program
 from pipelines.system import terminal
 from pipelines.system.terminal import say
+from pipelines.warehouse.interface import Warehouse
 from pipelines.warehouse.open import open_warehouse
-from pipelines.warehouse.warehouse import Warehouse
 from transforms.errors import AudienceError, OptionError, RunnerError
 
 TOPIC, SUBSCRIPTION = f"projects/{PROJECT}/topics/events", f"projects/{PROJECT}/subscriptions/events"
@@ -125,8 +125,8 @@ def _into(folder: Path, dataset: str | None) -> Into:
     if dataset is None:
         home = fresh(folder)
         return Into(Place(None, str(home / "warehouse")), ["--warehouse", str(home / "warehouse")], home)
-    from pipelines.warehouse import bigquery_clients  # which imports Google's clients
-    from pipelines.warehouse.bigquery import BigQueryWarehouse
+    from pipelines.warehouse.bigquery import clients as bigquery_clients  # which imports Google's clients
+    from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 
     if BigQueryWarehouse.exists(dataset):
         raise OptionError(f"--dataset: got {dataset!r}, which exists; allowed: one that does not, the demo makes it")

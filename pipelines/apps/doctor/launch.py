@@ -15,8 +15,8 @@ from pipelines.apps.doctor.project import project
 from pipelines.bounded import tables_of
 from pipelines.settings.config import read_config
 from pipelines.sources.pubsub_check import check_subscription
-from pipelines.warehouse.bigquery import BigQueryWarehouse
-from pipelines.warehouse.bigquery_schema import planned
+from pipelines.warehouse.bigquery.schema import planned
+from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 from transforms.errors import AudienceError, first_line
 
 OBJECTS = ("storage.objects.create", "storage.objects.delete", "storage.objects.get", "storage.objects.list")

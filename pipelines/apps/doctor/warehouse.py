@@ -12,12 +12,12 @@ from pipelines.apps.doctor.check import FILE, FOUND, MISSING, WAREHOUSE, WRONG, 
 from pipelines.system.disk import LOCK
 from pipelines.system.listening import listeners, tree
 from pipelines.system.terminal import option
-from pipelines.warehouse import damage
-from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.manifest import ABOUT, DATA, STAGING, LiveFile, Manifest
+from pipelines.warehouse.interface import Warehouse
+from pipelines.warehouse.local import damage
+from pipelines.warehouse.local.manifest import ABOUT, DATA, STAGING, LiveFile, Manifest
+from pipelines.warehouse.local.run import RETIRED_SECONDS
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.open import open_warehouse
-from pipelines.warehouse.warehouse import Warehouse
-from pipelines.warehouse.writer import RETIRED_SECONDS
 from transforms.errors import WarehouseError
 
 TABLE = "table"

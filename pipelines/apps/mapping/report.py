@@ -10,8 +10,8 @@ from pipelines.apps.mapping.document import inline
 from pipelines.apps.mapping.found import share_text
 from pipelines.apps.mapping.proposal import Proposal
 from pipelines.system.terminal import shown
-from pipelines.warehouse.query import render
-from pipelines.warehouse.warehouse import Result
+from pipelines.warehouse.interface import Result
+from pipelines.warehouse.render import render
 
 LONGEST_RECORD, LONGEST_GUESS = 100, 60
 MOST_LINES = 20

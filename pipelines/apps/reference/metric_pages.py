@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from pipelines.warehouse.ask import run_query
-from pipelines.warehouse.query import render
-from pipelines.warehouse.warehouse import Warehouse
+from pipelines.warehouse.interface import Warehouse
+from pipelines.warehouse.render import render
 from transforms.strict_yaml import load
 
 TEMPLATES = Path(str(files("templates")))
@@ -47,7 +47,7 @@ def example(folder: Path) -> Warehouse:
     from pipelines.apps.simulator.simulate import simulate
     from pipelines.backfill import backfill  # which imports Beam
     from pipelines.settings.resolve import resolve
-    from pipelines.warehouse.local import LocalWarehouse
+    from pipelines.warehouse.local.warehouse import LocalWarehouse
 
     events = folder / "events.jsonl"
     simulate(EXAMPLE_EVENTS, EXAMPLE_SEED, events, days=EXAMPLE_DAYS, start=EXAMPLE_START)

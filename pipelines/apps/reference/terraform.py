@@ -19,8 +19,8 @@ from sqlglot import exp
 from pipelines.apps.reference.small_groups import suppressed
 from pipelines.bounded import table_of
 from pipelines.settings.config import read_config, read_funnel
-from pipelines.warehouse.bigquery_dataset import FORMAT, FORMAT_LABEL, first_commit
-from pipelines.warehouse.bigquery_schema import made, view_description
+from pipelines.warehouse.bigquery.dataset import FORMAT, FORMAT_LABEL, first_commit
+from pipelines.warehouse.bigquery.schema import made, view_description
 from pipelines.warehouse.tables import TABLES, Table
 from pipelines.warehouse.views import bigquery_views
 

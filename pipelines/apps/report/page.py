@@ -19,7 +19,7 @@ from pipelines.apps.report import charts
 from pipelines.apps.report.html import books_html, definitions_html, table_html, tiles, tiles_html
 from pipelines.apps.report.queries import RECENT_DAYS, Numbers, numbers_of
 from pipelines.version import VERSION
-from pipelines.warehouse.warehouse import Warehouse
+from pipelines.warehouse.interface import Warehouse
 from transforms.errors import OptionError
 
 

@@ -6,7 +6,7 @@ from datetime import date
 import polars as pl
 
 from pipelines.system.terminal import shown
-from pipelines.warehouse.warehouse import Warehouse
+from pipelines.warehouse.interface import Warehouse
 
 DAYS, RECENT_DAYS = 60, 28  # drawn by day; added up
 

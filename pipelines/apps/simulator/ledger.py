@@ -17,7 +17,7 @@ from pipelines.apps.simulator.deliveries import HOT, NULLISH
 from pipelines.apps.simulator.events import Audience
 from pipelines.apps.simulator.faults import CLEAN, CODES, NAMES, Faults
 from pipelines.apps.simulator.lines import huge_in_extra
-from pipelines.warehouse.warehouse import Warehouse
+from pipelines.warehouse.interface import Warehouse
 
 TIME_SOURCES = {  # the rule that each fault makes event time take; all other accepted events have `client`
     "fast_clock": "skew_corrected",

@@ -20,7 +20,7 @@ from pipelines.apps.doctor.machine import faults, optional_checks, required_chec
 from pipelines.apps.doctor.warehouse import warehouse_checks, writing
 from pipelines.cli import main
 from pipelines.warehouse.day_files import write_file
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 
 ROOT = Path(__file__).parents[3]
 

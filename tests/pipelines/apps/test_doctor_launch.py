@@ -9,7 +9,7 @@ from google.cloud import bigquery as google
 from pipelines.apps.doctor.check import FOUND, MADE, MISSING, WRONG
 from pipelines.apps.doctor.launch import Launch, _together, preflight
 from pipelines.cli import main
-from pipelines.warehouse.bigquery import BigQueryWarehouse
+from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 from pipelines.warehouse.tables import EVENTS
 
 

@@ -20,7 +20,7 @@ from pipelines.apps.report.html import tiles
 from pipelines.apps.report.page import FIGURES, page, program
 from pipelines.apps.report.queries import QUESTIONS, Numbers, numbers_of
 from pipelines.cli import main
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.tables import EVENTS, SESSIONS
 from pipelines.warehouse.tables import QUALITY_1M as QUALITY
 from tests.pipelines.warehouse.test_metric_views import (

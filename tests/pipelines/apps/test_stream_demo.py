@@ -17,7 +17,7 @@ from pipelines.apps.demo import emulators
 from pipelines.apps.demo.stream import _compare
 from pipelines.apps.simulator.ledger import Ledger
 from pipelines.cli import main
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.open import open_warehouse
 from pipelines.warehouse.recount import differences
 from tests.servers.needed import wait_until

@@ -18,7 +18,7 @@ from pipelines.cli import main
 from pipelines.sources import standard_input
 from pipelines.sources.files import check_inputs
 from pipelines.sources.standard_input import known_as, spool
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from transforms.errors import SourceError
 
 LINES = "".join(

@@ -11,7 +11,7 @@ import pytest
 from pipelines.apps.doctor.privacy import access_checks
 from pipelines.cli import main
 from pipelines.system.private import make_folder, umask
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from transforms.errors import WarehouseError
 
 RECORDS = [

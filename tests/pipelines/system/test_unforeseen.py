@@ -15,7 +15,7 @@ from pipelines import backfill, cli
 from pipelines.day_limit import NoteDays
 from pipelines.launch import worker_processes
 from pipelines.system.unforeseen import unforeseen_line
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from transforms.errors import SourceError
 
 EVENT = '{"event_id":"%d","event_type":"click","event_time":"2026-03-%02dT10:00:00Z"}\n'

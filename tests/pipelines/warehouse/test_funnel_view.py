@@ -8,8 +8,8 @@ import pytest
 
 from pipelines.cli import main
 from pipelines.warehouse.day_files import write_file
-from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.manifest import load, save
+from pipelines.warehouse.local.manifest import load, save
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.open import open_warehouse
 from pipelines.warehouse.tables import EVENTS, polars_schema
 from transforms.funnel import Funnel

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from pipelines.warehouse.ask import run_query
-from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.query import TABLE_ROWS, render
+from pipelines.warehouse.local.warehouse import LocalWarehouse
+from pipelines.warehouse.render import TABLE_ROWS, render
 from transforms.errors import OptionError
 
 MIXED = """

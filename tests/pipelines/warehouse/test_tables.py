@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from pipelines.warehouse.day_files import write_file
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.tables import (
     EVENTS,
     QUALITY_1M,

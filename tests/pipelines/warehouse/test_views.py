@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 import sqlglot
 
-from pipelines.warehouse.bigquery_schema import view_description
+from pipelines.warehouse.bigquery.schema import view_description
 from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.dialect import to_duckdb
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.tables import (
     EVENTS,
     QUALITY_1M,

@@ -10,7 +10,7 @@ from pipelines.apps.mapping.report import check_lines
 from pipelines.apps.simulator.simulate import simulate
 from pipelines.backfill import backfill
 from pipelines.settings.resolve import resolve
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from transforms.errors import ConfigError, SourceError
 
 MAPPING = """

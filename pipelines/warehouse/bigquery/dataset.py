@@ -1,0 +1,377 @@
+"""A warehouse's dataset in BigQuery, as it is opened and read: the same tables and views as a local one has.
+
+    labels of the data set       audience_format, audience_time_zone: fixed when the warehouse is made
+    description of a table       ends in a line `Key: a, b.`: the columns that tell its rows apart
+    table `last_commit`          one row: the run that committed last, so that of two runs at once the second is refused
+    tables `staging_...`         what a commit has loaded and not yet swapped in; they expire by themselves
+
+A data set that is there already, say in another region, becomes a warehouse as well: `bq mk --location=EU p:d`.
+"""
+
+import contextlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, timedelta
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple, Self
+from zoneinfo import available_timezones
+
+import polars as pl
+import pyarrow as pa
+from google.api_core import exceptions
+from google.api_core.retry import Retry
+from google.cloud import bigquery
+from google.cloud.bigquery import DEFAULT_RETRY
+
+from pipelines.warehouse.bigquery import clients as bigquery_clients
+from pipelines.warehouse.bigquery.clients import Lease
+from pipelines.warehouse.bigquery.errors import said, told
+from pipelines.warehouse.conditions import in_days, literal
+from pipelines.warehouse.dialect import check_read_only
+from pipelines.warehouse.interface import Result
+from pipelines.warehouse.tables import EVENTS, Column, Table, polars_schema, polars_type
+from transforms.errors import OptionError, WarehouseError
+
+FORMAT = 1
+FORMAT_LABEL, ZONE_LABEL = "audience_format", "audience_time_zone"
+LAST_COMMIT = "last_commit"
+NOBODY = "nobody"  # has committed to a new warehouse
+PATIENCE: Retry = DEFAULT_RETRY.with_timeout(120)  # seconds of answers that waiting may mend
+# As the API calls what SQL calls otherwise.
+_SQL_NAMES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "STRUCT": "RECORD"}
+_OTHERS = {"DATETIME", "TIME", "GEOGRAPHY", "INTERVAL", "BIGNUMERIC", "RANGE"}  # shown as text
+_KEY = re.compile(r"\s*Key: ([^\n]+)\.$")
+FILE_ROWS = 100_000  # of a downloaded file, and so of a block
+
+
+class Choice(NamedTuple):
+    """What may differ from run to run.
+
+    partition_expiry  after which BigQuery removes the rows of a day; None leaves each table as it is
+    settled_after     how long after a day's end a stream may still write events of it; None: no stream writes
+    """
+
+    partition_expiry: timedelta | None = None
+    settled_after: timedelta | None = None
+
+
+class Dataset:
+    """The tables of a warehouse in BigQuery, to be read; `close` it at the end."""
+
+    at_least_once = True  # a stream that was killed writes rows again, whatever the write method
+
+    def __init__(self, lease: Lease, dataset: bigquery.Dataset, time_zone: str, choice: Choice):
+        self._lease = lease
+        self.client: bigquery.Client = lease.client
+        self.dataset = dataset.reference
+        self.location: str | None = dataset.location
+        self.time_zone = time_zone
+        self.partition_expiry, self.settled_after = choice
+        self._spool: Path | None = None
+        self._spooled: dict[tuple, list[Path]] = {}
+
+    @classmethod
+    def open(
+        cls,
+        dataset: str,
+        time_zone: str | None = None,
+        create: bool = False,
+        choice: Choice | None = None,
+    ) -> Self:
+        """Open the warehouse in `dataset` (project.dataset), or with `create` make one there (UTC unless told).
+
+        Raises WarehouseError if it is no warehouse, cannot be reached or may not be used, was made by a newer version,
+        or has another time zone than `time_zone`.
+        """
+        project = dataset.rpartition(".")[0]
+        with told(dataset, "open it"):
+            lease = bigquery_clients.rest(project)
+            try:
+                found = _found(lease.client, dataset)
+                if create and (found is None or FORMAT_LABEL not in found.labels):
+                    found = _create(lease.client, dataset, time_zone or "UTC", found)
+                zone = _zone_of(dataset, found, time_zone)
+            except BaseException:
+                lease.close()
+                raise
+        assert found is not None
+        return cls(lease, found, zone, choice or Choice())
+
+    @staticmethod
+    def exists(dataset: str) -> bool:
+        """Whether there is such a data set, a warehouse or not. Raises WarehouseError if it cannot be asked."""
+        with (
+            told(dataset, "look for it"),
+            contextlib.closing(bigquery_clients.rest(dataset.rpartition(".")[0])) as lease,
+        ):
+            return _found(lease.client, dataset) is not None
+
+    @property
+    def name(self) -> str:
+        """How a person names it: project.dataset."""
+        return f"{self.dataset.project}.{self.dataset.dataset_id}"
+
+    @property
+    def option(self) -> str:
+        """How it is named on a command line."""
+        return f"--dataset {self.name}"
+
+    def close(self) -> None:
+        """Let go of the client, and remove what was downloaded."""
+        self.forget()
+        self._lease.close()
+
+    def forget(self) -> None:
+        """Remove what was downloaded: a commit has changed the tables."""
+        self._spooled.clear()
+        if self._spool is not None:
+            shutil.rmtree(self._spool, ignore_errors=True)
+            self._spool = None
+
+    def is_streamed(self) -> bool:
+        """Whether rows that a stream has written to `events` are still in BigQuery's streaming buffer."""
+        return streamed(self.resource(EVENTS.name)) is not None
+
+    def resource(self, table: str) -> bigquery.Table:
+        """What BigQuery says of a table. Raises WarehouseError if it is not there."""
+        with told(self.name, "read its tables"):
+            return self.client.get_table(self.dataset.table(table), retry=PATIENCE)
+
+    def names(self) -> set[str]:
+        """Every table and view that may be asked."""
+        with told(self.name, "list its tables"):
+            return {item.table_id for item in self.client.list_tables(self.dataset, retry=PATIENCE)}
+
+    def tables(self) -> dict[str, Table]:
+        """The tables of the warehouse; what else lies in the data set is left out."""
+        with told(self.name, "list its tables"):
+            listed = self.client.list_tables(self.dataset, retry=PATIENCE)
+            names = [item.table_id for item in listed if item.table_type == "TABLE"]
+            found = [declaration(self.client.get_table(self.dataset.table(name), retry=PATIENCE)) for name in names]
+        return {table.name: table for table in found if table is not None}
+
+    def table(self, name: str) -> Table:
+        """The declaration of a table. Raises WarehouseError with the tables there are."""
+        with told(self.name, "read its tables"):
+            try:
+                found = declaration(self.client.get_table(self.dataset.table(name), retry=PATIENCE))
+            except exceptions.NotFound:
+                found = None
+        if found is None:
+            raise WarehouseError(
+                f"{name!r} is no table of this warehouse; tables are {', '.join(sorted(self.tables()))}"
+            )
+        return found
+
+    def rows_by_day(self, table: str) -> dict[date | None, int]:
+        """How many rows a table has on each day that has any; None is the unknown day."""
+        day = f"DATE(`{self.table(table).partition}`, {literal(self.time_zone)})"
+        counted = pl.concat(self.ask(f"SELECT {day} AS day, COUNT(*) AS n FROM `{table}` GROUP BY day"))
+        by_day = dict(zip(counted["day"], counted["n"], strict=True))
+        return dict(sorted(by_day.items(), key=lambda item: (item[0] is None, item[0] or date.min)))
+
+    def files(self, table: str, days: Iterable[date | None] | None = None) -> list[Path]:
+        """Parquet files with the rows of a table, of all days or of `days`, downloaded; they live until a commit."""
+        return self._downloaded(self.table(table), days, None)
+
+    def scan(
+        self, table: str, days: Iterable[date | None] | None = None, columns: Sequence[str] | None = None
+    ) -> pl.LazyFrame:
+        """The rows of a table, in its declared columns or these (then BigQuery reads no others)."""
+        declared = self.table(table)
+        schema = polars_schema(declared)
+        schema = schema if columns is None else {name: schema[name] for name in columns}
+        files = self._downloaded(declared, days, columns)
+        return pl.scan_parquet(files, schema=schema, glob=False) if files else pl.LazyFrame(schema=schema)
+
+    def ask(self, sql: str) -> Iterator[pl.DataFrame]:
+        """The answer to a question in BigQuery's SQL, in parts of which the first may be empty.
+
+        Raises OptionError, now or while parts are read, with BigQuery's words and the tables and views.
+        """
+        try:
+            answer = self.query(sql)
+        except (exceptions.BadRequest, exceptions.NotFound) as error:
+            names = sorted(item.table_id for item in self.client.list_tables(self.dataset, retry=PATIENCE))
+            raise OptionError(f"query: {said(error)}; tables and views are {', '.join(names)}") from error
+        return _parts(answer)
+
+    def answer(self, sql: str, dialect: str = "bigquery", unsafe: bool = False) -> Result:
+        """The answer to one question of a person's, which is always in BigQuery's SQL and may only read."""
+        check_read_only(sql)
+        parts = self.ask(sql)
+        first = next(parts)
+        return Result(first.columns, chain([first], parts))
+
+    def query(self, sql: str):
+        """Run a statement or a script to its end; its rows. Raises what Google's client raises, but for one that says
+        that BigQuery may not be asked or does not answer: that is a WarehouseError."""
+        config = bigquery.QueryJobConfig(default_dataset=self.dataset)
+        try:
+            job = self.client.query(sql, config, location=self.location, retry=PATIENCE)
+            return job.result(retry=PATIENCE)
+        except (exceptions.BadRequest, exceptions.NotFound, exceptions.Conflict):
+            raise
+        except Exception:
+            with told(self.name, "ask it"):
+                raise
+
+    def _downloaded(
+        self, table: Table, days: Iterable[date | None] | None, columns: Sequence[str] | None
+    ) -> list[Path]:
+        wanted = None if days is None else frozenset(days)
+        if wanted is not None and not wanted:
+            return []
+        key = (table.name, wanted, None if columns is None else tuple(columns))
+        if key not in self._spooled:
+            self._spooled[key] = self._download(table, wanted, columns)
+        return self._spooled[key]
+
+    def _download(self, table: Table, days: frozenset | None, columns: Sequence[str] | None) -> list[Path]:
+        names = list(polars_schema(table) if columns is None else columns)
+        listed = ", ".join(f"`{name}`" for name in names)
+        where = "TRUE" if days is None else in_days(table.partition, days, self.time_zone)
+        folder = self._spool = self._spool or Path(tempfile.mkdtemp(prefix="audience-read-"))
+        parts = self.ask(f"SELECT {listed} FROM `{table.name}` WHERE {where}")
+        return spooled(parts, table, folder, f"{table.name}-{len(self._spooled)}")
+
+
+def column_of(field: bigquery.SchemaField) -> Column:
+    """A field of BigQuery's as a column; a type that no table of ours has is text."""
+    kind = _SQL_NAMES.get(field.field_type, field.field_type)
+    kind = "STRING" if kind in _OTHERS else kind
+    return Column(field.name, kind, field.mode, field.description or "", tuple(map(column_of, field.fields)))
+
+
+def declaration(table: bigquery.Table) -> Table | None:
+    """What a table declares; None for a table that no run of ours made: its description names no key."""
+    key = _KEY.search(table.description or "")
+    partition = table.time_partitioning.field if table.time_partitioning else None
+    columns = tuple(map(column_of, table.schema))
+    if not key or partition not in {column.name for column in columns}:
+        return None
+    return Table(
+        table.table_id,
+        _KEY.sub("", table.description),
+        columns,
+        partition,
+        tuple(table.clustering_fields or ()),
+        tuple(key[1].split(", ")),
+    )
+
+
+def spooled(parts: Iterable[pl.DataFrame], table: Table, folder: Path, stem: str) -> list[Path]:
+    """Write rows of a table, in columns of it that all parts have, to Parquet files of about FILE_ROWS."""
+    schema = polars_schema(table)
+    files: list[Path] = []
+    gathered: list[pl.DataFrame] = []
+    for part in chain(parts, [None]):
+        if part is not None:
+            gathered.append(part.select(pl.col(name).cast(schema[name]) for name in part.columns))
+        rows = sum(map(len, gathered))
+        if rows >= FILE_ROWS or (part is None and rows):
+            files.append(folder / f"{stem}-{len(files)}.parquet")
+            pl.concat(gathered).write_parquet(files[-1], compression="zstd", compression_level=1)
+            gathered = []
+    return files
+
+
+def streamed(table: bigquery.Table) -> bigquery.table.StreamingBuffer | None:
+    """The rows of a table that came in lately and that no statement may change yet, if there are some."""
+    buffer = table.streaming_buffer
+    return buffer if buffer is not None and buffer.estimated_rows else None
+
+
+def _parts(answer) -> Iterator[pl.DataFrame]:
+    parts = 0
+    for batch in answer.to_arrow_iterable(bqstorage_client=None):
+        parts += 1
+        # By name and type alone: what marks a column as JSON would make it one that Polars cannot cast.
+        yield pl.DataFrame(pa.RecordBatch.from_arrays(batch.columns, names=batch.schema.names))
+    if not parts:
+        yield pl.DataFrame(schema={field.name: polars_type(column_of(field)) for field in answer.schema})
+
+
+_OF_THE_PROJECT = ("projectReaders", "projectWriters")  # whom a dataset opens to where nobody says who may use it
+
+
+def _found(client: bigquery.Client, dataset: str) -> bigquery.Dataset | None:
+    """The data set, if it is there. Nothing is tried twice: who cannot be reached is told at once."""
+    try:
+        return client.get_dataset(dataset, retry=None, timeout=30)
+    except exceptions.NotFound:
+        return None
+
+
+def _create(client: bigquery.Client, dataset: str, time_zone: str, found: bigquery.Dataset | None) -> bigquery.Dataset:
+    """Make a data set, or one that is there, a warehouse."""
+    made = found or _closed(client, client.create_dataset(bigquery.Dataset(dataset), exists_ok=True, retry=PATIENCE))
+    for statement in first_commit(dataset):
+        client.query(statement, location=made.location, retry=PATIENCE).result()
+    # The labels are last: a data set that has them is a whole warehouse.
+    made.labels = {**made.labels, FORMAT_LABEL: str(FORMAT), ZONE_LABEL: label_of(time_zone)}
+    made.description = made.description or (
+        f"Audience Insights: events and what was made of them. Its days are those of time zone {time_zone}."
+    )
+    return client.update_dataset(made, ["labels", "description"], retry=PATIENCE)
+
+
+def _closed(client: bigquery.Client, made: bigquery.Dataset) -> bigquery.Dataset:
+    """A new dataset without what BigQuery gives to every viewer and editor of the project, while it is still empty.
+
+    The owners of the project and who made it keep it; a list stated at once would have to name the latter.
+    """
+    kept = [entry for entry in made.access_entries if entry.entity_id not in _OF_THE_PROJECT]
+    if len(kept) == len(made.access_entries):
+        return made
+    made.access_entries = kept
+    return client.update_dataset(made, ["access_entries"], retry=PATIENCE)
+
+
+def first_commit(dataset: str) -> tuple[str, str]:
+    """The statements that make the table of the last commit, where nobody has committed; again they do nothing."""
+    state = f"`{dataset}.{LAST_COMMIT}`"
+    first = f"SELECT '{NOBODY}', CURRENT_TIMESTAMP() FROM (SELECT COUNT(*) AS n FROM {state}) WHERE n = 0"
+    return (
+        f"CREATE TABLE IF NOT EXISTS {state} (run STRING, committed_time TIMESTAMP)",
+        f"INSERT INTO {state} (run, committed_time) {first}",
+    )
+
+
+def _zone_of(dataset: str, found: bigquery.Dataset | None, time_zone: str | None) -> str:
+    """The time zone of the warehouse, if the data set is one that this version can use in that time zone."""
+    if found is None:
+        raise WarehouseError(
+            f"{dataset} is not there; make it with `audience backfill --dataset {dataset} --input FILES`"
+        )
+    if FORMAT_LABEL not in found.labels:
+        raise WarehouseError(
+            f"{dataset} is a data set but no warehouse: it lacks the label {FORMAT_LABEL}; "
+            f"`audience backfill --dataset {dataset} --input FILES` makes it one"
+        )
+    if int(found.labels[FORMAT_LABEL]) > FORMAT:
+        raise WarehouseError(
+            f"{dataset} has format {found.labels[FORMAT_LABEL]}, this version reads up to {FORMAT}; "
+            "upgrade audience-insights"
+        )
+    label = found.labels.get(ZONE_LABEL, "")
+    zones = {label_of(zone): zone for zone in available_timezones()}
+    if label not in zones:
+        raise WarehouseError(
+            f"{dataset}: its label {ZONE_LABEL} is {label!r}, which is no time zone; set it back, e.g. "
+            f"`bq update --set_label {ZONE_LABEL}:{label_of('UTC')} {dataset.replace('.', ':')}`"
+        )
+    if time_zone is not None and label_of(time_zone) != label:
+        raise WarehouseError(
+            f"{dataset} was made with time zone {zones[label]!r}, not {time_zone!r}, and "
+            "its days are cut by it; leave the option out, or use another --dataset"
+        )
+    return zones[label]
+
+
+def label_of(zone: str) -> str:
+    """A time zone as a label of BigQuery's may say it, in lower case letters, digits, _ and -."""
+    return zone.lower().replace("/", "__").replace("+", "_plus_")

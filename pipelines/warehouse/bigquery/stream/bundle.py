@@ -1,0 +1,126 @@
+"""What the steps that write to BigQuery share: where to, the rows of a bundle, and what they tell once it answered."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import apache_beam as beam
+import msgspec
+import polars as pl
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import TaggedOutput
+
+from pipelines.warehouse.bigquery.retry import Limits
+from pipelines.warehouse.bigquery.stream.at_least_once import Refusal
+from pipelines.warehouse.bigquery.stream.refused import refused_events
+from pipelines.warehouse.bigquery.stream.rows import with_payloads_cut
+from pipelines.warehouse.sink import shaped
+from pipelines.warehouse.tables import EVENTS, QUARANTINE, Table
+from pipelines.warehouse.write_stats import Tally
+from transforms.errors import WarehouseError
+from transforms.quality import count
+from transforms.stage import in_global_window
+
+MOST_ROWS = 20_000  # that a bundle gathers before it writes them
+MOST_BYTES = 8_000_000  # the same, as Polars holds them: about one request
+NAMESPACE = "audience"
+
+
+tally = Tally()  # of all that this process writes
+
+
+class To(NamedTuple):
+    """Where rows go, and how; `outcome` as Sink has it. The clock (seconds since 1970) decides when a stream is old."""
+
+    dataset: str  # project.dataset
+    table: Table
+    outcome: str | None
+    limits: Limits = Limits()
+    shards: int = 1
+    clock: Callable[[], float] = time.time
+
+    @property
+    def project(self) -> str:
+        return self.dataset.rpartition(".")[0]
+
+
+class Gather(beam.DoFn):
+    """Gathers the rows of a bundle, in the columns of the table, and gives them to `flush` at least once a bundle."""
+
+    def __init__(self, to: To):
+        self.to, self.measured = to, Measured()
+
+    def flush(self, rows: pl.DataFrame) -> Iterator:
+        """The outputs for these rows."""
+        raise NotImplementedError
+
+    def start_bundle(self):
+        self.gathered: list[pl.DataFrame] = []
+        self.rows, self.bytes = 0, 0
+
+    def process(self, rows):
+        rows = shaped(rows, self.to.table)
+        self.gathered.append(with_payloads_cut(rows) if self.to.table.name == QUARANTINE.name else rows)
+        self.rows += len(rows)
+        self.bytes += rows.estimated_size()
+        if self.rows >= MOST_ROWS or self.bytes >= MOST_BYTES:
+            yield from self._flush()
+
+    def finish_bundle(self):
+        return map(in_global_window, self._flush())
+
+    def _flush(self) -> Iterator:
+        if self.rows:
+            rows = pl.concat(self.gathered)
+            self.start_bundle()
+            yield from self.flush(rows)
+
+
+class Confirmed(msgspec.Struct, frozen=True):
+    """A confirmation."""
+
+    table: str
+    rows: int
+
+
+class Measured:
+    """The metrics of a step that writes one table."""
+
+    def __init__(self):
+        self.rows = Metrics.counter(NAMESPACE, "rows-written")
+        self.refused = Metrics.counter(NAMESPACE, "rows-refused")
+        self.retries = Metrics.counter(NAMESPACE, "write-retries")
+        self.append = Metrics.distribution(NAMESPACE, "append-msec")
+
+    def retried(self) -> None:
+        """A request is tried again."""
+        self.retries.inc()
+        tally.failed("BigQuery does not take rows; they are tried again")
+
+
+def told(rows: pl.DataFrame, refusals: Sequence[Refusal], to: To, measured: Measured) -> Iterator:
+    """The outputs for rows that BigQuery has answered for."""
+    table = to.table
+    if refusals and table.name != EVENTS.name:
+        raise WarehouseError(refused_own(table, len(rows), refusals))
+    written = rows
+    if refusals:
+        measured.refused.inc(len(refusals))
+        yield TaggedOutput("refused", refused_events(rows, refusals))
+        written = rows.with_row_index("_row").filter(~pl.col("_row").is_in([each.row for each in refusals]))
+    if len(written):
+        measured.rows.inc(len(written))
+        tally.add_written(table.name, written)
+        if to.outcome:
+            yield TaggedOutput("books", count(written, to.outcome))
+        yield msgspec.json.encode(Confirmed(table.name, len(written)))
+
+
+def refused_own(table: Table, rows: int, refusals: Sequence[Refusal]) -> str:
+    """What to say of rows that the pipeline made itself."""
+    first = refusals[0]
+    return (
+        f"table {table.name}: BigQuery refused {len(refusals)} of {rows} rows, the first for "
+        f"{first.path or 'no column that it named'}: {first.message}; the pipeline made these rows, so "
+        "that its columns and those of the table in BigQuery must differ"
+    )

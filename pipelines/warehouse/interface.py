@@ -1,0 +1,167 @@
+"""What every warehouse can do: the local one and BigQuery's.
+
+Reader        tables by day and views over them, as they are read
+Warehouse     a reader that a run may write
+WarehouseRun  the one run that writes
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import polars as pl
+
+from pipelines.warehouse.conditions import Without
+from pipelines.warehouse.day_files import FileEntry
+from pipelines.warehouse.tables import Table
+from transforms.funnel import Funnel
+
+Days = Iterable[date | None]  # None: the day of rows that tell no time
+
+
+@dataclass
+class Result:
+    """An answer. `columns` are its names, made unique; `batches` (once) its rows, as they are computed."""
+
+    columns: list[str]
+    batches: Iterator[pl.DataFrame]
+
+    def frame(self) -> pl.DataFrame:
+        """All rows in one frame; a column of a type that Polars lacks (INTERVAL, UUID, ...) is text."""
+        parts = list(self.batches)
+        return pl.concat(parts) if parts else pl.DataFrame()
+
+
+class Reader(Protocol):
+    """Tables by day, and views over them, as they are read."""
+
+    time_zone: str
+    at_least_once: bool  # whether a row of a stream may be written twice
+
+    @property
+    def name(self) -> str:
+        """How a person names it."""
+
+    @property
+    def option(self) -> str:
+        """How it is named on a command line."""
+
+    def is_streamed(self) -> bool:
+        """Whether a stream has written it lately, so that what it still holds back may be in no books yet."""
+
+    def names(self) -> set[str]:
+        """Every table and view that may be asked."""
+
+    def tables(self) -> dict[str, Table]:
+        """The declared tables."""
+
+    def table(self, name: str) -> Table:
+        """The declaration of a table."""
+
+    def rows_by_day(self, table: str) -> dict[date | None, int]:
+        """How many rows a table has on each day that has any."""
+
+    def files(self, table: str, days: Days | None = None) -> list[Path]:
+        """Parquet files with the rows of a table, of all days or of `days`; they live as long as this object."""
+
+    def scan(self, table: str, days: Days | None = None, columns: Sequence[str] | None = None) -> pl.LazyFrame:
+        """The rows of a table, in its declared columns or these."""
+
+    def ask(self, sql: str) -> Iterator[pl.DataFrame]:
+        """The answer to a question in BigQuery's SQL, in parts of which the first may be empty."""
+
+    def answer(self, sql: str, dialect: str = "duckdb", unsafe: bool = False) -> Result:
+        """The answer to one question of a person's, which may only read; `unsafe` of a local warehouse: any statements.
+
+        Raises, now or while rows are read, OptionError with the database's words and the tables and views.
+        """
+
+
+class Warehouse(Reader, Protocol):
+    """A warehouse that a run may write."""
+
+    kind: ClassVar[str]  # "local" or "bigquery"
+
+    def close(self) -> None:
+        """Let go of what is held open."""
+
+    def errors_named(self) -> AbstractContextManager[None]:
+        """While it lasts, what a damaged file makes fail is a WarehouseError that names the file."""
+
+    def writer(self) -> "AbstractContextManager[WarehouseRun]":
+        """The run that writes."""
+
+
+class WarehouseRun(Protocol):
+    """The one run that writes a warehouse. `id` sorts by its start, `staging` is its local folder."""
+
+    id: str
+    staging: Path
+
+    @property
+    def folder(self) -> str:
+        """Where `write_file` puts what is to be committed: `staging`, or a folder of a bucket."""
+
+    @property
+    def warehouse(self) -> Reader:
+        """What it writes."""
+
+    def declare(self, tables: Iterable[Table], funnel: Funnel | None = None) -> None:
+        """Announce the tables this run writes and the funnel in force; None leaves the one that is."""
+
+    def may_write(self, days: Days) -> None:
+        """Raises WarehouseError for days that a stream may still write."""
+
+    def commit(
+        self,
+        entries: Iterable[FileEntry],
+        replace_days: Mapping[str, Days | None] | None = None,
+        keep: Mapping[str, Without] | None = None,
+    ) -> None:
+        """Make staged files live and take rows of days out, all at once."""
+
+    def purge(self) -> None:
+        """Leave nothing behind of the rows that commits took out, as far as it is for us to do."""
+
+
+class Restorable(Protocol):
+    """The tables that a stream restores its state from."""
+
+    time_zone: str
+
+    def table(self, name: str) -> Table:
+        """The declaration of a table."""
+
+    def rows_by_day(self, table: str) -> dict[date | None, int]:
+        """How many rows a table has on each day that has any."""
+
+    def files(self, table: str, days: Days | None = None) -> list[Path]:
+        """Parquet files with the rows of a table, of all days or of `days`."""
+
+    def scan(self, table: str, days: Days | None = None, columns: Sequence[str] | None = None) -> pl.LazyFrame:
+        """The rows of a table, in its declared columns or these."""
+
+    def scan_files(self, table: str, paths: Sequence[Path]) -> pl.LazyFrame:
+        """The rows of some of its files."""
+
+
+class RestoreRun(Protocol):
+    """The run that corrects the tables before a stream starts again."""
+
+    staging: Path
+
+    @property
+    def warehouse(self) -> Restorable:
+        """What it reads and writes."""
+
+    def commit(
+        self,
+        entries: Iterable[FileEntry],
+        replace_days: Mapping[str, Days | None] | None = None,
+        *,
+        drop: Mapping[str, pl.Expr] | None = None,
+    ) -> None:
+        """Make staged files live, and of the replaced days take out the rows for which `drop` is true."""

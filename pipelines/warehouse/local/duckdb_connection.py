@@ -1,0 +1,261 @@
+"""DuckDB over a local warehouse: a connection that reads the live files of the relations that it has, and nothing else.
+
+    connect(warehouse)         every table and view
+    answer(warehouse, sql)     a person's question, its answer in parts
+    ask(warehouse, sql)        only those that the question names, so that a file of another table is never opened
+    ask_unlocked(...)          every table and view, and all that DuckDB can reach: what follows is not true of it
+
+No other file, no network, no extension, no variable of Python can be reached, and no setting changed. What a statement
+may be, question.py says: DuckDB has no paths that may be read and not written. Memory is limited to MEMORY of the
+machine's (or of its container's); what does not fit is spilled to a temporary folder of the connection's own.
+
+Errors: WarehouseError for a damaged file of a relation; duckdb.Error, OptionError for the question.
+"""
+
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+import duckdb
+import polars as pl
+
+from pipelines.warehouse import views
+from pipelines.warehouse.interface import Result
+from pipelines.warehouse.local import damage
+from pipelines.warehouse.local.manifest import Manifest
+from pipelines.warehouse.local.question import Question, read
+from pipelines.warehouse.tables import Table, duckdb_type
+from transforms.errors import OptionError
+
+MEMORY = "60%"
+INTERRUPT_SECONDS = 0.1
+T = TypeVar("T")
+BATCH_ROWS = 50_000
+NOT_IN_ARROW = re.compile(r"\b(INTERVAL|UUID|MAP|UNION|ENUM|TIME|BIT|BIGNUM|VARIANT|GEOMETRY|\"NULL\")\b")
+_CLOSED = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "allow_persistent_secrets": "false",
+    "python_enable_replacements": "false",
+    "memory_limit": MEMORY,
+}
+
+
+class Relations(damage.Files, Protocol):
+    """What is asked: the tables of a folder, and the views over them."""
+
+    time_zone: str
+
+    def names(self) -> set[str]:
+        """Every table and view that may be asked."""
+
+    def tables(self) -> dict[str, Table]:
+        """The declared tables."""
+
+
+class Connection:
+    """A DuckDB connection in memory, its session in UTC, with the temporary folder that it spills to.
+
+    What it lacks is DuckDB's own: `sql`, `execute`, ...
+    """
+
+    def __init__(self, config: dict[str, str] | None = None):
+        self.spill = tempfile.mkdtemp(prefix="audience-query-")
+        self.duckdb = duckdb.connect(":memory:", config={**(config or {}), "temp_directory": self.spill})
+        self._end = weakref.finalize(self, shutil.rmtree, self.spill, ignore_errors=True)
+        self._asking = ThreadPoolExecutor(1, thread_name_prefix="duckdb")
+        self.duckdb.execute("SET TimeZone = 'UTC'")
+
+    def __getattr__(self, name: str):
+        return getattr(self.duckdb, name)
+
+    def run(self, work: Callable[[], T]) -> T:
+        """What `work` returns, which asks DuckDB. Ctrl-C ends it: DuckDB itself does not look for signals."""
+        asked = self._asking.submit(work)
+        try:
+            while not asked.done():  # a wait without an end is not always woken by a signal: a thread may have got it
+                wait([asked], INTERRUPT_SECONDS)
+        except KeyboardInterrupt:
+            while not asked.done():
+                self.duckdb.interrupt()
+                wait([asked], INTERRUPT_SECONDS)
+            raise
+        return asked.result()
+
+    def close(self) -> None:
+        """Close it and remove what it spilled."""
+        self._asking.shutdown()
+        self.duckdb.close()
+        self._end()
+
+
+def connect(warehouse: Relations, locked: bool = True) -> Connection:
+    """Every table and view as of now; `locked` False: with all that DuckDB can reach."""
+    connection, manifest = Connection(_CLOSED if locked else None), warehouse.manifest()
+    made = [*manifest.tables, *(name for name, _ in _views(warehouse, manifest))]
+    _create(connection, warehouse, manifest, made, (), locked)
+    return connection
+
+
+class Answer(NamedTuple):
+    """The rows of an answer, which live as long as the connection, and the files that they are read from."""
+
+    connection: Connection
+    rows: duckdb.DuckDBPyRelation | None
+    files: list[damage.Live]
+
+
+def ask(warehouse: Relations, sql: str) -> Answer:
+    """The answer to one question."""
+    connection = Connection(_CLOSED)
+    question, manifest = read(connection.duckdb, sql), warehouse.manifest()
+    real, empty = _chosen(warehouse, manifest, question)
+    files = _create(connection, warehouse, manifest, real, empty, True)
+    with damage.named(warehouse, files):
+        return Answer(connection, connection.run(lambda: connection.duckdb.sql(question.sql)), files)
+
+
+def ask_unlocked(warehouse: Relations, sql: str) -> Answer:
+    """The answer to any statements, of which the last has the rows, with all that DuckDB can reach."""
+    connection = connect(warehouse, locked=False)
+    return Answer(connection, connection.run(lambda: connection.duckdb.sql(sql)), [])
+
+
+def _chosen(warehouse: Relations, manifest: Manifest, question: Question) -> tuple[list[str], list[str]]:
+    """(relations with their rows, relations that only have to be seen), each after those that it reads."""
+    made = dict(_views(warehouse, manifest))
+    order = [*manifest.tables, *made]
+    known = {name.lower(): name for name in order}
+    if question.names is None:
+        return order, []
+    named = {known[name] for name in question.names if name in known}
+    lists = question.lists or not question.names <= known.keys()
+    if named & made.keys():
+        named |= views.read_by(named & made.keys(), made, manifest.tables)
+    return [name for name in order if name in named], [name for name in order if lists and name not in named]
+
+
+def _views(warehouse: Relations, manifest: Manifest) -> list[tuple[str, str]]:
+    return views.bigquery_views(manifest.tables.values(), warehouse.time_zone, manifest.funnel)
+
+
+def _create(
+    connection: Connection,
+    warehouse: Relations,
+    manifest: Manifest,
+    real: Collection[str],
+    empty: Collection[str],
+    locked: bool,
+) -> list[damage.Live]:
+    """Make the relations; those of `empty` have their columns, and open no file. Returns the files of the others."""
+    files = damage.live(warehouse.folder, manifest, [name for name in manifest.tables if name in real])
+    damage.check_sizes(warehouse, files)
+    if locked:
+        connection.execute(f"SET allowed_paths = [{_listed(each.path for each in files)}]")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+    made = dict(_views(warehouse, manifest))
+    wanted = {*real, *empty}
+    with damage.named(warehouse, files):
+        for table in manifest.tables.values():
+            if table.name in wanted:
+                paths = [each.path for each in files if each.table == table.name]
+                connection.execute(f"CREATE VIEW {views.quoted(table.name)} AS {_relation(table, paths)}")
+        for name in made:
+            if name in wanted:
+                connection.execute(f"CREATE VIEW {views.quoted(name)} AS {views.in_duckdb(made[name])}")
+    return files
+
+
+def _relation(table: Table, paths: Collection[Path]) -> str:
+    """A SELECT over the files, typed by the declaration also where there are no files or older ones."""
+    columns = ", ".join(views.quoted(column.name) for column in table.columns)
+    typed = ", ".join(f"CAST(NULL AS {duckdb_type(column)}) AS {views.quoted(column.name)}" for column in table.columns)
+    empty = f"SELECT {typed} WHERE false"
+    if not paths:
+        return empty
+    # The parser of file lists expands * ? [ in names, so a folder may not hold them; see Folder.open.
+    files = f"SELECT * FROM read_parquet([{_listed(paths)}], union_by_name = true, hive_partitioning = false)"
+    return f"SELECT {columns} FROM ({empty} UNION ALL BY NAME {files})"
+
+
+def _listed(paths: Iterable[Path]) -> str:
+    return ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+
+
+def answer(warehouse: Relations, sql: str, dialect: str, unsafe: bool) -> Result:
+    """The answer to a question of a person's in DuckDB's or BigQuery's SQL; see Folder.answer."""
+    translated = _translated(sql, warehouse) if dialect == "bigquery" else sql
+    try:
+        found = (ask_unlocked if unsafe else ask)(warehouse, translated)
+        relation = found.rows
+        if relation is None:  # a statement without rows, as SET
+            return Result([], iter(()))
+        names = _unique(relation.columns)
+        kinds = [str(kind).replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMP") for kind in relation.types]
+        chosen = (
+            f"{f'CAST(#{n} AS VARCHAR)' if NOT_IN_ARROW.search(kind) else f'#{n}'} AS {views.quoted(name)}"
+            for n, (name, kind) in enumerate(zip(names, kinds, strict=True), 1)
+        )
+        rows = relation.project(", ".join(chosen))
+        return Result(names, _batches(found._replace(rows=rows), warehouse))
+    except duckdb.Error as error:
+        raise _refused(str(error), warehouse) from error
+
+
+def _translated(sql: str, warehouse: Relations) -> str:
+    from sqlglot.errors import ParseError, SqlglotError  # which takes its time, and only BigQuery's SQL needs it
+
+    from pipelines.warehouse.dialect import to_duckdb
+
+    try:
+        return to_duckdb(sql)
+    except ParseError as error:
+        if not error.errors:
+            raise _refused(str(error), warehouse) from error
+        first = error.errors[0]
+        why = f"{first['description'].split(' <Token')[0]} (line {first['line']}, column {first['col']})"
+        raise _refused(why, warehouse) from error
+    except SqlglotError as error:
+        raise _refused(str(error), warehouse) from error
+
+
+def _batches(answer: Answer, warehouse: Relations) -> Iterator[pl.DataFrame]:
+    """The rows, once; the connection lives until they are read."""
+    rows = answer.rows
+    assert rows is not None, "only of an answer that has rows"
+    try:
+        with damage.named(warehouse, answer.files):
+            reader = answer.connection.run(lambda: rows.to_arrow_reader(BATCH_ROWS))
+            yield pl.DataFrame(reader.schema.empty_table())
+            while (batch := answer.connection.run(lambda: next(reader, None))) is not None:
+                yield pl.DataFrame(batch)
+    except (duckdb.Error, OSError) as error:  # Arrow hands on an error of DuckDB's as an OSError
+        raise _refused(str(error), warehouse) from error
+    finally:
+        answer.connection.close()
+
+
+def _refused(why: str, warehouse: Relations) -> OptionError:
+    tables = warehouse.tables()
+    others = sorted(warehouse.names() - tables.keys())
+    said = why.strip().splitlines()[0]
+    if said.startswith("Permission Error"):
+        return OptionError(f"query: {said}; a query reads the warehouse and nothing else (--unsafe allows more)")
+    return OptionError(f"query: {said}; tables are {', '.join(sorted(tables))}; views are {', '.join(others)}")
+
+
+def _unique(names: list[str]) -> list[str]:
+    """Names as DuckDB compares them, without case: of two equal ones the second gets a number."""
+    made: list[str] = []
+    for name in names:
+        taken = {each.lower() for each in made}
+        fresh = (f"{name}_{n}" if n else name for n in range(len(names)))
+        made.append(next(each for each in fresh if each.lower() not in taken))
+    return made

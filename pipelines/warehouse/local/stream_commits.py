@@ -1,0 +1,151 @@
+"""Appender: commits what the workers of a stream have noted, while they write on.
+
+Every half second all new notes become one commit, then the notes are deleted. A kill at any moment leaves a note, its
+files live or not: the next writer takes it, and none twice (writer.py, Adopt). Small files are merged in tiers
+(tiers.py) by another thread, so that a large merge delays no commit; what it made is swapped in by the next one.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from itertools import accumulate
+from pathlib import Path
+
+import polars as pl
+
+from pipelines.warehouse.day_files import FileEntry
+from pipelines.warehouse.local import notes
+from pipelines.warehouse.local.compaction import due, rows_of
+from pipelines.warehouse.local.manifest import LiveFile
+from pipelines.warehouse.local.notes import Note
+from pipelines.warehouse.local.run import Merge, Merged, Run
+from pipelines.warehouse.tables import QUALITY_1M
+from pipelines.warehouse.write_stats import Figures, Tally
+from transforms.errors import DamagedError, first_line
+
+EVERY = 0.5  # seconds between commits
+TOGETHER_ROWS = 500_000  # rows that merges of one turn rewrite, unless the first alone has more
+
+
+class Appender:
+    """Commits what is noted for `run`, by `step` or in a thread between `start` and `stop`.
+
+    books   is called with the rows of quality_1m (the table's columns) that a commit made live, after it
+    merges  runs the merges; a thread of its own unless given
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        books: Callable[[pl.DataFrame], None] | None = None,
+        clock: Callable[[], float] = time.time,
+        merges: Executor | None = None,
+    ):
+        self.run, self.books, self.tally = run, books, Tally(clock)
+        self.problem: str | None = None
+        self._merges = merges or ThreadPoolExecutor(1, thread_name_prefix="merge")
+        self._merging: Future[list[Merged]] | None = None
+        self._left: set[tuple[LiveFile, ...]] = set()  # merges with a damaged file: they stay as they are
+        self._unmerged: str | None = None  # why
+        self._taken: set[Path] = set()
+        self._files = 0
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+        run.commit([])  # the tables that it declares: what is noted from here on can be adopted
+
+    def start(self) -> None:
+        """Step every half second until `stop`; a step that fails is tried again, `problem` says why."""
+        self._thread = threading.Thread(target=self._loop, name="append", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Commit what is still noted. Raises AudienceError if it cannot be; the next writer then takes it."""
+        self._ending.set()
+        if self._thread:
+            self._thread.join()
+        self._merges.shutdown(cancel_futures=True)
+        self.step(merge=False)
+
+    def step(self, merge: bool = True) -> int:
+        """Commit all notes that are there and not yet committed, and the merges that are ready; how many notes it
+        took. Raises AudienceError for a disk that is full."""
+        noted = self._noted()
+        merged = self._ready()
+        entries = [entry for note in noted.values() for entry in note.files]
+        told = self._told(entries)
+        if noted or merged:
+            self.run.commit(entries, merged=merged)
+            self._count(noted.values(), entries)
+        self._taken |= noted.keys()
+        if told is not None and self.books:
+            self.books(told)
+        for path in list(self._taken):
+            path.unlink(missing_ok=True)
+            self._taken.remove(path)
+        if merge:
+            self._merge()
+        return len(noted)
+
+    def figures(self) -> Figures:
+        """How the writing stands now."""
+        return self.tally.figures(self._files)._replace(problem=self.problem or self._unmerged)
+
+    def _loop(self) -> None:
+        while not self._ending.wait(EVERY):
+            try:
+                self.step()
+                self.problem = None
+            except Exception as problem:  # of Polars too: it is tried again, as long as the stream runs
+                self.problem = first_line(problem)
+
+    def _noted(self) -> dict[Path, Note]:
+        found = {path: notes.read(path) for path in notes.paths(self.run.staging) if path not in self._taken}
+        return {path: note for path, note in found.items() if note}
+
+    def _told(self, entries: list[FileEntry]) -> pl.DataFrame | None:
+        """The books among what is noted, read before their files are moved."""
+        paths = [self.run.place(entry) for entry in entries if entry.table == QUALITY_1M.name]
+        if not paths or not self.books:
+            return None
+        return self.run.warehouse.scan_files(QUALITY_1M.name, paths).collect()
+
+    def _ready(self) -> list[Merged]:
+        if not self._merging or not self._merging.done():
+            return []
+        merging, self._merging = self._merging, None
+        return merging.result()
+
+    def _merge(self) -> None:
+        """Hand on the merges that are due, as many small ones as take about as long as a large one."""
+        files = self.run.warehouse.manifest().files
+        self._files = sum(len(live) for days in files.values() for live in days.values())
+        if self._merging:
+            return
+        waiting = [each for each in due(files) if each.files not in self._left]
+        sums = accumulate(map(rows_of, waiting))
+        chosen = [
+            each for n, (each, rows) in enumerate(zip(waiting, sums, strict=True)) if rows < TOGETHER_ROWS or not n
+        ]
+        if chosen:
+            self._merging = self._merges.submit(lambda: [made for each in chosen if (made := self._merged(each))])
+
+    def _merged(self, merge: Merge) -> Merged | None:
+        """The merge; None if it cannot be: a damaged file is no reason to commit nothing."""
+        try:
+            return self.run.merge(merge)
+        except DamagedError as problem:
+            self._left.add(merge.files)
+            self._unmerged = first_line(problem)
+            return None
+
+    def _count(self, noted, entries: list[FileEntry]) -> None:
+        rows = dict[str, int]()
+        for entry in entries:
+            rows[entry.table] = rows.get(entry.table, 0) + entry.rows
+        received = [
+            (time, sum(file.rows for file in note.files) / len(note.received))
+            for note in noted
+            for time in note.received
+        ]
+        self.tally.add(rows, received)

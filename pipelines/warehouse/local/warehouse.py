@@ -1,0 +1,25 @@
+"""A warehouse in a folder: what local_folder.py reads and the run of writer.py writes."""
+
+from contextlib import AbstractContextManager
+from typing import ClassVar
+
+from pipelines.warehouse.local import damage
+from pipelines.warehouse.local.folder import Folder
+from pipelines.warehouse.local.run import Run
+
+
+class LocalWarehouse(Folder):
+    """A warehouse in a local folder. Make one with `open`; write through `writer()`."""
+
+    kind: ClassVar[str] = "local"
+
+    def writer(self) -> Run:
+        """The run that writes, as a context manager; raises WarehouseError while another process writes."""
+        return Run(self)
+
+    def errors_named(self) -> AbstractContextManager[None]:
+        """While it lasts, what a damaged file makes fail is a WarehouseError that names the file."""
+        return damage.named(self)
+
+    def close(self) -> None:
+        """Nothing is held open."""
