@@ -79,7 +79,7 @@ def counted(keyed):
 def build(pipeline: beam.Pipeline, subscription: str, out: str, portable: bool) -> None:
     """The graph."""
     if portable:
-        from pipelines.sources.pubsub import Reading, ReadPubSub
+        from pipelines.sources.pubsub.source import Reading, ReadPubSub
 
         blocks = pipeline | "Read" >> ReadPubSub(Reading(subscription))
         payloads = blocks | "One at a time" >> beam.FlatMap(lambda block: block["payload"].to_list())

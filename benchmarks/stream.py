@@ -42,7 +42,7 @@ from stream_systems import (
     without_sessions,
 )
 
-from pipelines.sources.pubsub_client import EMULATOR
+from pipelines.sources.pubsub.client import EMULATOR
 from tests.servers.bigquery import bigquery_emulator
 from tests.servers.pubsub import Queue, make_emulator
 

@@ -10,7 +10,7 @@ import sys
 import time
 from datetime import UTC, datetime
 
-from pipelines.sources.pubsub_client import PubSub, PubsubMessage
+from pipelines.sources.pubsub.client import PubSub, PubsubMessage
 
 REQUEST = 500
 EVERY = 0.5

@@ -26,9 +26,9 @@ from pipelines.day_limit import NoteDays, refuse_spread
 from pipelines.launch import run_bounded, worker_count
 from pipelines.settings.config import read_mapping
 from pipelines.settings.resolve import Settings
-from pipelines.sources.files import CsvFormat, FileInput, ReadFiles, check_inputs
-from pipelines.sources.identity import State, check_unchanged, content_digest, states_of
-from pipelines.sources.standard_input import NAME, spool
+from pipelines.sources.files.identity import State, check_unchanged, content_digest, states_of
+from pipelines.sources.files.read import CsvFormat, FileInput, ReadFiles, check_inputs
+from pipelines.sources.files.standard_input import NAME, spool
 from pipelines.summary import Summary
 from pipelines.system.progress import Notes, Watch
 from pipelines.warehouse import books

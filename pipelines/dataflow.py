@@ -30,8 +30,8 @@ from pipelines.audience import Job, build
 from pipelines.bounded import mappings_of, new_job, opened, tables_of
 from pipelines.settings.config import read_config
 from pipelines.settings.resolve import Settings
-from pipelines.sources.pubsub_check import check_subscription
-from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
+from pipelines.sources.pubsub.beam_reader import ReadPubSubThroughBeam
+from pipelines.sources.pubsub.check import check_subscription
 from pipelines.warehouse.bigquery.stream.sink import BigQueryStreamSink
 from transforms.errors import OptionError, RunnerError, first_line
 

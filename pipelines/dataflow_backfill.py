@@ -18,8 +18,8 @@ from pipelines.bounded import Opened, days_around, days_with_events, opened, rea
 from pipelines.commit_once import CommitOnce
 from pipelines.dataflow import Launched, job_options, submitted
 from pipelines.settings.resolve import Settings, check_on_cluster
-from pipelines.sources.inputs import FileInput
-from pipelines.sources.standard_input import NAME
+from pipelines.sources.files.discover import FileInput
+from pipelines.sources.files.standard_input import NAME
 from pipelines.sources.stored import ReadReachAsked, ReadStoredDays
 from pipelines.system.progress import Notes
 from pipelines.warehouse.bigquery.run import BigQueryRun

@@ -36,12 +36,12 @@ from pipelines.private_sockets import private_sockets
 from pipelines.quiet import quiet
 from pipelines.runners import Choice
 from pipelines.settings.resolve import Settings
-from pipelines.sources import pubsub_leases
 from pipelines.sources.landing import Again, Landing
-from pipelines.sources.pubsub import LandAt, Reading, ReadPubSub
-from pipelines.sources.pubsub_check import check_subscription, temporary_subscription
-from pipelines.sources.pubsub_reader import close_all
-from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
+from pipelines.sources.pubsub import leases as pubsub_leases
+from pipelines.sources.pubsub.beam_reader import ReadPubSubThroughBeam
+from pipelines.sources.pubsub.check import check_subscription, temporary_subscription
+from pipelines.sources.pubsub.reader import close_all
+from pipelines.sources.pubsub.source import LandAt, Reading, ReadPubSub
 from pipelines.stop import ABOUT, DRAIN, About
 from pipelines.system.disk import write_atomically
 from pipelines.system.terminal import shown

@@ -71,7 +71,7 @@ def _propose(values, limit: int | None) -> int:
         _refuse_to_overwrite(values.output, values.force)
     from pipelines.apps.mapping.proposal import SAMPLE_ROWS, propose
     from pipelines.apps.mapping.report import proposal_lines
-    from pipelines.sources.standard_input import spooled
+    from pipelines.sources.files.standard_input import spooled
     from pipelines.summary import program
     from pipelines.system.private import write_whole
 
@@ -101,7 +101,7 @@ def _refuse_to_overwrite(output: str, force: bool) -> None:
 
 def _check(values, limit: int | None) -> int:
     from pipelines.apps.mapping.check import SAMPLE_ROWS, check_file
-    from pipelines.sources.standard_input import spooled
+    from pipelines.sources.files.standard_input import spooled
 
     with spooled(values.input) as patterns:
         checked = check_file(values.check, patterns, values.format, limit or SAMPLE_ROWS)

@@ -50,7 +50,7 @@ def run(values, rest) -> None:
         if values.ledger in (STDOUT, values.output):
             raise OptionError(f"--ledger: got {values.ledger!r}; allowed: a file of its own")
     if values.output_topic is not None:
-        from pipelines.sources.pubsub_check import check_topic
+        from pipelines.sources.pubsub.check import check_topic
 
         check_topic(values.output_topic, "output_topic")
     ledger = simulate(

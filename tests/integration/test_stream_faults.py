@@ -26,7 +26,7 @@ from pipelines.backfill import backfill
 from pipelines.recompute import recompute
 from pipelines.settings.resolve import resolve
 from pipelines.sources.landing import Landing
-from pipelines.sources.pubsub_client import EMULATOR
+from pipelines.sources.pubsub.client import EMULATOR
 from pipelines.system.disk import write_atomically
 from pipelines.warehouse.local.settled import SettledMinutes
 from pipelines.warehouse.local.warehouse import LocalWarehouse

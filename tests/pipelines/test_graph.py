@@ -24,7 +24,7 @@ from apache_beam.testing.test_stream import TestStream
 from pipelines.audience import Job, build
 from pipelines.bounded import table_of
 from pipelines.settings.config import read_config
-from pipelines.sources.files import FileInput, ReadFiles
+from pipelines.sources.files.read import FileInput, ReadFiles
 from pipelines.sources.stored import ReadReachAsked, ReadStoredDays
 from pipelines.warehouse.sink import BucketSink, LocalSink
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines import liveness
 from pipelines.liveness import Liveness, line
-from pipelines.sources.pubsub_leases import Snapshot
+from pipelines.sources.pubsub.leases import Snapshot
 from pipelines.system.terminal import ERASE
 from pipelines.warehouse.local.stream_commits import Figures
 from tests.pipelines.system.test_progress import ROOT, on_a_terminal, screen

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipelines.apps.demo.emulators import pubsub_emulator
-from pipelines.sources.pubsub_client import EMULATOR
+from pipelines.sources.pubsub.client import EMULATOR
 from tests.servers.bigquery import bigquery_emulator
 from tests.servers.dataflow import dataflow_service
 from tests.servers.needed import wait_until

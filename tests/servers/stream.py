@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import msgspec
 
-from pipelines.sources.pubsub_client import PubsubMessage
+from pipelines.sources.pubsub.client import PubsubMessage
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from tests.servers.needed import wait_until
 from tests.servers.pubsub import Queue

@@ -13,7 +13,7 @@ from pathlib import Path
 import grpc
 
 from pipelines.runners import free_port
-from pipelines.sources.pubsub_client import PubSub
+from pipelines.sources.pubsub.client import PubSub
 from transforms.errors import SourceError
 
 PROJECT = "demo-project"

@@ -28,7 +28,7 @@ from pipelines.apps.simulator.live import Live
 from pipelines.apps.simulator.output import paced
 from pipelines.apps.simulator.topic import Line, publish_batches
 from pipelines.settings.resolve import Place
-from pipelines.sources.pubsub_client import EMULATOR, PubSub
+from pipelines.sources.pubsub.client import EMULATOR, PubSub
 from pipelines.summary import program
 from pipelines.system import terminal
 from pipelines.system.terminal import say

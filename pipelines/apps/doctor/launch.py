@@ -14,7 +14,7 @@ from pipelines.apps.doctor.check import FOUND, LAUNCH, MADE, MISSING, WRONG, Che
 from pipelines.apps.doctor.project import project
 from pipelines.bounded import tables_of
 from pipelines.settings.config import read_config
-from pipelines.sources.pubsub_check import check_subscription
+from pipelines.sources.pubsub.check import check_subscription
 from pipelines.warehouse.bigquery.schema import planned
 from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 from transforms.errors import AudienceError, first_line

@@ -15,8 +15,8 @@ import polars as pl
 from pipelines.apps.mapping.rehearsal import Rehearsal, mapped, rehearse
 from pipelines.apps.mapping.sample import blocks, first_rows
 from pipelines.settings.config import read_mapping
-from pipelines.sources.files import CsvFormat, check_inputs
-from pipelines.sources.standard_input import known_as
+from pipelines.sources.files.read import CsvFormat, check_inputs
+from pipelines.sources.files.standard_input import known_as
 from pipelines.system.terminal import shown
 from transforms.block import FIELDS
 from transforms.errors import SourceError

@@ -16,8 +16,8 @@ from pipelines.apps.mapping.guess_words import well_known
 from pipelines.apps.mapping.profile import Seen, lists_of_objects, profile, profile_elements, snaked, spell
 from pipelines.apps.mapping.rehearsal import INPUT, Rehearsal, rehearse, settled
 from pipelines.apps.mapping.sample import Form, form_of, found_files, spread_rows
-from pipelines.sources.files import FileInput
-from pipelines.sources.standard_input import known_as
+from pipelines.sources.files.read import FileInput
+from pipelines.sources.files.standard_input import known_as
 from transforms.block import entered
 from transforms.errors import SourceError
 from transforms.mapping import load_mapping

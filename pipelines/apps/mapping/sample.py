@@ -12,9 +12,16 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipelines.sources.cuts import CsvFormat, without_bom
-from pipelines.sources.files import FileInput, Range, cut, read
-from pipelines.sources.inputs import DEFLATED_BYTES, FORMATS, chunks_of, find_files, naming, opened_file
+from pipelines.sources.files.discover import (
+    DEFLATED_BYTES,
+    FORMATS,
+    chunks_of,
+    find_files,
+    naming,
+    opened_file,
+)
+from pipelines.sources.files.read import FileInput, Range, cut, read
+from pipelines.sources.files.split import CsvFormat, without_bom
 from transforms.errors import SourceError
 
 BLOCK_BYTES = 1 << 20

@@ -69,7 +69,7 @@ SESSION_WIRE_BYTES = 260.0  # the same as Arrow
 QUARANTINE_BYTES = 250.0  # a row of `quarantine` beside its payload
 
 # --- Derived.
-BLOCK_ROWS = 10_000.0  # a reader hands a block on once it has so many (pipelines/sources/pubsub_reader.py)
+BLOCK_ROWS = 10_000.0  # a reader hands a block on once it has so many (pipelines/sources/pubsub/reader.py)
 TOKEN_BYTES = 16.0  # of the deduplication, a key, written with each piece (transforms/deduplicate.py)
 STAMP_COLUMNS = 6  # of a metric's row: bucket_end, firing, generation, revision, emitted_time, pipeline_version
 SKETCH_BYTES = 2_089.0  # a sketch in a table above 256 values: HLL_4, lg_k 12

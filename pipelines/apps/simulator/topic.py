@@ -11,7 +11,7 @@ from itertools import islice
 import grpc
 
 from pipelines.apps.simulator.output import paced
-from pipelines.sources.pubsub_client import PubSub, PubsubMessage, is_refusal, told, waits
+from pipelines.sources.pubsub.client import PubSub, PubsubMessage, is_refusal, told, waits
 from transforms.errors import SourceError
 
 ATTRIBUTE = "received_time"

@@ -31,7 +31,7 @@ from pipelines.apps.plan.steps import (
 )
 from pipelines.apps.simulator.faults import faults
 from pipelines.settings.config import read_config
-from pipelines.sources.pubsub import Reading
+from pipelines.sources.pubsub.source import Reading
 from transforms.metrics import MetricSpec, read_metrics
 from transforms.sessions_stream import COLD_FRAMES, HOT
 

@@ -8,7 +8,7 @@ from pipelines.apps.simulator.faults import faults
 from pipelines.apps.simulator.simulate import simulate, simulate_lines
 from pipelines.apps.simulator.topic import MOST_BYTES, MOST_MESSAGES, publish_lines, requests
 from pipelines.cli import main
-from pipelines.sources.pubsub_client import EMULATOR
+from pipelines.sources.pubsub.client import EMULATOR
 from transforms.errors import SourceError
 
 GIVEN = ["simulate", "--events", "1200", "--seed", "3"]

@@ -13,8 +13,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipelines.sources.files import CsvFormat, cut, read
-from pipelines.sources.inputs import find_files
+from pipelines.sources.files.discover import find_files
+from pipelines.sources.files.read import CsvFormat, cut, read
 from pipelines.system.progress import FOLDER, Line, Notes, Read, Watch, noted, size
 from pipelines.system.terminal import ERASE
 

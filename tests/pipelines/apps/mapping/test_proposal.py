@@ -15,7 +15,7 @@ from pipelines.apps.mapping.check import check
 from pipelines.apps.mapping.profile import profile_elements
 from pipelines.apps.mapping.proposal import propose
 from pipelines.apps.mapping.sample import blocks, found_files
-from pipelines.sources.files import CsvFormat
+from pipelines.sources.files.read import CsvFormat
 from transforms.errors import AudienceError, SourceError
 from transforms.mapping import load_mapping
 from transforms.mapping_spec import stated

@@ -17,15 +17,15 @@ from apache_beam.transforms.window import FixedWindows
 from apache_beam.utils.timestamp import Duration
 
 from pipelines.runners import prism_at
-from pipelines.sources import pubsub_leases
 from pipelines.sources.landing import Landing, read_landed
-from pipelines.sources.pubsub import LandAt, Reading, ReadPubSub, close_all
-from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
+from pipelines.sources.pubsub import leases as pubsub_leases
+from pipelines.sources.pubsub.beam_reader import ReadPubSubThroughBeam
+from pipelines.sources.pubsub.source import LandAt, Reading, ReadPubSub, close_all
 from tests.servers.needed import wait_until
 from transforms.block import BlockCoder
 
 SEEN: dict[str, list] = {}  # of pipelines whose worker is this process
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 class See(beam.DoFn):

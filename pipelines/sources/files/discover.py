@@ -17,16 +17,16 @@ from apache_beam import coders
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.sources import parquet
-from pipelines.sources.cuts import (
-    CsvFormat,
-    HeaderTooLong,
-    first_record,
-    header_of,
-    without_bom,
+from pipelines.sources.files import parquet
+from pipelines.sources.files.inflate import inflate
+from pipelines.sources.files.split import CsvFormat, HeaderTooLong, first_record, header_of, without_bom
+from pipelines.sources.files.standard_input import (
+    compression_of,
+    format_of,
+    is_spooled,
+    known_as,
+    refuse_stream,
 )
-from pipelines.sources.inflate import inflate
-from pipelines.sources.standard_input import compression_of, format_of, is_spooled, known_as, refuse_stream
 from pipelines.system.unforeseen import READING
 from transforms.errors import AudienceError, SourceError
 

@@ -23,9 +23,8 @@ import polars as pl
 from apache_beam import coders
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.sources import parquet
-from pipelines.sources.cuts import MOST_ROWS, Batch, Piece, batches, payloads, pieces, spans, without_bom
-from pipelines.sources.inputs import (
+from pipelines.sources.files import parquet
+from pipelines.sources.files.discover import (
     READ_BYTES,
     FileInput,
     after_header,
@@ -37,7 +36,17 @@ from pipelines.sources.inputs import (
     naming,
     opened_file,
 )
-from pipelines.sources.standard_input import known_as
+from pipelines.sources.files.split import (
+    MOST_ROWS,
+    Batch,
+    Piece,
+    batches,
+    payloads,
+    pieces,
+    spans,
+    without_bom,
+)
+from pipelines.sources.files.standard_input import known_as
 from pipelines.system.progress import Notes
 from transforms.block import TIME
 from transforms.csv_format import CsvFormat

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import grpc
 from google.protobuf import duration_pb2
 
-from pipelines.sources.pubsub_client import EMULATOR, PubSub, told
+from pipelines.sources.pubsub.client import EMULATOR, PubSub, told
 from transforms.errors import OptionError, SourceError
 
 _PROJECT = r"projects/([a-z][a-z0-9.:-]{4,61}[a-z0-9])"  # Beam takes no shorter one

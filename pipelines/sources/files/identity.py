@@ -7,7 +7,7 @@ from pathlib import Path
 import xxhash
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.sources.standard_input import known_as
+from pipelines.sources.files.standard_input import known_as
 from transforms.errors import SourceError
 
 PIECE = 8 << 20

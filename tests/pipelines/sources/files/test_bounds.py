@@ -18,16 +18,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.cli import main
-from pipelines.sources import cuts, files, parquet
-from pipelines.sources.cuts import HEADER_LIMIT, MOST_ROWS, batches, pieces
-from pipelines.sources.files import REPEATED_BYTES, CsvFormat, cut, read
-from pipelines.sources.inflate import inflate
-from pipelines.sources.inputs import MOST_COLUMNS, check_inputs, find_files
+from pipelines.sources.files import parquet
+from pipelines.sources.files import read as files
+from pipelines.sources.files import split as cuts
+from pipelines.sources.files.discover import MOST_COLUMNS, check_inputs, find_files
+from pipelines.sources.files.inflate import inflate
+from pipelines.sources.files.read import REPEATED_BYTES, CsvFormat, cut, read
+from pipelines.sources.files.split import HEADER_LIMIT, MOST_ROWS, batches, pieces
 from transforms.block import held_bytes
 from transforms.errors import SourceError
 from transforms.records import KEPT_BYTES, RECORD_LIMIT
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 MB = 1 << 20
 COMMA = CsvFormat(delimiter=",")
 EVENT = b'{"event_type":"page_view","event_time":"2026-03-01T10:00:00Z","user_id":"u%d"}\n'

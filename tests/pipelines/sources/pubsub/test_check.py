@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from pipelines.sources.pubsub_check import check_subscription, check_topic, temporary_subscription
-from pipelines.sources.pubsub_client import EMULATOR
+from pipelines.sources.pubsub.check import check_subscription, check_topic, temporary_subscription
+from pipelines.sources.pubsub.client import EMULATOR
 from tests.servers.needed import wait_until
 from transforms.errors import OptionError, SourceError
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.sources.cuts import CsvFormat
-from pipelines.sources.files import BLOCK_BYTES, check_inputs, cut, read
+from pipelines.sources.files.read import BLOCK_BYTES, check_inputs, cut, read
+from pipelines.sources.files.split import CsvFormat
 from transforms.block import entered
 from transforms.errors import SourceError
 from transforms.event_time import settle_event_time

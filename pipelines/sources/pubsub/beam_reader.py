@@ -16,7 +16,7 @@ from apache_beam.transforms.window import GlobalWindow, TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipelines.sources.pubsub_messages import Poll, block_of, received_times, told
+from pipelines.sources.pubsub.messages import Poll, block_of, received_times, told
 
 BLOCK_ROWS, BLOCK_BYTES = 10_000, 16 << 20
 

@@ -15,9 +15,9 @@ import zstandard
 from pipelines import backfill
 from pipelines.apps.mapping.sample import found_files
 from pipelines.cli import main
-from pipelines.sources import standard_input
-from pipelines.sources.files import check_inputs
-from pipelines.sources.standard_input import known_as, spool
+from pipelines.sources.files import standard_input
+from pipelines.sources.files.read import check_inputs
+from pipelines.sources.files.standard_input import known_as, spool
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from transforms.errors import SourceError
 

@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from pipelines.sources import parquet_values
-from pipelines.sources.cuts import bounds, payloads
+from pipelines.sources.files import parquet_values
+from pipelines.sources.files.split import bounds, payloads
 from transforms.records import RECORD_LIMIT
 
 MOST_ROWS = 65_536  # in a slice: the footer tells encoded sizes, and a dictionary hides long strings

@@ -13,11 +13,12 @@ import polars as pl
 import pytest
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
-from pipelines.sources import pubsub_leases, pubsub_reader
 from pipelines.sources.landing import Landing, read_landed
-from pipelines.sources.pubsub import LandAt, PubSubSource, Reading
-from pipelines.sources.pubsub_client import EMULATOR
-from pipelines.sources.pubsub_messages import poll_of
+from pipelines.sources.pubsub import leases as pubsub_leases
+from pipelines.sources.pubsub import reader as pubsub_reader
+from pipelines.sources.pubsub.client import EMULATOR
+from pipelines.sources.pubsub.messages import poll_of
+from pipelines.sources.pubsub.source import LandAt, PubSubSource, Reading
 from tests.servers.needed import wait_until
 from tests.servers.pubsub import Queue, make_emulator
 from transforms.block import RAW_SCHEMA
@@ -313,7 +314,7 @@ def test_what_a_reader_held_when_it_died_comes_again(queue, by_hand):
     queue.publish(*numbered(100))
     command = [sys.executable, "-c", READ_AND_DIE, queue.subscription]
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3], env=os.environ
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[4], env=os.environ
     )
     assert process.stdout.readline() == b"read\n"
     process.send_signal(signal.SIGKILL)

@@ -20,11 +20,12 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.sources import cuts, files
-from pipelines.sources.cuts import Piece, batches, bounds, payloads, pieces
-from pipelines.sources.files import CsvFormat, FileInput, Range, ReadFiles, check_inputs, cut, read
-from pipelines.sources.inflate import inflate
-from pipelines.sources.inputs import find_files, kind_of, layout_of
+from pipelines.sources.files import read as files
+from pipelines.sources.files import split as cuts
+from pipelines.sources.files.discover import find_files, kind_of, layout_of
+from pipelines.sources.files.inflate import inflate
+from pipelines.sources.files.read import CsvFormat, FileInput, Range, ReadFiles, check_inputs, cut, read
+from pipelines.sources.files.split import Piece, batches, bounds, payloads, pieces
 from transforms.block import RAW_SCHEMA
 from transforms.errors import SourceError
 

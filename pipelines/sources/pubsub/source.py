@@ -28,8 +28,8 @@ from apache_beam.io.unbounded_source import (
 from apache_beam.metrics import Metrics
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
-from pipelines.sources import pubsub_leases
-from pipelines.sources.pubsub_reader import Engine, LandAt, Reading, close_all
+from pipelines.sources.pubsub import leases as pubsub_leases
+from pipelines.sources.pubsub.reader import Engine, LandAt, Reading, close_all
 from pipelines.sources.watermark import NOT_KNOWN
 
 __all__ = ["LandAt", "PubSubSource", "ReadPubSub", "Reading", "close_all"]

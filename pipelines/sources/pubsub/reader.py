@@ -18,11 +18,11 @@ from dataclasses import dataclass
 import grpc
 import polars as pl
 
-from pipelines.sources import pubsub_leases
 from pipelines.sources.landing import Again, Lander, read_landed
-from pipelines.sources.pubsub_client import PubSub, is_refusal, told, waits
-from pipelines.sources.pubsub_leases import Leases
-from pipelines.sources.pubsub_messages import Poll, block_of, emptied, poll_of
+from pipelines.sources.pubsub import leases as pubsub_leases
+from pipelines.sources.pubsub.client import PubSub, is_refusal, told, waits
+from pipelines.sources.pubsub.leases import Leases
+from pipelines.sources.pubsub.messages import Poll, block_of, emptied, poll_of
 from pipelines.sources.watermark import NOT_KNOWN, SteadyClock, Watermark
 from transforms.errors import OptionError, SourceError
 

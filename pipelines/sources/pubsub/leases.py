@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import grpc
 
-from pipelines.sources.pubsub_client import MOST_ACK_IDS, PubSub, is_refusal, told, waits
-from pipelines.sources.pubsub_messages import Poll
+from pipelines.sources.pubsub.client import MOST_ACK_IDS, PubSub, is_refusal, told, waits
+from pipelines.sources.pubsub.messages import Poll
 
 EXTENSION_SECONDS = 30  # so long after a process died its messages come again
 MARGIN_SECONDS = 10.0  # before a lease ends it is extended; less where the subscription's deadline is short
