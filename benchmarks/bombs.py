@@ -42,7 +42,7 @@ from benchmarks.bomb_inputs import (
     zstd_rle,
     zstd_window,
 )
-from pipelines.launch import worker_count
+from pipelines.runners.in_process import worker_count
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "RESULTS-bombs.md"

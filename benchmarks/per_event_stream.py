@@ -22,7 +22,7 @@ from apache_beam.transforms.window import FixedWindows, TimestampedValue
 from apache_beam.utils.timestamp import Duration
 from per_event_records import Refused, read_event, read_record, settle_time, validate
 
-from pipelines.private_sockets import private_sockets
+from pipelines.runners.private_sockets import private_sockets
 
 DAY_S, MINUTE_S = 86_400, 60
 

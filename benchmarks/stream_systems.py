@@ -19,7 +19,7 @@ import psutil
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from pipelines import runners  # noqa: E402
+from pipelines.runners import choose as runners  # noqa: E402
 from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse  # noqa: E402
 from pipelines.warehouse.local.manifest import load  # noqa: E402
 from pipelines.warehouse.local.warehouse import LocalWarehouse  # noqa: E402

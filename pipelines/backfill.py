@@ -23,7 +23,7 @@ from pipelines.bounded import (
     with_stored,
 )
 from pipelines.day_limit import NoteDays, refuse_spread
-from pipelines.launch import run_bounded, worker_count
+from pipelines.runners.in_process import run_bounded, worker_count
 from pipelines.settings.config import read_mapping
 from pipelines.settings.resolve import Settings
 from pipelines.sources.files.identity import State, check_unchanged, content_digest, states_of

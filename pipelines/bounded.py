@@ -18,7 +18,7 @@ import polars as pl
 
 from pipelines.audience import Job, settle
 from pipelines.day_limit import NoteDays
-from pipelines.launch import run_bounded
+from pipelines.runners.in_process import run_bounded
 from pipelines.settings.config import Quality, read_config, read_funnel, read_mapping
 from pipelines.settings.resolve import Settings
 from pipelines.sources.stored import ReadReach, ReadStored, as_reach

@@ -27,7 +27,6 @@ import polars as pl
 
 from pipelines.audience import build
 from pipelines.bounded import Opened, made, opened, with_beside
-from pipelines.launch import run_bounded, worker_count
 from pipelines.person_places import (
     NAMES,
     OWN,
@@ -45,6 +44,7 @@ from pipelines.person_places import (
 from pipelines.person_proof import make_key, proofs, rows
 from pipelines.person_redaction import Redaction
 from pipelines.person_search import INSIDE, NAMING, Search
+from pipelines.runners.in_process import run_bounded, worker_count
 from pipelines.settings.resolve import Settings
 from pipelines.sources.landing import LANDING, Landing
 from pipelines.sources.stored import ReadStored

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from pipelines.audience import build
 from pipelines.bounded import NATIVE_SOURCE, Opened, days_with_events, opened, with_beside, with_stored
-from pipelines.launch import run_bounded, worker_count
 from pipelines.replay import needed_mappings
+from pipelines.runners.in_process import run_bounded, worker_count
 from pipelines.settings.config import read_mapping
 from pipelines.settings.resolve import Settings
 from pipelines.sources.quarantined import ReadSelected, Selected, select, unbooked

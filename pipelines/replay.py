@@ -11,7 +11,7 @@ from dataclasses import replace
 from pipelines.audience import build
 from pipelines.bounded import NATIVE_SOURCE, days_found, days_with_events, opened, with_beside, with_stored
 from pipelines.day_limit import refuse_spread
-from pipelines.launch import run_bounded, worker_count
+from pipelines.runners.in_process import run_bounded, worker_count
 from pipelines.settings.config import read_mapping
 from pipelines.settings.resolve import Settings
 from pipelines.sources.quarantined import MAPPED, ReadSelected, Selected, select, unbooked

@@ -27,14 +27,14 @@ import msgspec
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
-from pipelines import runners
 from pipelines.audience import Job, build
 from pipelines.bounded import Opened, mappings_of, opened
-from pipelines.launch import cause
 from pipelines.liveness import Liveness
-from pipelines.private_sockets import private_sockets
-from pipelines.quiet import quiet
-from pipelines.runners import Choice
+from pipelines.runners import choose as runners
+from pipelines.runners.choose import Choice
+from pipelines.runners.in_process import cause
+from pipelines.runners.private_sockets import private_sockets
+from pipelines.runners.quiet import quiet
 from pipelines.settings.resolve import Settings
 from pipelines.sources.landing import Again, Landing
 from pipelines.sources.pubsub import leases as pubsub_leases

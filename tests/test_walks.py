@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli import _parse
-from pipelines.launch import beam_options
+from pipelines.runners.in_process import beam_options
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"(?<=```console\n).*?(?=```)", re.DOTALL)

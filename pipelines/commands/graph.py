@@ -22,13 +22,13 @@ def add_options(name: str, parser) -> None:
 def run(name: str, values, rest) -> None:
     settings = resolve(vars(values), name)
     if runner := getattr(values, "runner", None):
-        from pipelines.runners import DATAFLOW
+        from pipelines.runners.choose import DATAFLOW
 
         if runner == DATAFLOW:
             return _launch(values, settings, rest)
         rest = [f"--runner={runner}", *rest]
     if rest:
-        from pipelines.launch import beam_options
+        from pipelines.runners.in_process import beam_options
 
         rest = beam_options(rest)
     from pipelines.bounded import warehouse_of
@@ -53,7 +53,7 @@ def _launch(values, settings: Settings, rest) -> None:
         if getattr(values, option, None) is not None:
             raise OptionError(f"--{option} is of a backfill on this machine; leave it out for a job on Dataflow")
     from pipelines.dataflow_backfill import launch
-    from pipelines.launch import beam_options
+    from pipelines.runners.in_process import beam_options
 
     say(launch(settings, beam_options(rest)).said)
 

@@ -18,7 +18,7 @@ def add_options(parser) -> None:
 
 def run(values, rest) -> None:
     settings = resolve(vars(values), "run")
-    from pipelines.runners import DATAFLOW, choose
+    from pipelines.runners.choose import DATAFLOW, choose
 
     if values.runner == DATAFLOW:
         return _launch(values, settings, rest)
@@ -27,7 +27,7 @@ def run(values, rest) -> None:
             "--id_label is for Dataflow, which alone reads by it; leave it out: events are one by their id"
         )
     choice = choose(values.runner, values.prism_location)
-    from pipelines.launch import beam_options
+    from pipelines.runners.in_process import beam_options
     from pipelines.stream import stream
 
     ended = stream(settings, choice, beam_options(rest), say)
@@ -44,7 +44,7 @@ def _launch(values, settings, rest) -> None:
         if getattr(values, name, None) is not None:
             raise OptionError(f"--{name} is of a stream on this machine; leave it out for a job on Dataflow")
     from pipelines.dataflow import launch
-    from pipelines.launch import beam_options
+    from pipelines.runners.in_process import beam_options
 
     say(launch(settings, beam_options(rest)).said)
 

@@ -22,7 +22,7 @@ from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.audience import build
 from pipelines.backfill import backfill
 from pipelines.bounded import opened
-from pipelines.runners import PRISM_WORK_ROUND, prism_at
+from pipelines.runners.choose import PRISM_WORK_ROUND, prism_at
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 from pipelines.warehouse.local.warehouse import LocalWarehouse

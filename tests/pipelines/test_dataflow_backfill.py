@@ -26,7 +26,7 @@ from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.audience import Job, build
 from pipelines.backfill import backfill
 from pipelines.cli import main
-from pipelines.launch import run_bounded
+from pipelines.runners.in_process import run_bounded
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.bigquery import run as bigquery_run
 from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse

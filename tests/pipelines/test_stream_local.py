@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.bounded import opened
 from pipelines.cli import main
-from pipelines.runners import LEGACY
+from pipelines.runners.choose import LEGACY
 from pipelines.settings.resolve import resolve
 from pipelines.sources.landing import LANDING, Again
 from pipelines.stream import _mended

@@ -11,7 +11,7 @@ from google.pubsub_v1 import types
 
 from pipelines.apps.demo import emulators
 from pipelines.apps.demo.emulators import PROJECT, PubSubEmulator
-from pipelines.runners import PRISM_HERE
+from pipelines.runners.choose import PRISM_HERE
 from pipelines.sources.pubsub.client import EMULATOR, PubSub, PubsubMessage
 from tests.servers.needed import missing, wait_until
 from transforms.errors import SourceError

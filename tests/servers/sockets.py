@@ -13,7 +13,12 @@ import psutil
 
 GONE = (psutil.NoSuchProcess, psutil.ZombieProcess, FileNotFoundError)
 EVERY_SECONDS = 0.2
-PROGRAMS = {"pipelines.cli": "audience", "pipelines.worker": "worker process", "prism-local": "Prism", "java": "java"}
+PROGRAMS = {
+    "pipelines.cli": "audience",
+    "pipelines.runners.worker": "worker process",
+    "prism-local": "Prism",
+    "java": "java",
+}
 
 
 class Listening(NamedTuple):

@@ -17,7 +17,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage import Client
 
 from pipelines.apps.demo.emulators import ended
-from pipelines.runners import free_port
+from pipelines.runners.choose import free_port
 from tests.servers.needed import missing
 from tests.servers.process import DEADLINE, ROOT, ServerMissing
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import grpc
 
-from pipelines.runners import free_port
+from pipelines.runners.choose import free_port
 from pipelines.sources.pubsub.client import PubSub
 from transforms.errors import SourceError
 

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import msgspec
 import polars as pl
 
-from pipelines import runners
 from pipelines.apps.demo import emulators
 from pipelines.apps.demo.emulators import PROJECT, ended
 from pipelines.apps.demo.files import answer, fresh
@@ -27,6 +26,7 @@ from pipelines.apps.simulator.ledger import Ledger, expectations, unmet
 from pipelines.apps.simulator.live import Live
 from pipelines.apps.simulator.output import paced
 from pipelines.apps.simulator.topic import Line, publish_batches
+from pipelines.runners import choose as runners
 from pipelines.settings.resolve import Place
 from pipelines.sources.pubsub.client import EMULATOR, PubSub
 from pipelines.summary import program

@@ -177,7 +177,7 @@ def machine_checks(warehouse: str) -> list[Check]:
 
 def _sockets() -> Check:
     """How what Beam starts for a run on this machine is reached."""
-    from pipelines.private_sockets import private_folder
+    from pipelines.runners.private_sockets import private_folder
     from transforms.errors import RunnerError
 
     try:
@@ -223,7 +223,7 @@ def _output(command: tuple[str, ...]) -> tuple[str, bool]:
 
 def _prism() -> Check:
     """Whether there is a Prism, and whether it is the one that only its user can reach."""
-    from pipelines.runners import JOB_SOCKET, find_prism
+    from pipelines.runners.choose import JOB_SOCKET, find_prism
 
     def row(state: str, detail: str = "") -> Check:
         return Check(OPTIONAL, "Prism", state, detail, "streams on this machine", "make prism")

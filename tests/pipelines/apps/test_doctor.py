@@ -14,11 +14,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipelines import launcher, runners
+from pipelines import launcher
 from pipelines.apps.doctor.check import FOUND, MISSING, REQUIRED, WRONG, Check
 from pipelines.apps.doctor.machine import faults, optional_checks, required_checks
 from pipelines.apps.doctor.warehouse import warehouse_checks, writing
 from pipelines.cli import main
+from pipelines.runners import choose as runners
 from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 

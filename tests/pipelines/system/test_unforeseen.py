@@ -13,7 +13,7 @@ import pytest
 
 from pipelines import backfill, cli
 from pipelines.day_limit import NoteDays
-from pipelines.launch import worker_processes
+from pipelines.runners.in_process import worker_processes
 from pipelines.system.unforeseen import unforeseen_line
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from transforms.errors import SourceError

@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.window import FixedWindows
 from apache_beam.utils.timestamp import Duration
 
-from pipelines.runners import prism_at
+from pipelines.runners.choose import prism_at
 from pipelines.sources.landing import Landing, read_landed
 from pipelines.sources.pubsub import leases as pubsub_leases
 from pipelines.sources.pubsub.beam_reader import ReadPubSubThroughBeam

@@ -23,14 +23,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from pipelines.private_sockets import private_sockets
+from pipelines.runners.private_sockets import private_sockets
 from pipelines.system.listening import listeners, tree
 from transforms.errors import OptionError, RunnerError
 
 PRISM, LEGACY, ANY, DATAFLOW = "PrismRunner", "BundleBasedDirectRunner", "DirectRunner", "DataflowRunner"
 RUNNERS = (PRISM, ANY, LEGACY)
 # Not `prism`, the name of Beam's own build, so that no such one is taken for it.
-PRISM_HERE = Path(__file__).parents[1] / ".tools" / "prism-local"
+PRISM_HERE = Path(__file__).parents[2] / ".tools" / "prism-local"
 MEND = "run `make prism` (it needs Go), or name the binary with --prism_location"
 LEGACY_LIMITS = (
     f"{LEGACY}: Beam's legacy local runner. It acknowledges a message before it is written, so a crash loses what is "

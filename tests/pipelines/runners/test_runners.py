@@ -16,14 +16,14 @@ from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
 from apache_beam.transforms.window import FixedWindows, GlobalWindows, TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
-from pipelines import runners
+from pipelines.runners import choose as runners
 from tests.servers.needed import wait_until
 from transforms.errors import OptionError, RunnerError
 
 # A Prism that ends takes the connections of Beam's worker with it, whose threads say so.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 HOUR = 3_600
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 _at_work: dict[int, int] = {}
 seen: list[tuple] = []
 
@@ -142,7 +142,7 @@ def test_a_prism_that_does_not_start_is_told_in_one_line(tmp_path):
 
 def test_a_prism_dies_with_the_process_that_began_it(prism, tmp_path):
     begin = (
-        "import sys, time; from pathlib import Path; from pipelines.runners import prism_at\n"
+        "import sys, time; from pathlib import Path; from pipelines.runners.choose import prism_at\n"
         "with prism_at(sys.argv[1], Path(sys.argv[2])) as (_, process): print(process.pid, flush=True); time.sleep(600)"
     )
     words = [sys.executable, "-c", begin, prism, str(tmp_path / "prism.log")]

@@ -22,7 +22,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentP
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from pipelines.private_sockets import private_sockets
+from pipelines.runners.private_sockets import private_sockets
 from pipelines.settings.resolve import OPTIONS
 from transforms import errors
 from transforms.errors import AudienceError, OptionError, RunnerError, WarehouseError
@@ -104,7 +104,7 @@ def worker_processes() -> list[int]:
     for listed in Path("/proc/self/task").glob("*/children"):
         with suppress(OSError):
             for child in map(int, listed.read_text().split()):
-                if b"pipelines.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                if b"pipelines.runners.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
                     found.append(child)
     return found
 
@@ -112,7 +112,7 @@ def worker_processes() -> list[int]:
 def _runner(workers: int) -> FnApiRunner:
     if workers == 1:
         return FnApiRunner()
-    command = f"exec {shlex.quote(sys.executable)} -m pipelines.worker"
+    command = f"exec {shlex.quote(sys.executable)} -m pipelines.runners.worker"
     return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
 
 

@@ -7,7 +7,7 @@ import threading
 import grpc
 from apache_beam.utils.thread_pool_executor import UnboundedThreadPoolExecutor
 
-from pipelines.quiet import quiet
+from pipelines.runners.quiet import quiet
 
 
 def say(text: str) -> None:

@@ -19,19 +19,19 @@ import grpc
 import pytest
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer as Pool
 
-from pipelines import private_sockets as sockets
-from pipelines import runners
 from pipelines.apps.doctor.check import FOUND, MISSING, WRONG
 from pipelines.apps.doctor.machine import machine_checks, optional_checks
 from pipelines.apps.doctor.warehouse import socket_checks
 from pipelines.cli import main
-from pipelines.private_sockets import PREFIX, private_folder, private_sockets
+from pipelines.runners import choose as runners
+from pipelines.runners import private_sockets as sockets
+from pipelines.runners.private_sockets import PREFIX, private_folder, private_sockets
 from pipelines.system.listening import listeners, tree
 from tests.servers.needed import wait_until
 from tests.servers.sockets import assert_private, closed, stranger_reaches, watched
 from transforms.errors import RunnerError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EVENT = '{"event_id": "e%d", "event_type": "click", "event_time": "2026-03-01T10:00:00Z"}\n'
 
 
@@ -132,7 +132,7 @@ def test_where_no_folder_can_be_made_is_told_in_one_line(monkeypatch):
 def test_a_folder_of_a_process_that_was_killed_is_removed_by_the_next_one_and_no_other(roots, monkeypatch):
     begin = (
         "import sys, tempfile, time; tempfile.tempdir = sys.argv[1]\n"
-        "from pipelines.private_sockets import private_folder\n"
+        "from pipelines.runners.private_sockets import private_folder\n"
         "with private_folder() as folder: print(folder, flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", begin, roots], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

@@ -10,7 +10,7 @@ import sys
 
 from apache_beam.runners.worker import sdk_worker_main
 
-from pipelines.private_sockets import reach_privately
+from pipelines.runners.private_sockets import reach_privately
 from pipelines.system.terminal import shown
 from transforms.errors import first_line
 

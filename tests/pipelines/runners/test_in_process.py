@@ -6,7 +6,7 @@ import os
 import apache_beam as beam
 import pytest
 
-from pipelines.launch import MOST_WORKERS, SMALL, beam_options, cause, run_bounded, worker_count
+from pipelines.runners.in_process import MOST_WORKERS, SMALL, beam_options, cause, run_bounded, worker_count
 from transforms.errors import OptionError, SourceError, WarehouseError
 
 LINE = "a b.gz: cannot be read: the gzip data ends too early; mend the file"
