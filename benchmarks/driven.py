@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 from apache_beam.coders import Coder
 
-from pipelines.bounded import table_of
+from pipelines.batch.days import table_of
 from pipelines.warehouse.bigquery.stream.rows import arrow_schema, record_batch
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, SESSIONS, TYPES, Table
 from transforms import quality

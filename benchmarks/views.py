@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from pipelines.bounded import tables_of
+from pipelines.batch.days import tables_of
 from pipelines.settings.config import read_config, read_funnel
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.views import VIEWS, duckdb_views

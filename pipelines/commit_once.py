@@ -10,9 +10,9 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from pipelines.backfill import Ending, commit
-from pipelines.bounded import days_around, warehouse_of
-from pipelines.summary import Summary, books_lines
+from pipelines.batch.backfill import Ending, commit
+from pipelines.batch.days import days_around, warehouse_of
+from pipelines.batch.summary import Summary, books_lines
 from pipelines.warehouse import staged
 from pipelines.warehouse.bigquery.commit_token import Claim
 from pipelines.warehouse.bigquery.run import BigQueryRun

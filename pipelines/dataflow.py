@@ -27,7 +27,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import dataflow_v1beta3
 
 from pipelines.audience import Job, build
-from pipelines.bounded import mappings_of, new_job, opened, tables_of
+from pipelines.batch.days import mappings_of, new_job, opened, tables_of
 from pipelines.settings.config import read_config
 from pipelines.settings.resolve import Settings
 from pipelines.sources.pubsub.beam_reader import ReadPubSubThroughBeam

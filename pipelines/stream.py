@@ -28,7 +28,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
 from pipelines.audience import Job, build
-from pipelines.bounded import Opened, mappings_of, opened
+from pipelines.batch.days import Opened, mappings_of, opened
 from pipelines.liveness import Liveness
 from pipelines.runners import choose as runners
 from pipelines.runners.choose import Choice

@@ -20,7 +20,7 @@ from typing import cast
 import polars as pl
 
 from pipelines import resume_refused
-from pipelines.bounded import Opened
+from pipelines.batch.days import Opened
 from pipelines.resume import DAY, claim, resume, stream_of
 from pipelines.settings.options import INSERTS
 from pipelines.settings.resolve import Settings

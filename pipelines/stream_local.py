@@ -13,7 +13,7 @@ from typing import cast
 
 import polars as pl
 
-from pipelines.bounded import Opened
+from pipelines.batch.days import Opened
 from pipelines.resume import resume, stream_of
 from pipelines.sources.landing import LANDING, Again, Landing
 from pipelines.warehouse.local.run import Run

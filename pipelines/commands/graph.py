@@ -31,10 +31,10 @@ def run(name: str, values, rest) -> None:
         from pipelines.runners.in_process import beam_options
 
         rest = beam_options(rest)
-    from pipelines.bounded import warehouse_of
-    from pipelines.summary import books_lines, summary_lines
+    from pipelines.batch.days import warehouse_of
+    from pipelines.batch.summary import books_lines, summary_lines
 
-    # Each is the function of its own name: pipelines/backfill.py, recompute.py, replay.py.
+    # Each is the function of its own name: pipelines/batch/backfill.py, recompute.py, replay.py.
     done = getattr(importlib.import_module(f"pipelines.{name}"), name)(settings, rest)
     try:
         with warehouse_of(settings) as warehouse:

@@ -71,8 +71,8 @@ def _propose(values, limit: int | None) -> int:
         _refuse_to_overwrite(values.output, values.force)
     from pipelines.apps.mapping.proposal import SAMPLE_ROWS, propose
     from pipelines.apps.mapping.report import proposal_lines
+    from pipelines.batch.summary import program
     from pipelines.sources.files.standard_input import spooled
-    from pipelines.summary import program
     from pipelines.system.private import write_whole
 
     with spooled(values.sample) as patterns:

@@ -58,12 +58,12 @@ def _is_text(id: str) -> bool:
 def _find(settings, ids: list[str], form: str, proof_key: str | None) -> None:
     import polars as pl
 
-    from pipelines.bounded import warehouse_of
-    from pipelines.person import also_known_as
-    from pipelines.person_places import LANDED, LIVE, Found, alike, find
-    from pipelines.person_proof import key_of, proofs
-    from pipelines.person_search import Search
-    from pipelines.summary import DEFAULT, program
+    from pipelines.batch.days import warehouse_of
+    from pipelines.batch.person.erase import also_known_as
+    from pipelines.batch.person.places import LANDED, LIVE, Found, alike, find
+    from pipelines.batch.person.proof import key_of, proofs
+    from pipelines.batch.person.search import Search
+    from pipelines.batch.summary import DEFAULT, program
     from pipelines.warehouse.interface import Result
     from pipelines.warehouse.render import render
 
@@ -93,9 +93,9 @@ def _find(settings, ids: list[str], form: str, proof_key: str | None) -> None:
 
 
 def _delete(settings, ids: list[str], proof_key: str | None, mentions: str | None) -> None:
-    from pipelines.bounded import warehouse_of
-    from pipelines.person import also_known_as, erase
-    from pipelines.person_elsewhere import elsewhere
+    from pipelines.batch.days import warehouse_of
+    from pipelines.batch.person.elsewhere import elsewhere
+    from pipelines.batch.person.erase import also_known_as, erase
 
     with warehouse_of(settings) as warehouse:
         others = also_known_as(warehouse, ids)

@@ -21,8 +21,8 @@ import polars as pl
 import pytest
 
 from pipelines.audience import build
-from pipelines.backfill import job_of, looked_at
-from pipelines.bounded import opened
+from pipelines.batch.backfill import job_of, looked_at
+from pipelines.batch.days import opened
 from pipelines.cli import main
 from pipelines.settings.resolve import resolve
 from pipelines.system.progress import Notes

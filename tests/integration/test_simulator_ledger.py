@@ -9,7 +9,7 @@ import pytest
 from pipelines.apps.simulator.faults import CODES, NAMES
 from pipelines.apps.simulator.ledger import expectations, unmet
 from pipelines.apps.simulator.simulate import faults, simulate
-from pipelines.backfill import backfill
+from pipelines.batch.backfill import backfill
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.dialect import to_duckdb
 from pipelines.warehouse.local.warehouse import LocalWarehouse

@@ -13,7 +13,7 @@ import pytest
 from pipelines.apps.doctor.check import FOUND
 from pipelines.apps.doctor.warehouse import socket_checks
 from pipelines.apps.simulator.simulate import faults, simulate
-from pipelines.backfill import backfill
+from pipelines.batch.backfill import backfill
 from pipelines.settings.resolve import resolve
 from tests.integration.same import METRICS, UNBALANCED, assert_same
 from tests.servers.sockets import assert_private

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from pipelines.apps.simulator.simulate import faults, simulate
-from pipelines.backfill import backfill
+from pipelines.batch.backfill import backfill
 from pipelines.settings.options import METHODS
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.bigquery.stream.rows import REQUEST_BYTES

@@ -22,8 +22,8 @@ import polars as pl
 import pytest
 
 from pipelines.apps.simulator.simulate import faults, simulate
-from pipelines.backfill import backfill
-from pipelines.recompute import recompute
+from pipelines.batch.backfill import backfill
+from pipelines.batch.recompute import recompute
 from pipelines.settings.resolve import resolve
 from pipelines.sources.landing import Landing
 from pipelines.sources.pubsub.client import EMULATOR

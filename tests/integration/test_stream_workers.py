@@ -20,8 +20,8 @@ from apache_beam.transforms.window import TimestampedValue
 
 from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.audience import build
-from pipelines.backfill import backfill
-from pipelines.bounded import opened
+from pipelines.batch.backfill import backfill
+from pipelines.batch.days import opened
 from pipelines.runners.choose import PRISM_WORK_ROUND, prism_at
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse

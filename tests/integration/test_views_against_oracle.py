@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from pipelines.apps.simulator.simulate import faults, simulate
-from pipelines.backfill import backfill
+from pipelines.batch.backfill import backfill
 from pipelines.settings.config import TEMPLATES
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.local.warehouse import LocalWarehouse

@@ -14,7 +14,7 @@ from apache_beam.testing.test_stream import TestStream
 from apache_beam.transforms.window import TimestampedValue
 
 from pipelines.audience import Job, build
-from pipelines.bounded import table_of
+from pipelines.batch.days import table_of
 from pipelines.settings.config import read_config
 from pipelines.warehouse import books
 from pipelines.warehouse.local.stream_commits import Appender

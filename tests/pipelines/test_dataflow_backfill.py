@@ -20,11 +20,11 @@ from apache_beam.portability.api import beam_runner_api_pb2 as api
 from google.cloud import bigquery
 from google.cloud import dataflow_v1beta3 as google
 
-from pipelines import backfill as backfill_module
 from pipelines import dataflow_backfill
 from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.audience import Job, build
-from pipelines.backfill import backfill
+from pipelines.batch import backfill as backfill_module
+from pipelines.batch.backfill import backfill
 from pipelines.cli import main
 from pipelines.runners.in_process import run_bounded
 from pipelines.settings.resolve import resolve

@@ -22,7 +22,7 @@ from apache_beam.runners.pipeline_context import PipelineContext
 from apache_beam.testing.test_stream import TestStream
 
 from pipelines.audience import Job, build
-from pipelines.bounded import table_of
+from pipelines.batch.days import table_of
 from pipelines.settings.config import read_config
 from pipelines.sources.files.read import FileInput, ReadFiles
 from pipelines.sources.stored import ReadReachAsked, ReadStoredDays

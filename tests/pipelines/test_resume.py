@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.audience import Job, build
-from pipelines.bounded import table_of
+from pipelines.batch.days import table_of
 from pipelines.resume import Stream, resume
 from pipelines.settings.config import read_config
 from pipelines.warehouse.day_files import write_file

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pipelines.apps.simulator.simulate import faults, simulate
-from pipelines.backfill import backfill
+from pipelines.batch.backfill import backfill
 from pipelines.cli import main
 from pipelines.settings.config import TEMPLATES, read_config, read_mapping
 from pipelines.settings.resolve import resolve

@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.test_stream import TestStream
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipelines.bounded import opened
+from pipelines.batch.days import opened
 from pipelines.cli import main
 from pipelines.settings.resolve import resolve
 from pipelines.stop import ABOUT, About, folder_of, running

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines.bounded import opened
+from pipelines.batch.days import opened
 from pipelines.cli import main
 from pipelines.runners.choose import LEGACY
 from pipelines.settings.resolve import resolve

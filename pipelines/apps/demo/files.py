@@ -6,10 +6,10 @@ from datetime import date
 from pathlib import Path
 
 from pipelines.apps.simulator.simulate import faults, simulate
-from pipelines.backfill import backfill
+from pipelines.batch.backfill import backfill
+from pipelines.batch.summary import books_lines, program
 from pipelines.settings.config import TEMPLATES
 from pipelines.settings.resolve import resolve
-from pipelines.summary import books_lines, program
 from pipelines.system.terminal import option, put, say, shown
 from pipelines.warehouse.ask import run_query
 from pipelines.warehouse.interface import Warehouse

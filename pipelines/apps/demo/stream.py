@@ -26,10 +26,10 @@ from pipelines.apps.simulator.ledger import Ledger, expectations, unmet
 from pipelines.apps.simulator.live import Live
 from pipelines.apps.simulator.output import paced
 from pipelines.apps.simulator.topic import Line, publish_batches
+from pipelines.batch.summary import program
 from pipelines.runners import choose as runners
 from pipelines.settings.resolve import Place
 from pipelines.sources.pubsub.client import EMULATOR, PubSub
-from pipelines.summary import program
 from pipelines.system import terminal
 from pipelines.system.terminal import say
 from pipelines.warehouse.interface import Warehouse

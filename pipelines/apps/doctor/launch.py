@@ -12,7 +12,7 @@ from google.auth.exceptions import GoogleAuthError
 
 from pipelines.apps.doctor.check import FOUND, LAUNCH, MADE, MISSING, WRONG, Check
 from pipelines.apps.doctor.project import project
-from pipelines.bounded import tables_of
+from pipelines.batch.days import tables_of
 from pipelines.settings.config import read_config
 from pipelines.sources.pubsub.check import check_subscription
 from pipelines.warehouse.bigquery.schema import planned

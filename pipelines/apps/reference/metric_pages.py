@@ -45,7 +45,7 @@ def definitions() -> dict[str, Definition]:
 def example(folder: Path) -> Warehouse:
     """The warehouse that the pages' questions are asked of, made in a folder."""
     from pipelines.apps.simulator.simulate import simulate
-    from pipelines.backfill import backfill  # which imports Beam
+    from pipelines.batch.backfill import backfill  # which imports Beam
     from pipelines.settings.resolve import resolve
     from pipelines.warehouse.local.warehouse import LocalWarehouse
 

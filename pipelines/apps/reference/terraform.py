@@ -17,7 +17,7 @@ from google.cloud.bigquery import TableReference
 from sqlglot import exp
 
 from pipelines.apps.reference.small_groups import suppressed
-from pipelines.bounded import table_of
+from pipelines.batch.days import table_of
 from pipelines.settings.config import read_config, read_funnel
 from pipelines.warehouse.bigquery.dataset import FORMAT, FORMAT_LABEL, first_commit
 from pipelines.warehouse.bigquery.schema import made, view_description

@@ -11,8 +11,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipelines import backfill, cli
-from pipelines.day_limit import NoteDays
+from pipelines import cli
+from pipelines.batch import backfill
+from pipelines.batch.day_limit import NoteDays
 from pipelines.runners.in_process import worker_processes
 from pipelines.system.unforeseen import unforeseen_line
 from pipelines.warehouse.local.warehouse import LocalWarehouse
@@ -125,7 +126,7 @@ def test_a_summary_that_cannot_be_made_behind_the_commit_says_committed_and_stat
     def fails(*_):
         raise panic()
 
-    monkeypatch.setattr("pipelines.summary.summary_lines", fails)
+    monkeypatch.setattr("pipelines.batch.summary.summary_lines", fails)
     assert run(tmp_path) == 0
     said = capfd.readouterr().err
     assert "  events                   2\n" in said

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from pipelines.apps.report.queries import QUESTIONS, numbers_of
-from pipelines.bounded import table_of
+from pipelines.batch.days import table_of
 from pipelines.settings.config import read_config, read_funnel
 from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.open import open_warehouse

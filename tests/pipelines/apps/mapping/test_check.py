@@ -8,7 +8,7 @@ import pytest
 from pipelines.apps.mapping.check import Checked, check_file
 from pipelines.apps.mapping.report import check_lines
 from pipelines.apps.simulator.simulate import simulate
-from pipelines.backfill import backfill
+from pipelines.batch.backfill import backfill
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from transforms.errors import ConfigError, SourceError

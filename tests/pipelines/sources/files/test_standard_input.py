@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from pipelines import backfill
 from pipelines.apps.mapping.sample import found_files
+from pipelines.batch import backfill
 from pipelines.cli import main
 from pipelines.sources.files import standard_input
 from pipelines.sources.files.read import check_inputs

@@ -10,7 +10,7 @@ import sqlglot
 from google.cloud import bigquery as google
 
 from pipelines.apps.reference.small_groups import GROUPS, PERSONS, RECORDS, THRESHOLD, Group, suppressed
-from pipelines.bounded import table_of
+from pipelines.batch.days import table_of
 from pipelines.cli import main
 from pipelines.settings.config import TEMPLATES, read_config
 from pipelines.warehouse.bigquery import clients as bigquery_clients

@@ -9,15 +9,15 @@ import pytest
 
 from pipelines.apps.simulator.faults import Faults
 from pipelines.apps.simulator.simulate import simulate
-from pipelines.backfill import backfill
-from pipelines.bounded import warehouse_of
-from pipelines.person import Erased, erase
-from pipelines.person_elsewhere import elsewhere
-from pipelines.person_places import find
-from pipelines.person_proof import key_of, proofs
-from pipelines.person_search import INSIDE, Search
-from pipelines.recompute import recompute
-from pipelines.replay import replay
+from pipelines.batch.backfill import backfill
+from pipelines.batch.days import warehouse_of
+from pipelines.batch.person.elsewhere import elsewhere
+from pipelines.batch.person.erase import Erased, erase
+from pipelines.batch.person.places import find
+from pipelines.batch.person.proof import key_of, proofs
+from pipelines.batch.person.search import INSIDE, Search
+from pipelines.batch.recompute import recompute
+from pipelines.batch.replay import replay
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.recount import differences
 from transforms.errors import OptionError

@@ -12,7 +12,8 @@ from datetime import date, timedelta
 from typing import NamedTuple
 
 from pipelines.audience import Job, build
-from pipelines.bounded import (
+from pipelines.batch.day_limit import NoteDays, refuse_spread
+from pipelines.batch.days import (
     NATIVE_SOURCE,
     Opened,
     days_found,
@@ -22,14 +23,13 @@ from pipelines.bounded import (
     with_beside,
     with_stored,
 )
-from pipelines.day_limit import NoteDays, refuse_spread
+from pipelines.batch.summary import Summary
 from pipelines.runners.in_process import run_bounded, worker_count
 from pipelines.settings.config import read_mapping
 from pipelines.settings.resolve import Settings
 from pipelines.sources.files.identity import State, check_unchanged, content_digest, states_of
 from pipelines.sources.files.read import CsvFormat, FileInput, ReadFiles, check_inputs
 from pipelines.sources.files.standard_input import NAME, spool
-from pipelines.summary import Summary
 from pipelines.system.progress import Notes, Watch
 from pipelines.warehouse import books
 from pipelines.warehouse.day_files import FileEntry

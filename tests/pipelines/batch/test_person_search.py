@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipelines.person_redaction import Redaction
-from pipelines.person_search import ENCODED, INSIDE, MENTION, NAMING, Search
+from pipelines.batch.person.redaction import Redaction
+from pipelines.batch.person.search import ENCODED, INSIDE, MENTION, NAMING, Search
 from tests.pipelines.encodings import IDS, written
 
 MAIL = "zq77+x@mail.example"

@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 
 from pipelines.apps.simulator.simulate import simulate
-from pipelines.backfill import backfill
-from pipelines.person import erase
-from pipelines.recompute import recompute
-from pipelines.replay import replay
+from pipelines.batch.backfill import backfill
+from pipelines.batch.person.erase import erase
+from pipelines.batch.recompute import recompute
+from pipelines.batch.replay import replay
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from transforms import sessions_stream
@@ -22,7 +22,7 @@ from transforms.block import BlockCoder
 from transforms.session_summaries import SUMMARY_SCHEMA, merge, of_events
 from transforms.sessions import STEPS
 
-SQL = (Path(__file__).parents[1] / "oracle" / "sessions.sql").read_text()
+SQL = (Path(__file__).parents[2] / "oracle" / "sessions.sql").read_text()
 FIRST = date(2026, 3, 1)
 DAYS = [FIRST + timedelta(days=n) for n in range(4)]
 

@@ -17,7 +17,7 @@ import apache_beam as beam
 import polars as pl
 
 from pipelines.audience import Job, settle
-from pipelines.day_limit import NoteDays
+from pipelines.batch.day_limit import NoteDays
 from pipelines.runners.in_process import run_bounded
 from pipelines.settings.config import Quality, read_config, read_funnel, read_mapping
 from pipelines.settings.resolve import Settings

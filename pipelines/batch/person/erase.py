@@ -26,8 +26,8 @@ from typing import NamedTuple
 import polars as pl
 
 from pipelines.audience import build
-from pipelines.bounded import Opened, made, opened, with_beside
-from pipelines.person_places import (
+from pipelines.batch.days import Opened, made, opened, with_beside
+from pipelines.batch.person.places import (
     NAMES,
     OWN,
     PERSON,
@@ -41,9 +41,9 @@ from pipelines.person_places import (
     of_people,
     searched,
 )
-from pipelines.person_proof import make_key, proofs, rows
-from pipelines.person_redaction import Redaction
-from pipelines.person_search import INSIDE, NAMING, Search
+from pipelines.batch.person.proof import make_key, proofs, rows
+from pipelines.batch.person.redaction import Redaction
+from pipelines.batch.person.search import INSIDE, NAMING, Search
 from pipelines.runners.in_process import run_bounded, worker_count
 from pipelines.settings.resolve import Settings
 from pipelines.sources.landing import LANDING, Landing

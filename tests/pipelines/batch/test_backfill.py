@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.backfill import backfill
+from pipelines.batch.backfill import backfill
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from transforms.errors import WarehouseError

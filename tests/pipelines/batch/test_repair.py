@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.backfill import backfill
+from pipelines.batch.backfill import backfill
+from pipelines.batch.recompute import recompute
+from pipelines.batch.replay import replay
 from pipelines.cli import main
-from pipelines.recompute import recompute
-from pipelines.replay import replay
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.recount import differences

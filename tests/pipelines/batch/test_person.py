@@ -18,14 +18,14 @@ from hypothesis import Phase, given
 from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 
-from pipelines.backfill import backfill
+from pipelines.batch.backfill import backfill
+from pipelines.batch.person.erase import also_known_as, erase
+from pipelines.batch.person.places import LIVE, OWN, REPLACED, STAGED, alike, find
+from pipelines.batch.person.proof import FILE, key_of, proofs
+from pipelines.batch.person.search import ENCODED, INSIDE, MENTION, NAMING, Search
+from pipelines.batch.recompute import recompute
+from pipelines.batch.replay import replay
 from pipelines.cli import main
-from pipelines.person import also_known_as, erase
-from pipelines.person_places import LIVE, OWN, REPLACED, STAGED, alike, find
-from pipelines.person_proof import FILE, key_of, proofs
-from pipelines.person_search import ENCODED, INSIDE, MENTION, NAMING, Search
-from pipelines.recompute import recompute
-from pipelines.replay import replay
 from pipelines.settings.resolve import resolve
 from pipelines.sources.landing import LANDING, Lander
 from pipelines.warehouse.local.manifest import LiveFile, save
@@ -291,7 +291,7 @@ def test_mentions_are_kept_if_asked_and_a_word_that_many_rows_hold_is_no_name_wi
     tmp_path, monkeypatch
 ):
     warehouse = backfilled(tmp_path / "all", MENTIONING)
-    monkeypatch.setattr("pipelines.person.MANY", 0)
+    monkeypatch.setattr("pipelines.batch.person.erase.MANY", 0)
     with pytest.raises(
         WarehouseError, match=r"1 rows that are not the person's own name it.*--mentions redact or --me"
     ):

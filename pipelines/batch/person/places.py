@@ -15,7 +15,7 @@ from unicodedata import normalize
 
 import polars as pl
 
-from pipelines.person_search import INSIDE, NAMING, Search
+from pipelines.batch.person.search import INSIDE, NAMING, Search
 from pipelines.sources.landing import LANDING
 from pipelines.warehouse.interface import Warehouse
 from pipelines.warehouse.local.manifest import DATA, STAGING

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pipelines.audience import build
-from pipelines.bounded import NATIVE_SOURCE, days_found, days_with_events, opened, with_beside, with_stored
-from pipelines.day_limit import refuse_spread
+from pipelines.batch.day_limit import refuse_spread
+from pipelines.batch.days import NATIVE_SOURCE, days_found, days_with_events, opened, with_beside, with_stored
+from pipelines.batch.summary import Summary
 from pipelines.runners.in_process import run_bounded, worker_count
 from pipelines.settings.config import read_mapping
 from pipelines.settings.resolve import Settings
 from pipelines.sources.quarantined import MAPPED, ReadSelected, Selected, select, unbooked
-from pipelines.summary import Summary
 from pipelines.system.progress import Watch
 from pipelines.warehouse import books
 from pipelines.warehouse.conditions import literal

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipelines.audience import build
-from pipelines.bounded import NATIVE_SOURCE, Opened, days_with_events, opened, with_beside, with_stored
-from pipelines.replay import needed_mappings
+from pipelines.batch.days import NATIVE_SOURCE, Opened, days_with_events, opened, with_beside, with_stored
+from pipelines.batch.replay import needed_mappings
+from pipelines.batch.summary import Summary
 from pipelines.runners.in_process import run_bounded, worker_count
 from pipelines.settings.config import read_mapping
 from pipelines.settings.resolve import Settings
 from pipelines.sources.quarantined import ReadSelected, Selected, select, unbooked
-from pipelines.summary import Summary
 from pipelines.system.progress import Watch
 from pipelines.warehouse import books
 from pipelines.warehouse.losses import discard

@@ -12,8 +12,8 @@ import secrets
 
 import polars as pl
 
-from pipelines.person_places import Hits
-from pipelines.person_search import NAMING, Search
+from pipelines.batch.person.places import Hits
+from pipelines.batch.person.search import NAMING, Search
 
 _JSON_VALUE = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*', re.DOTALL)
 

@@ -1,0 +1,1 @@
+"""Find and erase a person: everything that names them deleted or redacted, with a proof, in one commit."""
