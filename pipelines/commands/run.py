@@ -28,7 +28,7 @@ def run(values, rest) -> None:
         )
     choice = choose(values.runner, values.prism_location)
     from pipelines.runners.in_process import beam_options
-    from pipelines.stream import stream
+    from pipelines.streaming.stream import stream
 
     ended = stream(settings, choice, beam_options(rest), say)
     rows = ", ".join(f"{count:,} {table}" for table, count in sorted(ended.rows.items())) or "nothing"

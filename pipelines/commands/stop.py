@@ -22,7 +22,7 @@ def add_options(parser) -> None:
 def run(values, rest) -> None:
     if not values.wait.isdigit():
         raise OptionError(f"--wait: got {values.wait!r}; allowed: a whole number of seconds")
-    from pipelines.stop import stop, stop_into
+    from pipelines.streaming.stop import stop, stop_into
 
     given = vars(values)
     place = place_of(given)

@@ -98,7 +98,7 @@ def checks(
     elif not before:
         found += dataset_checks(dataset)
     if dataset and landing:
-        from pipelines.stop import folder_of
+        from pipelines.streaming.stop import folder_of
 
         found += access_checks(folder_of(landing, dataset))
     return found + (before() if before else [])

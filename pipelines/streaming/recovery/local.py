@@ -14,8 +14,8 @@ from typing import cast
 import polars as pl
 
 from pipelines.batch.days import Opened
-from pipelines.resume import resume, stream_of
 from pipelines.sources.landing import LANDING, Again, Landing
+from pipelines.streaming.recovery.restore import resume, stream_of
 from pipelines.warehouse.local.run import Run
 from pipelines.warehouse.local.settled import SettledMinutes
 from pipelines.warehouse.local.stream_commits import Appender

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines import liveness
-from pipelines.liveness import Liveness, line
 from pipelines.sources.pubsub.leases import Snapshot
+from pipelines.streaming import status_line as liveness
+from pipelines.streaming.status_line import Liveness, line
 from pipelines.system.terminal import ERASE
 from pipelines.warehouse.local.stream_commits import Figures
 from tests.pipelines.system.test_progress import ROOT, on_a_terminal, screen

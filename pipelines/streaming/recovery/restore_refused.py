@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from pipelines.resume_rows import blocks
+from pipelines.streaming.recovery.restore_rows import blocks
 from pipelines.warehouse.conditions import days_from, of_input
 from pipelines.warehouse.interface import Restorable
 from pipelines.warehouse.tables import QUARANTINE

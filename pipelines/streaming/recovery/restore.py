@@ -18,10 +18,15 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipelines import resume_refused, resume_sessions
 from pipelines.audience import Job
-from pipelines.resume_rows import NOW, blocks, current, take_in
-from pipelines.resume_sessions import StoredSessions
+from pipelines.streaming.recovery import (
+    restore_refused as resume_refused,
+)
+from pipelines.streaming.recovery import (
+    restore_sessions as resume_sessions,
+)
+from pipelines.streaming.recovery.restore_rows import NOW, blocks, current, take_in
+from pipelines.streaming.recovery.restore_sessions import StoredSessions
 from pipelines.warehouse.conditions import days_from, in_minutes, of_input
 from pipelines.warehouse.day_files import FileEntry, write_file
 from pipelines.warehouse.interface import Restorable, RestoreRun

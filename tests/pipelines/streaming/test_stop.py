@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from pipelines.settings.config import read_config
-from pipelines.stop import ABOUT, DRAIN, About, closed_early, is_written, running, stop
+from pipelines.streaming.stop import ABOUT, DRAIN, About, closed_early, is_written, running, stop
 from pipelines.system.disk import LOCK
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from transforms.errors import WarehouseError

@@ -10,8 +10,8 @@ from pipelines.cli import main
 from pipelines.runners.choose import LEGACY
 from pipelines.settings.resolve import resolve
 from pipelines.sources.landing import LANDING, Again
-from pipelines.stream import _mended
-from pipelines.stream_local import KeptLocally
+from pipelines.streaming.recovery.local import KeptLocally
+from pipelines.streaming.stream import _mended
 from pipelines.warehouse.tables import QUALITY_1M
 from tests.kept import book, land, write
 

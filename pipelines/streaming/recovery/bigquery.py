@@ -19,13 +19,13 @@ from typing import cast
 
 import polars as pl
 
-from pipelines import resume_refused
 from pipelines.batch.days import Opened
-from pipelines.resume import DAY, claim, resume, stream_of
 from pipelines.settings.options import INSERTS
 from pipelines.settings.resolve import Settings
 from pipelines.sources.landing import Again, Landing
-from pipelines.stop import folder_of
+from pipelines.streaming.recovery import restore_refused as resume_refused
+from pipelines.streaming.recovery.restore import DAY, claim, resume, stream_of
+from pipelines.streaming.stop import folder_of
 from pipelines.system.disk import WRITE_ERRORS, cannot_write, locked
 from pipelines.warehouse.bigquery import clients as bigquery_clients
 from pipelines.warehouse.bigquery import restore as bigquery_restart

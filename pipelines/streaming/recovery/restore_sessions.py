@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipelines.resume_rows import NOW, current, take_in
+from pipelines.streaming.recovery.restore_rows import NOW, current, take_in
 from pipelines.warehouse.conditions import days_from
 from pipelines.warehouse.day_files import FileEntry, write_file
 from pipelines.warehouse.interface import Restorable, RestoreRun

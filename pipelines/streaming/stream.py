@@ -29,7 +29,6 @@ from apache_beam.runners.runner import PipelineState
 
 from pipelines.audience import Job, build
 from pipelines.batch.days import Opened, mappings_of, opened
-from pipelines.liveness import Liveness
 from pipelines.runners import choose as runners
 from pipelines.runners.choose import Choice
 from pipelines.runners.in_process import cause
@@ -42,7 +41,8 @@ from pipelines.sources.pubsub.beam_reader import ReadPubSubThroughBeam
 from pipelines.sources.pubsub.check import check_subscription, temporary_subscription
 from pipelines.sources.pubsub.reader import close_all
 from pipelines.sources.pubsub.source import LandAt, Reading, ReadPubSub
-from pipelines.stop import ABOUT, DRAIN, About
+from pipelines.streaming.status_line import Liveness
+from pipelines.streaming.stop import ABOUT, DRAIN, About
 from pipelines.system.disk import write_atomically
 from pipelines.system.terminal import shown
 from pipelines.warehouse.write_stats import Figures
@@ -147,10 +147,10 @@ class Kept(Protocol):
 
 def _kept(into: Opened, settings: Settings, subscription: str) -> Keeping:
     if settings.dataset is None:
-        from pipelines.stream_local import KeptLocally
+        from pipelines.streaming.recovery.local import KeptLocally
 
         return KeptLocally(into, subscription)
-    from pipelines.stream_bigquery import KeptForBigQuery  # which imports Google's clients
+    from pipelines.streaming.recovery.bigquery import KeptForBigQuery  # which imports Google's clients
 
     return KeptForBigQuery(into, settings, subscription)
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.audience import Job, build
 from pipelines.batch.days import table_of
-from pipelines.resume import Stream, resume
 from pipelines.settings.config import read_config
+from pipelines.streaming.recovery.restore import Stream, resume
 from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.local import notes
 from pipelines.warehouse.local.settled import SettledMinutes
@@ -34,7 +34,7 @@ from transforms.lateness import allowed_lateness
 from transforms.quality import COUNTS
 
 _spec = importlib.util.spec_from_file_location(
-    "parity_runs", Path(__file__).parents[1] / "parity" / "runs.py"
+    "parity_runs", Path(__file__).parents[2] / "parity" / "runs.py"
 )  # tests are imported without packages
 runs = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(runs)

@@ -15,8 +15,8 @@ from apache_beam.testing.util import assert_that, equal_to
 from pipelines.batch.days import opened
 from pipelines.cli import main
 from pipelines.settings.resolve import resolve
-from pipelines.stop import ABOUT, About, folder_of, running
-from pipelines.stream_bigquery import KeptForBigQuery
+from pipelines.streaming.recovery.bigquery import KeptForBigQuery
+from pipelines.streaming.stop import ABOUT, About, folder_of, running
 from pipelines.warehouse.bigquery import clients as bigquery_clients
 from pipelines.warehouse.bigquery.restore import Remains, in_minutes, received
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
