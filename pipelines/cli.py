@@ -16,7 +16,6 @@ from pipelines.commands import (
     demo,
     deploy,
     doctor,
-    graph,
     mapping,
     person,
     plan,
@@ -25,6 +24,9 @@ from pipelines.commands import (
     run,
     simulate,
     stop,
+)
+from pipelines.commands import (
+    batch as graph,
 )
 from pipelines.system.private import privately
 from pipelines.system.terminal import guarded, shown

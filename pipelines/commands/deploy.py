@@ -3,12 +3,12 @@
 import json
 import shlex
 
-from pipelines import deploy
 from pipelines.commands import Command
+from pipelines.dataflow import deploy
+from pipelines.dataflow.template import READS, REQUIRED, parameters
 from pipelines.settings.arguments import add_all, options_of
 from pipelines.settings.resolve import check_on_cluster, resolve
 from pipelines.system.terminal import say
-from pipelines.template import READS, REQUIRED, parameters
 from transforms.errors import OptionError
 
 FOLDERS = ("temp", "staging", "templates")
@@ -130,7 +130,7 @@ def _check_update(values, target, renamed: dict[str, str]) -> None:
         print(shlex.join(deploy.jobs(target)))
         print(shlex.join(deploy.described(target, "JOB_ID")))
         return
-    from pipelines.dataflow import step_names
+    from pipelines.dataflow.job import step_names
 
     told = json.loads(deploy.by_gcloud(deploy.described(target, deploy.running(target, deploy.by_gcloud))))
     deploy.check_names(told, step_names(resolve(_parameters(values), "run")), renamed)

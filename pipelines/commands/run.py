@@ -38,12 +38,12 @@ def run(values, rest) -> None:
 
 
 def _launch(values, settings, rest) -> None:
-    from pipelines.template import LOCAL
+    from pipelines.dataflow.template import LOCAL
 
     for name in sorted({*LOCAL, "prism_location"}):
         if getattr(values, name, None) is not None:
             raise OptionError(f"--{name} is of a stream on this machine; leave it out for a job on Dataflow")
-    from pipelines.dataflow import launch
+    from pipelines.dataflow.job import launch
     from pipelines.runners.in_process import beam_options
 
     say(launch(settings, beam_options(rest)).said)

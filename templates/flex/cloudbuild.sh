@@ -58,7 +58,7 @@ case "${1:?say which step}" in
     echo "pushed; deploy it as --image $IMAGE:$TAG@$(cut -d@ -f2 image.digest)"
     ;;
   template)
-    python3 -m pipelines.template "$(cat image.digest)" > template.json
+    python3 -m pipelines.dataflow.template "$(cat image.digest)" > template.json
     gcloud storage cp template.json "${TEMPLATES:?give _TEMPLATES}/$TAG.json"
     ;;
   *)

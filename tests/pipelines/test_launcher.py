@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from google.cloud.dataflow_v1beta3 import Job, JobType
 
-from pipelines.template import container_spec, metadata
+from pipelines.dataflow.template import container_spec, metadata
 from tests.servers.needed import missing
 
 ROOT = Path(__file__).parents[2]

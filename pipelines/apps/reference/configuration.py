@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipelines.apps.reference.terraform import tables_text
+from pipelines.dataflow.template import METADATA, metadata
 from pipelines.settings.config import TEMPLATES, Quality
 from pipelines.settings.json_schema import SCHEMAS, schema_text
 from pipelines.settings.keys import Key, keys_of
 from pipelines.settings.options import Option
 from pipelines.settings.values import FILE_OPTIONS
 from pipelines.settings.yaml_line import flow
-from pipelines.template import METADATA, metadata
 from transforms.funnel import Funnel
 from transforms.metrics import Measure, MetricSpec
 

@@ -15,8 +15,8 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from pipelines.audience import Job
 from pipelines.batch.backfill import check_days, ending_of, job_of, looked_at, range_of
 from pipelines.batch.days import Opened, days_around, days_with_events, opened, reach_of, tables_of
-from pipelines.commit_once import CommitOnce
-from pipelines.dataflow import Launched, job_options, submitted
+from pipelines.dataflow.commit_once import CommitOnce
+from pipelines.dataflow.job import Launched, job_options, submitted
 from pipelines.settings.resolve import Settings, check_on_cluster
 from pipelines.sources.files.discover import FileInput
 from pipelines.sources.files.standard_input import NAME

@@ -20,12 +20,12 @@ from apache_beam.portability.api import beam_runner_api_pb2 as api
 from google.cloud import bigquery
 from google.cloud import dataflow_v1beta3 as google
 
-from pipelines import dataflow_backfill
 from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.audience import Job, build
 from pipelines.batch import backfill as backfill_module
 from pipelines.batch.backfill import backfill
 from pipelines.cli import main
+from pipelines.dataflow import backfill as dataflow_backfill
 from pipelines.runners.in_process import run_bounded
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.bigquery import run as bigquery_run
@@ -33,7 +33,7 @@ from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from tests.integration.same import METRICS, assert_alike
-from tests.pipelines.test_dataflow import UNPICKLE
+from tests.pipelines.dataflow.test_stream import UNPICKLE
 from tests.servers.dataflow import Dataflow, dataflow_service
 from tests.servers.storage import Storage
 from transforms.errors import OptionError, OvertakenError, WarehouseError
@@ -138,7 +138,7 @@ def test_the_job_is_a_batch_of_the_image_with_the_bounds_that_were_given_and_the
 def test_its_steps_are_those_of_the_golden_list(launched, service):
     golden = {
         step
-        for step in (Path(__file__).parent / "golden" / "steps_cluster.txt").read_text().splitlines()
+        for step in (Path(__file__).parents[1] / "golden" / "steps_cluster.txt").read_text().splitlines()
         # Of days that are added, and of days that lie beside.
         if not step.startswith(("Read stored", "Join stored", "Read events beside", "Read sessions", "Sessions/Mark"))
     }

@@ -47,12 +47,12 @@ def run(name: str, values, rest) -> None:
 
 
 def _launch(values, settings: Settings, rest) -> None:
-    from pipelines.template import LOCAL
+    from pipelines.dataflow.template import LOCAL
 
     for option in sorted(LOCAL):
         if getattr(values, option, None) is not None:
             raise OptionError(f"--{option} is of a backfill on this machine; leave it out for a job on Dataflow")
-    from pipelines.dataflow_backfill import launch
+    from pipelines.dataflow.backfill import launch
     from pipelines.runners.in_process import beam_options
 
     say(launch(settings, beam_options(rest)).said)

@@ -18,7 +18,7 @@ from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 from tests.servers.dataflow import Dataflow, dataflow_service
 from tests.servers.sockets import assert_private, watched
 
-GOLDEN = Path(__file__).parent / "golden" / "steps_dataflow.txt"
+GOLDEN = Path(__file__).parents[1] / "golden" / "steps_dataflow.txt"
 IMAGE = "europe-docker.pkg.dev/my-project/audience/audience:abc"
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli import main
-from pipelines.dataflow import step_names
-from pipelines.deploy import RENAMED, check_names
+from pipelines.dataflow.deploy import RENAMED, check_names
+from pipelines.dataflow.job import step_names
 from pipelines.settings.resolve import resolve
 from tests.servers.dataflow import Dataflow, dataflow_service
 from tests.servers.needed import missing
 from transforms.errors import OptionError
 
-RELEASED = Path(__file__).parent / "golden" / "steps_dataflow.txt"
+RELEASED = Path(__file__).parents[1] / "golden" / "steps_dataflow.txt"
 IMAGE = "europe-docker.pkg.dev/my-project/audience/audience:abc123"
 DIGEST = f"sha256:{'ab' * 32}"
 PLACE = ["--project", "my-project", "--region", "europe-west1"]

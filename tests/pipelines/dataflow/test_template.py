@@ -13,16 +13,16 @@ from google.cloud.dataflow_v1beta3 import ContainerSpec, TemplateMetadata
 from google.protobuf import json_format
 
 from pipelines.cli import COMMANDS
+from pipelines.dataflow.template import LOCAL, READS, container_spec, egrep, metadata, parameters
 from pipelines.launcher import command_of
 from pipelines.launcher import main as launched
 from pipelines.settings.arguments import options_of
 from pipelines.settings.options import OPTIONS
 from pipelines.settings.resolve import resolve
-from pipelines.template import LOCAL, READS, container_spec, egrep, metadata, parameters
 from transforms.errors import OptionError
 
 DIGEST = f"sha256:{'cd' * 32}"
-FLEX = Path(__file__).parents[2] / "templates" / "flex"
+FLEX = Path(__file__).parents[3] / "templates" / "flex"
 TOLD = json.loads(metadata())
 EXAMPLES = {option.name: option.example for option in OPTIONS}
 
