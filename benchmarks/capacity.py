@@ -23,11 +23,12 @@ from pipelines.apps.simulator.faults import PRESETS, USUAL_FAULTS, Faults
 from pipelines.apps.simulator.live import Live
 from pipelines.settings.config import read_config
 from pipelines.warehouse.tables import SESSIONS
-from transforms import cold_sessions, measures
-from transforms import session_summaries as summaries
 from transforms.block import RAW_SCHEMA, TIME, BlockCoder
-from transforms.metrics import MetricSpec, read_metrics
-from transforms.sessions import STEPS
+from transforms.metrics import measures
+from transforms.metrics.spec import MetricSpec, read_metrics
+from transforms.sessions import cold as cold_sessions
+from transforms.sessions import summaries
+from transforms.sessions.sessions import STEPS
 
 RESULTS = Path(__file__).parent / "RESULTS-capacity.md"
 START = 1_772_366_400.0  # noon of a day, seconds since 1970

@@ -23,18 +23,18 @@ from pipelines.batch.days import table_of
 from pipelines.warehouse.bigquery.stream.rows import arrow_schema, record_batch
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, SESSIONS, TYPES, Table
 from transforms import quality
-from transforms import session_summaries as summaries
 from transforms.aggregate import Aggregation, BooksAggregation, Launch, MetricAggregation, Publish, scatter
 from transforms.block import BlockCoder, entered
-from transforms.cold_sessions import compacted
+from transforms.days import as_events
 from transforms.deduplicate import KeepFirst, split
 from transforms.event_time import settle_event_time
-from transforms.in_range import as_events
 from transforms.lateness import allowed_lateness, too_late
-from transforms.metrics import MetricSpec
+from transforms.metrics.spec import MetricSpec
 from transforms.parse import parse
-from transforms.sessions import STEPS
-from transforms.sessions_stream import PublishSessions
+from transforms.sessions import summaries
+from transforms.sessions.cold import compacted
+from transforms.sessions.sessions import STEPS
+from transforms.sessions.streaming import PublishSessions
 from transforms.validate import validator
 
 DELAY = 10.0  # seconds that the watermark stays behind the clock, as --expected_delay has it

@@ -19,7 +19,7 @@ from pipelines.apps.simulator.simulate import faults, simulate_lines
 from transforms.block import RAW_SCHEMA, entered
 from transforms.mapping import Mapping, load_mapping
 from transforms.parse import parse
-from transforms.records import encode_json
+from transforms.records.payloads import encode_json
 
 BLOCK_BYTES = 16 << 20
 TEXTS = ("user_id", "anonymous_id", "session_id", "content_id", "content_type", "category", "channel", "campaign")

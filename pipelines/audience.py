@@ -19,18 +19,18 @@ from pipelines.warehouse.sink import Sink
 from pipelines.warehouse.tables import EVENTS, QUARANTINE, SESSIONS
 from transforms.aggregate import Aggregate, Aggregation, BooksAggregation, Launch
 from transforms.block import entered
+from transforms.days import Days, KeepDays, as_events, in_days
 from transforms.deduplicate import Deduplicate
 from transforms.event_time import settle_event_time
-from transforms.in_range import Days, KeepDays, as_events, in_days
 from transforms.lateness import allowed_lateness, never_late, too_late, too_late_for_stream
 from transforms.mapping import Mapping
-from transforms.match import Match
 from transforms.parse import Parse
 from transforms.quality import CountOutcome
 from transforms.quarantine import LeaveQuarantine, Quarantine
+from transforms.records.match import Match
 from transforms.redelivered import KeepFirstRefusal
-from transforms.sessions import EVERYTHING, STEPS, Sessions, Written
-from transforms.spill import join
+from transforms.sessions.sessions import EVERYTHING, STEPS, Sessions, Written
+from transforms.shuffle_files import join
 from transforms.stage import Sift, in_turn
 from transforms.validate import NULL_IDS, validator
 
@@ -62,7 +62,7 @@ class Job:
     dedup_window: timedelta = timedelta(days=1)
     shards: int = 4
     spill_folder: str | None = None
-    seeds: str | None = None  # what the state of a stream starts from, see transforms/seeds.py
+    seeds: str | None = None  # what the state of a stream starts from, see transforms/restored_state.py
     clock: Callable[[], float] = time.time  # seconds; decides when, and what a stream is too late for
 
 

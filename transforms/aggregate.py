@@ -33,9 +33,11 @@ from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateS
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
-from transforms import measures, quality, seeds
+from transforms import quality
+from transforms import restored_state as seeds
 from transforms.block import SEPARATOR, TIME, BlockCoder, hash64
-from transforms.metrics import MetricSpec
+from transforms.metrics import measures
+from transforms.metrics.spec import MetricSpec
 
 COMPACT_AT = 64
 DAY = timedelta(days=1)

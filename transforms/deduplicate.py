@@ -31,11 +31,11 @@ from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateS
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
-from transforms import seeds
+from transforms import restored_state as seeds
 from transforms.block import FIELDS, FLOW_COLUMNS, SEPARATOR, hash64, held_bytes
 from transforms.quality import count
 from transforms.seen import CLAIM, SEEN, Claims, Seen, SeenCache
-from transforms.spill import Part, parts, spill
+from transforms.shuffle_files import Part, parts, spill
 from transforms.stage import in_global_window
 
 GATHER_ROWS = 200_000  # rows that are split, or compared, together: small frames cost as much as large ones

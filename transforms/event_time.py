@@ -20,7 +20,7 @@ from datetime import timedelta
 import polars as pl
 
 from transforms.block import REJECTED_SCHEMA, empty
-from transforms.records import errors_json
+from transforms.records.payloads import errors_json
 from transforms.stage import rejections
 
 PROVABLE_SKEW = timedelta(seconds=60)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from transforms.records import errors_json
+from transforms.records.payloads import errors_json
 from transforms.stage import Sieve, rejections
 
 MARGIN = timedelta(hours=1)  # how long an event may wait inside the graph before its first window

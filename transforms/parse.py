@@ -16,9 +16,9 @@ from apache_beam.pvalue import TaggedOutput
 
 from transforms.block import within
 from transforms.mapping import Mapping, map_block
-from transforms.native import parse_native
 from transforms.quality import redate
-from transforms.records import set_aside_long
+from transforms.records.native import parse_native
+from transforms.records.payloads import set_aside_long
 
 MOST_BYTES = 64 << 20  # of a block of events: each of a record's many holds all its bytes
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import polars as pl
 
 from transforms.block import REJECTED_SCHEMA, empty
-from transforms.bots import flag_bots
-from transforms.match import Match
-from transforms.records import errors_json
+from transforms.records.bots import flag_bots
+from transforms.records.match import Match
+from transforms.records.payloads import errors_json
 from transforms.stage import Sieve, rejections
 
 CHANNELS = ("web", "mobile", "social", "iot", "email", "pos", "server", "other")

@@ -38,8 +38,8 @@ from pipelines.warehouse.losses import Discarded, discard
 from pipelines.warehouse.sink import confirmed
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
 from transforms.aggregate import Launch
+from transforms.days import Days
 from transforms.errors import WarehouseError
-from transforms.in_range import Days
 from transforms.mapping import Mapping, required_columns
 
 

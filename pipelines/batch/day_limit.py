@@ -11,8 +11,8 @@ from pathlib import Path
 import polars as pl
 
 from transforms.block import day_of
+from transforms.days import Days
 from transforms.errors import SourceError
-from transforms.in_range import Days
 
 _noted: dict[str, set[date]] = {}  # by folder: what this process has noted; a process may run several pipelines
 

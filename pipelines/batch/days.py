@@ -38,12 +38,12 @@ from pipelines.warehouse.tables import (
     metric_table,
 )
 from transforms.aggregate import Launch, MetricAggregation
-from transforms.in_range import MARGIN
+from transforms.days import MARGIN
 from transforms.lateness import allowed_lateness
 from transforms.mapping import Mapping
-from transforms.metrics import MetricSpec
-from transforms.session_summaries import GAP
-from transforms.sessions import Written
+from transforms.metrics.spec import MetricSpec
+from transforms.sessions.sessions import Written
+from transforms.sessions.summaries import GAP
 
 NATIVE_SOURCE = "events"  # the source of native records that state none
 

@@ -23,7 +23,7 @@ from pipelines.warehouse import books
 from pipelines.warehouse.losses import discard
 from pipelines.warehouse.sink import confirmed
 from pipelines.warehouse.tables import EVENTS
-from transforms.in_range import Days
+from transforms.days import Days
 
 
 def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:

@@ -26,7 +26,7 @@ from pipelines.warehouse.bigquery.run import BigQueryRun
 from pipelines.warehouse.sink import BucketSink
 from pipelines.warehouse.staged import in_bucket
 from transforms.errors import OptionError
-from transforms.sessions import Written
+from transforms.sessions.sessions import Written
 
 FOLDER = "audience"  # below --temp_location: a folder for the files of each run
 

@@ -5,10 +5,10 @@ time_zone: Europe/London
 metrics:                 # see templates/default.yaml for the catalogue and the form of a metric
   shares_1h: {bucket: 1h, dimensions: [category], measures: {shares: {count: all, where: {event_type: share}}}}
   activity_1m: null      # leave a shipped metric out
-funnel: {steps: [page_view, signup], window: 7d}   # see transforms/funnel.py
+funnel: {steps: [page_view, signup], window: 7d}   # see transforms/sessions/funnel.py
 quality:
   null_ids: ["", "null", "undefined"]   # texts, in lower case, that stand for no identifier
-  bots: [{device: {pattern: "(?i)bot"}}]   # flag events as is_bot, of whatever source; see transforms/match.py
+  bots: [{device: {pattern: "(?i)bot"}}]   # flag events as is_bot, of whatever source; see transforms/records/match.py
 """
 
 from importlib import resources
@@ -20,11 +20,11 @@ from msgspec import Meta
 
 from pipelines.settings.file import ConfigFile, read_document, text_of
 from pipelines.settings.mapping_tests import check_tests
-from transforms.bots import check_column
-from transforms.funnel import Funnel
 from transforms.mapping import Mapping, load_mapping
-from transforms.match import Match, check_match
-from transforms.metrics import MetricSpec, read_metrics
+from transforms.metrics.spec import MetricSpec, read_metrics
+from transforms.records.bots import check_column
+from transforms.records.match import Match, check_match
+from transforms.sessions.funnel import Funnel
 from transforms.validate import NULL_IDS
 
 TEMPLATES = Path(str(resources.files("templates")))

@@ -12,9 +12,9 @@ import msgspec
 from pipelines.settings.config import Quality
 from pipelines.settings.options import Option
 from pipelines.settings.values import FILE_OPTIONS
-from transforms.funnel import Funnel
-from transforms.mapping_spec import Mapping
-from transforms.metrics import NAME, MetricSpec
+from transforms.mapping.spec import Mapping
+from transforms.metrics.spec import NAME, MetricSpec
+from transforms.sessions.funnel import Funnel
 
 DIALECT = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
 

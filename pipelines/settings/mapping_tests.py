@@ -11,11 +11,11 @@ from transforms.block import EVENT_SCHEMA, RAW_SCHEMA, TIME, entered
 from transforms.errors import ConfigError
 from transforms.event_time import settle_event_time
 from transforms.mapping import Mapping
-from transforms.mapping_spec import Case
-from transforms.match import text_of
+from transforms.mapping.spec import Case
 from transforms.parse import parse
-from transforms.records import decode_object, encode_json
-from transforms.times import read_times
+from transforms.records.match import text_of
+from transforms.records.payloads import decode_object, encode_json
+from transforms.records.times import read_times
 from transforms.validate import validator
 
 COMPARED = tuple(name for name in EVENT_SCHEMA if name not in ("input", "source_format"))

@@ -14,7 +14,7 @@ from pipelines.settings.resolve import effective
 from pipelines.settings.values import FILE_OPTIONS, NAMED, value_of
 from pipelines.settings.yaml_line import flow
 from pipelines.version import VERSION
-from transforms.funnel import Funnel
+from transforms.sessions.funnel import Funnel
 
 
 def config_lines(values: dict[str, Any]) -> Iterator[str]:

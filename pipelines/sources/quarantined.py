@@ -16,8 +16,8 @@ from pipelines.warehouse.interface import Warehouse
 from transforms import quality
 from transforms.block import RECORD_SCHEMA
 from transforms.quality import COUNTS
-from transforms.records import TOO_LONG
-from transforms.times import read_times
+from transforms.records.payloads import TOO_LONG
+from transforms.records.times import read_times
 
 ROWS = 20_000  # of a row group, and so of a block at most
 MAPPED = "mapped:"

@@ -11,8 +11,8 @@ import polars as pl
 from pipelines.warehouse.local.damage import read_live
 from pipelines.warehouse.tables import EVENTS
 from transforms.block import EVENT_SCHEMA
-from transforms.session_summaries import visitors
-from transforms.sessions import REACH_SCHEMA
+from transforms.sessions.sessions import REACH_SCHEMA
+from transforms.sessions.summaries import visitors
 
 
 class ReadStored(beam.PTransform):

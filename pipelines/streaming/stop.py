@@ -20,7 +20,7 @@ from pipelines.system import terminal
 from pipelines.system.disk import LOCK
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from transforms.errors import WarehouseError
-from transforms.metrics import MetricSpec
+from transforms.metrics.spec import MetricSpec
 
 ABOUT, DRAIN = "stream.json", "drain"  # in the stream's folder
 LOOK_SECONDS = 0.1

@@ -1,6 +1,6 @@
 """What the view of the funnel says in place of its placeholders: SQL of as many steps as the funnel has."""
 
-from transforms.funnel import Funnel
+from transforms.sessions.funnel import Funnel
 
 LATER = "OVER (PARTITION BY person ORDER BY place ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)"
 

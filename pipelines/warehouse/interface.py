@@ -17,7 +17,7 @@ import polars as pl
 from pipelines.warehouse.conditions import Without
 from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.tables import Table
-from transforms.funnel import Funnel
+from transforms.sessions.funnel import Funnel
 
 Days = Iterable[date | None]  # None: the day of rows that tell no time
 

@@ -13,7 +13,7 @@ from importlib.resources import files
 
 from pipelines.warehouse.funnel_view import filled_with_funnel
 from pipelines.warehouse.tables import Table
-from transforms.funnel import Funnel
+from transforms.sessions.funnel import Funnel
 
 ENGAGEMENT = ("views", "clicks", "impressions", "likes", "shares", "comments")
 CONTENTS = {"content_1h": ("content_id", "category", *ENGAGEMENT)}

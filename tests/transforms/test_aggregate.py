@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from transforms import aggregate, quality
 from transforms.aggregate import Aggregate, BooksAggregation, Launch, MetricAggregation, scatter
 from transforms.block import EVENT_SCHEMA, TIME, BlockCoder
-from transforms.metrics import read_metrics
+from transforms.metrics.spec import read_metrics
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -21,7 +21,7 @@ from transforms.block import (
     hash128,
 )
 from transforms.deduplicate import KEY, fingerprint, split
-from transforms.native import derived_id
+from transforms.records.native import derived_id
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

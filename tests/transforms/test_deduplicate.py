@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms import deduplicate, seeds
+from transforms import deduplicate
+from transforms import restored_state as seeds
 from transforms.block import FLOW_SCHEMA
 from transforms.deduplicate import KEY, WINDOW, KeepFirst, claim_entries, keep_smallest, keep_unseen, split
 from transforms.seen import SEEN, Claims, Seen, SeenCache

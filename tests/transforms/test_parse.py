@@ -13,10 +13,10 @@ from transforms.block import PARSED_SCHEMA, RECORD_SCHEMA, REJECTED_SCHEMA
 from transforms.event_time import settle_event_time
 from transforms.lateness import too_late
 from transforms.mapping import load_mapping
-from transforms.native import KNOWN, SLICE_ROWS, numerics, parse_native
 from transforms.parse import parse
 from transforms.quality import merge, redate
-from transforms.records import DEEPEST
+from transforms.records.native import KNOWN, SLICE_ROWS, numerics, parse_native
+from transforms.records.payloads import DEEPEST
 from transforms.validate import validator
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

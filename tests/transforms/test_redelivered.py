@@ -11,7 +11,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms import seeds
+from transforms import restored_state as seeds
 from transforms.block import REJECTED_SCHEMA, BlockCoder
 from transforms.quarantine import identify
 from transforms.redelivered import NAME, KeepFirstRefusal, claim_entries, keep_first, pieces, seen_entries

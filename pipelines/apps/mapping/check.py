@@ -21,7 +21,7 @@ from pipelines.system.terminal import shown
 from transforms.block import FIELDS
 from transforms.errors import SourceError
 from transforms.mapping import Mapping, required_columns
-from transforms.mapping_spec import Field, Fields
+from transforms.mapping.spec import Field, Fields
 
 SAMPLE_ROWS = 100_000
 EXAMPLES, LONGEST = 3, 40

@@ -7,8 +7,8 @@ from pipelines.apps.mapping.profile import Seen
 from pipelines.apps.mapping.times import CLOCK, NUMBER, TimeForm, counts_nanoseconds, time_form
 from pipelines.apps.mapping.trial import trial
 from pipelines.apps.mapping.words import NAMES, OTHER_TIMES
-from transforms.mapping_spec import TIMES
-from transforms.times import EPOCH_UNITS
+from transforms.mapping.spec import TIMES
+from transforms.records.times import EPOCH_UNITS
 
 _IN_A_YEAR = {unit: 365.25 * 86_400 * 1_000_000 / of for unit, of in EPOCH_UNITS.items()}
 

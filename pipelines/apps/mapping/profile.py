@@ -10,9 +10,9 @@ from typing import Any
 
 import polars as pl
 
-from transforms.mapping_functions import snake
-from transforms.paths import Path, Record, read
-from transforms.records import encode_json
+from transforms.mapping.functions import snake
+from transforms.records.paths import Path, Record, read
+from transforms.records.payloads import encode_json
 
 MOST_PATHS = 400
 DEEPEST = 5  # keys below each other

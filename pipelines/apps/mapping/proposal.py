@@ -21,9 +21,9 @@ from pipelines.sources.files.standard_input import known_as
 from transforms.block import entered
 from transforms.errors import SourceError
 from transforms.mapping import load_mapping
-from transforms.mapping_spec import TIMES, TYPES
-from transforms.paths import Record
-from transforms.records import read_records
+from transforms.mapping.spec import TIMES, TYPES
+from transforms.records.paths import Record
+from transforms.records.payloads import read_records
 
 SAMPLE_ROWS = 10_000
 MOST_NAMED = 50  # paths that are listed as not used

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import polars as pl
 
 from transforms.block import FLOW_SCHEMA, REJECTED_SCHEMA, empty, entered
+from transforms.days import as_events
 from transforms.deduplicate import keep_smallest, split
 from transforms.event_time import settle_event_time
-from transforms.in_range import as_events
 from transforms.lateness import too_late
 from transforms.mapping import Mapping
 from transforms.parse import parse

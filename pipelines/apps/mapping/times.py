@@ -7,8 +7,8 @@ from typing import NamedTuple
 import polars as pl
 
 from pipelines.apps.mapping.profile import Seen
-from transforms.mapping_functions import to_time
-from transforms.times import RFC3339
+from transforms.mapping.functions import to_time
+from transforms.records.times import RFC3339
 
 # Counts since 1970 of a time between 2000 and 2100: no count is one in two units.
 _PLAUSIBLE = {unit: (946_684_800 * of, 4_102_444_800 * of) for unit, of in (("s", 1), ("ms", 10**3), ("us", 10**6))}

@@ -9,7 +9,7 @@ import polars as pl
 from pipelines.apps.mapping.rehearsal import mapped
 from transforms.block import RAW_SCHEMA
 from transforms.mapping import Mapping
-from transforms.records import encode_json
+from transforms.records.payloads import encode_json
 from transforms.validate import NULL_IDS, validator
 
 _FIXED = {"event_type": {"const": "event"}, "event_id": {"const": "1"}}

@@ -9,8 +9,8 @@ from pipelines.apps.plan import coefficients as figures
 from pipelines.apps.plan.result import Advice, Plan, StepPlan
 from pipelines.apps.plan.steps import DAY, How, Traffic, aggregation
 from pipelines.settings.options import STORAGE_WRITE
-from transforms.metrics import MetricSpec
-from transforms.sessions_stream import NAME
+from transforms.metrics.spec import MetricSpec
+from transforms.sessions.streaming import NAME
 
 EARLY_CHOICES = tuple(timedelta(seconds=seconds) for seconds in (30, 60, 300, 600, 1800))
 

@@ -32,7 +32,7 @@ from pipelines.apps.plan.steps import (
 )
 from pipelines.settings.options import EXACTLY_ONCE, INSERTS
 from transforms.seen import SEEN
-from transforms.sessions_stream import NAME
+from transforms.sessions.streaming import NAME
 
 GIB = 2.0**30
 

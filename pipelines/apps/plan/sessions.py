@@ -1,4 +1,4 @@
-"""The model of `audience plan`, of sessions: what their step moves, keeps and computes (transforms/sessions_stream.py).
+"""The model of `audience plan`, of sessions: what their step moves, keeps and computes (transforms/sessions/streaming.py).
 
     sessions -> SessionFlow
 
@@ -20,8 +20,8 @@ from pipelines.apps.plan.steps import (
     text_factor,
 )
 from transforms.aggregate import LATE_EVERY
-from transforms.session_summaries import GAP
-from transforms.sessions_stream import COLD_EVERY, COLD_FRAMES, HOT, NAME, SWEEP
+from transforms.sessions.streaming import COLD_EVERY, COLD_FRAMES, HOT, NAME, SWEEP
+from transforms.sessions.summaries import GAP
 
 MINUTE = 60.0
 OPEN = figures.SESSION_SECONDS + GAP.total_seconds()  # from its first event until it is over

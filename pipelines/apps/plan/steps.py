@@ -20,9 +20,9 @@ from typing import NamedTuple
 from pipelines.apps.plan import coefficients as figures
 from pipelines.apps.plan.coefficients import EVENT_TYPES, FOLLOWS, PRESENT
 from transforms.aggregate import LATE_EVERY
-from transforms.distinct import LIMIT
 from transforms.lateness import allowed_lateness
-from transforms.metrics import MetricSpec
+from transforms.metrics.distinct import LIMIT
+from transforms.metrics.spec import MetricSpec
 from transforms.seen import SEEN
 
 DAY = 86_400.0

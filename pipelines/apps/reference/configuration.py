@@ -14,8 +14,8 @@ from pipelines.settings.keys import Key, keys_of
 from pipelines.settings.options import Option
 from pipelines.settings.values import FILE_OPTIONS
 from pipelines.settings.yaml_line import flow
-from transforms.funnel import Funnel
-from transforms.metrics import Measure, MetricSpec
+from transforms.metrics.spec import Measure, MetricSpec
+from transforms.sessions.funnel import Funnel
 
 PAGE = "docs/configuration.md"
 EXAMPLE = """\

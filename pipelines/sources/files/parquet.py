@@ -21,7 +21,7 @@ import pyarrow.types as pt
 
 from pipelines.sources.files import parquet_values
 from pipelines.sources.files.split import bounds, payloads
-from transforms.records import RECORD_LIMIT
+from transforms.records.payloads import RECORD_LIMIT
 
 MOST_ROWS = 65_536  # in a slice: the footer tells encoded sizes, and a dictionary hides long strings
 

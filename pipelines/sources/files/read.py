@@ -49,7 +49,7 @@ from pipelines.sources.files.split import (
 from pipelines.sources.files.standard_input import known_as
 from pipelines.system.progress import Notes
 from transforms.block import TIME
-from transforms.csv_format import CsvFormat
+from transforms.records.csv_format import CsvFormat
 
 __all__ = ["CsvFormat", "FileInput", "ReadFiles", "check_inputs"]
 

@@ -20,8 +20,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from transforms.csv_format import CsvFormat
-from transforms.records import RECORD_LIMIT
+from transforms.records.csv_format import CsvFormat
+from transforms.records.payloads import RECORD_LIMIT
 
 BOM = b"\xef\xbb\xbf"
 NEWLINE = ord("\n")

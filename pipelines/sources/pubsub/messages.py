@@ -14,7 +14,7 @@ import msgspec
 import polars as pl
 
 from transforms.block import RAW_SCHEMA, TIME
-from transforms.times import read_epochs, read_times
+from transforms.records.times import read_epochs, read_times
 
 _PLAIN = ""  # of a message without attributes and without a key
 _EPOCH_MS = r"^\d{1,18}$"

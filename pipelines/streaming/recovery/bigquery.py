@@ -2,7 +2,7 @@
 
     <landing>/<project.dataset>/          the folder of the stream
       landing/                            what was read and is not in the books yet (sources/landing.py)
-      work-.../                           seeds of the steps (transforms/seeds.py), made at the start
+      work-.../                           seeds of the steps (transforms/restored_state.py), made at the start
       lock, stream.json, drain            of the one process that streams into the data set from here (stop.py)
 
 Every half minute the books in BigQuery are asked which minutes they have, and what landed of these is removed. After a

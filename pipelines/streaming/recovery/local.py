@@ -1,7 +1,7 @@
 """A stream into a local warehouse: what it keeps in the warehouse's folder, and makes anew at a restart.
 
     landing/              what was read and is not in the books yet (sources/landing.py)
-    staging/<run>/seeds   seeds of the steps (transforms/seeds.py), made at the start
+    staging/<run>/seeds   seeds of the steps (transforms/restored_state.py), made at the start
     lock, stream.json, drain   of the one process that writes the warehouse (stop.py)
 
 At a restart the rows of the minutes that are read again are taken out first (resume.py): no table has anything twice.

@@ -2,7 +2,7 @@
 
     1. Of the minutes whose records are read again (settled.py) all rows go: events, quarantine, books. One commit.
        Where rows cannot be taken out, they stay, and `claim` has KeepFirst keep the same deliveries again.
-    2. What the steps of the stream held in state is made again from the rows that stay: seeds (transforms/seeds.py).
+    2. What the steps of the stream held in state is made again from the rows that stay: seeds (transforms/restored_state.py).
     3. Metric rows that a kill kept from being shown are written, and those of events that went are mended. One commit.
 
 After it `<table>_current` of every open window is what a recompute of the stored events gives, and the stream goes on
@@ -32,13 +32,13 @@ from pipelines.warehouse.day_files import FileEntry, write_file
 from pipelines.warehouse.interface import Restorable, RestoreRun
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS, Table
-from transforms import seeds
+from transforms import restored_state as seeds
 from transforms.aggregate import Aggregation, BooksAggregation, Launch, scatter, stamped
 from transforms.block import EVENT_SCHEMA, SEPARATOR, TIME
 from transforms.deduplicate import claim_entries, dedup_time, seen_entries, split
 from transforms.lateness import allowed_lateness
 from transforms.quality import BOOKS_SCHEMA
-from transforms.sessions import STEPS
+from transforms.sessions.sessions import STEPS
 
 CLOCKS_CHANGE = timedelta(hours=1)
 DAY = timedelta(days=1)

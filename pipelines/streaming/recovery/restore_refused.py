@@ -13,7 +13,8 @@ from pipelines.streaming.recovery.restore_rows import blocks
 from pipelines.warehouse.conditions import days_from, of_input
 from pipelines.warehouse.interface import Restorable
 from pipelines.warehouse.tables import QUARANTINE
-from transforms import redelivered, seeds
+from transforms import redelivered
+from transforms import restored_state as seeds
 from transforms.block import TIME
 
 COLUMNS = ("quarantine_id", "input", "received_time")

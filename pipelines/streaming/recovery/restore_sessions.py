@@ -17,12 +17,12 @@ from pipelines.warehouse.day_files import FileEntry, write_file
 from pipelines.warehouse.interface import Restorable, RestoreRun
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import SESSIONS
-from transforms import seeds
-from transforms import session_summaries as summaries
+from transforms import restored_state as seeds
 from transforms.aggregate import Launch, stamped
 from transforms.block import TIME
-from transforms.session_summaries import GAP, SUMMARY_SCHEMA
-from transforms.sessions_stream import NAME
+from transforms.sessions import summaries
+from transforms.sessions.streaming import NAME
+from transforms.sessions.summaries import GAP, SUMMARY_SCHEMA
 
 DAY = timedelta(days=1)
 

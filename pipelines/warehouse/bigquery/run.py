@@ -33,7 +33,7 @@ from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.staged import columns_of
 from pipelines.warehouse.tables import EVENTS, Table, polars_schema
 from transforms.errors import OvertakenError, WarehouseError
-from transforms.funnel import Funnel
+from transforms.sessions.funnel import Funnel
 
 STAGING = "staging_"  # how the names of staging tables begin
 STAGED_FOR = timedelta(days=1)  # then a staging table that nobody removed is gone

@@ -22,7 +22,7 @@ from pipelines.warehouse.conditions import literal
 from pipelines.warehouse.tables import ERASURES, EVENTS, QUARANTINE, Column, Table, bigquery_field
 from pipelines.warehouse.views import bigquery_views
 from transforms.errors import WarehouseError
-from transforms.funnel import Funnel
+from transforms.sessions.funnel import Funnel
 
 
 def made(name: bigquery.TableReference, table: Table, expiry: timedelta | None) -> bigquery.Table:

@@ -15,7 +15,7 @@ from pipelines.system.disk import write_atomically
 from pipelines.warehouse.day_files import day_from, day_name
 from pipelines.warehouse.tables import TABLES, TYPES, Column, Table
 from transforms.errors import WarehouseError, first_line
-from transforms.funnel import Funnel
+from transforms.sessions.funnel import Funnel
 
 FORMAT = 1
 NAME = "manifest.json"

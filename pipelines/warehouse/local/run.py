@@ -35,7 +35,7 @@ from pipelines.warehouse.local.manifest import DATA, NAME, STAGING, LiveFile, Ma
 from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
 from pipelines.warehouse.views import bigquery_views
 from transforms.errors import WarehouseError
-from transforms.funnel import Funnel
+from transforms.sessions.funnel import Funnel
 
 COMPACT_ABOVE = 8  # files of one table and day
 RETIRED_SECONDS = 600  # how long a reader may take with the files it began with

@@ -32,8 +32,8 @@ from pipelines.apps.plan.steps import (
 from pipelines.apps.simulator.faults import faults
 from pipelines.settings.config import read_config
 from pipelines.sources.pubsub.source import Reading
-from transforms.metrics import MetricSpec, read_metrics
-from transforms.sessions_stream import COLD_FRAMES, HOT
+from transforms.metrics.spec import MetricSpec, read_metrics
+from transforms.sessions.streaming import COLD_FRAMES, HOT
 
 ROOT = Path(__file__).parents[3]
 ROWS, BLOCKS, SECONDS = 400, 120, 120.0  # a block, how many, and for how long they come

@@ -8,8 +8,8 @@ from pipelines.settings.file import stated_options
 from pipelines.settings.keys import keys_of
 from pipelines.settings.resolve import resolve
 from pipelines.settings.values import FILE_OPTIONS
-from transforms.funnel import Funnel
-from transforms.metrics import Measure, MetricSpec
+from transforms.metrics.spec import Measure, MetricSpec
+from transforms.sessions.funnel import Funnel
 
 
 @pytest.mark.parametrize(("path", "text"), list(files()), ids=lambda value: getattr(value, "name", ""))

@@ -17,10 +17,10 @@ from pipelines.batch.recompute import recompute
 from pipelines.batch.replay import replay
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.local.warehouse import LocalWarehouse
-from transforms import sessions_stream
 from transforms.block import BlockCoder
-from transforms.session_summaries import SUMMARY_SCHEMA, merge, of_events
-from transforms.sessions import STEPS
+from transforms.sessions import streaming as sessions_stream
+from transforms.sessions.sessions import STEPS
+from transforms.sessions.summaries import SUMMARY_SCHEMA, merge, of_events
 
 SQL = (Path(__file__).parents[2] / "oracle" / "sessions.sql").read_text()
 FIRST = date(2026, 3, 1)

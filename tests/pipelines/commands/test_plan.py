@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.apps.plan.coefficients import CHECK_BY, DISTINCT, PRICES
 from pipelines.cli import main
-from transforms.metrics import MetricSpec
+from transforms.metrics.spec import MetricSpec
 
 GIVEN = ["plan", "--events_per_second", "1000"]
 

@@ -12,7 +12,7 @@ from pipelines.warehouse.local.manifest import load, save
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.open import open_warehouse
 from pipelines.warehouse.tables import EVENTS, polars_schema
-from transforms.funnel import Funnel
+from transforms.sessions.funnel import Funnel
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 MONTH = [START + timedelta(hours=hours) for hours in range(6 * 24)]

@@ -22,7 +22,7 @@ from pipelines.warehouse.tables import (
 )
 from pipelines.warehouse.views import VIEWS, bigquery_views, duckdb_views
 from transforms import quality
-from transforms.funnel import Funnel
+from transforms.sessions.funnel import Funnel
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATE = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)  # already 2 March in Berlin

@@ -18,7 +18,7 @@ from pipelines.apps.mapping.sample import blocks, found_files
 from pipelines.sources.files.read import CsvFormat
 from transforms.errors import AudienceError, SourceError
 from transforms.mapping import load_mapping
-from transforms.mapping_spec import stated
+from transforms.mapping.spec import stated
 
 START = datetime(2026, 3, 1, 10, tzinfo=UTC)
 EPOCHS = {"s": 1, "ms": 1_000, "us": 1_000_000}

@@ -27,7 +27,7 @@ from pipelines.sources.files.read import REPEATED_BYTES, CsvFormat, cut, read
 from pipelines.sources.files.split import HEADER_LIMIT, MOST_ROWS, batches, pieces
 from transforms.block import held_bytes
 from transforms.errors import SourceError
-from transforms.records import KEPT_BYTES, RECORD_LIMIT
+from transforms.records.payloads import KEPT_BYTES, RECORD_LIMIT
 
 ROOT = Path(__file__).parents[4]
 MB = 1 << 20

@@ -37,7 +37,7 @@ from transforms.aggregate import Launch, stamped
 from transforms.block import EVENT_SCHEMA
 from transforms.errors import WarehouseError
 from transforms.quarantine import identify
-from transforms.session_summaries import merge, of_events, table_rows
+from transforms.sessions.summaries import merge, of_events, table_rows
 
 NOW = datetime.now(UTC)
 OUT_OF_BOUNDS = datetime(1999, 12, 31, tzinfo=UTC)

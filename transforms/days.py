@@ -1,0 +1,95 @@
+"""Range: a backfill writes the days it was asked for, and counts what lies outside.
+
+    PCollection[FLOW_SCHEMA block] -> passed: PCollection[FLOW_SCHEMA block], books: PCollection[BOOKS_SCHEMA block]
+
+Before deduplication a day of margin stays on both sides: a repeat may have been given another event time than
+its first copy, and they must still meet. After it the margin goes too.
+State   none
+Emits   at once
+"""
+
+from datetime import date, timedelta
+from typing import NamedTuple
+
+import apache_beam as beam
+import polars as pl
+from apache_beam.pvalue import TaggedOutput
+
+from transforms.block import FLOW_COLUMNS, day_of
+from transforms.quality import count
+from transforms.records.payloads import errors_json
+from transforms.stage import Sieve, rejections
+
+MARGIN = timedelta(days=1)
+
+
+class Days(NamedTuple):
+    """Days from `start` to `end`, the end not included, in the time zone of the warehouse."""
+
+    start: date
+    end: date
+    zone: str = "UTC"
+
+    def listed(self) -> list[date]:
+        """Each of them."""
+        return [self.start + timedelta(days=n) for n in range((self.end - self.start).days)]
+
+    def widened(self) -> "Days":
+        """With the margin on both sides."""
+        return self._replace(start=self.start - MARGIN, end=self.end + MARGIN)
+
+    def near(self, day: date) -> bool:
+        """Whether a day lies in these days or their margin."""
+        return self.start - MARGIN <= day < self.end + MARGIN
+
+    def holds(self, time: pl.Expr) -> pl.Expr:
+        """Whether a time lies in these days."""
+        return day_of(time, self.zone).is_between(self.start, self.end, closed="left")
+
+
+class KeepDays(beam.PTransform):
+    """`days` None keeps everything; stored rows are not counted."""
+
+    def __init__(self, days: Days | None):
+        super().__init__()
+        self.days = days
+
+    def expand(self, events):
+        keep = beam.ParDo(_KeepDays(self.days)).with_output_types(pl.DataFrame, books=pl.DataFrame)
+        return events | "Keep days" >> keep.with_outputs("books", main="passed")
+
+
+class _KeepDays(beam.DoFn):
+    def __init__(self, days):
+        self.days = days
+
+    def process(self, events):
+        if self.days is None:
+            yield events
+            return
+        inside = events.select(self.days.holds(pl.col("event_time"))).to_series()
+        kept, outside = events.filter(inside), events.filter(~inside & ~events["stored"])
+        if not outside.is_empty():
+            yield TaggedOutput("books", count(outside, "out_of_range"))
+        if not kept.is_empty():
+            yield kept
+
+
+def in_days(days: Days) -> Sieve:
+    """Reject what lies outside of these days: a record that a run took out of quarantine stays there."""
+    return _InDays(days)
+
+
+class _InDays:
+    def __init__(self, days: Days):
+        self.days = days
+        self.errors = errors_json("$.event_time", "out_of_range", f"not from {days.start} to {days.end}, {days.zone}")
+
+    def __call__(self, block: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        inside = block.select(self.days.holds(pl.col("event_time"))).to_series()
+        return block.filter(inside), rejections(block.filter(~inside), "late", "out_of_range", self.errors)
+
+
+def as_events(block: pl.DataFrame) -> pl.DataFrame:
+    """A settled block as FLOW_SCHEMA: the raw bytes stay behind."""
+    return block.with_columns(stored=pl.lit(False)).select(FLOW_COLUMNS)

@@ -1,0 +1,52 @@
+"""Apply a mapping (mapping_spec.py): decoded records to the fields of the event contract.
+
+In two steps: `gather` (mapping_gather.py) reads records into columns, `settle` (mapping_settle.py) makes events of a
+whole block of them. Mappings of one record to many events go through mapping_items.py.
+"""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from transforms.mapping.gather import Slices, gather, join, places_of, plans_of
+from transforms.mapping.settle import Mapped, settle
+from transforms.mapping.spec import Mapping
+from transforms.mapping.values import Record
+from transforms.records.payloads import Refused, read_slices, refuse
+
+
+def map_block(raw: pl.DataFrame, mapping: Mapping) -> Iterator[Mapped]:
+    """What a mapping makes of a RECORD_SCHEMA block, in parts, of which there is at least one."""
+    refused: Refused = []
+    parts = _map(read_slices(raw, refused), raw, mapping)
+    parsed, unmapped = next(parts)
+    for part in parts:
+        yield parsed, unmapped
+        parsed, unmapped = part
+    unreadable = refuse(raw.with_columns(source=pl.lit(mapping.source)), refused, f"mapped:{mapping.source}")
+    yield parsed, pl.concat([unreadable, unmapped])
+
+
+def map_records(records: list[Record], raw: pl.DataFrame, mapping: Mapping) -> Mapped:
+    """(PARSED_SCHEMA, REJECTED_SCHEMA of the stage `map`) of decoded records.
+
+    records   one a row of `raw`, in its order; they are left as they are
+    raw       RECORD_SCHEMA; a received_time in it wins over one that the mapping reads
+    """
+    parsed, rejected = zip(*_map([(records, list(range(len(records))))], raw, mapping), strict=True)
+    return pl.concat(parsed), pl.concat(rejected)
+
+
+def _map(slices: Slices, raw: pl.DataFrame, mapping: Mapping) -> Iterator[Mapped]:
+    if not mapping.plain:
+        from transforms.mapping.items import map_items
+
+        yield from map_items(slices, raw, mapping)
+        return
+    (plan,) = plans_of(mapping)
+    parts, kept = [gather([], mapping, plan, [])], []
+    places = places_of(raw) if mapping.derived_id == "position" else None
+    for records, rows in slices:
+        parts.append(gather(records, mapping, plan, None if places is None else [(places[row],) for row in rows]))
+        kept += rows
+    yield settle(join(parts), raw if len(kept) == len(raw) else raw[kept], mapping, plan)

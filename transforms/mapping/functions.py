@@ -1,0 +1,326 @@
+"""The functions of a mapping, over columns.
+
+A value on its way to a field is a Series of String, Int64 or Boolean: the types that JSON values commonly
+have, kept so that no number is written as text only to be read again. What a function cannot do to a value is
+a `Failure`, and the value stays as it is or becomes null.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from decimal import ROUND_05UP, Context, Decimal, InvalidOperation
+from functools import reduce
+from typing import Any, NamedTuple
+
+import polars as pl
+import xxhash
+
+from transforms.block import NUMERIC, SEPARATOR, VALUE_DIGITS
+from transforms.records.numbers import to_nine_places
+from transforms.records.payloads import encode_json
+from transforms.records.times import EPOCH_UNITS, RFC3339, read_epochs, read_formatted, read_times
+
+TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
+_NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
+_PRECISE = r"[eE]|\.[0-9]{10}"  # Polars rounds half to even; BigQuery half away from zero, and so do we
+_GROUPED = r"^[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?$"
+_TOO_LARGE = Decimal(10) ** VALUE_DIGITS
+
+
+class Failure(NamedTuple):
+    """Rows (Boolean, no nulls) whose value could not become what it should."""
+
+    code: str
+    message: str
+    rows: pl.Series
+
+
+class Column(NamedTuple):
+    """Values: String, Int64 or Boolean, and what failed on the way to them."""
+
+    values: pl.Series
+    failures: tuple[Failure, ...] = ()
+
+
+def column_of(values: list[Any]) -> Column:
+    """JSON values as a column: all texts, all integers or all booleans as they are, else their JSON text."""
+    kinds = set(map(type, values)) - {type(None)}
+    if kinds <= {str}:
+        return Column(pl.Series(values, dtype=pl.String))
+    if kinds == {bool}:
+        return Column(pl.Series(values, dtype=pl.Boolean))
+    if kinds == {int}:
+        try:
+            return Column(pl.Series(values, dtype=pl.Int64))
+        except (TypeError, OverflowError):
+            pass  # beyond 64 bits: its digits
+    texts = pl.Series([at if at is None or type(at) is str else _json(at) for at in values], dtype=pl.String)
+    if kinds.isdisjoint((dict, list)):
+        return Column(texts)
+    nested = pl.Series([type(at) is dict or type(at) is list for at in values], dtype=pl.Boolean)
+    return Column(texts, (Failure("not_a_text", "an object or a list where one value is wanted", nested),))
+
+
+def _json(value: Any) -> str:
+    return str(value) if type(value) is int or type(value) is Decimal else encode_json(value).decode()
+
+
+def texts_of(values: pl.Series) -> pl.Series:
+    """String: numbers and booleans as JSON writes them."""
+    return values if values.dtype == pl.String else values.cast(pl.String)
+
+
+# Functions that a field names: String in, String out.
+
+
+def lower(texts: pl.Series) -> pl.Series:
+    return texts.str.to_lowercase()
+
+
+def trim(texts: pl.Series) -> pl.Series:
+    return texts.str.strip_chars()
+
+
+def snake(texts: pl.Series) -> pl.Series:
+    """PageView, page-view and "Page view" are page_view; HTTPError is http_error."""
+    worded = texts.str.replace_all(r"(\p{Ll}|\d)(\p{Lu})", "${1}_${2}")
+    worded = worded.str.replace_all(r"(\p{Lu})(\p{Lu}\p{Ll})", "${1}_${2}")
+    return worded.str.replace_all(r"[^\p{L}\p{N}]+", "_").str.strip_chars("_").str.to_lowercase()
+
+
+def number(values: pl.Series) -> Column:
+    """The text of a number without blanks around it and commas between thousands; else not_a_number."""
+    if values.dtype == pl.Int64:
+        return Column(values)
+    texts = trim(texts_of(values))
+    grouped = texts.str.contains(_GROUPED).fill_null(False)
+    if grouped.any():
+        texts = texts.str.replace_all(",", "", literal=True).zip_with(grouped, texts)
+    wrong = ~texts.str.contains(_NUMBER).fill_null(True)
+    if not wrong.any():
+        return Column(texts)
+    return Column(texts, (Failure("not_a_number", "not a number", wrong),))
+
+
+TEXT_FUNCTIONS: dict[str, Callable[[pl.Series], pl.Series]] = {"lower": lower, "trim": trim, "snake": snake}
+
+
+def apply(column: Column, names: Sequence[str]) -> Column:
+    """The named functions, one after the other."""
+    values, failures = column
+    for name in names:
+        if name == "number":
+            values, more = number(values)
+            failures += more
+        else:
+            values = TEXT_FUNCTIONS[name](texts_of(values))
+    return Column(values, failures)
+
+
+def translate(column: Column, table: dict[str, str], otherwise: str | None) -> Column:
+    """Each value's text by the table; one that it lacks becomes `otherwise`, or unmapped_value."""
+    texts = texts_of(column.values)
+    known, made = list(table), list(table.values())
+    values = texts.replace_strict(known, made, default=otherwise, return_dtype=pl.String)
+    if otherwise is not None:
+        return Column(values.set(texts.is_null(), None) if texts.null_count() else values, column.failures)
+    if values.null_count() == texts.null_count():
+        return Column(values, column.failures)
+    lacking = values.is_null() & texts.is_not_null()
+    message = f"a value that the map lacks; it has {', '.join(table)}"
+    # The value stays: a time that the map lacks was given all the same.
+    failure = Failure("unmapped_value", message, lacking)
+    return Column(texts.zip_with(lacking, values), (*column.failures, failure))
+
+
+def coalesce(columns: Sequence[Column]) -> Column:
+    """The first value that is not null. A failure counts where its value is the one taken."""
+    values, failures = texts_of(columns[0].values), columns[0].failures
+    for column in columns[1:]:
+        missing = values.is_null()
+        if not missing.any():
+            break
+        failures += tuple(failure._replace(rows=failure.rows & missing) for failure in column.failures)
+        values = values.zip_with(~missing, texts_of(column.values))
+    return Column(values, failures)
+
+
+def concat(columns: Sequence[Column]) -> Column:
+    """The texts in a row; null if one of them is."""
+    return _joined(columns, pl.concat_str(_numbered(columns)))
+
+
+def hashed(columns: Sequence[Column]) -> Column:
+    """xxh3-128 of the texts, separated, as 32 hex digits; a null is as an empty text, unless all are null."""
+    parts = _numbered(columns)
+    texts = pl.concat_str(parts, separator=SEPARATOR)
+    if any(column.values.null_count() for column in columns):
+        filled = pl.concat_str([part.fill_null("") for part in parts], separator=SEPARATOR)
+        texts = pl.when(pl.any_horizontal(part.is_not_null() for part in parts)).then(filled)
+    values, failures = _joined(columns, texts)
+    digest = xxhash.xxh3_128_hexdigest
+    digests = [None if text is None else digest(text) for text in values.cast(pl.Binary).to_list()]
+    return Column(pl.Series(digests, dtype=pl.String), failures)
+
+
+def _numbered(columns: Sequence[Column]) -> list[pl.Expr]:
+    return [pl.col(str(at)) for at in range(len(columns))]
+
+
+def _joined(columns: Sequence[Column], texts: pl.Expr) -> Column:
+    frame = pl.DataFrame({str(at): texts_of(column.values) for at, column in enumerate(columns)})
+    failures = tuple(failure for column in columns for failure in column.failures)
+    return Column(frame.select(texts=texts)["texts"], failures)
+
+
+_EXACT = Context(prec=120, rounding=ROUND_05UP)  # a later rounding to nine places comes out as if it were the only one
+
+
+def product(columns: Sequence[Column]) -> Column:
+    """The exact product of numbers, rounded to nine places half away from zero; null if one of them is."""
+    lists = [texts_of(column.values).to_list() for column in columns]
+    failures = tuple(failure for column in columns for failure in column.failures)
+    factors = [[None if text is None else _decimal(text) for text in texts] for texts in lists]
+    made = [None if None in row else _multiplied(row) for row in zip(*factors, strict=True)]
+    values = pl.Series([None if number is None else format(number, "f") for number in made], dtype=pl.String)
+    complete = pl.Series([None not in row for row in zip(*lists, strict=True)], dtype=pl.Boolean)
+    unread = [pl.Series([at is None for at in column], dtype=pl.Boolean) for column in factors]
+    wrong = complete & values.is_null()
+    for column, absent in zip(columns, unread, strict=True):
+        wrong = wrong | (absent & column.values.is_not_null())
+    if not wrong.any():
+        return Column(values, failures)
+    message = f"a factor that is not a number, or a product of more than {VALUE_DIGITS} digits before the point"
+    return Column(values, (*failures, Failure("not_a_number", message, wrong)))
+
+
+def _multiplied(factors: Iterable[Any]) -> Decimal | None:
+    try:
+        return to_nine_places(reduce(_EXACT.multiply, factors))
+    except ArithmeticError:
+        return None
+
+
+def joined(columns: Sequence[Column]) -> Column:
+    """Columns one under the other; a failure of one keeps its rows."""
+    dtypes = {column.values.dtype for column in columns if column.values.null_count() < len(column.values)}
+    dtype = dtypes.pop() if len(dtypes) == 1 else pl.String
+    values = pl.concat([_as_kind(column.values, dtype) for column in columns])
+    if not any(column.failures for column in columns):
+        return Column(values)
+    rows: dict[tuple[str, str], list[pl.Series]] = {}
+    for at, column in enumerate(columns):
+        for code, message, marked in column.failures:
+            none = [pl.repeat(False, len(other.values), eager=True) for other in columns]
+            parts = rows.setdefault((code, message), none)
+            parts[at] = marked
+    return Column(values, tuple(Failure(*which, pl.concat(parts)) for which, parts in rows.items()))
+
+
+def _as_kind(values: pl.Series, dtype: Any) -> pl.Series:
+    if values.dtype == dtype:
+        return values
+    nothing = values.null_count() == len(values)
+    return pl.Series([None] * len(values), dtype=dtype) if nothing else texts_of(values)
+
+
+# Casts: a column to the dtype of a field; what cannot be cast is null and a failure.
+
+_UNFIT = {
+    NUMERIC: ("not_a_number", f"not a number of at most {VALUE_DIGITS} digits before the point"),
+    pl.Int64: ("not_an_integer", "not an integer of 64 bits"),
+    pl.Float64: ("not_a_number", "not a finite number"),
+    pl.Boolean: ("not_a_boolean", f"none of {', '.join(TRUE + FALSE)}"),
+}
+
+
+def cast(column: Column, dtype: Any) -> Column:
+    """The values as the dtype of a field: String, NUMERIC, Int64, Float64 or Boolean."""
+    values, failures = column
+    if dtype == pl.String:
+        return Column(texts_of(values), failures)
+    fit = _CASTS[dtype](values)
+    if fit.null_count() == values.null_count():
+        return Column(fit, failures)
+    return Column(fit, (*failures, Failure(*_UNFIT[dtype], fit.is_null() & values.is_not_null())))
+
+
+def to_numeric(values: pl.Series) -> pl.Series:
+    """Decimal(38, 9), rounded half away from zero; null what is no number or too large."""
+    if values.dtype == pl.Int64:
+        return _within(values.cast(NUMERIC))
+    texts = texts_of(values)
+    numbers = _within(texts.cast(NUMERIC, strict=False))
+    precise = texts.str.contains(_PRECISE).fill_null(False)
+    if precise.any():
+        at = precise.arg_true()
+        rounded = [_rounded(text) for text in texts[at].to_list()]
+        numbers = numbers.scatter(at, pl.Series(rounded, dtype=NUMERIC))
+    return numbers
+
+
+def _within(numbers: pl.Series) -> pl.Series:
+    fits = numbers.is_between(-_TOO_LARGE, _TOO_LARGE, closed="none")
+    return numbers if fits.all() else numbers.set(~fits.fill_null(False), None)
+
+
+def _rounded(text: str) -> Decimal | None:
+    exact = _decimal(text)
+    return None if exact is None else to_nine_places(exact)
+
+
+def _decimal(text: str) -> Decimal | None:
+    if not re.match(_NUMBER, text) or text.endswith("\n"):
+        return None
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent beyond any number
+        return None
+
+
+def _to_integer(values: pl.Series) -> pl.Series:
+    if values.dtype == pl.Int64:
+        return values
+    texts = texts_of(values)
+    integers = texts.cast(pl.Int64, strict=False)
+    if integers.null_count() == texts.null_count():
+        return integers
+    rest = (integers.is_null() & texts.is_not_null()).arg_true()
+    return integers.scatter(rest, pl.Series([_whole(text) for text in texts[rest].to_list()], dtype=pl.Int64))
+
+
+def _whole(text: str) -> int | None:
+    """The integer that a text such as 12.0 or 1E+3 is too."""
+    exact = _decimal(text)
+    if exact is None or exact.adjusted() > 18 or exact != exact.to_integral_value():
+        return None
+    return int(exact) if -(2**63) <= exact < 2**63 else None
+
+
+def _to_float(values: pl.Series) -> pl.Series:
+    texts = texts_of(values)
+    floats = texts.cast(pl.Float64, strict=False)
+    return floats.set(~(floats.is_finite() & texts.str.contains(_NUMBER)).fill_null(False), None)
+
+
+def _to_boolean(values: pl.Series) -> pl.Series:
+    if values.dtype == pl.Boolean:
+        return values
+    table = dict.fromkeys(TRUE, True) | dict.fromkeys(FALSE, False)
+    texts = lower(texts_of(values))
+    return texts.replace_strict(list(table), list(table.values()), default=None, return_dtype=pl.Boolean)
+
+
+_CASTS: dict[Any, Callable[[pl.Series], pl.Series]] = {
+    NUMERIC: to_numeric,
+    pl.Int64: _to_integer,
+    pl.Float64: _to_float,
+    pl.Boolean: _to_boolean,
+}
+
+
+def to_time(values: pl.Series, form: str) -> pl.Series:
+    """Datetime(us, UTC), null where unreadable; `form` is s, ms, us, rfc3339 or a strptime pattern."""
+    if form in EPOCH_UNITS:
+        return read_epochs(to_numeric(values) if values.dtype != pl.Int64 else values, form)
+    texts = texts_of(values)
+    return read_times(texts) if form == RFC3339 else read_formatted(texts, form)

@@ -1,0 +1,141 @@
+"""Gather: what the rules of a mapping read of decoded records, as columns: values, derived ids, properties, the rest.
+
+`plans_of` works out once what a rule asks of each record; `gather` reads some thousand records at a time while they are
+in the processor's cache, and leaves them as they are.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import polars as pl
+
+from transforms.block import hash128
+from transforms.mapping.fields import TIMES
+from transforms.mapping.functions import column_of, joined
+from transforms.mapping.spec import Event, Mapping
+from transforms.mapping.values import Columns, Record, evaluate
+from transforms.records.paths import Path, Table, parse_path, pruned, read, without
+from transforms.records.payloads import encode_json
+
+Slices = Iterable[tuple[Sequence[Record], list[int]]]  # records, and the rows of the raw block that they are
+
+
+class Plan(NamedTuple):
+    """What a rule asks of each record, worked out once."""
+
+    event: Event
+    paths: tuple[Path, ...]  # read, or looked at by a match
+    taken: frozenset  # keys at the top of which nothing is left for `extra`
+    trimmed: tuple[Path, ...]  # paths of keys below others that are
+    identity: tuple[Path, ...]  # those of the event_id
+    properties: tuple[str, ...]
+    transport: tuple[Path, ...]  # no part of a derived id
+
+
+def plans_of(mapping: Mapping) -> tuple[Plan, ...]:
+    """The plan of each rule of a mapping."""
+    return _plans(mapping, tuple(mapping.events or ()))  # mappings are equal whatever the order of their rules
+
+
+@lru_cache(maxsize=64)
+def _plans(mapping: Mapping, order: tuple[str, ...]) -> tuple[Plan, ...]:
+    return tuple(_plan(mapping, event) for event in mapping.rules())
+
+
+def _plan(mapping: Mapping, event: Event) -> Plan:
+    read_by = {name: {parse_path(path) for path in field.paths()} for name, field in event.fields.items()}
+    paths = tuple(dict.fromkeys(parse_path(path) for field in event.fields.values() for path in field.paths()))
+    looked = tuple(parse_path(path) for field in event.fields.values() for path in field.looks())
+    properties = tuple(str(parse_path(path)[0]) for path in mapping.properties)
+    spent = [path for path in paths if not any(isinstance(step, int) for step in path)]
+    taken = frozenset([path[0] for path in spent if len(path) == 1] + list(properties))
+    # A path that tells another field too is what happened, not how it travelled.
+    said = {path for name, read_paths in read_by.items() if name not in TIMES[1:] for path in read_paths}
+    travelled = set().union(*(read_by.get(name, ()) for name in TIMES[1:])) - said
+    return Plan(
+        event,
+        tuple(dict.fromkeys(paths + looked)),
+        taken,
+        tuple(path for path in spent if len(path) > 1 and path[0] not in taken),
+        tuple(path for path in paths if path in read_by.get("event_id", ())),
+        properties,
+        (*map(parse_path, mapping.transport), *(path for path in paths if path in travelled)),
+    )
+
+
+class Gathered(NamedTuple):
+    """What a rule reads of records: columns of their height."""
+
+    columns: Columns
+    derived: pl.Series  # String: an id from what the record says; null where it states one
+    properties: pl.Series
+    extra: pl.Series
+
+
+def places_of(raw: pl.DataFrame) -> list[bytes]:
+    """The position of each record without the folders of its file."""
+    return [(position or "").rpartition("/")[2].encode() for position in raw["position"].to_list()]
+
+
+def gather(
+    records: Sequence[Record], mapping: Mapping, plan: Plan, places: Sequence[tuple[bytes, ...]] | None = None
+) -> Gathered:
+    """Read the records, which are left as they are; `places` go into the derived ids of each."""
+    columns = {path: column_of(read(records, path)) for path in plan.paths}
+    derived = _derived_ids(records, columns, mapping, plan, places)
+    return Gathered(columns, derived, _properties(records, plan), _extra(records, plan))
+
+
+def join(parts: Sequence[Gathered]) -> Gathered:
+    """The parts one under the other."""
+    columns = {path: joined([part.columns[path] for part in parts]) for path in parts[0].columns}
+    return Gathered(
+        columns,
+        pl.concat([part.derived for part in parts]),
+        pl.concat([part.properties for part in parts]),
+        pl.concat([part.extra for part in parts]),
+    )
+
+
+def _derived_ids(records, columns: Columns, mapping: Mapping, plan: Plan, places) -> pl.Series:
+    """String: an id from the record's content where it states none."""
+    field = plan.event.fields.get("event_id")
+    lacking: Iterable[bool] = [True] * len(records)
+    if field is not None:
+        stated = evaluate("event_id", field, columns, len(records), mapping)[0]
+        if not stated.null_count():
+            return pl.Series([None] * len(records), dtype=pl.String)
+        lacking = stated.is_null().to_list()
+    source, here = mapping.source.encode(), places or [()] * len(records)
+    ids = [
+        "derived:" + hash128((source, encode_json(without(record, plan.transport)), *place)) if lacks else None
+        for record, lacks, place in zip(records, lacking, here, strict=True)
+    ]
+    return pl.Series(ids, dtype=pl.String)
+
+
+def _properties(records: Sequence[Record], plan: Plan) -> pl.Series:
+    if not plan.properties:
+        return pl.Series([None] * len(records), dtype=pl.String)
+    return _json([{key: record[key] for key in plan.properties if key in record} for record in records])
+
+
+def _extra(records: Sequence[Record], plan: Plan) -> pl.Series:
+    """All that no path reads."""
+    taken = plan.taken
+    if isinstance(records, Table):
+        return _json(records.but(taken))
+    if not plan.trimmed:
+        left = [
+            None if record.keys() <= taken else {key: record[key] for key in record if key not in taken}
+            for record in records
+        ]
+        return _json(left)
+    return _json([pruned({key: at[key] for key in at if key not in taken}, plan.trimmed) for at in records])
+
+
+def _json(objects: Iterable[Record | None]) -> pl.Series:
+    """String: each object as JSON, its keys in order; null for one without any."""
+    encoded = [encode_json(at) if at else None for at in objects]
+    return pl.Series(encoded, dtype=pl.Binary).cast(pl.String)

@@ -1,0 +1,245 @@
+"""A mapping: how the records of a source, of whatever shape, become events. Written in YAML, read once.
+
+    source: github-events       # required: the name of the source
+    format: jsonl               # jsonl, csv or parquet; without it the name of a file tells
+    csv: {delimiter: ";"}       # delimiter, quote, header, columns
+    clock: client               # trusted: the source's clock is right; client: it may be wrong
+    on_error: quarantine        # of a record with a value that cannot be read; null: that field becomes NULL
+    transport: [sent_at]        # paths that say how a record travelled: no part of a derived event_id
+    derived_id: content         # position: file and line too, so that records that are alike stay apart
+    fields:
+      event_time: {path: at, time: ms}             # s, ms, us, rfc3339 or a pattern: "%m/%d/%Y %H:%M"
+      event_type: {path: type, map: {watch: like}, else: other}
+      user_id:    {hash: [{path: "device.id"}, {path: "ids[0]"}]}
+      content_id: {concat: [{path: channel}, {const: /}, {path: page}]}
+      category:   {coalesce: [{path: section}, {path: "['page section']"}], default: none}
+      value:      {product: [{path: quantity}, {path: price}]}
+      is_bot:     {match: {agent: {pattern: "(?i)bot|crawl"}}}
+    properties: [screen, app]   # keys of the record that are kept as the JSON `properties`
+
+A field is read in this order: path, const, coalesce, concat, hash, product (exact, to nine places) or match (true
+or false); functions (lower, trim, snake, number); map, with `else` for a value that it lacks; default, for a value
+that is absent (and for one that the map lacks, if there is no `else`); the field's own type.
+
+Which records, and how many events of each:
+
+    match: {kind: [web, app]}   # the others go to quarantine (no_rule); transforms/records/match.py has all conditions
+    explode: items              # the list at this path: each element is an item, and a path now reads that element:
+                                # items.id; at most 10,000, or as stated: {path: items, most: 100}; and
+                                # at most 16 MB of what stands around the list, which goes with each of them
+    events:                     # an item makes an event by each rule that it fits, in this order; none: no_rule
+      impression: {}
+      click: {match: {clicked: 1}, fields: {event_type: {const: click}}}   # over the shared `fields`, its own win
+
+The second and each further event of an item has `/<rule>` behind the id that it would share with the first. Alike
+elements of a list are told apart as alike records are: by their content, unless `derived_id: position`.
+
+All that no path of an event's fields reads goes to its `extra`, and so does the whole of a list of which one element
+is read (`ids[0]`), and what a match alone looks at. There are no expressions: what a mapping cannot say belongs in a
+step before.
+
+    tests:                      # run whenever the mapping is read; it is refused if one fails
+      - record: {type: watch, at: 1424638800000}
+        events: [{event_type: like, event_time: "2015-02-22T21:00:00Z", user_id: null}]   # in order; what is stated
+      - text: "not JSON"
+        quarantine: invalid_json                   # or a list of codes, of a record that makes several events
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import UNSET
+
+from transforms.mapping.fields import TIMES, TYPES, Field, Fields, OnError, check_field, check_path
+from transforms.records.csv_format import CsvFormat
+from transforms.records.match import Condition, Criterion, Match, check_match, ways_of
+from transforms.records.paths import parse_path
+from transforms.strict_yaml import load
+
+MOST_RULES, MOST_ELEMENTS = 100, 100_000
+_SOURCE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_RULE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+class Explode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The list of which each element is an item, and how many there may be."""
+
+    path: str
+    most: int = 10_000
+
+    def __post_init__(self):
+        if not 1 <= self.most <= MOST_ELEMENTS:
+            raise ValueError(f".most: got {self.most}, allowed 1 to {MOST_ELEMENTS}")
+        if any(isinstance(step, int) for step in check_path(self.path, ".path")):
+            raise ValueError(f".path: got {self.path!r}, allowed keys only")
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An event that an item makes if it fits; without a match always."""
+
+    match: Match | None = None
+    fields: Fields = Fields()  # type: ignore[valid-type]
+
+    def __post_init__(self):
+        if self.match is not None:
+            check_match(self.match, ".match")
+
+
+class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A record, and what must become of it."""
+
+    record: dict[str, Any] | None = None
+    text: str | None = None
+    events: tuple[dict[str, Any], ...] | None = None
+    quarantine: str | tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        if (self.record is None) == (self.text is None):
+            got = "neither" if self.record is None else "both"
+            raise ValueError(f"got {got} of record and text, allowed exactly one of them")
+        if self.events is None and self.quarantine is None:
+            raise ValueError("got neither events nor quarantine, allowed one of them, or both")
+
+
+class Event(NamedTuple):
+    """A rule as it is applied: its fields are those that all rules share, and its own over them."""
+
+    name: str | None  # None where the mapping makes one event of an item
+    match: Match | None
+    fields: dict[str, Field]
+    own_id: bool  # whether its own fields state the event_id
+
+
+class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the records of a source become events."""
+
+    source: str
+    fields: Fields = Fields()  # type: ignore[valid-type]
+    format: Literal["jsonl", "csv", "parquet"] | None = None
+    csv: CsvFormat | None = None
+    clock: Literal["trusted", "client"] = "client"
+    on_error: OnError = "quarantine"
+    transport: tuple[str, ...] = ()
+    properties: tuple[str, ...] = ()
+    derived_id: Literal["content", "position"] = "content"
+    match: Match | None = None
+    explode: str | Explode | None = None
+    events: dict[str, Rule] | None = None
+    tests: tuple[Case, ...] = ()
+
+    def __post_init__(self):
+        if not _SOURCE.fullmatch(self.source):
+            allowed = f"a name like web-shop: ^{_SOURCE.pattern}$"
+            raise ValueError(f".source: got {self.source!r}, allowed {allowed}")
+        if self.csv is not None and self.format not in (None, "csv"):
+            raise ValueError(f".csv: got a block with format {self.format!r}, allowed with format csv")
+        for at, path in enumerate(self.transport):
+            check_path(path, f".transport[{at}]")
+        for at, path in enumerate(self.properties):
+            if len(check_path(path, f".properties[{at}]")) > 1:
+                raise ValueError(f".properties[{at}]: got {path!r}, allowed a key at the top of the record")
+        if self.match is not None:
+            check_match(self.match, ".match")
+        if isinstance(self.explode, str):
+            try:
+                Explode(self.explode)
+            except ValueError as problem:
+                raise ValueError(f".explode{str(problem).removeprefix('.path')}") from None
+        self._check_rules()
+        self._check_ids()
+
+    def _check_rules(self) -> None:
+        if self.events is not None and not 1 <= len(self.events) <= MOST_RULES:
+            raise ValueError(f".events: got {len(self.events)} rules, allowed 1 to {MOST_RULES}")
+        for name in self.events or ():
+            if not _RULE.fullmatch(name):
+                raise ValueError(f".events: got the rule {name!r}, allowed a name like add_to_cart: ^{_RULE.pattern}$")
+        for event in self.rules():
+            place = ".fields" if event.name is None else f".events.{event.name}.fields"
+            if "event_type" not in event.fields:
+                raise ValueError(f"{place}.event_type: got nothing, but it is required; state it")
+            if self.clock == "trusted" and "event_time" not in event.fields:
+                without = "" if event.name is None else f" in the rule {event.name}"
+                raise ValueError(f".clock: got 'trusted' without an event_time{without}, allowed client")
+        for name, field in stated(self.fields):
+            check_field(name, field, f".fields.{name}")
+        for rule, own in (self.events or {}).items():
+            for name, field in stated(own.fields):
+                check_field(name, field, f".events.{rule}.fields.{name}")
+
+    def _check_ids(self) -> None:
+        # An id that the whole record has would make repeats of all its elements but one.
+        if self.explode is None:
+            return
+        element = parse_path(self.exploded.path)
+        for event in self.rules():
+            field = event.fields.get("event_id")
+            if field is not None and all(parse_path(path)[: len(element)] != element for path in field.paths()):
+                place = f".events.{event.name}" if event.own_id and event.name else ""
+                allowed = f"one that reads the elements of {self.exploded.path}; or leave it out, and it is derived"
+                raise ValueError(f"{place}.fields.event_id: got an id that all elements would share, allowed {allowed}")
+
+    def __hash__(self) -> int:
+        return hash(self.source)  # a map, being a dict, has none; that equal mappings have equal ones is enough
+
+    @property
+    def exploded(self) -> Explode:
+        """The list that is exploded; the mapping must have one."""
+        assert self.explode is not None
+        return Explode(self.explode) if isinstance(self.explode, str) else self.explode
+
+    @property
+    def plain(self) -> bool:
+        """Whether each record is one event, come what may."""
+        return self.match is None and self.explode is None and self.events is None
+
+    def rules(self) -> tuple[Event, ...]:
+        """The rules in their order; a mapping without `events` has one, without a name."""
+        shared = dict(stated(self.fields))
+        if self.events is None:
+            return (Event(None, None, shared, True),)
+        found = []
+        for name, rule in self.events.items():
+            own = dict(stated(rule.fields))
+            fields = {at: own.get(at) or shared[at] for at in (*TIMES, *TYPES) if at in own or at in shared}
+            found.append(Event(name, rule.match, fields, "event_id" in own))
+        return tuple(found)
+
+    def quarantines(self, field: Field) -> bool:
+        """Whether a value of the field that cannot be read sends the record to quarantine."""
+        return (self.on_error if field.on_error is UNSET else field.on_error) == "quarantine"
+
+
+def stated(fields: Fields) -> Iterator[tuple[str, Field]]:  # type: ignore[valid-type]
+    """(name, Field) of the fields that are stated, in the order of the contract, times first."""
+    for name in (*TIMES, *TYPES):
+        field = getattr(fields, name)
+        if field is not None:
+            yield name, field
+
+
+def load_mapping(text: str, where: str) -> Mapping:
+    """The mapping in a YAML text. Errors: ConfigError `where: $.path: got ..., allowed ...`."""
+    return load(text, Mapping, where)
+
+
+def required_columns(mapping: Mapping) -> set[str]:
+    """The columns that a CSV must have: a field or a match reads them, and neither takes what is absent for granted."""
+    paths: list[str] = []
+    matches = [mapping.match] if mapping.match is not None else []
+    for event in mapping.rules():
+        matches += [event.match] if event.match is not None else []
+        for field in event.fields.values():
+            matches += [field.match] if field.match is not None else []
+            if field.default is None and field.coalesce is None:
+                paths += field.paths()
+    for match in matches:
+        for _, way in ways_of(match):
+            paths += [path for path, condition in way.items() if not _bears_absence(condition)]
+    return {str(parse_path(path)[0]) for path in paths}
+
+
+def _bears_absence(condition: Condition) -> bool:
+    return isinstance(condition, Criterion) and not (condition.exists is UNSET and condition.negated is UNSET)

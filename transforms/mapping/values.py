@@ -1,0 +1,74 @@
+"""The values of a field: its paths, constants, matches and functions over columns, cast to its dtype."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import polars as pl
+
+from transforms.mapping.fields import TYPES, Field, Part
+from transforms.mapping.functions import (
+    Column,
+    Failure,
+    apply,
+    cast,
+    coalesce,
+    concat,
+    hashed,
+    product,
+    texts_of,
+    translate,
+)
+from transforms.mapping.spec import Mapping
+from transforms.records.match import holds, text_of
+from transforms.records.paths import Path, parse_path
+
+Record = dict[str, Any]
+Columns = dict[Path, Column]
+
+
+def evaluate(name, field: Field, columns, height: int, mapping: Mapping) -> tuple[pl.Series, list[Failure]]:
+    """A field's values in its dtype, and what failed: once a row at most, never if `on_error` is null."""
+    values, failures = cast(value_of(field, columns, height), TYPES[name])
+    if not failures:
+        return values, []
+    seen, first = pl.repeat(False, height, eager=True), []
+    for failure in failures:
+        first.append(failure._replace(rows=failure.rows & ~seen))
+        seen = seen | failure.rows
+    if not mapping.quarantines(field):
+        return values.set(seen, None), []
+    read_from = f"read from {', '.join(field.paths())}: " if any(field.paths()) else ""
+    found = [failure for failure in first if failure.rows.any()]
+    return values, [failure._replace(message=read_from + failure.message) for failure in found]
+
+
+def value_of(part: Part, columns: Columns, height: int) -> Column:
+    """The column of a part or a field, before the cast."""
+    if part.path is not None:
+        column = columns[parse_path(part.path)]
+    elif part.const is not None:
+        column = Column(pl.repeat(text_of(part.const), height, dtype=pl.String, eager=True))
+    elif isinstance(part, Field) and part.match is not None:
+        column = Column(holds(part.match, lambda path: columns[parse_path(path)].values))
+    else:
+        column = _combined(part, [value_of(inner, columns, height) for inner in part.parts()])
+    column = apply(column, part.functions)
+    return _mapped(part, column) if isinstance(part, Field) else column
+
+
+def _combined(part: Part, columns: Sequence[Column]) -> Column:
+    assert isinstance(part, Field)
+    ways: Iterator[tuple[Any, Callable]] = zip(
+        (part.coalesce, part.concat, part.hash, part.product), (coalesce, concat, hashed, product), strict=True
+    )
+    return next(combine for stated, combine in ways if stated)(columns)
+
+
+def _mapped(field: Field, column: Column) -> Column:
+    if field.map is not None:
+        otherwise = field.default if field.otherwise is None else field.otherwise
+        table = {key: text_of(value) for key, value in field.map.items()}
+        column = translate(column, table, None if otherwise is None else text_of(otherwise))
+    if field.default is None or not column.values.null_count():
+        return column
+    return Column(texts_of(column.values).fill_null(text_of(field.default)), column.failures)

@@ -1,0 +1,1 @@
+"""Records: how payloads are read and written: JSON, CSV, numbers, times, paths, matches."""

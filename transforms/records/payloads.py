@@ -1,0 +1,238 @@
+"""Payloads to records: the JSON object or the CSV row that a raw payload holds.
+
+The raw bytes stay beside the record until it is an event, so that quarantine can keep them. What is needed to read a
+payload again (a CSV header) travels in `attributes`, so a quarantined row can be replayed by itself.
+"""
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache, partial
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from transforms.block import REJECTED_SCHEMA, empty
+from transforms.records.paths import Table
+from transforms.stage import rejections
+
+# What one record may cost: its values as objects of Python take up to 40 times its bytes.
+RECORD_LIMIT = 10 << 20  # bytes of a record, from wherever: as long as a message of Pub/Sub may be
+csv.field_size_limit(RECORD_LIMIT)  # Python's own limit is 128 KiB
+
+# What a decoder may raise on hostile bytes; anything else is a fault of ours and stops the run.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidOperation)
+FEW_KEYS = 100
+SORTED_BYTES = 8 << 10  # of JSON, above which keys are put in order before it is written
+KEPT_BYTES = 64 << 10  # of a record that is too long
+TOO_LONG = "too_long"  # the attribute of what is left of it, by which it is never taken for a whole one
+CELL_BYTES = 64  # of a CSV's field as an object of Python
+SLICE_BYTES = 4 << 20  # of records that are decoded at a time: their objects take many times as much
+SLICE_ROWS = 2_048  # decoded and made into columns at a time: while they are in the processor's cache
+DEEPEST = 256  # levels; what the decoder itself can bear depends on how deep the runner's own calls are
+_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)  # or a text, in which a bracket is none
+_CONTAINERS = {dict, list}
+_AT = re.compile(r" - at `(\$[^`]*)`$")
+
+decode_object = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+_encode_sorted = msgspec.json.Encoder(order="deterministic", decimal_format="number").encode
+_encode_as_it_is = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def encode_json(value: Any) -> bytes:
+    """JSON in UTF-8, the keys of each object in order."""
+    # msgspec's sort takes quadratic time for keys that are nearly in order, but not for keys that are: ten megabytes of
+    # them would take minutes. So what is large is put in order first.
+    flat = type(value) is dict and len(value) < FEW_KEYS and _CONTAINERS.isdisjoint(map(type, value.values()))
+    large = not flat and len(_encode_as_it_is(value)) > SORTED_BYTES
+    return _encode_sorted(_in_order(value) if large else value)
+
+
+def _in_order(value: Any) -> Any:
+    if type(value) is dict:
+        return {key: _in_order(value[key]) for key in sorted(value)}
+    return [_in_order(each) for each in value] if type(value) is list else value
+
+
+def check_depth(payload: bytes) -> None:
+    """Errors: msgspec.DecodeError if objects and arrays are nested deeper than DEEPEST."""
+    if len(payload) < 2 * DEEPEST or payload.count(b"[") + payload.count(b"{") <= DEEPEST:
+        return
+    depth = 0
+    for found in _BRACKET.finditer(payload):
+        first = payload[found.start()]
+        depth += 1 if first in b"[{" else -1 if first in b"]}" else 0
+        if depth > DEEPEST:
+            raise msgspec.DecodeError(f"nested deeper than {DEEPEST} levels")
+
+
+def error_of(problem: Exception) -> tuple[str, str]:
+    """The (code, errors JSON) of a payload that the decoder refused; names the path, never the value."""
+    return _told(str(problem), isinstance(problem, InvalidOperation), isinstance(problem, msgspec.ValidationError))
+
+
+@lru_cache(maxsize=1024)  # what does not parse comes by the million, and mostly says the same
+def _told(text: str, out_of_range: bool, invalid: bool) -> tuple[str, str]:
+    text = "a number out of range" if out_of_range else text
+    at = _AT.search(text)
+    if invalid and at and at[1] not in ("$", "$[...]"):
+        return "wrong_type", errors_json(at[1], "wrong_type", _AT.sub("", text))
+    return "invalid_json", errors_json("$", "invalid_json", f"not a JSON object in UTF-8: {_AT.sub('', text)}")
+
+
+def errors_json(path: str, code: str, message: str) -> str:
+    """One error as the JSON array that the column `errors` holds."""
+    return encode_json([{"path": path, "code": code, "message": message}]).decode()
+
+
+Refused = list[tuple[int, str, str]]  # (row, code, errors)
+
+
+def read_records(raw: pl.DataFrame, format: str = "unknown") -> tuple[list[dict[str, Any]], pl.DataFrame, pl.DataFrame]:
+    """Decode a RECORD_SCHEMA block: (records, their raw rows in the same order, rejected as of `format`)."""
+    records: list[dict[str, Any]] = []
+    kept: list[int] = []
+    refused: Refused = []
+    for some, rows in read_slices(raw, refused):
+        records += some
+        kept += rows
+    return records, raw if not refused else raw[kept], refuse(raw, refused, format)
+
+
+def read_slices(raw: pl.DataFrame, refused: Refused) -> Iterator[tuple[Sequence[dict[str, Any]], list[int]]]:
+    """Decode a RECORD_SCHEMA block: (records, their rows) of SLICE_ROWS at a time; the others go to `refused`."""
+    payloads, form = raw["payload"].to_list(), _csv_form(raw)
+    for start, stop in slices_of(raw, CELL_BYTES * len(form["header"]) if form else 0):
+        part = payloads[start:stop]
+        yield _read_json(part, start, refused) if form is None else _read_csv(part, start, refused, form)
+
+
+def slices_of(raw: pl.DataFrame, each: int = 0) -> Iterator[tuple[int, int]]:
+    """(first row, row behind the last) of slices of at most SLICE_ROWS and about SLICE_BYTES; a row has `each` more."""
+    sizes = raw["payload"].bin.size().fill_null(0).to_numpy().astype(np.int64) + each
+    ends, start = np.cumsum(sizes), 0
+    while start < len(raw):
+        before = int(ends[start - 1]) if start else 0
+        full = int(np.searchsorted(ends, before + SLICE_BYTES, "right"))
+        stop = min(start + SLICE_ROWS, max(full, start + 1), len(raw))
+        yield start, stop
+        start = stop
+
+
+def _read_json(payloads: list[bytes], start: int, refused: Refused) -> tuple[list[dict[str, Any]], list[int]]:
+    records, kept = [], []
+    for row, payload in enumerate(payloads, start):
+        try:
+            check_depth(payload)
+            records.append(decode_object(payload))
+            kept.append(row)
+        except UNREADABLE as problem:
+            refused.append((row, *error_of(problem)))
+    return records, kept
+
+
+def _csv_form(raw: pl.DataFrame) -> dict[str, Any] | None:
+    first = raw["attributes"][0] if len(raw) else None
+    attributes = msgspec.json.decode(first) if first else {}
+    return attributes if attributes.get("format") == "csv" else None
+
+
+def _read_csv(
+    payloads: list[bytes], start: int, refused: Refused, form: dict[str, Any]
+) -> tuple[Sequence[dict[str, Any]], list[int]]:
+    names, quote = form["header"], form.get("quote") or None
+    quoting: Any = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
+    rows_of = partial(csv.reader, delimiter=form["delimiter"], quotechar=quote, quoting=quoting, strict=True)
+    if len(names) > 1 and len(set(names)) == len(names):
+        columns = _split(payloads, form["delimiter"], quote, len(names)) or _csv_columns(payloads, rows_of, len(names))
+        if columns is not None:
+            return Table(dict(zip(names, columns, strict=True))), list(range(start, start + len(payloads)))
+    records, kept = [], []
+    for row, payload in enumerate(payloads, start):
+        try:
+            values = next(rows_of([payload.decode()]))
+        except (UnicodeDecodeError, csv.Error) as problem:
+            message = f"not a CSV record in UTF-8: {problem}"
+            refused.append((row, "invalid_csv", errors_json("$", "invalid_csv", message)))
+            continue
+        if len(values) != len(names):
+            message = f"{len(values)} fields where the header has {len(names)}"
+            refused.append((row, "invalid_csv", errors_json("$", "invalid_csv", message)))
+            continue
+        records.append(_csv_record(names, values))
+        kept.append(row)
+    return records, kept
+
+
+def _split(payloads: list[bytes], delimiter: str, quote: str | None, width: int) -> list[list[str]] | None:
+    """The columns of payloads of which each is a row without quotes; None if one is another."""
+    mark = delimiter.encode()
+    if any(payload.count(mark) != width - 1 for payload in payloads):
+        return None
+    try:
+        text = mark.join(payloads).decode()
+    except UnicodeDecodeError:
+        return None
+    if (quote and quote in text) or "\n" in text or "\r" in text:
+        return None
+    values = text.split(delimiter)
+    return [values[at::width] for at in range(width)]
+
+
+def _csv_columns(payloads: list[bytes], rows_of: Any, width: int) -> list[tuple[str, ...]] | None:
+    """The columns, if each payload is one row; None if one cannot be read, or a quote left open runs into the next."""
+    try:
+        rows = list(rows_of([payload.decode() for payload in payloads]))
+    except (UnicodeDecodeError, csv.Error):
+        return None
+    if len(rows) != len(payloads) or any(len(row) != width for row in rows):
+        return None
+    return list(zip(*rows, strict=True))
+
+
+def _csv_record(names: list[str], values: list[str]) -> dict[str, Any]:
+    # An empty CSV field is an absent one: the format has no other way to say so.
+    return {name: value for name, value in zip(names, values, strict=True) if value}
+
+
+def set_aside_long(raw: pl.DataFrame, format: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(the records of a RECORD_SCHEMA block that are read, those that are too long as rejected of `format`).
+
+    Of a record that is too long the first KEPT_BYTES are kept, and its attributes say so: when it comes out of
+    quarantine, it is rejected again.
+    """
+    is_long = raw["payload"].bin.size().fill_null(0) > RECORD_LIMIT
+    first = raw["attributes"][0] if len(raw) else None
+    if first and f'"{TOO_LONG}":' in first and msgspec.json.decode(first).get(TOO_LONG):
+        is_long = pl.repeat(True, len(raw), eager=True)
+    if not is_long.any():
+        return raw, empty(REJECTED_SCHEMA)
+    found = raw.filter(is_long).with_columns(pl.col("payload").bin.slice(0, KEPT_BYTES))
+    told = [msgspec.json.decode(text) if text else {} for text in found["attributes"].to_list()]
+    attributes = [encode_json(at | {TOO_LONG: True}).decode() for at in told]
+    found = found.with_columns(attributes=pl.Series(attributes, dtype=pl.String))
+    message = f"more than {RECORD_LIMIT >> 20} MB; its first {KEPT_BYTES >> 10} kB are kept"
+    error = errors_json("$", "record_too_long", message)
+    return raw.filter(~is_long), refuse(found, [(row, "record_too_long", error) for row in range(len(found))], format)
+
+
+def refuse(raw: pl.DataFrame, refused: Refused, format: str) -> pl.DataFrame:
+    """The raw rows at [(row, code, errors)] as rejected by the stage `parse`."""
+    if not refused:
+        return empty(REJECTED_SCHEMA)
+    rows = [row for row, _, _ in refused]
+    block = (raw if rows == list(range(len(raw))) else raw[rows]).with_columns(
+        source_format=pl.lit(format),
+        code=_few([code for _, code, _ in refused]),
+        errors=_few([errors for _, _, errors in refused]),
+    )
+    return rejections(block, "parse", pl.col("code"), pl.col("errors"))
+
+
+def _few(texts: list[str]) -> pl.Series:
+    """A String column of texts of which most are alike: each is copied once."""
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    return pl.Series(list(numbers), dtype=pl.String).gather([numbers[text] for text in texts])

@@ -1,0 +1,1 @@
+"""Sessions: from events to sessions, in a batch and in a stream."""

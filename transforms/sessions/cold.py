@@ -1,0 +1,66 @@
+"""Cold sessions: a bag of encoded frames of SUMMARY_SCHEMA, read a frame at a time. Pure functions.
+
+Of rows of one session (key, start) the last counts; one without events takes it away, and only after such a row does
+another of the same session come.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import polars as pl
+
+from transforms.block import BlockCoder, empty
+from transforms.sessions.summaries import SUMMARY_SCHEMA
+
+FRAME_ROWS = 50_000
+SESSION = ["key", "start"]
+_CODER = BlockCoder()
+encode = _CODER.encode
+decode = _CODER.decode
+
+
+def taken_away(sessions: pl.DataFrame) -> bytes:
+    """The rows that take these sessions away."""
+    return encode(sessions.with_columns(events=pl.lit(0, pl.Int64)))
+
+
+def of_visitors(bag: Iterable[bytes], keys: pl.DataFrame) -> pl.DataFrame:
+    """The sessions of the visitors with these keys."""
+    found = [decode(frame).join(keys, on="key", how="semi") for frame in bag]
+    last = pl.concat([empty(SUMMARY_SCHEMA), *found]).unique(SESSION, keep="last", maintain_order=True)
+    return last.filter(pl.col("events") > 0)
+
+
+class Compacted(NamedTuple):
+    """Frames of FRAME_ROWS rows or more, but the last; the rows in them, and the first end, in microseconds, or 0."""
+
+    frames: list[bytes]
+    rows: int
+    oldest: int
+
+
+def compacted(read: Callable[[], Iterable[bytes]], alive: pl.Expr) -> Compacted:
+    """What still counts of a bag and is alive; `read` gives it anew. Memory: the frames that it makes, and one more."""
+    gone = _gone(read())
+    made, gathered, rows, oldest = Compacted([], 0, 0), [empty(SUMMARY_SCHEMA)], 0, []
+    for place, data in enumerate(read()):
+        left = decode(data).filter((pl.col("events") > 0) & alive)
+        left = left.join(gone.filter(pl.col("place") > place), on=SESSION, how="anti", maintain_order="left")
+        gathered.append(left)
+        rows += len(left)
+        oldest += left.select(pl.col("end").dt.epoch("us").min()).to_series().drop_nulls().to_list()
+        if sum(map(len, gathered)) >= FRAME_ROWS:
+            made.frames.append(encode(pl.concat(gathered)))
+            gathered.clear()
+    if any(len(frame) for frame in gathered):
+        made.frames.append(encode(pl.concat(gathered)))
+    return made._replace(rows=rows, oldest=min(oldest, default=0))
+
+
+def _gone(bag: Iterable[bytes]) -> pl.DataFrame:
+    """The sessions that were taken away, and in which frame."""
+    marks = [
+        decode(data).filter(pl.col("events") == 0).select(*SESSION, place=pl.lit(place))
+        for place, data in enumerate(bag)
+    ]
+    return pl.concat([empty(SUMMARY_SCHEMA).select(*SESSION, place=pl.lit(0)), *marks])

@@ -1,0 +1,214 @@
+"""Sessions: what each visitor did without a gap of 30 minutes, corrected as late events come (session_summaries.py).
+
+    PCollection[EVENT_SCHEMA block] -> PCollection[rows of the table `sessions`]
+
+Days    a session belongs to the day of its start. A bounded run writes the sessions that have an event in one of its
+        days; so that none is cut at midnight it is given the stored events `beside` them too, a day on both sides, and
+        the sessions that `reach` in from there, or nearly: those that an event moves or joins get a tombstone.
+State   a stream's: sessions_stream.py. Bounded: none, one shuffle by visitor.
+Emits   bounded: once, when the input has ended. Stream: when a session is over (30 minutes after its last event), and
+        again, late, when an event changes it; `early` shows the open ones as well.
+"""
+
+import math
+import time
+from collections.abc import Callable, Collection, Sequence
+from datetime import date, timedelta
+from typing import NamedTuple
+
+import apache_beam as beam
+import numpy as np
+import polars as pl
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import Timestamp
+from apache_beam.utils.windowed_value import WindowedValue
+
+from transforms.aggregate import Launch, stamped
+from transforms.block import TIME, day_of
+from transforms.deduplicate import GATHER_ROWS, GROUP_ROWS
+from transforms.sessions import summaries
+from transforms.sessions.streaming import PublishSessions
+from transforms.sessions.summaries import GAP
+from transforms.shuffle_files import Part, parts, spill
+from transforms.stage import in_global_window
+
+STEPS = ("page_view", "add_to_cart", "purchase")
+# Sessions that stand in the table, have an event in a day that is not written, and are or may come near one that is.
+REACH_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "key": pl.UInt64,
+    "anonymous_id": pl.String,
+    "user_id": pl.String,
+    "start": TIME,
+    "end": TIME,
+}
+Keyed = tuple[int, pl.DataFrame]  # (shard, VISIT_SCHEMA)
+Gathered = tuple[int, tuple[bool, tuple[int, str, pl.DataFrame]]]  # shard, whether they reach in, a spilled block
+
+
+class Written(NamedTuple):
+    """The days that a bounded run writes, in the warehouse's time zone; None: all there are."""
+
+    days: Collection[date] | None
+    zone: str
+
+    def touched(self, frame: pl.DataFrame) -> pl.Series:
+        """Whether a session, `start` to `end`, lies in one of the days at any time."""
+        if self.days is None:
+            return pl.Series([True]).new_from_index(0, len(frame))
+        days = np.array(sorted(self.days), "datetime64[D]")
+        first, last = (
+            frame.select(day_of(pl.col(name), self.zone)).to_series().to_numpy() for name in ("start", "end")
+        )
+        return pl.Series(np.searchsorted(days, last, "right") > np.searchsorted(days, first, "left"))
+
+
+EVERYTHING = Written(None, "UTC")
+
+
+class Sessions(beam.PTransform):
+    """`steps` are the event types of the funnel, in order; `lateness` is how long a stream can correct a session.
+
+    Applied to a dict of PCollections: `events`; of a bounded run also, where there are any, `beside` (events of the
+    days on both sides) and `reach` (REACH_SCHEMA frames).
+    """
+
+    def __init__(
+        self,
+        launch: Launch,
+        steps: Sequence[str] = STEPS,
+        shards: int = 4,
+        streaming: bool = False,
+        lateness: timedelta = timedelta(days=3),
+        early: timedelta | None = None,
+        written: Written = EVERYTHING,
+        spill_folder: str | None = None,
+        seeds: str | None = None,
+        clock: Callable[[], float] = time.time,
+    ):
+        super().__init__()
+        self.launch, self.steps, self.shards, self.streaming = launch, tuple(steps), shards, streaming
+        self.lateness, self.early, self.written = lateness, early, written
+        self.spill_folder, self.seeds, self.clock = spill_folder, seeds, clock
+
+    def expand(self, inputs):
+        if self.streaming:
+            keyed = beam.ParDo(_ByVisitor(self.shards)).with_output_types(Keyed)
+            pieces = inputs["events"] | "Key by visitor" >> keyed
+            step = PublishSessions(self.launch, self.steps, self.early, self.lateness, self.clock, self.seeds)
+            publish = beam.ParDo(step)
+            return pieces | "Merge and publish" >> publish.with_output_types(pl.DataFrame)
+        sides = [inputs[name] for name in ("events", "beside") if name in inputs]
+        gathered = [
+            sides
+            | "Join what lies beside" >> beam.Flatten()
+            | "Key by visitor" >> beam.ParDo(_Gather(self)).with_output_types(Gathered)
+        ]
+        if "reach" in inputs:
+            mark = beam.FlatMap(_marked, self.shards).with_output_types(Gathered)
+            gathered.append(inputs["reach"] | "Mark what reaches in" >> mark)
+        return (
+            gathered
+            | "Join both" >> beam.Flatten()
+            | "Gather each shard" >> beam.GroupByKey()
+            | "Merge and publish" >> beam.ParDo(_PublishOnce(self)).with_output_types(pl.DataFrame)
+        )
+
+
+class _ByVisitor(beam.DoFn):
+    """What a bundle holds, by shard: each element costs much, and a bundle has many blocks where a runner is busy.
+
+    Stamped anew: a block has the time of a client's clock, which may be years ahead, and a runner that drains fires
+    what frees the state before it hands on what lies behind it."""
+
+    def __init__(self, shards: int):
+        self.shards = shards
+
+    def start_bundle(self):
+        self.gathered: list[pl.DataFrame] = []
+
+    def process(self, events):
+        self.gathered.append(summaries.of_visitors(events))
+
+    def finish_bundle(self):
+        if self.gathered:
+            for shard, visits in summaries.by_shard(pl.concat(self.gathered), self.shards):
+                earliest = Timestamp(micros=visits.select(pl.col("event_time").dt.epoch("us").min()).item())
+                yield WindowedValue((shard, visits), earliest, [GlobalWindow()])
+
+
+class _Gather(beam.DoFn):
+    """GATHER_ROWS events at a time: small frames cost as much as large ones."""
+
+    def __init__(self, options: Sessions):
+        self.shards, self.folder = options.shards, options.spill_folder
+
+    def start_bundle(self):
+        self.gathered: list[pl.DataFrame] = []
+        self.rows = 0
+
+    def process(self, events):
+        self.gathered.append(summaries.of_visitors(events))
+        self.rows += len(self.gathered[-1])
+        if self.rows >= GATHER_ROWS:
+            yield from self._flush()
+
+    def finish_bundle(self):
+        return map(in_global_window, self._flush())
+
+    def _flush(self):
+        if self.rows:
+            frame = pl.concat(self.gathered)
+            self.start_bundle()
+            for shard, piece in summaries.by_shard(frame, self.shards):
+                yield shard, (False, spill(piece, self.folder))
+
+
+def _marked(frame: pl.DataFrame, shards: int):
+    for shard, piece in summaries.by_shard(frame, shards):
+        yield shard, (True, spill(piece, None))
+
+
+class _PublishOnce(beam.DoFn):
+    """All events of a shard are there; many become sessions in parts, by other bits of the visitor's hash."""
+
+    def __init__(self, options: Sessions):
+        self.launch, self.steps = options.launch, options.steps
+        self.written, self.clock = options.written, options.clock
+
+    def process(self, gathered):
+        crossed = list(gathered[1])
+        pieces = parts(part for reaches, part in crossed if not reaches)
+        reach = [part.load() for part in parts(part for reaches, part in crossed if reaches)]
+        groups = max(1, math.ceil(sum(piece.rows for piece in pieces) / GROUP_ROWS))
+        for group in range(groups):
+            mine = pl.col("key") // pl.lit(2**32, pl.UInt64) % groups == group
+            found = self._sessions(pieces, reach, mine)
+            if not found.is_empty():
+                now = self.clock()
+                yield stamped(found, "on_time", int(now * 1_000_000), now, self.launch)
+
+    def _sessions(self, pieces: list[Part], reach: list[pl.DataFrame], mine: pl.Expr) -> pl.DataFrame:
+        merged = summaries.merge([summaries.summarized(piece.load().filter(mine), self.steps) for piece in pieces])
+        standing = pl.concat([pl.DataFrame(schema=REACH_SCHEMA), *reach]).filter(mine)
+        return pl.concat(_corrected(merged, standing, self.written))
+
+
+def _corrected(merged: pl.DataFrame, standing: pl.DataFrame, written: Written) -> list[pl.DataFrame]:
+    """The rows to write: the sessions of the written days, what became of those that reach in, and their tombstones."""
+    ours = pl.Series(written.touched(merged))
+    if standing.is_empty():
+        return [summaries.table_rows(merged.filter(ours))]
+    # What is left of a session that lost its events in the written days stands under its start, but ends elsewhere.
+    stands = standing.select("key", "start", stood="end")
+    changed = merged.join(stands, on=["key", "start"], how="left", maintain_order="left")["stood"].ne_missing(
+        merged["end"]
+    )
+    near = (
+        merged.select("key", "start", "end")
+        .with_row_index("row")
+        .join(standing.select("key", since="start", until="end"), on="key")
+    )
+    reached = near.filter((pl.col("start") - pl.col("until") < GAP) & (pl.col("since") - pl.col("end") < GAP))["row"]
+    ours |= changed & pl.Series(range(len(merged)), dtype=reached.dtype).is_in(reached.implode())
+    gone = standing.join(merged, on=["key", "start"], how="anti")
+    return [summaries.table_rows(merged.filter(ours)), summaries.taken_back(gone)]

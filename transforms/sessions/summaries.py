@@ -1,0 +1,279 @@
+"""Sessions as summaries that add up: what a visitor did without a gap of 30 minutes. Pure functions.
+
+    events -> of_visitors -> summarized -> merge (any number of times, in any order and grouping) -> table_rows
+
+Visitor   anonymous_id, or user_id of an event that has none: so a login does not cut a session. An event with neither
+          is in no session.
+Cut       by the gap alone, never at midnight: two events GAP apart or more are of two sessions. Of any set of events
+          the sessions are therefore those of its parts, merged where they come nearer than GAP.
+First,    the channel and campaign of the first event that has one, its first and last content, the user seen last.
+last      Of several events at one time the smallest text is first and the largest last: no event id is kept.
+Long      above 24 hours: flagged, not cut. (GA4 and Snowplow cut or set aside such sessions too.)
+Engaged   longer than 10 s, or 2 views, or converted: GA4's rule. Converted: a signup or a purchase.
+
+A summary is a row of SUMMARY_SCHEMA. `standing` are the starts under which rows of it stand in the table: one, or more
+once it has taken in another session, or none; `changed` tells that they do not say what it is.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+
+from transforms.block import EVENT_SCHEMA, NUMERIC, SEPARATOR, TIME, empty, hash64, hash128
+from transforms.records.ragged import lists, runs
+
+GAP = timedelta(minutes=30)
+LONG = timedelta(hours=24)
+ENGAGED = timedelta(seconds=10)
+
+COUNTED = {
+    "views": "page_view",
+    "clicks": "click",
+    "likes": "like",
+    "shares": "share",
+    "comments": "comment",
+    "carts": "add_to_cart",
+    "signups": "signup",
+    "purchases": "purchase",
+}
+# name -> (column of the event, whether the last event counts)
+SEEN = {
+    "entry_content_id": ("content_id", False),
+    "exit_content_id": ("content_id", True),
+    "channel": ("channel", False),
+    "campaign": ("campaign", False),
+    "user_id": ("user_id", True),
+}
+AT = "_at"  # suffix of the time at which it was seen
+REVENUE = pl.List(pl.Struct({"currency": pl.String, "value": NUMERIC}))
+_COUNTS = ["events", *COUNTED]
+SUMMARY_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "key": pl.UInt64,  # hash of the visitor
+    "anonymous_id": pl.String,  # the visitor, where it is one
+    "start": TIME,
+    "end": TIME,
+    **dict.fromkeys(_COUNTS, pl.Int64),
+    **{column: dtype for name in SEEN for column, dtype in ((name, pl.String), (name + AT, TIME))},
+    "revenue": REVENUE,
+    "furthest_step": pl.Int64,
+    "is_bot": pl.Boolean,
+    "standing": pl.List(TIME),
+    "changed": pl.Boolean,
+}
+
+# An event of a visitor, before it is a summary: less than half of its bytes.
+VISIT_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "key": pl.UInt64,
+    **{
+        name: EVENT_SCHEMA[name]
+        for name in (
+            "event_time",
+            "event_type",
+            "anonymous_id",
+            "user_id",
+            "content_id",
+            "channel",
+            "campaign",
+            "value",
+            "currency",
+            "is_bot",
+        )
+    },
+}
+
+_VISITOR = pl.concat_str(
+    pl.when(pl.col("anonymous_id").is_not_null()).then(pl.lit("anonymous")).otherwise(pl.lit("user")),
+    pl.coalesce("anonymous_id", "user_id"),
+    separator=SEPARATOR,
+)
+
+
+def visitors(frame: pl.DataFrame) -> pl.Series:
+    """The hash of each row's visitor (anonymous_id, user_id), the `key` of its summaries."""
+    return hash64(frame.select(_VISITOR).to_series()).alias("key")
+
+
+def of_visitors(events: pl.DataFrame) -> pl.DataFrame:
+    """VISIT_SCHEMA: the events that are of a visitor, and of them what a summary is made of."""
+    named = events.filter(pl.coalesce("anonymous_id", "user_id").is_not_null())
+    return named.select(visitors(named), *list(VISIT_SCHEMA)[1:])
+
+
+def of_events(events: pl.DataFrame, steps: Sequence[str]) -> pl.DataFrame:
+    """Each event of a visitor as a summary, unmerged; `steps` are the event types of the funnel, in order."""
+    return summarized(of_visitors(events), steps)
+
+
+def summarized(visits: pl.DataFrame, steps: Sequence[str]) -> pl.DataFrame:
+    """Each row of VISIT_SCHEMA as a summary, unmerged."""
+    kind, time = pl.col("event_type"), pl.col("event_time")
+    paid = (kind == COUNTED["purchases"]) & pl.col("value").is_not_null()
+    return visits.select(
+        "key",
+        "anonymous_id",
+        start=time,
+        end=time,
+        events=pl.lit(1, pl.Int64),
+        **{name: (kind == type).cast(pl.Int64) for name, type in COUNTED.items()},
+        **{name: pl.col(column) for name, (column, _) in SEEN.items()},
+        **{name + AT: pl.when(pl.col(column).is_not_null()).then(time) for name, (column, _) in SEEN.items()},
+        revenue=pl.when(paid)
+        .then(pl.concat_list(pl.struct("currency", pl.col("value").cast(NUMERIC))))
+        .otherwise(pl.lit([], REVENUE)),
+        furthest_step=kind.replace_strict(list(steps), range(1, len(steps) + 1), default=0, return_dtype=pl.Int64),
+        is_bot=pl.col("is_bot").fill_null(False),
+        standing=pl.lit([], SUMMARY_SCHEMA["standing"]),
+        changed=pl.lit(True),
+    ).select(SUMMARY_SCHEMA.keys())
+
+
+def merge(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Summaries of which none touch, sorted by key and start, whatever the order and grouping of `frames`.
+
+    A column `members` tells how many rows each is made of.
+    """
+    frames = [frame.select(SUMMARY_SCHEMA.keys()) for frame in frames if not frame.is_empty()]
+    if not frames:
+        return empty({**SUMMARY_SCHEMA, "members": pl.UInt32})
+    pieces = pl.concat(frames).sort("key", "start")
+    session = _numbered(pieces)
+    first = runs(session)
+    if len(first) == len(pieces):
+        return pieces.with_columns(members=pl.lit(1, pl.UInt32))
+    pieces = pieces.with_columns(_session=pl.Series(session))
+    merged = pieces.group_by("_session", maintain_order=True).agg(
+        pl.col("key", "anonymous_id", "start").first(),
+        pl.col("end", "furthest_step").max(),
+        pl.col(_COUNTS).sum(),
+        pl.col("is_bot", "changed").any(),
+        members=pl.len().cast(pl.UInt32),
+    )
+    seen = [series for name, (_, last) in SEEN.items() for series in _seen(pieces, session, len(first), name, last)]
+    joined = merged.with_columns(
+        *seen,
+        _revenue(pieces, len(first)),
+        _standing(pieces, len(first)),
+        changed=pl.col("changed") | (pl.col("members") > 1),
+    )
+    return joined.select(*SUMMARY_SCHEMA, "members")
+
+
+def _numbered(pieces: pl.DataFrame) -> np.ndarray:
+    """The number of each row's session, from 0, ascending; `pieces` are sorted by key and start."""
+    # A wide piece may reach past those that begin after it: what counts is how far any of the visitor's has reached.
+    reached = pl.col("end") if pieces["start"].equals(pieces["end"]) else pl.col("end").cum_max().over("key")
+    before = reached.shift(1)
+    new = (pl.col("key") != pl.col("key").shift(1)) | (pl.col("start") - before >= GAP)
+    return pieces.select(new.fill_null(True).cum_sum().cast(pl.Int64) - 1).to_series().to_numpy()
+
+
+def _seen(pieces: pl.DataFrame, session: np.ndarray, count: int, name: str, last: bool) -> list[pl.Series]:
+    """The value seen first, or last, in each session, and when."""
+    there = np.flatnonzero(pieces[name].is_not_null().to_numpy())
+    time, owner = pieces[name + AT].to_physical().to_numpy()[there], session[there]
+    if np.any((owner[1:] == owner[:-1]) & (time[1:] < time[:-1])):  # never of single events: they are in order
+        order = np.lexsort((time, owner))
+        there, time, owner = there[order], time[order], owner[order]
+    begin = runs(owner)
+    sizes = np.diff(np.append(begin, len(owner)))
+    chosen = begin + sizes - 1 if last else begin
+    ties = time == np.repeat(time[chosen], sizes)
+    found, rows = owner[chosen], there[chosen]
+    if ties.sum() > len(begin):
+        best = pl.col("value").max() if last else pl.col("value").min()
+        at_once = pl.DataFrame({"session": owner[ties], "value": pieces[name].gather(there[ties])})
+        values = at_once.group_by("session", maintain_order=True).agg(best)["value"]
+    else:
+        values = pieces[name].gather(rows)
+    place = np.full(count, len(found))
+    place[found] = np.arange(len(found))
+    index = pl.Series(place)
+    none = pl.Series([None], dtype=pl.String)
+    times = pl.concat([pieces[name + AT].gather(rows), none.cast(TIME)])
+    return [pl.concat([values, none]).gather(index).alias(name), times.gather(index).alias(name + AT)]
+
+
+def _revenue(pieces: pl.DataFrame, count: int) -> pl.Series:
+    """The sums of each session, by currency in ascending order."""
+    paid = pieces.filter(pl.col("revenue").list.len() > 0).select("_session", "revenue").explode("revenue")
+    sums = (
+        paid.select("_session", pl.col("revenue").struct.unnest())
+        .group_by("_session", "currency")
+        .agg(pl.col("value").sum())
+        .sort("_session", "currency")
+    )
+    sizes = np.bincount(sums["_session"].to_numpy(), minlength=count)
+    return lists("revenue", sizes, sums.select(pl.struct("currency", "value")).to_series().to_arrow()).cast(REVENUE)
+
+
+def _standing(pieces: pl.DataFrame, count: int) -> pl.Series:
+    """The starts under which rows of each session stand, in ascending order."""
+    stand = pieces.filter(pl.col("standing").list.len() > 0).select("_session", "standing").explode("standing")
+    stand = stand.sort("_session", "standing")
+    sizes = np.bincount(stand["_session"].to_numpy(), minlength=count)
+    return lists("standing", sizes, stand["standing"].to_arrow()).cast(SUMMARY_SCHEMA["standing"])
+
+
+def table_rows(summaries: pl.DataFrame) -> pl.DataFrame:
+    """The rows of the table for these sessions, without the columns that a firing stamps."""
+    converted = (pl.col("signups") + pl.col("purchases")) > 0
+    took = pl.col("end") - pl.col("start")
+    # Divided by numpy: Polars takes the reciprocal where a column is long, and the last digit would tell the length.
+    micros = summaries.select(took.dt.total_microseconds()).to_series().to_numpy()
+    engaged = (took > ENGAGED) | (pl.col("views") >= 2) | converted
+    return summaries.select(
+        _ids(summaries).alias("session_id"),
+        "anonymous_id",
+        "user_id",
+        pl.col("start").alias("session_start"),
+        pl.col("end").alias("session_end"),
+        pl.Series("duration_seconds", micros / 1_000_000),
+        pl.lit(False).alias("is_tombstone"),
+        *_COUNTS,
+        "revenue",
+        *[name for name in SEEN if name != "user_id"],
+        "furthest_step",
+        converted.alias("is_converted"),
+        engaged.alias("is_engaged"),
+        (~engaged).alias("is_bounce"),
+        (took > LONG).alias("is_long"),
+        "is_bot",
+    )
+
+
+def tombstones(summaries: pl.DataFrame) -> pl.DataFrame:
+    """The rows that take back what stands of these sessions under another start than their own."""
+    stand = summaries.select("key", "anonymous_id", "user_id", "start", "standing").explode("standing")
+    gone = stand.filter(pl.col("standing") != pl.col("start")).drop("start")
+    return taken_back(gone.rename({"standing": "start"}))
+
+
+def taken_back(sessions: pl.DataFrame) -> pl.DataFrame:
+    """The tombstones of sessions (key, anonymous_id, user_id, start)."""
+    nothing = empty(SUMMARY_SCHEMA)
+    bare = sessions.select("key", "anonymous_id", "user_id", "start", end="start")
+    filled = pl.concat([nothing, bare], how="diagonal_relaxed").with_columns(
+        pl.col([*_COUNTS, "furthest_step"]).fill_null(0),
+        pl.col("is_bot").fill_null(False),
+        revenue=pl.lit([], REVENUE),
+    )
+    return table_rows(filled).with_columns(is_tombstone=pl.lit(True), is_bounce=pl.lit(False))
+
+
+def _ids(summaries: pl.DataFrame) -> pl.Series:
+    """32 hex digits of xxh3-128 of the visitor and the start in microseconds."""
+    text = pl.concat_str(_VISITOR, pl.col("start").dt.epoch("us"), separator=SEPARATOR)
+    parts = summaries.select(text).to_series().cast(pl.Binary).to_list()
+    return pl.Series([hash128((part,)) for part in parts], dtype=pl.String)
+
+
+def by_shard(frame: pl.DataFrame, shards: int) -> list[tuple[int, pl.DataFrame]]:
+    """[(shard, its rows)] of a frame with `key`.
+
+    Sorted, so that the same block makes the same elements in the same order when it is tried again.
+    """
+    marked = frame.with_columns(_shard=pl.col("key") % shards)
+    pieces = marked.partition_by("_shard", as_dict=True, include_key=False)
+    return [(int(shard), piece) for (shard,), piece in sorted(pieces.items(), key=lambda piece: piece[0])]
