@@ -5,7 +5,7 @@
 Simulated events (about 270 bytes of JSON) go through the graph's own functions and stateful steps in this one process
 (driven.py), in blocks of 100, 1,000 and 10,000 rows. Every cost is fitted as so much a block and so much a row; bytes
 are counted exactly, CPU is this machine's. What it does not show: what a runner adds, and what lies behind the network.
-`--write` keeps the result in RESULTS-capacity.md; pipelines/apps/plan/coefficients.py has the coefficients that the plan uses.
+`--write` keeps the result in RESULTS-capacity.md; the plan uses the coefficients of apps/plan/coefficients.py.
 """
 
 import argparse

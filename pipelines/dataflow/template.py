@@ -1,6 +1,6 @@
-"""templates/flex/metadata.json, made anew from the list of the options by `python -m pipelines.apps.reference.configuration`.
+"""templates/flex/metadata.json, made anew from the list of the options by `python -m pipelines.apps.reference`.
 
-python -m pipelines.dataflow.template IMAGE:TAG     prints the template's file for an image; Python alone is enough for it
+python -m pipelines.dataflow.template IMAGE:TAG     print the template's file for an image; needs Python alone
 
 What the service checks before it starts a launcher, and what its console shows: a parameter for each option that means
 something on Dataflow. One template is for both kinds of job: a subscription makes a stream, files make a backfill

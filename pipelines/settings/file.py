@@ -1,6 +1,6 @@
 """The configuration file as it is written, for whoever needs its options only: nothing here imports Beam.
 
-A key is an option that may stand in a file, or `metrics`, `quality` or `funnel`; `pipelines/settings/config.py` reads those.
+A key is an option that may stand in a file, or `metrics`, `quality` or `funnel`; config.py reads those.
 A key that is null is as if it were not there.
 """
 

@@ -1,1 +1,1 @@
-"""`audience demo`: real and simulated events through the graph, from files or as a stream; and the emulators it starts."""
+"""`audience demo`: real and simulated events through the graph, from files or as a stream; and its emulators."""

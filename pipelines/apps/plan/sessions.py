@@ -1,4 +1,4 @@
-"""The model of `audience plan`, of sessions: what their step moves, keeps and computes (transforms/sessions/streaming.py).
+"""The model of sessions in `audience plan`: what transforms/sessions/streaming.py moves, keeps and computes.
 
     sessions -> SessionFlow
 

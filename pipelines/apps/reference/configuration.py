@@ -1,6 +1,6 @@
 """docs/configuration.md, the shipped schemas, the template's metadata and the tables for Terraform, made anew:
 
-python -m pipelines.apps.reference.configuration
+python -m pipelines.apps.reference
 """
 
 from collections.abc import Iterable, Iterator
@@ -38,7 +38,7 @@ quality:
 INTRODUCTION = f"""\
 # Configuration
 
-<!-- Made by python -m pipelines.apps.reference.configuration: change the declarations, not this page. -->
+<!-- Made by python -m pipelines.apps.reference: change the declarations, not this page. -->
 
 One YAML file holds what a team fixes once for a warehouse. It is given as `--config`; an option that is typed counts
 more than the file, and the file more than the default. All keys may be left out, an unknown key is refused, and a
@@ -113,7 +113,3 @@ def main() -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
         print(path)
-
-
-if __name__ == "__main__":
-    main()

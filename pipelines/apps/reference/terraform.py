@@ -32,7 +32,7 @@ def tables_text() -> str:
     metrics, _ = read_config(None)
     tables = [*TABLES, *map(table_of, metrics)]
     document = {
-        "made_by": "python -m pipelines.apps.reference.configuration",
+        "made_by": "python -m pipelines.apps.reference",
         "labels": {FORMAT_LABEL: str(FORMAT)},
         "first_commit": list(first_commit(DATASET)),
         "tables": [_table(table) for table in tables],

@@ -2,7 +2,7 @@
 
     1. Of the minutes whose records are read again (settled.py) all rows go: events, quarantine, books. One commit.
        Where rows cannot be taken out, they stay, and `claim` has KeepFirst keep the same deliveries again.
-    2. What the steps of the stream held in state is made again from the rows that stay: seeds (transforms/restored_state.py).
+    2. What the steps of the stream held in state is made again from the rows that stay: transforms/restored_state.py.
     3. Metric rows that a kill kept from being shown are written, and those of events that went are mended. One commit.
 
 After it `<table>_current` of every open window is what a recompute of the stored events gives, and the stream goes on

@@ -1,6 +1,6 @@
 """No port is open beyond this machine, and no socket of a local run to other users of it.
 
-tests/integration/test_stream.py and tests/pipelines/apps/test_stream_demo.py look at the stream and the demo that they run.
+test_stream.py and test_stream_demo.py look at the stream and the demo that they run.
 """
 
 import os

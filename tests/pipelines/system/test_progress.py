@@ -20,7 +20,10 @@ from pipelines.system.terminal import ERASE
 
 ROOT = Path(__file__).parents[3]
 # Every 0.02 s instead of 0.5, so that a short run draws as many lines as a long one.
-DRAWN = "import sys, pipelines.system.progress as p; p.EVERY = 0.02; from pipelines.cli import main; sys.exit(main(sys.argv[1:]))"
+DRAWN = (
+    "import sys, pipelines.system.progress as p; p.EVERY = 0.02; "
+    "from pipelines.cli import main; sys.exit(main(sys.argv[1:]))"
+)
 
 
 def event(n: int) -> str:

@@ -4,6 +4,8 @@ import ast
 import re
 import subprocess
 import tomllib
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,27 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 MEASURED = ("pipelines", "transforms", "benchmarks")
+# A floor imports floors below it only, lazily or not.
+FLOORS = (
+    "pipelines.__main__",
+    "pipelines.launcher",
+    "pipelines.cli",
+    "pipelines.commands",
+    "pipelines.apps",
+    "pipelines.dataflow",
+    "pipelines.streaming",
+    "pipelines.batch",
+    "pipelines.assemble",
+    "pipelines.audience",
+    "pipelines.sources",
+    "pipelines.warehouse",
+    "pipelines.runners",
+    "pipelines.settings",
+    "pipelines.system",
+    "pipelines.version",
+    "transforms",
+)
+MOST_ENTRIES = 20  # of pipelines/
 MOST_LINES_OF_A_FUNCTION, MOST_LINES_OF_90_PERCENT, MOST_LINES_OF_A_FILE = 60, 30, 400
 ROW_LOOPS = {"iter_rows", "map_elements", "to_dicts", "rows"}
 DOCUMENTED = re.compile(r"^([a-z-]+):[^=\n]*?(?:## (.+))?$", re.MULTILINE)
@@ -70,6 +93,106 @@ def test_no_module_imports_upward(folder, forbidden):
     assert (ROOT / folder).is_dir(), f"{folder} is gone; change this test with it"
     wrong = {place(path): sorted(imported(parsed(path)) & forbidden) for path in sources(folder)}
     assert {path: names for path, names in wrong.items() if names} == {}
+
+
+def modules() -> dict[str, ast.Module]:
+    """Every module of the product by its name, parsed; a package is the name of its `__init__`."""
+    paths = {path.relative_to(ROOT).with_suffix(""): path for path in sources("pipelines", "transforms")}
+    return {".".join(path.parts).removesuffix(".__init__"): parsed(source) for path, source in paths.items()}
+
+
+def arrows(trees: dict[str, ast.Module]) -> set[tuple[str, str]]:
+    """(module, module that it imports) of the product's own modules, also inside functions, not for types alone."""
+    found = set()
+    for name, tree in trees.items():
+        for node in runtime_nodes(tree):
+            if isinstance(node, ast.Import):
+                found |= {(name, alias.name) for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                inner = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+                found |= {(name, full if full in trees else str(node.module)) for full in inner.values()}
+    return {(name, other) for name, other in found if other in trees and other != name}
+
+
+def runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those under `if TYPE_CHECKING`."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield node
+            yield from runtime_nodes(node)
+
+
+def floor(module: str) -> int:
+    """The floor that a module is on, the top one 0."""
+    return next(at for at, room in enumerate(FLOORS) if f"{module}.".startswith(f"{room}."))
+
+
+def within(folder: str, pairs: set[tuple[str, str]]) -> dict[str, set[str]]:
+    """Of the arrows inside a package, those between its entries: files and packages."""
+    depth = folder.count(".") + 1 if folder else 0
+    graph: dict[str, set[str]] = {}
+    for pair in pairs:
+        if all(f"{name}.".startswith(f"{folder}." if folder else "") and name != folder for name in pair):
+            one, other = (".".join(name.split(".")[: depth + 1]) for name in pair)
+            if one != other:
+                graph.setdefault(one, set()).add(other)
+    return graph
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """A circle of arrows, or nothing."""
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as found:
+        return found.args[1]
+    return []
+
+
+TREES = modules()
+ARROWS = arrows(TREES)
+PACKAGES = sorted({name.rpartition(".")[0] for name in TREES})
+
+
+def test_every_module_imports_down_the_floors_only():
+    upward = {f"{name} imports {other}" for name, other in ARROWS if floor(other) < floor(name)}
+    assert upward == set()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_import_circle_at_any_level(package):
+    assert circle(within(package, ARROWS)) == []
+
+
+def test_no_two_modules_import_each_other():
+    assert circle({name: {other for at, other in ARROWS if at == name} for name in TREES}) == []
+
+
+def test_one_warehouse_never_imports_the_other():
+    local, bigquery = "pipelines.warehouse.local.", "pipelines.warehouse.bigquery."
+    crossing = [
+        pair for pair in ARROWS if {name[: len(at)] for name in pair for at in (local, bigquery)} >= {local, bigquery}
+    ]
+    assert crossing == []
+
+
+def test_pipelines_has_at_most_20_entries():
+    entries = [path for path in (ROOT / "pipelines").iterdir() if path.name != "__pycache__"]
+    assert len(entries) <= MOST_ENTRIES
+
+
+def test_each_package_says_what_it_holds():
+    packages = [path for path in sources("pipelines", "transforms") if path.name == "__init__.py"]
+    folders = {path.parent for path in sources("pipelines", "transforms")}
+    assert {path.parent for path in packages} == folders, "setup.py leaves out a folder without __init__.py"
+    assert [place(path) for path in packages if not ast.get_docstring(parsed(path))] == []
+
+
+def test_the_checks_of_imports_see_what_they_forbid():
+    lazy = {"a.b": ast.parse("def f():\n    from a import c"), "a.c": ast.parse("import a.b"), "a": ast.parse("")}
+    assert arrows(lazy) == {("a.b", "a.c"), ("a.c", "a.b")}
+    assert circle(within("a", arrows(lazy)))
+    assert arrows({"a.b": ast.parse("if TYPE_CHECKING:\n    import a.c"), "a.c": ast.parse("")}) == set()
+    assert floor("pipelines.cli") < floor("pipelines.apps.demo.files") < floor("transforms.block")
 
 
 def test_no_function_is_longer_than_a_screen():
