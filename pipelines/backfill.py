@@ -33,10 +33,10 @@ from pipelines.sources.identity import State, check_unchanged, content_digest, s
 from pipelines.sources.standard_input import NAME, spool
 from pipelines.warehouse import books
 from pipelines.warehouse.day_files import FileEntry
-from pipelines.warehouse.losses import Discarded, discard
-from pipelines.warehouse.sink import confirmed
+from pipelines.warehouse.file_sinks import confirmed
+from pipelines.warehouse.losses import report_lines
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
-from pipelines.warehouse.warehouse import Reader, Warehouse, WarehouseRun
+from pipelines.warehouse.warehouse import Discarded, Reader, Warehouse, WarehouseRun
 from transforms.aggregate import Launch
 from transforms.errors import WarehouseError
 from transforms.in_range import Days
@@ -79,7 +79,7 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
             read = looked_at(settings, spool(into.run.staging))
         size = sum(file.size for file in read.files)
         tables = (EVENTS.name, QUARANTINE.name, QUALITY_1M.name, *into.derived)
-        discarded = discard(into.run, tables, _replaced_days(settings, []) if settings.replace else ())
+        discarded = into.run.discard(tables, _replaced_days(settings, []) if settings.replace else ())
         watch = Watch(into.run.staging, size)
         job = limited(job_of(settings, into, read, watch.notes), settings, into)
         workers = worker_count(settings.workers, size)
@@ -98,7 +98,7 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
             ending = ending_of(settings, into, job, added)._replace(discarded=discarded)
             counts, written = commit(into.run, entries, ending)
     seconds = time.monotonic() - started
-    return Summary(str(job.input), counts, written, seconds, discarded.said, len(read.files))
+    return Summary(str(job.input), counts, written, seconds, report_lines(discarded), len(read.files))
 
 
 def looked_at(settings: Settings, spooled: str | None = None) -> Input:

@@ -23,9 +23,11 @@ from pipelines.launch import run_bounded
 from pipelines.options import Settings
 from pipelines.sources.stored import ReadReach, ReadStored, as_reach
 from pipelines.version import VERSION
+from pipelines.warehouse.file_sinks import FileSink
+from pipelines.warehouse.notes import note_files
 from pipelines.warehouse.open import open_warehouse
 from pipelines.warehouse.rows import begin, runs_of
-from pipelines.warehouse.sink import LocalSink, Sink
+from pipelines.warehouse.sink import Sink
 from pipelines.warehouse.tables import (
     ERASURES,
     EVENTS,
@@ -128,7 +130,7 @@ def _sink(
         from pipelines.warehouse.bigquery_stream import BigQueryStreamSink  # which imports Google's clients
 
         return BigQueryStreamSink(warehouse.name, tables, settings.write_method)
-    return LocalSink(str(run.staging), tables, warehouse.time_zone, streaming)
+    return FileSink(str(run.staging), tables, warehouse.time_zone, note=note_files if streaming else None)
 
 
 def warehouse_of(settings: Settings, create: bool = False) -> AbstractContextManager[Warehouse]:

@@ -26,7 +26,7 @@ TRIES = 10  # while other runs commit between our look at the books and our own 
 
 @dataclass(frozen=True)
 class CommitOnce:
-    """What a `BucketSink` calls with all that was confirmed. `launched` is the time of the launch in seconds."""
+    """What a `FileSink` calls with all that was confirmed. `launched` is the time of the launch in seconds."""
 
     claim: Claim
     ending: Ending

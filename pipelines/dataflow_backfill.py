@@ -23,7 +23,7 @@ from pipelines.sources.inputs import FileInput
 from pipelines.sources.standard_input import NAME
 from pipelines.sources.stored import ReadReachAsked, ReadStoredDays
 from pipelines.warehouse.bigquery_run import BigQueryRun
-from pipelines.warehouse.sink import BucketSink
+from pipelines.warehouse.file_sinks import FileSink
 from pipelines.warehouse.staged import in_bucket
 from transforms.errors import OptionError
 from transforms.sessions import Written
@@ -63,7 +63,7 @@ def on_a_cluster(job: Job, settings: Settings, into: Opened, added: list[date], 
     commit = CommitOnce(claim, ending_of(settings, into, job, added), time.time())
     return replace(
         job,
-        sink=BucketSink(folder, tables_of(into.metrics), zone, commit),
+        sink=FileSink(folder, tables_of(into.metrics), zone, commit),
         stored=ReadStoredDays(dataset, added, job.input) if added else None,
         written=Written(days, zone),
         beside=ReadStoredDays(dataset, around, None) if around else None,

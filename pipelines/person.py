@@ -50,9 +50,10 @@ from pipelines.sources.landing import LANDING, Landing
 from pipelines.sources.stored import ReadStored
 from pipelines.warehouse import books
 from pipelines.warehouse.day_files import FileEntry
+from pipelines.warehouse.file_sinks import confirmed
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.rows import Without, WithoutInDays
-from pipelines.warehouse.sink import by_day, confirmed
+from pipelines.warehouse.sink import by_day
 from pipelines.warehouse.staged import write_file
 from pipelines.warehouse.tables import ERASURES, EVENTS, QUALITY_1M, QUARANTINE, Table, polars_schema
 from pipelines.warehouse.warehouse import Warehouse

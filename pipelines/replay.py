@@ -17,8 +17,8 @@ from pipelines.options import Settings
 from pipelines.progress import Watch
 from pipelines.sources.quarantined import MAPPED, ReadSelected, Selected, select, unbooked
 from pipelines.warehouse import books
+from pipelines.warehouse.file_sinks import confirmed
 from pipelines.warehouse.rows import literal
-from pipelines.warehouse.sink import confirmed
 from pipelines.warehouse.tables import EVENTS
 from transforms.errors import OptionError
 from transforms.mapping import Mapping

@@ -14,7 +14,7 @@ Limits of BigQuery that a long backfill meets
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -31,6 +31,7 @@ from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.rows import DAY, Without, in_days, literal, midnight
 from pipelines.warehouse.staged import columns_of
 from pipelines.warehouse.tables import EVENTS, Table, polars_schema
+from pipelines.warehouse.warehouse import Discarded
 from transforms.errors import OvertakenError, WarehouseError
 from transforms.funnel import Funnel
 
@@ -109,6 +110,10 @@ class BigQueryRun:
         still_open = open_days(days, datetime.now(UTC), self.warehouse.time_zone, settled_after)
         if still_open:
             refuse_open(self.warehouse.name, self.warehouse.resource(EVENTS.name), still_open)
+
+    def discard(self, tables: Iterable[str], days: Collection[date]) -> Discarded:
+        """Nothing: BigQuery keeps the files, and keeps them whole."""
+        return Discarded([])
 
     def commit(
         self,

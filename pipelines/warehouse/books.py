@@ -14,12 +14,12 @@ from typing import NamedTuple
 import polars as pl
 
 from pipelines.warehouse.day_files import FileEntry
-from pipelines.warehouse.losses import Discarded, settled
+from pipelines.warehouse.losses import settled
 from pipelines.warehouse.rows import Without, literal
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.staged import scan, write_file
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Table
-from pipelines.warehouse.warehouse import WarehouseRun
+from pipelines.warehouse.warehouse import Discarded, WarehouseRun
 from transforms import quality
 from transforms.aggregate import Launch, stamped
 from transforms.block import day_of, empty
@@ -67,7 +67,7 @@ def commit(
         others = Without(("input",), frozenset([input]))
         rest = [Rest(table.name, _days_with(run, table, input), others) for table in (QUARANTINE, QUALITY_1M)]
     changed = quality.merge(changes)
-    if discarded and discarded.faults:
+    if discarded and discarded.files:
         changed = settled(run, discarded, changed, input)
     counts = told.select(pl.col(quality.COUNTS).sum()).row(0, named=True)  # nothing may fail behind the commit
     anew: dict[str, set[date | None]] = {name: set(days) for name in (EVENTS.name, *derived)}

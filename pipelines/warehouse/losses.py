@@ -1,7 +1,8 @@
 """Losses: damaged files that a run puts others in the place of, and what the books then say of the rows they held.
 
-    discard(run, tables, days) -> Discarded     the run takes them for gone, and its next commit makes them so
-    settled(run, discarded, changes, input)     BOOKS_SCHEMA entries that a run makes in the books of other inputs
+    run.discard(tables, days) -> Discarded      the run ignores them, and its next commit removes them
+    settled(run, discarded, changes, input)     BOOKS_SCHEMA entries that a run makes for other inputs
+    report_lines(discarded)                     what a person reads of them
 
 Rows of a damaged file cannot be counted. What the books say of their minutes, less what the readable files have, is
 what is gone: an event, or a record that waited in quarantine, is then `replaced`. Where a file of the books is gone,
@@ -9,45 +10,17 @@ its minutes are entered again from what the tables have: `received` is what was 
 what was out of range) is counted no more. The balance stays 0, and the tables agree with the books.
 """
 
-from collections.abc import Collection, Iterable
 from datetime import date
-from typing import NamedTuple
 
 import polars as pl
 
-from pipelines.warehouse import damage
-from pipelines.warehouse.damage import Fault
-from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
-from pipelines.warehouse.warehouse import WarehouseRun
+from pipelines.warehouse.warehouse import Discarded, WarehouseRun
 from transforms import quality
 from transforms.block import day_of, empty
 
 KEYS = ["bucket_start", "source", "input"]
 _ANSWERS = {EVENTS.name: "events", QUARANTINE.name: "quarantined"}
-
-
-class Discarded(NamedTuple):
-    """The damaged files that a run takes for gone."""
-
-    faults: list[Fault]
-
-    @property
-    def said(self) -> list[str]:
-        """What is lost, and what the books then say: a line a file."""
-        return [
-            f"{fault.live.path} was damaged ({fault.what}): its {fault.live.file.rows:,} rows of {fault.live.table}, "
-            f"day {fault.live.day}, are gone" + _SAID.get(fault.live.table, "; the day was computed again")
-            for fault in self.faults
-        ]
-
-    def rows(self, table: str) -> int:
-        """The rows that the manifest says of the files of a table."""
-        return sum(fault.live.file.rows for fault in self.faults if fault.live.table == table)
-
-    def days(self, table: str) -> list[date]:
-        """The days of its files of a table."""
-        return sorted({date.fromisoformat(each.live.day) for each in self.faults if each.live.table == table})
 
 
 _SAID = {
@@ -57,16 +30,13 @@ _SAID = {
 }
 
 
-def discard(run: WarehouseRun, tables: Iterable[str], days: Collection[date]) -> Discarded:
-    """Look at every file of these tables and days, and take the damaged ones for gone."""
-    warehouse = run.warehouse
-    if not isinstance(warehouse, LocalWarehouse) or not days:
-        return Discarded([])
-    manifest = warehouse.manifest()
-    files = damage.live(warehouse.folder, manifest, [name for name in tables if name in manifest.tables], days)
-    found = list(damage.faults(files, manifest.tables, deep=True))
-    warehouse.discarded |= {fault.live.file.path for fault in found}
-    return Discarded(found)
+def report_lines(discarded: Discarded) -> list[str]:
+    """What is lost, and what the audit counts then say: a line a file."""
+    return [
+        f"{file.path} was damaged ({file.what}): its {file.rows:,} rows of {file.table}, day {file.day}, are gone"
+        + _SAID.get(file.table, "; the day was computed again")
+        for file in discarded.files
+    ]
 
 
 def settled(run: WarehouseRun, discarded: Discarded, changed: pl.DataFrame, input: str | None) -> pl.DataFrame:
@@ -75,7 +45,7 @@ def settled(run: WarehouseRun, discarded: Discarded, changed: pl.DataFrame, inpu
     days = discarded.days(QUALITY_1M.name)
     if not days:
         return quality.merge([changed, *lost])
-    fresh = _entered_again(run, days, input)
+    fresh = _entered_again(run, days, input, discarded.landed)
     known = pl.concat([_books(run, None).select(KEYS), fresh.select(KEYS)])
     ours = _is_of(run, days)
     # Of a minute that has no books, none can be moved.
@@ -95,13 +65,12 @@ def _lost(run: WarehouseRun, table: str, rows: int, input: str | None) -> pl.Dat
     return quality.entries(gone.with_columns((-pl.col("replaced")).alias(answer)))
 
 
-def _entered_again(run: WarehouseRun, days: list[date], input: str | None) -> pl.DataFrame:
+def _entered_again(run: WarehouseRun, days: list[date], input: str | None, landed: bool) -> pl.DataFrame:
     """Entries of minutes whose books are gone, from the rows of events and of quarantine that there are."""
     parts = [quality.entries(_found(run, table, input).rename({"found": answer})) for table, answer in _ANSWERS.items()]
     merged = quality.merge(parts).with_columns(received=pl.col("events") + pl.col("quarantined"))
     fresh = merged.filter(_is_of(run, days)).join(_books(run, None).select(KEYS), on=KEYS, how="anti", nulls_equal=True)
-    assert isinstance(run.warehouse, LocalWarehouse)
-    if any((run.warehouse.folder / "landing").glob("*.parquet")):  # what a stream is to read again its own start books
+    if landed:  # what a stream is to read again its own start books
         fresh = fresh.filter(~pl.col("input").str.contains("@"))
     return fresh
 

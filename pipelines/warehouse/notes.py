@@ -41,6 +41,11 @@ def write(staging: str | Path, table: str, note: Note) -> None:
         raise cannot_write(aside, error) from error
 
 
+def note_files(staging: str, table: str, files: list[FileEntry], received: list[int]) -> None:
+    """Note the files of one bundle and table, and points of the received times of its events."""
+    write(staging, table, Note(files, received))
+
+
 def paths(staging: Path) -> list[Path]:
     """The notes of a run, those of the books first: listed last they might tell of rows noted since."""
     books = sorted((staging / FOLDER / QUALITY_1M.name).glob("*.json"))

@@ -13,9 +13,9 @@ from datetime import datetime
 
 import polars as pl
 
-from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.rows import days_from, of_input
 from pipelines.warehouse.tables import QUALITY_1M
+from pipelines.warehouse.warehouse import Restorable
 from transforms.quality import COUNTS
 
 _KEYS = ["bucket_start", "source", "input"]
@@ -29,7 +29,7 @@ class SettledMinutes:
     since  the earliest minute that will be asked for; None reads the books of all time
     """
 
-    def __init__(self, warehouse: LocalWarehouse, inputs: Collection[str], since: datetime | None = None):
+    def __init__(self, warehouse: Restorable, inputs: Collection[str], since: datetime | None = None):
         self.own = pl.any_horizontal(pl.lit(False), *map(of_input, sorted(inputs)))
         days = None if since is None else days_from(warehouse, QUALITY_1M.name, since)
         books = warehouse.scan(QUALITY_1M.name, days).filter(self.own)

@@ -5,12 +5,12 @@ Warehouse     a reader that a run may write
 WarehouseRun  the one run that writes
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import polars as pl
 
@@ -95,6 +95,31 @@ class Warehouse(Reader, Protocol):
         """The run that writes."""
 
 
+class LostFile(NamedTuple):
+    """A damaged file: what is wrong with it, and what the manifest says it held."""
+
+    path: Path
+    what: str
+    table: str
+    day: str
+    rows: int
+
+
+class Discarded(NamedTuple):
+    """The damaged files that a run replaces; `landed`: records of a stream wait to be read again."""
+
+    files: list[LostFile]
+    landed: bool = False
+
+    def rows(self, table: str) -> int:
+        """The rows that the files of a table held."""
+        return sum(file.rows for file in self.files if file.table == table)
+
+    def days(self, table: str) -> list[date]:
+        """The days of its files of a table."""
+        return sorted({date.fromisoformat(file.day) for file in self.files if file.table == table})
+
+
 class WarehouseRun(Protocol):
     """The one run that writes a warehouse. `id` sorts by its start, `staging` is its local folder."""
 
@@ -114,6 +139,9 @@ class WarehouseRun(Protocol):
 
     def may_write(self, days: Days) -> None:
         """Raises WarehouseError for days that a stream may still write."""
+
+    def discard(self, tables: Iterable[str], days: Collection[date]) -> Discarded:
+        """Check every file of these tables and days, and ignore the damaged ones: the next commit removes them."""
 
     def commit(
         self,

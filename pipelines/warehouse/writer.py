@@ -16,7 +16,7 @@ import secrets
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -34,6 +34,7 @@ from pipelines.warehouse.manifest import DATA, NAME, STAGING, LiveFile, Manifest
 from pipelines.warehouse.rows import Without
 from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
 from pipelines.warehouse.views import bigquery_views
+from pipelines.warehouse.warehouse import Discarded, LostFile
 from transforms.errors import WarehouseError
 from transforms.funnel import Funnel
 
@@ -132,6 +133,17 @@ class Run:
 
     def may_write(self, days: Iterable[date | None]) -> None:
         """Any day: a stream that writes this warehouse is the one run that does."""
+
+    def discard(self, tables: Iterable[str], days: Collection[date]) -> Discarded:
+        """Check every file of these tables and days, and ignore the damaged ones: the next commit removes them."""
+        if not days:
+            return Discarded([])
+        folder, manifest = self.warehouse.folder, self.warehouse.manifest()
+        files = damage.live(folder, manifest, [name for name in tables if name in manifest.tables], days)
+        found = list(damage.faults(files, manifest.tables, deep=True))
+        self.warehouse.discarded |= {fault.live.file.path for fault in found}
+        lost = [LostFile(live.path, what, live.table, live.day, live.file.rows) for live, what in found]
+        return Discarded(lost, landed=any((folder / "landing").glob("*.parquet")))
 
     def commit(
         self,

@@ -18,8 +18,9 @@ from pipelines.bounded import table_of
 from pipelines.config import read_config
 from pipelines.warehouse import books
 from pipelines.warehouse.appender import Appender
+from pipelines.warehouse.file_sinks import FileSink, confirmed
 from pipelines.warehouse.local import LocalWarehouse
-from pipelines.warehouse.sink import LocalSink, confirmed
+from pipelines.warehouse.notes import note_files
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
 from transforms.aggregate import Launch, MetricAggregation
 from transforms.block import RAW_SCHEMA, BlockCoder
@@ -75,7 +76,7 @@ def run(folder: Path, source: beam.PTransform, runner: str, **how) -> LocalWareh
         writer.declare(tables.values())
         job = Job(
             source=source,
-            sink=LocalSink(str(writer.staging), tables, "UTC", streaming=how.get("streaming", False)),
+            sink=FileSink(str(writer.staging), tables, "UTC", note=note_files if how.get("streaming") else None),
             input="f",
             launch=Launch(1, "test"),
             metrics=tuple(MetricAggregation(spec, "UTC") for spec in metrics),
