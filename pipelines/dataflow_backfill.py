@@ -1,7 +1,7 @@
 """A backfill as a job of Dataflow: launched here, read, written and committed there.
 
 Here, before anything starts: every check that a backfill of one machine makes before its graph, the tables, and the
-claim by which the job commits once. There: the one graph, whose files go to a folder of the bucket, and whose last step
+token by which the job commits once. There: the one graph, whose files go to a folder of the bucket, and whose last step
 is the commit (commit_once.py).
 """
 
@@ -22,7 +22,6 @@ from pipelines.progress import Notes
 from pipelines.sources.inputs import FileInput
 from pipelines.sources.standard_input import NAME
 from pipelines.sources.stored import ReadReachAsked, ReadStoredDays
-from pipelines.warehouse.bigquery_run import BigQueryRun
 from pipelines.warehouse.file_sinks import FileSink
 from pipelines.warehouse.staged import in_bucket
 from transforms.errors import OptionError
@@ -56,11 +55,10 @@ def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
 def on_a_cluster(job: Job, settings: Settings, into: Opened, added: list[date], folder: str) -> Job:
     """The job as workers that share no disk run it to its end, whoever has launched it."""
     run = into.run
-    assert isinstance(run, BigQueryRun)
     dataset, zone, days = into.warehouse.name, into.warehouse.time_zone, job.days.listed() if job.days else None
     around = days_around(into.warehouse, days)
-    claim = run.handed_over(folder, bool(added or around))
-    commit = CommitOnce(claim, ending_of(settings, into, job, added), time.time())
+    token = run.hand_over(folder, bool(added or around))
+    commit = CommitOnce(token, ending_of(settings, into, job, added), time.time())
     return replace(
         job,
         sink=FileSink(folder, tables_of(into.metrics), zone, commit),

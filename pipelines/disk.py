@@ -39,6 +39,32 @@ def locked(folder: Path, advice: str = "use another --warehouse") -> TextIO:
     return lock
 
 
+def lock_holder(folder: Path) -> int | None:
+    """The process that writes the folder now, if one does."""
+    try:
+        with open(folder / LOCK) as lock:
+            process = int(lock.read().strip() or 0)
+            if not process or not _is_alive(process):
+                return None
+            # Only now, as a run that begins while this holds the lock for a moment would be refused.
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return process
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is seen whole or not at all, even after a loss of power. Raises OSError."""
     aside = path.with_name(path.name + ".tmp")

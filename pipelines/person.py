@@ -51,7 +51,6 @@ from pipelines.sources.stored import ReadStored
 from pipelines.warehouse import books
 from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.file_sinks import confirmed
-from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.rows import Without, WithoutInDays
 from pipelines.warehouse.sink import by_day
 from pipelines.warehouse.staged import write_file
@@ -124,9 +123,9 @@ class _Plan(NamedTuple):
 
 def landed(warehouse: Warehouse) -> int:
     """Records that a stream has landed and that no table has for certain."""
-    if not isinstance(warehouse, LocalWarehouse):
+    if warehouse.local_path is None:
         return 0
-    return int(Landing(warehouse.folder / LANDING).counts()["landed"].sum())
+    return int(Landing(warehouse.local_path / LANDING).counts()["landed"].sum())
 
 
 def also_known_as(warehouse: Warehouse, ids: Sequence[str]) -> list[str]:

@@ -25,7 +25,6 @@ import polars as pl
 
 from pipelines.disk import sync_folder
 from pipelines.version import VERSION
-from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.sink import shaped
 from pipelines.warehouse.tables import ERASURES
 from pipelines.warehouse.warehouse import Warehouse
@@ -140,4 +139,4 @@ def rows(ids: Sequence[str], key: Key, said: dict[str, Any]) -> pl.DataFrame:
 def _path(warehouse: Warehouse, given: str | None) -> Path | None:
     if given is not None:
         return Path(given)
-    return warehouse.folder / FILE if isinstance(warehouse, LocalWarehouse) else None
+    return None if warehouse.local_path is None else warehouse.local_path / FILE

@@ -60,14 +60,13 @@ def _before_launch(values, place: Place) -> list:
 def _books(place: Place, form: str) -> int:
     import polars as pl
 
-    from pipelines.doctor_warehouse import written_by
     from pipelines.warehouse.open import open_warehouse
     from pipelines.warehouse.query import render
     from pipelines.warehouse.recount import Difference, differences
     from pipelines.warehouse.warehouse import Result
 
     with open_warehouse(*place) as warehouse:
-        writer = written_by(warehouse)
+        writer = warehouse.written_by()
         found = differences(warehouse, writing=writer is not None)
     rows = pl.DataFrame(found, schema=list(Difference._fields), orient="row")
     put(render(Result(rows.columns, iter([rows])), form), form)

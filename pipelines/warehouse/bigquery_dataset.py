@@ -31,7 +31,7 @@ from pipelines.warehouse.bigquery_clients import Lease
 from pipelines.warehouse.bigquery_errors import said, told
 from pipelines.warehouse.dialect import check_read_only
 from pipelines.warehouse.rows import in_days, literal
-from pipelines.warehouse.tables import EVENTS, Column, Table, polars_schema, polars_type
+from pipelines.warehouse.tables import Column, Table, polars_schema, polars_type
 from pipelines.warehouse.warehouse import Result
 from transforms.errors import OptionError, WarehouseError
 
@@ -130,10 +130,6 @@ class Dataset:
         if self._spool is not None:
             shutil.rmtree(self._spool, ignore_errors=True)
             self._spool = None
-
-    def is_streamed(self) -> bool:
-        """Whether rows that a stream has written to `events` are still in BigQuery's streaming buffer."""
-        return streamed(self.resource(EVENTS.name)) is not None
 
     def resource(self, table: str) -> bigquery.Table:
         """What BigQuery says of a table. Raises WarehouseError if it is not there."""

@@ -34,7 +34,7 @@ from pipelines.warehouse.manifest import DATA, NAME, STAGING, LiveFile, Manifest
 from pipelines.warehouse.rows import Without
 from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
 from pipelines.warehouse.views import bigquery_views
-from pipelines.warehouse.warehouse import Discarded, LostFile
+from pipelines.warehouse.warehouse import CommitToken, Discarded, LostFile
 from transforms.errors import WarehouseError
 from transforms.funnel import Funnel
 
@@ -324,6 +324,14 @@ class Run:
         while self._retired and self._retired[0][0] <= now:
             with contextlib.suppress(OSError):  # the rows are committed; what stays is left to the next sweep
                 os.unlink(folder / self._retired.popleft()[1])
+
+    def hand_over(self, folder: str, rows_were_read: bool) -> CommitToken:
+        """Raises WarehouseError: the lock cannot be handed over, and workers elsewhere do not share the folder."""
+        raise WarehouseError(f"{self.warehouse.name} is a folder of this machine; a job elsewhere needs --dataset")
+
+    def has_committed(self) -> bool:
+        """No run is handed over."""
+        return False
 
     def purge(self) -> None:
         """Remove every file that is not live from the disk at once, also from under a reader. Raises OSError."""

@@ -28,7 +28,7 @@ from pipelines.cli import main
 from pipelines.launch import run_bounded
 from pipelines.options import resolve
 from pipelines.simulator import faults, simulate
-from pipelines.warehouse import bigquery_run
+from pipelines.warehouse import bigquery_claim, bigquery_run
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.local import LocalWarehouse
@@ -461,7 +461,7 @@ def test_a_claim_that_has_expired_is_one_line_and_nothing_is_committed(kept, job
     storage.put("one.jsonl", event("a"))
     jobs("one.jsonl")
     with closing(jobs.warehouse()) as warehouse:
-        warehouse.client.delete_table(warehouse.dataset.table(kept.commit.claim.table))
+        warehouse.client.delete_table(warehouse.dataset.table(bigquery_claim.table_of(kept.commit.token)))
     with pytest.raises(WarehouseError, match="was launched more than 14 days ago, and nobody can tell"):
         kept()
     assert jobs.ids() == []

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from google.cloud import bigquery as google
 
-from pipelines.warehouse import bigquery_clients, bigquery_load, bigquery_run
+from pipelines.warehouse import bigquery_claim, bigquery_clients, bigquery_load, bigquery_run
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.bigquery_run import open_days, refuse_open
 from pipelines.warehouse.day_files import write_file
@@ -198,11 +198,11 @@ def test_a_purge_removes_what_other_runs_have_staged_and_leaves_the_right_to_com
         dying.setattr(google.Client, "delete_table", lambda *_, **__: None)  # as of a process that is killed
         writer.put((FIRST, [1]))
         run.declare([VISITS])
-        claim = run.handed_over("gs://bucket/folder", rows_were_read=False)
+        token = run.hand_over("gs://bucket/folder", rows_were_read=False)
     assert len(writer.staging()) == 2
     with warehouse.writer() as run:
         run.purge()
-    assert writer.staging() == [claim.table]
+    assert writer.staging() == [bigquery_claim.table_of(token)]
     assert writer.counts() == [1]
 
 
