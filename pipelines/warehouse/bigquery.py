@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar
 
+from google.api_core import exceptions
+
 from pipelines.warehouse import staged
 from pipelines.warehouse.bigquery_dataset import PATIENCE, Dataset, streamed
 from pipelines.warehouse.bigquery_errors import told
 from pipelines.warehouse.bigquery_run import BigQueryRun
 from pipelines.warehouse.tables import EVENTS
 from pipelines.warehouse.warehouse import CommitToken, UnlistedFile
+from transforms.errors import WarehouseError
 
 FAIL_SAFE_DAYS = 7  # of BigQuery, after its time travel
 TIME_TRAVEL_HOURS = 168  # of a dataset that states none
@@ -35,7 +38,12 @@ class BigQueryWarehouse(Dataset):
 
     def written_by(self) -> str | None:
         """A stream, while rows that it has written to `events` are still in BigQuery's streaming buffer."""
-        return None if streamed(self.resource(EVENTS.name)) is None else "a stream"
+        try:
+            return None if streamed(self.resource(EVENTS.name)) is None else "a stream"
+        except WarehouseError as error:
+            if isinstance(error.__cause__, exceptions.NotFound):  # no run has created its tables yet
+                return None
+            raise
 
     def unlisted_files(self) -> Iterator[UnlistedFile]:
         """None: BigQuery keeps the files."""

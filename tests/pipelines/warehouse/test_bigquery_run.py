@@ -13,7 +13,6 @@ from pipelines.warehouse import bigquery_claim, bigquery_clients, bigquery_load,
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.bigquery_run import open_days, refuse_open
 from pipelines.warehouse.day_files import write_file
-from pipelines.warehouse.rows import Without
 from pipelines.warehouse.tables import Column, Table, histogram_column, metric_table, polars_schema
 from tests.servers.faulty import faulty_http
 from transforms.errors import WarehouseError
@@ -81,43 +80,6 @@ def warehouse(name):
 @pytest.fixture
 def writer(warehouse) -> Writer:
     return Writer(warehouse)
-
-
-def test_days_append_and_named_days_are_replaced(writer, warehouse):
-    writer.put((FIRST, [1]), (SECOND, [2, 3]))
-    assert warehouse.rows_by_day("visits_1d") == {FIRST: 1, SECOND: 2}
-    writer.put((FIRST, [10]), (SECOND, [20]), replace_days={"visits_1d": {SECOND}})
-    assert writer.counts() == [1, 10, 20]
-    assert writer.counts([SECOND]) == [20]
-    writer.put(replace_days={"visits_1d": {FIRST}})
-    assert warehouse.rows_by_day("visits_1d") == {SECOND: 1}
-    writer.put(replace_days={"visits_1d": None})
-    assert warehouse.rows_by_day("visits_1d") == {}
-    assert writer.staging() == []
-
-
-def test_values_come_back_as_they_were_written(writer, warehouse):
-    writer.put((FIRST, [3]))
-    assert warehouse.scan("visits_1d").collect().equals(rows(3))
-    assert warehouse.scan("visits_1d", columns=["n", "value"]).collect().equals(rows(3).select("n", "value"))
-    assert warehouse.scan("visits_1d", [SECOND]).collect().equals(rows())
-
-
-def test_of_a_replaced_day_the_rows_that_are_kept_stay(writer, warehouse):
-    with warehouse.writer() as run:
-        run.declare([VISITS])
-        frames = [
-            rows(1, channel="it's"),
-            rows(2, channel="web"),
-            rows(3).with_columns(channel=pl.lit(None, pl.String)),
-        ]
-        run.commit([write_file(run.staging, "visits_1d", FIRST, pl.concat(frames))])
-    writer.put(
-        (FIRST, [9]),
-        replace_days={"visits_1d": {FIRST}},
-        keep={"visits_1d": Without(("channel",), frozenset(["it's"]))},
-    )
-    assert writer.counts() == [2, 3, 9]
 
 
 def test_a_long_backfill_is_cut_by_days_and_its_files_are_merged(writer, warehouse, monkeypatch):
@@ -225,22 +187,6 @@ def test_a_commit_whose_answer_is_lost_was_made_once(bigquery, name, monkeypatch
                 assert plan.met == ["lost"]
         assert sorted(warehouse.scan("visits_1d").collect()["n"]) == list(range(1, swap + 2))
         warehouse.close()
-
-
-def test_a_table_gains_columns_and_keeps_those_that_a_run_lacks(writer, warehouse):
-    writer.put((FIRST, [1]))
-    wider = metric_table(
-        "visits_1d", "Visits of a day.", ["channel"], [*MEASURES, Column("users", "INT64", "REQUIRED", "who's")]
-    )
-    writer.put((SECOND, [2]), table=wider)
-    found = warehouse.table("visits_1d")
-    assert (found.columns[-1].name, found.columns[-1].mode) == ("users", "NULLABLE")
-    assert found.columns[-1].description == "who's"
-    assert found.key == VISITS.key and found.partition == "bucket_start" and found.description == "Visits of a day."
-    narrow = metric_table("visits_1d", "Visits of a day.", ["channel"], MEASURES[:1])
-    writer.put((SECOND, [3]), table=narrow)
-    assert writer.counts() == [1, 2, 3]
-    assert "users" in pl.concat(warehouse.ask(f"SELECT * FROM {VIEW}")).columns
 
 
 def test_a_view_of_another_text_is_made_anew(writer, warehouse):
