@@ -33,7 +33,7 @@ from pipelines.sources.identity import State, check_unchanged, content_digest, s
 from pipelines.sources.standard_input import NAME, spool
 from pipelines.warehouse import books
 from pipelines.warehouse.day_files import FileEntry
-from pipelines.warehouse.file_sinks import confirmed
+from pipelines.warehouse.file_sinks import read_confirmed
 from pipelines.warehouse.losses import report_lines
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
 from pipelines.warehouse.warehouse import Discarded, Reader, Warehouse, WarehouseRun
@@ -93,7 +93,7 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
             job = with_stored(job, into.warehouse, added)
         run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options, watch)
         check_unchanged(read.states)
-        entries = confirmed(into.run.staging)
+        entries = read_confirmed(into.run.staging)
         with watch.saying("committing"):
             ending = ending_of(settings, into, job, added)._replace(discarded=discarded)
             counts, written = commit(into.run, entries, ending)

@@ -21,7 +21,7 @@ def cannot_write(path: Path, error: Exception) -> WarehouseError:
     return WarehouseError(f"{path} cannot be written: {why}; free space, check permissions or use another --warehouse")
 
 
-def locked(folder: Path, advice: str = "use another --warehouse") -> TextIO:
+def lock_folder(folder: Path, advice: str = "use another --warehouse") -> TextIO:
     """The open lock file, held until it is closed or the process ends. WarehouseError if another process holds it."""
     lock = open(folder / LOCK, "a+")  # noqa: SIM115 - the caller closes it
     try:

@@ -50,7 +50,7 @@ from pipelines.sources.landing import LANDING, Landing
 from pipelines.sources.stored import ReadStored
 from pipelines.warehouse import books
 from pipelines.warehouse.day_files import FileEntry
-from pipelines.warehouse.file_sinks import confirmed
+from pipelines.warehouse.file_sinks import read_confirmed
 from pipelines.warehouse.rows import Without, WithoutInDays
 from pipelines.warehouse.sink import by_day
 from pipelines.warehouse.staged import write_file
@@ -282,7 +282,7 @@ def _rebuilt(
     job = with_beside(job, into, days)
     workers = worker_count(0, sum(file.stat().st_size for file in files))
     run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options)
-    return confirmed(into.run.staging)
+    return read_confirmed(into.run.staging)
 
 
 def _other_rows(

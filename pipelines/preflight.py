@@ -16,7 +16,7 @@ from pipelines.doctor import FOUND, LAUNCH, MADE, MISSING, WRONG, Check
 from pipelines.preflight_project import project
 from pipelines.sources.pubsub_check import check_subscription
 from pipelines.warehouse.bigquery import BigQueryWarehouse
-from pipelines.warehouse.bigquery_schema import planned
+from pipelines.warehouse.bigquery_schema import describe_change
 from transforms.errors import AudienceError, first_line
 
 OBJECTS = ("storage.objects.create", "storage.objects.delete", "storage.objects.get", "storage.objects.list")
@@ -92,7 +92,7 @@ def _tables(launch: Launch, warehouse: BigQueryWarehouse) -> list[Check]:
     rows = []
     for table in tables_of(read_config(launch.config)[0]).values():
         try:
-            told = planned(warehouse, table)
+            told = describe_change(warehouse, table)
         except AudienceError as problem:
             rows.append(Check(LAUNCH, table.name, WRONG, f"{problem}"))
         else:

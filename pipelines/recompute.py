@@ -19,7 +19,7 @@ from pipelines.progress import Watch
 from pipelines.replay import needed_mappings
 from pipelines.sources.quarantined import ReadSelected, Selected, select, unbooked
 from pipelines.warehouse import books
-from pipelines.warehouse.file_sinks import confirmed
+from pipelines.warehouse.file_sinks import read_confirmed
 from pipelines.warehouse.losses import report_lines
 from pipelines.warehouse.tables import EVENTS
 from transforms.in_range import Days
@@ -48,7 +48,7 @@ def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         workers = worker_count(settings.workers, sum(file.stat().st_size for file in stored))
         with Watch(run.staging, 0).saying("recomputing"):
             run_bounded(lambda pipeline: build(pipeline, with_stored(job, warehouse, near)), workers, beam_options)
-        entries = confirmed(run.staging)
+        entries = read_confirmed(run.staging)
         written = {entry.day for entry in entries if entry.table == EVENTS.name and entry.day}
         replaced = written | {day for day in near if days is None or days.start <= day < days.end}
         counts = books.commit(run, entries, sorted(replaced), into.derived, job.launch, None, [unbooked(late)])

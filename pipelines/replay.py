@@ -17,7 +17,7 @@ from pipelines.options import Settings
 from pipelines.progress import Watch
 from pipelines.sources.quarantined import MAPPED, ReadSelected, Selected, select, unbooked
 from pipelines.warehouse import books
-from pipelines.warehouse.file_sinks import confirmed
+from pipelines.warehouse.file_sinks import read_confirmed
 from pipelines.warehouse.rows import literal
 from pipelines.warehouse.tables import EVENTS
 from transforms.errors import OptionError
@@ -43,7 +43,7 @@ def replay(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
             run.may_write(joined)
             job = with_beside(job, into, found)
             run_bounded(lambda pipeline: build(pipeline, with_stored(job, warehouse, joined)), workers, beam_options)
-        entries = confirmed(run.staging)
+        entries = read_confirmed(run.staging)
         counts = books.commit(run, entries, joined, into.derived, job.launch, None, [unbooked(chosen)])
         written = sorted({entry.day for entry in entries if entry.table == EVENTS.name and entry.day})
     return Summary(f"quarantine: {', '.join(formats)}", counts, written, time.monotonic() - started)

@@ -21,7 +21,7 @@ import polars as pl
 
 from pipelines import resume_refused
 from pipelines.bounded import Opened
-from pipelines.disk import WRITE_ERRORS, cannot_write, locked
+from pipelines.disk import WRITE_ERRORS, cannot_write, lock_folder
 from pipelines.option_list import INSERTS
 from pipelines.options import Settings
 from pipelines.resume import DAY, claim, resume, stream_of
@@ -29,7 +29,7 @@ from pipelines.sources.landing import Again, Landing
 from pipelines.stop import folder_of
 from pipelines.warehouse import bigquery_clients, bigquery_restart
 from pipelines.warehouse.bigquery import BigQueryWarehouse
-from pipelines.warehouse.bigquery_errors import told
+from pipelines.warehouse.bigquery_errors import describe_error
 from pipelines.warehouse.bigquery_restart import Appending, Remains
 from pipelines.warehouse.bigquery_run import BigQueryRun
 from pipelines.warehouse.bigquery_step import tally
@@ -67,7 +67,7 @@ class KeptForBigQuery:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 mend = f"stop it with `audience stop {self.warehouse.option}`, or use another --landing"
-                stack.enter_context(locked(self.folder, mend))
+                stack.enter_context(lock_folder(self.folder, mend))
                 for left in self.folder.glob(f"{WORK}*"):
                     shutil.rmtree(left, ignore_errors=True)
                 self.work = Path(tempfile.mkdtemp(prefix=WORK, dir=self.folder))
@@ -75,7 +75,7 @@ class KeptForBigQuery:
                 raise cannot_write(self.folder, error) from error
             stack.callback(shutil.rmtree, self.work, ignore_errors=True)
             if self.settings.write_method != INSERTS:
-                with told(self.warehouse.name, "write to it"):
+                with describe_error(self.warehouse.name, "write to it"):
                     # Held, so that the bundles share it.
                     stack.enter_context(closing(bigquery_clients.writes(self.warehouse.dataset.project)))
             self._resume()

@@ -20,7 +20,7 @@ from pipelines.bounded import table_of
 from pipelines.config import read_config, read_funnel
 from pipelines.small_groups import suppressed
 from pipelines.warehouse.bigquery_dataset import FORMAT, FORMAT_LABEL, first_commit
-from pipelines.warehouse.bigquery_schema import made, view_description
+from pipelines.warehouse.bigquery_schema import table_resource, view_description
 from pipelines.warehouse.tables import TABLES, Table
 from pipelines.warehouse.views import bigquery_views
 
@@ -42,7 +42,7 @@ def tables_text() -> str:
 
 
 def _table(table: Table) -> dict[str, Any]:
-    resource = made(TableReference.from_string("p.d.t"), table, None).to_api_repr()
+    resource = table_resource(TableReference.from_string("p.d.t"), table, None).to_api_repr()
     return {
         "name": table.name,
         "description": resource["description"],

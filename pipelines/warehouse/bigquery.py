@@ -7,8 +7,8 @@ from typing import ClassVar
 from google.api_core import exceptions
 
 from pipelines.warehouse import staged
-from pipelines.warehouse.bigquery_dataset import PATIENCE, Dataset, streamed
-from pipelines.warehouse.bigquery_errors import told
+from pipelines.warehouse.bigquery_dataset import PATIENCE, Dataset, streaming_buffer
+from pipelines.warehouse.bigquery_errors import describe_error
 from pipelines.warehouse.bigquery_run import BigQueryRun
 from pipelines.warehouse.tables import EVENTS
 from pipelines.warehouse.warehouse import CommitToken, UnlistedFile
@@ -39,7 +39,7 @@ class BigQueryWarehouse(Dataset):
     def written_by(self) -> str | None:
         """A stream, while rows that it has written to `events` are still in BigQuery's streaming buffer."""
         try:
-            return None if streamed(self.resource(EVENTS.name)) is None else "a stream"
+            return None if streaming_buffer(self.resource(EVENTS.name)) is None else "a stream"
         except WarehouseError as error:
             if isinstance(error.__cause__, exceptions.NotFound):  # no run has created its tables yet
                 return None
@@ -51,7 +51,7 @@ class BigQueryWarehouse(Dataset):
 
     def retention(self) -> list[str]:
         """Where rows that were deleted may remain and for how long, a line each."""
-        with told(self.name, "read its time travel"):
+        with describe_error(self.name, "read its time travel"):
             dataset = self.client.get_dataset(self.dataset, retry=PATIENCE)
         hours = int(dataset.max_time_travel_hours or TIME_TRAVEL_HOURS)
         return [

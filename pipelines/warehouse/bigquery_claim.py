@@ -12,7 +12,7 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 
 from pipelines.warehouse.bigquery_dataset import Dataset
-from pipelines.warehouse.bigquery_errors import told
+from pipelines.warehouse.bigquery_errors import describe_error
 from pipelines.warehouse.warehouse import CommitToken
 from transforms.errors import WarehouseError
 
@@ -29,7 +29,7 @@ def create(warehouse: Dataset, token: CommitToken) -> None:
     """Create the table of a token, with its row."""
     resource = bigquery.Table(warehouse.dataset.table(table_of(token)), [bigquery.SchemaField("run", "STRING")])
     resource.expires = datetime.now(UTC) + VALID
-    with told(warehouse.name, "make its tables"):
+    with describe_error(warehouse.name, "make its tables"):
         warehouse.client.create_table(resource)
         warehouse.query(f"INSERT INTO {_path(warehouse, token)} (run) VALUES ('{token.id}')")
 
@@ -37,7 +37,7 @@ def create(warehouse: Dataset, token: CommitToken) -> None:
 def is_used(warehouse: Dataset, token: CommitToken) -> bool:
     """Whether the run has committed. Raises WarehouseError if the token has expired."""
     try:
-        with told(warehouse.name, "read its tables"):
+        with describe_error(warehouse.name, "read its tables"):
             return not next(iter(warehouse.query(f"SELECT COUNT(*) AS n FROM {_path(warehouse, token)}")))["n"]
     except WarehouseError as error:
         if isinstance(error.__cause__, exceptions.NotFound):

@@ -33,7 +33,7 @@ from google.api_core import exceptions
 
 from pipelines.warehouse import bigquery_clients, bigquery_rows
 from pipelines.warehouse.bigquery_retry import retried
-from pipelines.warehouse.bigquery_step import Gather, Measured, To, refused_own, told
+from pipelines.warehouse.bigquery_step import Gather, Measured, To, emit_outcomes, refused_own
 from pipelines.warehouse.bigquery_write import TOO_LONG, Refusal, final, path_in
 from pipelines.warehouse.tables import EVENTS
 from transforms.block import BlockCoder
@@ -86,7 +86,7 @@ class _Gather(Gather):
         for first, length, written in bigquery_rows.cut_to_size(bigquery_rows.record_batch(rows, self.schema), most):
             part = rows.slice(first, length)
             if len(written) > most:
-                yield from told(part, [Refusal(0, "", TOO_LONG)], self.to, self.measured)
+                yield from emit_outcomes(part, [Refusal(0, "", TOO_LONG)], self.to, self.measured)
             else:
                 self.dealt += 1
                 yield self.dealt % self.to.shards, part
@@ -214,7 +214,7 @@ class _Append(beam.DoFn):
             after = self._tried(place, rows)
             try_on = not after.noted
             if try_on:
-                yield from told(rows, place.refused, self.to, self.measured)
+                yield from emit_outcomes(rows, place.refused, self.to, self.measured)
                 del requests[place.next]
             place = after
         for request in requests.items():

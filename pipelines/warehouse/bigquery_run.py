@@ -23,8 +23,8 @@ from typing import NamedTuple
 from google.cloud import bigquery
 
 from pipelines.warehouse import bigquery_claim, bigquery_schema
-from pipelines.warehouse.bigquery_dataset import LAST_COMMIT, PATIENCE, Dataset, streamed
-from pipelines.warehouse.bigquery_errors import REFUSED, told
+from pipelines.warehouse.bigquery_dataset import LAST_COMMIT, PATIENCE, Dataset, streaming_buffer
+from pipelines.warehouse.bigquery_errors import REFUSED, describe_error
 from pipelines.warehouse.bigquery_load import load, staging_fields
 from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.rows import DAY, Without, in_days, literal, midnight
@@ -84,7 +84,7 @@ class BigQueryRun:
         Raises WarehouseError, and then nothing was changed, if a table has another schema that takes more than new
         columns, or a view its name.
         """
-        with told(self.warehouse.name, "make its tables"):
+        with describe_error(self.warehouse.name, "make its tables"):
             self._declared |= bigquery_schema.declare(self.warehouse, tables, funnel)
 
     def hand_over(self, folder: str, rows_were_read: bool) -> CommitToken:
@@ -101,7 +101,7 @@ class BigQueryRun:
         return self.token is not None and bigquery_claim.is_used(self.warehouse, self.token)
 
     def may_write(self, days: Iterable[Day]) -> None:
-        """Raises WarehouseError if a stream writes the data set and may still write events of one of these days: its
+        """Raises WarehouseError if a stream writes the dataset and may still write events of one of these days: its
         open windows would put their poorer totals over what this run makes."""
         settled_after = self.warehouse.settled_after
         if settled_after is None:
@@ -159,7 +159,7 @@ class BigQueryRun:
         keeps deleted rows for its time travel, up to a week, and its fail-safe, a week more.
         """
         client, tokens = self.warehouse.client, bigquery_claim.PREFIX
-        with told(self.warehouse.name, "remove what runs have staged"):
+        with describe_error(self.warehouse.name, "remove what runs have staged"):
             for item in client.list_tables(self.warehouse.dataset, retry=PATIENCE):
                 if item.table_id.startswith(STAGING) and not item.table_id.startswith(tokens):
                     client.delete_table(item.reference, not_found_ok=True, retry=PATIENCE)
@@ -194,7 +194,7 @@ class BigQueryRun:
         staged.append(_Staged(table, reference, columns, days, sum(file.rows for file in files)))
         resource = bigquery.Table(reference, staging_fields(table, columns))
         resource.expires = datetime.now(UTC) + STAGED_FOR
-        with told(self.warehouse.name, f"load rows of {name}"):
+        with describe_error(self.warehouse.name, f"load rows of {name}"):
             client.create_table(resource, retry=PATIENCE)
             for job in load(self.warehouse, reference, files, self.staging):
                 job.result(retry=PATIENCE)
@@ -209,7 +209,7 @@ class BigQueryRun:
         name = self.warehouse.name
         statements = [*self._opening(staged, commit), *self._statements(staged, gone, keep), "COMMIT TRANSACTION;"]
         try:
-            with told(name, "swap the rows in"):
+            with describe_error(name, "swap the rows in"):
                 self.warehouse.query("\n".join(statements))
         except WarehouseError as error:
             # The answer may be lost of a commit that was made; asked again, it is overtaken by itself.
@@ -265,7 +265,7 @@ class BigQueryRun:
         return f"{table.project}.{table.dataset_id}.{table.table_id}"
 
     def _last_commit(self) -> str:
-        with told(self.warehouse.name, "read its tables"):
+        with describe_error(self.warehouse.name, "read its tables"):
             rows = self.warehouse.query(f"SELECT MAX(run) AS run FROM `{self.warehouse.name}.{LAST_COMMIT}`")
             return next(iter(rows))["run"]
 
@@ -277,7 +277,7 @@ def open_days(days: Iterable[Day], now: datetime, zone: str, settled_after: time
 
 def refuse_open(dataset: str, events: bigquery.Table, still_open: list[date]) -> None:
     """Raise WarehouseError if rows of a stream have reached the table lately."""
-    buffer = streamed(events)
+    buffer = streaming_buffer(events)
     if buffer is None:
         return
     since = f", since {buffer.oldest_entry_time:%Y-%m-%d %H:%M} UTC" if buffer.oldest_entry_time else ""

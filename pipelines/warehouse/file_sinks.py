@@ -64,7 +64,7 @@ class FileSink(NamedTuple):
         return _Confirm(self.staging) if self.commit is None else _Commit(self.commit)
 
 
-def confirmed(staging: Path) -> list[FileEntry]:
+def read_confirmed(staging: Path) -> list[FileEntry]:
     """The files that a finished run confirmed: what a failed bundle left behind is not among them."""
     noted = sorted((staging / CONFIRMED).glob("*.json"))
     return [entry for note in noted for entry in msgspec.json.decode(note.read_bytes(), type=list[FileEntry])]
@@ -73,7 +73,7 @@ def confirmed(staging: Path) -> list[FileEntry]:
 class WriteFiles(beam.PTransform):
     """PCollection[rows] -> files: PCollection[bytes, a FileEntry as JSON], books: PCollection[BOOKS_SCHEMA block]
 
-    A stream's `files` are empty: they are noted, and durably so before their entries for the books leave this step.
+    A stream's `files` are empty: they are noted, and durably so before their audit entries leave this step.
     """
 
     def __init__(self, sink: FileSink, table: Table, outcome: str | None):

@@ -19,8 +19,8 @@ NAMESPACE = "audience"  # of Beam's metrics
 
 
 class Sink(Protocol):
-    """Where a run writes. `outcome` is the name under which written rows enter the books, but for stored ones, which
-    are in them already. A sink that `refuses` may refuse rows of events, never of another table."""
+    """Where a run writes. `outcome` is the name under which written rows are counted, but for stored ones, which
+    have been counted already. A sink that `refuses` may refuse rows of events, never of another table."""
 
     @property
     def refuses(self) -> bool:

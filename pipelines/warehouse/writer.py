@@ -25,7 +25,7 @@ from typing import NamedTuple, TextIO
 
 import polars as pl
 
-from pipelines.disk import WRITE_ERRORS, cannot_write, locked, sync_folder
+from pipelines.disk import WRITE_ERRORS, cannot_write, lock_folder, sync_folder
 from pipelines.private import mask_of
 from pipelines.warehouse import damage, notes
 from pipelines.warehouse.day_files import FileEntry, day_from, day_name, digest, write_parquet
@@ -82,7 +82,7 @@ class Run:
         folder = self.warehouse.folder
         try:
             self._umask = os.umask(mask_of(folder))  # also of the processes that it starts
-            self._lock = locked(folder)
+            self._lock = lock_folder(folder)
             begin(folder)
             self._adopt()
             self._sweep(RETIRED_SECONDS)

@@ -18,7 +18,7 @@ from pipelines.bounded import table_of
 from pipelines.config import read_config
 from pipelines.warehouse import books
 from pipelines.warehouse.appender import Appender
-from pipelines.warehouse.file_sinks import FileSink, confirmed
+from pipelines.warehouse.file_sinks import FileSink, read_confirmed
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.notes import note_files
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
@@ -89,7 +89,7 @@ def run(folder: Path, source: beam.PTransform, runner: str, **how) -> LocalWareh
         if appender:
             appender.stop()
         else:
-            books.commit(writer, confirmed(writer.staging), [], [], job.launch, job.input)
+            books.commit(writer, read_confirmed(writer.staging), [], [], job.launch, job.input)
     return warehouse
 
 

@@ -107,7 +107,7 @@ def test_a_data_set_that_is_there_becomes_a_warehouse_and_keeps_what_it_is(name,
     given.labels, given.description, given.location = {"team": "growth"}, "Ours.", "EU"
     client.create_dataset(given)
     client.create_table(google.Table(f"{name}.foreign", [google.SchemaField("a", "INT64")]))
-    with pytest.raises(WarehouseError, match=r"is a data set but no warehouse: .*backfill --dataset .* makes it one"):
+    with pytest.raises(WarehouseError, match=r"is a dataset but no warehouse: .*backfill --dataset .* makes it one"):
         zone(name)
     warehouse = BigQueryWarehouse.open(name, create=True)
     made = client.get_dataset(name)

@@ -201,7 +201,7 @@ def test_what_takes_more_than_new_columns_is_refused_before_anything_is_changed(
     before = {item.table_id for item in warehouse.client.list_tables(warehouse.dataset)}
     new = metric_table("new_1d", "", ["channel"], MEASURES)
     remade = rf"nothing was changed; remove it with `bq rm -t {warehouse.name.replace('.', ':')}\.visits_1d` and"
-    remade += rf" make it anew with `audience recompute --dataset {warehouse.name}`"
+    remade += rf" rebuild it with `audience recompute --dataset {warehouse.name}`"
     text = metric_table("visits_1d", "", ["channel"], [Column("n", "STRING")])
     keyed = metric_table("visits_1d", "", ["channel", "country"], MEASURES)
     other_day = metric_table("visits_1d", "", ["channel"], MEASURES, partition="bucket_end")
