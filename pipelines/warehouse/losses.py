@@ -4,9 +4,10 @@
     correct_for_losses(run, discarded, ...)     BOOKS_SCHEMA entries that a run makes for other inputs
     report_lines(discarded)                     what a person reads of them
 
-Rows of a damaged file cannot be counted. What the audit counts of their minutes exceed in the readable files is lost: an event, or a record that waited in quarantine, is then `replaced`. Where a file of audit counts is lost,
-its minutes are entered again from what the tables have: `received` is what was found, and what left no row (duplicates,
-what was out of range) is counted no more. The balance stays 0, and the counts reconcile with the tables.
+Rows of a damaged file cannot be counted. What the audit counts of their minutes say, less what the readable files have,
+is lost: an event, or a record that waited in quarantine, is then `replaced`. Where a file of audit counts is lost, its
+minutes are counted again from what the tables have: `received` is what was found, and what left no row (duplicates,
+what was out of range) is no longer counted. The balance stays 0, and the counts reconcile with the tables.
 """
 
 from datetime import date

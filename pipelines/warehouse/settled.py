@@ -1,4 +1,4 @@
-"""Settled: which minutes of a stream have all that was received in its final place, as the committed audit counts prove.
+"""Settled: which minutes of a stream have all that was received in its final place, as committed audit counts prove.
 
 A minute is settled when its balance is 0 over all sources. Where as many records were received as landed, nothing of
 that minute is under way any more, and its landed files are needed no longer. Audit counts are committed together with,
