@@ -24,6 +24,7 @@ from pipelines.options import Settings
 from pipelines.sources.stored import ReadReach, ReadStored, as_reach
 from pipelines.version import VERSION
 from pipelines.warehouse.file_sinks import FileSink
+from pipelines.warehouse.metric_tables import tables_of
 from pipelines.warehouse.notes import note_files
 from pipelines.warehouse.open import open_warehouse
 from pipelines.warehouse.rows import begin, runs_of
@@ -31,12 +32,8 @@ from pipelines.warehouse.sink import Sink
 from pipelines.warehouse.tables import (
     ERASURES,
     EVENTS,
-    QUALITY_1M,
-    QUARANTINE,
     SESSIONS,
-    Column,
     Table,
-    metric_table,
 )
 from pipelines.warehouse.warehouse import Warehouse, WarehouseRun
 from transforms.aggregate import Launch, MetricAggregation
@@ -87,11 +84,6 @@ def opened(settings: Settings, create: bool = False, streaming: bool = False) ->
         job = new_job(settings, metrics, quality, sink, warehouse.time_zone, streaming)
         job = replace(job, spill_folder=None if streaming else str(made(run.staging / "spill")))
         yield Opened(warehouse, run, metrics, job)
-
-
-def tables_of(metrics: Sequence[MetricSpec]) -> dict[str, Table]:
-    """The tables of the graph, by name."""
-    return {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, SESSIONS, *map(table_of, metrics))}
 
 
 def new_job(
@@ -146,17 +138,6 @@ def warehouse_of(settings: Settings, create: bool = False) -> AbstractContextMan
         settled_after,
         settings.group,
     )
-
-
-def table_of(spec: MetricSpec) -> Table:
-    """The declaration of a metric's table."""
-    return metric_table(
-        spec.name, spec.description, spec.dimensions, [_declared(*column) for column in spec.measure_columns()]
-    )
-
-
-def _declared(name, type, mode, description, fields) -> Column:
-    return Column(name, type, mode, description, tuple(_declared(*inner) for inner in fields))
 
 
 def made(folder: Path) -> Path:

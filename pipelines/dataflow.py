@@ -27,12 +27,13 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import dataflow_v1beta3
 
 from pipelines.audience import Job, build
-from pipelines.bounded import mappings_of, new_job, opened, tables_of
+from pipelines.bounded import mappings_of, new_job, opened
 from pipelines.config import read_config
 from pipelines.options import Settings
 from pipelines.sources.pubsub_check import check_subscription
 from pipelines.sources.pubsub_through_beam import ReadPubSubThroughBeam
 from pipelines.warehouse.bigquery_stream import BigQueryStreamSink
+from pipelines.warehouse.metric_tables import tables_of
 from transforms.errors import OptionError, RunnerError, first_line
 
 NEEDED = ("project", "region", "temp_location")

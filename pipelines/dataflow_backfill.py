@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 
 from pipelines.audience import Job
 from pipelines.backfill import check_days, ending_of, job_of, looked_at, range_of
-from pipelines.bounded import Opened, days_around, days_with_events, opened, reach_of, tables_of
+from pipelines.bounded import Opened, days_around, days_with_events, opened, reach_of
 from pipelines.commit_once import CommitOnce
 from pipelines.dataflow import Launched, job_options, submitted
 from pipelines.options import Settings, check_on_cluster
@@ -23,6 +23,7 @@ from pipelines.sources.inputs import FileInput
 from pipelines.sources.standard_input import NAME
 from pipelines.sources.stored import ReadReachAsked, ReadStoredDays
 from pipelines.warehouse.file_sinks import FileSink
+from pipelines.warehouse.metric_tables import tables_of
 from pipelines.warehouse.staged import in_bucket
 from transforms.errors import OptionError
 from transforms.sessions import Written

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.auth.exceptions import GoogleAuthError
 
-from pipelines.bounded import tables_of
 from pipelines.config import read_config
 from pipelines.doctor import FOUND, LAUNCH, MADE, MISSING, WRONG, Check
 from pipelines.preflight_project import project
 from pipelines.sources.pubsub_check import check_subscription
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.bigquery_schema import describe_change
+from pipelines.warehouse.metric_tables import tables_of
 from transforms.errors import AudienceError, first_line
 
 OBJECTS = ("storage.objects.create", "storage.objects.delete", "storage.objects.get", "storage.objects.list")

@@ -16,11 +16,11 @@ import sqlglot
 from google.cloud.bigquery import TableReference
 from sqlglot import exp
 
-from pipelines.bounded import table_of
 from pipelines.config import read_config, read_funnel
 from pipelines.small_groups import suppressed
 from pipelines.warehouse.bigquery_dataset import FORMAT, FORMAT_LABEL, first_commit
 from pipelines.warehouse.bigquery_schema import table_resource, view_description
+from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.tables import TABLES, Table
 from pipelines.warehouse.views import bigquery_views
 

@@ -5,6 +5,7 @@ Shared, and importing neither family below
   warehouse.py     the protocol: what every warehouse and its run can do
   open.py          opens one by its options; the only module that knows both families, and nothing here imports it
   ask.py, query.py a question in SQL, and its answer as text
+  metric_tables.py the tables of a run, made of the configured metrics
   views.py         the views of `templates/sql`, BigQuery SQL, transpiled for DuckDB
   rows.py          which rows: conditions for Polars and for BigQuery
   day_files.py     Parquet files of a table and day; staged.py: the same in a bucket

@@ -14,12 +14,12 @@ from apache_beam.testing.test_stream import TestStream
 from apache_beam.transforms.window import TimestampedValue
 
 from pipelines.audience import Job, build
-from pipelines.bounded import table_of
 from pipelines.config import read_config
 from pipelines.warehouse import books
 from pipelines.warehouse.appender import Appender
 from pipelines.warehouse.file_sinks import FileSink, read_confirmed
 from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.notes import note_files
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
 from transforms.aggregate import Launch, MetricAggregation

@@ -22,11 +22,11 @@ from apache_beam.runners.pipeline_context import PipelineContext
 from apache_beam.testing.test_stream import TestStream
 
 from pipelines.audience import Job, build
-from pipelines.bounded import table_of
 from pipelines.config import read_config
 from pipelines.sources.files import FileInput, ReadFiles
 from pipelines.sources.stored import ReadReachAsked, ReadStoredDays
 from pipelines.warehouse.file_sinks import FileSink
+from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
 from transforms.aggregate import Launch, MetricAggregation
 from transforms.block import BlockCoder

@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.audience import Job, build
-from pipelines.bounded import table_of
 from pipelines.config import read_config
 from pipelines.resume import Stream, resume
 from pipelines.simulator import faults, simulate
@@ -26,6 +25,7 @@ from pipelines.warehouse.appender import Appender
 from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.file_sinks import FileSink
 from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.settled import SettledMinutes
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS

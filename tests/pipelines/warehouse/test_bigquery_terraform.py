@@ -9,13 +9,13 @@ import pytest
 import sqlglot
 from google.cloud import bigquery as google
 
-from pipelines.bounded import table_of
 from pipelines.cli import main
 from pipelines.config import TEMPLATES, read_config
 from pipelines.small_groups import GROUPS, PERSONS, RECORDS, THRESHOLD, Group, suppressed
 from pipelines.warehouse import bigquery_clients
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.bigquery_dataset import label_of
+from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.tables import TABLES
 from pipelines.warehouse.views import VIEWS
 from tests.terraform import blocks

@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
-from pipelines.bounded import table_of
 from pipelines.config import read_config, read_funnel
 from pipelines.report_data import QUESTIONS, numbers_of
 from pipelines.warehouse.day_files import write_file
+from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.open import open_warehouse
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, SESSIONS, TABLES
