@@ -19,8 +19,8 @@ from typing import Any
 import polars as pl
 from apache_beam.coders import Coder
 
-from pipelines.batch.days import table_of
 from pipelines.warehouse.bigquery.stream.rows import arrow_schema, record_batch
+from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, SESSIONS, TYPES, Table
 from transforms import quality
 from transforms.aggregate import Aggregation, BooksAggregation, Launch, MetricAggregation, Publish, scatter

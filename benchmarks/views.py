@@ -13,9 +13,9 @@ from pathlib import Path
 
 import duckdb
 
-from pipelines.batch.days import tables_of
 from pipelines.settings.config import read_config, read_funnel
 from pipelines.warehouse.local.warehouse import LocalWarehouse
+from pipelines.warehouse.metric_tables import tables_of
 from pipelines.warehouse.views import VIEWS, duckdb_views
 
 # Records and their books, of which the rival keeps less.

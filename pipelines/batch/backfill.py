@@ -33,9 +33,9 @@ from pipelines.sources.files.standard_input import NAME, spool
 from pipelines.system.progress import Notes, Watch
 from pipelines.warehouse import books
 from pipelines.warehouse.day_files import FileEntry
-from pipelines.warehouse.interface import Reader, Warehouse, WarehouseRun
-from pipelines.warehouse.losses import Discarded, discard
-from pipelines.warehouse.sink import confirmed
+from pipelines.warehouse.file_sinks import read_confirmed
+from pipelines.warehouse.interface import Discarded, Reader, Warehouse, WarehouseRun
+from pipelines.warehouse.losses import report_lines
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
 from transforms.aggregate import Launch
 from transforms.days import Days
@@ -79,7 +79,7 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
             read = looked_at(settings, spool(into.run.staging))
         size = sum(file.size for file in read.files)
         tables = (EVENTS.name, QUARANTINE.name, QUALITY_1M.name, *into.derived)
-        discarded = discard(into.run, tables, _replaced_days(settings, []) if settings.replace else ())
+        discarded = into.run.discard(tables, _replaced_days(settings, []) if settings.replace else ())
         watch = Watch(into.run.staging, size)
         job = limited(job_of(settings, into, read, watch.notes), settings, into)
         workers = worker_count(settings.workers, size)
@@ -93,12 +93,12 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
             job = with_stored(job, into.warehouse, added)
         run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options, watch)
         check_unchanged(read.states)
-        entries = confirmed(into.run.staging)
+        entries = read_confirmed(into.run.staging)
         with watch.saying("committing"):
             ending = ending_of(settings, into, job, added)._replace(discarded=discarded)
             counts, written = commit(into.run, entries, ending)
     seconds = time.monotonic() - started
-    return Summary(str(job.input), counts, written, seconds, discarded.said, len(read.files))
+    return Summary(str(job.input), counts, written, seconds, report_lines(discarded), len(read.files))
 
 
 def looked_at(settings: Settings, spooled: str | None = None) -> Input:

@@ -24,18 +24,17 @@ from pipelines.settings.resolve import Settings
 from pipelines.sources.stored import ReadReach, ReadStored, as_reach
 from pipelines.version import VERSION
 from pipelines.warehouse.conditions import begin, runs_of
+from pipelines.warehouse.file_sinks import FileSink
 from pipelines.warehouse.interface import Warehouse, WarehouseRun
+from pipelines.warehouse.local.notes import note_files
+from pipelines.warehouse.metric_tables import tables_of
 from pipelines.warehouse.open import open_warehouse
-from pipelines.warehouse.sink import LocalSink, Sink
+from pipelines.warehouse.sink import Sink
 from pipelines.warehouse.tables import (
     ERASURES,
     EVENTS,
-    QUALITY_1M,
-    QUARANTINE,
     SESSIONS,
-    Column,
     Table,
-    metric_table,
 )
 from transforms.aggregate import Launch, MetricAggregation
 from transforms.days import MARGIN
@@ -75,11 +74,6 @@ def opened(settings: Settings, create: bool = False, streaming: bool = False) ->
         yield Opened(warehouse, run, metrics, job)
 
 
-def tables_of(metrics: Sequence[MetricSpec]) -> dict[str, Table]:
-    """The tables of the graph, by name."""
-    return {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, SESSIONS, *map(table_of, metrics))}
-
-
 def new_job(
     settings: Settings, metrics: Sequence[MetricSpec], quality: Quality, sink: Sink, time_zone: str, streaming: bool
 ) -> Job:
@@ -116,7 +110,7 @@ def _sink(
         from pipelines.warehouse.bigquery.stream.sink import BigQueryStreamSink  # which imports Google's clients
 
         return BigQueryStreamSink(warehouse.name, tables, settings.write_method)
-    return LocalSink(str(run.staging), tables, warehouse.time_zone, streaming)
+    return FileSink(str(run.staging), tables, warehouse.time_zone, note=note_files if streaming else None)
 
 
 def warehouse_of(settings: Settings, create: bool = False) -> AbstractContextManager[Warehouse]:
@@ -132,17 +126,6 @@ def warehouse_of(settings: Settings, create: bool = False) -> AbstractContextMan
         settled_after,
         settings.group,
     )
-
-
-def table_of(spec: MetricSpec) -> Table:
-    """The declaration of a metric's table."""
-    return metric_table(
-        spec.name, spec.description, spec.dimensions, [_declared(*column) for column in spec.measure_columns()]
-    )
-
-
-def _declared(name, type, mode, description, fields) -> Column:
-    return Column(name, type, mode, description, tuple(_declared(*inner) for inner in fields))
 
 
 def made(folder: Path) -> Path:

@@ -20,8 +20,8 @@ from pipelines.settings.resolve import Settings
 from pipelines.sources.quarantined import ReadSelected, Selected, select, unbooked
 from pipelines.system.progress import Watch
 from pipelines.warehouse import books
-from pipelines.warehouse.losses import discard
-from pipelines.warehouse.sink import confirmed
+from pipelines.warehouse.file_sinks import read_confirmed
+from pipelines.warehouse.losses import report_lines
 from pipelines.warehouse.tables import EVENTS
 from transforms.days import Days
 
@@ -33,7 +33,7 @@ def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
     with opened(settings) as into:
         warehouse, run = into.warehouse, into.run
         days = Days(settings.start, settings.end, warehouse.time_zone) if settings.start and settings.end else None
-        discarded = discard(run, into.derived, days.listed() if days else sorted(days_with_events(warehouse)))
+        discarded = run.discard(into.derived, days.listed() if days else sorted(days_with_events(warehouse)))
         late = _too_late(into, days)
         near = sorted(day for day in days_with_events(warehouse) if days is None or days.near(day))
         run.may_write(day for day in near if days is None or days.start <= day < days.end)
@@ -49,13 +49,17 @@ def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         workers = worker_count(settings.workers, sum(file.stat().st_size for file in stored))
         with Watch(run.staging, 0).saying("recomputing"):
             run_bounded(lambda pipeline: build(pipeline, with_stored(job, warehouse, near)), workers, beam_options)
-        entries = confirmed(run.staging)
+        entries = read_confirmed(run.staging)
         written = {entry.day for entry in entries if entry.table == EVENTS.name and entry.day}
         replaced = written | {day for day in near if days is None or days.start <= day < days.end}
         counts = books.commit(run, entries, sorted(replaced), into.derived, job.launch, None, [unbooked(late)])
     asked = f" [{days.start}, {days.end})" if days else ""
     return Summary(
-        f"the warehouse's own events{asked}", counts, sorted(replaced), time.monotonic() - started, discarded.said
+        f"the warehouse's own events{asked}",
+        counts,
+        sorted(replaced),
+        time.monotonic() - started,
+        report_lines(discarded),
     )
 
 

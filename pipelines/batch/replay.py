@@ -19,7 +19,7 @@ from pipelines.sources.quarantined import MAPPED, ReadSelected, Selected, select
 from pipelines.system.progress import Watch
 from pipelines.warehouse import books
 from pipelines.warehouse.conditions import literal
-from pipelines.warehouse.sink import confirmed
+from pipelines.warehouse.file_sinks import read_confirmed
 from pipelines.warehouse.tables import EVENTS
 from transforms.errors import OptionError
 from transforms.mapping import Mapping
@@ -44,7 +44,7 @@ def replay(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
             run.may_write(joined)
             job = with_beside(job, into, found)
             run_bounded(lambda pipeline: build(pipeline, with_stored(job, warehouse, joined)), workers, beam_options)
-        entries = confirmed(run.staging)
+        entries = read_confirmed(run.staging)
         counts = books.commit(run, entries, joined, into.derived, job.launch, None, [unbooked(chosen)])
         written = sorted({entry.day for entry in entries if entry.table == EVENTS.name and entry.day})
     return Summary(f"quarantine: {', '.join(formats)}", counts, written, time.monotonic() - started)

@@ -1,7 +1,7 @@
 """A backfill as a job of Dataflow: launched here, read, written and committed there.
 
 Here, before anything starts: every check that a backfill of one machine makes before its graph, the tables, and the
-claim by which the job commits once. There: the one graph, whose files go to a folder of the bucket, and whose last step
+token by which the job commits once. There: the one graph, whose files go to a folder of the bucket, and whose last step
 is the commit (commit_once.py).
 """
 
@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 
 from pipelines.audience import Job
 from pipelines.batch.backfill import check_days, ending_of, job_of, looked_at, range_of
-from pipelines.batch.days import Opened, days_around, days_with_events, opened, reach_of, tables_of
+from pipelines.batch.days import Opened, days_around, days_with_events, opened, reach_of
 from pipelines.dataflow.commit_once import CommitOnce
 from pipelines.dataflow.job import Launched, job_options, submitted
 from pipelines.settings.resolve import Settings, check_on_cluster
@@ -22,8 +22,8 @@ from pipelines.sources.files.discover import FileInput
 from pipelines.sources.files.standard_input import NAME
 from pipelines.sources.stored import ReadReachAsked, ReadStoredDays
 from pipelines.system.progress import Notes
-from pipelines.warehouse.bigquery.run import BigQueryRun
-from pipelines.warehouse.sink import BucketSink
+from pipelines.warehouse.file_sinks import FileSink
+from pipelines.warehouse.metric_tables import tables_of
 from pipelines.warehouse.staged import in_bucket
 from transforms.errors import OptionError
 from transforms.sessions.sessions import Written
@@ -56,14 +56,13 @@ def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
 def on_a_cluster(job: Job, settings: Settings, into: Opened, added: list[date], folder: str) -> Job:
     """The job as workers that share no disk run it to its end, whoever has launched it."""
     run = into.run
-    assert isinstance(run, BigQueryRun)
     dataset, zone, days = into.warehouse.name, into.warehouse.time_zone, job.days.listed() if job.days else None
     around = days_around(into.warehouse, days)
-    claim = run.handed_over(folder, bool(added or around))
-    commit = CommitOnce(claim, ending_of(settings, into, job, added), time.time())
+    token = run.hand_over(folder, bool(added or around))
+    commit = CommitOnce(token, ending_of(settings, into, job, added), time.time())
     return replace(
         job,
-        sink=BucketSink(folder, tables_of(into.metrics), zone, commit),
+        sink=FileSink(folder, tables_of(into.metrics), zone, commit),
         stored=ReadStoredDays(dataset, added, job.input) if added else None,
         written=Written(days, zone),
         beside=ReadStoredDays(dataset, around, None) if around else None,

@@ -13,11 +13,8 @@ from dataclasses import dataclass
 from pipelines.batch.backfill import Ending, commit
 from pipelines.batch.days import days_around, warehouse_of
 from pipelines.batch.summary import Summary, books_lines
-from pipelines.warehouse import staged
-from pipelines.warehouse.bigquery.commit_token import Claim
-from pipelines.warehouse.bigquery.run import BigQueryRun
-from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 from pipelines.warehouse.day_files import FileEntry
+from pipelines.warehouse.interface import CommitToken, Warehouse
 from pipelines.warehouse.tables import EVENTS
 from transforms.errors import OvertakenError, WarehouseError
 
@@ -26,24 +23,23 @@ TRIES = 10  # while other runs commit between our look at the books and our own 
 
 @dataclass(frozen=True)
 class CommitOnce:
-    """What a `BucketSink` calls with all that was confirmed. `launched` is the time of the launch in seconds."""
+    """What a `FileSink` calls with all that was confirmed. `launched` is the time of the launch in seconds."""
 
-    claim: Claim
+    token: CommitToken
     ending: Ending
     launched: float
 
     def __call__(self, entries: list[FileEntry]) -> None:
         """Commit, unless it was done; then remove what was staged. Errors: WarehouseError, as of `backfill.commit`."""
         with warehouse_of(self.ending.settings) as warehouse:
-            assert isinstance(warehouse, BigQueryWarehouse)
             for line in self._committed(warehouse, entries):
                 logging.getLogger(__name__).info(line)
             with suppress(Exception):  # the rows are in; what is old in the bucket goes anyway
-                staged.remove(self.claim.folder, warehouse.dataset.project)
+                warehouse.remove_staged(self.token.folder)
 
-    def _committed(self, warehouse: BigQueryWarehouse, entries: list[FileEntry]) -> list[str]:
+    def _committed(self, warehouse: Warehouse, entries: list[FileEntry]) -> list[str]:
         for left in reversed(range(TRIES)):
-            with BigQueryRun(warehouse, self.claim) as run:
+            with warehouse.writer(self.token) as run:
                 if run.has_committed():
                     break
                 try:
@@ -53,15 +49,15 @@ class CommitOnce:
                     if run.has_committed():  # by another try of this step, which has removed the files as well
                         break
                     # What was read of the warehouse before this step is old now; what this step read it reads again.
-                    if not isinstance(error, OvertakenError) or self.claim.before is not None or not left:
+                    if not isinstance(error, OvertakenError) or self.token.before is not None or not left:
                         raise
                 else:
                     return books_lines(Summary(self.ending.input, counts, written, time.time() - self.launched))
         return [f"{self.ending.input}: has been committed by another try of this step"]
 
-    def _check_beside(self, warehouse: BigQueryWarehouse, entries: list[FileEntry]) -> None:
+    def _check_beside(self, warehouse: Warehouse, entries: list[FileEntry]) -> None:
         """Refuse where days beside have been written since nobody had any: sessions go on over midnight."""
-        if self.claim.before is not None:  # the days beside have been read, and nobody else may have committed since
+        if self.token.before is not None:  # the days beside have been read, and nobody else may have committed since
             return
         written = {entry.day for entry in entries if entry.table == EVENTS.name and entry.day}
         days = self.ending.days.listed() if self.ending.days else written

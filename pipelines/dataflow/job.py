@@ -27,12 +27,13 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import dataflow_v1beta3
 
 from pipelines.audience import Job, build
-from pipelines.batch.days import mappings_of, new_job, opened, tables_of
+from pipelines.batch.days import mappings_of, new_job, opened
 from pipelines.settings.config import read_config
 from pipelines.settings.resolve import Settings
 from pipelines.sources.pubsub.beam_reader import ReadPubSubThroughBeam
 from pipelines.sources.pubsub.check import check_subscription
 from pipelines.warehouse.bigquery.stream.sink import BigQueryStreamSink
+from pipelines.warehouse.metric_tables import tables_of
 from transforms.errors import OptionError, RunnerError, first_line
 
 NEEDED = ("project", "region", "temp_location")

@@ -77,7 +77,7 @@ class ReadStoredDays(beam.PTransform):
     """PBegin -> PCollection[FLOW_SCHEMA block] from a data set, by workers that share no disk, a day at a time.
 
     Rows of `without_input` are left out, as by ReadStored. Days are read when their turn comes: whoever commits what is
-    made of them has to refuse to if somebody else has committed since (`Claim.before`).
+    made of them has to refuse to if somebody else has committed since (`CommitToken.before`).
     """
 
     def __init__(self, dataset: str, days: Sequence[date], without_input: str | None):

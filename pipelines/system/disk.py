@@ -21,7 +21,7 @@ def cannot_write(path: Path, error: Exception) -> WarehouseError:
     return WarehouseError(f"{path} cannot be written: {why}; free space, check permissions or use another --warehouse")
 
 
-def locked(folder: Path, advice: str = "use another --warehouse") -> TextIO:
+def lock_folder(folder: Path, advice: str = "use another --warehouse") -> TextIO:
     """The open lock file, held until it is closed or the process ends. WarehouseError if another process holds it."""
     lock = open(folder / LOCK, "a+")  # noqa: SIM115 - the caller closes it
     try:
@@ -37,6 +37,32 @@ def locked(folder: Path, advice: str = "use another --warehouse") -> TextIO:
     lock.write(str(os.getpid()))
     lock.flush()
     return lock
+
+
+def lock_holder(folder: Path) -> int | None:
+    """The process that writes the folder now, if one does."""
+    try:
+        with open(folder / LOCK) as lock:
+            process = int(lock.read().strip() or 0)
+            if not process or not _is_alive(process):
+                return None
+            # Only now, as a run that begins while this holds the lock for a moment would be refused.
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return process
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -1,7 +1,7 @@
-"""The books at a commit: what a run's days, quarantine and quality rows put in the place of what was there.
+"""The audit counts at a commit: what the days, quarantine and quality rows of a run replace.
 
-Events and metric rows belong to days. Quarantine and quality rows belong to the input that they tell of: a run of the
-same input replaces them. What a run does to the records of other inputs moves in those inputs' books, so that books say
+Events and metric rows belong to days. Quarantine and quality rows belong to the input that they count: a run of the
+same input replaces them. What a run does to the records of other inputs moves their counts, so that the counts say
 where every record is now: an event that it takes out of a day goes from `events` to `replaced`, a record that it takes
 out of quarantine goes from `quarantined` to where it ends.
 """
@@ -15,8 +15,8 @@ import polars as pl
 
 from pipelines.warehouse.conditions import Without, literal
 from pipelines.warehouse.day_files import FileEntry
-from pipelines.warehouse.interface import WarehouseRun
-from pipelines.warehouse.losses import Discarded, settled
+from pipelines.warehouse.interface import Discarded, WarehouseRun
+from pipelines.warehouse.losses import correct_for_losses
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.staged import scan, write_file
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Table
@@ -50,36 +50,36 @@ def commit(
     discarded: Discarded | None = None,
 ) -> dict[str, int]:
     """Swap everything in at once, `days` of events and of tables derived from them replaced; return the sums of the
-    run's books.
+    run's audit counts.
 
-    input  whose quarantine and books the run tells, and so replaces; None: its records are those of other inputs,
-           whose quarantine it appends to and whose books it moves
-    moved  BOOKS_SCHEMA entries to add to the books of other inputs
+    input  whose quarantine and audit counts the run replaces; None: its records are those of other inputs, whose
+           quarantine it appends to and whose counts it moves
+    moved  BOOKS_SCHEMA entries to add to the audit counts of other inputs
     rest   of other tables the days that lose rows
     discarded  damaged files that go, whatever they held
     """
-    told = _told(entries)
+    own = _own_counts(entries)
     changes = [*moved, *_taken_out(run, entries, days, input)]
     if input is None:
         entries = [entry for entry in entries if entry.table != QUALITY_1M.name]
-        changes.append(told)
+        changes.append(own)
     else:
         others = Without(("input",), frozenset([input]))
         rest = [Rest(table.name, _days_with(run, table, input), others) for table in (QUARANTINE, QUALITY_1M)]
     changed = quality.merge(changes)
-    if discarded and discarded.faults:
-        changed = settled(run, discarded, changed, input)
-    counts = told.select(pl.col(quality.COUNTS).sum()).row(0, named=True)  # nothing may fail behind the commit
-    anew: dict[str, set[date | None]] = {name: set(days) for name in (EVENTS.name, *derived)}
+    if discarded and discarded.files:
+        changed = correct_for_losses(run, discarded, changed, input)
+    counts = own.select(pl.col(quality.COUNTS).sum()).row(0, named=True)  # nothing may fail behind the commit
+    replaced: dict[str, set[date | None]] = {name: set(days) for name in (EVENTS.name, *derived)}
     run.commit(
         entries + _corrections(run, changed, launch),
-        replace_days=anew | {each.table: each.days for each in rest},
+        replace_days=replaced | {each.table: each.days for each in rest},
         keep={each.table: each.keep for each in rest},
     )
     return counts
 
 
-def _told(entries: list[FileEntry]) -> pl.DataFrame:
+def _own_counts(entries: list[FileEntry]) -> pl.DataFrame:
     """The entries of the run itself, BOOKS_SCHEMA."""
     paths = [entry.path for entry in entries if entry.table == QUALITY_1M.name]
     if not paths:

@@ -105,7 +105,7 @@ def of_input(input: str) -> pl.Expr:
 def in_minutes(minutes: pl.DataFrame, column: str) -> pl.Expr:
     """Whether a row is of one of the minutes (input, bucket_start) by its time `column`.
 
-    The bounds of all are told apart, so that files without such a row are told by their statistics.
+    The bounds of all are a condition of their own, so that statistics rule out files without such a row.
     """
     if minutes.is_empty():
         return pl.lit(False)

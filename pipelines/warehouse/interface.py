@@ -5,12 +5,12 @@ Warehouse     a reader that a run may write
 WarehouseRun  the one run that writes
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import polars as pl
 
@@ -35,6 +35,29 @@ class Result:
         return pl.concat(parts) if parts else pl.DataFrame()
 
 
+class UnlistedFile(NamedTuple):
+    """A file with rows that no table lists: replaced by a commit, or staged and not yet committed."""
+
+    path: Path
+    table: str
+    staged: bool
+
+
+class CommitToken(NamedTuple):
+    """What lets another process commit a run, once.
+
+    id      of the run
+    folder  of the bucket for its files
+    before  the commit that the job's rows were read after, and no other may follow it; None: read by the commit itself
+    tables  what the run declared, by name
+    """
+
+    id: str
+    folder: str
+    before: str | None
+    tables: dict[str, Table]
+
+
 class Reader(Protocol):
     """Tables by day, and views over them, as they are read."""
 
@@ -48,9 +71,6 @@ class Reader(Protocol):
     @property
     def option(self) -> str:
         """How it is named on a command line."""
-
-    def is_streamed(self) -> bool:
-        """Whether a stream has written it lately, so that what it still holds back may be in no books yet."""
 
     def names(self) -> set[str]:
         """Every table and view that may be asked."""
@@ -91,8 +111,49 @@ class Warehouse(Reader, Protocol):
     def errors_named(self) -> AbstractContextManager[None]:
         """While it lasts, what a damaged file makes fail is a WarehouseError that names the file."""
 
-    def writer(self) -> "AbstractContextManager[WarehouseRun]":
-        """The run that writes."""
+    def writer(self, token: CommitToken | None = None) -> "AbstractContextManager[WarehouseRun]":
+        """The run that writes; with a token the one that gave it out, continued here."""
+
+    @property
+    def local_path(self) -> Path | None:
+        """The folder of this machine that it is; None for one that is elsewhere."""
+
+    def written_by(self) -> str | None:
+        """Who writes it now, so that its audit counts may differ from its tables; None: nobody."""
+
+    def unlisted_files(self) -> Iterator[UnlistedFile]:
+        """Files that hold rows and belong to no table now."""
+
+    def retention(self) -> list[str]:
+        """Where rows that were deleted may remain and for how long, a line each."""
+
+    def remove_staged(self, folder: str) -> None:
+        """Remove the staging folder of a run that has handed over its commit."""
+
+
+class LostFile(NamedTuple):
+    """A damaged file: what is wrong with it, and what the manifest says it held."""
+
+    path: Path
+    what: str
+    table: str
+    day: str
+    rows: int
+
+
+class Discarded(NamedTuple):
+    """The damaged files that a run replaces; `landed`: records of a stream wait to be read again."""
+
+    files: list[LostFile]
+    landed: bool = False
+
+    def rows(self, table: str) -> int:
+        """The rows that the files of a table held."""
+        return sum(file.rows for file in self.files if file.table == table)
+
+    def days(self, table: str) -> list[date]:
+        """The days of its files of a table."""
+        return sorted({date.fromisoformat(file.day) for file in self.files if file.table == table})
 
 
 class WarehouseRun(Protocol):
@@ -115,6 +176,9 @@ class WarehouseRun(Protocol):
     def may_write(self, days: Days) -> None:
         """Raises WarehouseError for days that a stream may still write."""
 
+    def discard(self, tables: Iterable[str], days: Collection[date]) -> Discarded:
+        """Check every file of these tables and days, and ignore the damaged ones: the next commit removes them."""
+
     def commit(
         self,
         entries: Iterable[FileEntry],
@@ -122,6 +186,17 @@ class WarehouseRun(Protocol):
         keep: Mapping[str, Without] | None = None,
     ) -> None:
         """Make staged files live and take rows of days out, all at once."""
+
+    def hand_over(self, folder: str, rows_were_read: bool) -> CommitToken:
+        """Let another process commit what it writes to `folder`, once; this one does not any more.
+
+        rows_were_read  rows of the warehouse are part of what it writes, so that no other run may commit before it
+
+        Raises WarehouseError for a warehouse that other machines cannot write.
+        """
+
+    def has_committed(self) -> bool:
+        """Whether a run that was handed over has committed, here or elsewhere."""
 
     def purge(self) -> None:
         """Leave nothing behind of the rows that commits took out, as far as it is for us to do."""

@@ -1,24 +1,20 @@
-"""Losses: damaged files that a run puts others in the place of, and what the books then say of the rows they held.
+"""Losses: damaged files that a run replaces, and what the audit counts then say of the rows they held.
 
-    discard(run, tables, days) -> Discarded     the run takes them for gone, and its next commit makes them so
-    settled(run, discarded, changes, input)     BOOKS_SCHEMA entries that a run makes in the books of other inputs
+    run.discard(tables, days) -> Discarded      the run ignores them, and its next commit removes them
+    correct_for_losses(run, discarded, ...)     BOOKS_SCHEMA entries that a run makes for other inputs
+    report_lines(discarded)                     what a person reads of them
 
-Rows of a damaged file cannot be counted. What the books say of their minutes, less what the readable files have, is
-what is gone: an event, or a record that waited in quarantine, is then `replaced`. Where a file of the books is gone,
-its minutes are entered again from what the tables have: `received` is what was found, and what left no row (duplicates,
-what was out of range) is counted no more. The balance stays 0, and the tables agree with the books.
+Rows of a damaged file cannot be counted. What the audit counts of their minutes say, less what the readable files have,
+is lost: an event, or a record that waited in quarantine, is then `replaced`. Where a file of audit counts is lost, its
+minutes are counted again from what the tables have: `received` is what was found, and what left no row (duplicates,
+what was out of range) is no longer counted. The balance stays 0, and the counts reconcile with the tables.
 """
 
-from collections.abc import Collection, Iterable
 from datetime import date
-from typing import NamedTuple
 
 import polars as pl
 
-from pipelines.warehouse.interface import WarehouseRun
-from pipelines.warehouse.local import damage
-from pipelines.warehouse.local.damage import Fault
-from pipelines.warehouse.local.warehouse import LocalWarehouse
+from pipelines.warehouse.interface import Discarded, WarehouseRun
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
 from transforms import quality
 from transforms.block import day_of, empty
@@ -27,81 +23,58 @@ KEYS = ["bucket_start", "source", "input"]
 _ANSWERS = {EVENTS.name: "events", QUARANTINE.name: "quarantined"}
 
 
-class Discarded(NamedTuple):
-    """The damaged files that a run takes for gone."""
-
-    faults: list[Fault]
-
-    @property
-    def said(self) -> list[str]:
-        """What is lost, and what the books then say: a line a file."""
-        return [
-            f"{fault.live.path} was damaged ({fault.what}): its {fault.live.file.rows:,} rows of {fault.live.table}, "
-            f"day {fault.live.day}, are gone" + _SAID.get(fault.live.table, "; the day was computed again")
-            for fault in self.faults
-        ]
-
-    def rows(self, table: str) -> int:
-        """The rows that the manifest says of the files of a table."""
-        return sum(fault.live.file.rows for fault in self.faults if fault.live.table == table)
-
-    def days(self, table: str) -> list[date]:
-        """The days of its files of a table."""
-        return sorted({date.fromisoformat(each.live.day) for each in self.faults if each.live.table == table})
-
-
 _SAID = {
-    EVENTS.name: "; the input took their place; those of other inputs are replaced in the books, where there are any",
-    QUARANTINE.name: "; those of other inputs are replaced in the books, where there are any",
+    EVENTS.name: "; the input took their place; those of other inputs are counted as replaced, where there are any",
+    QUARANTINE.name: "; those of other inputs are counted as replaced, where there are any",
     QUALITY_1M.name: "; of these minutes duplicates and what was out of range are counted no more",
 }
 
 
-def discard(run: WarehouseRun, tables: Iterable[str], days: Collection[date]) -> Discarded:
-    """Look at every file of these tables and days, and take the damaged ones for gone."""
-    warehouse = run.warehouse
-    if not isinstance(warehouse, LocalWarehouse) or not days:
-        return Discarded([])
-    manifest = warehouse.manifest()
-    files = damage.live(warehouse.folder, manifest, [name for name in tables if name in manifest.tables], days)
-    found = list(damage.faults(files, manifest.tables, deep=True))
-    warehouse.discarded |= {fault.live.file.path for fault in found}
-    return Discarded(found)
+def report_lines(discarded: Discarded) -> list[str]:
+    """What is lost, and what the audit counts then say: a line a file."""
+    return [
+        f"{file.path} was damaged ({file.what}): its {file.rows:,} rows of {file.table}, day {file.day}, are gone"
+        + _SAID.get(file.table, "; the day was computed again")
+        for file in discarded.files
+    ]
 
 
-def settled(run: WarehouseRun, discarded: Discarded, changed: pl.DataFrame, input: str | None) -> pl.DataFrame:
-    """The entries that a run makes in the books of other inputs than its own, with what the lost rows ask for."""
+def correct_for_losses(
+    run: WarehouseRun, discarded: Discarded, changed: pl.DataFrame, input: str | None
+) -> pl.DataFrame:
+    """The audit entries that a run makes for other inputs than its own, with those for the lost rows."""
     lost = [_lost(run, table, discarded.rows(table), input) for table in _ANSWERS if discarded.rows(table)]
     days = discarded.days(QUALITY_1M.name)
     if not days:
         return quality.merge([changed, *lost])
-    fresh = _entered_again(run, days, input)
-    known = pl.concat([_books(run, None).select(KEYS), fresh.select(KEYS)])
+    fresh = _entered_again(run, days, input, discarded.landed)
+    known = pl.concat([_audit_counts(run, None).select(KEYS), fresh.select(KEYS)])
     ours = _is_of(run, days)
-    # Of a minute that has no books, none can be moved.
+    # A minute without audit counts has none to move.
     kept = [changed.filter(~ours), changed.filter(ours).join(known, on=KEYS, how="semi", nulls_equal=True)]
     return quality.merge([*kept, *lost, fresh])
 
 
 def _lost(run: WarehouseRun, table: str, rows: int, input: str | None) -> pl.DataFrame:
-    """Entries that move what the books have and the files of a table no longer do to `replaced`."""
+    """Entries that move to `replaced` what was counted and is no longer in the files of a table."""
     answer = _ANSWERS[table]
-    told = _books(run, input).select(*KEYS, pl.col(answer).alias("told"))
-    both = told.join(_found(run, table, input), on=KEYS, how="left", nulls_equal=True)
-    gone = both.select(*KEYS, (pl.col("told") - pl.col("found").fill_null(0)).alias("replaced"))
+    counted = _audit_counts(run, input).select(*KEYS, pl.col(answer).alias("counted"))
+    both = counted.join(_found(run, table, input), on=KEYS, how="left", nulls_equal=True)
+    gone = both.select(*KEYS, (pl.col("counted") - pl.col("found").fill_null(0)).alias("replaced"))
     gone = gone.filter(pl.col("replaced") > 0)
-    if gone["replaced"].sum() > rows:  # the books differed before: what is of this file cannot be told
+    if gone["replaced"].sum() > rows:  # the counts did not reconcile before: the share of this file is unknown
         return empty(quality.BOOKS_SCHEMA)
     return quality.entries(gone.with_columns((-pl.col("replaced")).alias(answer)))
 
 
-def _entered_again(run: WarehouseRun, days: list[date], input: str | None) -> pl.DataFrame:
-    """Entries of minutes whose books are gone, from the rows of events and of quarantine that there are."""
+def _entered_again(run: WarehouseRun, days: list[date], input: str | None, landed: bool) -> pl.DataFrame:
+    """Entries of minutes whose audit counts are lost, from the rows of events and quarantine that exist."""
     parts = [quality.entries(_found(run, table, input).rename({"found": answer})) for table, answer in _ANSWERS.items()]
     merged = quality.merge(parts).with_columns(received=pl.col("events") + pl.col("quarantined"))
-    fresh = merged.filter(_is_of(run, days)).join(_books(run, None).select(KEYS), on=KEYS, how="anti", nulls_equal=True)
-    assert isinstance(run.warehouse, LocalWarehouse)
-    if any((run.warehouse.folder / "landing").glob("*.parquet")):  # what a stream is to read again its own start books
+    fresh = merged.filter(_is_of(run, days)).join(
+        _audit_counts(run, None).select(KEYS), on=KEYS, how="anti", nulls_equal=True
+    )
+    if landed:  # the start of the stream counts what it reads again
         fresh = fresh.filter(~pl.col("input").str.contains("@"))
     return fresh
 
@@ -110,8 +83,8 @@ def _is_of(run: WarehouseRun, days: list[date]) -> pl.Expr:
     return day_of(pl.col("bucket_start"), run.warehouse.time_zone).is_in(days).fill_null(False)
 
 
-def _books(run: WarehouseRun, input: str | None) -> pl.DataFrame:
-    """The current books of all inputs but `input`."""
+def _audit_counts(run: WarehouseRun, input: str | None) -> pl.DataFrame:
+    """The current audit counts of all inputs but `input`."""
     rows = run.warehouse.scan(QUALITY_1M.name)
     if input is not None:
         rows = rows.filter(pl.col("input") != input)

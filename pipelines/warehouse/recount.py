@@ -1,9 +1,9 @@
-"""Recount: the tables themselves against the books that tell of them, and the balance of each minute.
+"""Recount: compare the tables with their audit counts, and check the balance of each minute.
 
-    differences(warehouse) -> [(what, source, input, minute, told, found)], none if the books are right
+    differences(warehouse) -> [(what, source, input, minute, told, found)], none if the counts reconcile
 
-`events` and `quarantined` of the books are compared with the rows of `events` and `quarantine_open`; `balance` has to
-be 0 in every closed minute. The other counts tell of records that lie in no table. Where a row may be written twice,
+The counts `events` and `quarantined` are compared with the rows of `events` and `quarantine_open`; `balance` has to
+be 0 in every closed minute. The other counts are of records that are in no table. Where a row may be written twice,
 each delivery of an event counts once.
 """
 
@@ -14,7 +14,7 @@ from pipelines.warehouse.interface import Warehouse
 
 
 class Difference(NamedTuple):
-    """What the books of a minute tell, and what was found."""
+    """What the audit counts of a minute say, and what was found."""
 
     what: str
     source: str
@@ -25,7 +25,7 @@ class Difference(NamedTuple):
 
 
 _KEYS = "source, input, minute"
-# While a stream writes, rows are there before the books that tell of them: only minutes whose window has closed count.
+# While a stream writes, rows are there before their audit counts: only minutes whose window has closed count.
 _CLOSED = "SELECT source, input, minute FROM told WHERE NOT in_flight"
 _QUERY = f"""
 WITH found AS (

@@ -206,7 +206,7 @@ QUARANTINE = Table(
             "STRING",
             "where in the input: file:line, row group:row, message id; at stage load events:source:event_id",
         ),
-        _nullable("received_time", "TIMESTAMP", "when the queue or the collector got it, UTC; NULL if nothing told"),
+        _nullable("received_time", "TIMESTAMP", "when the queue or the collector got it, UTC; NULL if unknown"),
         _nullable("event_time", "TIMESTAMP", "when it happened, UTC, if that was settled: its day if it is too late"),
         _nullable("failed_time", "TIMESTAMP", "when this attempt failed, UTC"),
         _nullable("stage", "STRING", "stage that refused it: parse, map, validate, event_time, late, load"),
@@ -236,14 +236,14 @@ def _emission_columns() -> tuple[Column, ...]:
 
 QUALITY_1M = Table(
     name="quality_1m",
-    description="The books: what became of the records received in each minute, for each source and input.",
+    description="Audit counts: what became of the records received in each minute, for each source and input.",
     partition="bucket_start",
     cluster=("source", "input"),
     key=("source", "input", "bucket_start"),
     columns=(
         _required("source", "STRING", "name of the source"),
         _nullable("input", "STRING", "file or subscription"),
-        _nullable("bucket_start", "TIMESTAMP", "minute of received_time, UTC; NULL for records that told no time"),
+        _nullable("bucket_start", "TIMESTAMP", "minute of received_time, UTC; NULL for records without a time"),
         _nullable("bucket_end", "TIMESTAMP", "end of the minute, exclusive, UTC"),
         _required("received", "INT64", "records read"),
         _required("exploded", "INT64", "events that records made beyond their first: one record, several events"),

@@ -2,7 +2,7 @@
 
 Every table of rows with generations has `<table>_current`; the others are listed in VIEWS. A view whose
 tables or columns are absent, as where a configuration leaves a metric out, is skipped; so is the one of the
-funnel, where no run has told one.
+funnel, where no run has declared one.
 
 Placeholders `{{table}}`, `{{key}}`, `{{time_zone}}` are replaced as text, those of the funnel by funnel_view.py.
 """

@@ -31,7 +31,7 @@ class Figures(NamedTuple):
     latency_p50, _p99 seconds from received_time until an event's row could be queried, over the last minute; None: no
                       event
     quarantine_share  quarantined rows of those written in the last minute; None: nothing was
-    files             live files of the warehouse; of a data set 0
+    files             live files of the warehouse; of a dataset 0
     committed         seconds since 1970 of the last writing; None before the first
     problem           why the last writing failed; None if it did not
     """
@@ -60,7 +60,7 @@ class Tally:
         self.clear()
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Start over."""
         with self._lock:
             self._rows: dict[str, int] = {}
             self._last: deque[_Written] = deque()

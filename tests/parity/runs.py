@@ -14,12 +14,13 @@ from apache_beam.testing.test_stream import TestStream
 from apache_beam.transforms.window import TimestampedValue
 
 from pipelines.audience import Job, build
-from pipelines.batch.days import table_of
 from pipelines.settings.config import read_config
 from pipelines.warehouse import books
+from pipelines.warehouse.file_sinks import FileSink, read_confirmed
+from pipelines.warehouse.local.notes import note_files
 from pipelines.warehouse.local.stream_commits import Appender
 from pipelines.warehouse.local.warehouse import LocalWarehouse
-from pipelines.warehouse.sink import LocalSink, confirmed
+from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
 from transforms.aggregate import Launch, MetricAggregation
 from transforms.block import RAW_SCHEMA, BlockCoder
@@ -75,7 +76,7 @@ def run(folder: Path, source: beam.PTransform, runner: str, **how) -> LocalWareh
         writer.declare(tables.values())
         job = Job(
             source=source,
-            sink=LocalSink(str(writer.staging), tables, "UTC", streaming=how.get("streaming", False)),
+            sink=FileSink(str(writer.staging), tables, "UTC", note=note_files if how.get("streaming") else None),
             input="f",
             launch=Launch(1, "test"),
             metrics=tuple(MetricAggregation(spec, "UTC") for spec in metrics),
@@ -88,7 +89,7 @@ def run(folder: Path, source: beam.PTransform, runner: str, **how) -> LocalWareh
         if appender:
             appender.stop()
         else:
-            books.commit(writer, confirmed(writer.staging), [], [], job.launch, job.input)
+            books.commit(writer, read_confirmed(writer.staging), [], [], job.launch, job.input)
     return warehouse
 
 

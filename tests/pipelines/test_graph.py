@@ -22,11 +22,11 @@ from apache_beam.runners.pipeline_context import PipelineContext
 from apache_beam.testing.test_stream import TestStream
 
 from pipelines.audience import Job, build
-from pipelines.batch.days import table_of
 from pipelines.settings.config import read_config
 from pipelines.sources.files.read import FileInput, ReadFiles
 from pipelines.sources.stored import ReadReachAsked, ReadStoredDays
-from pipelines.warehouse.sink import BucketSink, LocalSink
+from pipelines.warehouse.file_sinks import FileSink
+from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
 from transforms.aggregate import Launch, MetricAggregation
 from transforms.block import BlockCoder
@@ -59,7 +59,7 @@ def graph(mode: str) -> beam.Pipeline:
     stream = TestStream(coder=BlockCoder()).advance_watermark_to_infinity().with_output_types(pl.DataFrame)
     job = Job(
         source=stream if streaming else ReadFiles(["events/*.jsonl"], "events", files=FOUND if cluster else None),
-        sink=BucketSink("gs://b/staging", tables, "UTC", print) if cluster else LocalSink("staging", tables, "UTC"),
+        sink=FileSink("gs://b/staging", tables, "UTC", print) if cluster else FileSink("staging", tables, "UTC"),
         input="f",
         launch=Launch(1, "test"),
         metrics=tuple(MetricAggregation(spec, "UTC") for spec in metrics),

@@ -12,11 +12,11 @@ from google.auth.exceptions import GoogleAuthError
 
 from pipelines.apps.doctor.check import FOUND, LAUNCH, MADE, MISSING, WRONG, Check
 from pipelines.apps.doctor.project import project
-from pipelines.batch.days import tables_of
 from pipelines.settings.config import read_config
 from pipelines.sources.pubsub.check import check_subscription
-from pipelines.warehouse.bigquery.schema import planned
+from pipelines.warehouse.bigquery.schema import describe_change
 from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
+from pipelines.warehouse.metric_tables import tables_of
 from transforms.errors import AudienceError, first_line
 
 OBJECTS = ("storage.objects.create", "storage.objects.delete", "storage.objects.get", "storage.objects.list")
@@ -92,7 +92,7 @@ def _tables(launch: Launch, warehouse: BigQueryWarehouse) -> list[Check]:
     rows = []
     for table in tables_of(read_config(launch.config)[0]).values():
         try:
-            told = planned(warehouse, table)
+            told = describe_change(warehouse, table)
         except AudienceError as problem:
             rows.append(Check(LAUNCH, table.name, WRONG, f"{problem}"))
         else:

@@ -3,16 +3,13 @@
 That is: the files that are damaged, and those that belong to no table.
 """
 
-import fcntl
-import os
 import time
 from pathlib import Path
 
 from pipelines.apps.doctor.check import FILE, FOUND, MISSING, WAREHOUSE, WRONG, Check
-from pipelines.system.disk import LOCK
+from pipelines.system.disk import lock_holder
 from pipelines.system.listening import listeners, tree
 from pipelines.system.terminal import option
-from pipelines.warehouse.interface import Warehouse
 from pipelines.warehouse.local import damage
 from pipelines.warehouse.local.manifest import ABOUT, DATA, STAGING, LiveFile, Manifest
 from pipelines.warehouse.local.run import RETIRED_SECONDS
@@ -36,7 +33,7 @@ def warehouse_checks(folder: str, deep: bool = False) -> list[Check]:
         manifest = warehouse.manifest()
     except WarehouseError as problem:
         return [Check(WAREHOUSE, folder, WRONG, str(problem))]
-    writer = writing(warehouse.folder)
+    writer = lock_holder(warehouse.folder)
     written_by = f"being written by process {writer}" if writer else "no run is writing it"
     about = {"format": manifest.format, "time_zone": warehouse.time_zone, "writer": writer}
     told = f"format {manifest.format}, days of {warehouse.time_zone}, {written_by}"
@@ -128,37 +125,3 @@ def _table(name: str, by_day: dict[str, list[LiveFile]]) -> Check:
     facts = {"rows": rows, "files": len(live), "bytes": size, "days": len(days), "first": days[0], "last": days[-1]}
     told = f"{rows:>12,} rows  {len(live):>5,} files  {size / (1 << 20):>9,.1f} MiB  {len(days):>5,} days  {span}"
     return Check(TABLE, name, FOUND, told, facts=facts)
-
-
-def written_by(warehouse: Warehouse) -> str | None:
-    """Who writes the warehouse now, so that its books are ahead of or behind its tables."""
-    if isinstance(warehouse, LocalWarehouse):
-        writer = writing(warehouse.folder)
-        return f"process {writer}" if writer else None
-    return "a stream" if warehouse.is_streamed() else None
-
-
-def writing(folder: Path) -> int | None:
-    """The process that writes the warehouse now, if one does."""
-    try:
-        with open(folder / LOCK) as lock:
-            process = int(lock.read().strip() or 0)
-            if not process or not _is_alive(process):
-                return None
-            # Only now, as a run that begins while this holds the lock for a moment would be refused.
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return process
-    except (OSError, ValueError):
-        return None
-    return None
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

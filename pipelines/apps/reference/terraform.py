@@ -17,10 +17,10 @@ from google.cloud.bigquery import TableReference
 from sqlglot import exp
 
 from pipelines.apps.reference.small_groups import suppressed
-from pipelines.batch.days import table_of
 from pipelines.settings.config import read_config, read_funnel
 from pipelines.warehouse.bigquery.dataset import FORMAT, FORMAT_LABEL, first_commit
-from pipelines.warehouse.bigquery.schema import made, view_description
+from pipelines.warehouse.bigquery.schema import table_resource, view_description
+from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.tables import TABLES, Table
 from pipelines.warehouse.views import bigquery_views
 
@@ -42,7 +42,7 @@ def tables_text() -> str:
 
 
 def _table(table: Table) -> dict[str, Any]:
-    resource = made(TableReference.from_string("p.d.t"), table, None).to_api_repr()
+    resource = table_resource(TableReference.from_string("p.d.t"), table, None).to_api_repr()
     return {
         "name": table.name,
         "description": resource["description"],

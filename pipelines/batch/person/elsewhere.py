@@ -7,24 +7,15 @@ that the books name
 import polars as pl
 
 from pipelines.warehouse.interface import Warehouse
-from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.tables import QUALITY_1M
 
-FAIL_SAFE_DAYS = 7  # of BigQuery, after its time travel
-TIME_TRAVEL_HOURS = 168  # of a dataset that states none
 SUBSCRIPTIONS = 5  # that are named
 
 
 def elsewhere(warehouse: Warehouse) -> list[str]:
     """What keeps copies, a line each."""
     lines = ["files that were read, exports, backups and snapshots: until you delete them"]
-    if not isinstance(warehouse, LocalWarehouse):
-        hours = _time_travel_hours(warehouse)
-        lines += [
-            f"BigQuery: time travel keeps deleted rows for {hours / 24:g} days, then the fail-safe for "
-            f"{FAIL_SAFE_DAYS} days more; nobody can shorten the fail-safe",
-            "the landing folder of a stream into BigQuery (--landing): until the stream has written what landed",
-        ]
+    lines += warehouse.retention()
     named = _subscriptions(warehouse)
     which = f" ({', '.join(named[:SUBSCRIPTIONS])}{', ...' if len(named) > SUBSCRIPTIONS else ''})" if named else ""
     lines.append(
@@ -36,17 +27,6 @@ def elsewhere(warehouse: Warehouse) -> list[str]:
         "terraform makes it; `gcloud pubsub subscriptions seek SUBSCRIPTION --time=NOW` discards them"
     )
     return lines
-
-
-def _time_travel_hours(warehouse: Warehouse) -> int:
-    from pipelines.warehouse.bigquery.dataset import PATIENCE  # which imports Google's clients
-    from pipelines.warehouse.bigquery.errors import told
-    from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
-
-    assert isinstance(warehouse, BigQueryWarehouse)
-    with told(warehouse.name, "read its time travel"):
-        dataset = warehouse.client.get_dataset(warehouse.dataset, retry=PATIENCE)
-    return int(dataset.max_time_travel_hours or TIME_TRAVEL_HOURS)
 
 
 def _subscriptions(warehouse: Warehouse) -> list[str]:

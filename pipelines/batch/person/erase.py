@@ -51,9 +51,9 @@ from pipelines.sources.stored import ReadStored
 from pipelines.warehouse import books
 from pipelines.warehouse.conditions import Without, WithoutInDays
 from pipelines.warehouse.day_files import FileEntry
+from pipelines.warehouse.file_sinks import read_confirmed
 from pipelines.warehouse.interface import Warehouse
-from pipelines.warehouse.local.warehouse import LocalWarehouse
-from pipelines.warehouse.sink import by_day, confirmed
+from pipelines.warehouse.sink import by_day
 from pipelines.warehouse.staged import write_file
 from pipelines.warehouse.tables import ERASURES, EVENTS, QUALITY_1M, QUARANTINE, Table, polars_schema
 from transforms import quality
@@ -123,9 +123,9 @@ class _Plan(NamedTuple):
 
 def landed(warehouse: Warehouse) -> int:
     """Records that a stream has landed and that no table has for certain."""
-    if not isinstance(warehouse, LocalWarehouse):
+    if warehouse.local_path is None:
         return 0
-    return int(Landing(warehouse.folder / LANDING).counts()["landed"].sum())
+    return int(Landing(warehouse.local_path / LANDING).counts()["landed"].sum())
 
 
 def also_known_as(warehouse: Warehouse, ids: Sequence[str]) -> list[str]:
@@ -282,7 +282,7 @@ def _rebuilt(
     job = with_beside(job, into, days)
     workers = worker_count(0, sum(file.stat().st_size for file in files))
     run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options)
-    return confirmed(into.run.staging)
+    return read_confirmed(into.run.staging)
 
 
 def _other_rows(

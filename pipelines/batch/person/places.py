@@ -18,8 +18,6 @@ import polars as pl
 from pipelines.batch.person.search import INSIDE, NAMING, Search
 from pipelines.sources.landing import LANDING
 from pipelines.warehouse.interface import Warehouse
-from pipelines.warehouse.local.manifest import DATA, STAGING
-from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.tables import ERASURES, EVENTS, QUARANTINE, Table, polars_schema
 
 PERSON = ("user_id", "anonymous_id", "person")  # where a table says whose a row is
@@ -107,8 +105,6 @@ def in_rows(table: str, rows: pl.LazyFrame, names: dict, search: Search, time: s
 def find(warehouse: Warehouse, search: Search) -> tuple[list[Found], int]:
     """Everything that names the person, and how many files could not be searched."""
     found = [each for hits in in_tables(warehouse, search) for each in counted(hits)]
-    if not isinstance(warehouse, LocalWarehouse):
-        return found, 0
     unread = 0
     for place, table, path in _not_live(warehouse):
         try:
@@ -137,19 +133,14 @@ def _summed(found: list[Found]) -> list[Found]:
     return list(rows.values())
 
 
-def _not_live(warehouse: LocalWarehouse) -> Iterator[tuple[str, str, Path]]:
-    """(place, table, file) of what lies in the folder and is in no table now."""
-    folder, live = warehouse.folder, warehouse.manifest().paths()
-    tables = warehouse.tables()
-    for path in sorted((folder / DATA).glob("*/*/*")):
-        if str(path.relative_to(folder)) not in live:
-            yield REPLACED, path.parts[-3], path
-    for path in sorted((folder / STAGING).rglob("*")):
-        if path.suffix in (".parquet", ".arrow", ".tmp"):
-            yield STAGED, path.parts[-3] if path.parts[-3] in tables else path.parent.name, path
-    for path in sorted((folder / LANDING).glob("*")):
-        if path.suffix in (".parquet", ".tmp"):
-            yield LANDED, LANDING, path
+def _not_live(warehouse: Warehouse) -> Iterator[tuple[str, str, Path]]:
+    """(place, table, file) of what holds rows of the warehouse and is in no table now."""
+    for file in warehouse.unlisted_files():
+        yield STAGED if file.staged else REPLACED, file.table, file.path
+    if (folder := warehouse.local_path) is not None:
+        for path in sorted((folder / LANDING).glob("*")):
+            if path.suffix in (".parquet", ".tmp"):
+                yield LANDED, LANDING, path
 
 
 def _in_file(table: str, path: Path, search: Search) -> list[Hits]:

@@ -26,7 +26,6 @@ import polars as pl
 from pipelines.system.disk import sync_folder
 from pipelines.version import VERSION
 from pipelines.warehouse.interface import Warehouse
-from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.sink import shaped
 from pipelines.warehouse.tables import ERASURES
 from transforms.errors import OptionError, WarehouseError
@@ -140,4 +139,4 @@ def rows(ids: Sequence[str], key: Key, said: dict[str, Any]) -> pl.DataFrame:
 def _path(warehouse: Warehouse, given: str | None) -> Path | None:
     if given is not None:
         return Path(given)
-    return warehouse.folder / FILE if isinstance(warehouse, LocalWarehouse) else None
+    return None if warehouse.local_path is None else warehouse.local_path / FILE

@@ -26,10 +26,10 @@ from pipelines.sources.landing import Again, Landing
 from pipelines.streaming.recovery import restore_refused as resume_refused
 from pipelines.streaming.recovery.restore import DAY, claim, resume, stream_of
 from pipelines.streaming.stop import folder_of
-from pipelines.system.disk import WRITE_ERRORS, cannot_write, locked
+from pipelines.system.disk import WRITE_ERRORS, cannot_write, lock_folder
 from pipelines.warehouse.bigquery import clients as bigquery_clients
 from pipelines.warehouse.bigquery import restore as bigquery_restart
-from pipelines.warehouse.bigquery.errors import told
+from pipelines.warehouse.bigquery.errors import describe_error
 from pipelines.warehouse.bigquery.restore import Appending, Remains
 from pipelines.warehouse.bigquery.run import BigQueryRun
 from pipelines.warehouse.bigquery.stream.bundle import tally
@@ -68,7 +68,7 @@ class KeptForBigQuery:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 mend = f"stop it with `audience stop {self.warehouse.option}`, or use another --landing"
-                stack.enter_context(locked(self.folder, mend))
+                stack.enter_context(lock_folder(self.folder, mend))
                 for left in self.folder.glob(f"{WORK}*"):
                     shutil.rmtree(left, ignore_errors=True)
                 self.work = Path(tempfile.mkdtemp(prefix=WORK, dir=self.folder))
@@ -76,7 +76,7 @@ class KeptForBigQuery:
                 raise cannot_write(self.folder, error) from error
             stack.callback(shutil.rmtree, self.work, ignore_errors=True)
             if self.settings.write_method != INSERTS:
-                with told(self.warehouse.name, "write to it"):
+                with describe_error(self.warehouse.name, "write to it"):
                     # Held, so that the bundles share it.
                     stack.enter_context(closing(bigquery_clients.writes(self.warehouse.dataset.project)))
             self._resume()

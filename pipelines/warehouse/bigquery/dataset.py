@@ -1,11 +1,11 @@
 """A warehouse's dataset in BigQuery, as it is opened and read: the same tables and views as a local one has.
 
-    labels of the data set       audience_format, audience_time_zone: fixed when the warehouse is made
+    labels of the dataset        audience_format, audience_time_zone: fixed when the warehouse is made
     description of a table       ends in a line `Key: a, b.`: the columns that tell its rows apart
     table `last_commit`          one row: the run that committed last, so that of two runs at once the second is refused
     tables `staging_...`         what a commit has loaded and not yet swapped in; they expire by themselves
 
-A data set that is there already, say in another region, becomes a warehouse as well: `bq mk --location=EU p:d`.
+A dataset that exists already, say in another region, becomes a warehouse as well: `bq mk --location=EU p:d`.
 """
 
 import contextlib
@@ -28,18 +28,18 @@ from google.cloud.bigquery import DEFAULT_RETRY
 
 from pipelines.warehouse.bigquery import clients as bigquery_clients
 from pipelines.warehouse.bigquery.clients import Lease
-from pipelines.warehouse.bigquery.errors import said, told
+from pipelines.warehouse.bigquery.errors import describe_error, message_of
 from pipelines.warehouse.conditions import in_days, literal
 from pipelines.warehouse.dialect import check_read_only
 from pipelines.warehouse.interface import Result
-from pipelines.warehouse.tables import EVENTS, Column, Table, polars_schema, polars_type
+from pipelines.warehouse.tables import Column, Table, polars_schema, polars_type
 from transforms.errors import OptionError, WarehouseError
 
 FORMAT = 1
 FORMAT_LABEL, ZONE_LABEL = "audience_format", "audience_time_zone"
 LAST_COMMIT = "last_commit"
 NOBODY = "nobody"  # has committed to a new warehouse
-PATIENCE: Retry = DEFAULT_RETRY.with_timeout(120)  # seconds of answers that waiting may mend
+PATIENCE: Retry = DEFAULT_RETRY.with_timeout(120)  # seconds of errors that a retry may resolve
 # As the API calls what SQL calls otherwise.
 _SQL_NAMES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "STRUCT": "RECORD"}
 _OTHERS = {"DATETIME", "TIME", "GEOGRAPHY", "INTERVAL", "BIGNUMERIC", "RANGE"}  # shown as text
@@ -81,13 +81,13 @@ class Dataset:
         create: bool = False,
         choice: Choice | None = None,
     ) -> Self:
-        """Open the warehouse in `dataset` (project.dataset), or with `create` make one there (UTC unless told).
+        """Open the warehouse in `dataset` (project.dataset), or with `create` make one there (UTC unless given).
 
         Raises WarehouseError if it is no warehouse, cannot be reached or may not be used, was made by a newer version,
         or has another time zone than `time_zone`.
         """
         project = dataset.rpartition(".")[0]
-        with told(dataset, "open it"):
+        with describe_error(dataset, "open it"):
             lease = bigquery_clients.rest(project)
             try:
                 found = _found(lease.client, dataset)
@@ -102,9 +102,9 @@ class Dataset:
 
     @staticmethod
     def exists(dataset: str) -> bool:
-        """Whether there is such a data set, a warehouse or not. Raises WarehouseError if it cannot be asked."""
+        """Whether there is such a dataset, a warehouse or not. Raises WarehouseError if it cannot be asked."""
         with (
-            told(dataset, "look for it"),
+            describe_error(dataset, "look for it"),
             contextlib.closing(bigquery_clients.rest(dataset.rpartition(".")[0])) as lease,
         ):
             return _found(lease.client, dataset) is not None
@@ -131,23 +131,19 @@ class Dataset:
             shutil.rmtree(self._spool, ignore_errors=True)
             self._spool = None
 
-    def is_streamed(self) -> bool:
-        """Whether rows that a stream has written to `events` are still in BigQuery's streaming buffer."""
-        return streamed(self.resource(EVENTS.name)) is not None
-
     def resource(self, table: str) -> bigquery.Table:
         """What BigQuery says of a table. Raises WarehouseError if it is not there."""
-        with told(self.name, "read its tables"):
+        with describe_error(self.name, "read its tables"):
             return self.client.get_table(self.dataset.table(table), retry=PATIENCE)
 
     def names(self) -> set[str]:
         """Every table and view that may be asked."""
-        with told(self.name, "list its tables"):
+        with describe_error(self.name, "list its tables"):
             return {item.table_id for item in self.client.list_tables(self.dataset, retry=PATIENCE)}
 
     def tables(self) -> dict[str, Table]:
-        """The tables of the warehouse; what else lies in the data set is left out."""
-        with told(self.name, "list its tables"):
+        """The tables of the warehouse; what else lies in the dataset is left out."""
+        with describe_error(self.name, "list its tables"):
             listed = self.client.list_tables(self.dataset, retry=PATIENCE)
             names = [item.table_id for item in listed if item.table_type == "TABLE"]
             found = [declaration(self.client.get_table(self.dataset.table(name), retry=PATIENCE)) for name in names]
@@ -155,7 +151,7 @@ class Dataset:
 
     def table(self, name: str) -> Table:
         """The declaration of a table. Raises WarehouseError with the tables there are."""
-        with told(self.name, "read its tables"):
+        with describe_error(self.name, "read its tables"):
             try:
                 found = declaration(self.client.get_table(self.dataset.table(name), retry=PATIENCE))
             except exceptions.NotFound:
@@ -196,7 +192,7 @@ class Dataset:
             answer = self.query(sql)
         except (exceptions.BadRequest, exceptions.NotFound) as error:
             names = sorted(item.table_id for item in self.client.list_tables(self.dataset, retry=PATIENCE))
-            raise OptionError(f"query: {said(error)}; tables and views are {', '.join(names)}") from error
+            raise OptionError(f"query: {message_of(error)}; tables and views are {', '.join(names)}") from error
         return _parts(answer)
 
     def answer(self, sql: str, dialect: str = "bigquery", unsafe: bool = False) -> Result:
@@ -216,7 +212,7 @@ class Dataset:
         except (exceptions.BadRequest, exceptions.NotFound, exceptions.Conflict):
             raise
         except Exception:
-            with told(self.name, "ask it"):
+            with describe_error(self.name, "ask it"):
                 raise
 
     def _downloaded(
@@ -236,7 +232,7 @@ class Dataset:
         where = "TRUE" if days is None else in_days(table.partition, days, self.time_zone)
         folder = self._spool = self._spool or Path(tempfile.mkdtemp(prefix="audience-read-"))
         parts = self.ask(f"SELECT {listed} FROM `{table.name}` WHERE {where}")
-        return spooled(parts, table, folder, f"{table.name}-{len(self._spooled)}")
+        return spool(parts, table, folder, f"{table.name}-{len(self._spooled)}")
 
 
 def column_of(field: bigquery.SchemaField) -> Column:
@@ -263,7 +259,7 @@ def declaration(table: bigquery.Table) -> Table | None:
     )
 
 
-def spooled(parts: Iterable[pl.DataFrame], table: Table, folder: Path, stem: str) -> list[Path]:
+def spool(parts: Iterable[pl.DataFrame], table: Table, folder: Path, stem: str) -> list[Path]:
     """Write rows of a table, in columns of it that all parts have, to Parquet files of about FILE_ROWS."""
     schema = polars_schema(table)
     files: list[Path] = []
@@ -279,7 +275,7 @@ def spooled(parts: Iterable[pl.DataFrame], table: Table, folder: Path, stem: str
     return files
 
 
-def streamed(table: bigquery.Table) -> bigquery.table.StreamingBuffer | None:
+def streaming_buffer(table: bigquery.Table) -> bigquery.table.StreamingBuffer | None:
     """The rows of a table that came in lately and that no statement may change yet, if there are some."""
     buffer = table.streaming_buffer
     return buffer if buffer is not None and buffer.estimated_rows else None
@@ -299,7 +295,7 @@ _OF_THE_PROJECT = ("projectReaders", "projectWriters")  # whom a dataset opens t
 
 
 def _found(client: bigquery.Client, dataset: str) -> bigquery.Dataset | None:
-    """The data set, if it is there. Nothing is tried twice: who cannot be reached is told at once."""
+    """The dataset, if it is there. No retry: an error is reported at once."""
     try:
         return client.get_dataset(dataset, retry=None, timeout=30)
     except exceptions.NotFound:
@@ -307,11 +303,11 @@ def _found(client: bigquery.Client, dataset: str) -> bigquery.Dataset | None:
 
 
 def _create(client: bigquery.Client, dataset: str, time_zone: str, found: bigquery.Dataset | None) -> bigquery.Dataset:
-    """Make a data set, or one that is there, a warehouse."""
+    """Make a dataset, or one that is there, a warehouse."""
     made = found or _closed(client, client.create_dataset(bigquery.Dataset(dataset), exists_ok=True, retry=PATIENCE))
     for statement in first_commit(dataset):
         client.query(statement, location=made.location, retry=PATIENCE).result()
-    # The labels are last: a data set that has them is a whole warehouse.
+    # The labels are last: a dataset that has them is a whole warehouse.
     made.labels = {**made.labels, FORMAT_LABEL: str(FORMAT), ZONE_LABEL: label_of(time_zone)}
     made.description = made.description or (
         f"Audience Insights: events and what was made of them. Its days are those of time zone {time_zone}."
@@ -342,14 +338,14 @@ def first_commit(dataset: str) -> tuple[str, str]:
 
 
 def _zone_of(dataset: str, found: bigquery.Dataset | None, time_zone: str | None) -> str:
-    """The time zone of the warehouse, if the data set is one that this version can use in that time zone."""
+    """The time zone of the warehouse, if the dataset is one that this version can use in that time zone."""
     if found is None:
         raise WarehouseError(
             f"{dataset} is not there; make it with `audience backfill --dataset {dataset} --input FILES`"
         )
     if FORMAT_LABEL not in found.labels:
         raise WarehouseError(
-            f"{dataset} is a data set but no warehouse: it lacks the label {FORMAT_LABEL}; "
+            f"{dataset} is a dataset but no warehouse: it lacks the label {FORMAT_LABEL}; "
             f"`audience backfill --dataset {dataset} --input FILES` makes it one"
         )
     if int(found.labels[FORMAT_LABEL]) > FORMAT:

@@ -23,7 +23,7 @@ BUFFERED = "streaming buffer"  # as BigQuery names rows that came in by insertAl
 
 
 @contextmanager
-def told(dataset: str, doing: str) -> Iterator[None]:
+def describe_error(dataset: str, doing: str) -> Iterator[None]:
     """Turn what goes wrong while `doing` something (a verb with its object) to `dataset` into a WarehouseError."""
     try:
         yield
@@ -31,7 +31,7 @@ def told(dataset: str, doing: str) -> Iterator[None]:
         raise WarehouseError(_line(dataset, doing, problem)) from problem
 
 
-def said(problem: Exception) -> str:
+def message_of(problem: Exception) -> str:
     """What BigQuery said, on one line, without the request it answers."""
     errors = getattr(problem, "errors", None)
     if errors and isinstance(errors[0], dict) and errors[0].get("message"):
@@ -46,24 +46,24 @@ def _line(dataset: str, doing: str, problem: Exception) -> str:
     if isinstance(problem, UNREACHABLE):
         if host := os.environ.get(REST):
             return (
-                f"the emulator at {REST}={host} does not answer ({said(problem)}); "
+                f"the emulator at {REST}={host} does not answer ({message_of(problem)}); "
                 "start it, or unset the variable to reach Google's BigQuery"
             )
-        return f"{dataset}: BigQuery does not answer ({said(problem)}); check the network, then run it again"
+        return f"{dataset}: BigQuery does not answer ({message_of(problem)}); check the network, then run it again"
     if isinstance(problem, GoogleAuthError):
         return (
-            f"{dataset}: no valid Google credentials ({said(problem)}); run `gcloud auth application-default login`, "
-            f"or set {REST} to an emulator"
+            f"{dataset}: no valid Google credentials ({message_of(problem)}); "
+            f"run `gcloud auth application-default login`, or set {REST} to an emulator"
         )
     if isinstance(problem, exceptions.Forbidden):
         return (
-            f"{dataset}: no permission to {doing}: {said(problem)}; it takes the roles BigQuery Data Editor and Job "
-            f"User: gcloud projects add-iam-policy-binding {project} --member user:YOU --role roles/bigquery.dataEditor"
-            " (the same for roles/bigquery.jobUser)"
+            f"{dataset}: no permission to {doing}: {message_of(problem)}; it takes the roles BigQuery Data Editor and "
+            f"Job User: gcloud projects add-iam-policy-binding {project} --member user:YOU "
+            "--role roles/bigquery.dataEditor (the same for roles/bigquery.jobUser)"
         )
     if BUFFERED in str(problem):
         return (
-            f"{dataset}: cannot {doing} yet: {said(problem)}; rows that a stream wrote can be replaced 90 minutes "
-            "later, run it again then"
+            f"{dataset}: cannot {doing} yet: {message_of(problem)}; "
+            "rows that a stream wrote can be replaced 90 minutes later, run it again then"
         )
-    return f"{dataset}: BigQuery refused to {doing}: {said(problem)}"
+    return f"{dataset}: BigQuery refused to {doing}: {message_of(problem)}"

@@ -1,4 +1,4 @@
-"""What a stream that starts again asks a data set: which minutes have all that was received, and what else remains.
+"""What a stream that starts again asks a dataset: which minutes have all that was received, and what else remains.
 
 Rows of a stream cannot be taken out of BigQuery for a while. So the rows of minutes that are read again stay, and are
 left out by whoever reads here; the records that come again write newer ones, of an event the delivery that is stored.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipelines.warehouse.bigquery.dataset import Dataset, spooled
+from pipelines.warehouse.bigquery.dataset import Dataset, spool
 from pipelines.warehouse.bigquery.run import BigQueryRun
 from pipelines.warehouse.conditions import days_from, in_days, literal
 from pipelines.warehouse.day_files import FileEntry
@@ -27,7 +27,7 @@ _TIMES = {EVENTS.name: "received_time", QUALITY_1M.name: "bucket_start"}  # by w
 def received(warehouse: Dataset, inputs: Collection[str], since: datetime) -> pl.DataFrame:
     """(input, bucket_start, received) of every minute from `since` on whose balance is 0, as settled.py has it.
 
-    An event can be queried before its entry for the books is made: so what the books say is there.
+    An event can be queried before it is counted: so what the audit counts say is there.
     """
     sql = (
         f"SELECT `input`, `bucket_start`, SUM(`received`) AS `received` FROM `{QUALITY_1M.name}_current` "
@@ -61,7 +61,7 @@ def _time(moment: datetime) -> str:
 
 
 class Remains:
-    """A data set without the rows of `undone` minutes (input, bucket_start), as resume.py reads a warehouse.
+    """A dataset without the rows of `undone` minutes (input, bucket_start), as resume.py reads a warehouse.
 
     Each question is asked once: what is written meanwhile is not seen.
 
@@ -94,7 +94,7 @@ class Remains:
         days = days_from(self, EVENTS.name, since)
         where = in_days(EVENTS.partition, days, self.time_zone)
         rows = self.warehouse.ask(self._events(f"{where} AND {in_minutes(self.undone, 'received_time')}"))
-        return self.scan_files(EVENTS.name, spooled(rows, EVENTS, self.folder, "again"))
+        return self.scan_files(EVENTS.name, spool(rows, EVENTS, self.folder, "again"))
 
     def refused_again(self, since: datetime, columns: Sequence[str]) -> pl.LazyFrame:
         """These columns of the refusals of the undone minutes, of the days from `since` on: each once."""
@@ -105,7 +105,7 @@ class Remains:
         where += f" AND {'' if again else 'NOT '}{in_minutes(self.undone, 'received_time')}"
         listed = ", ".join(f"`{name}`" for name in columns)
         rows = self.warehouse.ask(f"SELECT DISTINCT {listed} FROM `{QUARANTINE.name}` WHERE {where}")
-        paths = spooled(rows, QUARANTINE, self.folder, f"refused-{again}")
+        paths = spool(rows, QUARANTINE, self.folder, f"refused-{again}")
         schema = {name: polars_schema(QUARANTINE)[name] for name in columns}
         return pl.scan_parquet(paths, schema=schema, glob=False) if paths else pl.LazyFrame(schema=schema)
 
@@ -117,7 +117,7 @@ class Remains:
         sql = f"SELECT {_listed(declared)} FROM `{table}_current` WHERE {where}"
         if table == EVENTS.name:
             sql = self._events(where)
-        return spooled(self.warehouse.ask(sql), declared, self.folder, f"{table}-{len(self._known)}")
+        return spool(self.warehouse.ask(sql), declared, self.folder, f"{table}-{len(self._known)}")
 
     def _events(self, where: str) -> str:
         window = f"DIV(UNIX_MICROS(COALESCE(client_time, received_time)), {self._window})"

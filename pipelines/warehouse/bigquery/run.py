@@ -14,7 +14,7 @@ Limits of BigQuery that a long backfill meets
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -24,12 +24,12 @@ from google.cloud import bigquery
 
 from pipelines.warehouse.bigquery import commit_token as bigquery_claim
 from pipelines.warehouse.bigquery import schema as bigquery_schema
-from pipelines.warehouse.bigquery.commit_token import Claim
-from pipelines.warehouse.bigquery.dataset import LAST_COMMIT, PATIENCE, Dataset, streamed
-from pipelines.warehouse.bigquery.errors import REFUSED, told
+from pipelines.warehouse.bigquery.dataset import LAST_COMMIT, PATIENCE, Dataset, streaming_buffer
+from pipelines.warehouse.bigquery.errors import REFUSED, describe_error
 from pipelines.warehouse.bigquery.load import load, staging_fields
 from pipelines.warehouse.conditions import DAY, Without, in_days, literal, midnight
 from pipelines.warehouse.day_files import FileEntry
+from pipelines.warehouse.interface import CommitToken, Discarded
 from pipelines.warehouse.staged import columns_of
 from pipelines.warehouse.tables import EVENTS, Table, polars_schema
 from transforms.errors import OvertakenError, WarehouseError
@@ -58,22 +58,22 @@ class BigQueryRun:
 
     id       sorts by the time the run began
     staging  local folder, removed at the end
-    folder   where `write_file` puts what is to be committed: `staging`, or the folder of the claim
+    folder   where `write_file` puts what is to be committed: `staging`, or the folder of the token
 
-    With a `claim` it is the run that made it, going on elsewhere: it commits once.
+    With a `token` it is the run that made it, going on elsewhere: it commits once.
     """
 
-    def __init__(self, warehouse: Dataset, claim: Claim | None = None):
-        self.warehouse, self.claim = warehouse, claim
-        self.id = claim.id if claim else f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
+    def __init__(self, warehouse: Dataset, token: CommitToken | None = None):
+        self.warehouse, self.token = warehouse, token
+        self.id = token.id if token else f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         self._commits = 0
-        self._declared: dict[str, Table] = dict(claim.tables) if claim else {}
+        self._declared: dict[str, Table] = dict(token.tables) if token else {}
 
     def __enter__(self) -> "BigQueryRun":
-        known = self.claim.before if self.claim else None
+        known = self.token.before if self.token else None
         self._before = known or self._last_commit()
         self.staging = Path(tempfile.mkdtemp(prefix="audience-staging-"))
-        self.folder = self.claim.folder if self.claim else str(self.staging)
+        self.folder = self.token.folder if self.token else str(self.staging)
         return self
 
     def __exit__(self, *_) -> None:
@@ -85,24 +85,24 @@ class BigQueryRun:
         Raises WarehouseError, and then nothing was changed, if a table has another schema that takes more than new
         columns, or a view its name.
         """
-        with told(self.warehouse.name, "make its tables"):
+        with describe_error(self.warehouse.name, "make its tables"):
             self._declared |= bigquery_schema.declare(self.warehouse, tables, funnel)
 
-    def handed_over(self, folder: str, rows_were_read: bool) -> Claim:
+    def hand_over(self, folder: str, rows_were_read: bool) -> CommitToken:
         """Let another process commit what it writes to `folder`, once; this one does not any more.
 
         rows_were_read  rows of the warehouse are part of what it writes, so that no other run may commit before it
         """
-        claim = Claim(self.id, folder, self._before if rows_were_read else None, self._declared)
-        bigquery_claim.make(self.warehouse, claim)
-        return claim
+        token = CommitToken(self.id, folder, self._before if rows_were_read else None, self._declared)
+        bigquery_claim.create(self.warehouse, token)
+        return token
 
     def has_committed(self) -> bool:
-        """Whether a run with a claim has committed, here or elsewhere."""
-        return self.claim is not None and bigquery_claim.is_used(self.warehouse, self.claim)
+        """Whether a run that was handed over has committed, here or elsewhere."""
+        return self.token is not None and bigquery_claim.is_used(self.warehouse, self.token)
 
     def may_write(self, days: Iterable[Day]) -> None:
-        """Raises WarehouseError if a stream writes the data set and may still write events of one of these days: its
+        """Raises WarehouseError if a stream writes the dataset and may still write events of one of these days: its
         open windows would put their poorer totals over what this run makes."""
         settled_after = self.warehouse.settled_after
         if settled_after is None:
@@ -110,6 +110,10 @@ class BigQueryRun:
         still_open = open_days(days, datetime.now(UTC), self.warehouse.time_zone, settled_after)
         if still_open:
             refuse_open(self.warehouse.name, self.warehouse.resource(EVENTS.name), still_open)
+
+    def discard(self, tables: Iterable[str], days: Collection[date]) -> Discarded:
+        """Nothing: BigQuery keeps the files, and keeps them whole."""
+        return Discarded([])
 
     def commit(
         self,
@@ -155,10 +159,10 @@ class BigQueryRun:
         A run that is still writing is refused then; it would have been anyway, since this one has committed. BigQuery
         keeps deleted rows for its time travel, up to a week, and its fail-safe, a week more.
         """
-        client, claims = self.warehouse.client, bigquery_claim.PREFIX
-        with told(self.warehouse.name, "remove what runs have staged"):
+        client, tokens = self.warehouse.client, bigquery_claim.PREFIX
+        with describe_error(self.warehouse.name, "remove what runs have staged"):
             for item in client.list_tables(self.warehouse.dataset, retry=PATIENCE):
-                if item.table_id.startswith(STAGING) and not item.table_id.startswith(claims):
+                if item.table_id.startswith(STAGING) and not item.table_id.startswith(tokens):
                     client.delete_table(item.reference, not_found_ok=True, retry=PATIENCE)
 
     def _days(self, table: str, days: Iterable[Day] | None) -> list[Day]:
@@ -184,14 +188,14 @@ class BigQueryRun:
         """Load the files into a staging table, noted in `staged` as soon as it may exist."""
         table, client = self._declared[name], self.warehouse.client
         columns = list(columns_of(files[0].path))
-        # By a name of its own: of a run with a claim two may stage at once.
+        # By a name of its own: of a run with a token two may stage at once.
         own = f"{self.id.replace('-', '_')}_{self._commits}_{secrets.token_hex(3)}"
         reference = self.warehouse.dataset.table(f"{STAGING}{name}_{own}")
         days = sorted({file.day for file in files}, key=lambda day: (day is not None, day or date.min))
         staged.append(_Staged(table, reference, columns, days, sum(file.rows for file in files)))
         resource = bigquery.Table(reference, staging_fields(table, columns))
         resource.expires = datetime.now(UTC) + STAGED_FOR
-        with told(self.warehouse.name, f"load rows of {name}"):
+        with describe_error(self.warehouse.name, f"load rows of {name}"):
             client.create_table(resource, retry=PATIENCE)
             for job in load(self.warehouse, reference, files, self.staging):
                 job.result(retry=PATIENCE)
@@ -206,7 +210,7 @@ class BigQueryRun:
         name = self.warehouse.name
         statements = [*self._opening(staged, commit), *self._statements(staged, gone, keep), "COMMIT TRANSACTION;"]
         try:
-            with told(name, "swap the rows in"):
+            with describe_error(name, "swap the rows in"):
                 self.warehouse.query("\n".join(statements))
         except WarehouseError as error:
             # The answer may be lost of a commit that was made; asked again, it is overtaken by itself.
@@ -222,8 +226,8 @@ class BigQueryRun:
         """What has to be so, or the transaction ends: all that was staged is there, and nobody else has committed."""
         state = f"`{self.warehouse.name}.{LAST_COMMIT}`"
         yield "BEGIN TRANSACTION;"
-        if self.claim is not None:
-            yield from bigquery_claim.taken(self.warehouse, self.claim)
+        if self.token is not None:
+            yield from bigquery_claim.take_statements(self.warehouse, self.token)
         same = f"(SELECT MAX(run) FROM {state}) = {literal(self._before)}"
         yield f"SELECT IF({same}, TRUE, ERROR('{_OVERTAKEN}'));"
         # Of two transactions that update one row BigQuery ends one: so they cannot both pass the line before.
@@ -255,14 +259,14 @@ class BigQueryRun:
 
     def _has_committed(self, commit: str) -> bool:
         with suppress(WarehouseError):
-            return self.has_committed() if self.claim else self._last_commit() == commit
+            return self.has_committed() if self.token else self._last_commit() == commit
         return False
 
     def _path(self, table: bigquery.TableReference) -> str:
         return f"{table.project}.{table.dataset_id}.{table.table_id}"
 
     def _last_commit(self) -> str:
-        with told(self.warehouse.name, "read its tables"):
+        with describe_error(self.warehouse.name, "read its tables"):
             rows = self.warehouse.query(f"SELECT MAX(run) AS run FROM `{self.warehouse.name}.{LAST_COMMIT}`")
             return next(iter(rows))["run"]
 
@@ -274,7 +278,7 @@ def open_days(days: Iterable[Day], now: datetime, zone: str, settled_after: time
 
 def refuse_open(dataset: str, events: bigquery.Table, still_open: list[date]) -> None:
     """Raise WarehouseError if rows of a stream have reached the table lately."""
-    buffer = streamed(events)
+    buffer = streaming_buffer(events)
     if buffer is None:
         return
     since = f", since {buffer.oldest_entry_time:%Y-%m-%d %H:%M} UTC" if buffer.oldest_entry_time else ""

@@ -1,4 +1,4 @@
-"""Tables and views of a data set: made as they are declared, or checked, widened where nothing is lost, else refused.
+"""Tables and views of a dataset: made as they are declared, or checked, widened where nothing is lost, else refused.
 
     plan(...)               the schema by which a table holds what a run declares, or WarehouseError
     declare(...)            all tables checked, then made or widened, then the views
@@ -17,7 +17,7 @@ from google.cloud import bigquery
 from sqlglot import exp
 
 from pipelines.warehouse.bigquery.dataset import Dataset, column_of, declaration
-from pipelines.warehouse.bigquery.errors import told
+from pipelines.warehouse.bigquery.errors import describe_error
 from pipelines.warehouse.conditions import literal
 from pipelines.warehouse.tables import ERASURES, EVENTS, QUARANTINE, Column, Table, bigquery_field
 from pipelines.warehouse.views import bigquery_views
@@ -25,7 +25,7 @@ from transforms.errors import WarehouseError
 from transforms.sessions.funnel import Funnel
 
 
-def made(name: bigquery.TableReference, table: Table, expiry: timedelta | None) -> bigquery.Table:
+def table_resource(name: bigquery.TableReference, table: Table, expiry: timedelta | None) -> bigquery.Table:
     """The table as BigQuery is to make it."""
     resource = bigquery.Table(name, list(map(_field, table.columns)))
     resource.description = f"{table.description}\n\nKey: {', '.join(table.key)}."
@@ -44,8 +44,8 @@ def plan(found: bigquery.Table, table: Table) -> tuple[Table, list[bigquery.Sche
         raise _refused(found, table, f"it is a {found.table_type}, and a run writes a table of this name")
     partition = found.time_partitioning.field if found.time_partitioning else None
     if partition != table.partition:
-        told = f"it is partitioned by {partition or 'nothing'} and has to be by {table.partition}"
-        raise _refused(found, table, told)
+        why = f"it is partitioned by {partition or 'nothing'} and has to be by {table.partition}"
+        raise _refused(found, table, why)
     there = declaration(found)
     # Proofs are only appended: those of a version that hashed without a key stay beside the new ones.
     if there is not None and there.key != table.key and table.name != ERASURES.name:
@@ -56,8 +56,8 @@ def plan(found: bigquery.Table, table: Table) -> tuple[Table, list[bigquery.Sche
     for field in found.schema:
         was, column = column_of(field), declared.pop(field.name, None)
         if column is not None and sql_type(was) != sql_type(column):
-            told = f"column {column.name!r} is {sql_type(was)} there and {sql_type(column)} in this run"
-            raise _refused(found, table, told)
+            why = f"column {column.name!r} is {sql_type(was)} there and {sql_type(column)} in this run"
+            raise _refused(found, table, why)
         keeps = was.mode != "REQUIRED" or (column is not None and column.mode == "REQUIRED")
         fields.append(field if keeps else _relaxed(field))
     new = [replace(column, mode=_nullable(column.mode)) for column in declared.values()]
@@ -66,12 +66,12 @@ def plan(found: bigquery.Table, table: Table) -> tuple[Table, list[bigquery.Sche
     return merged, fields if fields != list(found.schema) else None
 
 
-def planned(warehouse: Dataset, table: Table) -> str | None:
+def describe_change(warehouse: Dataset, table: Table) -> str | None:
     """What `declare` would do to a table, for a person, None if it would make it; nothing is changed.
 
     WarehouseError for what it would refuse.
     """
-    with told(warehouse.name, f"look at table {table.name}"):
+    with describe_error(warehouse.name, f"look at table {table.name}"):
         try:
             found = warehouse.client.get_table(warehouse.dataset.table(table.name))
         except exceptions.NotFound:
@@ -106,12 +106,12 @@ def _nullable(mode: str) -> str:
 
 def _refused(found: bigquery.Table, table: Table, why: str) -> WarehouseError:
     dataset = f"{found.project}.{found.dataset_id}"
-    mend = "use another --dataset"
+    advice = "use another --dataset"
     if table.name not in (EVENTS.name, QUARANTINE.name):
         typed = f"{found.project}:{found.dataset_id}.{found.table_id}"
-        anew = f"remove it with `bq rm -t {typed}` and make it anew with `audience recompute --dataset {dataset}`"
-        mend = f"{anew}, give the metric another name, or {mend}"
-    return WarehouseError(f"table {dataset}.{found.table_id}: {why}; nothing was changed; {mend}")
+        rebuild = f"remove it with `bq rm -t {typed}` and rebuild it with `audience recompute --dataset {dataset}`"
+        advice = f"{rebuild}, give the metric another name, or {advice}"
+    return WarehouseError(f"table {dataset}.{found.table_id}: {why}; nothing was changed; {advice}")
 
 
 def declare(warehouse: Dataset, tables: Iterable[Table], funnel: Funnel | None = None) -> dict[str, Table]:
@@ -128,7 +128,7 @@ def declare(warehouse: Dataset, tables: Iterable[Table], funnel: Funnel | None =
         reference = warehouse.dataset.table(table.name)
         if table.name not in there:
             declared[table.name] = table
-            new.append(made(reference, table, warehouse.partition_expiry))
+            new.append(table_resource(reference, table, warehouse.partition_expiry))
             continue
         found = client.get_table(reference)
         declared[table.name], fields = plan(found, table)
@@ -159,7 +159,7 @@ def _changes(table: bigquery.Table, fields: list[bigquery.SchemaField] | None, e
 
 
 def _bring_views_up_to_date(warehouse: Dataset, views: list[tuple[str, str]], all: bool) -> None:
-    """Make or replace the views whose SQL is another one than the data set's; `all` if columns have changed, since
+    """Create or replace the views whose SQL differs from the dataset's; `all` if columns have changed, since
     BigQuery notes the columns of a `SELECT *` when the view is made."""
     dataset = warehouse.name
     asked = f"SELECT table_name, view_definition FROM `{dataset}`.INFORMATION_SCHEMA.VIEWS"

@@ -1,10 +1,21 @@
 """A warehouse in BigQuery: what bigquery_dataset.py reads and the run of bigquery_run.py writes."""
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar
 
-from pipelines.warehouse.bigquery.dataset import Dataset
+from google.api_core import exceptions
+
+from pipelines.warehouse import staged
+from pipelines.warehouse.bigquery.dataset import PATIENCE, Dataset, streaming_buffer
+from pipelines.warehouse.bigquery.errors import describe_error
 from pipelines.warehouse.bigquery.run import BigQueryRun
+from pipelines.warehouse.interface import CommitToken, UnlistedFile
+from pipelines.warehouse.tables import EVENTS
+from transforms.errors import WarehouseError
+
+FAIL_SAFE_DAYS = 7  # of BigQuery, after its time travel
+TIME_TRAVEL_HOURS = 168  # of a dataset that states none
 
 
 class BigQueryWarehouse(Dataset):
@@ -12,9 +23,42 @@ class BigQueryWarehouse(Dataset):
 
     kind: ClassVar[str] = "bigquery"
 
-    def writer(self) -> BigQueryRun:
+    def writer(self, token: CommitToken | None = None) -> BigQueryRun:
         """The run that writes, as a context manager. Of two at once, the second that commits is refused."""
-        return BigQueryRun(self)
+        return BigQueryRun(self, token)
+
+    def remove_staged(self, folder: str) -> None:
+        """Remove the staging folder of a run that has handed over its commit."""
+        staged.remove(folder, self.dataset.project)
+
+    @property
+    def local_path(self) -> None:
+        """It is on no machine of ours."""
+        return None
+
+    def written_by(self) -> str | None:
+        """A stream, while rows that it has written to `events` are still in BigQuery's streaming buffer."""
+        try:
+            return None if streaming_buffer(self.resource(EVENTS.name)) is None else "a stream"
+        except WarehouseError as error:
+            if isinstance(error.__cause__, exceptions.NotFound):  # no run has created its tables yet
+                return None
+            raise
+
+    def unlisted_files(self) -> Iterator[UnlistedFile]:
+        """None: BigQuery keeps the files."""
+        return iter(())
+
+    def retention(self) -> list[str]:
+        """Where rows that were deleted may remain and for how long, a line each."""
+        with describe_error(self.name, "read its time travel"):
+            dataset = self.client.get_dataset(self.dataset, retry=PATIENCE)
+        hours = int(dataset.max_time_travel_hours or TIME_TRAVEL_HOURS)
+        return [
+            f"BigQuery: time travel keeps deleted rows for {hours / 24:g} days, then the fail-safe for "
+            f"{FAIL_SAFE_DAYS} days more; nobody can shorten the fail-safe",
+            "the landing folder of a stream into BigQuery (--landing): until the stream has written what landed",
+        ]
 
     def errors_named(self) -> AbstractContextManager[None]:
         """Nothing to name: BigQuery keeps the files."""

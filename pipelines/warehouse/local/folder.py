@@ -20,13 +20,13 @@ import msgspec
 import polars as pl
 
 from pipelines.system import private
-from pipelines.system.disk import LOCK, cannot_write, write_atomically
+from pipelines.system.disk import LOCK, cannot_write, lock_holder, write_atomically
 from pipelines.system.terminal import option
 from pipelines.warehouse import views
 from pipelines.warehouse.day_files import day_from
-from pipelines.warehouse.interface import Result
+from pipelines.warehouse.interface import Result, UnlistedFile
 from pipelines.warehouse.local import damage
-from pipelines.warehouse.local.manifest import ABOUT, FORMAT, Manifest, load
+from pipelines.warehouse.local.manifest import ABOUT, DATA, FORMAT, STAGING, Manifest, load
 from pipelines.warehouse.tables import Table, polars_schema
 from transforms.errors import WarehouseError, first_line
 
@@ -109,9 +109,31 @@ class Folder:
         manifest.forget(self.discarded)
         return manifest
 
-    def is_streamed(self) -> bool:
-        """Nothing tells: a stream is the run that holds the lock."""
-        return False
+    @property
+    def local_path(self) -> Path:
+        """The folder that it is."""
+        return self.folder
+
+    def written_by(self) -> str | None:
+        """Who writes it now: the process that holds the lock."""
+        holder = lock_holder(self.folder)
+        return f"process {holder}" if holder else None
+
+    def unlisted_files(self) -> Iterator[UnlistedFile]:
+        """Files that hold rows and belong to no table now: replaced ones, and those that a run has staged."""
+        manifest = self.manifest()
+        live, tables = manifest.paths(), manifest.tables
+        for path in sorted((self.folder / DATA).glob("*/*/*")):
+            if str(path.relative_to(self.folder)) not in live:
+                yield UnlistedFile(path, path.parts[-3], staged=False)
+        for path in sorted((self.folder / STAGING).rglob("*")):
+            if path.suffix in (".parquet", ".arrow", ".tmp"):
+                table = path.parts[-3] if path.parts[-3] in tables else path.parent.name
+                yield UnlistedFile(path, table, staged=True)
+
+    def retention(self) -> list[str]:
+        """Nothing remains of what a run purges."""
+        return []
 
     def names(self) -> set[str]:
         """Every table and view that may be asked."""

@@ -50,7 +50,7 @@ class Manifest(msgspec.Struct):
 
     tables  the tables that runs declared, by name: what a query may name even before it has rows
     files   table -> day (ISO date or `unknown`) -> its live files
-    funnel  that of the last run, which its view asks; None where no run has told one
+    funnel  that of the last run, which its view asks; None where no run has declared one
     """
 
     format: Annotated[int, msgspec.Meta(ge=1)]

@@ -1,9 +1,9 @@
-"""Notes: what the workers of a stream tell of the files that they have written, for the process that commits.
+"""Notes: the files that the workers of a stream have written, for the process that commits them.
 
     staging/<run>/notes/<table>/<name>.json    one for each bundle and table; deleted once its files are committed
 
-A note is written after its files and before the entries of the books that tell of them leave the bundle. `paths` lists
-those of the books first: so whoever commits all that it returns never shows books without the rows that they tell of.
+A note is written after its files and before their audit entries leave the bundle. `paths` lists those of audit
+counts first: so whoever commits all that it returns never shows counts without the rows that they count.
 A note outlives a kill, of the worker or of whoever commits. It need not outlive a loss of power: a stream then goes on
 from what its source still has.
 """
@@ -41,11 +41,16 @@ def write(staging: str | Path, table: str, note: Note) -> None:
         raise cannot_write(aside, error) from error
 
 
+def note_files(staging: str, table: str, files: list[FileEntry], received: list[int]) -> None:
+    """Note the files of one bundle and table, and points of the received times of its events."""
+    write(staging, table, Note(files, received))
+
+
 def paths(staging: Path) -> list[Path]:
-    """The notes of a run, those of the books first: listed last they might tell of rows noted since."""
-    books = sorted((staging / FOLDER / QUALITY_1M.name).glob("*.json"))
+    """The notes of a run, those of audit counts first: listed last they might count rows noted since."""
+    counts = sorted((staging / FOLDER / QUALITY_1M.name).glob("*.json"))
     others = sorted((staging / FOLDER).glob("*/*.json"))
-    return books + [path for path in others if path.parent.name != QUALITY_1M.name]
+    return counts + [path for path in others if path.parent.name != QUALITY_1M.name]
 
 
 def read(path: Path) -> Note | None:

@@ -16,7 +16,7 @@ import secrets
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -25,10 +25,11 @@ from typing import NamedTuple, TextIO
 
 import polars as pl
 
-from pipelines.system.disk import WRITE_ERRORS, cannot_write, locked, sync_folder
+from pipelines.system.disk import WRITE_ERRORS, cannot_write, lock_folder, sync_folder
 from pipelines.system.private import mask_of
 from pipelines.warehouse.conditions import Without
 from pipelines.warehouse.day_files import FileEntry, day_from, day_name, digest, write_parquet
+from pipelines.warehouse.interface import CommitToken, Discarded, LostFile
 from pipelines.warehouse.local import damage, notes
 from pipelines.warehouse.local.folder import Folder
 from pipelines.warehouse.local.manifest import DATA, NAME, STAGING, LiveFile, Manifest, begin, load, save
@@ -81,7 +82,7 @@ class Run:
         folder = self.warehouse.folder
         try:
             self._umask = os.umask(mask_of(folder))  # also of the processes that it starts
-            self._lock = locked(folder)
+            self._lock = lock_folder(folder)
             begin(folder)
             self._adopt()
             self._sweep(RETIRED_SECONDS)
@@ -132,6 +133,17 @@ class Run:
 
     def may_write(self, days: Iterable[date | None]) -> None:
         """Any day: a stream that writes this warehouse is the one run that does."""
+
+    def discard(self, tables: Iterable[str], days: Collection[date]) -> Discarded:
+        """Check every file of these tables and days, and ignore the damaged ones: the next commit removes them."""
+        if not days:
+            return Discarded([])
+        folder, manifest = self.warehouse.folder, self.warehouse.manifest()
+        files = damage.live(folder, manifest, [name for name in tables if name in manifest.tables], days)
+        found = list(damage.faults(files, manifest.tables, deep=True))
+        self.warehouse.discarded |= {fault.live.file.path for fault in found}
+        lost = [LostFile(live.path, what, live.table, live.day, live.file.rows) for live, what in found]
+        return Discarded(lost, landed=any((folder / "landing").glob("*.parquet")))
 
     def commit(
         self,
@@ -312,6 +324,14 @@ class Run:
         while self._retired and self._retired[0][0] <= now:
             with contextlib.suppress(OSError):  # the rows are committed; what stays is left to the next sweep
                 os.unlink(folder / self._retired.popleft()[1])
+
+    def hand_over(self, folder: str, rows_were_read: bool) -> CommitToken:
+        """Raises WarehouseError: the lock cannot be handed over, and workers elsewhere do not share the folder."""
+        raise WarehouseError(f"{self.warehouse.name} is a folder of this machine; a job elsewhere needs --dataset")
+
+    def has_committed(self) -> bool:
+        """No run is handed over."""
+        return False
 
     def purge(self) -> None:
         """Remove every file that is not live from the disk at once, also from under a reader. Raises OSError."""

@@ -1,8 +1,8 @@
-"""Settled: which minutes of a stream have all that was received in its final place, as the committed books prove.
+"""Settled: which minutes of a stream have all that was received in its final place, as committed audit counts prove.
 
 A minute is settled when its balance is 0 over all sources. Where as many records were received as landed, nothing of
-that minute is under way any more, and its landed files are needed no longer. Books are committed together with, or
-after, the rows that they tell of (notes.py), so this stays true whatever is killed next.
+that minute is under way any more, and its landed files are needed no longer. Audit counts are committed together with,
+or after, the rows that they count (notes.py), so this stays true whatever is killed next.
 
 An input is a name, or a part of it behind an @, as the readers of a stream cut it.
 """
@@ -14,7 +14,7 @@ from datetime import datetime
 import polars as pl
 
 from pipelines.warehouse.conditions import days_from, of_input
-from pipelines.warehouse.local.warehouse import LocalWarehouse
+from pipelines.warehouse.interface import Restorable
 from pipelines.warehouse.tables import QUALITY_1M
 from transforms.quality import COUNTS
 
@@ -24,16 +24,16 @@ _ENDED = ("events", "duplicates", "quarantined", "out_of_range", "replaced", "er
 
 
 class SettledMinutes:
-    """The current books of some inputs, kept in memory: read once, then fed with the rows of each commit.
+    """The current audit counts of some inputs, kept in memory: read once, then fed with the rows of each commit.
 
-    since  the earliest minute that will be asked for; None reads the books of all time
+    since  the earliest minute that will be asked for; None reads the counts of all time
     """
 
-    def __init__(self, warehouse: LocalWarehouse, inputs: Collection[str], since: datetime | None = None):
+    def __init__(self, warehouse: Restorable, inputs: Collection[str], since: datetime | None = None):
         self.own = pl.any_horizontal(pl.lit(False), *map(of_input, sorted(inputs)))
         days = None if since is None else days_from(warehouse, QUALITY_1M.name, since)
-        books = warehouse.scan(QUALITY_1M.name, days).filter(self.own)
-        self._current = _latest(books.select(_COLUMNS).collect())
+        counts = warehouse.scan(QUALITY_1M.name, days).filter(self.own)
+        self._current = _latest(counts.select(_COLUMNS).collect())
         self._changing = threading.Lock()
 
     def add(self, rows: pl.DataFrame) -> None:
@@ -44,17 +44,17 @@ class SettledMinutes:
                 self._current = _latest(pl.concat([self._current, own]))
 
     def forget(self, inputs: Collection[str]) -> None:
-        """Forget the books of inputs (a name with its part) of which nothing is asked for any more."""
+        """Forget the counts of inputs (a name with its part) that nobody asks for any more."""
         with self._changing:
             self._current = self._current.filter(~pl.col("input").is_in(list(inputs)))
 
     def received(self) -> pl.DataFrame:
         """(input, bucket_start, received) of every minute whose balance is 0, sources added up."""
         balance = pl.sum_horizontal("received", "exploded") - pl.sum_horizontal(_ENDED)
-        told = self._current.group_by("input", "bucket_start").agg(
+        minutes = self._current.group_by("input", "bucket_start").agg(
             pl.col("received").sum(), balance.sum().alias("balance")
         )
-        return told.filter(pl.col("balance") == 0).drop("balance").sort("input", "bucket_start")
+        return minutes.filter(pl.col("balance") == 0).drop("balance").sort("input", "bucket_start")
 
 
 def _latest(rows: pl.DataFrame) -> pl.DataFrame:

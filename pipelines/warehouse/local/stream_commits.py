@@ -31,7 +31,7 @@ TOGETHER_ROWS = 500_000  # rows that merges of one turn rewrite, unless the firs
 class Appender:
     """Commits what is noted for `run`, by `step` or in a thread between `start` and `stop`.
 
-    books   is called with the rows of quality_1m (the table's columns) that a commit made live, after it
+    books   called with the rows of quality_1m (the table's columns) that a commit made live, after it
     merges  runs the merges; a thread of its own unless given
     """
 
@@ -73,13 +73,13 @@ class Appender:
         noted = self._noted()
         merged = self._ready()
         entries = [entry for note in noted.values() for entry in note.files]
-        told = self._told(entries)
+        counts = self._audit_counts(entries)
         if noted or merged:
             self.run.commit(entries, merged=merged)
             self._count(noted.values(), entries)
         self._taken |= noted.keys()
-        if told is not None and self.books:
-            self.books(told)
+        if counts is not None and self.books:
+            self.books(counts)
         for path in list(self._taken):
             path.unlink(missing_ok=True)
             self._taken.remove(path)
@@ -103,8 +103,8 @@ class Appender:
         found = {path: notes.read(path) for path in notes.paths(self.run.staging) if path not in self._taken}
         return {path: note for path, note in found.items() if note}
 
-    def _told(self, entries: list[FileEntry]) -> pl.DataFrame | None:
-        """The books among what is noted, read before their files are moved."""
+    def _audit_counts(self, entries: list[FileEntry]) -> pl.DataFrame | None:
+        """The audit counts among what is noted, read before their files are moved."""
         paths = [self.run.place(entry) for entry in entries if entry.table == QUALITY_1M.name]
         if not paths or not self.books:
             return None

@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager
 from typing import ClassVar
 
+from pipelines.warehouse.interface import CommitToken
 from pipelines.warehouse.local import damage
 from pipelines.warehouse.local.folder import Folder
 from pipelines.warehouse.local.run import Run
@@ -13,9 +14,13 @@ class LocalWarehouse(Folder):
 
     kind: ClassVar[str] = "local"
 
-    def writer(self) -> Run:
+    def writer(self, token: CommitToken | None = None) -> Run:
         """The run that writes, as a context manager; raises WarehouseError while another process writes."""
+        assert token is None, "no run of a local warehouse gives one out"
         return Run(self)
+
+    def remove_staged(self, folder: str) -> None:
+        """Nothing: a run removes its own staging folder."""
 
     def errors_named(self) -> AbstractContextManager[None]:
         """While it lasts, what a damaged file makes fail is a WarehouseError that names the file."""

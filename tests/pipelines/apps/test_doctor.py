@@ -17,9 +17,10 @@ import pytest
 from pipelines import launcher
 from pipelines.apps.doctor.check import FOUND, MISSING, REQUIRED, WRONG, Check
 from pipelines.apps.doctor.machine import faults, optional_checks, required_checks
-from pipelines.apps.doctor.warehouse import warehouse_checks, writing
+from pipelines.apps.doctor.warehouse import warehouse_checks
 from pipelines.cli import main
 from pipelines.runners import choose as runners
+from pipelines.system.disk import lock_holder
 from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 
@@ -151,11 +152,11 @@ def test_a_warehouse_is_told_with_its_tables_and_nothing_is_written(filled, caps
 
 
 def test_the_process_that_writes_is_told_while_it_does(filled):
-    assert writing(filled) is None
+    assert lock_holder(filled) is None
     with LocalWarehouse.open(filled).writer():
-        assert writing(filled) == os.getpid()
+        assert lock_holder(filled) == os.getpid()
         assert warehouse_checks(str(filled))[0].detail.endswith(f"being written by process {os.getpid()}")
-    assert writing(filled) is None
+    assert lock_holder(filled) is None
 
 
 def test_books_are_recounted_while_a_run_writes_but_for_minutes_that_are_in_flight(filled, tmp_path, capsys):
@@ -177,7 +178,7 @@ def test_a_run_that_was_killed_writes_no_more(filled):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     (filled / "lock").write_text(str(ended.pid))
-    assert writing(filled) is None
+    assert lock_holder(filled) is None
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from pipelines.cli import main
 from pipelines.dataflow import backfill as dataflow_backfill
 from pipelines.runners.in_process import run_bounded
 from pipelines.settings.resolve import resolve
+from pipelines.warehouse.bigquery import commit_token as bigquery_claim
 from pipelines.warehouse.bigquery import run as bigquery_run
 from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 from pipelines.warehouse.day_files import FileEntry
@@ -461,7 +462,7 @@ def test_a_claim_that_has_expired_is_one_line_and_nothing_is_committed(kept, job
     storage.put("one.jsonl", event("a"))
     jobs("one.jsonl")
     with closing(jobs.warehouse()) as warehouse:
-        warehouse.client.delete_table(warehouse.dataset.table(kept.commit.claim.table))
+        warehouse.client.delete_table(warehouse.dataset.table(bigquery_claim.table_of(kept.commit.token)))
     with pytest.raises(WarehouseError, match="was launched more than 14 days ago, and nobody can tell"):
         kept()
     assert jobs.ids() == []

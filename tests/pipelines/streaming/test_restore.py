@@ -18,15 +18,16 @@ from hypothesis import strategies as st
 
 from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.audience import Job, build
-from pipelines.batch.days import table_of
 from pipelines.settings.config import read_config
 from pipelines.streaming.recovery.restore import Stream, resume
 from pipelines.warehouse.day_files import write_file
+from pipelines.warehouse.file_sinks import FileSink
 from pipelines.warehouse.local import notes
 from pipelines.warehouse.local.settled import SettledMinutes
 from pipelines.warehouse.local.stream_commits import Appender
 from pipelines.warehouse.local.warehouse import LocalWarehouse
-from pipelines.warehouse.sink import LocalSink, by_day, shaped
+from pipelines.warehouse.metric_tables import table_of
+from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
 from transforms.aggregate import Launch, MetricAggregation
 from transforms.block import EVENT_SCHEMA, TIME, BlockCoder
@@ -108,7 +109,7 @@ class Life:
             self.landed += [message for poll in polls for message in poll]
             job = Job(
                 source=stream_of([again, *polls] if again else polls, self.rand),
-                sink=LocalSink(str(run.staging), tables, "UTC", streaming=True),
+                sink=FileSink(str(run.staging), tables, "UTC", note=notes.note_files),
                 input="f",
                 launch=launch,
                 metrics=metrics,

@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 
 from pipelines.apps.report.queries import QUESTIONS, numbers_of
-from pipelines.batch.days import table_of
 from pipelines.settings.config import read_config, read_funnel
 from pipelines.warehouse.day_files import write_file
+from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.open import open_warehouse
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, SESSIONS, TABLES

@@ -98,7 +98,7 @@ class Measured:
         tally.failed("BigQuery does not take rows; they are tried again")
 
 
-def told(rows: pl.DataFrame, refusals: Sequence[Refusal], to: To, measured: Measured) -> Iterator:
+def emit_outcomes(rows: pl.DataFrame, refusals: Sequence[Refusal], to: To, measured: Measured) -> Iterator:
     """The outputs for rows that BigQuery has answered for."""
     table = to.table
     if refusals and table.name != EVENTS.name:

@@ -35,7 +35,7 @@ from pipelines.warehouse.bigquery import clients as bigquery_clients
 from pipelines.warehouse.bigquery.retry import retried
 from pipelines.warehouse.bigquery.stream import rows as bigquery_rows
 from pipelines.warehouse.bigquery.stream.at_least_once import TOO_LONG, Refusal, final, path_in
-from pipelines.warehouse.bigquery.stream.bundle import Gather, Measured, To, refused_own, told
+from pipelines.warehouse.bigquery.stream.bundle import Gather, Measured, To, emit_outcomes, refused_own
 from pipelines.warehouse.tables import EVENTS
 from transforms.block import BlockCoder
 from transforms.errors import WarehouseError
@@ -87,7 +87,7 @@ class _Gather(Gather):
         for first, length, written in bigquery_rows.cut_to_size(bigquery_rows.record_batch(rows, self.schema), most):
             part = rows.slice(first, length)
             if len(written) > most:
-                yield from told(part, [Refusal(0, "", TOO_LONG)], self.to, self.measured)
+                yield from emit_outcomes(part, [Refusal(0, "", TOO_LONG)], self.to, self.measured)
             else:
                 self.dealt += 1
                 yield self.dealt % self.to.shards, part
@@ -215,7 +215,7 @@ class _Append(beam.DoFn):
             after = self._tried(place, rows)
             try_on = not after.noted
             if try_on:
-                yield from told(rows, place.refused, self.to, self.measured)
+                yield from emit_outcomes(rows, place.refused, self.to, self.measured)
                 del requests[place.next]
             place = after
         for request in requests.items():

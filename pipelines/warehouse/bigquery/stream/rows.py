@@ -55,7 +55,7 @@ def cut_to_size(batch: pa.RecordBatch, most: int) -> Iterator[tuple[int, int, by
         written = part.serialize().to_pybytes()
         if len(written) <= most:
             yield first, part.num_rows, written
-        elif part.num_rows == 1:  # taken anew, it has lost what its columns may still hold under a NULL
+        elif part.num_rows == 1:  # rebuilt, it has lost what its columns may still hold under a NULL
             yield first, 1, part.take(pa.array([0])).serialize().to_pybytes()
         else:
             half = part.num_rows // 2
@@ -88,15 +88,15 @@ def _json_form(column: Column, value: pl.Expr) -> pl.Expr | None:
 def with_payloads_cut(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows of `quarantine`, of a payload that no request could hold the first PAYLOAD_BYTES; `errors` then says so.
 
-    Without it one long record that is wrong would stop a stream for ever.
+    Without it one long record that is wrong would stop a stream permanently.
     """
     if not len(rows) or (rows["payload"].bin.size() <= PAYLOAD_BYTES).fill_null(True).all():
         return rows
     payloads, errors = rows["payload"].to_list(), rows["errors"].to_list()
     for row, payload in enumerate(payloads):
         if payload and len(payload) > PAYLOAD_BYTES:
-            told = f"the record has {len(payload)} bytes, more than a row of BigQuery; these are its first"
-            cut = {"path": "$", "code": PAYLOAD_CUT, "message": told}
+            message = f"the record has {len(payload)} bytes, more than a row of BigQuery; these are its first"
+            cut = {"path": "$", "code": PAYLOAD_CUT, "message": message}
             payloads[row] = payload[:PAYLOAD_BYTES]
             errors[row] = msgspec.json.encode([*msgspec.json.decode(errors[row] or "[]"), cut]).decode()
     return rows.with_columns(pl.Series("payload", payloads, pl.Binary), pl.Series("errors", errors, pl.String))

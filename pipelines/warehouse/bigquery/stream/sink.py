@@ -3,7 +3,7 @@
     write(table)   PCollection[rows] -> files: PCollection[bytes, JSON {table, rows}], books, refused (of events)
 
 A bundle gathers rows and writes them before it ends. A row counts as written once BigQuery has answered; an event that
-it refuses is no event and goes to quarantine (stage `load`), where the books count it. A row of another table is the
+it refuses is no event and goes to quarantine (stage `load`), where it is counted. A row of another table is the
 pipeline's own work: one that is refused fails the bundle.
 
 STORAGE_WRITE_API               Arrow record batches on the default stream: at least once. A bundle that is tried again
@@ -23,7 +23,7 @@ from apache_beam.transforms.window import GlobalWindows
 from pipelines.settings.options import EXACTLY_ONCE, INSERTS, STORAGE_WRITE
 from pipelines.warehouse.bigquery.retry import Limits
 from pipelines.warehouse.bigquery.stream.at_least_once import InsertWriter, StorageWriter, Writer
-from pipelines.warehouse.bigquery.stream.bundle import Gather, To, told
+from pipelines.warehouse.bigquery.stream.bundle import Gather, To, emit_outcomes
 from pipelines.warehouse.bigquery.stream.exactly_once import WriteExactly
 from pipelines.warehouse.tables import Table
 
@@ -90,4 +90,4 @@ class _WriteRows(Gather):
         began = time.monotonic()
         refusals = self.writer.write(rows)
         self.measured.append.update(round((time.monotonic() - began) * 1000))
-        yield from told(rows, refusals, self.to, self.measured)
+        yield from emit_outcomes(rows, refusals, self.to, self.measured)

@@ -13,6 +13,9 @@ from pipelines.warehouse.bigquery import (
     clients as bigquery_clients,
 )
 from pipelines.warehouse.bigquery import (
+    commit_token as bigquery_claim,
+)
+from pipelines.warehouse.bigquery import (
     load as bigquery_load,
 )
 from pipelines.warehouse.bigquery import (
@@ -20,7 +23,6 @@ from pipelines.warehouse.bigquery import (
 )
 from pipelines.warehouse.bigquery.run import open_days, refuse_open
 from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
-from pipelines.warehouse.conditions import Without
 from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.tables import Column, Table, histogram_column, metric_table, polars_schema
 from tests.servers.faulty import faulty_http
@@ -89,43 +91,6 @@ def warehouse(name):
 @pytest.fixture
 def writer(warehouse) -> Writer:
     return Writer(warehouse)
-
-
-def test_days_append_and_named_days_are_replaced(writer, warehouse):
-    writer.put((FIRST, [1]), (SECOND, [2, 3]))
-    assert warehouse.rows_by_day("visits_1d") == {FIRST: 1, SECOND: 2}
-    writer.put((FIRST, [10]), (SECOND, [20]), replace_days={"visits_1d": {SECOND}})
-    assert writer.counts() == [1, 10, 20]
-    assert writer.counts([SECOND]) == [20]
-    writer.put(replace_days={"visits_1d": {FIRST}})
-    assert warehouse.rows_by_day("visits_1d") == {SECOND: 1}
-    writer.put(replace_days={"visits_1d": None})
-    assert warehouse.rows_by_day("visits_1d") == {}
-    assert writer.staging() == []
-
-
-def test_values_come_back_as_they_were_written(writer, warehouse):
-    writer.put((FIRST, [3]))
-    assert warehouse.scan("visits_1d").collect().equals(rows(3))
-    assert warehouse.scan("visits_1d", columns=["n", "value"]).collect().equals(rows(3).select("n", "value"))
-    assert warehouse.scan("visits_1d", [SECOND]).collect().equals(rows())
-
-
-def test_of_a_replaced_day_the_rows_that_are_kept_stay(writer, warehouse):
-    with warehouse.writer() as run:
-        run.declare([VISITS])
-        frames = [
-            rows(1, channel="it's"),
-            rows(2, channel="web"),
-            rows(3).with_columns(channel=pl.lit(None, pl.String)),
-        ]
-        run.commit([write_file(run.staging, "visits_1d", FIRST, pl.concat(frames))])
-    writer.put(
-        (FIRST, [9]),
-        replace_days={"visits_1d": {FIRST}},
-        keep={"visits_1d": Without(("channel",), frozenset(["it's"]))},
-    )
-    assert writer.counts() == [2, 3, 9]
 
 
 def test_a_long_backfill_is_cut_by_days_and_its_files_are_merged(writer, warehouse, monkeypatch):
@@ -206,11 +171,11 @@ def test_a_purge_removes_what_other_runs_have_staged_and_leaves_the_right_to_com
         dying.setattr(google.Client, "delete_table", lambda *_, **__: None)  # as of a process that is killed
         writer.put((FIRST, [1]))
         run.declare([VISITS])
-        claim = run.handed_over("gs://bucket/folder", rows_were_read=False)
+        token = run.hand_over("gs://bucket/folder", rows_were_read=False)
     assert len(writer.staging()) == 2
     with warehouse.writer() as run:
         run.purge()
-    assert writer.staging() == [claim.table]
+    assert writer.staging() == [bigquery_claim.table_of(token)]
     assert writer.counts() == [1]
 
 
@@ -235,22 +200,6 @@ def test_a_commit_whose_answer_is_lost_was_made_once(bigquery, name, monkeypatch
         warehouse.close()
 
 
-def test_a_table_gains_columns_and_keeps_those_that_a_run_lacks(writer, warehouse):
-    writer.put((FIRST, [1]))
-    wider = metric_table(
-        "visits_1d", "Visits of a day.", ["channel"], [*MEASURES, Column("users", "INT64", "REQUIRED", "who's")]
-    )
-    writer.put((SECOND, [2]), table=wider)
-    found = warehouse.table("visits_1d")
-    assert (found.columns[-1].name, found.columns[-1].mode) == ("users", "NULLABLE")
-    assert found.columns[-1].description == "who's"
-    assert found.key == VISITS.key and found.partition == "bucket_start" and found.description == "Visits of a day."
-    narrow = metric_table("visits_1d", "Visits of a day.", ["channel"], MEASURES[:1])
-    writer.put((SECOND, [3]), table=narrow)
-    assert writer.counts() == [1, 2, 3]
-    assert "users" in pl.concat(warehouse.ask(f"SELECT * FROM {VIEW}")).columns
-
-
 def test_a_view_of_another_text_is_made_anew(writer, warehouse):
     writer.put((FIRST, [1]))
     warehouse.query(f"CREATE OR REPLACE VIEW `{warehouse.name}.{VIEW}` AS SELECT 1 AS old")
@@ -263,7 +212,7 @@ def test_what_takes_more_than_new_columns_is_refused_before_anything_is_changed(
     before = {item.table_id for item in warehouse.client.list_tables(warehouse.dataset)}
     new = metric_table("new_1d", "", ["channel"], MEASURES)
     remade = rf"nothing was changed; remove it with `bq rm -t {warehouse.name.replace('.', ':')}\.visits_1d` and"
-    remade += rf" make it anew with `audience recompute --dataset {warehouse.name}`"
+    remade += rf" rebuild it with `audience recompute --dataset {warehouse.name}`"
     text = metric_table("visits_1d", "", ["channel"], [Column("n", "STRING")])
     keyed = metric_table("visits_1d", "", ["channel", "country"], MEASURES)
     other_day = metric_table("visits_1d", "", ["channel"], MEASURES, partition="bucket_end")

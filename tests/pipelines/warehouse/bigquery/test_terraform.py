@@ -10,12 +10,12 @@ import sqlglot
 from google.cloud import bigquery as google
 
 from pipelines.apps.reference.small_groups import GROUPS, PERSONS, RECORDS, THRESHOLD, Group, suppressed
-from pipelines.batch.days import table_of
 from pipelines.cli import main
 from pipelines.settings.config import TEMPLATES, read_config
 from pipelines.warehouse.bigquery import clients as bigquery_clients
 from pipelines.warehouse.bigquery.dataset import label_of
 from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
+from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.tables import TABLES
 from pipelines.warehouse.views import VIEWS
 from tests.terraform import blocks

@@ -18,9 +18,6 @@ from transforms.errors import WarehouseError
 
 FIRST, SECOND = date(2026, 3, 1), date(2026, 3, 2)
 VISITS = metric_table("visits_1d", "Visits", ["channel"], [Column("n", "INT64", "REQUIRED", "visits")])
-WIDER = metric_table(
-    "visits_1d", "Visits", ["channel"], [*VISITS.columns[3:4], Column("users", "INT64", "NULLABLE", "users")]
-)
 
 
 def rows(*counts: int, table=VISITS) -> pl.DataFrame:
@@ -54,14 +51,6 @@ def data_files(warehouse) -> int:
 @pytest.fixture
 def warehouse(tmp_path):
     return LocalWarehouse.open(tmp_path / "w", create=True)
-
-
-def test_a_new_warehouse_is_utc_and_its_time_zone_stays(tmp_path):
-    assert LocalWarehouse.open(tmp_path / "a", create=True).time_zone == "UTC"
-    LocalWarehouse.open(tmp_path / "b", time_zone="Europe/Berlin", create=True)
-    assert LocalWarehouse.open(tmp_path / "b", create=True).time_zone == "Europe/Berlin"
-    with pytest.raises(WarehouseError, match=r"made with time zone 'Europe/Berlin', not 'UTC'.*leave the option"):
-        LocalWarehouse.open(tmp_path / "b", time_zone="UTC", create=True)
 
 
 def test_what_is_no_warehouse_is_refused_in_one_line(tmp_path):
@@ -106,17 +95,6 @@ def test_a_folder_left_by_a_kill_while_it_was_made_is_taken_over(tmp_path):
     (tmp_path / "w" / "lock").touch()
     (tmp_path / "w" / "warehouse.json.tmp").write_text("{")
     assert LocalWarehouse.open(tmp_path / "w", create=True).time_zone == "UTC"
-
-
-def test_days_append_and_named_days_are_replaced(warehouse):
-    put(warehouse, (FIRST, [1]), (SECOND, [2, 3]), (None, [4]))
-    assert warehouse.rows_by_day("visits_1d") == {FIRST: 1, SECOND: 2, None: 1}
-    put(warehouse, (FIRST, [10]), (SECOND, [20]), replace_days={"visits_1d": {SECOND}})
-    assert warehouse.rows_by_day("visits_1d") == {FIRST: 2, SECOND: 1, None: 1}
-    assert counts(warehouse) == [1, 4, 10, 20]
-    assert counts(warehouse, [SECOND, None]) == [4, 20]
-    put(warehouse, replace_days={"visits_1d": {FIRST, None}})
-    assert warehouse.rows_by_day("visits_1d") == {SECOND: 1}
 
 
 def test_of_a_replaced_day_what_is_kept_stays(warehouse):
@@ -227,44 +205,6 @@ def test_tables_without_rows_are_queried_in_their_types(warehouse):
     assert warehouse.scan("visits_1d").collect_schema() == polars_schema(VISITS)
     with pytest.raises(WarehouseError, match="'nope' is no table of this warehouse; tables are erasures, events, qual"):
         warehouse.scan("nope")
-
-
-def test_a_column_that_comes_later_is_null_in_older_rows(warehouse):
-    put(warehouse, (FIRST, [1]))
-    put(warehouse, table=WIDER)
-    assert warehouse.connect().sql("SELECT n, users FROM visits_1d").fetchall() == [(1, None)]
-    put(warehouse, (SECOND, [2]), table=WIDER)
-    assert warehouse.scan("visits_1d").select("n", "users").collect().rows() == [(1, None), (2, None)]
-    assert warehouse.connect().sql("SELECT users FROM visits_1d").fetchall() == [(None,), (None,)]
-    put(warehouse, (SECOND, [3]))
-    assert "users" in warehouse.scan("visits_1d").collect_schema(), "a run without the column does not hide it"
-    assert counts(warehouse) == [1, 2, 3]
-
-
-def test_a_table_that_changed_its_meaning_is_refused(warehouse):
-    put(warehouse, (FIRST, [1]))
-    other_type = metric_table("visits_1d", "", ["channel"], [Column("n", "FLOAT64")])
-    other_key = metric_table("visits_1d", "", ["device"], [Column("n", "INT64")])
-    view_name = metric_table("quality_summary", "", ["device"], [Column("n", "INT64")])
-    with warehouse.writer() as run:
-        with pytest.raises(WarehouseError, match=r"column 'n' is INT64 in .* and FLOAT64 in this run"):
-            run.declare([other_type])
-        with pytest.raises(WarehouseError, match=r"told apart by bucket_start, channel in .* by bucket_start, device"):
-            run.declare([other_key])
-        with pytest.raises(WarehouseError, match="table quality_summary: a view has this name"):
-            run.declare([view_name])
-
-
-def test_a_file_of_an_unknown_table_or_with_other_columns_is_not_committed(warehouse):
-    with warehouse.writer() as run:
-        unknown = write_file(run.staging, "nope", FIRST, rows(1))
-        with pytest.raises(WarehouseError, match="table 'nope' is not declared"):
-            run.commit([unknown])
-        run.declare([VISITS])
-        wrong = write_file(run.staging, "visits_1d", FIRST, pl.DataFrame({"n": ["1"]}))
-        with pytest.raises(WarehouseError, match="column 'n' is String, but table visits_1d declares Int64"):
-            run.commit([wrong])
-    assert warehouse.manifest().files == {}
 
 
 def test_a_day_of_many_files_is_compacted_in_one_swap(warehouse):

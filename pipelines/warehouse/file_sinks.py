@@ -1,0 +1,161 @@
+"""File sink: rows go to Parquet files, which the commit of a run makes visible; for every bounded run, and for a stream
+into a local warehouse.
+"""
+
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import apache_beam as beam
+import msgspec
+import polars as pl
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.transforms.window import GlobalWindows
+
+from pipelines.warehouse.day_files import FileEntry
+from pipelines.warehouse.sink import NAMESPACE, by_day, shaped
+from pipelines.warehouse.staged import write_file
+from pipelines.warehouse.tables import EVENTS, Table
+from pipelines.warehouse.write_stats import points
+from transforms.block import held_bytes
+from transforms.quality import count, merge
+from transforms.stage import in_global_window
+
+BUNDLE_ROWS = 250_000  # rows of a table that a bundle gathers before it writes a file
+BUNDLE_BYTES = 128 << 20  # the same, of rows that are long
+CONFIRMED = "confirmed"
+
+
+class FileSink(NamedTuple):
+    """Parquet files in the staging folder of a run, on this machine or in a bucket.
+
+    A bounded run confirms all files at its end: a stream has no end, so each of its bundles notes its own.
+
+    commit  what the last step of the graph hands all confirmations to; None: it writes them to the staging folder,
+            where `confirmed` reads them
+    note    what a bundle of a stream calls with its staging folder, table, files, and points of the received times of
+            its events; None: the run is bounded
+    """
+
+    staging: str
+    tables: Mapping[str, Table]
+    zone: str
+    commit: Callable[[list[FileEntry]], None] | None = None
+    note: Callable[[str, str, list[FileEntry], list[int]], None] | None = None
+
+    @property
+    def refuses(self) -> bool:
+        """It takes every row."""
+        return False
+
+    def table(self, name: str) -> Table:
+        """The declaration of a table."""
+        return self.tables[name]
+
+    def write(self, table: Table, outcome: str | None = None) -> beam.PTransform:
+        """Rows to files by day."""
+        return WriteFiles(self, table, outcome)
+
+    def confirm(self) -> beam.PTransform:
+        """The confirmations to one commit, or to one file."""
+        return _Confirm(self.staging) if self.commit is None else _Commit(self.commit)
+
+
+def read_confirmed(staging: Path) -> list[FileEntry]:
+    """The files that a finished run confirmed: what a failed bundle left behind is not among them."""
+    noted = sorted((staging / CONFIRMED).glob("*.json"))
+    return [entry for note in noted for entry in msgspec.json.decode(note.read_bytes(), type=list[FileEntry])]
+
+
+class WriteFiles(beam.PTransform):
+    """PCollection[rows] -> files: PCollection[bytes, a FileEntry as JSON], books: PCollection[BOOKS_SCHEMA block]
+
+    A stream's `files` are empty: they are noted, and durably so before their audit entries leave this step.
+    """
+
+    def __init__(self, sink: FileSink, table: Table, outcome: str | None):
+        super().__init__()
+        self.staging, self.zone, self.note = sink.staging, sink.zone, sink.note
+        self.table, self.outcome = table, outcome
+
+    def expand(self, rows):
+        writing = beam.ParDo(_WriteFiles(self)).with_output_types(bytes, books=pl.DataFrame)
+        # One global window: rows of all windows share a file, and what is confirmed has one home.
+        everywhere = rows | "Leave the windows" >> beam.WindowInto(GlobalWindows()).with_output_types(pl.DataFrame)
+        return everywhere | "Write files" >> writing.with_outputs("books", main="files")
+
+
+class _WriteFiles(beam.DoFn):
+    def __init__(self, sink: WriteFiles):
+        self.staging, self.table, self.zone, self.outcome = sink.staging, sink.table, sink.zone, sink.outcome
+        self.note = sink.note
+
+    def start_bundle(self):
+        self.gathered: list[pl.DataFrame] = []
+        self.rows = self.bytes = 0
+
+    def process(self, rows):
+        self.gathered.append(rows)
+        self.rows += len(rows)
+        self.bytes += held_bytes(rows)
+        if self.rows >= BUNDLE_ROWS or self.bytes >= BUNDLE_BYTES:
+            yield from self._flush()
+
+    def finish_bundle(self):
+        return map(in_global_window, self._flush())
+
+    def _flush(self):
+        if not self.gathered:
+            return
+        rows = pl.concat(shaped(part, self.table) for part in self.gathered)
+        entries = [count(_fresh(part), self.outcome) for part in self.gathered] if self.outcome else []
+        self.start_bundle()
+        days = by_day(rows, self.table.partition, self.zone)
+        written = [write_file(self.staging, self.table.name, day, part) for day, part in days]
+        if self.note:
+            Metrics.counter(NAMESPACE, f"rows-written-{self.table.name}").inc(len(rows))
+            times = rows["received_time"] if self.table.name == EVENTS.name else None
+            self.note(self.staging, self.table.name, written, points(times))
+        else:
+            yield from map(msgspec.json.encode, written)
+        if entries:
+            yield TaggedOutput("books", merge(entries))
+
+
+def _fresh(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter(~pl.col("stored")) if "stored" in rows.columns else rows
+
+
+class _Confirm(beam.PTransform):
+    def __init__(self, staging: str):
+        super().__init__()
+        self.staging = staging
+
+    def expand(self, files):
+        # All at the end, so that no failed try of a bundle is among them.
+        return files | "Gather them" >> beam.combiners.ToList() | "Note them" >> beam.Map(_note, self.staging)
+
+
+def _note(entries: list[bytes], staging: str) -> None:
+    folder = Path(staging) / CONFIRMED
+    folder.mkdir(exist_ok=True)
+    aside = folder / f"{uuid.uuid4().hex}.tmp"
+    aside.write_bytes(b"[" + b",".join(sorted(entries)) + b"]")
+    os.replace(aside, aside.with_suffix(".json"))
+
+
+class _Commit(beam.PTransform):
+    def __init__(self, commit: Callable[[list[FileEntry]], None]):
+        super().__init__()
+        self.commit = commit
+
+    def expand(self, files):
+        # One element, behind everything that was written. A runner may give it out twice.
+        return files | "Gather them" >> beam.combiners.ToList() | "Commit them" >> beam.Map(_decoded, self.commit)
+
+
+def _decoded(entries: list[bytes], commit: Callable[[list[FileEntry]], None]) -> None:
+    commit([msgspec.json.decode(entry, type=FileEntry) for entry in sorted(entries)])
