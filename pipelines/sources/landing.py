@@ -17,6 +17,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,6 +57,15 @@ class Again(NamedTuple):
 
     path: str
     minutes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LandAt:
+    """Where the blocks of a run land: the folder, the name of what is read, and the id of the run."""
+
+    folder: str
+    input: str
+    run: str
 
 
 class Landing:

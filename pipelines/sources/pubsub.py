@@ -2,8 +2,8 @@
 
     ReadPubSub(Reading(subscription, ...))   PBegin -> PCollection[RAW_SCHEMA block]; LANDED_SCHEMA where blocks land
 
-Beam's own reader runs on Dataflow, and on a local runner that acknowledges before it hands on; this one runs on Prism,
-Flink and the in-process runner. The readers share the subscription: each is a split with a thread that pulls.
+Beam's own reader runs on Dataflow, and on a local runner that acknowledges a message before the graph has it; this one
+runs on Prism and the in-process runner. The readers share the subscription: each is a split with a thread that pulls.
 
 Delivered  at least once. A bundle that fails, a process that dies, a checkpoint that is finalized in another process:
            its messages are not acknowledged, and the queue delivers them again.
@@ -29,7 +29,8 @@ from apache_beam.metrics import Metrics
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
 from pipelines.sources import pubsub_leases
-from pipelines.sources.pubsub_reader import Engine, LandAt, Reading, close_all
+from pipelines.sources.landing import LandAt
+from pipelines.sources.pubsub_reader import Engine, Reading, close_all
 from pipelines.sources.watermark import NOT_KNOWN
 
 __all__ = ["LandAt", "PubSubSource", "ReadPubSub", "Reading", "close_all"]

@@ -19,7 +19,7 @@ import grpc
 import polars as pl
 
 from pipelines.sources import pubsub_leases
-from pipelines.sources.landing import Again, Lander, read_landed
+from pipelines.sources.landing import Again, LandAt, Lander, read_landed
 from pipelines.sources.pubsub_client import PubSub, is_refusal, told, waits
 from pipelines.sources.pubsub_leases import Leases
 from pipelines.sources.pubsub_messages import Poll, block_of, emptied, poll_of
@@ -32,15 +32,6 @@ GRACE_SECONDS = 5.0  # a subscription may be made anew, or a permission given
 IDLE_SECONDS = 1.0  # a queue that has not answered for so long has nothing
 STOP_SECONDS = 0.5  # for the pull that is under way: what a cancelled one was given comes again late
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LandAt:
-    """Where blocks land: the folder, the name of what is read, and of the run (see landing.py)."""
-
-    folder: str
-    input: str
-    run: str
 
 
 @dataclass(frozen=True)
