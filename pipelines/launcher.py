@@ -1,4 +1,4 @@
-"""Launcher: what the flex template starts: a stream where its parameters name a subscription, else a backfill.
+"""Launcher: what the flex template starts: a stream where its parameters name a queue, else a backfill.
 
     python templates/flex/main.py --dataset=my-project.audience --input=gs://my-bucket/events/*.jsonl ...
 
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.options import NAMED, options_of
+from pipelines.sources.queues import LAUNCH_OPTIONS
 from pipelines.terminal import shown
 from transforms.errors import OptionError
 
@@ -31,15 +32,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def command_of(words: Sequence[str]) -> list[str]:
     """The command that parameters (--name=value) start. Errors: OptionError for one of the other kind of job."""
     given = [word for word in words if word.partition("=")[2] or "=" not in word]
-    queue = any(_name(word) == "input_subscription" for word in given)
+    queue = any(_name(word) in LAUNCH_OPTIONS for word in given)
     command, other = ("run", "backfill") if queue else ("backfill", "run")
     strange = {name for name in options_of(other) if name not in options_of(command)}
     for word in given:
         if _name(word) in strange and not _is_left(word):
-            why = "with" if queue else "without"
+            named = " or ".join(f"--{name}" for name in LAUNCH_OPTIONS)
             raise OptionError(
-                f"--{_name(word)} is of {KINDS[other]}, and {why} --input_subscription a job is {KINDS[command]}; "
-                "leave out what is not meant"
+                f"--{_name(word)} is of {KINDS[other]}, and {'with' if queue else 'without'} {named} a job is "
+                f"{KINDS[command]}; leave out what is not meant"
             )
     return [command, *(word for word in given if _name(word) not in strange)]
 

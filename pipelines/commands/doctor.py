@@ -3,6 +3,7 @@
 from pipelines.commands import Command, say
 from pipelines.commands.query import add_form
 from pipelines.options import NAMED, Place, add_all, add_to, landing_of, place_of
+from pipelines.sources.queues import LAUNCH_OPTIONS, find_queue
 from pipelines.terminal import put
 from transforms.errors import AudienceError
 
@@ -20,7 +21,8 @@ def add_options(parser) -> None:
         help="Read each file of the warehouse and verify its checksum; without it, sizes and footers are looked at",
     )
     group = parser.add_argument_group("launch", "What a stream on Google Cloud needs, looked at before anything starts")
-    add_to(group, NAMED["input_subscription"])
+    for name in LAUNCH_OPTIONS:
+        add_to(group, NAMED[name])
     group.add_argument("--bucket", metavar="gs://BUCKET", help="Bucket in which a job stages")
     group.add_argument("--project", help="Project of the job: which interfaces are on, and what you may do there")
     group.add_argument("--region", help="Region of the job, e.g. europe-west1")
@@ -33,7 +35,7 @@ def run(values, rest) -> int | None:
     from pipelines.doctor import FILE, WAREHOUSE, checks, faults, lines
 
     place = place_of(vars(values))
-    is_asked = values.input_subscription or values.bucket or values.region or values.project
+    is_asked = find_queue(vars(values)) or values.bucket or values.region or values.project
     before = (lambda: _before_launch(values, place)) if is_asked else None
     landing = landing_of(vars(values)) if place.dataset else None
     found = checks(place.warehouse, place.dataset, before, landing, values.deep)
@@ -53,7 +55,7 @@ def _before_launch(values, place: Place) -> list:
     from pipelines.preflight import Launch, preflight
 
     return preflight(
-        Launch(values.input_subscription, place.dataset, values.bucket, values.region, values.config, values.project)
+        Launch(find_queue(vars(values)), place.dataset, values.bucket, values.region, values.config, values.project)
     )
 
 
