@@ -20,13 +20,12 @@ import polars as pl
 
 from pipelines import resume_refused, resume_sessions
 from pipelines.audience import Job
-from pipelines.resume_rows import NOW, blocks, current, take_in
+from pipelines.resume_rows import NOW, RestoringRun, StoredRows, blocks, current, take_in
 from pipelines.resume_sessions import StoredSessions
-from pipelines.warehouse.local import FileEntry, LocalWarehouse, write_file
+from pipelines.warehouse.local import FileEntry, write_file
 from pipelines.warehouse.settled import days_from, in_minutes, of_input
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS, Table
-from pipelines.warehouse.writer import Run
 from transforms import seeds
 from transforms.aggregate import Aggregation, BooksAggregation, Launch, scatter, stamped
 from transforms.block import EVENT_SCHEMA, SEPARATOR, TIME
@@ -73,7 +72,7 @@ class Resumed(NamedTuple):
     events: int
 
 
-def resume(run: Run, stream: Stream, undone: pl.DataFrame, now: float | None = None) -> Resumed:
+def resume(run: RestoringRun, stream: Stream, undone: pl.DataFrame, now: float | None = None) -> Resumed:
     """Prepare the warehouse and the seeds for a stream that starts; its rows must not be written meanwhile.
 
     undone  (input, bucket_start): the minutes of received_time whose records the stream will read again
@@ -117,7 +116,7 @@ def claim(rows: pl.LazyFrame, stream: Stream, folder: str) -> None:
             seeds.add_claims(folder, seeds.Place(piece.window, piece.shard), claim_entries(piece.events).tobytes())
 
 
-def _last_sign(warehouse: LocalWarehouse, stream: Stream) -> datetime | None:
+def _last_sign(warehouse: StoredRows, stream: Stream) -> datetime | None:
     """When the input's books were written last: windows that were open then may lack rows, if it was killed.
 
     Looked for in the last days that have books, as far back as a window is open.
@@ -130,7 +129,7 @@ def _last_sign(warehouse: LocalWarehouse, stream: Stream) -> datetime | None:
     return books.select(pl.col("emitted_time").max()).collect().item()
 
 
-def _highest(warehouse: LocalWarehouse, stream: Stream, oldest: datetime) -> int:
+def _highest(warehouse: StoredRows, stream: Stream, oldest: datetime) -> int:
     """The highest revision of rows that the launch's generation is not above: one given by hand, or given again."""
     found = [0]
     days = {what.name: _days_of(warehouse, what, oldest) for what in (*stream.metrics, BooksAggregation())}
@@ -142,7 +141,7 @@ def _highest(warehouse: LocalWarehouse, stream: Stream, oldest: datetime) -> int
     return max(found)
 
 
-def _take_out(run: Run, stream: Stream, undone: pl.DataFrame) -> dict[str, int]:
+def _take_out(run: RestoringRun, stream: Stream, undone: pl.DataFrame) -> dict[str, int]:
     """Commit without the rows of the minutes; how many went, by table."""
     if undone.is_empty():
         run.commit([])  # the tables that the stream declared
@@ -157,7 +156,7 @@ def _take_out(run: Run, stream: Stream, undone: pl.DataFrame) -> dict[str, int]:
     return {name: rows for name, rows in gone.items() if rows}
 
 
-def _rows(warehouse: LocalWarehouse, table: str) -> int:
+def _rows(warehouse: StoredRows, table: str) -> int:
     return sum(warehouse.rows_by_day(table).values())
 
 
@@ -165,7 +164,7 @@ class _Stored:
     """One pass over the stored events of the open windows, in blocks: writes the seeds of KeepFirst as it goes, and
     those of each metric in the end. It gathers the sessions too."""
 
-    def __init__(self, warehouse: LocalWarehouse, stream: Stream, oldest: datetime, folder: str):
+    def __init__(self, warehouse: StoredRows, stream: Stream, oldest: datetime, folder: str):
         self.warehouse, self.stream, self.oldest, self.folder = warehouse, stream, oldest, folder
         self.partials: dict[str, list[pl.DataFrame]] = {what.name: [] for what in stream.metrics}
         self.sessions = StoredSessions(stream.funnel, oldest)
@@ -213,7 +212,7 @@ def _places(what: Aggregation, merged: pl.DataFrame) -> list[tuple[seeds.Place, 
     return [(seeds.Place(*key), rows) for key, rows in pieces]
 
 
-def _seed_books(warehouse: LocalWarehouse, input: str, oldest: datetime, folder: str) -> None:
+def _seed_books(warehouse: StoredRows, input: str, oldest: datetime, folder: str) -> None:
     books = BooksAggregation()
     rows = warehouse.scan(QUALITY_1M.name, days_from(warehouse, QUALITY_1M.name, oldest - DAY))
     now = current(rows.filter(of_input(input)), ["bucket_start", *books.keys], list(BOOKS_SCHEMA))
@@ -222,7 +221,7 @@ def _seed_books(warehouse: LocalWarehouse, input: str, oldest: datetime, folder:
 
 
 def _differences(
-    warehouse: LocalWarehouse, what: Aggregation, fresh: pl.DataFrame, oldest: datetime
+    warehouse: StoredRows, what: Aggregation, fresh: pl.DataFrame, oldest: datetime
 ) -> tuple[pl.DataFrame, pl.Expr | None]:
     """(rows of `fresh` that the table does not say now, which rows of the table are of keys that `fresh` lacks)
 
@@ -249,7 +248,7 @@ def _names(gone: pl.DataFrame, keys: list[str]) -> pl.Expr:
 
 
 def _entries(
-    run: Run, what: Aggregation, rows: pl.DataFrame, launch: Launch, now: datetime, revision: int
+    run: RestoringRun, what: Aggregation, rows: pl.DataFrame, launch: Launch, now: datetime, revision: int
 ) -> list[FileEntry]:
     """Staged files of metric rows, stamped as the stream would: late where the bucket has ended."""
     if rows.is_empty():
@@ -267,7 +266,7 @@ def _earliest(oldest: datetime, bucket: timedelta) -> datetime:
     return oldest - 2 * bucket - CLOCKS_CHANGE
 
 
-def _days_of(warehouse: LocalWarehouse, what: Aggregation, oldest: datetime) -> list[date]:
+def _days_of(warehouse: StoredRows, what: Aggregation, oldest: datetime) -> list[date]:
     return days_from(warehouse, what.name, _earliest(oldest, what.bucket))
 
 

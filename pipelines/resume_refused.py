@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from pipelines.resume_rows import blocks
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.resume_rows import StoredRows, blocks
 from pipelines.warehouse.settled import days_from, of_input
 from pipelines.warehouse.tables import QUARANTINE
 from transforms import redelivered, seeds
@@ -19,7 +18,7 @@ from transforms.block import TIME
 COLUMNS = ("quarantine_id", "input", "received_time")
 
 
-def ids(warehouse: LocalWarehouse, input: str, since: datetime) -> pl.LazyFrame:
+def ids(warehouse: StoredRows, input: str, since: datetime) -> pl.LazyFrame:
     """COLUMNS of what is in quarantine, or was, of a stream's input."""
     rows = warehouse.scan(QUARANTINE.name, days_from(warehouse, QUARANTINE.name, since), COLUMNS)
     return rows.filter(of_input(input) & (pl.col("received_time") >= pl.lit(since, TIME)))

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import polars as pl
 
-from pipelines.resume_rows import NOW, current, take_in
-from pipelines.warehouse.local import FileEntry, LocalWarehouse, write_file
+from pipelines.resume_rows import NOW, RestoringRun, StoredRows, current, take_in
+from pipelines.warehouse.local import FileEntry, write_file
 from pipelines.warehouse.settled import days_from
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import SESSIONS
-from pipelines.warehouse.writer import Run
 from transforms import seeds
 from transforms import session_summaries as summaries
 from transforms.aggregate import Launch, stamped
@@ -47,7 +46,7 @@ class StoredSessions:
         return held.with_columns(standing=pl.concat_list("start"), changed=pl.lit(False))
 
 
-def differences(warehouse: LocalWarehouse, held: pl.DataFrame, since: datetime, oldest: datetime) -> pl.DataFrame:
+def differences(warehouse: StoredRows, held: pl.DataFrame, since: datetime, oldest: datetime) -> pl.DataFrame:
     """The rows, tombstones among them, that make the table say what these sessions are."""
     fresh = summaries.table_rows(held)
     exact = [name for name in fresh.columns if name != "revenue"]
@@ -76,7 +75,7 @@ def _text(column: str) -> pl.Expr:
     return pl.col(column).list.eval(parts).list.join(",")
 
 
-def write(run: Run, rows: pl.DataFrame, launch: Launch, now: datetime, revision: int) -> list[FileEntry]:
+def write(run: RestoringRun, rows: pl.DataFrame, launch: Launch, now: datetime, revision: int) -> list[FileEntry]:
     """Staged files of the rows, stamped as the stream would: early while a session is open."""
     if rows.is_empty():
         return []

@@ -58,6 +58,7 @@ class Choice(NamedTuple):
 class BigQueryWarehouse:
     """A warehouse in BigQuery. Make one with `open`, write through `writer()`, `close` it at the end."""
 
+    kind = "bigquery"
     at_least_once = True  # a stream that was killed writes rows again, whatever the write method
 
     def __init__(self, lease: Lease, dataset: bigquery.Dataset, time_zone: str, choice: Choice):

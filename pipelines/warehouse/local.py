@@ -97,6 +97,7 @@ def cannot_write(path: Path, error: Exception) -> WarehouseError:
 class LocalWarehouse:
     """A warehouse in a local folder. Make one with `open`; write through `writer()`."""
 
+    kind = "local"
     at_least_once = False
 
     def __init__(self, folder: Path, time_zone: str, name: str):

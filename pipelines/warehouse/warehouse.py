@@ -20,6 +20,7 @@ Days = Iterable[date | None]  # None: the day of rows that tell no time
 class Warehouse(Protocol):
     """Tables by day, and views over them."""
 
+    kind: str  # of warehouse, in a word
     time_zone: str
     at_least_once: bool  # whether a row of a stream may be written twice
 

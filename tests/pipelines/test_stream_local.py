@@ -10,8 +10,8 @@ from pipelines.cli import main
 from pipelines.options import resolve
 from pipelines.runners import LEGACY
 from pipelines.sources.landing import LANDING, Again
-from pipelines.stream import _mended
-from pipelines.stream_local import KeptLocally
+from pipelines.stream import _describe
+from pipelines.stream_local import LocalRecovery
 from pipelines.warehouse.tables import QUALITY_1M
 from tests.kept import book, land, write
 
@@ -26,7 +26,7 @@ def test_what_another_subscription_landed_is_done_once_its_own_books_have_it(rec
     with opened(settings, create=True, streaming=True) as into:
         other = land(warehouse / LANDING, OLD, NOON, 2)
         write(into, QUALITY_1M, book(NOON, other, received=received, events=received))
-        with KeptLocally(into, NEW) as kept:
+        with LocalRecovery(into, settings, NEW).open() as kept:
             assert kept.waiting == waiting
             assert len(kept.again()) == (waiting > 0)
             kept.retire(None)
@@ -42,7 +42,7 @@ def test_a_runner_that_cannot_read_them_again_takes_out_nothing(queue, tmp_path,
     words = ["run", f"--runner={LEGACY}", "--input_subscription", queue.subscription, "--warehouse", str(warehouse)]
     assert main(words) == 2
     error = capsys.readouterr().err
-    assert f"records of a run before wait in {warehouse / LANDING}, and {LEGACY} does not read them again" in error
+    assert f"records of a previous run wait in {warehouse / LANDING}, and {LEGACY} does not read them again" in error
     assert error.count("\n") == 1
 
 
@@ -50,7 +50,7 @@ def test_a_runner_that_cannot_read_them_again_takes_out_nothing(queue, tmp_path,
 def test_records_that_may_be_too_late_to_read_again_are_told_with_the_recompute_that_takes_them_in(days, told):
     day = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0) - timedelta(days=days)
     kept, again = SimpleNamespace(waiting=2, events=0), [Again("f", (int(day.timestamp()) * 1_000_000,))]
-    said = _mended(kept, again, resolve({"input_subscription": NEW}, "run"))
-    assert "2 records landed and are not in the books: they are read again" in said
+    said = _describe(kept, again, resolve({"input_subscription": NEW}, "run"))
+    assert "2 landed records are not reconciled yet: they are read again" in said
     recompute = f"`audience recompute --start {day.date()} --end {day.date() + timedelta(days=1)}` takes them in"
     assert (recompute in said) == told
