@@ -8,11 +8,11 @@ import pytest
 from pipelines.bounded import opened
 from pipelines.cli import main
 from pipelines.options import resolve
-from pipelines.runners import LEGACY
+from pipelines.runners import LEGACY, RUNNERS
 from pipelines.sources.landing import LANDING, Again
-from pipelines.stream import _describe
+from pipelines.stream import _describe, recovery_of
 from pipelines.stream_local import LocalRecovery
-from pipelines.warehouse.tables import QUALITY_1M
+from pipelines.warehouse.tables import EVENTS, QUALITY_1M
 from tests.kept import book, land, write
 
 OLD, NEW = "projects/demo-project/subscriptions/old", "projects/demo-project/subscriptions/new"
@@ -32,6 +32,30 @@ def test_what_another_subscription_landed_is_done_once_its_own_books_have_it(rec
             kept.retire(None)
             assert len(kept.landing.files()) == (waiting > 0)
             kept.stop()
+
+
+@pytest.mark.parametrize(("rebuilds", "events"), [(True, 1), (False, 0)])
+def test_state_is_rebuilt_only_where_the_runner_loses_it(rebuilds, events, tmp_path):
+    settings = resolve({"input_subscription": NEW, "warehouse": str(tmp_path / "warehouse")}, "run")
+    stored = {"event_id": "1", "event_type": "click", "source": "web", "input": NEW}
+    with opened(settings, create=True, streaming=True) as into:
+        write(into, EVENTS, stored | dict.fromkeys(("event_time", "received_time", "client_time"), NOON))
+    with (
+        opened(settings, streaming=True) as into,
+        LocalRecovery(into, settings, NEW, rebuilds).open() as recovery,
+    ):
+        assert (recovery.events, recovery.seeds is not None) == (events, rebuilds)
+        assert set(into.warehouse.tables()) >= {EVENTS.name, QUALITY_1M.name}
+        recovery.stop()
+
+
+def test_the_kind_of_the_warehouse_and_the_state_of_the_runner_choose_the_recovery(tmp_path):
+    settings = resolve({"input_subscription": NEW, "warehouse": str(tmp_path / "warehouse")}, "run")
+    with opened(settings, create=True, streaming=True) as into:
+        for runner in RUNNERS.values():
+            recovery = recovery_of(into, settings, NEW, runner)
+            assert isinstance(recovery, LocalRecovery)
+            assert recovery.rebuilds is not runner.state_is_durable
 
 
 def test_a_runner_that_cannot_read_them_again_takes_out_nothing(queue, tmp_path, capsys):
