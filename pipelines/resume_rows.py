@@ -72,13 +72,13 @@ def take_in(
 ) -> list[pl.DataFrame]:
     """`gathered` with one more, merged now and then."""
     gathered = [*gathered, part]
-    # The merged ones before do not count: else all of a large table would be merged with every block.
+    # Rows that are merged already do not count: otherwise all of a large table would be merged with every block.
     if sum(each.height for each in gathered[1:]) > max(MERGE_ROWS, gathered[0].height):
         return [merge(gathered)]
     return gathered
 
 
 def current(rows: pl.LazyFrame, keys: list[str], columns: list[str]) -> pl.DataFrame:
-    """The rows that count now, as the `_current` views choose them; tombstones among them."""
+    """The rows that are current, as the `_current` views choose them; tombstones among them."""
     ordered = rows.select(*columns, "generation", "revision").collect().sort("generation", "revision")
     return ordered.unique(keys, keep="last", maintain_order=True).select(columns)

@@ -33,10 +33,10 @@ from transforms.errors import OptionError, RunnerError
 PRISM, LEGACY, ANY, DATAFLOW = "PrismRunner", "BundleBasedDirectRunner", "DirectRunner", "DataflowRunner"
 # Not `prism`, the name of Beam's own build, so that no such one is taken for it.
 PRISM_HERE = Path(__file__).parents[1] / ".tools" / "prism-local"
-MEND = "run `make prism` (it needs Go), or name the binary with --prism_location"
+GET_PRISM = "run `make prism` (it needs Go), or name the binary with --prism_location"
 LEGACY_LIMITS = (
     "Beam's legacy local runner. It acknowledges a message before it is written, so a crash loses messages in flight, "
-    f"and it reads ten messages at a time; for anything but a trial {MEND}"
+    f"and it reads ten messages at a time; for anything but a trial {GET_PRISM}"
 )
 # With every job: Prism 2.77 splits a slow bundle even where keys have state, and releases the keys of the second half
 # while the first may still be processing them. Two bundles then change one state, and a change is lost.
@@ -163,7 +163,7 @@ def choose(asked: str | None, prism_location: str | None = None) -> Runner:
     if prism := find_prism(prism_location):
         return replace(RUNNERS[PRISM], program=prism)
     if name == PRISM:
-        raise OptionError(f"--runner: got {PRISM!r}, but there is no Prism here; {MEND}")
+        raise OptionError(f"--runner: got {PRISM!r}, but there is no Prism here; {GET_PRISM}")
     return RUNNERS[LEGACY]
 
 
@@ -226,7 +226,7 @@ def _wait_for(endpoint: Path, process: subprocess.Popen, binary: str, log: Path,
     if f"not defined: {JOB_SOCKET[1:]}".encode() in log.read_bytes()[before:]:
         raise RunnerError(OPEN.format(binary))
     raise RunnerError(
-        f"Prism does not start: {last_error(log) or 'it logged no error'}; see {log}, or rebuild it: {MEND}"
+        f"Prism does not start: {last_error(log) or 'it logged no error'}; see {log}, or rebuild it: {GET_PRISM}"
     )
 
 
@@ -242,7 +242,7 @@ def last_error(log: Path) -> str:
     with suppress(OSError):
         for line in log.read_bytes().splitlines():
             with suppress(ValueError):
-                told = json.loads(line)
-                if isinstance(told, dict) and told.get("level") == "ERROR":
-                    found = f"{told.get('msg', '')}: {told.get('error', '')}".splitlines()[0]
+                entry = json.loads(line)
+                if isinstance(entry, dict) and entry.get("level") == "ERROR":
+                    found = f"{entry.get('msg', '')}: {entry.get('error', '')}".splitlines()[0]
     return found[:300]

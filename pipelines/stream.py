@@ -152,7 +152,7 @@ def _refuse_landed(landing: Landing, runner: Runner) -> None:
     if not runner.lands and landing.files():
         raise RunnerError(
             f"records of a previous run wait in {landing.folder}, and {runner.name} does not read them again; "
-            f"{runners.MEND}, or move them away: they are lost then"
+            f"{runners.GET_PRISM}, or move them away: they are lost then"
         )
 
 

@@ -41,12 +41,12 @@ class TestPubSubQueue(QueueContract):
         broker.publish(b"1")
         hand = by_hand()
         hand.read(1)
-        before = pubsub_leases.snapshot().let_go
+        before = pubsub_leases.snapshot().expired
         clock.now += pubsub_leases.LIMIT_SECONDS - 60
         assert opened.snapshot().backlog.messages == 1
         clock.now += 120
         wait_until(lambda: opened.snapshot().backlog.messages == 0)
-        assert pubsub_leases.snapshot().let_go - before == 1
+        assert pubsub_leases.snapshot().expired - before == 1
 
     def test_a_topic_is_read_by_a_subscription_that_ends_with_the_run(self, broker):
         topic = PubSubQueue.of({"input_topic": broker.topic})
