@@ -157,8 +157,7 @@ def into_bigquery(queue: Queue, folder: Path) -> Iterator[tuple[psutil.Process, 
 @contextlib.contextmanager
 def per_event_on_prism(queue: Queue, folder: Path) -> Iterator[tuple[psutil.Process, Counter]]:
     """The usual graph on Prism, read by our reader."""
-    binary = runners.choose("PrismRunner").prism
-    assert binary is not None
+    binary = runners.choose("PrismRunner").program
     with runners.prism_at(binary, folder / "prism.log") as (endpoint, _):
         words = [
             sys.executable,

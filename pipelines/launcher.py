@@ -1,4 +1,4 @@
-"""Launcher: a stream where the parameters name a queue, else a backfill; what the flex template starts.
+"""Launcher: what the flex template starts: a stream where its parameters name a queue, else a backfill.
 
     python templates/flex/main.py --dataset=my-project.audience --input=gs://my-bucket/events/*.jsonl ...
     python -m pipelines --input 'events/*.jsonl.gz' --warehouse warehouse
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from pipelines.settings.arguments import options_of
 from pipelines.settings.values import NAMED
+from pipelines.sources.queues import LAUNCH_OPTIONS
 from pipelines.system.terminal import shown
 from transforms.errors import OptionError
 
@@ -33,15 +34,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def command_of(words: Sequence[str]) -> list[str]:
     """The command that parameters (--name=value) start. Errors: OptionError for one of the other kind of job."""
     given = [word for word in words if word.partition("=")[2] or "=" not in word]
-    queue = any(_name(word) in ("input_subscription", "input_topic") for word in given)
+    queue = any(_name(word) in LAUNCH_OPTIONS for word in given)
     command, other = ("run", "backfill") if queue else ("backfill", "run")
     strange = {name for name in options_of(other) if name not in options_of(command)}
     for word in given:
         if _name(word) in strange and not _is_left(word):
-            why = "with" if queue else "without"
+            named = " or ".join(f"--{name}" for name in LAUNCH_OPTIONS)
             raise OptionError(
-                f"--{_name(word)} is of {KINDS[other]}, and {why} --input_subscription a job is {KINDS[command]}; "
-                "leave out what is not meant"
+                f"--{_name(word)} is of {KINDS[other]}, and {'with' if queue else 'without'} {named} a job is "
+                f"{KINDS[command]}; leave out what is not meant"
             )
     return [command, *(word for word in given if _name(word) not in strange)]
 

@@ -101,8 +101,10 @@ def _folder(values, name: str) -> str:
 def _parameters(values) -> dict[str, str]:
     """What was typed of the template's parameters, checked as the command checks it that the template starts."""
     command = "backfill" if values.action == "backfill" else "run"
-    needed = sorted(REQUIRED | {READS[command]})
-    if missing := [f"--{name}" for name in needed if getattr(values, name) is None]:
+    missing = [f"--{name}" for name in sorted(REQUIRED) if getattr(values, name) is None]
+    if all(getattr(values, name) is None for name in READS[command]):
+        missing.append(" or ".join(f"--{name}" for name in READS[command]))
+    if missing:
         raise OptionError(f"{', '.join(missing)}: missing; a job needs it")
     named = {option.name: getattr(values, option.name) for option in parameters()}
     given = {name: value for name, value in named.items() if value not in (None, "false")}

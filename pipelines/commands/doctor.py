@@ -5,6 +5,7 @@ from pipelines.commands.query import add_form
 from pipelines.settings.arguments import add_all, add_to
 from pipelines.settings.resolve import Place, landing_of, place_of
 from pipelines.settings.values import NAMED
+from pipelines.sources.queues import LAUNCH_OPTIONS, find_queue
 from pipelines.system.terminal import put, say
 from transforms.errors import AudienceError
 
@@ -22,7 +23,8 @@ def add_options(parser) -> None:
         help="Read each file of the warehouse and verify its checksum; without it, sizes and footers are looked at",
     )
     group = parser.add_argument_group("launch", "What a stream on Google Cloud needs, looked at before anything starts")
-    add_to(group, NAMED["input_subscription"])
+    for name in LAUNCH_OPTIONS:
+        add_to(group, NAMED[name])
     group.add_argument("--bucket", metavar="gs://BUCKET", help="Bucket in which a job stages")
     group.add_argument("--project", help="Project of the job: which interfaces are on, and what you may do there")
     group.add_argument("--region", help="Region of the job, e.g. europe-west1")
@@ -36,7 +38,7 @@ def run(values, rest) -> int | None:
     from pipelines.apps.doctor.machine import checks, faults, lines
 
     place = place_of(vars(values))
-    is_asked = values.input_subscription or values.bucket or values.region or values.project
+    is_asked = find_queue(vars(values)) or values.bucket or values.region or values.project
     before = (lambda: _before_launch(values, place)) if is_asked else None
     landing = landing_of(vars(values)) if place.dataset else None
     found = checks(place.warehouse, place.dataset, before, landing, values.deep)
@@ -56,7 +58,7 @@ def _before_launch(values, place: Place) -> list:
     from pipelines.apps.doctor.launch import Launch, preflight
 
     return preflight(
-        Launch(values.input_subscription, place.dataset, values.bucket, values.region, values.config, values.project)
+        Launch(find_queue(vars(values)), place.dataset, values.bucket, values.region, values.config, values.project)
     )
 
 

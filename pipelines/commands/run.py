@@ -18,23 +18,23 @@ def add_options(parser) -> None:
 
 def run(values, rest) -> None:
     settings = resolve(vars(values), "run")
-    from pipelines.runners.choose import DATAFLOW, choose
+    from pipelines.runners.choose import choose
 
-    if values.runner == DATAFLOW:
+    runner = choose(values.runner, values.prism_location)
+    if not runner.runs_here:
         return _launch(values, settings, rest)
     if settings.id_label is not None:
         raise OptionError(
             "--id_label is for Dataflow, which alone reads by it; leave it out: events are one by their id"
         )
-    choice = choose(values.runner, values.prism_location)
     from pipelines.runners.in_process import beam_options
     from pipelines.streaming.stream import stream
 
-    ended = stream(settings, choice, beam_options(rest), say)
+    ended = stream(settings, runner, beam_options(rest), say)
     rows = ", ".join(f"{count:,} {table}" for table, count in sorted(ended.rows.items())) or "nothing"
     say(f"{'drained' if ended.drained else 'stopped'} after {ended.seconds:.0f} s; rows written: {rows}")
     if ended.waiting:
-        say(f"{ended.waiting:,} records landed and are not in the books yet: the next start reads them again")
+        say(f"{ended.waiting:,} landed records are not reconciled yet: the next start reads them again")
 
 
 def _launch(values, settings, rest) -> None:

@@ -30,8 +30,8 @@ from pipelines.audience import Job, build
 from pipelines.batch.days import mappings_of, new_job, opened
 from pipelines.settings.config import read_config
 from pipelines.settings.resolve import Settings
-from pipelines.sources.pubsub.beam_reader import ReadPubSubThroughBeam
-from pipelines.sources.pubsub.check import check_subscription
+from pipelines.sources.queue import Queue
+from pipelines.sources.queues import choose_queue
 from pipelines.warehouse.bigquery.stream.sink import BigQueryStreamSink
 from pipelines.warehouse.metric_tables import tables_of
 from transforms.errors import OptionError, RunnerError, first_line
@@ -60,11 +60,12 @@ def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
     if settings.dataset is None:
         raise OptionError("--dataset is missing: a job on Dataflow writes to BigQuery; give --dataset project.dataset")
     options = job_options(beam_options)
-    check_subscription(str(settings.input_subscription))
+    queue = choose_queue(settings._asdict())
+    queue.check()
     if options.view_as(GoogleCloudOptions).update:
         running_job(options)
     with opened(settings, create=True, streaming=True) as into:
-        return submitted(_job(into.job, settings), options)
+        return submitted(_job(into.job, settings, queue), options)
 
 
 def job_options(beam_options: Sequence[str], streaming: bool = True) -> PipelineOptions:
@@ -130,7 +131,8 @@ def step_names(settings: Settings) -> set[str]:
     metrics, quality = read_config(settings.config)
     sink = BigQueryStreamSink(f"{settings.dataset}", tables_of(metrics), settings.write_method)
     pipeline = beam.Pipeline("FnApiRunner", PipelineOptions(["--streaming"]))  # named as on any runner
-    build(pipeline, _job(new_job(settings, metrics, quality, sink, "UTC", streaming=True), settings))
+    job = new_job(settings, metrics, quality, sink, "UTC", streaming=True)
+    build(pipeline, _job(job, settings, choose_queue(settings._asdict())))
     return {name for name in pipeline.applied_labels if name}
 
 
@@ -146,18 +148,12 @@ def _jobs(google: GoogleCloudOptions) -> dataflow_v1beta3.JobsV1Beta3Client:
     )
 
 
-def _job(job: Job, settings: Settings) -> Job:
+def _job(job: Job, settings: Settings, queue: Queue) -> Job:
     mappings, name = mappings_of(settings)
     return replace(
         job,
-        source=ReadPubSubThroughBeam(
-            settings.input_subscription,
-            source=name,
-            timestamp_attribute=settings.timestamp_attribute,
-            id_label=settings.id_label,
-            on_dataflow=True,
-        ),
-        input=settings.input_subscription,
+        source=queue.read_by_runner(source=name, on_dataflow=True),
+        input=queue.input,
         source_name=name,
         mappings=mappings,
     )

@@ -3,7 +3,7 @@
 python -m pipelines.dataflow.template IMAGE:TAG     print the template's file for an image; needs Python alone
 
 What the service checks before it starts a launcher, and what its console shows: a parameter for each option that means
-something on Dataflow. One template is for both kinds of job: a subscription makes a stream, files make a backfill
+something on Dataflow. One template is for both kinds of job: a queue makes a stream, files make a backfill
 (launcher.py). The service's own form is `google.cloud.dataflow_v1beta3.TemplateMetadata`; its regular
 expressions are POSIX egrep's.
 """
@@ -14,17 +14,17 @@ from typing import Any
 
 from pipelines.settings.arguments import options_of
 from pipelines.settings.options import OPTIONS, Option
+from pipelines.sources import queues
 
 METADATA = "flex/metadata.json"
 # Of this machine alone: a folder, processes of ours, and what our own reader of a queue needs.
-LOCAL = {"warehouse", "group", "landing", "input_topic", "readers", "batch_delay", "expected_delay", "workers"}
+LOCAL = {"warehouse", "group", "landing", "readers", "batch_delay", "expected_delay", "workers"} | (
+    set(queues.OPTIONS) - set(queues.LAUNCH_OPTIONS)
+)
 REQUIRED = {"dataset"}
-READS = {"run": "input_subscription", "backfill": "input"}  # what each kind of job cannot do without
-TYPES = {
-    "input": "GCS_READ_FILE",
-    "input_subscription": "PUBSUB_SUBSCRIPTION",
-    "mapping": "GCS_READ_FILE",
-    "config": "GCS_READ_FILE",
+READS = {"run": queues.LAUNCH_OPTIONS, "backfill": ("input",)}  # each kind of job needs one of them
+TYPES = dict.fromkeys(("input", "mapping", "config"), "GCS_READ_FILE") | {
+    queue.launch_option: queue.parameter_type for queue in queues.QUEUES
 }
 
 

@@ -1,14 +1,16 @@
-"""Runners: on what a stream runs, decided by name before the graph is built.
+"""Runners: what a stream runs on, what each runner can do, and how it is started.
 
-    PrismRunner                Beam's local runner for streams: `make prism` builds it. State is kept in its memory, so
-                               the source lands what it reads (sources/landing.py) and a restart goes on from there.
+    PrismRunner                Beam's local runner for streams, built by `make prism`. It keeps state in memory, so the
+                               source lands what it reads (sources/landing.py) and a restart resumes from there.
     BundleBasedDirectRunner    Beam's legacy local runner, with Beam's own reader: only where there is no Prism
-    DataflowRunner             Google's: the job is submitted and goes on by itself (dataflow.py)
+    DataflowRunner             Google's: the job is submitted and runs without this process (dataflow.py)
 
-`DirectRunner`, which Beam itself would resolve by a download, means the first of the two that is at hand.
+`DirectRunner`, which Beam itself would resolve by a download, means the first of the two that is available here.
 
-Prism is the one of `make prism`, which listens on a Unix socket: a Prism as Beam builds it takes jobs, and so commands,
-from the whole network. It is refused.
+Adding a runner takes a line in RUNNERS: what a stream lands, rebuilds and drains follows from the flags there.
+
+Prism must be the one of `make prism`, which listens on a Unix socket. Beam's own build of Prism accepts jobs, and so
+commands, from the whole network. It is refused.
 """
 
 import json
@@ -18,8 +20,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,16 +31,15 @@ from pipelines.system.listening import listeners, tree
 from transforms.errors import OptionError, RunnerError
 
 PRISM, LEGACY, ANY, DATAFLOW = "PrismRunner", "BundleBasedDirectRunner", "DirectRunner", "DataflowRunner"
-RUNNERS = (PRISM, ANY, LEGACY)
 # Not `prism`, the name of Beam's own build, so that no such one is taken for it.
 PRISM_HERE = Path(__file__).parents[2] / ".tools" / "prism-local"
-MEND = "run `make prism` (it needs Go), or name the binary with --prism_location"
+GET_PRISM = "run `make prism` (it needs Go), or name the binary with --prism_location"
 LEGACY_LIMITS = (
-    f"{LEGACY}: Beam's legacy local runner. It acknowledges a message before it is written, so a crash loses what is "
-    f"under way, and reads ten messages at a time; for anything but a try {MEND}"
+    "Beam's legacy local runner. It acknowledges a message before it is written, so a crash loses messages in flight, "
+    f"and it reads ten messages at a time; for anything but a trial {GET_PRISM}"
 )
-# With every job: Prism 2.77 splits a slow bundle also where keys have state, and lets go the keys of the second half
-# while the first may still be at work on them. Two bundles then change one state, and a change is lost.
+# With every job: Prism 2.77 splits a slow bundle even where keys have state, and releases the keys of the second half
+# while the first may still be processing them. Two bundles then change one state, and a change is lost.
 PRISM_WORK_ROUND = "--experiments=prism_disable_sdf_split"
 JOB_SOCKET = "--job_socket"  # the option that our patch adds to Prism, templates/prism
 OPEN = (
@@ -45,9 +47,9 @@ OPEN = (
     "builds one that only you can reach, and leave --prism_location out"
 )
 START_SECONDS = 20.0
-IDLE_SECONDS = 60  # after which a Prism without a job ends by itself
-# Becomes the program that it is given, which then dies with the process that began it, however that ends: after a kill
-# a Prism would wait for its worker for ever, and busily. Only Linux can say so.
+IDLE_SECONDS = 60  # after which a Prism without a job exits
+# Becomes the program that it is given, which then dies with the process that started it, however that ends: after a
+# kill Prism would spin while it waits for its worker. Only Linux offers this.
 _DIE_WITH_PARENT = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":
@@ -57,29 +59,119 @@ if os.getppid() == int(sys.argv[1]):
 """
 
 
-class Choice(NamedTuple):
-    """A runner. `prism` is the binary's path, for Prism; `said` what a person should know of it."""
+class Started(NamedTuple):
+    """A runner that accepts jobs: Beam's options for it, and its process where it has one of its own."""
+
+    options: list[str]
+    process: subprocess.Popen | None = None
+
+    def exit_status(self, seconds: float = 0.0) -> str:
+        """How its process ended, within so many seconds; empty while it runs."""
+        status = None
+        with suppress(subprocess.TimeoutExpired):
+            status = self.process.wait(seconds) if self.process else None
+        if status is None:
+            return ""
+        return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What a stream has to know of its runner.
+
+    name              the value of Beam's --runner
+    state_is_durable  a restart resumes with the state of the steps; otherwise the stream rebuilds it
+    reads_itself      the runner reads the queue with a reader of its own; otherwise the queue's reader does
+    can_drain         `audience stop --drain` closes its windows
+    launch            starts it on this machine, with its program and a folder for its log; None: it runs elsewhere, and
+                      the job is submitted
+    limits            what a person should know before using it
+    program           the path of its binary, where it has one
+    """
 
     name: str
-    prism: str | None
-    said: str
+    state_is_durable: bool
+    reads_itself: bool
+    can_drain: bool
+    launch: "Callable[[str, Path], AbstractContextManager[Started]] | None" = None
+    limits: str = ""
+    program: str = ""
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether this process starts it and is its worker."""
+        return self.launch is not None
+
+    @property
+    def lands(self) -> bool:
+        """Whether records land before the graph sees them: the runner loses them with its state, and the reader that
+        could land them is ours."""
+        return not self.state_is_durable and not self.reads_itself
+
+    @property
+    def said(self) -> str:
+        """The runner in a line for a person."""
+        program = f" ({self.program})" if self.program else ""
+        limits = f": {self.limits}" if self.limits else ""
+        return f"runner {self.name}{program}{limits}"
+
+    def start(self, folder: Path) -> AbstractContextManager[Started]:
+        """Start it for the length of a context; its log goes to `folder`. Errors: RunnerError."""
+        if self.launch is None:
+            raise RunnerError(f"{self.name} does not run on this machine")
+        return self.launch(self.program, folder)
 
 
-def choose(asked: str | None, prism_location: str | None = None) -> Choice:
-    """The runner for a stream. Errors: OptionError for one that cannot run it here, with what to do."""
+@contextmanager
+def _start_prism(program: str, folder: Path) -> Iterator[Started]:
+    with prism_at(program, folder / "prism.log") as (endpoint, process):
+        reached_by = [f"--runner={PRISM}", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK"]
+        yield Started([*reached_by, PRISM_WORK_ROUND], process)
+
+
+@contextmanager
+def _start_legacy(program: str, folder: Path) -> Iterator[Started]:
+    with private_sockets():
+        yield Started([f"--runner={LEGACY}"])
+
+
+RUNNERS = {
+    runner.name: runner
+    for runner in (
+        Runner(PRISM, state_is_durable=False, reads_itself=False, can_drain=True, launch=_start_prism),
+        Runner(
+            LEGACY,
+            state_is_durable=False,
+            reads_itself=True,
+            can_drain=False,
+            launch=_start_legacy,
+            limits=LEGACY_LIMITS,
+        ),
+        Runner(DATAFLOW, state_is_durable=True, reads_itself=True, can_drain=False),  # Dataflow drains its jobs itself
+    )
+}
+
+
+def choose(asked: str | None, prism_location: str | None = None) -> Runner:
+    """The runner for a stream. Errors: OptionError for one that is not available, with what to do."""
     name = asked or ANY
-    if name not in RUNNERS:
-        raise OptionError(f"--runner: got {name!r}; allowed for a stream: {', '.join([*RUNNERS, DATAFLOW])}")
-    prism = find_prism(prism_location) if name != LEGACY else None
-    if prism:
-        return Choice(PRISM, prism, f"runner {PRISM} ({prism})")
+    if name not in (ANY, *RUNNERS):
+        allowed = ", ".join([PRISM, ANY, *(each for each in RUNNERS if each != PRISM)])
+        raise OptionError(f"--runner: got {name!r}; allowed for a stream: {allowed}")
+    if name not in (ANY, PRISM):
+        return RUNNERS[name]
+    if prism := find_prism(prism_location):
+        return replace(RUNNERS[PRISM], program=prism)
     if name == PRISM:
-        raise OptionError(f"--runner: got {PRISM!r}, but there is no Prism here; {MEND}")
-    return Choice(LEGACY, None, f"runner {LEGACY_LIMITS}")
+        raise OptionError(f"--runner: got {PRISM!r}, but there is no Prism here; {GET_PRISM}")
+    return RUNNERS[LEGACY]
 
 
 def find_prism(location: str | None = None) -> str | None:
-    """The Prism binary: as given, else as `make prism` leaves it, else on the PATH. Errors: OptionError."""
+    """The Prism binary: as given, else as `make prism` leaves it, else on the PATH. Errors: OptionError.
+
+    The one rule of `audience run`, `demo` and `doctor`; it does not depend on the current folder.
+    """
     if location is not None:
         if not os.access(location, os.X_OK) or os.path.isdir(location):
             raise OptionError(f"--prism_location: got {location!r}, which is no program; run `make prism`")
@@ -91,10 +183,10 @@ def find_prism(location: str | None = None) -> str | None:
 
 @contextmanager
 def prism_at(binary: str, log: Path) -> Iterator[tuple[str, subprocess.Popen]]:
-    """A Prism of one's own, on a private socket: (its endpoint, its process).
+    """Start a Prism for this process alone, on a private socket: (its endpoint, its process).
 
-    It ends with the context, or when this process is killed; until then also Beam's servers in this process listen on
-    private sockets. Errors: RunnerError if it does not start, or if others than this machine can reach it.
+    It ends with the context, or when this process is killed; until then Beam's servers in this process listen on
+    private sockets too. Errors: RunnerError if it does not start, or if other machines can reach it.
     """
     words = [sys.executable, "-c", _DIE_WITH_PARENT, str(os.getpid()), binary, "--serve_http=false", "--log_kind=json"]
     words += ["--log_level=warn", f"--idle_shutdown_timeout={IDLE_SECONDS}s"]
@@ -117,14 +209,14 @@ def prism_at(binary: str, log: Path) -> Iterator[tuple[str, subprocess.Popen]]:
 
 
 def free_port() -> int:
-    """A port of this machine that nothing listens on."""
+    """Find a port of this machine that nothing listens on."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
 
 
 def _wait_for(endpoint: Path, process: subprocess.Popen, binary: str, log: Path, before: int) -> None:
-    """Until it accepts connections; its log had `before` bytes when it began."""
+    """Wait until it accepts connections; its log had `before` bytes when it was started."""
     end = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < end:
         with suppress(OSError), socket.socket(socket.AF_UNIX) as one:
@@ -134,12 +226,12 @@ def _wait_for(endpoint: Path, process: subprocess.Popen, binary: str, log: Path,
     if f"not defined: {JOB_SOCKET[1:]}".encode() in log.read_bytes()[before:]:
         raise RunnerError(OPEN.format(binary))
     raise RunnerError(
-        f"Prism does not start: {last_error(log) or 'it says nothing'}; see {log}, or build it anew: {MEND}"
+        f"Prism does not start: {last_error(log) or 'it logged no error'}; see {log}, or rebuild it: {GET_PRISM}"
     )
 
 
 def _refuse_open(process: subprocess.Popen, binary: str) -> None:
-    """Errors: RunnerError, if others than this machine can reach it."""
+    """Errors: RunnerError, if other machines can reach it."""
     if reached := [each.address for each in listeners(tree(process.pid)) or () if not each.is_local]:
         raise RunnerError(f"{OPEN.format(binary)} (it listens on {', '.join(reached)})")
 
@@ -150,7 +242,7 @@ def last_error(log: Path) -> str:
     with suppress(OSError):
         for line in log.read_bytes().splitlines():
             with suppress(ValueError):
-                told = json.loads(line)
-                if isinstance(told, dict) and told.get("level") == "ERROR":
-                    found = f"{told.get('msg', '')}: {told.get('error', '')}".splitlines()[0]
+                entry = json.loads(line)
+                if isinstance(entry, dict) and entry.get("level") == "ERROR":
+                    found = f"{entry.get('msg', '')}: {entry.get('error', '')}".splitlines()[0]
     return found[:300]

@@ -33,7 +33,7 @@ SMALL = 48 << 20  # bytes of input below which a second process costs more than 
 _WORKER_THREAD = "run_worker"  # of Beam's, which waits for the process
 _RAISED = re.compile(r"transforms\.errors\.(\w+): (.*?)(?= \[while running|\\n|\n|$)")
 _NO_SPACE = "|".join(map(str, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
-_FULL = re.compile(rf"(?:\[Errno |\(os error )({_NO_SPACE})[\])]")  # as Python and as Polars tell it
+_FULL = re.compile(rf"(?:\[Errno |\(os error )({_NO_SPACE})[\])]")  # as Python and as Polars write it
 
 
 def worker_count(asked: int, input_bytes: int) -> int:
@@ -47,9 +47,9 @@ def run_bounded(
     build: Callable[[beam.Pipeline], None],
     workers: int,
     beam_options: Sequence[str] = (),
-    watch: AbstractContextManager = nullcontext(),  # noqa: B008 (does nothing, as often as one likes)
+    watch: AbstractContextManager = nullcontext(),  # noqa: B008 (it can be entered any number of times)
 ) -> None:
-    """Build and run a pipeline to its end, inside `watch`; an AudienceError of a worker is raised as what it was."""
+    """Build and run a pipeline to its end, inside `watch`; an AudienceError of a worker is raised as it was."""
     # Beam logs the traceback of what it raises anyway, once a layer.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     pipeline = beam.Pipeline(
@@ -57,21 +57,21 @@ def run_bounded(
     )
     build(pipeline)
     try:
-        with private_sockets(), watch, lost_workers_told():
+        with private_sockets(), watch, report_lost_workers():
             pipeline.run().wait_until_finish()
     except Exception as problem:
         raise cause(problem) from problem
 
 
 @contextmanager
-def lost_workers_told() -> Iterator[None]:
-    """While `with` lasts a worker process that is killed ends the run, by a RunnerError: Beam would wait for it."""
+def report_lost_workers() -> Iterator[None]:
+    """While `with` lasts, the death of a worker process ends the run by a RunnerError: Beam would wait for it."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread takes signals
         return
     before, main, lost = threading.excepthook, threading.get_ident(), threading.Event()
 
-    def told(raised: threading.ExceptHookArgs) -> None:
+    def notice(raised: threading.ExceptHookArgs) -> None:
         if raised.thread is not None and raised.thread.name == _WORKER_THREAD:
             if not lost.is_set():
                 lost.set()
@@ -84,12 +84,12 @@ def lost_workers_told() -> Iterator[None]:
             with suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
         raise RunnerError(
-            "a worker process was ended from outside, as by a machine that is out of memory; nothing was written; run "
-            "it again, with fewer --workers or more memory"
+            "a worker process was killed, for example because the machine ran out of memory; nothing was written; run "
+            "it again with fewer --workers or more memory"
         )
 
     handler = signal.signal(signal.SIGUSR1, end)
-    threading.excepthook = told
+    threading.excepthook = notice
     try:
         yield
     finally:
@@ -99,7 +99,7 @@ def lost_workers_told() -> Iterator[None]:
 
 
 def worker_processes() -> list[int]:
-    """The process ids of this process's own workers, where Linux tells its children."""
+    """The process ids of this process's own workers, where Linux lists its children."""
     found = []
     for listed in Path("/proc/self/task").glob("*/children"):
         with suppress(OSError):
@@ -117,7 +117,7 @@ def _runner(workers: int) -> FnApiRunner:
 
 
 def cause(problem: Exception) -> Exception:
-    """The AudienceError behind what a runner raised, as it was said first; `problem` itself if there is none.
+    """The AudienceError behind what a runner raised, with its first text; `problem` itself if there is none.
 
     Beam adds the step to an error's text, and of a worker process it sends only a traceback.
     """

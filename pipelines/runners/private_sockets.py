@@ -5,9 +5,9 @@ private_sockets()  a folder of mode 0700 for sockets. Inside the context each se
                    Prism starts the worker. The folder and the sockets are removed at the end.
 reach_privately()  in a worker process: Beam's channels find those servers, as long as the process lives
 
-Beam has no option for it: it binds `[::]:0`, every interface, and asks no client who it is. So the two functions of
-gRPC's that it calls are replaced, before it starts anything and for runs on this machine only: a job that is submitted
-to Dataflow is outside of the context. Servers that were asked for a loopback address or a Unix socket keep it.
+Beam has no option for it: it binds `[::]:0`, every interface, and authenticates no client. So the two functions of gRPC
+that it calls are replaced, before it starts anything and for runs on this machine only: a job that is submitted to
+Dataflow is outside the context. Servers that request a loopback address or a Unix socket keep it.
 
 Errors: RunnerError where no folder can be made.
 State: a folder under TMPDIR or /tmp, locked (flock) by the process that made it; the next run removes those of
@@ -32,8 +32,8 @@ PREFIX = "audience-sockets-"
 LONGEST = 103  # bytes of a socket's path: macOS takes 103, Linux 107
 PLAIN = re.compile(r"[\w/.+-]+", re.ASCII)  # gRPC reads a socket's address as a URI
 NAME = "/prism"  # the longest name of a socket
-MADE_SECONDS = 60.0  # after which a folder that nobody has locked is one of a process that was killed
-LOCAL = ("localhost:", "127.0.0.1:", "[::1]:", "unix:")  # addresses that a server may be asked for and keeps
+MADE_SECONDS = 60.0  # after which a folder without a lock is one of a process that was killed
+LOCAL = ("localhost:", "127.0.0.1:", "[::1]:", "unix:")  # addresses that a server may request and keeps
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def private_sockets() -> Iterator[Path]:
 def private_folder() -> Iterator[Path]:
     """A new folder of mode 0700, short enough for the paths of sockets; removed at the end. Errors: RunnerError."""
     folder = _make_folder()
-    # systemd-tmpfiles, which removes what is old from /tmp, leaves alone what is locked.
+    # systemd-tmpfiles, which removes old files from /tmp, skips what is locked.
     lock = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
@@ -76,7 +76,7 @@ def _make_folder() -> Path:
 def _remove_abandoned(root: Path) -> None:
     """Remove the folders of processes that were killed."""
     for folder in root.glob(f"{PREFIX}*"):
-        with suppress(OSError):  # it is someone else's, or has just gone
+        with suppress(OSError):  # it belongs to someone else, or was just removed
             if time.time() - folder.stat().st_mtime < MADE_SECONDS:
                 continue
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -113,7 +113,7 @@ def _servers_in(folder: Path) -> Iterator[None]:
         address, server = start(*given, **options)
         return target_of(address), server
 
-    with _replaced(grpc, "server", make_private), _replaced(Pool, "start", staticmethod(start_private)):
+    with _replace(grpc, "server", make_private), _replace(Pool, "start", staticmethod(start_private)):
         yield
 
 
@@ -130,13 +130,13 @@ def reach_privately() -> None:
 
 
 def target_of(address: str) -> str:
-    """The target of a server's address, to which Beam puts `localhost:` for it takes what follows for a port."""
+    """The target of a server's address, which Beam prefixes with `localhost:` as it takes the address for a port."""
     private = address.removeprefix("localhost:")
     return private if private.startswith("unix:") else address
 
 
 @contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+def _replace(owner: Any, name: str, value: Any) -> Iterator[None]:
     before = vars(owner)[name]
     setattr(owner, name, value)
     try:

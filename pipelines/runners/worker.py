@@ -1,8 +1,8 @@
 """A worker process of a local run: Beam's own, which reaches the run by private sockets (private_sockets.py) and whose
 tracebacks do not reach the terminal.
 
-Beam prints what a bundle raised to the worker's stderr and sends it to the run as well, which tells it in one line
-(`launch.cause`). What ends the process itself appears as one line.
+Beam prints what a bundle raised to the worker's stderr and sends it to the run as well, which reports it in one line
+(`launch.cause`). An error that ends the process itself appears as one line.
 """
 
 import os
@@ -15,12 +15,12 @@ from pipelines.system.terminal import shown
 from transforms.errors import first_line
 
 
-def _tell(kind, problem, trace) -> None:
+def _report(kind, problem, trace) -> None:
     print(shown(f"error: a worker process ended: {kind.__name__}: {first_line(problem)}"), file=sys.__stderr__)
 
 
 if __name__ == "__main__":
-    sys.excepthook = _tell
+    sys.excepthook = _report
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the life of the process
     reach_privately()
     sdk_worker_main.main(sys.argv)

@@ -64,6 +64,7 @@ class Option(NamedTuple):
     group    under which heading --help shows it
     in_file  whether it may be a key of the configuration file: what a team fixes once for a warehouse
     unit     of the value; `unless` says in words what holds where neither a value nor a default is stated
+    names_queue  whether its value is a queue to read (sources/queues.py)
     """
 
     name: str
@@ -81,6 +82,7 @@ class Option(NamedTuple):
     in_file: bool = False
     unit: str = ""
     unless: str = ""
+    names_queue: bool = False
 
 
 def _whole(least: int, digits: int) -> dict[str, Any]:
@@ -110,6 +112,7 @@ OPTIONS = (
         r"projects/[^/\s]{6,}/subscriptions/[^/\s]{3,255}",
         "projects/PROJECT/subscriptions/NAME (a project of at least 6 characters, a name of at least 3)",
         example="projects/my-project/subscriptions/events",
+        names_queue=True,
     ),
     Option(
         "input_topic",
@@ -118,6 +121,7 @@ OPTIONS = (
         r"projects/[^/\s]{6,}/topics/[^/\s]{3,255}",
         "projects/PROJECT/topics/NAME (a project of at least 6 characters, a name of at least 3)",
         example="projects/my-project/topics/events",
+        names_queue=True,
     ),
     Option(
         "timestamp_attribute",

@@ -139,13 +139,15 @@ def _check_files(settings: Settings) -> None:
 
 
 def _check_queue(settings: Settings) -> None:
-    if settings.input_subscription is None and settings.input_topic is None:
+    queues = [option for option in NAMED.values() if option.names_queue]
+    named = [f"--{option.name}" for option in queues if getattr(settings, option.name) is not None]
+    if not named:
+        allowed = " or ".join(f"--{option.name} {option.example}" for option in queues)
         raise OptionError(
-            "no source given: name the queue to read with --input_subscription projects/PROJECT/subscriptions/NAME; "
-            "files are read by audience backfill"
+            f"no source given: name the queue to read, as with {allowed}; `audience backfill` reads files"
         )
-    if settings.input_subscription and settings.input_topic:
-        raise OptionError("--input_subscription and --input_topic exclude each other: name one")
+    if len(named) > 1:
+        raise OptionError(f"{' and '.join(named)} exclude each other: name one")
 
 
 def _check_dataset(settings: Settings, values: dict[str, Any]) -> None:

@@ -1,22 +1,24 @@
-"""The landing folder: what came from a queue, on disk before the graph sees it, until the books say where it ended.
+"""The landing folder: records of a queue, on disk before the graph sees them and until the audit counts reconcile them.
 
-    <run>.<split>.<segment>.<number>.parquet   a RAW_SCHEMA block; its metadata say what it is and count its minutes
+    <run>.<split>.<segment>.<number>.parquet   a RAW_SCHEMA block; its metadata name its input and count its minutes
 
-A runner that keeps its state in memory finalizes a bundle, and so the queue is told to forget it, before its records
-are in the warehouse. So each block lands here first. A minute of `received_time` is done once the books have received
-as many records of it as landed; a restart takes what the warehouse has of the other minutes out, and reads them again.
+A runner that keeps its state in memory finalizes a bundle, which acknowledges its messages, before their records are in
+the warehouse. So each block lands here first. A minute of `received_time` is done once the audit counts have as many
+received records of it as landed; a restart deletes what the warehouse has of the other minutes, and reads them again.
 
 Input    Each split begins a segment every ten minutes, and a segment is an input of its own (`<input>@<segment>`).
-         A record that the queue delivers again lands in the segment that is open, never in one that was retired: so
-         all the files of an (input, minute) are there until all of them are done.
+         A redelivered record lands in the segment that is open, never in one that was retired: so all the files of an
+         (input, minute) are there until all of them are done.
 Retired  A segment as a whole: it is closed (its split began another one, or its run is over) and its minutes are done.
-         A mark, `<segment>.retired`, is written before the first of its files goes: what a kill leaves of them is none.
+         A mark, `<segment>.retired`, is written before its first file is deleted: what a crash leaves of the files does
+         not count.
 """
 
 import os
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +38,7 @@ _ABOUT = "audience.landing"
 
 
 class About(msgspec.Struct, frozen=True):
-    """What a file's metadata tell: the input of its rows, and [minute (us since 1970), rows] of each minute."""
+    """The metadata of a file: the input of its rows, and [minute (us since 1970), rows] of each minute."""
 
     input: str
     minutes: list[tuple[int, int]]
@@ -55,6 +57,15 @@ class Again(NamedTuple):
 
     path: str
     minutes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LandAt:
+    """Where the blocks of a run land: the folder, the name of what is read, and the id of the run."""
+
+    folder: str
+    input: str
+    run: str
 
 
 class Landing:
@@ -85,13 +96,13 @@ class Landing:
         )
 
     def undone(self, received: pl.DataFrame) -> pl.DataFrame:
-        """The minutes of COUNTS_SCHEMA whose records the books (input, bucket_start, received) do not all have.
+        """The minutes of COUNTS_SCHEMA whose records the audit counts (input, bucket_start, received) do not all have.
 
-        The books may name other inputs, and one minute in several rows: of sources, or of firings that add up.
+        The audit counts may name other inputs, and one minute in several rows: of sources, or of firings that add up.
         """
         keys = ["input", "bucket_start"]
-        booked = received.group_by(keys).agg(pl.col("received").sum())
-        both = self.counts().join(booked, on=keys, how="left")
+        counted = received.group_by(keys).agg(pl.col("received").sum())
+        both = self.counts().join(counted, on=keys, how="left")
         return both.filter(pl.col("landed") != pl.col("received").fill_null(0)).select(list(COUNTS_SCHEMA))
 
     def to_read_again(self, undone: pl.DataFrame) -> list[Again]:
@@ -105,11 +116,11 @@ class Landing:
         return found
 
     def retire(self, undone: pl.DataFrame, open_run: str | None = None) -> set[str]:
-        """Remove the files of the closed segments that have no minute in `undone`; returns the inputs that went.
+        """Delete the files of the closed segments that have no minute in `undone`; returns their inputs.
 
-        Of the files that `undone` was told of: what landed since is not in it, and stays.
+        Only files that `undone` was computed from: what landed since is not in it, and stays.
 
-        open_run  the run whose readers may still write; None: there is none, so what a crash left half written goes too
+        open_run  the run whose readers may still write; None: there is none, so half-written files of a crash go too
         """
         waiting = {input for input, _ in _minutes_of(undone)}
         files, closed = list(self._known.values()), dict[str, str]()
@@ -120,7 +131,7 @@ class Landing:
             if not is_open and file.about.input not in waiting:
                 closed[file.segment] = file.about.input
         gone = {input for segment, input in closed.items() if self._is_known(segment) and self._remove(segment)}
-        for mark in self.folder.glob(f"*{MARK}"):  # of what a kill left half removed
+        for mark in self.folder.glob(f"*{MARK}"):  # of segments that a crash left half deleted
             self._remove(mark.stem)
         if open_run is None and self.folder.is_dir():
             for left in self.folder.glob("*.tmp"):
@@ -128,11 +139,11 @@ class Landing:
         return gone
 
     def _is_known(self, segment: str) -> bool:
-        """Whether every file of a segment was looked at: a listing may miss what is made while it runs."""
+        """Whether every file of a segment was read: a listing may miss a file that is created while it runs."""
         return all(path.name in self._known for path in self.folder.glob(f"{segment}.*.parquet"))
 
     def _remove(self, segment: str) -> bool:
-        """Remove the files of a closed segment; whether that was possible."""
+        """Delete the files of a closed segment; whether that was possible."""
         mark = self.folder / f"{segment}{MARK}"
         try:
             mark.touch()
@@ -150,18 +161,18 @@ class Landing:
 class Lander:
     """Writes the blocks of one split of one run to the landing folder.
 
-    input  the name of what is read; the rows get it with the segment behind an @
+    input  the name of what is read; the rows get it with the segment after an @
     """
 
     def __init__(
         self, folder: str, input: str, run: str, split: int, clock: Callable[[], float] = time.monotonic
     ):  # the clock is in seconds and never goes back
         self.folder, self.input, self.clock = Path(folder), input, clock
-        self.name = f"{run}.{split}-{uuid.uuid4().hex[:8]}"  # a reader that takes over writes beside, never over
+        self.name = f"{run}.{split}-{uuid.uuid4().hex[:8]}"  # a reader that takes over overwrites no file
         self.segment, self.number, self.begun = 0, 0, clock()
 
     def land(self, block: pl.DataFrame) -> pl.DataFrame:
-        """Write a RAW_SCHEMA block durably and return it as LANDED_SCHEMA. Errors: WarehouseError, if it cannot be."""
+        """Write a RAW_SCHEMA block durably and return it as LANDED_SCHEMA. Errors: WarehouseError, if that fails."""
         if self.clock() - self.begun >= SEGMENT_SECONDS:
             self.segment, self.begun = self.segment + 1, self.clock()
         segment = f"{self.name}.{self.segment:06d}"
@@ -196,7 +207,7 @@ def minutes_of(block: pl.DataFrame) -> list[tuple[int, int]]:
 
 
 def read_landed(again: Again) -> pl.DataFrame:
-    """The rows of a landed file that are to be read again, as LANDED_SCHEMA. Errors: SourceError if damaged or gone."""
+    """The rows of a landed file that are to be read again: LANDED_SCHEMA. Errors: SourceError if damaged or missing."""
     try:
         block = pl.read_parquet(again.path, hive_partitioning=False, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:

@@ -11,15 +11,15 @@ from collections import deque
 from collections.abc import Callable
 
 NOT_KNOWN = float("-inf")
-LATELY_SECONDS = 5.0  # what was pulled within it is taken for what the next pull may bring
-LASTING_SECONDS = 300.0  # a wall clock that differs for so long was set right
+LATELY_SECONDS = 5.0  # messages pulled within it stand for what the next pull may return
+LASTING_SECONDS = 300.0  # a wall clock that differs for so long was corrected
 DRIFT_SECONDS = 1.0  # a smaller step is no jump
 
 
 class SteadyClock:
     """Seconds since 1970 by the wall clock. A jump forward counts only once it has lasted, a jump back at once.
 
-    Who believed a jump forward would close windows that are open; who follows a jump back only waits.
+    Following a jump forward would close open windows; following a jump back only delays them.
     """
 
     def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic):

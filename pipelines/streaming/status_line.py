@@ -1,10 +1,10 @@
-"""Liveness: how a stream does, for a person: one line that is drawn anew on a terminal, elsewhere JSON once a minute,
-and at once when it cannot write, or can again.
+"""Liveness: the status line of a stream: one line that is redrawn on a terminal, elsewhere JSON once a minute, and at
+once when writes fail or succeed again.
 
-in        messages a second that came, and out: events a second that can be queried, over the last ten seconds
-in flight messages that came and are not acknowledged, and how long the oldest of them waits
+in        messages received a second, and out: events a second that can be queried, over the last ten seconds
+in flight messages received and not acknowledged, and how long the oldest of them waits
 watermark how far it is behind the clock
-row       seconds from a message's received time to its event in the warehouse, half and 99 % of those of a minute
+row       seconds from a message's received time to its event in the warehouse, median and 99th percentile of a minute
 quarantine  share of the rows of the last minute
 """
 
@@ -19,7 +19,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from pipelines.sources.queue import Snapshot
 from pipelines.system.terminal import draw, draws, erase
+from pipelines.warehouse.write_stats import Figures
 
 EVERY, A_MINUTE = 0.5, 60.0
 OVER_SECONDS = 10.0  # for rates
@@ -34,16 +36,18 @@ class Reading(NamedTuple):
 
 
 class Liveness:
-    """Tells on stderr how a stream does while `with` lasts. A failure of it never fails the stream.
+    """Writes the state of a stream to stderr while `with` lasts. A failure of it never fails the stream.
 
-    written  gives the figures of what is committed (warehouse/appender.py), read those of the readers
+    written  gives the figures of what is committed (warehouse/figures.py), read those of the queue's readers
     """
 
-    def __init__(self, written: Callable[[], Any], read: Callable[[], Any], clock: Callable[[], float] = time.time):
+    def __init__(
+        self, written: Callable[[], Figures], read: Callable[[], Snapshot], clock: Callable[[], float] = time.time
+    ):
         self.written, self.read, self.clock = written, read, clock
         self._last: deque[Reading] = deque()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._tell, name="liveness", daemon=True)
+        self._thread = threading.Thread(target=self._show, name="liveness", daemon=True)
 
     def __enter__(self) -> "Liveness":
         self._thread.start()
@@ -54,7 +58,7 @@ class Liveness:
         self._thread.join()
 
     def figures(self) -> dict[str, Any]:
-        """How the stream does now. Rates are of a second, times in seconds, None where there is nothing to tell."""
+        """The state of the stream now. Rates are per second, times in seconds, None where there is no value."""
         now, at = self.clock(), time.monotonic()
         written, read = self.written(), self.read()
         self._last.append(Reading(at, read.messages, written.rows.get("events", 0)))
@@ -68,20 +72,20 @@ class Liveness:
             "events": last.events,
             "messages_per_second": round((last.messages - first.messages) / seconds, 1),
             "events_per_second": round((last.events - first.events) / seconds, 1),
-            "in_flight": read.in_flight,
-            "oldest_seconds": _ago(now, read.oldest_received),
+            "in_flight": read.backlog.messages,
+            "oldest_seconds": _ago(now, read.backlog.oldest),
             "watermark_lag_seconds": _ago(now, read.watermark),
-            "row_seconds_p50": _rounded(written.latency_p50),
-            "row_seconds_p99": _rounded(written.latency_p99),
+            "row_seconds_p50": _round(written.latency_p50),
+            "row_seconds_p99": _round(written.latency_p99),
             "quarantine_share": None if written.quarantine_share is None else round(written.quarantine_share, 6),
             "files": written.files,
             "problem": written.problem,
         }
 
-    def _tell(self) -> None:
+    def _show(self) -> None:
         on_terminal, drawn, due, problem = draws(), False, time.monotonic() + A_MINUTE, None
         while not self._stop.wait(EVERY):
-            with suppress(Exception):  # whatever it is, the run is worth more
+            with suppress(Exception):  # whatever it is, the stream goes on
                 figures = self.figures()
                 if on_terminal:
                     draw(line(figures))
@@ -97,25 +101,25 @@ class Liveness:
 
 
 def line(figures: dict[str, Any]) -> str:
-    """The figures on one line, the most telling first."""
+    """The figures on one line, the most important first."""
     parts = [
         f"in {figures['messages_per_second']:,.0f}/s",
         f"out {figures['events_per_second']:,.0f}/s",
-        f"in flight {figures['in_flight']:,}" + _told(" {:.1f} s", figures["oldest_seconds"]),
-        _told("watermark -{:.0f} s", figures["watermark_lag_seconds"]),
-        _told("row {:.1f} s", figures["row_seconds_p50"]) + _told(" (99 %: {:.1f} s)", figures["row_seconds_p99"]),
-        _told("quarantine {:.2%}", figures["quarantine_share"]),
+        f"in flight {figures['in_flight']:,}" + _format(" {:.1f} s", figures["oldest_seconds"]),
+        _format("watermark -{:.0f} s", figures["watermark_lag_seconds"]),
+        _format("row {:.1f} s", figures["row_seconds_p50"]) + _format(" (99 %: {:.1f} s)", figures["row_seconds_p99"]),
+        _format("quarantine {:.2%}", figures["quarantine_share"]),
         f"{figures['events']:,} events",
     ]
     problem = [f"CANNOT WRITE: {figures['problem']}"] if figures["problem"] else []
     return "  ".join(part for part in [*problem, *parts] if part)
 
 
-def _told(form: str, figure: float | None) -> str:
+def _format(form: str, figure: float | None) -> str:
     return "" if figure is None else form.format(figure)
 
 
-def _rounded(seconds: float | None) -> float | None:
+def _round(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 3)
 
 

@@ -1,6 +1,6 @@
-"""Stop: end a stream from another terminal: one that writes a local warehouse, or from this machine a data set.
+"""Stop: end a stream from another terminal: one that writes a local warehouse, or a dataset from this machine.
 
-Stopped, nothing is closed early: the next start goes on. Drained, every bucket that is open is published as it is.
+A stop closes no window early, and the next start resumes. A drain publishes every open bucket as it is.
 """
 
 import fcntl
@@ -27,8 +27,8 @@ LOOK_SECONDS = 0.1
 
 
 class About(msgspec.Struct):
-    """What a stream says of itself in its folder: its process, what it reads, the configuration it runs by, and the
-    warehouse's time zone."""
+    """What a stream states in its folder: its process, what it reads, its configuration, whether it can be drained, and
+    the warehouse's time zone."""
 
     pid: int
     input: str
@@ -38,7 +38,7 @@ class About(msgspec.Struct):
 
 
 def folder_of(landing: str, dataset: str) -> Path:
-    """The folder of a stream into a data set."""
+    """The folder of a stream into a dataset."""
     return Path(landing) / dataset.replace(":", "_")
 
 
@@ -63,7 +63,7 @@ def stop_into(
     say: Callable[[str], None],
     now: datetime | None = None,
 ) -> None:
-    """The same for a stream from this machine into a data set, by the folder that it was started with."""
+    """The same for a stream from this machine into a dataset, by the folder that it was started with."""
     folder = folder_of(landing, dataset)
     about = running(folder)
     if about is None:
@@ -106,7 +106,7 @@ def _end(
 
 
 def running(folder: Path) -> About | None:
-    """The stream whose folder this is, if it runs: what one that was killed left behind tells of nobody."""
+    """The stream whose folder this is, if it runs; what one that was killed left behind does not count."""
     if not is_written(folder):
         return None
     try:
@@ -132,22 +132,22 @@ def is_written(folder: Path) -> bool:
 def closed_early(
     metrics: Sequence[MetricSpec], zone: str, name: str, now: datetime, option: str = "warehouse"
 ) -> list[str]:
-    """What a drain at this moment closes before its time, and how to mend it in the warehouse of this name."""
+    """What a drain at this moment closes before its time, and how to rebuild it in the warehouse of this name."""
     local = now.astimezone(ZoneInfo(zone))
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
     lines = ["draining: every bucket that is open is published as it stands"]
     for spec in metrics:
         start = midnight + (local - midnight) // spec.bucket_width * spec.bucket_width
         left = start + spec.bucket_width - local
-        lines.append(f"  {spec.name:<14} {start:%Y-%m-%d %H:%M} closes {_told(left)} early")
+        lines.append(f"  {spec.name:<14} {start:%Y-%m-%d %H:%M} closes {_format(left)} early")
     day = midnight.date()
     lines.append(
-        f"what comes for them later: start again, which goes on from what is stored, or write the day anew with "
+        f"for events that come later: restart, which resumes from what is stored, or rebuild the day with "
         f"`audience recompute {terminal.option(option, name)} --start {day} --end {day + timedelta(days=1)}`"
     )
     return lines
 
 
-def _told(left: timedelta) -> str:
+def _format(left: timedelta) -> str:
     minutes = int(left.total_seconds()) // 60
     return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min" if minutes else "seconds"

@@ -192,19 +192,19 @@ def test_the_runner_dies_a_person_stops_it_twice_and_all_is_delivered_once_more(
         stream.until(lambda: landed_files(stream) - before, LONG)
         os.kill(prism_of(stream), signal.SIGKILL)
         assert stream.process.wait(LONG) == 2
-    assert "start again: what landed is read again" in only_error(stream)
+    assert "restart to resume: unprocessed records are read again" in only_error(stream)
     for part, number in ((2, signal.SIGTERM), (3, signal.SIGINT)):
         before = landed_files(stream)
         send(queue, records.part(part, 5))
         with streaming(queue, prism, tmp_path, *TRUSTED) as stream:
             stream.until(lambda before=before, stream=stream: landed_files(stream) - before, LONG)
             assert stream.end(number, LONG) == 0, stream.said()
-    waiting = re.findall(r"([\d,]+) records landed and are not in the books yet", stream.said())
+    waiting = re.findall(r"([\d,]+) landed records are not reconciled yet", stream.said())
     with streaming(queue, prism, tmp_path, *TRUSTED) as stream:
         send(queue, records.part(4, 5))
         publish(queue, [b""], [datetime.now(UTC).isoformat()])  # an attribute is all that it has
         until_all_is_there(stream, records)
-        again = re.findall(r"([\d,]+) records landed and are not in the books: they are read again", stream.said())
+        again = re.findall(r"([\d,]+) landed records are not reconciled yet: they are read again", stream.said())
         assert again[-len(waiting) :] == waiting
         delivered_once_more(queue, stream, len(records.lines) + 1)
         drained(stream)

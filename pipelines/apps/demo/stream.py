@@ -103,7 +103,7 @@ def stream_demo(folder: str, rate: float, minutes: float, prism: str | None = No
         pubsub.make_subscription(SUBSCRIPTION, TOPIC, ack_deadline_seconds=10)
         live = Live(int(rate * minutes * 60), SEED, faults(invalid_source=0.0))  # each such name is a row of the books
         (into.home / "ledger.json").write_bytes(msgspec.json.format(msgspec.json.encode(live.ledger), indent=2))
-        with _running(into, emulator.host, str(runner.prism)) as process:
+        with _running(into, emulator.host, runner.program) as process:
             _publish(live, pubsub, rate, into, process)
             _drain(live.ledger, into, process)
         pubsub.close()

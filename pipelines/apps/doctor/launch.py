@@ -13,7 +13,7 @@ from google.auth.exceptions import GoogleAuthError
 from pipelines.apps.doctor.check import FOUND, LAUNCH, MADE, MISSING, WRONG, Check
 from pipelines.apps.doctor.project import project
 from pipelines.settings.config import read_config
-from pipelines.sources.pubsub.check import check_subscription
+from pipelines.sources.queue import Queue
 from pipelines.warehouse.bigquery.schema import describe_change
 from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 from pipelines.warehouse.metric_tables import tables_of
@@ -25,7 +25,7 @@ OBJECTS = ("storage.objects.create", "storage.objects.delete", "storage.objects.
 class Launch(NamedTuple):
     """What is to be looked at; None where it is not given."""
 
-    subscription: str | None = None
+    queue: Queue | None = None
     dataset: str | None = None
     bucket: str | None = None
     region: str | None = None
@@ -35,8 +35,8 @@ class Launch(NamedTuple):
 
 def preflight(launch: Launch) -> list[Check]:
     """A row for each part that is given, and for each table of the data set."""
-    looks: list[tuple[str | None, Callable[[Launch], list[Check]]]] = [
-        (launch.subscription, _subscription),
+    looks: list[tuple[object, Callable[[Launch], list[Check]]]] = [
+        (launch.queue, _queue),
         (launch.dataset, _dataset),
         (launch.bucket, _bucket),
         (launch.project, lambda launch: project(str(launch.project))),
@@ -44,13 +44,13 @@ def preflight(launch: Launch) -> list[Check]:
     return [row for given, look in looks if given for row in look(launch)]
 
 
-def _subscription(launch: Launch) -> list[Check]:
-    name = str(launch.subscription)
+def _queue(launch: Launch) -> list[Check]:
+    queue = launch.queue
+    assert queue is not None
     try:
-        about = check_subscription(name)
+        return [Check(LAUNCH, queue.input, FOUND, queue.check())]
     except AudienceError as problem:
-        return [Check(LAUNCH, name, WRONG, f"{problem}")]
-    return [Check(LAUNCH, name, FOUND, f"of {about.topic}")]
+        return [Check(LAUNCH, queue.input, WRONG, f"{problem}")]
 
 
 def _dataset(launch: Launch) -> list[Check]:
@@ -132,6 +132,6 @@ def _lacks(bucket: Any) -> list[str]:
 
 
 def _project(launch: Launch) -> str | None:
-    if launch.subscription and launch.subscription.count("/") == 3:
-        return launch.subscription.split("/")[1]
+    if launch.queue and launch.queue.google_project:
+        return launch.queue.google_project
     return launch.dataset.rpartition(".")[0] if launch.dataset else None

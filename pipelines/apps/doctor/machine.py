@@ -56,7 +56,7 @@ PROGRAMS = (
     Program(
         "Java",
         ("java", "-version"),
-        "Flink's job server, Google's Pub/Sub emulator and Kafka on this machine",
+        "Google's Pub/Sub emulator on this machine",
         "apt install default-jre-headless, or https://adoptium.net (17 or later)",
     ),
     Program("Go", ("go", "version"), "building Prism", "apt install golang-go, or https://go.dev/dl"),

@@ -14,9 +14,11 @@ from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
 
 from pipelines.apps.doctor.check import FOUND, LAUNCH, MISSING, WRONG, Check
+from pipelines.sources.queues import QUEUES
 from transforms.errors import first_line
 
-APIS = ("artifactregistry", "bigquery", "bigquerystorage", "compute", "dataflow", "logging", "pubsub", "storage")
+_ALWAYS = ("artifactregistry", "bigquery", "bigquerystorage", "compute", "dataflow", "logging", "storage")
+APIS = tuple(sorted({*_ALWAYS, *(service for queue in QUEUES for service in queue.google_services)}))
 # What a launch does on the project itself, and the role that lets it.
 ROLES = {
     "bigquery.jobs.create": "roles/bigquery.jobUser",

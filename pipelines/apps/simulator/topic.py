@@ -11,7 +11,7 @@ from itertools import islice
 import grpc
 
 from pipelines.apps.simulator.output import paced
-from pipelines.sources.pubsub.client import PubSub, PubsubMessage, is_refusal, told, waits
+from pipelines.sources.pubsub.client import PubSub, PubsubMessage, describe_error, is_refusal, waits
 from transforms.errors import SourceError
 
 ATTRIBUTE = "received_time"
@@ -67,5 +67,7 @@ def _publish(pubsub: PubSub, topic: str, messages: list) -> None:
             return
         except grpc.RpcError as error:
             if is_refusal(error) or time.monotonic() > end:
-                raise SourceError(f"topic {topic} takes no messages: {told(error)}; mend it and start again") from error
+                raise SourceError(
+                    f"topic {topic} takes no messages: {describe_error(error)}; fix that and restart"
+                ) from error
         time.sleep(wait)

@@ -16,7 +16,7 @@ from apache_beam.transforms.window import GlobalWindow, TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipelines.sources.pubsub.messages import Poll, block_of, received_times, told
+from pipelines.sources.pubsub.messages import Poll, block_of, encode_attributes, received_times
 
 BLOCK_ROWS, BLOCK_BYTES = 10_000, 16 << 20
 
@@ -87,7 +87,7 @@ def poll_of_messages(messages: list, timestamp_attribute: str | None, now: float
     times = [message.publish_time for message in messages]
     published = [int((time.timestamp() if time is not None else now) * 1_000_000) for time in times]
     payloads = [message.data or b"" for message in messages]
-    attributes = [told(message.attributes or {}, message.ordering_key or "") for message in messages]
+    attributes = [encode_attributes(message.attributes or {}, message.ordering_key or "") for message in messages]
     if timestamp_attribute is not None:
         stamps = [(message.attributes or {}).get(timestamp_attribute) for message in messages]
         published = received_times(stamps, published)

@@ -1,8 +1,8 @@
-"""Pub/Sub by plain gRPC: the calls of the protocol that a reader needs, and how their failures are told apart.
+"""Pub/Sub by plain gRPC: the calls that a reader needs, and how their failures are classified.
 
-The messages are protobuf's own: wrapped by the client library, each costs ten times as much to take apart. The pull
-is unary: on Google's emulator a streaming pull brings 1,800 messages a second and a unary one 60,000 (2 cores, 300
-bytes), and with one pull under way at a time the flow is bounded and the keys stay in order. `PUBSUB_EMULATOR_HOST`
+The messages are protobuf's own: wrapped by the client library, each takes ten times as long to unpack. The pull is
+unary: from Google's emulator a streaming pull delivers 1,800 messages a second and a unary one 60,000 (2 cores, 300
+bytes), and with one pull in flight at a time the flow is bounded and the keys stay in order. `PUBSUB_EMULATOR_HOST`
 (host:port) chooses an emulator, without credentials.
 """
 
@@ -26,13 +26,13 @@ FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between two tries
 _CHANNEL = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    # gRPC's own wait between connections grows to two minutes: a server that is back would not be noticed.
+    # gRPC's own wait between connections grows to two minutes: the return of a server would go unnoticed.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 5_000),  # which is what a connection has to come about
+    ("grpc.min_reconnect_backoff_ms", 5_000),  # also the time limit of an attempt to connect
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    ("grpc.use_local_subchannel_pool", 1),  # else it is shared with channels that wait longer
+    ("grpc.use_local_subchannel_pool", 1),  # otherwise it is shared with channels that wait longer
 ]
-REFUSALS = {  # statuses that trying again does not mend
+REFUSALS = {  # statuses that a retry does not resolve
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.PERMISSION_DENIED,
     grpc.StatusCode.UNAUTHENTICATED,
@@ -51,7 +51,7 @@ _REQUESTS = {
 
 
 class PubSub:
-    """A connection. Its calls raise grpc.RpcError, but for a missing login: SourceError where it is made."""
+    """A connection. Its calls raise grpc.RpcError; creating one without credentials raises SourceError."""
 
     def __init__(self, emulator: str | None = None):
         self.emulator = emulator or os.environ.get(EMULATOR)
@@ -61,13 +61,13 @@ class PubSub:
     def pull(self, subscription: str, most: int) -> Any:
         """Ask for up to `most` messages: a future of the PullResponse, which may hold none.
 
-        Google's server waits until there are some. The emulator is not let wait: for half a minute it gives what comes
-        next to a pull that was cancelled or whose process died, and nobody else has it before its deadline.
+        Google's server waits until there are some. The emulator must not wait: for half a minute it would deliver what
+        comes next to a pull that was cancelled or whose process died, and no other reader has it before its deadline.
         """
         at_once = self.emulator is not None
         request = _REQUESTS["pull"](subscription=subscription, max_messages=most, return_immediately=at_once)
         stub = self._stub("Subscriber/Pull", types.PullResponse.pb())
-        return stub.future(request, timeout=PULL_SECONDS, metadata=_routed("subscription", subscription))
+        return stub.future(request, timeout=PULL_SECONDS, metadata=_routing("subscription", subscription))
 
     def acknowledge(self, subscription: str, ack_ids: Sequence[str]) -> None:
         """Acknowledge up to MOST_ACK_IDS messages."""
@@ -75,7 +75,7 @@ class PubSub:
         self._call("Subscriber/Acknowledge", empty_pb2.Empty, request, "subscription", subscription)
 
     def extend(self, subscription: str, ack_ids: Sequence[str], seconds: int) -> None:
-        """Set the ack deadline of up to MOST_ACK_IDS messages to so long from now; 0 gives them back."""
+        """Set the ack deadline of up to MOST_ACK_IDS messages to so many seconds from now; 0 nacks them."""
         request = _REQUESTS["modify"](subscription=subscription, ack_ids=ack_ids, ack_deadline_seconds=seconds)
         self._call("Subscriber/ModifyAckDeadline", empty_pb2.Empty, request, "subscription", subscription)
 
@@ -110,27 +110,27 @@ class PubSub:
         self._call("Subscriber/DeleteSubscription", empty_pb2.Empty, request, "subscription", subscription)
 
     def close(self) -> None:
-        """Close the connection; what is under way is cancelled."""
+        """Close the connection; calls in flight are cancelled."""
         self.channel.close()
 
     def _call(self, method: str, answer: Any, request: Any, routing: str, name: str) -> Any:
-        return self._stub(method, answer)(request, timeout=CALL_SECONDS, metadata=_routed(routing, name))
+        return self._stub(method, answer)(request, timeout=CALL_SECONDS, metadata=_routing(routing, name))
 
     def _stub(self, method: str, answer: Any) -> Any:
         if method not in self._stubs:
             self._stubs[method] = self.channel.unary_unary(
                 f"/google.pubsub.v1.{method}",
-                request_serializer=_serialized,
+                request_serializer=_serialize,
                 response_deserializer=answer.FromString,
             )
         return self._stubs[method]
 
 
-def _serialized(message: Any) -> bytes:
+def _serialize(message: Any) -> bytes:
     return message.SerializeToString()
 
 
-def _routed(field: str, name: str) -> tuple[tuple[str, str]]:
+def _routing(field: str, name: str) -> tuple[tuple[str, str]]:
     return (("x-goog-request-params", f"{field}={name}"),)
 
 
@@ -148,18 +148,18 @@ def _to_google() -> grpc.Channel:
 
 
 def is_refusal(error: grpc.RpcError) -> bool:
-    """Whether trying again will not help: the name, the permission or the request is wrong."""
+    """Whether a retry cannot help: the name, the permission or the request is wrong."""
     return error.code() in REFUSALS
 
 
-def told(error: grpc.RpcError) -> str:
-    """The failure in a few words of one line."""
+def describe_error(error: grpc.RpcError) -> str:
+    """The failure in a few words on one line."""
     details = " ".join((error.details() or "").split())
     return f"{error.code().name} ({details})" if details else error.code().name
 
 
 def waits() -> Iterator[float]:
-    """Seconds to wait before the next try, and the next: growing, each at random between a half and the whole."""
+    """Seconds to wait before each retry: they grow, each at random between a half and the whole."""
     wait = FIRST_WAIT
     while True:
         yield wait * random.uniform(0.5, 1.0)

@@ -1,8 +1,8 @@
-"""What was pulled from Pub/Sub and is not acknowledged yet: leased, extended, acknowledged, or given back.
+"""What was pulled from Pub/Sub and is not acknowledged yet: leased, extended, acknowledged or nacked.
 
-Leases       of one reader: a thread acknowledges what is settled, gives back what is returned, and extends the rest
+Leases       of one reader: a thread acknowledges what is settled, nacks what is returned, and extends the rest
 mark, settle what a bundle holds, under a token; the runner settles it when it has finalized the bundle
-snapshot()   what this process has in hand, for a display
+snapshot()   what this process has in flight, for a display
 
 A reader's leases outlive it: a runner finalizes the last bundle after it closed the reader.
 """
@@ -17,14 +17,14 @@ from typing import NamedTuple
 
 import grpc
 
-from pipelines.sources.pubsub.client import MOST_ACK_IDS, PubSub, is_refusal, told, waits
+from pipelines.sources.pubsub.client import MOST_ACK_IDS, PubSub, describe_error, is_refusal, waits
 from pipelines.sources.pubsub.messages import Poll
 
-EXTENSION_SECONDS = 30  # so long after a process died its messages come again
+EXTENSION_SECONDS = 30  # so long after a process died its messages are redelivered
 MARGIN_SECONDS = 10.0  # before a lease ends it is extended; less where the subscription's deadline is short
-DEADLINE_SECONDS = 10.0  # of a subscription that does not tell its own: the shortest there is
-LIMIT_SECONDS = 3_600.0  # what is in flight for longer is let go, so that the queue delivers it again
-FLUSH_SECONDS = 5.0  # at most, for what is still to be told to the queue when the process ends
+DEADLINE_SECONDS = 10.0  # of a subscription whose deadline is not known: the shortest that Pub/Sub has
+LIMIT_SECONDS = 3_600.0  # a lease expires after it, so that the queue delivers the message again
+FLUSH_SECONDS = 5.0  # at most, for the requests that are still to be sent when the process ends
 _log = logging.getLogger(__name__)
 
 
@@ -35,19 +35,19 @@ class Counts:
     messages: int = 0
     bytes: int = 0
     acked: int = 0
-    given_back: int = 0
-    let_go: int = 0  # in flight for too long, or refused by the queue: it delivers them again
-    unknown: int = 0  # finalized in a process that did not pull them: it delivers them again
+    nacked: int = 0
+    expired: int = 0  # in flight for too long, or refused by the queue, which delivers them again
+    unknown: int = 0  # finalized in a process that did not pull them: the queue delivers them again
 
 
 class Snapshot(NamedTuple):
-    """Counts, and what is in hand now; times in seconds since 1970, None if there is nothing to tell."""
+    """Counts, and what is in flight now; times in seconds since 1970, None where there is nothing."""
 
     messages: int
     bytes: int
     acked: int
-    given_back: int
-    let_go: int
+    nacked: int
+    expired: int
     unknown: int
     in_flight: int
     in_flight_bytes: int
@@ -68,7 +68,7 @@ class _InProcess:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     counts: Counts = field(default_factory=Counts)
-    told: Counts = field(default_factory=Counts)  # what of them the runner's metrics have
+    reported: Counts = field(default_factory=Counts)  # what of them the runner's metrics have
     leases: "list[Leases]" = field(default_factory=list)
     marked: "dict[str, tuple[Leases, list[Poll]]]" = field(default_factory=dict)
     watermarks: dict[str, float] = field(default_factory=dict)  # reader -> seconds
@@ -78,7 +78,7 @@ _HERE = _InProcess()
 
 
 class Leases:
-    """The leases of one reader. Its thread ends once it is closed and nothing is in hand.
+    """The leases of one reader. Its thread ends once it is closed and nothing is in flight.
 
     deadline  seconds that the subscription gives from the pull on; set when it is known
     """
@@ -92,7 +92,7 @@ class Leases:
     ):
         self.pubsub, self.subscription, self.limit, self.clock = pubsub, subscription, limit_seconds, clock
         self.deadline = DEADLINE_SECONDS
-        self.messages = self.bytes = 0  # in hand
+        self.messages = self.bytes = 0  # in flight
         self._changed = threading.Condition()
         self._held: dict[int, _Lease] = {}
         self._settled: list[Poll] = []
@@ -104,7 +104,7 @@ class Leases:
         self._thread.start()
 
     def hold(self, poll: Poll) -> None:
-        """Take what was pulled just now in hand."""
+        """Lease what was pulled just now."""
         now = self.clock()
         with self._changed:
             self._held[id(poll)] = _Lease(poll, now, now + self.deadline, min(poll.received))
@@ -118,29 +118,29 @@ class Leases:
         """Acknowledge soon."""
         self._add(self._settled, polls)
 
-    def give_back(self, polls: Sequence[Poll]) -> None:
-        """Have the queue deliver the messages again, in the order given, soon."""
+    def nack(self, polls: Sequence[Poll]) -> None:
+        """Have the queue deliver the messages again soon, in this order."""
         self._add(self._returned, polls)
 
     def wait_for_room(self, most_messages: int, most_bytes: int, seconds: float) -> None:
-        """Wait until less than that is in hand, but not longer than `seconds`."""
+        """Wait until less than that is in flight, but not longer than `seconds`."""
         with self._changed:
             self._changed.wait_for(lambda: self.messages < most_messages and self.bytes < most_bytes, seconds)
 
     def close(self) -> None:
-        """Take nothing more in hand; what is in hand stays leased until it is settled, given back or let go."""
+        """Lease nothing more; what is in flight stays leased until it is settled, nacked or expired."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
 
-    def wait_until_told(self, seconds: float) -> bool:
-        """Wait until the queue has been told all that is settled or given back."""
+    def wait_until_sent(self, seconds: float) -> bool:
+        """Wait until all that is settled or nacked was sent to the queue."""
         with self._changed:
             idle = self._changed.wait_for(lambda: not (self._settled or self._returned or self._is_busy), seconds)
         return bool(idle)
 
     def earliest(self) -> float | None:
-        """The earliest received time in hand, in seconds since 1970."""
+        """The earliest received time in flight, in microseconds since 1970."""
         with self._changed:
             return min((lease.earliest for lease in self._held.values()), default=None)
 
@@ -161,10 +161,10 @@ class Leases:
                 self._is_busy = True
                 ending = self._ending()
             try:
-                self._tell(ending)
+                self._send(ending)
                 tries = waits()
             except grpc.RpcError as error:
-                _log.info("%s: %s; trying again", self.subscription, told(error))
+                _log.info("%s: %s; trying again", self.subscription, describe_error(error))
                 time.sleep(next(tries))
             except Exception:  # a thread that dies would leave all leases to end
                 _log.exception("%s: trying again", self.subscription)
@@ -177,24 +177,24 @@ class Leases:
         return self._is_closed and not (self._held or self._settled or self._returned)
 
     def _ending(self) -> list[Poll]:
-        """What has to be extended now; what was in hand for too long is let go."""
+        """The polls that have to be extended now; those in flight for too long expire."""
         now, margin = self.clock(), min(MARGIN_SECONDS, self.deadline / 2)
         old = [lease.poll for lease in self._held.values() if now - lease.since > self.limit]
-        self._drop(old, "let_go")
+        self._drop(old, "expired")
         if old:
-            _log.warning("%s: let messages go that were in flight for %.0f s", self.subscription, self.limit)
+            _log.warning("%s: leases of messages expired after %.0f s in flight", self.subscription, self.limit)
             _forget(self, {id(poll) for poll in old})
         kept = {id(poll) for poll in (*self._settled, *self._returned)}
         return [lease.poll for key, lease in self._held.items() if lease.ends - now < margin and key not in kept]
 
-    def _tell(self, ending: list[Poll]) -> None:
-        """Tell the queue; raises grpc.RpcError for what is worth trying again, with all that is not told yet kept."""
-        for waiting, seconds, counted in ((self._settled, None, "acked"), (self._returned, 0, "given_back")):
+    def _send(self, ending: list[Poll]) -> None:
+        """Send to the queue; raises grpc.RpcError for what is worth a retry, and keeps all that is not sent yet."""
+        for waiting, seconds, counted in ((self._settled, None, "acked"), (self._returned, 0, "nacked")):
             for polls in _batches(waiting):
                 done = self._request(polls, seconds)
                 with self._changed:
                     del waiting[: len(polls)]
-                    self._drop(polls, counted if done else "let_go")
+                    self._drop(polls, counted if done else "expired")
                     self._changed.notify_all()
         for polls in _batches(ending):
             done = self._request(polls, EXTENSION_SECONDS)
@@ -204,7 +204,7 @@ class Leases:
                     if lease is not None:
                         self._held[id(poll)] = lease._replace(ends=self.clock() + EXTENSION_SECONDS)
                 if not done:
-                    self._drop(polls, "let_go")
+                    self._drop(polls, "expired")
 
     def _request(self, polls: list[Poll], seconds: int | None) -> bool:
         """Acknowledge (None) or set the deadline of some polls. False if the queue refuses for good."""
@@ -219,12 +219,14 @@ class Leases:
         except grpc.RpcError as error:
             if not is_refusal(error):
                 raise
-            _log.warning("%s: %s for %d messages; they will come again", self.subscription, told(error), len(ids))
+            _log.warning(
+                "%s: %s for %d messages; they will be redelivered", self.subscription, describe_error(error), len(ids)
+            )
             return False
         return True
 
     def _drop(self, polls: Iterable[Poll], counted: str) -> None:
-        """No longer in hand; the caller holds the lock."""
+        """Remove them from what is in flight; the caller holds the lock."""
         for poll in polls:
             if self._held.pop(id(poll), None) is not None:
                 self.messages -= len(poll.ack_ids)
@@ -248,11 +250,11 @@ def _batches(polls: list[Poll]) -> Iterator[list[Poll]]:
 
 
 def abandon(leases: Leases) -> None:
-    """Give back what is marked: its bundles will not be finalized any more."""
+    """Nack what is marked: its bundles will not be finalized any more."""
     with _HERE.lock:
         tokens = [token for token, (owner, _) in _HERE.marked.items() if owner is leases]
         polls = [poll for token in tokens for poll in _HERE.marked.pop(token)[1]]
-    leases.give_back(polls)
+    leases.nack(polls)
 
 
 def _forget(leases: Leases, polls: set[int]) -> None:
@@ -281,7 +283,7 @@ def settle(token: str, messages: int) -> None:
         leases.settle(polls)
 
 
-def reached(reader: str, watermark: float | None) -> None:
+def note_watermark(reader: str, watermark: float | None) -> None:
     """Note a reader's watermark for the snapshot; None: it ended."""
     with _HERE.lock:
         if watermark is None:
@@ -290,17 +292,17 @@ def reached(reader: str, watermark: float | None) -> None:
             _HERE.watermarks[reader] = watermark
 
 
-def untold() -> Counts:
-    """What was counted since the last call: each is told to the runner's metrics once, by whichever reader asks."""
+def take_counts() -> Counts:
+    """What was counted since the last call: the runner's metrics get each count once, from whichever reader asks."""
     with _HERE.lock:
         now = Counts(**vars(_HERE.counts))
-        since = Counts(**{name: value - getattr(_HERE.told, name) for name, value in vars(now).items()})
-        _HERE.told = now
+        since = Counts(**{name: value - getattr(_HERE.reported, name) for name, value in vars(now).items()})
+        _HERE.reported = now
     return since
 
 
 def snapshot() -> Snapshot:
-    """What the readers of this process have read and have in hand."""
+    """What the readers of this process have read and have in flight."""
     with _HERE.lock:
         counts, leases, watermarks = dict(vars(_HERE.counts)), list(_HERE.leases), list(_HERE.watermarks.values())
     earliest = [time for each in leases if (time := each.earliest()) is not None]
@@ -320,11 +322,11 @@ def in_flight() -> int:
 
 
 def flush(seconds: float = FLUSH_SECONDS) -> bool:
-    """Wait until the queue has been told what is acknowledged or given back; False if that took too long."""
+    """Wait until all that is acknowledged or nacked was sent to the queue; False if that took too long."""
     with _HERE.lock:
         leases = list(_HERE.leases)
     end = time.monotonic() + seconds
-    return all([each.wait_until_told(max(end - time.monotonic(), 0.0)) for each in leases])
+    return all([each.wait_until_sent(max(end - time.monotonic(), 0.0)) for each in leases])
 
 
 atexit.register(flush)

@@ -1,7 +1,7 @@
 """Pub/Sub messages as raw blocks.
 
-received_time   what `timestamp_attribute` says (RFC 3339, or milliseconds since 1970), where it is given and readable;
-                else the time of publishing
+received_time   the value of `timestamp_attribute` (RFC 3339, or milliseconds since 1970), where it is given and
+                readable; otherwise the publish time
 position        the message's id
 attributes      {"received_time", "ordering_key", "message": the message's own attributes}: what is needed to read the
                 payload again. The publisher's names are kept apart from ours, which decide how a payload is read.
@@ -21,7 +21,7 @@ _EPOCH_MS = r"^\d{1,18}$"
 
 
 class Poll(NamedTuple):
-    """What one pull brought, by column; `received` in microseconds since 1970."""
+    """What one pull returned, by column; `received` in microseconds since 1970."""
 
     ack_ids: list[str]
     payloads: list[bytes]
@@ -42,7 +42,7 @@ def poll_of(received: Iterable[Any], timestamp_attribute: str | None) -> Poll:
         payloads.append(data)
         ids.append(message.message_id)
         published.append(time.seconds * 1_000_000 + time.nanos // 1_000)
-        attributes.append(told(own, message.ordering_key))
+        attributes.append(encode_attributes(own, message.ordering_key))
         if timestamp_attribute is not None:
             stamps.append(own.get(timestamp_attribute))
         size += len(data) + len(attributes[-1])
@@ -50,8 +50,8 @@ def poll_of(received: Iterable[Any], timestamp_attribute: str | None) -> Poll:
     return Poll(ack_ids, payloads, ids, times, attributes, size)
 
 
-def told(attributes: Mapping[str, str], ordering_key: str) -> str:
-    """What a message says beside its payload, as the JSON that follows the received time; empty if it says nothing."""
+def encode_attributes(attributes: Mapping[str, str], ordering_key: str) -> str:
+    """What a message has besides its payload, as the JSON that follows the received time; empty if it has nothing."""
     key = f',"ordering_key":{_json(ordering_key)}' if ordering_key else _PLAIN
     return f'{key},"message":{_json(dict(attributes))}' if attributes else key
 
@@ -61,7 +61,7 @@ def _json(value: Any) -> str:
 
 
 def received_times(stamps: Sequence[str | None], published: Sequence[int]) -> list[int]:
-    """The received times, in microseconds since 1970: as stamped, or as published where a stamp is not readable."""
+    """The received times, in microseconds since 1970: as stamped, or the publish time where a stamp is not readable."""
     texts = pl.Series(stamps, dtype=pl.String)
     is_number = texts.str.contains(_EPOCH_MS)
     epochs = read_epochs(texts.set(~is_number.fill_null(False), None).cast(pl.Int64), "ms")
@@ -69,8 +69,8 @@ def received_times(stamps: Sequence[str | None], published: Sequence[int]) -> li
     return times.dt.epoch("us").fill_null(pl.Series(published, dtype=pl.Int64)).to_list()
 
 
-def emptied(poll: Poll) -> None:
-    """Drop what a block has by now: a poll stays in hand until it is acknowledged, its payloads need not."""
+def drop_payloads(poll: Poll) -> None:
+    """Drop what a block holds by now: a poll stays in flight until it is acknowledged, its payloads need not."""
     for column in (poll.payloads, poll.ids, poll.attributes):
         column.clear()
 
@@ -86,7 +86,7 @@ def block_of(polls: Sequence[Poll], source: str) -> pl.DataFrame:
             "payload": column(1, pl.Binary),
             "position": column(2, pl.String),
             "received_time": column(3, pl.Int64).cast(TIME),
-            "told": column(4, pl.String),
+            "encoded": column(4, pl.String),
         }
     )
     received = pl.col("received_time").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
@@ -95,5 +95,5 @@ def block_of(polls: Sequence[Poll], source: str) -> pl.DataFrame:
         "received_time",
         pl.lit(source).alias("source"),
         "position",
-        pl.concat_str(pl.lit('{"received_time":"'), received, pl.lit('"'), "told", pl.lit("}")).alias("attributes"),
+        pl.concat_str(pl.lit('{"received_time":"'), received, pl.lit('"'), "encoded", pl.lit("}")).alias("attributes"),
     ).select(list(RAW_SCHEMA))

@@ -1,8 +1,8 @@
 """One reader of a subscription: a thread pulls into a buffer, the runner's thread takes blocks out of it.
 
 Order   one pull at a time, blocks in the order of the pulls: messages with an ordering key are never reordered
-Bounds  nothing is pulled while `most_messages` or `most_bytes` are in hand: pulled and not acknowledged
-Errors  what may pass is tried again for ever; a refusal that lasts GRACE_SECONDS is a SourceError for the runner
+Bounds  nothing is pulled while `most_messages` or `most_bytes` are in flight: pulled and not acknowledged
+Errors  a transient error is retried without limit; a refusal that lasts GRACE_SECONDS is a SourceError for the runner
 """
 
 import logging
@@ -18,29 +18,20 @@ from dataclasses import dataclass
 import grpc
 import polars as pl
 
-from pipelines.sources.landing import Again, Lander, read_landed
+from pipelines.sources.landing import Again, LandAt, Lander, read_landed
 from pipelines.sources.pubsub import leases as pubsub_leases
-from pipelines.sources.pubsub.client import PubSub, is_refusal, told, waits
+from pipelines.sources.pubsub.client import PubSub, describe_error, is_refusal, waits
 from pipelines.sources.pubsub.leases import Leases
-from pipelines.sources.pubsub.messages import Poll, block_of, emptied, poll_of
+from pipelines.sources.pubsub.messages import Poll, block_of, drop_payloads, poll_of
 from pipelines.sources.watermark import NOT_KNOWN, SteadyClock, Watermark
 from transforms.errors import OptionError, SourceError
 
 MOST_OF_A_PULL = 1_000  # messages, by the protocol
-FIRST_PULL = 10  # messages: their size tells how many fit
-GRACE_SECONDS = 5.0  # a subscription may be made anew, or a permission given
-IDLE_SECONDS = 1.0  # a queue that has not answered for so long has nothing
-STOP_SECONDS = 0.5  # for the pull that is under way: what a cancelled one was given comes again late
+FIRST_PULL = 10  # messages: their size shows how many fit
+GRACE_SECONDS = 5.0  # a subscription may be recreated, or a permission granted
+IDLE_SECONDS = 1.0  # a queue that has not answered for so long is empty
+STOP_SECONDS = 0.5  # for the pull in flight: what a cancelled one was given is redelivered late
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LandAt:
-    """Where blocks land: the folder, the name of what is read, and of the run (see landing.py)."""
-
-    folder: str
-    input: str
-    run: str
 
 
 @dataclass(frozen=True)
@@ -49,14 +40,14 @@ class Reading:
 
     source               the name for records that state none
     readers              splits that share the subscription
-    timestamp_attribute  the attribute that tells the received time, of publishers that are trusted
+    timestamp_attribute  the attribute that states the received time, of publishers that are trusted
     expected_delay       seconds by which a message may be late and still be in time
     landing              where each block is written before it is handed on; None: the runner's state is durable
     again                landed files that are read first; split k takes each k-th
-    drain_file           a path: once there is a file, the readers give back what they hold and end
+    drain_file           a path: once the file exists, the readers nack what they hold and end
     block_rows, block_bytes, block_seconds   a block is handed on when it has reached one of them
-    most_messages, most_bytes                in hand of one reader
-    lease_limit          seconds after which a message in flight is let go
+    most_messages, most_bytes                in flight of one reader
+    lease_limit          seconds after which the lease of a message in flight expires
     """
 
     subscription: str
@@ -85,7 +76,7 @@ _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
 
 def close_all() -> None:
-    """After a pipeline failed or was cancelled: close what read in this process, give back what is not acknowledged.
+    """After a pipeline failed or was cancelled: close the readers of this process, nack what is not acknowledged.
 
     A runner may leave its readers open, and their leases would be extended for as long as the process lives.
     """
@@ -139,7 +130,7 @@ class Engine:
         self.unmarked += polls
         block = block_of(polls, self.reading.source)
         for poll in polls:
-            emptied(poll)
+            drop_payloads(poll)
         return block if self.lander is None else self.lander.land(block)
 
     def watermark(self) -> float:
@@ -149,7 +140,7 @@ class Engine:
             waiting = [min(poll.received) for _, poll in self._buffer]
             is_empty = not waiting and self._asking is not None and now - self._asking >= IDLE_SECONDS
             value = self.mark.advance(min(waiting) / 1e6 if waiting else None, is_empty)
-        pubsub_leases.reached(self.name, value)
+        pubsub_leases.note_watermark(self.name, value)
         return value
 
     def lag(self) -> float | None:
@@ -166,14 +157,14 @@ class Engine:
         return token, sum(len(poll.ack_ids) for poll in polls)
 
     def is_draining(self) -> bool:
-        """Whether the run is asked to end. Once it is, always; nothing more is handed on then."""
+        """Whether the run must end. Once it must, it stays so; nothing more is handed on then."""
         path = self.reading.drain_file
         if not self._stopping.is_set() and path is not None and os.path.exists(path):
             self._stop()
         return self._stopping.is_set()
 
     def is_drained(self) -> bool:
-        """Whether the pull has ended, so that nothing more is taken in hand. Does not wait."""
+        """Whether the pull has ended, so that nothing more is received. Does not wait."""
         if self._thread is not None and self._thread.is_alive():
             if self.reading.monotonic() >= self._stop_by and self._call is not None:
                 self._call.cancel()
@@ -181,7 +172,7 @@ class Engine:
         return True
 
     def close(self) -> None:
-        """Stop pulling and give back all that is not under a token; what is stays leased."""
+        """Stop pulling and nack all that is not under a token; what is stays leased."""
         self._stop()
         if self._thread is not None:
             self._thread.join(STOP_SECONDS)
@@ -189,11 +180,11 @@ class Engine:
                 self._call.cancel()
             self._thread.join(STOP_SECONDS)
         with self._lock:
-            self.leases.give_back(self.unmarked + [poll for _, poll in self._buffer])
+            self.leases.nack(self.unmarked + [poll for _, poll in self._buffer])
             self.unmarked = []
             self._buffer.clear()
         self.leases.close()
-        pubsub_leases.reached(self.name, None)
+        pubsub_leases.note_watermark(self.name, None)
 
     def _stop(self) -> None:
         if not self._stopping.is_set():
@@ -245,8 +236,8 @@ class Engine:
                 now = self.reading.monotonic()
                 refused_at = (refused_at if refused_at is not None else now) if is_refusal(error) else None
                 if refused_at is not None and now - refused_at >= GRACE_SECONDS:
-                    raise lost(self.reading.subscription, error) from error
-                _log.info("%s: %s; trying again", self.reading.subscription, told(error))
+                    raise describe_loss(self.reading.subscription, error) from error
+                _log.info("%s: %s; trying again", self.reading.subscription, describe_error(error))
                 self._stopping.wait(next(tries))
 
     def _pull_once(self) -> bool:
@@ -299,11 +290,13 @@ def _lander(reading: Reading, split: int) -> Lander | None:
     return Lander(at.folder, at.input, at.run, split, reading.monotonic) if at is not None else None
 
 
-def lost(subscription: str, error: grpc.RpcError) -> SourceError:
-    """What to tell a person whose subscription refuses to be read while it is read."""
+def describe_loss(subscription: str, error: grpc.RpcError) -> SourceError:
+    """The error for a subscription that refuses to be read while a stream reads it."""
     if error.code() is grpc.StatusCode.NOT_FOUND:
         return SourceError(
             f"subscription {subscription} is gone: it was deleted while it was read;"
-            " make it again, or read another one with --input_subscription"
+            " recreate it, or read another one with --input_subscription"
         )
-    return SourceError(f"subscription {subscription} can no longer be read: {told(error)}; mend it and start again")
+    return SourceError(
+        f"subscription {subscription} can no longer be read: {describe_error(error)}; fix that and restart"
+    )

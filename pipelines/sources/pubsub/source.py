@@ -2,14 +2,14 @@
 
     ReadPubSub(Reading(subscription, ...))   PBegin -> PCollection[RAW_SCHEMA block]; LANDED_SCHEMA where blocks land
 
-Beam's own reader runs on Dataflow, and on a local runner that acknowledges before it hands on; this one runs on Prism,
-Flink and the in-process runner. The readers share the subscription: each is a split with a thread that pulls.
+Beam's own reader runs on Dataflow, and on a local runner that acknowledges a message before the graph has it; this one
+runs on Prism and the in-process runner. The readers share the subscription: each is a split with a thread that pulls.
 
-Delivered  at least once. A bundle that fails, a process that dies, a checkpoint that is finalized in another process:
-           its messages are not acknowledged, and the queue delivers them again.
-Watermark  see watermark.py: received times less `expected_delay`; the clock's where the queue is empty.
-End        when `drain_file` is there: each reader gives back what it has not handed on, and reports the end of time,
-           so that all windows close. After a pipeline failed or was cancelled: close_all(), which gives back all.
+Delivery   at least once. If a bundle fails, a process dies or another process finalizes a checkpoint, the messages
+           are not acknowledged, and the queue delivers them again.
+Watermark  see watermark.py: received times less `expected_delay`; the clock's while the queue is empty.
+End        once `drain_file` exists, each reader nacks what it has not handed on and reports the end of time, so that
+           all windows close. After a pipeline failed or was cancelled: close_all(), which nacks everything.
 Metrics    namespace `audience`; the same figures for a display in the same process: pubsub_leases.snapshot().
 """
 
@@ -28,8 +28,9 @@ from apache_beam.io.unbounded_source import (
 from apache_beam.metrics import Metrics
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
+from pipelines.sources.landing import LandAt
 from pipelines.sources.pubsub import leases as pubsub_leases
-from pipelines.sources.pubsub.reader import Engine, LandAt, Reading, close_all
+from pipelines.sources.pubsub.reader import Engine, Reading, close_all
 from pipelines.sources.watermark import NOT_KNOWN
 
 __all__ = ["LandAt", "PubSubSource", "ReadPubSub", "Reading", "close_all"]
@@ -60,14 +61,14 @@ class ReadPubSub(beam.PTransform):
 
 @dataclass(frozen=True)
 class Mark(CheckpointMark):
-    """What a bundle read, by a token that only the process that read it knows; and how far it has read again."""
+    """What a bundle read, by a token that only its process knows; `again_done` counts landed files that were read."""
 
     token: str
     messages: int
     again_done: int
 
     def finalize_checkpoint(self) -> None:
-        """Acknowledge what the bundle holds. Called twice it does nothing more."""
+        """Acknowledge what the bundle holds. A second call has no effect."""
         pubsub_leases.settle(self.token, self.messages)
 
 
@@ -96,7 +97,7 @@ class PubSubSource(UnboundedSource):
         return [PubSubSource(self.reading, number) for number in range(self.reading.readers)]
 
     def create_reader(self, options, checkpoint_mark):
-        """A reader from there on; the one that is at work already, if this is its process."""
+        """A reader from there on; the one that is running already, if this is its process."""
         engine = _take_over(checkpoint_mark.token) if checkpoint_mark is not None else None
         if engine is None:
             again_done = checkpoint_mark.again_done if checkpoint_mark is not None else 0
@@ -110,8 +111,8 @@ class PubSubSource(UnboundedSource):
         return coders.registry.get_coder(pl.DataFrame)
 
 
-# Engines between two bundles, by the token of the checkpoint. A runner may go on with a split in another instance of
-# the DoFn, which knows nothing of the reader that the first one parked: two would read where one should.
+# Engines between two bundles, by the token of the checkpoint. A runner may continue a split in another instance of the
+# DoFn, which does not know the reader that the first one parked: two would read where one should.
 _parked: dict[str, Engine] = {}
 _parked_lock = threading.Lock()
 
@@ -169,14 +170,14 @@ class _Reader(UnboundedReader):
 
 
 def _report(engine: Engine) -> None:
-    """Tell the runner's metrics what was counted since the last time, by any reader of this process."""
-    counts = pubsub_leases.untold()
+    """Report to the runner's metrics what any reader of this process counted since the last report."""
+    counts = pubsub_leases.take_counts()
     for name, value in (
         ("messages-received", counts.messages),
         ("bytes-received", counts.bytes),
         ("messages-acked", counts.acked),
-        ("messages-given-back", counts.given_back),
-        ("messages-let-go", counts.let_go),
+        ("messages-nacked", counts.nacked),
+        ("messages-expired", counts.expired),
         ("messages-finalized-elsewhere", counts.unknown),
     ):
         if value:

@@ -1,18 +1,19 @@
-"""A stream into BigQuery on a runner whose state is not durable: what it keeps on this machine, and asks at a restart.
+"""Recovery of a stream from this machine into BigQuery: what it keeps here, and rebuilds at a restart.
 
     <landing>/<project.dataset>/          the folder of the stream
-      landing/                            what was read and is not in the books yet (sources/landing.py)
-      work-.../                           seeds of the steps (transforms/restored_state.py), made at the start
-      lock, stream.json, drain            of the one process that streams into the data set from here (stop.py)
+      landing/                            records that were read and are not reconciled yet (sources/landing.py)
+      work-.../                           restored state of the steps (transforms/restored_state.py), written at the start
+      lock, stream.json, drain            of the one process that streams into the dataset from here (stop.py)
 
-Every half minute the books in BigQuery are asked which minutes they have, and what landed of these is removed. After a
-kill the rest is read again: `events` may then hold a row twice, events_unique and all metrics have it once.
+Every half minute a query asks BigQuery which minutes its audit counts reconcile, and what landed of these is removed.
+After a crash the rest is read again: `events` may then hold a row twice, events_unique and all metrics have it once.
 """
 
 import shutil
 import tempfile
 import threading
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -34,41 +35,38 @@ from pipelines.warehouse.bigquery.restore import Appending, Remains
 from pipelines.warehouse.bigquery.run import BigQueryRun
 from pipelines.warehouse.bigquery.stream.bundle import tally
 from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
-from pipelines.warehouse.local.run import Run
 from pipelines.warehouse.write_stats import Figures
-from transforms.errors import OptionError, first_line
+from transforms.errors import first_line
 
 LANDING, WORK = "landing", "work-"
 RETIRE_SECONDS = 30.0
-STOP_SECONDS = 10.0  # for a question to BigQuery that is under way
+STOP_SECONDS = 10.0  # for a query that is running
 
 
-class KeptForBigQuery:
-    """The local part of a stream into a data set, between `with` and its end; one at a time in a folder.
+class BigQueryRecovery:
+    """See `Recovery` in stream.py; one at a time in a folder. `rebuilds`: whether the runner loses the state of the
+    steps."""
 
-    seeds    the folder of what the steps of the graph start from
-    waiting  how many records landed and are not in the books
-    """
-
-    def __init__(self, into: Opened, settings: Settings, input: str):
-        if not isinstance(into.warehouse, BigQueryWarehouse) or not isinstance(into.run, BigQueryRun):
-            raise OptionError(f"{into.warehouse.option}: got a folder; allowed: --dataset project.dataset")
-        self.warehouse, self.run = into.warehouse, into.run
-        self.into, self.settings, self.input = into, settings, input
+    def __init__(self, into: Opened, settings: Settings, input: str, rebuilds: bool = True):
+        # The kind of the warehouse chose this class.
+        self.warehouse, self.run = cast(BigQueryWarehouse, into.warehouse), cast(BigQueryRun, into.run)
+        self.job, self.settings, self.input, self.rebuilds = into.job, settings, input, rebuilds
         self.folder = folder_of(settings.landing, self.warehouse.name)
         self.landing = Landing(self.folder / LANDING)
-        self.waiting = 0
-        self.events = 0  # stored ones, of windows that are still open, that seeds were made of
+        self.seeds: str | None = None
+        self.waiting = self.events = 0
         self._undone = pl.DataFrame()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._retire_on, name="retire", daemon=True)
 
-    def __enter__(self) -> "KeptForBigQuery":
+    @contextmanager
+    def open(self) -> "Iterator[BigQueryRecovery]":
+        """Lock the folder, and rebuild what the runner lost. Errors: WarehouseError, SourceError."""
         with ExitStack() as stack:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                mend = f"stop it with `audience stop {self.warehouse.option}`, or use another --landing"
-                stack.enter_context(lock_folder(self.folder, mend))
+                fix = f"stop it with `audience stop {self.warehouse.option}`, or use another --landing"
+                stack.enter_context(lock_folder(self.folder, fix))
                 for left in self.folder.glob(f"{WORK}*"):
                     shutil.rmtree(left, ignore_errors=True)
                 self.work = Path(tempfile.mkdtemp(prefix=WORK, dir=self.folder))
@@ -79,23 +77,19 @@ class KeptForBigQuery:
                 with describe_error(self.warehouse.name, "write to it"):
                     # Held, so that the bundles share it.
                     stack.enter_context(closing(bigquery_clients.writes(self.warehouse.dataset.project)))
-            self._resume()
+            self._undone = self._find_undone()
+            self.waiting = int(self._undone["landed"].sum())
+            if self.rebuilds:
+                self._rebuild()
             tally.clear()
             stack.callback(self.stop)
-            self._held = stack.pop_all()
-        return self
+            yield self
 
-    def __exit__(self, *_) -> None:
-        self._held.close()
-
-    def _resume(self) -> None:
-        """Make the seeds, and learn what is to be read again."""
-        self._undone = self._look()
-        self.waiting = int(self._undone["landed"].sum())
-        job = self.into.job
-        stream = stream_of(self.input, job)
-        remains = Remains(self.warehouse, self._undone, job.dedup_window, self.work)
-        done = resume(cast(Run, Appending(self.run, remains, self.work)), stream, self._undone)
+    def _rebuild(self) -> None:
+        """Rebuild the state of the steps."""
+        stream = stream_of(self.input, self.job)
+        remains = Remains(self.warehouse, self._undone, self.job.dedup_window, self.work)
+        done = resume(Appending(self.run, remains, self.work), stream, self._undone)
         self.seeds, self.events = done.seeds, done.events
         if not self._undone.is_empty():
             # An event may have happened long before it was received, but not longer than a window would take it.
@@ -107,11 +101,11 @@ class KeptForBigQuery:
             spool.unlink()
 
     def again(self) -> list[Again]:
-        """What the readers are to read first."""
+        """The landed files that the readers are to read first."""
         return self.landing.to_read_again(self._undone)
 
     def start(self) -> None:
-        """From now on remove what the books have, until `stop`."""
+        """From now on remove what is reconciled, until `stop`."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -121,11 +115,11 @@ class KeptForBigQuery:
             self._thread.join(STOP_SECONDS)
 
     def figures(self) -> Figures:
-        """How the writing stands now."""
+        """How the writes stand now."""
         return tally.figures()
 
     def retire(self, open_run: str | None) -> None:
-        """Remove what the books have, once the stream has ended; while it runs a thread does."""
+        """Remove what is reconciled once the stream has ended; while it runs a thread does."""
         if open_run is None and not self._thread.is_alive():
             self._retire(None)
 
@@ -135,14 +129,14 @@ class KeptForBigQuery:
 
     def _retire(self, open_run: str | None) -> None:
         try:
-            undone = self._look()
+            undone = self._find_undone()
             self.waiting = int(undone["landed"].sum())
             self.landing.retire(undone, open_run)
-        except Exception as problem:  # whatever Google's clients raise: it is asked again, and the figures tell it
-            tally.failed(f"what landed is not removed yet: {first_line(problem)}")
+        except Exception as problem:  # whatever Google's clients raise: the next round asks again
+            tally.failed(f"landed records are not removed yet: {first_line(problem)}")
 
-    def _look(self) -> pl.DataFrame:
-        """COUNTS_SCHEMA: the minutes whose records the books do not all have."""
+    def _find_undone(self) -> pl.DataFrame:
+        """COUNTS_SCHEMA: the minutes whose landed records are not all reconciled."""
         landed = self.landing.counts()
         if landed.is_empty():
             return landed

@@ -1,19 +1,22 @@
-"""A stream into a local warehouse: what it keeps in the warehouse's folder, and makes anew at a restart.
+"""Recovery of a stream into a local warehouse: what it keeps in the warehouse's folder, and rebuilds at a restart.
 
-    landing/              what was read and is not in the books yet (sources/landing.py)
-    staging/<run>/seeds   seeds of the steps (transforms/restored_state.py), made at the start
+    landing/              records that were read and are not reconciled yet (sources/landing.py)
+    staging/<run>/seeds   restored state of the steps (transforms/restored_state.py), written at the start
     lock, stream.json, drain   of the one process that writes the warehouse (stop.py)
 
-At a restart the rows of the minutes that are read again are taken out first (resume.py): no table has anything twice.
+A restart first deletes the rows of the minutes that are read again (resume.py), so no table has a row twice.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import cast
 
 import polars as pl
 
 from pipelines.batch.days import Opened
+from pipelines.settings.resolve import Settings
 from pipelines.sources.landing import LANDING, Again, Landing
 from pipelines.streaming.recovery.restore import resume, stream_of
 from pipelines.warehouse.local.run import Run
@@ -21,44 +24,46 @@ from pipelines.warehouse.local.settled import SettledMinutes
 from pipelines.warehouse.local.stream_commits import Appender
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.write_stats import Figures
-from transforms.errors import OptionError
 
 RETIRE_SECONDS = 10.0
 
 
-class KeptLocally:
-    """See `Kept` in stream.py."""
+class LocalRecovery:
+    """See `Recovery` in stream.py. `rebuilds`: whether the runner loses the state of the steps."""
 
-    def __init__(self, into: Opened, input: str):
-        if not isinstance(into.warehouse, LocalWarehouse) or not isinstance(into.run, Run):
-            raise OptionError(f"{into.warehouse.option}: got a data set; allowed: --warehouse FOLDER")
-        self.warehouse, self.run, self.job, self.input = into.warehouse, into.run, into.job, input
-        self.folder = into.warehouse.folder
+    def __init__(self, into: Opened, settings: Settings, input: str, rebuilds: bool = True):
+        # The kind of the warehouse chose this class.
+        self.warehouse, self.run = cast(LocalWarehouse, into.warehouse), cast(Run, into.run)
+        self.job, self.input, self.rebuilds = into.job, input, rebuilds
+        self.folder = self.warehouse.folder
         self.landing = Landing(self.folder / LANDING)
-        self.waiting = 0
+        self.seeds: str | None = None
+        self.waiting = self.events = 0
         self._due = 0.0
 
-    def __enter__(self) -> "KeptLocally":
-        self._undone = self.landing.undone(self._books().received())
+    @contextmanager
+    def open(self) -> "Iterator[LocalRecovery]":
+        """Rebuild what the runner lost. Errors: WarehouseError, SourceError."""
+        self._undone = self.landing.undone(self._audit_counts().received())
         self.waiting = int(self._undone["landed"].sum())
-        done = resume(self.run, stream_of(self.input, self.job), self._undone)
-        self.seeds, self.events = done.seeds, done.events
-        self.books = self._books()  # without the rows that were taken out
-        self.appender = Appender(self.run, self.books.add)
-        return self
+        if self.rebuilds:
+            done = resume(self.run, stream_of(self.input, self.job), self._undone)
+            self.seeds, self.events = done.seeds, done.events
+        else:
+            self.run.commit([])  # the tables that the stream declared
+        self.settled = self._audit_counts()  # without the rows that were deleted
+        self.appender = Appender(self.run, self.settled.add)
+        yield self
 
-    def _books(self) -> SettledMinutes:
+    def _audit_counts(self) -> SettledMinutes:
         """Of this stream, and of any before it whose records are still here."""
         landed = self.landing.counts()
         earliest = cast(datetime, landed["bucket_start"].min()) if landed.height else datetime.now(UTC)
         before = {name.partition("@")[0] for name in landed["input"].unique()}
         return SettledMinutes(self.warehouse, {self.input, *before}, earliest)
 
-    def __exit__(self, *_) -> None:
-        pass
-
     def again(self) -> list[Again]:
-        """What the readers are to read first."""
+        """The landed files that the readers are to read first."""
         return self.landing.to_read_again(self._undone)
 
     def start(self) -> None:
@@ -70,14 +75,14 @@ class KeptLocally:
         self.appender.stop()
 
     def figures(self) -> Figures:
-        """How the writing stands now."""
+        """How the writes stand now."""
         return self.appender.figures()
 
     def retire(self, open_run: str | None) -> None:
-        """Remove what landed and is in the books, now and then; None: at once, the stream has ended."""
+        """Remove what landed and is reconciled, now and then; None: at once, the stream has ended."""
         if open_run is not None and time.monotonic() < self._due:
             return
         self._due = time.monotonic() + RETIRE_SECONDS
-        undone: pl.DataFrame = self.landing.undone(self.books.received())
+        undone: pl.DataFrame = self.landing.undone(self.settled.received())
         self.waiting = int(undone["landed"].sum())
-        self.books.forget(self.landing.retire(undone, open_run))
+        self.settled.forget(self.landing.retire(undone, open_run))

@@ -1,12 +1,12 @@
-"""Resume: what a launch does before its graph starts, on a runner that lost the state of the stream before it.
+"""Resume: what a stream does before its graph starts, where the runner lost the state of the previous run.
 
-    1. Of the minutes whose records are read again (settled.py) all rows go: events, quarantine, books. One commit.
-       Where rows cannot be taken out, they stay, and `claim` has KeepFirst keep the same deliveries again.
-    2. What the steps of the stream held in state is made again from the rows that stay: transforms/restored_state.py.
-    3. Metric rows that a kill kept from being shown are written, and those of events that went are mended. One commit.
+    1. Delete all rows of the minutes whose records are read again (settled.py): events, quarantine, audit counts. One
+       commit. Where rows cannot be deleted, they stay, and `claim` has KeepFirst keep the same deliveries again.
+    2. Rebuild the state of the steps from the rows that stay (transforms/restored_state.py).
+    3. Publish metric rows that the crash prevented, and correct those of deleted events. One commit.
 
-After it `<table>_current` of every open window is what a recompute of the stored events gives, and the stream goes on
-as if it had never ended. Killed in between, it is done again by the next launch.
+Afterwards `<table>_current` of every open window equals a recompute of the stored events, and the stream goes on as if
+it had never ended. If it is killed in between, the next start repeats it.
 """
 
 import time
@@ -70,7 +70,7 @@ def stream_of(input: str, job: Job) -> Stream:
 
 
 class Resumed(NamedTuple):
-    """What was done: the folder of the seeds, rows taken out and metric rows written by table, stored events read."""
+    """What was done: the folder of the restored state, rows deleted and metric rows written by table, events read."""
 
     seeds: str
     taken: dict[str, int]
@@ -79,7 +79,7 @@ class Resumed(NamedTuple):
 
 
 def resume(run: RestoreRun, stream: Stream, undone: pl.DataFrame, now: float | None = None) -> Resumed:
-    """Prepare the warehouse and the seeds for a stream that starts; its rows must not be written meanwhile.
+    """Prepare the warehouse and the state of the steps for a stream that starts; nothing may write meanwhile.
 
     undone  (input, bucket_start): the minutes of received_time whose records the stream will read again
     now     seconds since 1970; the clock, unless given
@@ -89,7 +89,7 @@ def resume(run: RestoreRun, stream: Stream, undone: pl.DataFrame, now: float | N
     folder.mkdir()
     signs = [moment, _last_sign(run.warehouse, stream) or moment, *undone["bucket_start"].to_list()]
     oldest = min(signs) - stream.lateness
-    taken = _take_out(run, stream, undone)
+    taken = _delete_minutes(run, stream, undone)
     revision = max(_micros(moment), _highest(run.warehouse, stream, oldest) + 1)
     stored = _Stored(run.warehouse, stream, oldest, str(folder))
     stored.read()
@@ -103,7 +103,7 @@ def resume(run: RestoreRun, stream: Stream, undone: pl.DataFrame, now: float | N
     sessions = resume_sessions.differences(run.warehouse, held, stored.sessions.since, oldest)
     entries += resume_sessions.write(run, sessions, stream.launch, moment, revision)
     resume_sessions.write_seeds(str(folder), held, stream.shards)
-    _seed_books(run.warehouse, stream.input, oldest, str(folder))
+    _restore_audit_counts(run.warehouse, stream.input, oldest, str(folder))
     refused = resume_refused.ids(run.warehouse, stream.input, stored.since)
     resume_refused.write_seeds(refused, stream.dedup_window, stream.shards, str(folder))
     if entries or drop:
@@ -116,16 +116,16 @@ def resume(run: RestoreRun, stream: Stream, undone: pl.DataFrame, now: float | N
 
 
 def claim(rows: pl.LazyFrame, stream: Stream, folder: str) -> None:
-    """Make the claims of KeepFirst of stored events whose records are read again, where their rows stay."""
+    """Write the claims of KeepFirst for stored events whose records are read again, where their rows stay."""
     for block in blocks(rows.select(list(EVENT_SCHEMA))):
         for piece in split(block, stream.dedup_window, stream.shards):
             seeds.add_claims(folder, seeds.Place(piece.window, piece.shard), claim_entries(piece.events).tobytes())
 
 
 def _last_sign(warehouse: Restorable, stream: Stream) -> datetime | None:
-    """When the input's books were written last: windows that were open then may lack rows, if it was killed.
+    """When the audit counts of the input were written last: windows open then may lack rows, if it was killed.
 
-    Looked for in the last days that have books, as far back as a window is open.
+    It is searched in the last days that have audit counts, as far back as a window is open.
     """
     days = [day for day in warehouse.rows_by_day(QUALITY_1M.name) if day]
     if not days:
@@ -136,7 +136,7 @@ def _last_sign(warehouse: Restorable, stream: Stream) -> datetime | None:
 
 
 def _highest(warehouse: Restorable, stream: Stream, oldest: datetime) -> int:
-    """The highest revision of rows that the launch's generation is not above: one given by hand, or given again."""
+    """The highest revision of rows whose generation is not below that of this launch: set by hand, or used before."""
     found = [0]
     days = {what.name: _days_of(warehouse, what, oldest) for what in (*stream.metrics, BooksAggregation())}
     days[SESSIONS.name] = days_from(warehouse, SESSIONS.name, oldest - DAY)
@@ -147,8 +147,8 @@ def _highest(warehouse: Restorable, stream: Stream, oldest: datetime) -> int:
     return max(found)
 
 
-def _take_out(run: RestoreRun, stream: Stream, undone: pl.DataFrame) -> dict[str, int]:
-    """Commit without the rows of the minutes; how many went, by table."""
+def _delete_minutes(run: RestoreRun, stream: Stream, undone: pl.DataFrame) -> dict[str, int]:
+    """Delete the rows of the minutes in one commit; how many were deleted, by table."""
     if undone.is_empty():
         run.commit([])  # the tables that the stream declared
         return {}
@@ -158,8 +158,8 @@ def _take_out(run: RestoreRun, stream: Stream, undone: pl.DataFrame) -> dict[str
     earliest = min(undone["bucket_start"].to_list()) - stream.lateness - DAY
     before = {name: _rows(run.warehouse, name) for name in drop}
     run.commit([], {name: days_from(run.warehouse, name, earliest) for name in drop}, drop=drop)
-    gone = {name: rows - _rows(run.warehouse, name) for name, rows in before.items()}
-    return {name: rows for name, rows in gone.items() if rows}
+    deleted = {name: rows - _rows(run.warehouse, name) for name, rows in before.items()}
+    return {name: rows for name, rows in deleted.items() if rows}
 
 
 def _rows(warehouse: Restorable, table: str) -> int:
@@ -167,8 +167,8 @@ def _rows(warehouse: Restorable, table: str) -> int:
 
 
 class _Stored:
-    """One pass over the stored events of the open windows, in blocks: writes the seeds of KeepFirst as it goes, and
-    those of each metric in the end. It gathers the sessions too."""
+    """One pass over the stored events of the open windows, in blocks: it writes the state of KeepFirst as it goes, and
+    that of each metric at the end. It gathers the sessions too."""
 
     def __init__(self, warehouse: Restorable, stream: Stream, oldest: datetime, folder: str):
         self.warehouse, self.stream, self.oldest, self.folder = warehouse, stream, oldest, folder
@@ -182,7 +182,7 @@ class _Stored:
         self.since = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.first_window * width)
         since = _utc(self.since)
         self.compared = dedup_time() >= since
-        # `compared` again, as files can be told by their statistics.
+        # `compared` again, in a form that selects files by their statistics.
         self.needed = self.measured | (pl.col("client_time") >= since) | (pl.col("received_time") >= since)
 
     def read(self) -> None:
@@ -196,7 +196,7 @@ class _Stored:
                 self._measure(block.filter(self.measured))
 
     def rows_of(self, what: Aggregation) -> pl.DataFrame:
-        """Write the seeds of a metric; the final rows of its open windows."""
+        """Write the state of a metric; the final rows of its open windows."""
         merged = what.merge(self.partials.pop(what.name))
         opened = [(place, rows) for place, rows in _places(what, merged) if _end(what, place) > _micros(self.oldest)]
         seeds.write_published(self.folder, what.name, opened)
@@ -218,7 +218,7 @@ def _places(what: Aggregation, merged: pl.DataFrame) -> list[tuple[seeds.Place, 
     return [(seeds.Place(*key), rows) for key, rows in pieces]
 
 
-def _seed_books(warehouse: Restorable, input: str, oldest: datetime, folder: str) -> None:
+def _restore_audit_counts(warehouse: Restorable, input: str, oldest: datetime, folder: str) -> None:
     books = BooksAggregation()
     rows = warehouse.scan(QUALITY_1M.name, days_from(warehouse, QUALITY_1M.name, oldest - DAY))
     now = current(rows.filter(of_input(input)), ["bucket_start", *books.keys], list(BOOKS_SCHEMA))
@@ -229,26 +229,26 @@ def _seed_books(warehouse: Restorable, input: str, oldest: datetime, folder: str
 def _differences(
     warehouse: Restorable, what: Aggregation, fresh: pl.DataFrame, oldest: datetime
 ) -> tuple[pl.DataFrame, pl.Expr | None]:
-    """(rows of `fresh` that the table does not say now, which rows of the table are of keys that `fresh` lacks)
+    """(rows of `fresh` that the table lacks or has otherwise, which rows of the table have keys that `fresh` lacks)
 
-    Sketches are not compared: their bytes depend on the order of events, what they estimate does not.
+    Sketches are not compared: their bytes depend on the order of events, their estimates do not.
     """
     keys = ["bucket_start", *what.keys]
     exact = [name for name, dtype in fresh.schema.items() if dtype != pl.Binary]
     days = _days_of(warehouse, what, oldest)
     now = current(warehouse.scan(what.name, days).filter(_is_open(what, oldest)), keys, exact)
-    told = fresh.select(pl.col(name).cast(now.schema[name]) for name in exact)
-    beside = told.join(now, on=keys, how="left", nulls_equal=True, suffix=NOW, coalesce=True)
-    # bucket_end is in every row, so a null one tells that there is none.
+    stated = fresh.select(pl.col(name).cast(now.schema[name]) for name in exact)
+    beside = stated.join(now, on=keys, how="left", nulls_equal=True, suffix=NOW, coalesce=True)
+    # bucket_end is in every row, so a null one means that the table has no such row.
     differ = [pl.col(name).ne_missing(pl.col(name + NOW)) for name in exact if name not in keys]
     changed = beside.filter(pl.any_horizontal(differ)).select(keys)
-    gone = now.join(told, on=keys, how="anti", nulls_equal=True)
+    gone = now.join(stated, on=keys, how="anti", nulls_equal=True)
     rows = fresh.join(changed, on=keys, how="semi", nulls_equal=True)
     return rows, _names(gone, keys) & _is_open(what, oldest) if gone.height else None
 
 
 def _names(gone: pl.DataFrame, keys: list[str]) -> pl.Expr:
-    """Whether a row is of one of the keys of `gone`."""
+    """Whether a row has one of the keys of `gone`."""
     text = pl.concat_str([pl.col(key).cast(pl.String).fill_null("\x00") for key in keys], separator=SEPARATOR)
     return text.is_in(gone.select(text).to_series().implode())
 

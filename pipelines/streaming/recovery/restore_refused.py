@@ -1,8 +1,8 @@
-"""Resume, of what was refused: the state of the step that keeps one refusal of a message (transforms/redelivered.py).
+"""Resume, of refusals: the state of the step that keeps one refusal of a message (transforms/redelivered.py).
 
-Read   of `quarantine` the rows of the stream's own input that were received since its first open window began, and of
-       these only what identifies them. Where rows of minutes that are read again cannot be taken out, `claim` has the
-       step keep the same deliveries again.
+It reads the rows of `quarantine` of the stream's own input that were received since its first open window began, and of
+these only the columns that identify them. Where rows of minutes that are read again cannot be deleted, `claim` has the
+step keep the same deliveries again.
 """
 
 from datetime import datetime, timedelta
@@ -27,7 +27,7 @@ def ids(warehouse: Restorable, input: str, since: datetime) -> pl.LazyFrame:
 
 
 def write_seeds(refused: pl.LazyFrame, window: timedelta, shards: int, folder: str) -> None:
-    """Write what the step starts from: the refusals (COLUMNS) that it had."""
+    """Write the state that the step starts from: the refusals (COLUMNS) that it had."""
     for block in blocks(refused):
         for (number, shard), piece in redelivered.pieces(block, window, shards):
             entries = redelivered.seen_entries(piece).tobytes()
@@ -35,7 +35,7 @@ def write_seeds(refused: pl.LazyFrame, window: timedelta, shards: int, folder: s
 
 
 def claim(rows: pl.LazyFrame, window: timedelta, shards: int, folder: str) -> None:
-    """Make the claims of stored refusals (COLUMNS) whose records are read again, where their rows stay."""
+    """Write the claims of stored refusals (COLUMNS) whose records are read again, where their rows stay."""
     for block in blocks(rows):
         for (number, shard), piece in redelivered.pieces(block, window, shards):
             claims = redelivered.claim_entries(piece).tobytes()

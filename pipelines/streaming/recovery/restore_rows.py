@@ -1,12 +1,16 @@
-"""Rows of a restart: what resume.py and the modules beside it (resume_sessions.py, resume_refused.py) share."""
+"""Rows of a restart: what resume.py, resume_sessions.py and resume_refused.py share, and what they need of a warehouse
+and of the run that writes it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date
 
 import polars as pl
 
 BLOCK_ROWS = 100_000
 MERGE_ROWS = 200_000  # rows that are gathered before they are merged
-NOW = "#now"  # suffix of what a table says now, beside what it is to say; no column of a table can end so
+NOW = "#now"  # suffix of what a table states now, next to what it should state; no column of a table can end so
+
+Days = Iterable[date | None]  # None: the day of rows without a time
 
 
 def blocks(scan: pl.LazyFrame) -> Iterator[pl.DataFrame]:
@@ -21,13 +25,13 @@ def take_in(
 ) -> list[pl.DataFrame]:
     """`gathered` with one more, merged now and then."""
     gathered = [*gathered, part]
-    # The merged ones before do not count: else all of a large table would be merged with every block.
+    # Rows that are merged already do not count: otherwise all of a large table would be merged with every block.
     if sum(each.height for each in gathered[1:]) > max(MERGE_ROWS, gathered[0].height):
         return [merge(gathered)]
     return gathered
 
 
 def current(rows: pl.LazyFrame, keys: list[str], columns: list[str]) -> pl.DataFrame:
-    """The rows that count now, as the `_current` views choose them; tombstones among them."""
+    """The rows that are current, as the `_current` views choose them; tombstones among them."""
     ordered = rows.select(*columns, "generation", "revision").collect().sort("generation", "revision")
     return ordered.unique(keys, keep="last", maintain_order=True).select(columns)

@@ -1,8 +1,8 @@
-"""Resume, of sessions: what `sessions` must say of stored events when a stream starts, and the state it goes on from.
+"""Resume, of sessions: what the table `sessions` must state when a stream starts, and the state that it resumes from.
 
-Of the sessions that a stream can still correct the table gets what differs: those that are not in it, or not so, open
-ones too, and a tombstone for each that no event makes any more. A session that began more than a day before the first
-of these is left as it is: its first events are not read.
+Of the sessions that a stream can still correct, open ones too, the table gets those that it lacks or has otherwise, and
+a tombstone for each that no stored event supports any more. A session that began more than a day before the first of
+these is left as it is: its first events are not read.
 """
 
 from collections.abc import Sequence
@@ -41,14 +41,14 @@ class StoredSessions:
         self.gathered = take_in(self.gathered, summaries.of_events(wanted, self.steps), summaries.merge)
 
     def held(self) -> pl.DataFrame:
-        """SUMMARY_SCHEMA: those that an event may still come for, as they will stand."""
+        """SUMMARY_SCHEMA: those that an event may still change, as they will be published."""
         merged = summaries.merge(self.gathered).select(SUMMARY_SCHEMA.keys())
         held = merged.filter(_is_held(pl.col("end"), self.oldest))
         return held.with_columns(standing=pl.concat_list("start"), changed=pl.lit(False))
 
 
 def differences(warehouse: Restorable, held: pl.DataFrame, since: datetime, oldest: datetime) -> pl.DataFrame:
-    """The rows, tombstones among them, that make the table say what these sessions are."""
+    """The rows, tombstones among them, after which the table states these sessions."""
     fresh = summaries.table_rows(held)
     exact = [name for name in fresh.columns if name != "revenue"]
     rows = current(warehouse.scan(NAME, days_from(warehouse, NAME, since)), ["session_id"], fresh.columns)
@@ -89,7 +89,7 @@ def write(run: RestoreRun, rows: pl.DataFrame, launch: Launch, now: datetime, re
 
 
 def write_seeds(folder: str, held: pl.DataFrame, shards: int) -> None:
-    """Write what PublishSessions starts from."""
+    """Write the state that PublishSessions starts from."""
     parts = summaries.by_shard(held, shards)
     seeds.write_published(folder, NAME, [(seeds.Place(0, shard), part) for shard, part in parts])
 

@@ -9,6 +9,7 @@ from google.cloud import bigquery as google
 from pipelines.apps.doctor.check import FOUND, MADE, MISSING, WRONG
 from pipelines.apps.doctor.launch import Launch, _together, preflight
 from pipelines.cli import main
+from pipelines.sources.pubsub.queue import PubSubQueue
 from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 from pipelines.warehouse.tables import EVENTS
 
@@ -24,9 +25,9 @@ def states(launch: Launch) -> dict[str, str]:
 
 
 def test_a_subscription_is_there_or_the_row_says_how_to_make_it(queue):
-    (row,) = preflight(Launch(subscription=queue.subscription))
+    (row,) = preflight(Launch(PubSubQueue(queue.subscription)))
     assert (row.state, row.detail) == (FOUND, f"of {queue.topic}")
-    (row,) = preflight(Launch(subscription=f"{queue.subscription}-none"))
+    (row,) = preflight(Launch(PubSubQueue(f"{queue.subscription}-none")))
     assert row.state == WRONG
     assert "gcloud pubsub subscriptions create" in row.detail
 

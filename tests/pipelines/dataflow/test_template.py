@@ -175,8 +175,9 @@ def test_the_defaults_are_what_the_command_takes():
     required = {told["name"]: EXAMPLES[told["name"]] for told in TOLD["parameters"] if not told["isOptional"]}
     assert set(required) == {"dataset"}
     for command, read in READS.items():
-        stated = {"dataset": "my-project.audience", read: EXAMPLES[read]}
-        assert resolve(given | stated, command) == resolve(stated, command)
+        for name in read:
+            stated = {"dataset": "my-project.audience", name: EXAMPLES[name]}
+            assert resolve(given | stated, command) == resolve(stated, command)
 
 
 def test_what_the_image_copies_and_starts_is_there():

@@ -105,12 +105,66 @@ def test_the_runner_is_the_one_that_is_asked_for_or_the_best_that_is_here(tmp_pa
     binary.write_text("#!/bin/sh\n")
     monkeypatch.setattr(runners, "PRISM_HERE", binary)
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    assert runners.choose("DirectRunner").name == runners.LEGACY  # it may not be run
+    assert runners.choose("DirectRunner").name == runners.LEGACY  # the binary may not be run
     binary.chmod(0o755)
     for asked in (None, "DirectRunner", "PrismRunner"):
-        assert runners.choose(asked)[:2] == ("PrismRunner", str(binary))
-    assert runners.choose("BundleBasedDirectRunner").prism is None
-    assert "acknowledges a message before it is written" in runners.choose("BundleBasedDirectRunner").said
+        chosen = runners.choose(asked)
+        assert (chosen.name, chosen.program) == ("PrismRunner", str(binary))
+        assert chosen.said == f"runner PrismRunner ({binary})"
+    legacy = runners.choose("BundleBasedDirectRunner", "no/such/prism")
+    assert (legacy.name, legacy.program) == ("BundleBasedDirectRunner", "")
+    assert "acknowledges a message before it is written" in legacy.said
+
+
+@pytest.mark.parametrize(
+    ("name", "lands", "rebuilds", "reads_itself", "can_drain", "runs_here"),
+    [
+        ("PrismRunner", True, True, False, True, True),
+        ("BundleBasedDirectRunner", False, True, True, False, True),
+        ("DataflowRunner", False, False, True, False, False),
+    ],
+)
+def test_what_a_runner_can_decides_what_a_stream_lands_and_rebuilds(
+    name, lands, rebuilds, reads_itself, can_drain, runs_here
+):
+    runner = runners.RUNNERS[name]
+    assert (runner.lands, not runner.state_is_durable) == (lands, rebuilds)
+    assert (runner.reads_itself, runner.can_drain, runner.runs_here) == (reads_itself, can_drain, runs_here)
+
+
+def test_a_runner_with_durable_state_and_our_reader_lands_nothing():
+    assert not runners.Runner("SomeRunner", state_is_durable=True, reads_itself=False, can_drain=True).lands
+
+
+def test_a_runner_that_runs_elsewhere_cannot_be_started(tmp_path):
+    with pytest.raises(RunnerError, match="DataflowRunner does not run on this machine"):
+        runners.choose("DataflowRunner").start(tmp_path)
+
+
+PRISM_OF = """
+import sys
+from pipelines import runners
+from pipelines.doctor import optional_checks
+runners.PRISM_HERE = runners.PRISM_HERE if sys.argv[1] == "here" else runners.Path(sys.argv[1])
+(prism,) = (row for row in optional_checks() if row.name == "Prism")
+print(runners.choose("PrismRunner").program)
+print(prism.detail)
+"""
+
+
+@pytest.mark.parametrize("where", ["here", "on the PATH"])
+def test_doctor_and_run_find_the_same_prism_from_any_folder(where, tmp_path, prism, monkeypatch):
+    elsewhere, programs = tmp_path / "elsewhere", tmp_path / "programs"
+    elsewhere.mkdir()
+    programs.mkdir()
+    (programs / "prism").symlink_to(prism)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    expected = str(runners.PRISM_HERE) if where == "here" else str(programs / "prism")
+    words = [sys.executable, "-c", PRISM_OF, "here" if where == "here" else str(tmp_path / "none")]
+    for folder in (ROOT, elsewhere):
+        ran = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)
+        assert ran.stdout.splitlines() == [expected] * 2
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines.sources.pubsub.leases import Snapshot
+from pipelines.sources.queue import Backlog, Snapshot
 from pipelines.streaming import status_line as liveness
 from pipelines.streaming.status_line import Liveness, line
 from pipelines.system.terminal import ERASE
@@ -17,17 +17,17 @@ from tests.pipelines.system.test_progress import ROOT, on_a_terminal, screen
 from tests.servers.needed import wait_until
 
 NOTHING = Figures({}, None, None, None, 0, None, None)
-UNREAD = Snapshot(0, 0, 0, 0, 0, 0, 0, 0, None, None)
+UNREAD = Snapshot(0, Backlog(0, 0, None), None)
 # Tells at once what a stream tells twice a second, and once a minute what it tells in half a second.
 TELLING = """
 import threading, pipelines.liveness as l
-from pipelines.sources.pubsub_leases import Snapshot
+from pipelines.sources.queue import Backlog, Snapshot
 from pipelines.warehouse.appender import Figures
 l.EVERY, l.A_MINUTE, told, looks = 0.01, 0.2, threading.Event(), []
 def read():
     looks.append(1)
     told.set() if len(looks) == 60 else None
-    return Snapshot(2_000, 0, 0, 0, 0, 0, 40, 0, 999.5, 990.0)
+    return Snapshot(2_000, Backlog(40, 0, 999.5), 990.0)
 with l.Liveness(lambda: Figures({"events": 1_500}, 1.25, 2.5, 0.01, 7, 999.0, %s), read, lambda: 1_000.0):
     assert told.wait(60)
 """
@@ -68,7 +68,7 @@ def test_rates_are_those_of_the_last_ten_seconds(monotonic):
 
 def test_times_are_told_as_how_long_ago_and_nothing_where_there_is_nothing():
     written = Figures({"events": 3}, 1.23456, 2.0, 1 / 3, 7, 990.0, "disk full")
-    read = Snapshot(4, 0, 0, 0, 0, 0, in_flight=2, in_flight_bytes=9, oldest_received=998.75, watermark=985.0)
+    read = Snapshot(4, Backlog(messages=2, bytes=9, oldest=998.75), watermark=985.0)
     told = Liveness(lambda: written, lambda: read, lambda: 1_000.0).figures()
     assert told == {
         "time": "1970-01-01T00:16:40+00:00",
@@ -99,7 +99,7 @@ def test_times_are_told_as_how_long_ago_and_nothing_where_there_is_nothing():
 
 def test_the_line_has_what_is_wrong_first():
     written = Figures({"events": 29_310}, 0.9, 1.6, 0.0081, 7, 999.0, None)
-    read = UNREAD._replace(in_flight=640, oldest_received=998.9, watermark=989.0)
+    read = Snapshot(0, Backlog(640, 0, 998.9), watermark=989.0)
     told = Liveness(lambda: written, lambda: read, lambda: 1_000.0).figures()
     usual = (
         "in 512/s  out 498/s  in flight 640 1.1 s  watermark -11 s  row 0.9 s (99 %: 1.6 s)  quarantine 0.81%"
@@ -144,7 +144,7 @@ def test_figures_that_cannot_be_had_fail_no_stream():
 
 
 WRITTEN = NOTHING._replace(rows={"events": 5}, files=1)
-READ = UNREAD._replace(messages=9, acked=9, watermark=float("-inf"))
+READ = UNREAD._replace(messages=9, watermark=float("-inf"))
 
 
 def test_a_watermark_that_is_not_known_yet_is_null_and_the_line_stays_json():

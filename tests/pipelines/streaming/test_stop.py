@@ -61,7 +61,7 @@ def test_what_a_drain_closes_early_is_told_by_metric_in_the_time_of_the_warehous
         "  content_1h     2026-07-01 22:00 closes 30 min early",
         "  campaign_1h    2026-07-01 22:00 closes 30 min early",
         "  user_days      2026-07-01 00:00 closes 1 h 30 min early",
-        "what comes for them later: start again, which goes on from what is stored, or write the day anew with "
+        "for events that come later: restart, which resumes from what is stored, or rebuild the day with "
         "`audience recompute --warehouse wh --start 2026-07-01 --end 2026-07-02`",
     ]
 

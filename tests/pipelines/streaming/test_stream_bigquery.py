@@ -15,7 +15,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from pipelines.batch.days import opened
 from pipelines.cli import main
 from pipelines.settings.resolve import resolve
-from pipelines.streaming.recovery.bigquery import KeptForBigQuery
+from pipelines.streaming.recovery.bigquery import BigQueryRecovery
 from pipelines.streaming.stop import ABOUT, About, folder_of, running
 from pipelines.warehouse.bigquery import clients as bigquery_clients
 from pipelines.warehouse.bigquery.restore import Remains, in_minutes, received
@@ -56,7 +56,7 @@ def test_what_the_books_have_is_removed_and_the_rest_is_read_again(dataset, tmp_
         write(
             into, QUALITY_1M, book(NOON, done, received=3, events=3), book(NOON + MINUTE, waiting, received=2, events=2)
         )
-        with KeptForBigQuery(into, given, INPUT) as kept:
+        with BigQueryRecovery(into, given, INPUT).open() as kept:
             assert kept.waiting == 3
             assert [again.minutes for again in kept.again()] == [((NOON + MINUTE).timestamp() * 1e6,)]
             assert all(waiting.partition("@")[2] in again.path for again in kept.again())
@@ -75,10 +75,10 @@ def test_what_another_subscription_landed_is_done_once_its_own_books_have_it(dat
     given = settings(dataset, tmp_path)
     other = landed(tmp_path, dataset, NOON, 2, f"{INPUT}-2")
     with opened(given, create=True, streaming=True) as into:
-        with KeptForBigQuery(into, given, INPUT) as kept:
+        with BigQueryRecovery(into, given, INPUT).open() as kept:
             assert (kept.waiting, len(kept.again())) == (2, 1)
         write(into, QUALITY_1M, book(NOON, other, received=2, events=2))
-        with KeptForBigQuery(into, given, INPUT) as kept:
+        with BigQueryRecovery(into, given, INPUT).open() as kept:
             assert (kept.waiting, kept.again()) == (0, [])
 
 
@@ -134,7 +134,7 @@ def test_a_restart_knows_what_was_refused_and_which_delivery_of_it_is_stored(dat
         known, other = refusal("known", NOON + MINUTE, settled), refusal("other", NOON + MINUTE, "elsewhere")
         stored = refusal("again", NOON, waiting)
         write(into, QUARANTINE, known, {**known, "attempt": 2, "code": None}, other, stored)
-        with KeptForBigQuery(into, given, INPUT) as kept:
+        with BigQueryRecovery(into, given, INPUT).open() as kept:
             keep = KeepFirstRefusal(timedelta(days=1), 4, timedelta(days=3), kept.seeds, float)
             rows = [known, other, {**stored, "input": settled}, stored, refusal("new", NOON, waiting)]
             blocks = TestStream(coder=BlockCoder())
@@ -156,9 +156,9 @@ def test_many_minutes_make_a_short_question():
 
 def test_of_two_streams_from_one_folder_the_second_is_refused(dataset, tmp_path):
     given = settings(dataset, tmp_path)
-    with opened(given, create=True, streaming=True) as into, KeptForBigQuery(into, given, INPUT) as kept:
+    with opened(given, create=True, streaming=True) as into, BigQueryRecovery(into, given, INPUT).open() as kept:
         with pytest.raises(WarehouseError, match=r"is being written by process .* or use another --landing"):
-            KeptForBigQuery(into, given, INPUT).__enter__()
+            BigQueryRecovery(into, given, INPUT).open().__enter__()
         assert running(kept.folder) is None
         about = About(os.getpid(), INPUT, None, True, "Europe/London")
         (kept.folder / ABOUT).write_bytes(msgspec.json.encode(about))

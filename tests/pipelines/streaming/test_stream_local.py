@@ -7,12 +7,12 @@ import pytest
 
 from pipelines.batch.days import opened
 from pipelines.cli import main
-from pipelines.runners.choose import LEGACY
+from pipelines.runners.choose import LEGACY, RUNNERS
 from pipelines.settings.resolve import resolve
 from pipelines.sources.landing import LANDING, Again
-from pipelines.streaming.recovery.local import KeptLocally
-from pipelines.streaming.stream import _mended
-from pipelines.warehouse.tables import QUALITY_1M
+from pipelines.streaming.recovery.local import LocalRecovery
+from pipelines.streaming.stream import _describe, recovery_of
+from pipelines.warehouse.tables import EVENTS, QUALITY_1M
 from tests.kept import book, land, write
 
 OLD, NEW = "projects/demo-project/subscriptions/old", "projects/demo-project/subscriptions/new"
@@ -26,12 +26,36 @@ def test_what_another_subscription_landed_is_done_once_its_own_books_have_it(rec
     with opened(settings, create=True, streaming=True) as into:
         other = land(warehouse / LANDING, OLD, NOON, 2)
         write(into, QUALITY_1M, book(NOON, other, received=received, events=received))
-        with KeptLocally(into, NEW) as kept:
+        with LocalRecovery(into, settings, NEW).open() as kept:
             assert kept.waiting == waiting
             assert len(kept.again()) == (waiting > 0)
             kept.retire(None)
             assert len(kept.landing.files()) == (waiting > 0)
             kept.stop()
+
+
+@pytest.mark.parametrize(("rebuilds", "events"), [(True, 1), (False, 0)])
+def test_state_is_rebuilt_only_where_the_runner_loses_it(rebuilds, events, tmp_path):
+    settings = resolve({"input_subscription": NEW, "warehouse": str(tmp_path / "warehouse")}, "run")
+    stored = {"event_id": "1", "event_type": "click", "source": "web", "input": NEW}
+    with opened(settings, create=True, streaming=True) as into:
+        write(into, EVENTS, stored | dict.fromkeys(("event_time", "received_time", "client_time"), NOON))
+    with (
+        opened(settings, streaming=True) as into,
+        LocalRecovery(into, settings, NEW, rebuilds).open() as recovery,
+    ):
+        assert (recovery.events, recovery.seeds is not None) == (events, rebuilds)
+        assert set(into.warehouse.tables()) >= {EVENTS.name, QUALITY_1M.name}
+        recovery.stop()
+
+
+def test_the_kind_of_the_warehouse_and_the_state_of_the_runner_choose_the_recovery(tmp_path):
+    settings = resolve({"input_subscription": NEW, "warehouse": str(tmp_path / "warehouse")}, "run")
+    with opened(settings, create=True, streaming=True) as into:
+        for runner in RUNNERS.values():
+            recovery = recovery_of(into, settings, NEW, runner)
+            assert isinstance(recovery, LocalRecovery)
+            assert recovery.rebuilds is not runner.state_is_durable
 
 
 def test_a_runner_that_cannot_read_them_again_takes_out_nothing(queue, tmp_path, capsys):
@@ -42,7 +66,7 @@ def test_a_runner_that_cannot_read_them_again_takes_out_nothing(queue, tmp_path,
     words = ["run", f"--runner={LEGACY}", "--input_subscription", queue.subscription, "--warehouse", str(warehouse)]
     assert main(words) == 2
     error = capsys.readouterr().err
-    assert f"records of a run before wait in {warehouse / LANDING}, and {LEGACY} does not read them again" in error
+    assert f"records of a previous run wait in {warehouse / LANDING}, and {LEGACY} does not read them again" in error
     assert error.count("\n") == 1
 
 
@@ -50,7 +74,7 @@ def test_a_runner_that_cannot_read_them_again_takes_out_nothing(queue, tmp_path,
 def test_records_that_may_be_too_late_to_read_again_are_told_with_the_recompute_that_takes_them_in(days, told):
     day = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0) - timedelta(days=days)
     kept, again = SimpleNamespace(waiting=2, events=0), [Again("f", (int(day.timestamp()) * 1_000_000,))]
-    said = _mended(kept, again, resolve({"input_subscription": NEW}, "run"))
-    assert "2 records landed and are not in the books: they are read again" in said
+    said = _describe(kept, again, resolve({"input_subscription": NEW}, "run"))
+    assert "2 landed records are not reconciled yet: they are read again" in said
     recompute = f"`audience recompute --start {day.date()} --end {day.date() + timedelta(days=1)}` takes them in"
     assert (recompute in said) == told

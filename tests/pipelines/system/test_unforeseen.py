@@ -177,6 +177,6 @@ def test_a_worker_process_that_is_killed_ends_the_run_with_one_line(tmp_path, mo
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back what the run leaves
     assert run(tmp_path, "--workers", "2") == 2
     said = capfd.readouterr().err
-    assert said.startswith("error: a worker process was ended from outside") and said.count("\n") == 1
+    assert said.startswith("error: a worker process was killed") and said.count("\n") == 1
     assert worker_processes() == []
     assert LocalWarehouse.open(tmp_path / "w").manifest().files == {}

@@ -42,7 +42,7 @@ def test_what_is_not_there_comes_with_the_command_that_makes_it(queue):
 def test_a_subscription_that_pushes_is_refused(queue):
     pushed = queue.subscription + "-push"
     queue.pubsub.make_subscription(pushed, queue.topic, push_config={"push_endpoint": "http://127.0.0.1:1/x"})
-    with pytest.raises(SourceError, match="is not for pulling; make one that is: `gcloud pubsub subscriptions create"):
+    with pytest.raises(SourceError, match="is no pull subscription; make one: `gcloud pubsub subscriptions create"):
         check_subscription(pushed)
 
 

@@ -158,11 +158,11 @@ def test_a_lease_is_extended_beyond_the_deadline_of_the_subscription(queue, by_h
 
 def test_a_message_in_flight_for_too_long_is_let_go_and_comes_again(queue, by_hand, monkeypatch):
     monkeypatch.setattr(pubsub_leases, "EXTENSION_SECONDS", 10)
-    before = pubsub_leases.snapshot().let_go
+    before = pubsub_leases.snapshot().expired
     queue.publish(b"1")
     hand = by_hand(lease_limit=2.0)
     hand.read(1)
-    wait_until(lambda: pubsub_leases.snapshot().let_go - before == 1)
+    wait_until(lambda: pubsub_leases.snapshot().expired - before == 1)
     assert hand.read(2)["position"].n_unique() == 1
 
 

@@ -1,0 +1,101 @@
+"""Queue: what a stream, the status line, `audience doctor`, the launcher and the flex template ask of a queue.
+
+To add a queue, write a class with these members in a package of its own and name the class in QUEUES (queues.py). Its
+options are declared in the list of options. tests/pipelines/sources/queue_contract.py is the suite to subclass.
+
+    check            whether it can be read, before anything starts
+    open             hold what a run needs of it, such as a subscription to a topic
+    read             with our own reader: land blocks, read landed files again, end when drained
+    read_by_runner   with the runner's own reader
+    snapshot         what the readers of this process have received, and what of it is not acknowledged yet
+    close, flush     after the graph ended: return what is not acknowledged, and wait until the queue knows
+
+The module that defines a queue imports only the standard library when it is loaded: the flex template is built where
+nothing else is installed.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import apache_beam as beam
+
+    from pipelines.sources.landing import Again, LandAt
+
+
+class Backlog(NamedTuple):
+    """Messages that were received and are not acknowledged yet: how many, their bytes, and the earliest received time
+    in seconds since 1970, None without a message."""
+
+    messages: int
+    bytes: int
+    oldest: float | None
+
+
+class Snapshot(NamedTuple):
+    """What the readers of this process did: messages received since it started, what is not acknowledged, and the
+    watermark in seconds since 1970, None without a reader."""
+
+    messages: int
+    backlog: Backlog
+    watermark: float | None
+
+
+class Queue(Protocol):
+    """A queue that a run reads.
+
+    title            the kind of queue in words
+    options          the options that name one
+    launch_option    the one of them that a job names which runs elsewhere, as on Dataflow
+    parameter_type   of that option among the parameters of the flex template
+    google_services  what a Google Cloud project must have enabled for it
+    """
+
+    title: ClassVar[str]
+    options: ClassVar[tuple[str, ...]]
+    launch_option: ClassVar[str]
+    parameter_type: ClassVar[str]
+    google_services: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Queue":
+        """The queue that the values of options name; an option that is absent has the reader's default."""
+
+    @property
+    def input(self) -> str:
+        """The name of what is read: of its records in the audit counts, and in what a person reads of the stream."""
+
+    @property
+    def google_project(self) -> str | None:
+        """The project of Google Cloud that it belongs to."""
+
+    def check(self) -> str:
+        """A line about a queue that can be read. Errors: OptionError for its name, SourceError with what to do."""
+
+    def open(self) -> "AbstractContextManager[Queue]":
+        """Check it, and hold what a run needs of it: the queue that is read. Errors: as `check`."""
+
+    def read(
+        self, *, source: str, landing: "LandAt | None", again: "Sequence[Again]", drain_file: str
+    ) -> "beam.PTransform":
+        """PBegin -> PCollection[RAW_SCHEMA block]: acknowledged when a bundle is finalized, never before.
+
+        source      the name for records that state none
+        landing     where each block is written first, which adds the column `input` (LANDED_SCHEMA); None: the state of
+                    the runner is durable
+        again       landed files that are read before the queue
+        drain_file  a path: once the file exists, the readers return what they hold and end, with every window
+        """
+
+    def read_by_runner(self, *, source: str, on_dataflow: bool = False) -> "beam.PTransform":
+        """PBegin -> PCollection[RAW_SCHEMA block] by the runner's own reader. Errors: OptionError if there is none."""
+
+    def snapshot(self) -> Snapshot:
+        """What the readers of this process have received, and hold now."""
+
+    def flush(self) -> bool:
+        """Wait until the queue knows what is acknowledged and returned; False if that took too long."""
+
+    def close(self) -> None:
+        """After a graph failed or was cancelled: end its readers and return what is not acknowledged."""
