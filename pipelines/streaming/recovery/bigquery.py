@@ -2,7 +2,7 @@
 
     <landing>/<project.dataset>/          the folder of the stream
       landing/                            records that were read and are not reconciled yet (sources/landing.py)
-      work-.../                           restored state of the steps (transforms/restored_state.py), written at the start
+      work-.../                           restored state of the steps (transforms/restored_state.py), from the start
       lock, stream.json, drain            of the one process that streams into the dataset from here (stop.py)
 
 Every half minute a query asks BigQuery which minutes its audit counts reconcile, and what landed of these is removed.
