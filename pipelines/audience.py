@@ -59,7 +59,7 @@ class Job:
     null_ids: tuple[str, ...] = NULL_IDS
     bots: tuple[Match, ...] = ()
     max_lateness: timedelta = timedelta(days=1)
-    take_late: bool = False
+    accept_late: bool = False
     dedup_window: timedelta = timedelta(days=1)
     shards: int = 4
     spill_folder: str | None = None
@@ -141,7 +141,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
 
 
 def _lateness(job: Job):
-    rule = never_late if job.take_late else too_late(job.max_lateness)
+    rule = never_late if job.accept_late else too_late(job.max_lateness)
     if job.streaming:
         return in_turn(rule, too_late_for_stream(allowed_lateness(job.max_lateness), job.clock))
     if job.input is None and job.days:  # what came out of quarantine and is of other days stays there

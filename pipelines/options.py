@@ -1,8 +1,8 @@
-"""The options: the parser, the help, the keys of the configuration file with their schema and documentation, and (for
-Dataflow) the template's metadata come from one list (option_list.py).
+"""Parse and check the options. The parser, the help, the keys of the configuration file with their schema and
+documentation, and the metadata of the Dataflow template all come from one list (option_list.py).
 
-What is typed counts more than the configuration file, and the file more than the default. Nothing here imports Beam:
-a mistake in an option is told at once.
+The command line overrides the configuration file, which overrides the default. Nothing here imports Beam, so a wrong
+option is reported at once.
 """
 
 import re
@@ -24,9 +24,8 @@ def add_all(parser, names: tuple[str, ...] = tuple(NAMED)) -> None:
         add_to(group, option)
 
 
-# What the runs leave out of OPTIONS.
-MOST_LATENESS = timedelta(days=3600)  # so that no event, nor a bucket it falls in, is of a day 3,650 days ago
-_TO_DATASET = ("write_method", "landing")  # of a stream, and of no folder
+MOST_LATENESS = timedelta(days=3600)  # keeps every event, and its bucket, within BigQuery's 3,650 days
+_TO_DATASET = ("write_method", "landing")  # only for a stream into a dataset
 _FILES = {"input", "format", "replace", "add"}
 _QUEUE = {
     "input_subscription",
@@ -39,23 +38,24 @@ _QUEUE = {
     "readers",
     *_TO_DATASET,
 }
+# The options that each command does not have.
 WITHOUT = {
     "backfill": frozenset(_QUEUE),
-    "recompute": frozenset(_FILES | _QUEUE | {"max_days", "max_lateness", "take_late", "group"}),
+    "recompute": frozenset(_FILES | _QUEUE | {"max_days", "max_lateness", "accept_late", "group"}),
     "replay": frozenset(_FILES | _QUEUE | {"start", "end", "group"}),
-    "run": frozenset(_FILES | {"start", "end", "max_days", "take_late", "workers", "drained"}),
+    "run": frozenset(_FILES | {"start", "end", "max_days", "accept_late", "workers", "no_active_stream"}),
 }
 
 
 def options_of(command: str) -> tuple[str, ...]:
-    """The names of the options of a command that runs the graph."""
+    """Return the names of the options of a command that runs the graph."""
     return tuple(name for name in NAMED if name not in WITHOUT[command])
 
 
 def add_to(parser, option: Option) -> None:
-    """Add an option to an argparse parser, as text: what a value may be is checked by `resolve`.
+    """Add an option to an argparse parser, as text: `resolve` checks the value.
 
-    The parser knows no default: what was typed must be told from what was not.
+    The parser has no default, so that a typed value can be distinguished from the default.
     """
     shown = option.help + (f" (default: {option.default})" if option.default is not None else "")
     how: dict[str, Any] = {"help": shown, "default": None}
@@ -74,7 +74,7 @@ def _metavar(option: Option) -> str:
 
 
 class Settings(NamedTuple):
-    """The options, checked and of their types. Days are dates in the warehouse's time zone; `end` is not included."""
+    """The options, checked and typed. Days are dates in the warehouse's time zone; `end` is exclusive."""
 
     input: tuple[str, ...]
     format: str
@@ -86,8 +86,8 @@ class Settings(NamedTuple):
     config: str | None
     warehouse: str | None
     dataset: str | None
-    partition_expiry: timedelta | None
-    drained: bool
+    partition_expiration: timedelta | None
+    no_active_stream: bool
     time_zone: str | None
     group: str | None
     start: date | None
@@ -96,7 +96,7 @@ class Settings(NamedTuple):
     add: bool
     max_days: int
     max_lateness: timedelta
-    take_late: bool
+    accept_late: bool
     dedup_window: timedelta
     expected_delay: timedelta
     early_firing: timedelta | None
@@ -110,23 +110,23 @@ class Settings(NamedTuple):
 
 
 class Given(NamedTuple):
-    """The value of an option as it was written, and where: `option`, `file` (then its name) or `default`."""
+    """The value of an option as written, and its origin: `option`, `file` (then with its name) or `default`."""
 
     value: Any
     origin: str
     file: str = ""
 
     def refusal(self, name: str, allowed: str) -> AudienceError:
-        """What to raise for a value that is not allowed."""
+        """Return the error to raise for a value that is not allowed."""
         if self.file:
             return ConfigError(f"{self.file}: $.{name}: got {self.value!r}, allowed {allowed}")
         return OptionError(f"--{name}: got {self.value!r}; allowed: {allowed}")
 
 
 def effective(values: dict[str, Any]) -> dict[str, Given]:
-    """What is in force for each option, each right by itself: as typed (`values`), else of the file, else the default.
+    """Return the effective value of each option: as typed (`values`), else from the file, else the default.
 
-    Errors: OptionError or, for what the file states, ConfigError.
+    Each value is checked by itself. Errors: OptionError or, for a value in the file, ConfigError.
     """
     stated = {name: values.get(name) for name in NAMED}
     typed = {name: Given(value, "option") for name, value in stated.items() if value is not None and value is not False}
@@ -134,7 +134,7 @@ def effective(values: dict[str, Any]) -> dict[str, Given]:
         value_of(NAMED[name], given)
     of_file: dict[str, Given] = {}
     if "config" in typed:
-        from pipelines.config_file import stated_options  # which reads by this table
+        from pipelines.config_file import stated_options  # which itself imports this module
 
         of_file = stated_options(typed["config"].value)
     defaults = {option.name: Given(option.default, "default") for option in OPTIONS}
@@ -142,11 +142,11 @@ def effective(values: dict[str, Any]) -> dict[str, Given]:
 
 
 def _one_warehouse(of_file: dict[str, Given], typed: dict[str, Given]) -> dict[str, Given]:
-    """Without the folder, where a data set is named, or without the data set of the file, where a folder is typed."""
+    """Drop the folder if a dataset is named, or the dataset of the file if a folder is typed."""
     for given in (typed, of_file):
         if "dataset" in given and "warehouse" in given:
             named = f"--dataset {given['dataset'].value} and --warehouse {given['warehouse'].value}"
-            raise given["dataset"].refusal("dataset", f"one of {named}: a warehouse is in BigQuery or in a folder")
+            raise given["dataset"].refusal("dataset", f"only one of {named}: a warehouse is a dataset or a folder")
         for name, other in (("dataset", "warehouse"), ("warehouse", "dataset")):
             if name in given:
                 return {other: Given(None, "default")}
@@ -154,13 +154,13 @@ def _one_warehouse(of_file: dict[str, Given], typed: dict[str, Given]) -> dict[s
 
 
 def resolve(values: dict[str, Any], command: str = "backfill") -> Settings:
-    """Check the options of a command, each by itself and together; an error says what was got and what is allowed."""
+    """Check the options of a command, each by itself and together; an error states what was got and what is allowed."""
     settings = Settings(**{name: value_of(NAMED[name], given) for name, given in effective(values).items()})
     _check_together(settings)
     if settings.group is not None and settings.dataset is not None:
         raise OptionError(
             f"--group: got {settings.group!r} for --dataset {settings.dataset}; allowed: only with --warehouse; "
-            "the access of a dataset says who reads it"
+            "access to a dataset is granted in BigQuery"
         )
     if command == "backfill":
         _check_files(settings)
@@ -174,46 +174,46 @@ _FLAG: dict[Any, bool] = {None: False, False: False, "false": False, True: True,
 
 
 def check_on_cluster(settings: Settings) -> None:
-    """What a backfill has to state that runs as a job, whose launch has ended before a file is read."""
+    """Check what a backfill on Dataflow must state: its launch has ended before a file is read."""
     if settings.dataset is None:
         raise OptionError("--dataset is missing: a job on Dataflow writes to BigQuery; give --dataset project.dataset")
     if settings.add and settings.start is None:
         raise OptionError(
-            "--add needs --start and --end on Dataflow: which stored events join the input is settled before the job "
-            "starts; name the days"
+            "--add needs --start and --end on Dataflow: the days whose stored events are merged must be known before "
+            "the job starts; name the days"
         )
 
 
 class Place(NamedTuple):
-    """Where a warehouse is: a data set of BigQuery, or a folder."""
+    """Where a warehouse is: a BigQuery dataset or a local folder."""
 
     dataset: str | None
     warehouse: str | None
 
 
 def place_of(values: dict[str, Any]) -> Place:
-    """The warehouse that a command is to read: as typed, else of the configuration file."""
+    """Return the warehouse that a command reads: as typed, else from the configuration file."""
     given = effective({name: values.get(name) for name in ("dataset", "warehouse", "config")})
     return Place(*(value_of(NAMED[name], given[name]) for name in Place._fields))
 
 
 def landing_of(values: dict[str, Any]) -> str:
-    """The folder in which a stream into a data set keeps what it must not lose."""
+    """Return the folder in which a stream into a dataset keeps records that are read but not yet written."""
     return value_of(NAMED["landing"], effective({"landing": values.get("landing")})["landing"])
 
 
 def value_of(option: Option, given: Given) -> Any:
-    """The value of an option in its type. Errors: OptionError, or ConfigError for what a file states."""
+    """Return the typed value of an option. Errors: OptionError, or ConfigError for a value in a file."""
     value = given.value
     if option.flag:
         if value not in _FLAG:
-            raise given.refusal(option.name, "true or false, or the option alone for true")
+            raise given.refusal(option.name, "true or false; the option without a value means true")
         return _FLAG[value]
     if option.repeat:
         return (value,) if isinstance(value, str) else tuple(value or ())
     if value is None:
         return None
-    # YAML has types: a number in quotes is a text, and a folder called 2026 needs them.
+    # YAML has types: a number in quotes is text, and a folder named 2026 needs the quotes.
     of_its_kind = not given.file or type(value) is (int if option.limits else str)
     if option.choices and value not in option.choices:
         raise given.refusal(option.name, ", ".join(option.choices))
@@ -229,9 +229,9 @@ def _check_files(settings: Settings) -> None:
     if not settings.input:
         raise OptionError("no source given: name the files to read with --input, e.g. --input 'events/*.jsonl.gz'")
     if len(settings.mapping) > 1:
-        raise OptionError(f"--mapping: got {len(settings.mapping)}; a backfill has one: run one for each source")
+        raise OptionError(f"--mapping: got {len(settings.mapping)}; allowed: one; run one backfill for each source")
     if settings.replace and settings.add:
-        raise OptionError("--replace and --add exclude each other: replace what the days hold, or add to it")
+        raise OptionError("--replace and --add exclude each other: overwrite the days, or merge into them")
     if settings.replace and settings.start is None:
         raise OptionError("--replace needs --start and --end: name the days for which the input is complete")
 
@@ -240,7 +240,7 @@ def _check_queue(settings: Settings) -> None:
     if settings.input_subscription is None and settings.input_topic is None:
         raise OptionError(
             "no source given: name the queue to read with --input_subscription projects/PROJECT/subscriptions/NAME; "
-            "files are read by audience backfill"
+            "to read files, use audience backfill"
         )
     if settings.input_subscription and settings.input_topic:
         raise OptionError("--input_subscription and --input_topic exclude each other: name one")
@@ -255,16 +255,16 @@ def _check_dataset(settings: Settings, values: dict[str, Any]) -> None:
             )
     if settings.dataset and settings.max_lateness > MOST_LATENESS:
         raise OptionError(
-            f"--max_lateness: got {settings.max_lateness.days}d; allowed for a stream into a data set: at most "
-            f"{MOST_LATENESS.days}d: BigQuery takes no streamed row of a day more than 10 years ago"
+            f"--max_lateness: got {settings.max_lateness.days}d; allowed for a stream into a dataset: at most "
+            f"{MOST_LATENESS.days}d: BigQuery refuses streamed rows of days more than 10 years ago"
         )
 
 
 def _check_together(settings: Settings) -> None:
     if (settings.start is None) != (settings.end is None):
         missing = "--start" if settings.start is None else "--end"
-        raise OptionError(f"{missing} is missing: a range of days needs both --start and --end (the end not included)")
+        raise OptionError(f"{missing} is missing: a range of days needs both --start and --end (the end is exclusive)")
     if settings.start and settings.end and settings.start >= settings.end:
         raise OptionError(
-            f"--start {settings.start} is not before --end {settings.end}: the end is the day after the last to write"
+            f"--start {settings.start} is not before --end {settings.end}: --end is the day after the last one written"
         )

@@ -125,7 +125,7 @@ def test_recompute_replay_and_erasure_leave_the_sessions_of_what_is_stored(tmp_p
         line["received_time"] = received.isoformat()  # too late: quarantined
     home.backfill(lines)
     home.run(recompute, between(DAYS[1]), "recompute")
-    home.run(replay, {"take_late": True}, "replay")
+    home.run(replay, {"accept_late": True}, "replay")
     assert home.ask("SELECT count(*) FROM events") == [(len(lines),)]
     home.run(lambda settings: erase(settings, ["a", "ub"]), {}, "recompute")
     named = "SELECT count(*) FROM sessions WHERE anonymous_id = 'a' OR user_id = 'ub'"
