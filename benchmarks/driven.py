@@ -25,7 +25,7 @@ from pipelines.warehouse.tables import EVENTS, QUALITY_1M, SESSIONS, TYPES, Tabl
 from transforms import quality
 from transforms import session_summaries as summaries
 from transforms.aggregate import Aggregation, BooksAggregation, Launch, MetricAggregation, Publish, scatter
-from transforms.block import BlockCoder, entered
+from transforms.block import BlockCoder, tag_input
 from transforms.cold_sessions import compacted
 from transforms.deduplicate import KeepFirst, split
 from transforms.event_time import settle_event_time
@@ -170,7 +170,7 @@ class Driven:
         """A RAW_SCHEMA block."""
         self.figures.messages += len(raw)
         with self.figures.timed("settle"):
-            records = entered(raw, "driven")
+            records = tag_input(raw, "driven")
             parsed, refused = parse(records, None, "events")
             valid, unfit = self.validate(parsed)
             timed, undated = settle_event_time(valid)

@@ -16,7 +16,7 @@ from statistics import median
 import polars as pl
 
 from pipelines.simulator import faults, simulate_lines
-from transforms.block import RAW_SCHEMA, entered
+from transforms.block import RAW_SCHEMA, tag_input
 from transforms.mapping import Mapping, load_mapping
 from transforms.parse import parse
 from transforms.records import encode_json
@@ -63,7 +63,7 @@ def _block(payloads: list[bytes], start: int, attributes: str | None) -> pl.Data
         "position": [f"events:{start + at}" for at in range(rows)],
         "attributes": [attributes] * rows,
     }
-    return entered(pl.DataFrame(columns, schema=RAW_SCHEMA), "events")
+    return tag_input(pl.DataFrame(columns, schema=RAW_SCHEMA), "events")
 
 
 def microseconds(blocks: Iterable[pl.DataFrame], mapping: Mapping | None, runs: int) -> tuple[int, float]:

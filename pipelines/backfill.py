@@ -21,7 +21,7 @@ from pipelines.bounded import (
     days_with_events,
     made,
     opened,
-    with_beside,
+    with_neighbors,
     with_stored,
 )
 from pipelines.config import read_mapping
@@ -73,11 +73,11 @@ class Ending(NamedTuple):
 def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
     """Run the graph over files and commit what it wrote."""
     started = time.monotonic()
-    read = looked_at(settings)
+    read = inspect_files(settings)
     with opened(settings, create=True) as into:
         check_days(settings, into)
         if NAME in settings.input:
-            read = looked_at(settings, spool(into.run.staging))
+            read = inspect_files(settings, spool(into.run.staging))
         size = sum(file.size for file in read.files)
         tables = (EVENTS.name, QUARANTINE.name, QUALITY_1M.name, *into.derived)
         discarded = discard(into.run, tables, _replaced_days(settings, []) if settings.replace else ())
@@ -89,7 +89,7 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         _refuse(settings, into.warehouse, job.days, sorted(touched or ()))
         added = sorted(days_with_events(into.warehouse) & touched) if settings.add and touched else []
         into.run.may_write(added)
-        job = with_beside(job, into, touched)
+        job = with_neighbors(job, into, touched)
         if added:
             job = with_stored(job, into.warehouse, added)
         run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options, watch)
@@ -102,7 +102,7 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
     return Summary(str(job.input), counts, written, seconds, discarded.said, len(read.files))
 
 
-def looked_at(settings: Settings, spooled: str | None = None) -> Input:
+def inspect_files(settings: Settings, spooled: str | None = None) -> Input:
     """Return the files that a backfill is to read, each checked; standard input is one of them once it is `spooled`.
 
     Errors: ConfigError, SourceError.

@@ -43,7 +43,7 @@ from transforms.lateness import allowed_lateness
 from transforms.mapping import Mapping
 from transforms.metrics import MetricSpec
 from transforms.session_summaries import GAP
-from transforms.sessions import Written
+from transforms.sessions import TargetDays
 
 NATIVE_SOURCE = "events"  # the source of native records that do not state one
 
@@ -166,28 +166,30 @@ def with_stored(job: Job, warehouse: Warehouse, days: Sequence[date]) -> Job:
     return replace(job, stored=ReadStored([str(file) for file in warehouse.files(EVENTS.name, days)], job.input))
 
 
-def with_beside(job: Job, into: Opened, days: Collection[date] | None) -> Job:
+def with_neighbors(job: Job, into: Opened, days: Collection[date] | None) -> Job:
     """Return the job that writes these days (None: all days of the warehouse), and the sessions that span their ends:
     it gets the stored events of the neighbor days, and the stored sessions near the ends."""
-    job = replace(job, written=Written(days, into.warehouse.time_zone))
-    around = days_around(into.warehouse, days)
+    job = replace(job, target_days=TargetDays(days, into.warehouse.time_zone))
+    around = neighbor_days(into.warehouse, days)
     if not around or days is None:
         return job
-    job = replace(job, beside=ReadStored([str(file) for file in into.warehouse.files(EVENTS.name, around)], None))
+    job = replace(
+        job, neighbor_events=ReadStored([str(file) for file in into.warehouse.files(EVENTS.name, around)], None)
+    )
     if SESSIONS.name not in into.warehouse.tables():
         return job
     path = into.run.staging / "reach.parquet"
-    as_reach(pl.concat(into.warehouse.ask(reach_of(days, into.warehouse.time_zone)))).write_parquet(path)
-    return replace(job, reach=ReadReach(str(path)))
+    as_reach(pl.concat(into.warehouse.ask(spanning_sql(days, into.warehouse.time_zone)))).write_parquet(path)
+    return replace(job, spanning_sessions=ReadReach(str(path)))
 
 
-def days_around(warehouse: Warehouse, days: Collection[date] | None) -> list[date]:
+def neighbor_days(warehouse: Warehouse, days: Collection[date] | None) -> list[date]:
     """Return the neighbor days with events: those next to the days that are written."""
     beside = {day + side for day in days or () for side in (-MARGIN, MARGIN)} - set(days or ())
     return sorted(beside & days_with_events(warehouse)) if beside else []
 
 
-def reach_of(days: Collection[date], zone: str) -> str:
+def spanning_sql(days: Collection[date], zone: str) -> str:
     """Return BigQuery SQL for the sessions near or across the ends of the days, in rows for `as_reach`."""
     ranges = []
     for first, last in runs_of(days):
@@ -219,4 +221,4 @@ def days_found(job: Job, opened: Opened, workers: int, beam_options: Sequence[st
 
 
 def _note_days(pipeline: beam.Pipeline, job: Job, note: NoteDays) -> None:
-    settle(pipeline, job).events | "Note the days" >> beam.Map(note)
+    settle(pipeline, job).events | "Collect days" >> beam.Map(note)

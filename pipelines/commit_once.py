@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pipelines.backfill import Ending, commit
-from pipelines.bounded import Summary, days_around, warehouse_of
+from pipelines.bounded import Summary, neighbor_days, warehouse_of
 from pipelines.summary import books_lines
 from pipelines.warehouse import staged
 from pipelines.warehouse.bigquery import BigQueryWarehouse
@@ -47,7 +47,7 @@ class CommitOnce:
                 if run.has_committed():
                     break
                 try:
-                    self._check_beside(warehouse, entries)
+                    self._check_neighbors(warehouse, entries)
                     counts, written = commit(run, entries, self.ending)
                 except Exception as error:
                     if run.has_committed():  # another attempt of this step did, and removed the files as well
@@ -59,13 +59,13 @@ class CommitOnce:
                     return books_lines(Summary(self.ending.input, counts, written, time.time() - self.launched))
         return [f"{self.ending.input}: already committed by another attempt of this step"]
 
-    def _check_beside(self, warehouse: BigQueryWarehouse, entries: list[FileEntry]) -> None:
+    def _check_neighbors(self, warehouse: BigQueryWarehouse, entries: list[FileEntry]) -> None:
         """Refuse if neighbor days appeared after the launch found none: sessions span midnight."""
         if self.claim.before is not None:  # the neighbor days were read, and no other run may commit since then
             return
         written = {entry.day for entry in entries if entry.table == EVENTS.name and entry.day}
         days = self.ending.days.listed() if self.ending.days else written
-        if beside := days_around(warehouse, days):
+        if beside := neighbor_days(warehouse, days):
             raise WarehouseError(
                 f"{warehouse.name}: {beside[0]}, next to the days of this run, was written after it began, and "
                 "sessions may span midnight: nothing was changed; run it again"

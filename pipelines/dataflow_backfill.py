@@ -13,8 +13,8 @@ from datetime import date
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from pipelines.audience import Job
-from pipelines.backfill import check_days, ending_of, job_of, looked_at, range_of
-from pipelines.bounded import Opened, days_around, days_with_events, opened, reach_of, tables_of
+from pipelines.backfill import check_days, ending_of, inspect_files, job_of, range_of
+from pipelines.bounded import Opened, days_with_events, neighbor_days, opened, spanning_sql, tables_of
 from pipelines.commit_once import CommitOnce
 from pipelines.dataflow import Launched, job_options, submitted
 from pipelines.options import Settings, check_on_cluster
@@ -26,7 +26,7 @@ from pipelines.warehouse.bigquery_run import BigQueryRun
 from pipelines.warehouse.sink import BucketSink
 from pipelines.warehouse.staged import in_bucket
 from transforms.errors import OptionError
-from transforms.sessions import Written
+from transforms.sessions import TargetDays
 
 FOLDER = "audience"  # below --temp_location: a folder for the files of each run
 
@@ -42,7 +42,7 @@ def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
             f"--input {NAME}: a job on Dataflow cannot read standard input; copy it to a bucket with "
             f"`gcloud storage cp {NAME} gs://BUCKET/FILE` and pass that path"
         )
-    read = looked_at(settings)
+    read = inspect_files(settings)
     _check_reach(read.files, options)
     with opened(settings, create=True) as into:
         check_days(settings, into)
@@ -58,16 +58,16 @@ def on_a_cluster(job: Job, settings: Settings, into: Opened, added: list[date], 
     run = into.run
     assert isinstance(run, BigQueryRun)
     dataset, zone, days = into.warehouse.name, into.warehouse.time_zone, job.days.listed() if job.days else None
-    around = days_around(into.warehouse, days)
+    around = neighbor_days(into.warehouse, days)
     claim = run.handed_over(folder, bool(added or around))
     commit = CommitOnce(claim, ending_of(settings, into, job, added), time.time())
     return replace(
         job,
         sink=BucketSink(folder, tables_of(into.metrics), zone, commit),
         stored=ReadStoredDays(dataset, added, job.input) if added else None,
-        written=Written(days, zone),
-        beside=ReadStoredDays(dataset, around, None) if around else None,
-        reach=ReadReachAsked(dataset, reach_of(days, zone)) if around and days else None,
+        target_days=TargetDays(days, zone),
+        neighbor_events=ReadStoredDays(dataset, around, None) if around else None,
+        spanning_sessions=ReadReachAsked(dataset, spanning_sql(days, zone)) if around and days else None,
         spill_folder=None,
     )
 

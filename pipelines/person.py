@@ -26,7 +26,7 @@ from typing import NamedTuple
 import polars as pl
 
 from pipelines.audience import build
-from pipelines.bounded import Opened, made, opened, with_beside
+from pipelines.bounded import Opened, made, opened, with_neighbors
 from pipelines.launch import run_bounded, worker_count
 from pipelines.options import Settings
 from pipelines.person_places import (
@@ -278,7 +278,7 @@ def _rebuilt(
             stays.write_parquet(files[-1], compression="zstd", compression_level=1)
     # Only stored events are read.
     job = replace(into.job, stored=ReadStored([str(file) for file in files], None), accept_late=True)
-    job = with_beside(job, into, days)
+    job = with_neighbors(job, into, days)
     workers = worker_count(0, sum(file.stat().st_size for file in files))
     run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options)
     return confirmed(into.run.staging)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipelines.audience import build
-from pipelines.bounded import NATIVE_SOURCE, Opened, Summary, days_with_events, opened, with_beside, with_stored
+from pipelines.bounded import NATIVE_SOURCE, Opened, Summary, days_with_events, opened, with_neighbors, with_stored
 from pipelines.config import read_mapping
 from pipelines.launch import run_bounded, worker_count
 from pipelines.options import Settings
@@ -43,7 +43,7 @@ def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
             days=days,
             accept_late=True,
         )
-        job = with_beside(job, into, days.listed() if days else None)
+        job = with_neighbors(job, into, days.listed() if days else None)
         stored = warehouse.files(EVENTS.name, near)
         workers = worker_count(settings.workers, sum(file.stat().st_size for file in stored))
         with Watch(run.staging, 0).saying("recomputing"):

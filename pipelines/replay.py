@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pipelines.audience import build
-from pipelines.bounded import NATIVE_SOURCE, Summary, days_found, days_with_events, opened, with_beside, with_stored
+from pipelines.bounded import NATIVE_SOURCE, Summary, days_found, days_with_events, opened, with_neighbors, with_stored
 from pipelines.config import read_mapping
 from pipelines.day_limit import refuse_spread
 from pipelines.launch import run_bounded, worker_count
@@ -42,7 +42,7 @@ def replay(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
             refuse_spread(found, settings.max_days)
             joined = sorted(days_with_events(warehouse) & found)
             run.may_write(joined)
-            job = with_beside(job, into, found)
+            job = with_neighbors(job, into, found)
             run_bounded(lambda pipeline: build(pipeline, with_stored(job, warehouse, joined)), workers, beam_options)
         entries = confirmed(run.staging)
         counts = books.commit(run, entries, joined, into.derived, job.launch, None, [unbooked(chosen)])

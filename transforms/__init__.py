@@ -1,4 +1,4 @@
-"""The graph's parts: one PTransform a file, pure functions over blocks beside it."""
+"""The steps of the graph: one PTransform per file, with pure functions over blocks."""
 
 import os
 

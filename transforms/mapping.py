@@ -1,8 +1,8 @@
-"""Map: decoded records to the fields of the event contract, as a mapping says (transforms/mapping_spec.py).
+"""Map decoded records to the fields of the event contract, by a mapping (transforms/mapping_spec.py).
 
-In two steps. `gather` reads the records, some thousand at a time while they are in the processor's cache: the values at
-each path as a column, the derived ids, and what is left as `extra`. `settle` makes events of a whole block of such
-columns, by the functions, maps and casts of Polars (transforms/mapping_functions.py).
+There are two steps. `gather` reads the records, a few thousand at a time while they are in the processor's cache: the
+values at each path as a column, the derived ids, and the rest as `extra`. `settle` converts a whole block of such
+columns to events, with functions, maps and casts in Polars (transforms/mapping_functions.py).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,7 +44,7 @@ Slices = Iterable[tuple[Sequence[Record], list[int]]]  # records, and the rows o
 
 
 class Plan(NamedTuple):
-    """What a rule asks of each record, worked out once."""
+    """What a rule reads from each record, computed once."""
 
     event: Event
     paths: tuple[Path, ...]  # read, or looked at by a match
@@ -87,7 +87,7 @@ def _plan(mapping: Mapping, event: Event) -> Plan:
 
 
 class Gathered(NamedTuple):
-    """What a rule reads of records: columns of their height."""
+    """What a rule reads from records: columns of the same height."""
 
     columns: Columns
     derived: pl.Series  # String: an id from what the record says; null where it states one
@@ -96,7 +96,7 @@ class Gathered(NamedTuple):
 
 
 def map_block(raw: pl.DataFrame, mapping: Mapping) -> Iterator[Mapped]:
-    """What a mapping makes of a RECORD_SCHEMA block, in parts, of which there is at least one."""
+    """Yield the result of a mapping for a RECORD_SCHEMA block, in at least one part."""
     refused: Refused = []
     parts = _map(read_slices(raw, refused), raw, mapping)
     parsed, unmapped = next(parts)
@@ -140,14 +140,14 @@ def places_of(raw: pl.DataFrame) -> list[bytes]:
 def gather(
     records: Sequence[Record], mapping: Mapping, plan: Plan, places: Sequence[tuple[bytes, ...]] | None = None
 ) -> Gathered:
-    """Read the records, which are left as they are; `places` go into the derived ids of each."""
+    """Read the records without changing them; `places` go into the derived ids."""
     columns = {path: column_of(read(records, path)) for path in plan.paths}
     derived = _derived_ids(records, columns, mapping, plan, places)
     return Gathered(columns, derived, _properties(records, plan), _extra(records, plan))
 
 
 def join(parts: Sequence[Gathered]) -> Gathered:
-    """The parts one under the other."""
+    """Concatenate the parts."""
     columns = {path: joined([part.columns[path] for part in parts]) for path in parts[0].columns}
     return Gathered(
         columns,
@@ -181,7 +181,7 @@ def _properties(records: Sequence[Record], plan: Plan) -> pl.Series:
 
 
 def _extra(records: Sequence[Record], plan: Plan) -> pl.Series:
-    """All that no path reads."""
+    """Return everything that no path reads."""
     taken = plan.taken
     if isinstance(records, Table):
         return _json(records.but(taken))
@@ -228,7 +228,7 @@ def settle(
         event_id=id,
     )
     order = [raw["_at"]] if "_at" in raw.columns else []
-    return _sift(block.select(*PARSED_SCHEMA, *order), wrong)
+    return _split_failures(block.select(*PARSED_SCHEMA, *order), wrong)
 
 
 def _fields(
@@ -299,7 +299,7 @@ def _mapped(field: Field, column: Column) -> Column:
     return Column(texts_of(column.values).fill_null(text_of(field.default)), column.failures)
 
 
-def _sift(block: pl.DataFrame, wrong: list[tuple[str, Failure]]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _split_failures(block: pl.DataFrame, wrong: list[tuple[str, Failure]]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(rows of which nothing failed, the others): the first failure gives the code, `errors` lists all."""
     if not wrong:
         return block, empty(REJECTED_SCHEMA)

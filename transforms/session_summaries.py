@@ -1,18 +1,18 @@
-"""Sessions as summaries that add up: what a visitor did without a gap of 30 minutes. Pure functions.
+"""Sessions as mergeable summaries: a visitor's activity without a gap of 30 minutes. Pure functions.
 
     events -> of_visitors -> summarized -> merge (any number of times, in any order and grouping) -> table_rows
 
-Visitor   anonymous_id, or user_id of an event that has none: so a login does not cut a session. An event with neither
-          is in no session.
-Cut       by the gap alone, never at midnight: two events GAP apart or more are of two sessions. Of any set of events
-          the sessions are therefore those of its parts, merged where they come nearer than GAP.
-First,    the channel and campaign of the first event that has one, its first and last content, the user seen last.
-last      Of several events at one time the smallest text is first and the largest last: no event id is kept.
-Long      above 24 hours: flagged, not cut. (GA4 and Snowplow cut or set aside such sessions too.)
+Visitor   anonymous_id, or the user_id of an event without one, so that a login does not split a session. An event with
+          neither belongs to no session.
+Split     only by the gap, never at midnight: two events GAP or more apart belong to two sessions. The sessions of a set
+          of events are therefore those of its parts, merged where they are closer than GAP.
+First,    the channel and campaign of the first event that has one, the first and last content, the last user.
+last      Of several events at one time, the smallest string is first and the largest last: no event id is kept.
+Long      above 24 hours: flagged, not split. (GA4 and Snowplow split or drop such sessions.)
 Engaged   longer than 10 s, or 2 views, or converted: GA4's rule. Converted: a signup or a purchase.
 
-A summary is a row of SUMMARY_SCHEMA. `standing` are the starts under which rows of it stand in the table: one, or more
-once it has taken in another session, or none; `changed` tells that they do not say what it is.
+A summary is a row of SUMMARY_SCHEMA. `standing` lists the starts under which it has rows in the table: one, several
+after it was merged with another session, or none; `changed` is set if those rows are out of date.
 """
 
 from collections.abc import Sequence
@@ -130,9 +130,9 @@ def summarized(visits: pl.DataFrame, steps: Sequence[str]) -> pl.DataFrame:
 
 
 def merge(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Summaries of which none touch, sorted by key and start, whatever the order and grouping of `frames`.
+    """Merge summaries until none touch, sorted by key and start, independent of the order and grouping of `frames`.
 
-    A column `members` tells how many rows each is made of.
+    The column `members` counts the rows merged into each.
     """
     frames = [frame.select(SUMMARY_SCHEMA.keys()) for frame in frames if not frame.is_empty()]
     if not frames:
@@ -162,7 +162,7 @@ def merge(frames: list[pl.DataFrame]) -> pl.DataFrame:
 
 def _numbered(pieces: pl.DataFrame) -> np.ndarray:
     """The number of each row's session, from 0, ascending; `pieces` are sorted by key and start."""
-    # A wide piece may reach past those that begin after it: what counts is how far any of the visitor's has reached.
+    # A long part may extend past later ones: the running maximum of the visitor's ends decides.
     reached = pl.col("end") if pieces["start"].equals(pieces["end"]) else pl.col("end").cum_max().over("key")
     before = reached.shift(1)
     new = (pl.col("key") != pl.col("key").shift(1)) | (pl.col("start") - before >= GAP)

@@ -18,7 +18,7 @@ from pipelines.mapping.rehearsal import INPUT, Rehearsal, rehearse, settled
 from pipelines.mapping.sample import Form, form_of, found_files, spread_rows
 from pipelines.sources.files import FileInput
 from pipelines.sources.standard_input import known_as
-from transforms.block import entered
+from transforms.block import tag_input
 from transforms.errors import SourceError
 from transforms.mapping import load_mapping
 from transforms.mapping_spec import TIMES, TYPES
@@ -62,7 +62,7 @@ def _records(raw: list[pl.DataFrame], patterns: Sequence[str], form: Form) -> li
     records: list[Record] = []
     refused: list[pl.DataFrame] = []
     for block in raw:
-        read, _, rejected = read_records(entered(block, INPUT))
+        read, _, rejected = read_records(tag_input(block, INPUT))
         records += read
         refused.append(rejected)
     if records and any(records):

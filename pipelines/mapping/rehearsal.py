@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from transforms.block import FLOW_SCHEMA, REJECTED_SCHEMA, empty, entered
+from transforms.block import FLOW_SCHEMA, REJECTED_SCHEMA, empty, tag_input
 from transforms.deduplicate import keep_smallest, split
 from transforms.event_time import settle_event_time
 from transforms.in_range import as_events
@@ -62,4 +62,4 @@ def settled(
 
 def mapped(raw: pl.DataFrame, mapping: Mapping | None) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return a raw block as (PARSED_SCHEMA, REJECTED_SCHEMA); without a mapping, it is in the native format."""
-    return parse(entered(raw, INPUT), mapping, mapping.source if mapping else INPUT)
+    return parse(tag_input(raw, INPUT), mapping, mapping.source if mapping else INPUT)

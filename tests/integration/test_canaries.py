@@ -21,7 +21,7 @@ import polars as pl
 import pytest
 
 from pipelines.audience import build
-from pipelines.backfill import job_of, looked_at
+from pipelines.backfill import inspect_files, job_of
 from pipelines.bounded import opened
 from pipelines.cli import main
 from pipelines.options import resolve
@@ -208,7 +208,7 @@ def test_the_graph_of_a_run_carries_no_secret_and_nothing_of_the_data(house):
     settings = resolve(given)
     with opened(settings, create=True) as into:
         pipeline = beam.Pipeline()
-        build(pipeline, job_of(settings, into, looked_at(settings), Notes(into.run.staging / "notes")))
+        build(pipeline, job_of(settings, into, inspect_files(settings), Notes(into.run.staging / "notes")))
         content = b"".join(unpacked(pipeline.to_runner_api().SerializeToString()))
         assert str(into.run.staging).encode() in content, "the pickles must have been unpacked"
     assert set(SOUGHT.findall(content)) == {canary("file").encode()}  # by which the input is known

@@ -68,7 +68,7 @@ WRONG = {
     "metrics: [a]": "own.yaml: $.metrics: got ['a'], allowed keys with values",
     "- a": "own.yaml: $: got ['a'], allowed keys with values",
     "metrics: {a: [1": "own.yaml: not YAML: ",
-    "metrics: {a: null, a: null}": "own.yaml: not YAML: key 'a' is stated twice",
+    "metrics: {a: null, a: null}": "own.yaml: not YAML: duplicate key 'a'",
     metric("bucket: 7m"): "own.yaml: $.metrics.a_1h: bucket: got '7m'",
     metric("dimensions: [shoe]"): "own.yaml: $.metrics.a_1h: dimensions",
     metric("measures: {n: {sum: text}}"): "own.yaml: $.metrics.a_1h.measures.n: sum: 'text' is STRING",

@@ -25,7 +25,7 @@ WRONG = {
     "time_zone: Mars/Base": "$.time_zone: got 'Mars/Base', allowed an IANA time zone name",
     "input: a.jsonl": "$.input: got the unknown key 'input', allowed max_days, warehouse, dataset, ",
     "replace: true": "$.replace: got the unknown key 'replace', allowed max_days, warehouse, ",
-    "shards: 1\nshards: 2": "not YAML: key 'shards' is stated twice",
+    "shards: 1\nshards: 2": "not YAML: duplicate key 'shards'",
 }
 
 

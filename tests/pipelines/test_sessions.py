@@ -149,5 +149,5 @@ def test_a_session_takes_in_the_state_of_a_stream_what_the_documents_say(tmp_pat
     stored = LocalWarehouse.open(tmp_path / "w").scan("events").collect()
     sessions = merge([of_events(stored, STEPS)]).select(SUMMARY_SCHEMA.keys())
     assert len(sessions) > 500
-    told = re.search(r"About\s+(\d+) bytes a session", sessions_stream.__doc__)[1]
+    told = re.search(r"About\s+(\d+) bytes per session", sessions_stream.__doc__)[1]
     assert len(BlockCoder().encode(sessions)) / len(sessions) == pytest.approx(int(told), rel=0.15)

@@ -60,7 +60,7 @@ PROBLEMS = {
 }
 
 
-@pytest.mark.parametrize("where", ["run_bounded", "confirmed", "looked_at"])
+@pytest.mark.parametrize("where", ["run_bounded", "confirmed", "inspect_files"])
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_anything_is_one_line_and_status_1_and_leaves_nothing(problem, where, tmp_path, monkeypatch, capfd):
     made, said = PROBLEMS[problem]
@@ -75,14 +75,14 @@ def test_anything_is_one_line_and_status_1_and_leaves_nothing(problem, where, tm
     shown = capfd.readouterr()
     assert shown.out == ""
     assert shown.err.startswith(f"error: unforeseen: {said}audience backfill)") and shown.err.count("\n") == 1
-    if where != "looked_at":
+    if where != "inspect_files":
         assert list((tmp_path / "w" / "staging").iterdir()) == []
         with LocalWarehouse.open(tmp_path / "w").writer():  # the lock is free
             assert LocalWarehouse.open(tmp_path / "w").manifest().files == {}
 
 
 def test_debug_shows_its_traceback(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(backfill, "looked_at", lambda *_: 1 / 0)
+    monkeypatch.setattr(backfill, "inspect_files", lambda *_: 1 / 0)
     assert run(tmp_path, "--debug") == 1
     assert capfd.readouterr().err.startswith("Traceback (most recent call last):\n")
 
