@@ -1,10 +1,10 @@
-"""Time of `parse` alone for the same events in three forms: native JSON, JSON through a mapping, and CSV through one.
+"""Time of `parse` alone for the same events in three formats: native JSON, JSON through a mapping, CSV through one.
 
     python -m benchmarks.parse_forms [--events 60000] [--runs 5]
 
-Blocks of 16 MB, one thread, no Beam. The mapping names every field of the native form, so all three make the same
-events; CSV holds no `properties`. What it does not show: a mapping with many functions, or records of which most goes
-to `extra`.
+Blocks of 16 MB, one thread, no Beam. The mapping names every field of the native format, so all three yield the same
+events; CSV has no `properties`. What it does not show: a mapping with many functions, or records that mostly go to
+`extra`.
 """
 
 import argparse

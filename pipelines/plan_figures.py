@@ -32,7 +32,7 @@ FIRE_US = Cost(1_700, 1.5)  # a firing; its rows are those published before
 REGISTERS_US = 125.0  # beside it, a row published before whose distinct count is kept as registers
 SHOWN_US = 5.0  # a row that a firing publishes
 WRITE_US = Cost(580, 0.3)  # a partition of events to an Arrow batch
-BOOK_US = 1_400.0  # an entry in the books: count, aggregate, code, add to state
+BOOK_US = 1_400.0  # an audit entry: count, aggregate, code, add to state
 # Sessions were measured later, on a machine that took 3.1 times as long per call and 2 times as long per row for all
 # the others; their figures are divided by that.
 BY_VISITOR_US = Cost(640, 0.3)  # a partition: which visitor each event is of, and cut by shard
@@ -60,7 +60,7 @@ EVENT_WIRE_BYTES = 250.0  # a row of `events` as Arrow
 EVENT_LOGICAL_BYTES = 146.0  # a row of `events` by BigQuery's sizes of its types
 WIRE_COLUMN_BYTES = 10.0  # a column of a metric's row as Arrow
 LOGICAL_COLUMN_BYTES = 8.5  # the same by BigQuery's sizes
-BOOK_BYTES = 2_370.0  # an entry in the books: a frame of a row or two
+BOOK_BYTES = 2_370.0  # an audit entry: a frame of a row or two
 BOOK_ROW_BYTES = 150.0  # a row of quality_1m
 VISIT_BYTES = Cost(2_970, 45)  # events of visitors on their way to the sessions of a stream
 BACKFILL_VISIT_BYTES = 42.0  # the same in a backfill, where elements are long

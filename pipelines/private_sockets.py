@@ -1,7 +1,7 @@
 """Private sockets: Beam's local servers listen on Unix sockets that only the user can reach, and on no TCP port.
 
 private_sockets()  a folder of mode 0700 for sockets. Within the context, each server that Beam starts in this process
-                   listens there: in a bounded run those for control, data, state and logs; in a stream the one through
+                   listens there: in a batch run those for control, data, state and logs; in a stream the one through
                    which Prism starts the worker. The folder and the sockets are removed at the end.
 reach_privately()  in a worker process: lets Beam's channels find those servers for the life of the process
 

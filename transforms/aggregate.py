@@ -4,7 +4,7 @@
                                                    generation i64, revision i64, emitted_time, pipeline_version]
 
 Each block is aggregated with Polars at once; partial rows are shuffled, keyed by window and shard. The bucket is a
-column. The window is only the scope of a firing: in a stream it is the bucket; in a bounded run it is the larger of the
+column. The window is only the scope of a firing: in a stream it is the bucket; in a batch run it is the larger of the
 bucket and a day, since every window costs a merge and a timer. It is a number in the key, not a Beam window: Beam's
 windows all stay global, so no runner drops late data, or frees state too early (Prism 2.77 frees a stateful step's
 state at the end of the window, whatever the allowed lateness).
@@ -179,7 +179,7 @@ class _Partial(beam.DoFn):
 
 
 class PublishOnce(beam.DoFn):
-    """The step of a bounded run: gets all partials of a window and shard."""
+    """The step of a batch run: gets all partials of a window and shard."""
 
     def __init__(self, what: Aggregation, launch: Launch, now: Callable[[], float] = time.time):
         self.what, self.launch, self.now = what, launch, now

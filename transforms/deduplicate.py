@@ -5,7 +5,7 @@
 Window  fixed, a day by default, of the client's own time if the record has a readable one, else of `received_time`. The
         corrected time is not used: two deliveries of one event may be corrected differently, but have the same id and
         client time, so they fall into one window in both a stream and a backfill.
-Kept    a bounded run keeps the smallest (received_time, fingerprint). A stream keeps the first that arrives; for an id
+Kept    a batch run keeps the smallest (received_time, fingerprint). A stream keeps the first that arrives; for an id
         that is stored and read again, it keeps the stored delivery (`claims` of the restored state). The others are
         `duplicates`; those whose fingerprint differs from that of the kept event are also `conflicts`.
         The window is a number in the key, not a Beam window (see aggregate.py).
@@ -176,7 +176,7 @@ class _Split(beam.DoFn):
 
 
 class _SplitGathered(beam.DoFn):
-    """For a bounded run: splits GATHER_ROWS at a time, since stray days would make many tiny partitions."""
+    """For a batch run: splits GATHER_ROWS at a time, since stray days would make many tiny partitions."""
 
     def __init__(self, options: Deduplicate):
         self.window, self.shards, self.folder = options.window, options.shards, options.spill_folder

@@ -1,4 +1,4 @@
-"""Audit counts: every record read ends in exactly one place, and the table `quality_1m` proves it (the books balance).
+"""Audit counts: every record read ends in exactly one place, and the table `quality_1m` proves it.
 
     PCollection[BOOKS_SCHEMA block], from every stage that ends a record's path -> Aggregate -> quality_1m
 

@@ -4,7 +4,7 @@
 
 Use     only in a stream. `quarantine_id` is a hash of source, position and payload, and a queue's position is the id of
         the message: a message that was published twice has two ids, and is in quarantine twice. Positions in files are
-        distinct, so a bounded run has nothing to compare.
+        distinct, so a batch run has nothing to compare.
 Window  of `received_time`, as wide as that of deduplication; both deliveries have the same, since it is the publish
         time, or the publisher's own.
 Kept    the first that arrives; for an id that is stored and read again, the stored delivery (`claims` of the restored

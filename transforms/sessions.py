@@ -2,7 +2,7 @@
 
     PCollection[EVENT_SCHEMA block] -> PCollection[rows of the table `sessions`]
 
-Days    a session belongs to the day of its start. A bounded run writes the sessions that have an event in one of its
+Days    a session belongs to the day of its start. A batch run writes the sessions that have an event in one of its
         days. So that none is cut at midnight, it also gets the stored `neighbor_events` of a day on both sides, and the
         `spanning_sessions` that reach into its days, or nearly: those that an event moves or merges get a tombstone.
 State   of a stream: sessions_stream.py. Bounded: none, one shuffle by visitor.
@@ -46,7 +46,7 @@ Gathered = tuple[int, tuple[bool, tuple[int, str, pl.DataFrame]]]  # shard, whet
 
 
 class TargetDays(NamedTuple):
-    """The days that a bounded run writes, in the warehouse's time zone; None means all days."""
+    """The days that a batch run writes, in the warehouse's time zone; None means all days."""
 
     days: Collection[date] | None
     zone: str
@@ -68,7 +68,7 @@ EVERYTHING = TargetDays(None, "UTC")
 class Sessions(beam.PTransform):
     """`steps` are the event types of the funnel, in order; `lateness` is how long a stream can correct a session.
 
-    Applied to a dict of PCollections: `events`; in a bounded run also, if there are any, `neighbor_events` (of the days
+    Applied to a dict of PCollections: `events`; in a batch run also, if there are any, `neighbor_events` (of the days
     on both sides) and `spanning_sessions` (SPANNING_SCHEMA frames).
     """
 
