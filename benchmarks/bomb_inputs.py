@@ -1,4 +1,4 @@
-"""Inputs that are small and cost much, for benchmarks/bombs.py: each function writes one into a folder.
+"""Small but expensive inputs for benchmarks/bombs.py: each function writes one into a folder.
 
 make(folder) -> the words of the command, without the program and the warehouse
 """

@@ -1,10 +1,10 @@
-"""Bombs: inputs that are small and cost much. What each costs a backfill, and how that ends.
+"""Bombs: small inputs that are expensive. What each costs a backfill, and how the run ends.
 
     python -m benchmarks.bombs [--only NAME] [--write]
 
-Each is made in a folder of its own and given to a whole process, from start to exit. Peak memory is the sum over all
-its processes, sampled every 20 ms. A run that takes more than `--most` MiB or `--seconds` is killed, and the table says
-so.
+Each input is created in a folder of its own and given to a new process, measured from start to exit. Peak memory is the
+sum over all its processes, sampled every 20 ms. A run that exceeds `--most` MiB or `--seconds` is killed, and the table
+states that.
 What it does not show: a queue, a cluster, or that no other input costs more.
 """
 

@@ -1,11 +1,11 @@
-"""What a block, a row and a cell of state cost: the coefficients of `audience plan`, measured.
+"""Measure the coefficients of `audience plan`: the cost of a block, a row and a state cell.
 
     python -m benchmarks.capacity [--write]
 
 Simulated events (about 270 bytes of JSON) go through the graph's own functions and stateful steps in this one process
-(driven.py), in blocks of 100, 1,000 and 10,000 rows. Every cost is fitted as so much a block and so much a row; bytes
-are counted exactly, CPU is this machine's. What it does not show: what a runner adds, and what lies behind the network.
-`--write` keeps the result in RESULTS-capacity.md; the plan uses the coefficients of apps/plan/coefficients.py.
+(driven.py), in blocks of 100, 1,000 and 10,000 rows. Every cost is fitted as a cost per block plus a cost per row;
+bytes are exact, CPU times are of this machine. What it does not show: the overhead of a runner, and remote services.
+`--write` keeps the result in RESULTS-capacity.md; the plan uses apps/plan/coefficients.py.
 """
 
 import argparse
@@ -40,7 +40,7 @@ SEED = 7
 
 
 class Fit(NamedTuple):
-    """A cost: so much a call, and so much for each row of it."""
+    """A cost per call plus a cost per row."""
 
     call: float
     row: float
@@ -64,7 +64,7 @@ def fitted(points: list[tuple[float, float]]) -> Fit:
 
 
 def raw_block(lines: list, now: float) -> pl.DataFrame:
-    """Lines as a reader hands them on, received `now`."""
+    """Return lines as a block from a reader, received `now`."""
     columns = {
         "payload": [line for _, line in lines],
         "received_time": pl.Series([int(now * 1e6)] * len(lines)).cast(TIME),

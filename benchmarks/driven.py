@@ -1,12 +1,12 @@
-"""A stream without a runner: the graph's own functions and stateful steps, driven block by block on a clock of its own.
+"""A stream without a runner: the graph's own functions and stateful steps, driven block by block on a simulated clock.
 
-Driven(metrics, ...).deliver(block)   a raw block, as a reader hands it on, through all steps
-.at(now)                              the clock moves: what is due fires
-.figures                              what was counted on the way
+Driven(metrics, ...).deliver(block)   passes a raw block from a reader through all steps
+.at(now)                              advances the clock: due timers fire
+.figures                              the counts so far
 
 It counts what a runner would move and keep: elements and bytes of every keyed edge, as BlockCoder writes them; bytes of
-every cell of state, as its own coder writes them; rows that are published; CPU seconds of each part. What a runner adds
-(its own protocol, its copies, its disk) it cannot tell.
+every state cell, as its own coder writes them; published rows; CPU seconds of each part. It does not measure what a
+runner adds (its protocol, copies and disk).
 """
 
 import time
@@ -24,7 +24,7 @@ from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, SESSIONS, TYPES, Table
 from transforms import quality
 from transforms.aggregate import Aggregation, BooksAggregation, Launch, MetricAggregation, Publish, scatter
-from transforms.block import BlockCoder, entered
+from transforms.block import BlockCoder, tag_input
 from transforms.days import as_events
 from transforms.deduplicate import KeepFirst, split
 from transforms.event_time import settle_event_time
@@ -170,7 +170,7 @@ class Driven:
         """A RAW_SCHEMA block."""
         self.figures.messages += len(raw)
         with self.figures.timed("settle"):
-            records = entered(raw, "driven")
+            records = tag_input(raw, "driven")
             parsed, refused = parse(records, None, "events")
             valid, unfit = self.validate(parsed)
             timed, undated = settle_event_time(valid)
@@ -194,7 +194,7 @@ class Driven:
             self._take(self.books, entries)
 
     def _keep(self, events: pl.DataFrame) -> None:
-        """Events that stay: to every metric, to the table, to the books."""
+        """Pass kept events to every metric, to the table and to the audit counts."""
         self.kept.append(events)
         for what in self.metrics:
             self._take(what, events)
@@ -234,7 +234,7 @@ class Driven:
                 )
 
     def _take_visits(self, events: pl.DataFrame) -> None:
-        """Each piece by itself, as if a bundle held no more."""
+        """Process each partition by itself, as if a bundle held no more."""
         with self.figures.timed("sessions: by visitor"):
             pieces = summaries.by_shard(summaries.of_visitors(events), self.shards)
         for shard, visits in pieces:

@@ -5,7 +5,7 @@
 
 Read in one pass (text, then one struct a line), validated by the contract's rules, event time, lateness,
 dedup per (source, id, day), events to Parquet by day, quarantine with its payload, the four metrics of the
-catalogue, sessions, the books. What it does not do: sketches (it has approx_count_distinct only), errors with paths,
+catalog, sessions, audit counts. What it does not do: sketches (it has approx_count_distinct only), errors with paths,
 `wrong_type` for text fields (a number is taken as its text), a canonical order of keys in derived ids, JSON
 stricter than DuckDB's (it takes trailing commas), blocks of bounded memory, a stream. INPUT may be gz.
 """

@@ -1,10 +1,10 @@
-"""Time of `parse` alone for the same events in three forms: native JSON, JSON through a mapping, and CSV through one.
+"""Time of `parse` alone for the same events in three formats: native JSON, JSON through a mapping, CSV through one.
 
     python -m benchmarks.parse_forms [--events 60000] [--runs 5]
 
-Blocks of 16 MB, one thread, no Beam. The mapping names every field of the native form, so all three make the same
-events; CSV holds no `properties`. What it does not show: a mapping with many functions, or records of which most goes
-to `extra`.
+Blocks of 16 MB, one thread, no Beam. The mapping names every field of the native format, so all three yield the same
+events; CSV has no `properties`. What it does not show: a mapping with many functions, or records that mostly go to
+`extra`.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from statistics import median
 import polars as pl
 
 from pipelines.apps.simulator.simulate import faults, simulate_lines
-from transforms.block import RAW_SCHEMA, entered
+from transforms.block import RAW_SCHEMA, tag_input
 from transforms.mapping import Mapping, load_mapping
 from transforms.parse import parse
 from transforms.records.payloads import encode_json
@@ -63,7 +63,7 @@ def _block(payloads: list[bytes], start: int, attributes: str | None) -> pl.Data
         "position": [f"events:{start + at}" for at in range(rows)],
         "attributes": [attributes] * rows,
     }
-    return entered(pl.DataFrame(columns, schema=RAW_SCHEMA), "events")
+    return tag_input(pl.DataFrame(columns, schema=RAW_SCHEMA), "events")
 
 
 def microseconds(blocks: Iterable[pl.DataFrame], mapping: Mapping | None, runs: int) -> tuple[int, float]:

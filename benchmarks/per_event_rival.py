@@ -258,7 +258,7 @@ def add_up(counts) -> tuple:
 
 
 def book(pair: tuple) -> dict:
-    """A row of the books from ((source, minute), counts)."""
+    """Return a row of audit counts from ((source, minute), counts)."""
     (source, minute), counts = pair
     start = None if minute is None else datetime.fromtimestamp(minute, UTC)
     return {"source": source, "bucket_start": start, **dict(zip(FATES, counts, strict=True))}

@@ -1,4 +1,4 @@
-"""The usual way to stream: the same events, one at a time, to events and live counts by minute, channel and type.
+"""The usual streaming pipeline: the same events, one at a time, to events and live counts by minute, channel and type.
 
     python benchmarks/per_event_stream.py SUBSCRIPTION OUT_DIR RUNNER [PRISM_ENDPOINT]
 

@@ -6,11 +6,11 @@
 
 On this machine alone: Google's Pub/Sub emulator, a publisher, `audience run` on Prism into a local warehouse, and this
 program, which watches. Each rate is tried for `--step` seconds; the highest whose backlog does not grow is held for
-`--minutes`, and once more without sessions. Likewise into the BigQuery emulator. Then the usual per-event graph, on
-Prism and on Beam's legacy runner with its own reader, climbs a ladder of its own.
+`--minutes`, and again without sessions. The same is measured into the BigQuery emulator. Then the usual per-event
+graph climbs its own rates on Prism, and on Beam's legacy runner with Beam's own reader.
 
-Freshness is told by counts alone: if n events were published at t and n rows can be read at u, then the n-th took
-u - t. Memory is that of the processes; state is what Prism grew by an event.
+Freshness is derived from counts: if n events were published at t and n rows can be read at u, the n-th took u - t.
+Memory is that of the processes; state is the growth of Prism per event.
 
 It fails below the floor: 5,000 events/s, rows within 5 s (half) and 15 s (99 %).
 """
@@ -110,7 +110,7 @@ def hold(name: str, start: Callable, queue: Queue, folder: Path, rate: float, se
         seconds,
         query_ms,
     )
-    print(f"  {told(held)}", file=sys.stderr, flush=True)
+    print(f"  {describe(held)}", file=sys.stderr, flush=True)
     return held
 
 
@@ -157,7 +157,7 @@ def _environ() -> dict[str, str]:
 
 
 def _used(process: psutil.Process) -> tuple[int, int, float, float]:
-    """Memory in bytes (the worker's, the runner's), and seconds of processor likewise."""
+    """Return (memory of the worker, of the runner in bytes, CPU seconds of the worker, of the runner)."""
     with contextlib.suppress(psutil.NoSuchProcess):
         children = process.children(recursive=True)
         memory = [each.memory_info().rss for each in (process, *children)]
@@ -180,8 +180,8 @@ def _fresh(published: list[tuple[float, int]], readable: list[tuple[float, int]]
     return took[len(took) // 2], took[min(len(took) - 1, int(len(took) * 0.99))]
 
 
-def told(held: Held) -> str:
-    """A line."""
+def describe(held: Held) -> str:
+    """Return the result as one line."""
     rows, metric = (f"{half:.1f} s ({most:.1f} s)" for half, most in (held.row, held.metric))
     return (
         f"{held.name:<34} {held.rate:>7,.0f}/s  behind {max(held.behind, 0):>9,}  rows {rows}  {METRIC} {metric}"

@@ -33,7 +33,7 @@ _COUNTED = f"SELECT SUM(events) FROM {METRIC}_current"
 
 
 class Counter:
-    """What a system has made readable so far."""
+    """Counts what a system has made readable so far."""
 
     def look(self) -> tuple[int, int, int]:
         """(events, events counted in the metric, files)"""
@@ -79,7 +79,7 @@ class OfWarehouse(Counter):
 
 
 class OfDataset(Counter):
-    """Of a data set in BigQuery, asked for its rows."""
+    """Counts the rows of a BigQuery dataset with queries."""
 
     def __init__(self, dataset: str):
         self.dataset = dataset
@@ -132,7 +132,7 @@ def ours(queue: Queue, folder: Path) -> Iterator[tuple[psutil.Process, Counter]]
 
 @contextlib.contextmanager
 def without_sessions(queue: Queue, folder: Path) -> Iterator[tuple[psutil.Process, Counter]]:
-    """The same without sessions, to tell what they cost."""
+    """The same without sessions, to measure their cost."""
     with _into_files("benchmarks.without_sessions", queue, folder) as running:
         yield running
 
@@ -147,7 +147,7 @@ def _into_files(program: str, queue: Queue, folder: Path) -> Iterator[tuple[psut
 
 @contextlib.contextmanager
 def into_bigquery(queue: Queue, folder: Path) -> Iterator[tuple[psutil.Process, Counter]]:
-    """`audience run` into a data set of the BigQuery emulator, which the environment names."""
+    """`audience run` into a dataset of the BigQuery emulator, which the environment names."""
     dataset = f"demo-project.stream_{uuid.uuid4().hex[:8]}"
     words = [sys.executable, "-m", "pipelines.cli", "run", "--input_subscription", queue.subscription]
     with _running([*words, "--dataset", dataset, "--landing", str(folder / "landing")], folder) as process:

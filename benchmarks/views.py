@@ -1,10 +1,10 @@
-"""Every view of a number that a team reads, made whole: over a warehouse of ours, or over the tables of DuckDB's rival.
+"""Compute every metric view in full: over a warehouse, or over the tables of the DuckDB rival.
 
     python -m benchmarks.views ours WAREHOUSE
     python -m benchmarks.views duckdb OUT_DIR     # as benchmarks/duckdb_rival.py leaves it
 
-Both run the same SQL. What differs is what it stands on: ours on rows of several generations and revisions, of which
-the newest count, and on files that a stream may be writing; the rival's on tables that are written once.
+Both run the same SQL on different data: ours on rows of several generations and revisions, of which the newest count,
+and on files that a stream may be writing; the rival's on tables that are written once.
 """
 
 import argparse
@@ -25,7 +25,7 @@ TABLES = ("activity_1m", "content_1h", "campaign_1h", "user_days", "sessions")
 
 
 def ours(folder: Path) -> duckdb.DuckDBPyConnection:
-    """A connection as `audience query` has it."""
+    """Return a connection like that of `audience query`."""
     return LocalWarehouse.open(folder).connect()
 
 
@@ -44,7 +44,7 @@ def theirs(folder: Path) -> duckdb.DuckDBPyConnection:
 
 
 def main() -> None:
-    """Make each view, and print its rows and seconds."""
+    """Compute each view, and print its rows and seconds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("whose", choices=("ours", "duckdb"))
     parser.add_argument("folder", type=Path)

@@ -1,4 +1,4 @@
-"""The command line without sessions: what the rest of the graph takes, for the benchmarks.
+"""The command line without sessions, to measure the rest of the graph in the benchmarks.
 
 python benchmarks/without_sessions.py backfill --input INPUT.jsonl --warehouse OUT
 """
@@ -13,7 +13,7 @@ from pipelines.cli import main
 
 
 def no_sessions(events, job):
-    """In place of the sessions of `events`: no rows."""
+    """Replace the sessions of `events` by no rows."""
     return events.pipeline | "Make no sessions" >> beam.Create([]).with_output_types(pl.DataFrame)
 
 

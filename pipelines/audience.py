@@ -1,9 +1,10 @@
-"""The one graph: from raw records to events, metrics, quarantine and the books. Read it top to bottom.
+"""The one graph: from raw records to events, metrics, quarantine and audit counts. Read it top to bottom.
 
     python -m pipelines --input 'events/*.jsonl.gz' --warehouse warehouse
     python -m pipelines --input_subscription projects/my-project/subscriptions/events --warehouse warehouse
 
-Streaming and batch differ in three places only: the source at the head, when the windows fire, and how the sink writes.
+Streaming and batch differ in five places: the source at the head, the second rule on lateness, which of several
+duplicates is kept (deduplicate.py), when the windows fire, and how the sink writes.
 """
 
 import time
@@ -18,7 +19,7 @@ import polars as pl
 from pipelines.warehouse.sink import Sink
 from pipelines.warehouse.tables import EVENTS, QUARANTINE, SESSIONS
 from transforms.aggregate import Aggregate, Aggregation, BooksAggregation, Launch
-from transforms.block import entered
+from transforms.block import tag_input
 from transforms.days import Days, KeepDays, as_events, in_days
 from transforms.deduplicate import Deduplicate
 from transforms.event_time import settle_event_time
@@ -29,46 +30,45 @@ from transforms.quality import CountOutcome
 from transforms.quarantine import LeaveQuarantine, Quarantine
 from transforms.records.match import Match
 from transforms.redelivered import KeepFirstRefusal
-from transforms.sessions.sessions import EVERYTHING, STEPS, Sessions, Written
+from transforms.sessions.sessions import EVERYTHING, STEPS, Sessions, TargetDays
 from transforms.shuffle_files import join
-from transforms.stage import Sift, in_turn
+from transforms.stage import FilterRecords, compose
 from transforms.validate import NULL_IDS, validator
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a run is: the source, the sink, and the rules between them, resolved from the options."""
+    """A run: the source, the sink, and the rules between them, resolved from the options."""
 
     source: beam.PTransform  # PBegin -> PCollection[RAW_SCHEMA block]
     sink: Sink
-    input: str | None  # the name of what is read: whose quarantine and books these are; None: each record knows its own
+    input: str | None  # name of the input, to which quarantine and audit counts belong; None: each record has its own
     launch: Launch
     metrics: tuple[Aggregation, ...]
-    source_name: str = "events"  # for records that state none
+    source_name: str = "events"  # for records that do not state one
     mappings: tuple[Mapping, ...] = ()
     streaming: bool = False
     days: Days | None = None
-    limit: Callable[[pl.DataFrame], pl.DataFrame] | None = None  # lets blocks of events pass, or refuses their days
-    stored: beam.PTransform | None = None  # PBegin -> PCollection[FLOW_SCHEMA block] of the days that are added to
-    written: Written = EVERYTHING
-    beside: beam.PTransform | None = None  # likewise of the days beside those, for sessions that reach over midnight
-    reach: beam.PTransform | None = None  # PBegin -> PCollection[REACH_SCHEMA frame], such sessions as they stand
+    limit: Callable[[pl.DataFrame], pl.DataFrame] | None = None  # passes blocks of events, or refuses their days
+    stored: beam.PTransform | None = None  # PBegin -> PCollection[FLOW_SCHEMA block] of the days that are merged into
+    target_days: TargetDays = EVERYTHING
+    neighbor_events: beam.PTransform | None = None  # the same of the days next to those, for sessions across midnight
+    spanning_sessions: beam.PTransform | None = None  # PBegin -> PCollection[SPANNING_SCHEMA frame], as stored
     funnel: tuple[str, ...] = STEPS  # event types, in order
-    early: timedelta | None = None  # how often a stream shows open sessions; None: when they are over
+    early: timedelta | None = None  # how often a stream publishes open sessions; None: only closed ones
     null_ids: tuple[str, ...] = NULL_IDS
     bots: tuple[Match, ...] = ()
     max_lateness: timedelta = timedelta(days=1)
-    take_late: bool = False
+    accept_late: bool = False
     dedup_window: timedelta = timedelta(days=1)
     shards: int = 4
     spill_folder: str | None = None
-    seeds: str | None = None  # what the state of a stream starts from, see transforms/restored_state.py
-    clock: Callable[[], float] = time.time  # seconds; decides when, and what a stream is too late for
+    seeds: str | None = None  # folder of the restored state of a stream, see transforms/restored_state.py
+    clock: Callable[[], float] = time.time  # seconds; decides when a stream fires, and which events are too late
 
 
 class Settled(NamedTuple):
-    """The head of the graph: records in time, the events they are, what was rejected on the way, and the entries for
-    the books."""
+    """The head of the graph: records in time, their events, the rejected records, and audit entries."""
 
     passed: beam.PCollection
     events: beam.PCollection
@@ -77,17 +77,15 @@ class Settled(NamedTuple):
 
 
 def settle(pipeline: beam.Pipeline, job: Job) -> Settled:
-    """Read, parse, validate and date: every rule that a record's own fields decide."""
+    """Read, parse, validate and date records: the rules that depend only on a record's own fields."""
     records = pipeline | "Read" >> job.source
     if job.input is not None:
-        records = records | "Enter under the input" >> beam.Map(entered, job.input).with_output_types(pl.DataFrame)
-    received = records | "Count what is received" >> beam.ParDo(CountOutcome("received")).with_output_types(
-        pl.DataFrame
-    )
+        records = records | "Tag with input" >> beam.Map(tag_input, job.input).with_output_types(pl.DataFrame)
+    received = records | "Count received" >> beam.ParDo(CountOutcome("received")).with_output_types(pl.DataFrame)
     parsed = records | "Parse and map" >> Parse(job.mappings, job.source_name)
-    valid = parsed.passed | "Validate" >> Sift(validator(job.null_ids, job.bots))
-    timed = valid.passed | "Settle event time" >> Sift(settle_event_time)
-    in_time = timed.passed | "Set aside what is too late" >> Sift(_lateness(job))
+    valid = parsed.passed | "Validate" >> FilterRecords(validator(job.null_ids, job.bots))
+    timed = valid.passed | "Settle event time" >> FilterRecords(settle_event_time)
+    in_time = timed.passed | "Reject late events" >> FilterRecords(_lateness(job))
     near = in_time.passed | "Keep the days and their margin" >> _KeepNear(job)
     rejected = [stage.rejected for stage in (parsed, valid, timed, in_time)]
     events = near.passed
@@ -106,7 +104,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     kept = unique.passed | "Keep the days" >> KeepDays(job.days)
     events = kept.passed | "Write events" >> job.sink.write(EVENTS, "events")
 
-    # What the warehouse refuses of the events is rejected like the rest; its own rows, of which none may be, are not.
+    # Events that the warehouse refuses are quarantined like other rejected records.
     rejected = [*head.rejected, events.refused] if job.sink.refuses else head.rejected
     joined = join(rejected, "Join rejected", job.spill_folder)
     refused = _once(joined | "Quarantine" >> Quarantine(job.launch.version), job)
@@ -116,7 +114,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
         [
             head.passed
             | "Leave quarantine" >> LeaveQuarantine(job.launch.version)
-            | "Write what left" >> job.sink.write(QUARANTINE)
+            | "Record replayed" >> job.sink.write(QUARANTINE)
         ]
         if job.input is None
         else []
@@ -125,7 +123,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     books = [*head.books, unique.books, kept.books, events.books, *refused.books, quarantined.books]
     aggregations: list[tuple[Aggregation, beam.PCollection]] = [
         *((metric, kept.passed) for metric in job.metrics),
-        (BooksAggregation(), books | "Join the books" >> beam.Flatten()),
+        (BooksAggregation(), books | "Join audit counts" >> beam.Flatten()),
     ]
     published = [
         (blocks | f"Aggregate {what.name}" >> _aggregate(what, job))
@@ -135,21 +133,21 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     published.append(_sessions(kept.passed, job) | "Write sessions" >> job.sink.write(SESSIONS))
     if not job.streaming:
         written = [events, quarantined, *left, *published]
-        files = [table.files for table in written] | "Join what was written" >> beam.Flatten()
+        files = [table.files for table in written] | "Join written files" >> beam.Flatten()
         files | "Confirm" >> job.sink.confirm()
 
 
 def _lateness(job: Job):
-    rule = never_late if job.take_late else too_late(job.max_lateness)
+    rule = never_late if job.accept_late else too_late(job.max_lateness)
     if job.streaming:
-        return in_turn(rule, too_late_for_stream(allowed_lateness(job.max_lateness), job.clock))
-    if job.input is None and job.days:  # what came out of quarantine and is of other days stays there
-        return in_turn(rule, in_days(job.days))
+        return compose(rule, too_late_for_stream(allowed_lateness(job.max_lateness), job.clock))
+    if job.input is None and job.days:  # quarantined records of other days stay in quarantine
+        return compose(rule, in_days(job.days))
     return rule
 
 
 class _Refused(NamedTuple):
-    """Rows for quarantine, each refusal once, and the entries for the books of the others."""
+    """Rows for quarantine, each refusal once, and audit entries for the others."""
 
     passed: beam.PCollection
     books: list[beam.PCollection]
@@ -184,10 +182,10 @@ def _with_stored(events, job: Job):
 
 def _sessions(events, job: Job):
     inputs = {"events": events}
-    if job.beside is not None:
-        inputs["beside"] = events.pipeline | "Read events beside" >> job.beside
-    if job.reach is not None:
-        inputs["reach"] = events.pipeline | "Read sessions that reach in" >> job.reach
+    if job.neighbor_events is not None:
+        inputs["neighbor_events"] = events.pipeline | "Read neighbor days" >> job.neighbor_events
+    if job.spanning_sessions is not None:
+        inputs["spanning_sessions"] = events.pipeline | "Read spanning sessions" >> job.spanning_sessions
     return inputs | "Sessions" >> Sessions(
         job.launch,
         job.funnel,
@@ -195,7 +193,7 @@ def _sessions(events, job: Job):
         job.streaming,
         allowed_lateness(job.max_lateness),
         job.early,
-        job.written,
+        job.target_days,
         job.spill_folder,
         job.seeds,
         job.clock,

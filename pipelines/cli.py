@@ -1,7 +1,7 @@
-"""`audience`: what a person types.
+"""The command line of `audience`.
 
-Data goes to stdout, everything else to stderr. A mistake that a person can mend is one line and exit status 2; what
-nobody foresaw is one line and exit status 1, and what was not committed is undone by the contexts that it leaves.
+Data goes to stdout, everything else to stderr. A user error is one line and exit status 2; an unforeseen error is one
+line and exit status 1. Either way, open contexts undo what was not committed.
 """
 
 import argparse
@@ -52,7 +52,7 @@ COMMANDS: dict[str, Command] = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argparse parser whose mistakes are OptionErrors: one line, with what to type next."""
+    """An argparse parser that raises OptionError: one line, with what to type next."""
 
     def error(self, message):
         raise OptionError(f"{message}; see {self.prog} --help")
@@ -61,8 +61,8 @@ class _Parser(argparse.ArgumentParser):
 @privately
 @guarded
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is its own (0), 2 for a mistake that a person can mend, 1 for anything unforeseen,
-    130 where it was interrupted."""
+    """Run a command and return its exit status: its own (0), 2 for a user error, 1 for an unforeseen error, 130 if it
+    was interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
     command = None
@@ -76,16 +76,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 130
-    except (AudienceError, OSError) as mistake:
+    except (AudienceError, OSError) as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {_told(mistake)}", file=sys.stderr)
-        if isinstance(mistake, OSError) and mistake.filename is None:
+        print(f"error: {_describe(error)}", file=sys.stderr)
+        if isinstance(error, OSError) and error.filename is None:
             _leave_stdout()
         return 2
-    except SystemExit:  # of --help
+    except SystemExit:  # --help
         raise
-    except BaseException as problem:  # a panic of a library in Rust is no Exception
+    except BaseException as problem:  # a panic in a Rust library is not an Exception
         if debug:
             traceback.print_exc()
         name = next((name for name, known in COMMANDS.items() if known is command), "")
@@ -94,21 +94,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _told(mistake: AudienceError | OSError) -> str:
-    """A mistake as one line."""
-    if isinstance(mistake, OSError):
-        where = shown(str(mistake.filename or "output"))
-        return f"{where}: {mistake.strerror or mistake}; check space and permissions (--debug shows more)"
-    return shown(" ".join(str(mistake).split()))
+def _describe(error: AudienceError | OSError) -> str:
+    """Return a user error as one line."""
+    if isinstance(error, OSError):
+        where = shown(str(error.filename or "output"))
+        return f"{where}: {error.strerror or error}; check space and permissions (--debug shows more)"
+    return shown(" ".join(str(error).split()))
 
 
 def _leave_stdout() -> None:
-    # Python flushes stdout once more at its end, which would fail again.
+    # Python flushes stdout again at exit, which would fail a second time.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parse(argv: list[str]) -> tuple[Command, argparse.Namespace, list[str]]:
-    parser = _Parser(prog="audience", description="Audience insight from raw events.", allow_abbrev=False)
+    parser = _Parser(prog="audience", description="Audience analytics from raw events.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"audience {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     for name, command in COMMANDS.items():
@@ -120,9 +120,9 @@ def _parse(argv: list[str]) -> tuple[Command, argparse.Namespace, list[str]]:
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        if name in argv:  # the options of the others need not be known, nor what they import
+        if name in argv:  # adding the options of a command may import more
             command.add_options(described)
-        described.add_argument("--debug", action="store_true", help="Show the traceback of a mistake")
+        described.add_argument("--debug", action="store_true", help="Show the traceback of an error")
     values, rest = parser.parse_known_args(argv)
     if values.command is None:
         raise OptionError(f"no command given; allowed: {', '.join(COMMANDS)}; see audience --help")

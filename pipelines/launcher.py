@@ -3,8 +3,8 @@
     python templates/flex/main.py --dataset=my-project.audience --input=gs://my-bucket/events/*.jsonl ...
     python -m pipelines --input 'events/*.jsonl.gz' --warehouse warehouse
 
-The console sends every parameter that has a default, also those of the other kind of job; left at their defaults they
-are left out.
+The console sends every parameter that has a default, even those of the other kind of job; the launcher drops those
+that are left at their default.
 """
 
 import sys
@@ -20,19 +20,19 @@ KINDS = {"run": "a stream", "backfill": "a backfill"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Start the job; the exit status is 2 for a mistake that a person can mend."""
+    """Start the job; the exit status is 2 for a user error."""
     from pipelines.cli import main as command
 
     try:
         words = command_of(sys.argv[1:] if argv is None else argv)
-    except OptionError as mistake:
-        print(f"error: {shown(str(mistake))}", file=sys.stderr)
+    except OptionError as error:
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         return 2
     return command(words)
 
 
 def command_of(words: Sequence[str]) -> list[str]:
-    """The command that parameters (--name=value) start. Errors: OptionError for one of the other kind of job."""
+    """Return the command that parameters (--name=value) start. Errors: OptionError for one of the other kind of job."""
     given = [word for word in words if word.partition("=")[2] or "=" not in word]
     queue = any(_name(word) in LAUNCH_OPTIONS for word in given)
     command, other = ("run", "backfill") if queue else ("backfill", "run")
@@ -41,8 +41,8 @@ def command_of(words: Sequence[str]) -> list[str]:
         if _name(word) in strange and not _is_left(word):
             named = " or ".join(f"--{name}" for name in LAUNCH_OPTIONS)
             raise OptionError(
-                f"--{_name(word)} is of {KINDS[other]}, and {'with' if queue else 'without'} {named} a job is "
-                f"{KINDS[command]}; leave out what is not meant"
+                f"--{_name(word)} is only for {KINDS[other]}, but {'with' if queue else 'without'} {named} a job is "
+                f"{KINDS[command]}; remove one of them"
             )
     return [command, *(word for word in given if _name(word) not in strange)]
 
@@ -52,6 +52,6 @@ def _name(word: str) -> str:
 
 
 def _is_left(word: str) -> bool:
-    """Whether an option is as if it were not there."""
+    """Return whether an option has its default value."""
     option = NAMED[_name(word)]
     return word.partition("=")[2] == ("false" if option.flag else option.default)

@@ -304,7 +304,7 @@ def test_the_sql_names_the_tables_and_the_zone(folder):
         ("dataset", "a-b"),
         ("readers_dataset", "audience"),
         ("time_zone", "Europe / London"),
-        ("partition_expiry_days", 1.5),
+        ("partition_expiration_days", 1.5),
         ("reader_views", ["nothing"]),
         ("minimum_group", -1),
         ("readers", ["allUsers"]),
@@ -336,7 +336,7 @@ def test_a_wrong_value_is_refused(folder, name, value):
 
 def test_what_may_be_left_out_is_null(folder):
     assert evaluated(folder, "var.max_delivery_attempts", max_delivery_attempts=None) is None
-    assert evaluated(folder, "var.partition_expiry_days", partition_expiry_days=400) == 400
+    assert evaluated(folder, "var.partition_expiration_days", partition_expiration_days=400) == 400
 
 
 def test_every_check_of_a_variable_has_a_value_that_breaks_it():

@@ -3,21 +3,20 @@
     PCollection[EVENT_SCHEMA block] -> PCollection[rows: bucket_start, bucket_end, dimensions, measures, firing,
                                                    generation i64, revision i64, emitted_time, pipeline_version]
 
-Each block is aggregated at once with Polars; what crosses the shuffle are partial rows, keyed by window and shard.
-The bucket is a column. The window is only the scope of a firing: in a stream it is the bucket, in a bounded run the
-larger of the bucket and a day, since a window costs a merge, and a timer, whatever it holds. It is a number in the key
-and no window of Beam's, which all stay global: so no runner drops what is late for it, or frees its state too early
-(Prism 2.77 frees a stateful step's state at the window's end, whatever lateness is allowed).
+Each block is aggregated with Polars at once; partial rows are shuffled, keyed by window and shard. The bucket is a
+column. The window is only the scope of a firing: in a stream it is the bucket; in a batch run it is the larger of the
+bucket and a day, since every window costs a merge and a timer. It is a number in the key, not a Beam window: Beam's
+windows all stay global, so no runner drops late data, or frees state too early (Prism 2.77 frees a stateful step's
+state at the end of the window, whatever the allowed lateness).
 
-State   a stream's, per window and shard: `pending` partial frames, compacted to one above COMPACT_AT, and `published`,
-        the merged rows so far; freed at the window's end + lateness. `published` starts as what `seeds` hold, if
-        there are any (seeds.py). Bounded: none, one shuffle. (The in-process
-        runner of Beam 2.77 fires the timers of one stateful step only where it fuses several into a stage: of four
-        metrics three stayed empty.)
+State   of a stream, per window and shard: `pending` partial frames, compacted to one above COMPACT_AT, and `published`,
+        the merged rows so far; freed at the window's end + lateness. `published` starts with the restored state in
+        `seeds`, if any (seeds.py). Bounded: none, one shuffle. (The in-process runner of Beam 2.77 fires the timers of
+        only one stateful step if it fuses several into a stage: of four metrics, three stayed empty.)
 Emits   bounded: once, when the input has ended. Stream: early (a processing-time timer after a change), on time (the
-        window's end), late (a processing-time timer after a late change), and at the last moment what is still
-        pending. A firing emits only the groups that were pending: the changed rows. Rows are appended, never mended:
-        the current truth of a key is its row of the highest (generation, revision).
+        window's end), late (a processing-time timer after a late change), and at expiry what is still pending. A firing
+        emits only the groups that were pending: the changed rows. Rows are appended, never updated: the current row of
+        a key is the one with the highest (generation, revision).
 """
 
 import time
@@ -46,11 +45,11 @@ Keyed = tuple[tuple[int, int], pl.DataFrame]  # ((window, shard), partial rows);
 
 
 class Aggregation(Protocol):
-    """Pure functions over frames; `partial` and `merge` yield frames of one shape, with a column bucket_start."""
+    """Pure functions over frames; `partial` and `merge` return frames of one schema, with a column bucket_start."""
 
     @property
     def name(self) -> str:
-        """The table's."""
+        """The name of the table."""
 
     @property
     def bucket(self) -> timedelta:
@@ -58,15 +57,15 @@ class Aggregation(Protocol):
 
     @property
     def shards(self) -> int:
-        """Parts that the rows of a window are merged in."""
+        """The number of shards in which the rows of a window are merged."""
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The columns that, with bucket_start, say what a row is about."""
+        """The columns that, with bucket_start, identify a row."""
 
     @property
     def early(self) -> timedelta | None:
-        """How often a stream shows an open bucket; None for never."""
+        """How often a stream publishes an open bucket; None means never."""
 
     def partial(self, block: pl.DataFrame) -> pl.DataFrame:
         """Aggregate one block."""
@@ -75,11 +74,11 @@ class Aggregation(Protocol):
         """Add partials up, in any order and any grouping."""
 
     def finish(self, merged: pl.DataFrame) -> pl.DataFrame:
-        """The columns of the table, without those that a firing stamps."""
+        """Return the columns of the table, without those that a firing stamps."""
 
 
 class MetricAggregation:
-    """A metric of the catalogue; `early` is how often it is shown, if not as it says itself."""
+    """A metric of the catalog; `early` overrides its own interval of early firings."""
 
     def __init__(self, spec: MetricSpec, zone: str, early: timedelta | None = None):
         self.spec, self.zone = spec, zone
@@ -97,7 +96,7 @@ class MetricAggregation:
 
 
 class BooksAggregation(NamedTuple):
-    """The ledger `quality_1m`: its blocks are entries already."""
+    """The audit counts, `quality_1m`: its blocks are already entries."""
 
     name: str = "quality_1m"
     bucket: timedelta = quality.MINUTE
@@ -116,14 +115,14 @@ class BooksAggregation(NamedTuple):
 
 
 class Launch(NamedTuple):
-    """What a run stamps on the rows it publishes: `generation` outlives an update, and is the newest in a backfill."""
+    """What a run stamps on its rows: `generation` survives an update, and is the newest in a backfill."""
 
     generation: int
     version: str
 
 
 class Aggregate(beam.PTransform):
-    """`streaming` decides when it fires, never what it says; `lateness` is how long a stream keeps a window."""
+    """`streaming` affects when it fires, never the values; `lateness` is how long a stream keeps a window."""
 
     def __init__(
         self,
@@ -152,14 +151,14 @@ class Aggregate(beam.PTransform):
 
 
 def scatter(partial: pl.DataFrame, bucket: timedelta, scope: timedelta, shards: int, keys: tuple[str, ...]):
-    """[((window, shard), the rows of it)]"""
+    """Split partial rows into [((window, shard), rows)]."""
     width = int(scope.total_seconds() * 1_000_000)
-    # The window in which a bucket ends: a day of another time zone begins in one window and ends in the next, which
-    # alone is open as long as its last events may come.
+    # Use the window in which a bucket ends: a day of another time zone begins in one window and ends in the next, and
+    # only the latter stays open until its last events may arrive.
     last = (pl.col("bucket_start") + bucket - timedelta(microseconds=1)).dt.epoch("us").fill_null(0)
     marked = partial.with_columns(_window=last // width, _shard=_shard(partial, shards, keys))
     pieces = marked.partition_by("_window", "_shard", as_dict=True, include_key=False)
-    # Sorted, so that the same block makes the same elements in the same order when it is tried again.
+    # Sorted, so that a retried block yields the same elements in the same order.
     ordered = sorted(pieces.items(), key=lambda piece: piece[0])
     return [((int(window), int(shard)), piece) for (window, shard), piece in ordered]
 
@@ -182,7 +181,7 @@ class _Partial(beam.DoFn):
 
 
 class PublishOnce(beam.DoFn):
-    """The bounded step: all partials of a window and shard are there."""
+    """The step of a batch run: gets all partials of a window and shard."""
 
     def __init__(self, what: Aggregation, launch: Launch, now: Callable[[], float] = time.time):
         self.what, self.launch, self.now = what, launch, now
@@ -194,7 +193,7 @@ class PublishOnce(beam.DoFn):
 
 
 class Progress(NamedTuple):
-    """How far a window and shard of a stream has come: whole numbers in one cell of state, read once an element."""
+    """The progress of a window and shard of a stream: whole numbers in one state cell, read once per element."""
 
     pending: int = 0  # frames
     revision: int = 0  # of the last publication
@@ -204,7 +203,7 @@ class Progress(NamedTuple):
 
 
 class Publish(beam.DoFn):
-    """The stream's step: keyed by window (the bucket) and shard."""
+    """The step of a stream, keyed by window (the bucket) and shard."""
 
     PENDING = BagStateSpec("pending", BlockCoder())
     PUBLISHED = ReadModifyWriteStateSpec("published", BlockCoder())
@@ -253,7 +252,7 @@ class Publish(beam.DoFn):
         progress.write(so_far._replace(pending=count, waiting=waiting))
 
     def _end_of(self, partial, window):
-        """When the last bucket of `partial` ends; an hour off where clocks change on a day of a time zone."""
+        """Return when the last bucket of `partial` ends; an hour off on days when clocks change."""
         start = partial["bucket_start"].max()
         width = Duration(self.what.bucket.total_seconds())
         end = self._end(window)
@@ -263,8 +262,8 @@ class Publish(beam.DoFn):
         return Timestamp.of((window + 1) * self.what.bucket.total_seconds())
 
     def _expiry(self, window):
-        """The window's end and its lateness; of one that had expired, as of books of old messages, so long from now, so
-        that what comes in many bundles adds up."""
+        """Return the window's end plus lateness; for an expired window, such as audit counts of old messages, now plus
+        lateness, so that many bundles add up."""
         end, now = self._end(window), Timestamp.of(self.now())
         return (end if end + self.lateness > now else now) + self.lateness
 
@@ -289,7 +288,7 @@ class Publish(beam.DoFn):
         progress=beam.DoFn.StateParam(PROGRESS),
         soon=beam.DoFn.TimerParam(SOON),
     ):
-        # Nothing is left for it to show, and a runner that drains would wait for it: Prism 2.77 does.
+        # It has nothing left to publish, and a draining runner (Prism 2.77) would wait for it.
         soon.clear()
         so_far = _read(progress)._replace(ended=True, waiting=False)
         yield from self._publish("on_time", key, so_far, pending, published, progress)
@@ -304,7 +303,7 @@ class Publish(beam.DoFn):
         soon=beam.DoFn.TimerParam(SOON),
     ):
         soon.clear()
-        # What is still pending would go with the state: a drain and a quiet end come here too.
+        # Pending rows would be lost with the state: a drain and a quiet end come here too.
         yield from self._publish("late", key, _read(progress), pending, published, progress)
         for state in (published, progress):
             state.clear()
@@ -331,7 +330,7 @@ class Publish(beam.DoFn):
 
 
 def fires_soon(wait: timedelta | None, now: float, soon) -> bool:
-    """Whether a firing of the clock is set. Those of all keys fall together: a runner takes them up in one bundle."""
+    """Set a firing in processing time, and return whether it is set. All keys fire together, in one bundle."""
     if wait is None:
         return False
     every = wait.total_seconds()
@@ -345,7 +344,7 @@ def _read(progress) -> Progress:
 
 
 def stamped(rows: pl.DataFrame, firing: str, revision: int, now: float, launch: Launch) -> pl.DataFrame:
-    """The rows with the columns that say which publication of their key they are."""
+    """Return the rows with the columns that identify the publication of their key."""
     return rows.with_columns(
         firing=pl.lit(firing),
         generation=pl.lit(launch.generation, pl.Int64),

@@ -1,12 +1,12 @@
-"""The block: what moves through the graph.
+"""The block: the element of the graph.
 
-A block is a `polars.DataFrame` of some thousand rows; Beam moves it as one element, coded as an Arrow IPC stream.
-This file holds the schemas of the blocks, their coder, the hash that decides shards and dedup, and the day of a time.
+A block is a `polars.DataFrame` of a few thousand rows; Beam moves it as one element, coded as an Arrow IPC stream. This
+file holds the schemas of the blocks, their coder, the hash for shards and deduplication, and the day of a time.
 
-Hash    xxh3-64 of the UTF-8 bytes, pinned by golden values in the tests: state and shard keys outlive a version
-        of Polars, whose own `Expr.hash` does not promise to.
-Threads One Polars thread a process (`POLARS_MAX_THREADS`, set in `transforms/__init__.py`): a runner starts a
-        process or a thread for each core already.
+Hash    xxh3-64 of the UTF-8 bytes, pinned by golden values in the tests: state and shard keys must survive an upgrade
+        of Polars, whose own `Expr.hash` is not stable across versions.
+Threads One Polars thread per process (`POLARS_MAX_THREADS`, set in `transforms/__init__.py`): a runner already starts a
+        process or a thread per core.
 """
 
 import io
@@ -23,21 +23,21 @@ NUMERIC = pl.Decimal(38, 9)  # BigQuery's NUMERIC: sums are exact, so where bloc
 
 RAW_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "payload": pl.Binary,
-    "received_time": TIME,  # null where the record itself must say it
+    "received_time": TIME,  # null if the record itself must state it
     "source": pl.String,
     "position": pl.String,  # file:line, file:row group:row, message id
-    "attributes": pl.String,  # JSON object; what is needed to read the payload again (a CSV header, message attributes)
+    "attributes": pl.String,  # JSON object: what is needed to read the payload again (CSV header, message attributes)
 }
 
-# A record under way: where it was read, and how often. `parse` hands these columns on as they are.
+# Lineage of a record: where it was read, and how often. `parse` passes these columns on unchanged.
 ORIGIN: dict[str, pl.DataType | type[pl.DataType]] = {
     "payload": pl.Binary,
     "position": pl.String,
     "attributes": pl.String,
-    "input": pl.String,  # what it is read from: its quarantine and books are those of this input
-    "quarantine_id": pl.String,  # of a record that is read again from quarantine; else null
+    "input": pl.String,  # the input that it is read from, to which its quarantine and audit counts belong
+    "quarantine_id": pl.String,  # of a record replayed from quarantine; else null
     "attempt": pl.Int64,  # 1 for the first reading
-    "part": pl.Int64,  # a record that makes several events has them numbered from 0; part 0 is the record itself
+    "part": pl.Int64,  # numbers the events of an exploded record from 0; part 0 is the record itself
 }
 RECORD_SCHEMA = {**RAW_SCHEMA, **ORIGIN}
 
@@ -63,10 +63,10 @@ FIELDS: dict[str, pl.DataType | type[pl.DataType]] = {
     "text": pl.String,
     "rating": pl.Float64,
     "properties": pl.String,  # JSON
-    "extra": pl.String,  # JSON: every field that the contract or the mapping does not name
+    "extra": pl.String,  # JSON: every field that neither the contract nor the mapping names
 }
 
-# What parse and map make of a raw block: the fields, the times as the record states them, and the raw bytes.
+# A block after parse and map: the fields, the times as stated in the record, and the raw bytes.
 PARSED_SCHEMA = {
     **FIELDS,
     "id_source": pl.String,  # client, derived
@@ -84,7 +84,7 @@ PARSED_SCHEMA = {
 REJECTED_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     **ORIGIN,
     "received_time": TIME,
-    "event_time": TIME,  # null if it was refused before that was settled
+    "event_time": TIME,  # null if it was rejected before the event time was determined
     "source": pl.String,
     "source_format": pl.String,
     "stage": pl.String,  # parse, map, validate, event_time, late, load
@@ -104,22 +104,22 @@ EVENT_SCHEMA = {
     "sent_time": TIME,
     "source": pl.String,
     "source_format": pl.String,
-    "input": pl.String,  # where the run read it: lineage, and what makes adding a file twice change nothing
+    "input": pl.String,  # where the run read it: lineage, which also makes adding a file twice idempotent
     **{name: dtype for name, dtype in FIELDS.items() if name not in ("event_id", "event_type")},
     "warnings": pl.String,  # codes joined by commas
 }
 
-# An event under way: `stored` if it is read from the warehouse, whose books have it already.
+# An event in the graph: `stored` if it was read from the warehouse, which has already counted it.
 FLOW_SCHEMA = {**EVENT_SCHEMA, "stored": pl.Boolean}
 FLOW_COLUMNS = list(FLOW_SCHEMA)
 
 SEPARATOR = "\x1f"  # between the parts of a hashed key: no printable identifier holds it
 
 
-def entered(raw: pl.DataFrame, input: str) -> pl.DataFrame:
-    """A RAW_SCHEMA block, as a source yields it, as a RECORD_SCHEMA block of `input`: its first reading.
+def tag_input(raw: pl.DataFrame, input: str) -> pl.DataFrame:
+    """Return a source's RAW_SCHEMA block as a RECORD_SCHEMA block of `input`, at its first reading.
 
-    A block that has an `input` already, a part of `input` that its source tells apart, keeps it.
+    A block that already has an `input` (a part of `input` that its source distinguishes) keeps it.
     """
     return raw.with_columns(
         input=pl.col("input") if "input" in raw.columns else pl.lit(input),
@@ -130,18 +130,18 @@ def entered(raw: pl.DataFrame, input: str) -> pl.DataFrame:
 
 
 def empty(schema: dict) -> pl.DataFrame:
-    """A block of no rows."""
+    """Return a block without rows."""
     return pl.DataFrame(schema=schema)
 
 
 def held_bytes(block: pl.DataFrame) -> int:
-    """The bytes of a block once it is coded: a text that rows share in memory is counted for each of them."""
+    """Return the size of a coded block in bytes: a string that rows share in memory counts for each row."""
     texts = block.select(size.sum() for size in _text_bytes(block)).row(0)
     return sum(texts) + 8 * block.width * block.height
 
 
 def within(block: pl.DataFrame, most_bytes: int) -> Iterator[pl.DataFrame]:
-    """The rows of a block in blocks of at most so many bytes, but for a row that is more by itself; none is empty."""
+    """Yield the rows in nonempty blocks of at most `most_bytes`; a single larger row is a block of its own."""
     if held_bytes(block) <= most_bytes:
         if not block.is_empty():
             yield block
@@ -162,19 +162,19 @@ def _text_bytes(block: pl.DataFrame) -> list[pl.Expr]:
 
 
 def hash64(texts: pl.Series) -> pl.Series:
-    """xxh3-64 of each string's UTF-8 bytes, as UInt64; null hashes as the empty string."""
+    """Return xxh3-64 of each string's UTF-8 bytes as UInt64; null hashes like the empty string."""
     digest = xxhash.xxh3_64_intdigest
     parts = texts.fill_null("").cast(pl.Binary).to_list()
     return pl.Series(texts.name, [digest(part) for part in parts], dtype=pl.UInt64)
 
 
 def hash128(parts: Iterable[bytes]) -> str:
-    """xxh3-128 of the parts, separated, as 32 hex digits."""
+    """Return xxh3-128 of the parts, separated, as 32 hex digits."""
     return xxhash.xxh3_128_hexdigest(SEPARATOR.encode().join(parts))
 
 
 def day_of(time: pl.Expr, zone: str) -> pl.Expr:
-    """The calendar day of a UTC time in the warehouse's time zone, as Date."""
+    """Return the calendar day of a UTC time in the warehouse's time zone, as Date."""
     return time.dt.convert_time_zone(zone).dt.date() if zone != "UTC" else time.dt.date()
 
 
@@ -191,7 +191,7 @@ class BlockCoder(coders.Coder):
         return False
 
     def estimate_size(self, block):
-        return block.estimated_size()  # the default would encode every sampled block just to count its bytes
+        return block.estimated_size()  # the default would encode every sampled block to measure it
 
     def to_type_hint(self):
         return pl.DataFrame

@@ -1,9 +1,9 @@
-"""Range: a backfill writes the days it was asked for, and counts what lies outside.
+"""Range: a backfill writes only the given days, and counts the events outside them.
 
     PCollection[FLOW_SCHEMA block] -> passed: PCollection[FLOW_SCHEMA block], books: PCollection[BOOKS_SCHEMA block]
 
-Before deduplication a day of margin stays on both sides: a repeat may have been given another event time than
-its first copy, and they must still meet. After it the margin goes too.
+Before deduplication, a day of margin is kept on both sides: a duplicate may have another event time than its first
+copy, and the two must be compared. After it, the margin is removed.
 State   none
 Emits   at once
 """
@@ -18,32 +18,32 @@ from apache_beam.pvalue import TaggedOutput
 from transforms.block import FLOW_COLUMNS, day_of
 from transforms.quality import count
 from transforms.records.payloads import errors_json
-from transforms.stage import Sieve, rejections
+from transforms.stage import RecordFilter, rejections
 
 MARGIN = timedelta(days=1)
 
 
 class Days(NamedTuple):
-    """Days from `start` to `end`, the end not included, in the time zone of the warehouse."""
+    """Days from `start` to `end` (exclusive), in the time zone of the warehouse."""
 
     start: date
     end: date
     zone: str = "UTC"
 
     def listed(self) -> list[date]:
-        """Each of them."""
+        """Return each day."""
         return [self.start + timedelta(days=n) for n in range((self.end - self.start).days)]
 
     def widened(self) -> "Days":
-        """With the margin on both sides."""
+        """Return the days with the margin on both sides."""
         return self._replace(start=self.start - MARGIN, end=self.end + MARGIN)
 
     def near(self, day: date) -> bool:
-        """Whether a day lies in these days or their margin."""
+        """Return whether a day is in these days or their margin."""
         return self.start - MARGIN <= day < self.end + MARGIN
 
     def holds(self, time: pl.Expr) -> pl.Expr:
-        """Whether a time lies in these days."""
+        """Return whether a time is in these days."""
         return day_of(time, self.zone).is_between(self.start, self.end, closed="left")
 
 
@@ -75,8 +75,8 @@ class _KeepDays(beam.DoFn):
             yield kept
 
 
-def in_days(days: Days) -> Sieve:
-    """Reject what lies outside of these days: a record that a run took out of quarantine stays there."""
+def in_days(days: Days) -> RecordFilter:
+    """Reject events outside these days: quarantined records of other days stay in quarantine."""
     return _InDays(days)
 
 
@@ -91,5 +91,5 @@ class _InDays:
 
 
 def as_events(block: pl.DataFrame) -> pl.DataFrame:
-    """A settled block as FLOW_SCHEMA: the raw bytes stay behind."""
+    """Return a block with event times as FLOW_SCHEMA, without the raw bytes."""
     return block.with_columns(stored=pl.lit(False)).select(FLOW_COLUMNS)

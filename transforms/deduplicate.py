@@ -1,16 +1,16 @@
-"""Deduplicate: keep one event of each (source, event_id) within a day.
+"""Deduplicate: keep one event per (source, event_id) within a day.
 
     PCollection[FLOW_SCHEMA block] -> passed: PCollection[FLOW_SCHEMA block], books: PCollection[BOOKS_SCHEMA block]
 
-Window  fixed, a day by default, of the client's own time where the record has one that can be read, else of
-        `received_time`. Not of the corrected time: two deliveries of one event may be corrected differently, but carry
-        the same id and client time, so they meet in one window, in a stream and in a backfill alike.
-Kept    a bounded run keeps the smallest (received_time, fingerprint); a stream the first that arrives, but of an id
-        that is stored and read again the delivery that is stored (`claims` of its seeds). The others are
-        `duplicates`; those whose fingerprint differs from the kept one's are also `conflicts`.
-        The window is a number in the key and no window of Beam's (see aggregate.py).
-State   a stream's, per window and shard: 16 bytes an event (id hash, fingerprint), append-only, freed when the window
-        and its lateness have ended; with `seeds` what they hold counts as seen too. Bounded: none, one shuffle.
+Window  fixed, a day by default, of the client's own time if the record has a readable one, else of `received_time`. The
+        corrected time is not used: two deliveries of one event may be corrected differently, but have the same id and
+        client time, so they fall into one window in both a stream and a backfill.
+Kept    a batch run keeps the smallest (received_time, fingerprint). A stream keeps the first that arrives; for an id
+        that is stored and read again, it keeps the stored delivery (`claims` of the restored state). The others are
+        `duplicates`; those whose fingerprint differs from that of the kept event are also `conflicts`.
+        The window is a number in the key, not a Beam window (see aggregate.py).
+State   of a stream, per window and shard: 16 bytes per event (id hash, fingerprint), append-only, freed when the window
+        and its lateness have ended; entries of the restored state count as seen. Bounded: none, one shuffle.
 Emits   a stream: at once. Bounded: when the input has ended, in blocks of at most GROUP_ROWS and about
         GROUP_BYTES.
 """
@@ -39,25 +39,25 @@ from transforms.shuffle_files import Part, parts, spill
 from transforms.stage import in_global_window
 
 GATHER_ROWS = 200_000  # rows that are split, or compared, together: small frames cost as much as large ones
-GATHER_BYTES = 128 << 20  # the same, of rows that are long
+GATHER_BYTES = 128 << 20  # the same limit in bytes
 GROUP_ROWS = 500_000  # rows that are compared at a time; more of one window and shard are split by bits of their hash
-GROUP_BYTES = 512 << 20  # the same
+GROUP_BYTES = 512 << 20  # the same limit in bytes
 KEY = "_key"  # hash of (source, event_id), computed once and carried to where it is compared
-WINDOW = "_window"  # number of the dedup window, likewise
+WINDOW = "_window"  # number of the dedup window, also computed once
 _SAME = [WINDOW, "source", "event_id"]
 Keyed = tuple[tuple[int, int], pl.DataFrame]  # ((window, shard), a block)
 Gathered = tuple[tuple[int, int], tuple[int, str, pl.DataFrame]]  # (window, shard), a spilled block
-# What the fingerprint leaves out may still differ in two copies received at once: then it decides, not their order.
+# Fields outside the fingerprint may differ in two copies received at the same time: they break the tie, not the order.
 _TRAVELLED = ["sent_time", "event_time", "time_source", "id_source", "source_format", "warnings"]
 _STATED = [name for name in FIELDS if name != "event_id"] + ["client_time"]
 
 
 def dedup_time() -> pl.Expr:
-    """The time that decides in which window an event is compared."""
+    """Return the time that determines the window in which an event is compared."""
     return pl.coalesce("client_time", "received_time")
 
 
-class Piece(NamedTuple):
+class Partition(NamedTuple):
     """Events of one window and shard, with KEY and WINDOW; `at` is their earliest dedup time in seconds."""
 
     window: int
@@ -66,28 +66,28 @@ class Piece(NamedTuple):
     at: float
 
 
-def split(events: pl.DataFrame, window: timedelta, shards: int) -> list[Piece]:
-    """Cut a block by window and shard, in the order of both."""
+def split(events: pl.DataFrame, window: timedelta, shards: int) -> list[Partition]:
+    """Split a block by window and shard, in the order of both."""
     key = hash64(events.select(pl.concat_str("source", "event_id", separator=SEPARATOR)).to_series())
     marked = events.with_columns(
         key.alias(KEY),
         (dedup_time().dt.epoch("us") // int(window.total_seconds() * 1_000_000)).alias(WINDOW),
     ).with_columns(_shard=pl.col(KEY) % shards)
-    pieces = marked.partition_by(WINDOW, "_shard", as_dict=True, include_key=True)
+    partitions = marked.partition_by(WINDOW, "_shard", as_dict=True, include_key=True)
     return [
-        Piece(window, int(shard), piece.drop("_shard"), piece.select(dedup_time().min()).item().timestamp())
-        for (window, shard), piece in sorted(pieces.items(), key=lambda piece: piece[0])
+        Partition(window, int(shard), partition.drop("_shard"), partition.select(dedup_time().min()).item().timestamp())
+        for (window, shard), partition in sorted(partitions.items(), key=lambda partition: partition[0])
     ]
 
 
 def fingerprint(events: pl.DataFrame) -> pl.Series:
-    """Hash of what the event states: not of how it travelled or where it was read."""
+    """Return the hash of an event's content, without how it travelled or where it was read."""
     texts = [pl.col(name).cast(pl.String).fill_null("\x00") for name in _STATED]
     return hash64(events.select(pl.concat_str(texts, separator=SEPARATOR)).to_series())
 
 
 class Kept(NamedTuple):
-    """What deduplication makes of a block: FLOW_SCHEMA blocks; `conflicts` are among the `duplicates`."""
+    """The result of deduplicating a block: FLOW_SCHEMA blocks; `conflicts` are among the `duplicates`."""
 
     events: pl.DataFrame
     duplicates: pl.DataFrame
@@ -95,16 +95,16 @@ class Kept(NamedTuple):
 
 
 def keep_smallest(events: pl.DataFrame) -> Kept:
-    """Of each (window, source, event_id) keep the smallest (received_time, fingerprint); exact, whatever the order."""
-    # Hashes of one id are equal in all windows too; that only makes a few more rivals.
+    """Keep the smallest (received_time, fingerprint) per (window, source, event_id); exact in any order."""
+    # An id has the same hash in all windows; that only adds a few candidates.
     repeated = events[KEY].is_duplicated()
     if not repeated.any():
         nothing = events.clear().select(FLOW_COLUMNS)
         return Kept(events.select(FLOW_COLUMNS), nothing, nothing)
-    # Only ids whose hash repeats are compared by what they say: two different ids of one hash both stay.
+    # Only ids whose hash repeats are compared by content: two different ids with the same hash both stay.
     rivals = events.filter(repeated)
     rivals = rivals.with_columns(_print=fingerprint(rivals)).sort(
-        # Of two copies that are alike in all, a stored one stays, so that adding a file again moves no event.
+        # Of two equal copies the stored one stays, so that adding a file again changes nothing.
         *_SAME,
         "received_time",
         "_print",
@@ -125,15 +125,15 @@ def keep_smallest(events: pl.DataFrame) -> Kept:
 
 
 class Deduplicated(NamedTuple):
-    """Events kept, and the entries for the books."""
+    """Kept events, and audit entries."""
 
     passed: beam.PCollection
     books: beam.PCollection
 
 
 class Deduplicate(beam.PTransform):
-    """`streaming` picks the stateful step, which starts from `seeds` (seeds.py); `spill_folder` is where a bounded
-    local run keeps what it shuffles."""
+    """`streaming` selects the stateful step, which starts from the restored state in `seeds` (seeds.py); a bounded
+    local run keeps shuffled data in `spill_folder`."""
 
     def __init__(
         self,
@@ -150,33 +150,33 @@ class Deduplicate(beam.PTransform):
 
     def expand(self, events):
         if self.streaming:
-            pieces = events | "Split by window and shard" >> beam.ParDo(_Split(self)).with_output_types(Keyed)
+            partitions = events | "Split by window and shard" >> beam.ParDo(_Split(self)).with_output_types(Keyed)
             keep = beam.ParDo(KeepFirst(self.window, self.lateness, self.seeds))
         else:
-            pieces = (
+            partitions = (
                 events
                 | "Split by window and shard" >> beam.ParDo(_SplitGathered(self)).with_output_types(Gathered)
                 | "Gather each window and shard" >> beam.GroupByKey()
             )
             keep = beam.ParDo(_KeepSmallest())
         keep = keep.with_output_types(pl.DataFrame, books=pl.DataFrame).with_outputs("books", main="passed")
-        kept = pieces | "Keep one of each id" >> keep
+        kept = partitions | "Keep one of each id" >> keep
         return Deduplicated(kept.passed, kept.books)
 
 
 class _Split(beam.DoFn):
-    """The stream's: a block at a time, each piece stamped with a time in its window."""
+    """For a stream: splits one block at a time, and stamps each partition with a time in its window."""
 
     def __init__(self, options: Deduplicate):
         self.window, self.shards = options.window, options.shards
 
     def process(self, events):
-        for piece in split(events, self.window, self.shards):
-            yield TimestampedValue(((piece.window, piece.shard), piece.events), piece.at)
+        for partition in split(events, self.window, self.shards):
+            yield TimestampedValue(((partition.window, partition.shard), partition.events), partition.at)
 
 
 class _SplitGathered(beam.DoFn):
-    """The bounded one: GATHER_ROWS at a time, since stray days would make many pieces of a few rows."""
+    """For a batch run: splits GATHER_ROWS at a time, since stray days would make many tiny partitions."""
 
     def __init__(self, options: Deduplicate):
         self.window, self.shards, self.folder = options.window, options.shards, options.spill_folder
@@ -199,12 +199,12 @@ class _SplitGathered(beam.DoFn):
         if self.gathered:
             events = pl.concat(self.gathered)
             self.start_bundle()
-            for piece in split(events, self.window, self.shards):
-                yield (piece.window, piece.shard), spill(piece.events, self.folder)
+            for partition in split(events, self.window, self.shards):
+                yield (partition.window, partition.shard), spill(partition.events, self.folder)
 
 
 class _KeepSmallest(beam.DoFn):
-    """Whole windows and shards; small ones are compared together."""
+    """Deduplicates whole windows and shards; small ones are compared together."""
 
     def start_bundle(self):
         self.gathered: list[Part] = []
@@ -222,19 +222,19 @@ class _KeepSmallest(beam.DoFn):
         return map(in_global_window, self._flush())
 
     def _flush(self):
-        pieces, groups = self.gathered, math.ceil(max(self.rows / GROUP_ROWS, self.bytes / GROUP_BYTES))
+        partitions, groups = self.gathered, math.ceil(max(self.rows / GROUP_ROWS, self.bytes / GROUP_BYTES))
         self.start_bundle()
         for group in range(groups):
-            # The shard took the low bits of the hash: the high ones still spread evenly.
+            # The shard uses the low bits of the hash: the high bits are still evenly distributed.
             mine = pl.col(KEY) // pl.lit(2**32, pl.UInt64) % groups == group
-            yield from _outcomes(keep_smallest(pl.concat(piece.load().filter(mine) for piece in pieces)))
+            yield from _outcomes(keep_smallest(pl.concat(partition.load().filter(mine) for partition in partitions)))
 
 
 def _outcomes(kept: Kept):
     if not kept.events.is_empty():
         yield kept.events
     for outcome, block in (("duplicates", kept.duplicates), ("conflicts", kept.conflicts)):
-        # A stored event that joined the run was counted by the run that stored it.
+        # A stored event was counted by the run that stored it.
         own = block.filter(~pl.col("stored"))
         if not own.is_empty():
             yield TaggedOutput("books", count(own, outcome))
@@ -244,9 +244,9 @@ NO_CLAIMS = Claims(np.empty(0, CLAIM))
 
 
 def keep_unseen(events: pl.DataFrame, seen: Seen, claims: Claims = NO_CLAIMS) -> tuple[Kept, np.ndarray]:
-    """Keep what `seen` lacks, of each id the claimed delivery or else the first: (kept, new entries (SEEN))."""
+    """Keep events not in `seen`, per id the claimed delivery, else the first; return (kept, new SEEN entries)."""
     known, before = seen.look_up(events[KEY].to_numpy())
-    if claims:  # none but after a restart
+    if claims:  # only after a restart
         others, theirs = claims.of_others(events[KEY].to_numpy(), delivery(events).to_numpy())
         before = np.where(others & ~known, theirs, before)
         known = known | others
@@ -267,13 +267,13 @@ def keep_unseen(events: pl.DataFrame, seen: Seen, claims: Claims = NO_CLAIMS) ->
 
 
 def delivery(events: pl.DataFrame) -> pl.Series:
-    """Hash of the input and the minute in which an event was received: what is read again, or not, as a whole."""
+    """Return the hash of the input and of the minute of receipt: the unit that is read again as a whole, or not."""
     minute = pl.col("received_time").dt.epoch("us") // 60_000_000
     return hash64(events.select(pl.concat_str(pl.col("input").fill_null(""), minute, separator=SEPARATOR)).to_series())
 
 
 def claim_entries(events: pl.DataFrame) -> np.ndarray:
-    """The CLAIM entries of stored events that are read again: a piece of `split`, in its order."""
+    """Return the CLAIM entries of stored events that are read again: a partition of `split`, in its order."""
     entries = np.empty(len(events), CLAIM)
     entries["key"], entries["print"] = events[KEY].to_numpy(), fingerprint(events).to_numpy()
     entries["delivery"] = delivery(events).to_numpy()
@@ -281,7 +281,7 @@ def claim_entries(events: pl.DataFrame) -> np.ndarray:
 
 
 def seen_entries(events: pl.DataFrame) -> np.ndarray:
-    """The SEEN entries of events that were kept: a piece of `split`, in its order."""
+    """Return the SEEN entries of events that were kept: a partition of `split`, in its order."""
     return _entries(events[KEY], fingerprint(events))
 
 
@@ -291,23 +291,23 @@ def _entries(keys: pl.Series, prints: pl.Series) -> np.ndarray:
     return entries
 
 
-# Of the module, so that it outlives a DoFn: the legacy local runner unpickles a new one for each bundle.
+# In the module, so that it outlives a DoFn: the legacy local runner unpickles a new DoFn for each bundle.
 _CACHE = SeenCache()
 
 
 @functools.lru_cache(maxsize=256)
 def _claims(folder: str | None, place: seeds.Place, of: str) -> Claims:
-    """Those of a seed, which never changes."""
+    """Return the claims of the restored state, which never changes."""
     return Claims(np.frombuffer(seeds.claims(folder, place, of), CLAIM)) if folder else NO_CLAIMS
 
 
 class KeepFirst(beam.DoFn):
-    """The stream's step, keyed by dedup window and shard.
+    """The step of a stream, keyed by dedup window and shard.
 
-    What it does with events is in `keep` and `ends`; redelivered.py does the same with what was refused.
+    `keep` and `ends` define what it does with events; redelivered.py overrides them for refused records.
     """
 
-    NAME = ""  # of its seeds
+    NAME = ""  # of its restored state
     SEEN = BagStateSpec("seen", BytesCoder())
     TOKEN = ReadModifyWriteStateSpec("token", BytesCoder())
     EXPIRE = TimerSpec("expire", TimeDomain.WATERMARK)
@@ -317,12 +317,12 @@ class KeepFirst(beam.DoFn):
         self.run = secrets.token_hex(8)  # two pipelines in one process must not share cache entries
 
     def keep(self, rows: pl.DataFrame, seen: Seen, claims: Claims):
-        """(what to output, the new SEEN entries)"""
+        """Return (outputs, new SEEN entries)."""
         kept, entries = keep_unseen(rows, seen, claims)
         return _outcomes(kept), entries
 
     def ends(self, window: int) -> float:
-        """When the state of a window is freed: seconds since 1970, by the watermark."""
+        """Return when the state of a window is freed: seconds since 1970, by the watermark."""
         return ((window + 1) * self.window + self.lateness).total_seconds()
 
     def process(
@@ -341,7 +341,7 @@ class KeepFirst(beam.DoFn):
         seen = _CACHE.get(key, token)
         loaded = seen is None
         if seen is None:
-            # Never in state: it does not change, and may be large.
+            # The restored entries are never copied to state: they do not change, and may be large.
             seed = seeds.seen(self.seeds, place, self.NAME)
             seen = Seen().with_(np.frombuffer(b"".join([seed, *seen_state.read()]), SEEN))
         outputs, entries = self.keep(rows, seen, _claims(self.seeds, place, self.NAME))

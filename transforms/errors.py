@@ -1,25 +1,25 @@
-"""Every error a person can cause, one line each.
+"""User errors: every error that a user can cause and fix, one line each.
 
     AudienceError           what was got, what is allowed, what to do; `audience` prints it and exits with 2
     ├── OptionError         a command line option, or two that contradict each other
     ├── ConfigError         the configuration file, a mapping or a metric; carries the path of the field
-    ├── SourceError         an input that is missing, unreadable or of another shape than declared
+    ├── SourceError         an input that is missing, unreadable or not of the declared format
     ├── WarehouseError      a warehouse that cannot be read or written, or days that already have rows
-    │   ├── DamagedError    a file of it is not what was committed; the text names the file and what puts it right
+    │   ├── DamagedError    a file of it is not what was committed; the text names the file and how to repair it
     │   └── OvertakenError  another run has committed since this one read the warehouse
-    └── RunnerError         a runner that does not start, or ended while it should run
+    └── RunnerError         a runner that does not start, or exited unexpectedly
 
 A malformed record is never an error: it goes to quarantine with a reason.
 """
 
 
 def first_line(problem: BaseException) -> str:
-    """The first line of what an error says; its kind, if it says nothing."""
+    """Return the first line of an error's message; its type if the message is empty."""
     return f"{problem}".strip().partition("\n")[0] or type(problem).__name__
 
 
 class AudienceError(Exception):
-    """A mistake that a person can mend; its text is one line."""
+    """A user error; its text is one line."""
 
 
 class OptionError(AudienceError):
@@ -27,11 +27,11 @@ class OptionError(AudienceError):
 
 
 class ConfigError(AudienceError):
-    """A configuration file, a mapping or a metric is not what it may be."""
+    """A configuration file, a mapping or a metric is not valid."""
 
 
 class SourceError(AudienceError):
-    """An input is missing, unreadable, or of another shape than declared."""
+    """An input is missing, unreadable, or not of the declared format."""
 
 
 class WarehouseError(AudienceError):
@@ -43,8 +43,8 @@ class DamagedError(WarehouseError):
 
 
 class OvertakenError(WarehouseError):
-    """Another run has committed since this one read the warehouse; run again, it may commit."""
+    """Another run has committed since this one read the warehouse; a retry may succeed."""
 
 
 class RunnerError(AudienceError):
-    """The runner does not start, or ended while it should run."""
+    """The runner does not start, or exited unexpectedly."""

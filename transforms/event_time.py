@@ -1,15 +1,15 @@
-"""Event time: settle when an event happened, from the record's own fields alone.
+"""Event time: determine when an event happened, from the record's own fields only.
 
     PCollection[PARSED_SCHEMA block, received_given, warnings] -> passed: + event_time, time_source; rejected (no_time)
 
-The rules, in this order (`time_source` says which was taken; all raw times are kept):
-    trusted           the mapping says that the source's clock is right
-    received_missing  the record has no time of its own: the time it was received
-    received_invalid  it has one that cannot be read: likewise
-    future_clamped    later than received + 1 h: the time it was received
-    skew_corrected    `sent_time` is more than 60 s after it was received: the clock is provably fast, shift by that
-    client            else the client's time as it stands
-`received - (sent - original)` is not applied blindly: it would turn the time of transit into event time and reorder
+The rules, in this order (`time_source` states which one applied; all raw times are kept):
+    trusted           the mapping states that the source's clock is right
+    received_missing  the record has no time of its own: use the received time
+    received_invalid  the record has an unreadable time: use the received time
+    future_clamped    later than received + 1 h: use the received time
+    skew_corrected    `sent_time` is more than 60 s after the received time: the clock is provably fast, shift by that
+    client            otherwise: use the client's time unchanged
+`received - (sent - original)` is not applied in general: it would turn the time of transit into event time and reorder
 events (PostHog's issue 98250, Sentry Relay's MINIMUM_CLOCK_DRIFT).
 State   none
 Emits   at once

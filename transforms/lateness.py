@@ -1,11 +1,11 @@
-"""Lateness: what is too late is set aside, and quarantine keeps it.
+"""Lateness: reject late events, which go to quarantine.
 
     PCollection[block with event_time, received_time] -> passed, rejected (stage `late`)
 
-Two rules. `too_late` is a function of the record's own fields, so it is the same in a stream and in a backfill.
-`too_late_for_stream` is only for a stream, just before its first window: the watermark follows the clock, and a message
-delivered again may have been received days ago. Without it a runner drops such an event in a windowed step without
-a counter. A recompute takes both kinds in.
+There are two rules. `too_late` depends only on the record's own fields, so it is the same in a stream and in a
+backfill. `too_late_for_stream` applies only to a stream, just before its first window: the watermark follows the clock,
+and a redelivered message may have been received days ago. Without this rule, a runner would drop such an event in a
+windowed step without a counter. A recompute accepts both kinds.
 State   none
 Emits   at once
 """
@@ -17,28 +17,28 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from transforms.records.payloads import errors_json
-from transforms.stage import Sieve, rejections
+from transforms.stage import RecordFilter, rejections
 
 MARGIN = timedelta(hours=1)  # how long an event may wait inside the graph before its first window
 
 
 def allowed_lateness(max_lateness: timedelta) -> timedelta:
-    """How long a stream keeps its windows: every event that passes both rules still finds its window open."""
+    """Return how long a stream keeps its windows: the window of every event that passes both rules is still open."""
     return max_lateness + timedelta(days=2)
 
 
-def too_late(max_lateness: timedelta) -> Sieve:
-    """Reject what was received more than `max_lateness` after it happened."""
+def too_late(max_lateness: timedelta) -> RecordFilter:
+    """Reject events received more than `max_lateness` after their event time."""
     return _TooLate(max_lateness)
 
 
 def never_late(block: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Let everything pass: a recompute takes in what was too late."""
+    """Pass everything: a recompute accepts late events."""
     return block, rejections(block.clear(), "late", "", "")
 
 
-def too_late_for_stream(lateness: timedelta, clock: Callable[[], float] = time.time) -> Sieve:
-    """Reject what a window of this stream might no longer take; `clock` gives seconds since 1970."""
+def too_late_for_stream(lateness: timedelta, clock: Callable[[], float] = time.time) -> RecordFilter:
+    """Reject events whose window in this stream may be closed; `clock` returns seconds since 1970."""
     return _TooLateForStream(lateness, clock)
 
 

@@ -2,7 +2,7 @@
 
     PCollection[RECORD_SCHEMA block] -> passed: PCollection[PARSED_SCHEMA block], rejected
 
-A record is of the native form, or goes through a mapping. It keeps its raw bytes until it is an event.
+A record is in the native format, or goes through a mapping. It keeps its raw bytes until it is an event.
 State   none
 Emits   at once
 """
@@ -20,12 +20,12 @@ from transforms.quality import redate
 from transforms.records.native import parse_native
 from transforms.records.payloads import set_aside_long
 
-MOST_BYTES = 64 << 20  # of a block of events: each of a record's many holds all its bytes
+MOST_BYTES = 64 << 20  # of a block of events: each event of an exploded record holds all bytes of the record
 
 
 class Parse(beam.PTransform):
-    """A block whose source has a mapping goes through it; else it is of the native form, and `source` names the
-    records that state none.
+    """A block whose source has a mapping goes through it; any other is in the native format, and `source` names the
+    records that do not state one.
 
     Also -> books: PCollection[BOOKS_SCHEMA block], see transforms/quality.py.
     """
@@ -63,13 +63,13 @@ class Parsed(NamedTuple):
 
 
 def parse(records: pl.DataFrame, mapping: Mapping | None, source: str) -> Parsed:
-    """A RECORD_SCHEMA block, of one source, as events by its mapping, or of the native form."""
+    """Return a RECORD_SCHEMA block of one source as events, by its mapping or in the native format."""
     parts = list(parse_in_parts(records, mapping, source))
     return parts[0] if len(parts) == 1 else Parsed(*(pl.concat(column) for column in zip(*parts, strict=True)))
 
 
 def parse_in_parts(records: pl.DataFrame, mapping: Mapping | None, source: str) -> Iterator[Parsed]:
-    """The same in parts, at least one: what a mapping makes of the records may be many times as much as they are."""
+    """Yield the same in parts, at least one: a mapping may make the records many times as large."""
     name, format = (source, "native") if mapping is None else (mapping.source, f"mapped:{mapping.source}")
     read, too_long = set_aside_long(records, format)
     too_long = too_long.with_columns(source=pl.lit(name))
@@ -79,7 +79,7 @@ def parse_in_parts(records: pl.DataFrame, mapping: Mapping | None, source: str) 
 
 
 def settle_received(parsed: pl.DataFrame) -> pl.DataFrame:
-    """Fill `received_time` from the client's time; `received_given` remembers that a skew cannot be proved then."""
+    """Fill `received_time` from the client's time; `received_given` is false then, as skew cannot be proved."""
     return parsed.with_columns(
         received_given=pl.col("received_time").is_not_null(),
         received_time=pl.coalesce("received_time", "client_time"),

@@ -1,14 +1,14 @@
-"""The books: every record read ends in exactly one place, and the table `quality_1m` proves it.
+"""Audit counts: every record read ends in exactly one place, and the table `quality_1m` proves it.
 
-    PCollection[BOOKS_SCHEMA block], from every stage that ends a record's way -> Aggregate -> quality_1m
+    PCollection[BOOKS_SCHEMA block], from every stage that ends a record's path -> Aggregate -> quality_1m
 
     received + exploded = events + duplicates + quarantined + out_of_range + replaced + erased   (the balance is 0)
 
-`received` is counted where raw bytes are read; `exploded` are the events that a record made beyond its first. A record
-of a file tells its time only once it is parsed, so the reader counts it under the NULL minute and parse moves the count
-to the minute of `received_time`. `events` and `quarantined` are counted by the sinks, from what they wrote. So a block
-that is lost anywhere on its way leaves a balance that is not zero, in the minute and the source where it was last seen.
-Counts are PCollections, never Metrics counters: a bundle that is tried again would count twice.
+`received` is counted where raw bytes are read; `exploded` counts the events of a record beyond its first. The time of a
+record in a file is known only after parsing, so the reader counts it under the NULL minute, and parse moves the count
+to the minute of `received_time`. The sinks count `events` and `quarantined` from what they wrote. A block that is lost
+on its way therefore leaves a nonzero balance in the minute and the source where it was last seen. Counts are
+PCollections, never Metrics counters: a retried bundle would count twice.
 """
 
 from datetime import timedelta
@@ -45,17 +45,16 @@ def count(block: pl.DataFrame, outcome: str) -> pl.DataFrame:
 
 
 def entries(counted: pl.DataFrame) -> pl.DataFrame:
-    """Fill the counts that a block of entries lacks with zero, in the order of BOOKS_SCHEMA."""
+    """Fill missing counts with zero, and order the columns as BOOKS_SCHEMA."""
     missing = [pl.lit(0, pl.Int64).alias(name) for name in COUNTS if name not in counted.columns]
     return counted.with_columns(missing).select(list(BOOKS_SCHEMA))
 
 
 def redate(settled: pl.DataFrame, source: str, *, queue: bool) -> pl.DataFrame:
-    """Move rows (source, received_time, input, part) from the reader's entry to the source and minute they turned out
-    to have.
+    """Move rows (source, received_time, input, part) from the reader's entry to their actual source and minute.
 
-    The reader of a queue knew the minute already (`queue`); a reader of files counted under NULL. The parts of a
-    record behind its first were never received: they are `exploded`.
+    The reader of a queue already knew the minute (`queue`); a reader of files counted under NULL. The parts of a record
+    after its first were not received: they count as `exploded`.
     """
     arrived = count(settled.filter(pl.col("part") == 0), "received")
     minute = pl.col("bucket_start") if queue else pl.lit(None, TIME)

@@ -1,9 +1,9 @@
-"""Quarantine: give a rejected record the identity and the circumstances under which it can be found and replayed.
+"""Quarantine: give a rejected record an id and the metadata with which it can be found and replayed.
 
     Quarantine          PCollection[REJECTED_SCHEMA block] -> PCollection[rows of the table `quarantine`]
     LeaveQuarantine     PCollection[PARSED_SCHEMA block] -> PCollection[rows of the table `quarantine`]
 
-Rows are only appended: a record that came out of quarantine and passed gets a row without a code.
+Rows are only appended: a replayed record that passed gets a row without a code.
 
 State   none
 Emits   at once
@@ -18,7 +18,7 @@ from transforms.block import TIME, hash128
 
 
 class Quarantine(beam.PTransform):
-    """`version` is the pipeline's."""
+    """`version` is that of the pipeline."""
 
     def __init__(self, version: str):
         super().__init__()
@@ -37,14 +37,14 @@ class _Identify(beam.DoFn):
 
 
 class LeaveQuarantine(beam.PTransform):
-    """`version` is the pipeline's. Records that are read for the first time leave no row."""
+    """`version` is that of the pipeline. Records that are read for the first time get no row."""
 
     def __init__(self, version: str):
         super().__init__()
         self.version = version
 
     def expand(self, passed):
-        return passed | "Note what passed" >> beam.ParDo(_Leave(self.version)).with_output_types(pl.DataFrame)
+        return passed | "Select replayed" >> beam.ParDo(_Leave(self.version)).with_output_types(pl.DataFrame)
 
 
 class _Leave(beam.DoFn):
@@ -58,7 +58,7 @@ class _Leave(beam.DoFn):
 
 
 def leave(passed: pl.DataFrame, version: str) -> pl.DataFrame:
-    """A row without a code of each record that came out of quarantine; its bytes stay in the first attempt's row."""
+    """Return a row without a code for each replayed record; its bytes stay in the row of the first attempt."""
     return passed.filter(pl.col("quarantine_id").is_not_null()).with_columns(
         failed_time=pl.lit(None, TIME),
         stage=pl.lit(None, pl.String),
@@ -70,9 +70,9 @@ def leave(passed: pl.DataFrame, version: str) -> pl.DataFrame:
 
 
 def identify(rejected: pl.DataFrame, version: str, now: float) -> pl.DataFrame:
-    """Rows of `quarantine`; the id is a hash of source, position and payload, the same whenever the record is read.
+    """Return rows of `quarantine`; the id is a hash of source, position and payload, the same for each reading.
 
-    A record that comes out of quarantine keeps the id that it has.
+    A replayed record keeps its id.
     """
     columns = (rejected[name].to_list() for name in ("source", "position", "payload"))
     ids = [

@@ -1,13 +1,13 @@
-"""Seeds: what the steps of a stream hold in their state, made anew from what is stored, on a runner that lost it.
+"""Restored state: the state of a stream's steps, rebuilt from stored rows, on a runner that lost it.
 
     <folder>/seen/<window>-<shard>              SEEN entries of KeepFirst, as bytes (deduplicate.py)
     <folder>/claims/<window>-<shard>            CLAIM entries of KeepFirst: deliveries that are stored and read again
-    <folder>/<name>/seen/..., /claims/...       the same of another step of its kind (redelivered.py)
+    <folder>/<name>/seen/..., /claims/...       the same for another step of its kind (redelivered.py)
     <folder>/published/<name>/<window>-<shard>  merged partial rows of Publish, an Arrow file (aggregate.py)
     <folder>/revision                           the highest revision given to a row before the stream starts
 
-`window` is the number of the step's window: n is [n, n + 1) times its width since 1970. Seeds are written before the
-graph starts, read by its steps when they meet a window and shard, and never changed while it runs.
+`window` is the number of the step's window: n is [n, n + 1) times its width since 1970. The files are written before
+the graph starts, read by its steps when they first see a window and shard, and do not change while it runs.
 """
 
 from collections.abc import Iterable
@@ -18,29 +18,29 @@ import polars as pl
 
 
 class Place(NamedTuple):
-    """The window, by number, and the shard that a seed is for."""
+    """The number of the window, and the shard, to which restored state belongs."""
 
     window: int
     shard: int
 
 
 def add_seen(folder: str, place: Place, entries: bytes, of: str = "") -> None:
-    """Append entries to the seed of KeepFirst, or of the step of that name."""
+    """Append entries to the restored state of KeepFirst, or of the step of that name."""
     _append(folder, _step(of, "seen"), place, entries)
 
 
 def seen(folder: str | None, place: Place, of: str = "") -> bytes:
-    """The entries for it; none where there is no seed."""
+    """Return its entries; none if there is no restored state."""
     return _read(folder, _step(of, "seen"), place)
 
 
 def add_claims(folder: str, place: Place, claims: bytes, of: str = "") -> None:
-    """Append claims to the seed of KeepFirst, or of the step of that name."""
+    """Append claims to the restored state of KeepFirst, or of the step of that name."""
     _append(folder, _step(of, "claims"), place, claims)
 
 
 def claims(folder: str | None, place: Place, of: str = "") -> bytes:
-    """The claims for it; none where there is no seed."""
+    """Return its claims; none if there is no restored state."""
     return _read(folder, _step(of, "claims"), place)
 
 
@@ -49,7 +49,7 @@ def _step(of: str, kind: str) -> str:
 
 
 def write_published(folder: str, name: str, parts: Iterable[tuple[Place, pl.DataFrame]]) -> None:
-    """Write the seeds of one Publish."""
+    """Write the restored state of one Publish."""
     into = Path(folder) / "published" / name
     into.mkdir(parents=True, exist_ok=True)
     for place, rows in parts:
@@ -57,18 +57,18 @@ def write_published(folder: str, name: str, parts: Iterable[tuple[Place, pl.Data
 
 
 def published(folder: str | None, name: str, place: Place) -> pl.DataFrame | None:
-    """The merged partial rows for Publish; None where there is no seed."""
+    """Return the merged partial rows for Publish; None if there is no restored state."""
     found = _read(folder, f"published/{name}", place)
     return pl.read_ipc(found) if found else None
 
 
 def write_revision(folder: str, revision: int) -> None:
-    """Note the revision above which the stream's own begin."""
+    """Write the revision above which the stream's own revisions begin."""
     (Path(folder) / "revision").write_text(str(revision))
 
 
 def revision(folder: str | None) -> int:
-    """That revision, or 0."""
+    """Return that revision, or 0."""
     path = Path(folder) / "revision" if folder else None
     return int(path.read_text()) if path and path.exists() else 0
 

@@ -1,11 +1,11 @@
-"""Seen: the event ids that a window and shard of a stream has had, in memory, beside what is in state.
+"""Seen: the event ids that a window and shard of a stream has seen, cached in memory in addition to state.
 
-SEEN        an entry: hash of (source, event_id) and fingerprint of what the event states, 16 bytes; as in state
-Seen        entries that can be looked up, in a few sorted arrays: adding a block costs as much as the block, and
-            each entry is merged once for every doubling
-CLAIM       an entry, and the hash of the delivery that is stored (deduplicate.py)
-Claims      of ids that are read again, the delivery that is to be kept
-SeenCache   of all windows and shards that a process works on, bounded in bytes
+SEEN        an entry: hash of (source, event_id) and fingerprint of the event's content, 16 bytes; as in state
+Seen        entries in a few sorted arrays for lookup: adding a block costs as much as the block, and each entry is
+            merged once per doubling
+CLAIM       an entry, and the hash of the stored delivery (deduplicate.py)
+Claims      for ids that are read again, the delivery to keep
+SeenCache   the entries of all windows and shards that a process works on, bounded in bytes
 """
 
 from collections import OrderedDict
@@ -19,14 +19,14 @@ CACHE_BYTES = 1 << 30
 
 
 class _Level(NamedTuple):
-    """Entries sorted by key, a column each: a search in a field of records would copy it first."""
+    """Entries sorted by key, as separate columns: a search in a field of a structured array would copy it first."""
 
     keys: np.ndarray
     prints: np.ndarray
 
 
 class Seen(NamedTuple):
-    """Entries, in levels of which each is at least twice as long as the next. Never changed: `with_` makes another."""
+    """Entries in levels, each at least twice as long as the next. Immutable: `with_` returns a new value."""
 
     levels: tuple[_Level, ...] = ()
 
@@ -38,7 +38,7 @@ class Seen(NamedTuple):
         return bool(self.levels)
 
     def with_(self, entries: np.ndarray) -> "Seen":
-        """These and `entries` (SEEN, in any order, of keys that are not among these)."""
+        """Return these with `entries` (SEEN, in any order, of keys that are not among these)."""
         if not len(entries):
             return self
         levels = [*self.levels, _sorted(np.ascontiguousarray(entries["key"]), np.ascontiguousarray(entries["print"]))]
@@ -48,7 +48,7 @@ class Seen(NamedTuple):
         return Seen(tuple(levels))
 
     def look_up(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(which of the keys are known, the fingerprints of those; 0 for the others)"""
+        """Return (which of the keys are known, their fingerprints; 0 for the others)."""
         known, prints = np.zeros(len(keys), bool), np.zeros(len(keys), np.uint64)
         for level in self.levels:
             at = np.minimum(np.searchsorted(level.keys, keys), len(level.keys) - 1)
@@ -69,9 +69,9 @@ class Claims:
         return bool(len(self.claims))
 
     def of_others(self, keys: np.ndarray, deliveries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(for which of the keys another delivery is to be kept, the fingerprints of those; 0 for the others)
+        """Return (for which keys another delivery is to be kept, their fingerprints; 0 for the others).
 
-        There is at least one claim.
+        There must be at least one claim.
         """
         at = self.claims[np.minimum(np.searchsorted(self.claims["key"], keys), len(self.claims) - 1)]
         others = (at["key"] == keys) & (at["delivery"] != deliveries)
@@ -84,11 +84,11 @@ def _sorted(keys: np.ndarray, prints: np.ndarray) -> _Level:
 
 
 class SeenCache:
-    """What was seen in the windows and shards that this process works on; only a copy of what is in state.
+    """What was seen in the windows and shards that this process works on; only a copy of the state.
 
-    An entry is valid only while the random token beside it equals the one that the last *committed* bundle wrote to
-    state. A counter would not do: a failed bundle and its successor on another worker share a number, and what the
-    failed one had seen would be dropped when it comes again.
+    An entry is valid only while its random token equals the one that the last *committed* bundle wrote to state. A
+    counter would not do: a failed bundle and its successor on another worker share a number, and events that the failed
+    one had seen would be dropped as duplicates.
     """
 
     def __init__(self, most_bytes: int = CACHE_BYTES):
@@ -96,7 +96,7 @@ class SeenCache:
         self.entries: OrderedDict[tuple, tuple[bytes, Seen]] = OrderedDict()
 
     def get(self, key: tuple, token: bytes | None) -> Seen | None:
-        """What was seen, if it is that of the committed token."""
+        """Return what was seen, if it has the committed token."""
         held = self.entries.get(key)
         if held is None or token is None or held[0] != token:
             return None
@@ -104,12 +104,12 @@ class SeenCache:
         return held[1]
 
     def put(self, key: tuple, token: bytes, seen: Seen) -> None:
-        """Hold `seen` for the token that this bundle writes; the least recently used make room."""
+        """Store `seen` under the token that this bundle writes; evict the least recently used entries."""
         self.entries[key] = (token, seen)
         self.entries.move_to_end(key)
         while len(self.entries) > 1 and sum(held[1].nbytes for held in self.entries.values()) > self.most_bytes:
             self.entries.popitem(last=False)
 
     def drop(self, key: tuple) -> None:
-        """Forget a window that has ended."""
+        """Drop a window that has ended."""
         self.entries.pop(key, None)

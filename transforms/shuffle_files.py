@@ -1,13 +1,13 @@
-"""Spill: let blocks cross a local shuffle by reference.
+"""Spill: pass blocks through a local shuffle by reference.
 
-The in-process runner keeps in memory what crosses a shuffle. For a bounded run on one machine a block is therefore
-written to an Arrow file in the run's own folder and only its path crosses: with four times the events a run holds 1.2
-times the memory (benchmarks/RESULTS.md), and worker processes exchange paths instead of bytes. On a cluster nothing
-is spilled: workers share no disk, and its shuffle has its own.
+The in-process runner keeps shuffled data in memory. In a batch run on one machine, a block is therefore written to an
+Arrow file in the run's own folder, and only its path is shuffled: with four times the events, a run uses 1.2 times the
+memory (benchmarks/RESULTS.md), and worker processes exchange paths instead of bytes. On a cluster nothing is spilled:
+workers share no disk, and its shuffle has storage of its own.
 
-So do blocks that are joined of several steps (`join`): what is rejected may be all that is read.
+Blocks of several steps that are joined (`join`) are spilled as well: the rejected records may be the whole input.
 
-A file that a failed bundle left behind is never referred to; the folder goes with the run.
+A file that a failed bundle left behind is never read; the folder is removed with the run.
 """
 
 import os
@@ -28,7 +28,7 @@ Compression = Literal["uncompressed", "lz4"]
 
 
 class Part(NamedTuple):
-    """A block on its way through a shuffle: itself, or the file that holds it."""
+    """A block in a shuffle: the block itself, or the file that holds it."""
 
     rows: int
     block: pl.DataFrame | None
@@ -36,16 +36,16 @@ class Part(NamedTuple):
 
     @property
     def held(self) -> int:
-        """About the bytes of the block when it is loaded."""
+        """The approximate size of the loaded block in bytes."""
         return os.path.getsize(self.path) if self.path else held_bytes(self.load())
 
     def load(self) -> pl.DataFrame:
-        """The block."""
+        """Return the block."""
         return self.block if self.block is not None else pl.read_ipc(self.path)
 
 
 def spill(block: pl.DataFrame, folder: str | None, compression: Compression = "uncompressed") -> Spilled:
-    """(rows, path, block) with the block in a file of `folder`, or inline where there is no folder."""
+    """Return (rows, path, block) with the block in a file of `folder`, or inline if there is no folder."""
     if folder is None or (len(block) < INLINE_ROWS and held_bytes(block) < INLINE_BYTES):
         return len(block), "", block
     path = Path(folder) / f"{uuid.uuid4().hex}.arrow"
@@ -54,7 +54,7 @@ def spill(block: pl.DataFrame, folder: str | None, compression: Compression = "u
 
 
 def join(collections: Sequence[beam.PCollection], label: str, folder: str | None) -> beam.PCollection:
-    """PCollections of blocks as one, which a runner may hold whole: of a bounded local run only paths cross."""
+    """Join PCollections of blocks, which a runner may hold in memory: in a bounded local run, only paths are passed."""
     if folder is None:
         return collections | label >> beam.Flatten()
     spilled = [
@@ -69,5 +69,5 @@ def _load(crossed: Spilled) -> pl.DataFrame:
 
 
 def parts(crossed) -> list[Part]:
-    """What came out of the shuffle."""
+    """Return the parts that came out of the shuffle."""
     return [Part(rows, None if path else block, path) for rows, path, block in crossed]

@@ -1,9 +1,9 @@
-"""A stage: one block in, what passes and what is rejected out.
+"""A stage: a block in, the passed and the rejected records out.
 
     PCollection[block] -> passed: PCollection[block], rejected: PCollection[REJECTED_SCHEMA block]
 
-Parse, validate, event time and lateness are all this shape, so that the graph reads as a row of sieves and every
-rejected record takes the same way to quarantine.
+Parse, validate, event time and lateness all have this shape, so the graph reads as a row of filters, and every rejected
+record takes the same path to quarantine.
 State   none
 Emits   at once; never an empty block
 """
@@ -18,40 +18,40 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.block import REJECTED_SCHEMA
 
-Sieve = Callable[[pl.DataFrame], tuple[pl.DataFrame, pl.DataFrame]]
+RecordFilter = Callable[[pl.DataFrame], tuple[pl.DataFrame, pl.DataFrame]]
 
 
-class Sift(beam.PTransform):
-    """Apply a sieve: a picklable function from a block to (passed, rejected)."""
+class FilterRecords(beam.PTransform):
+    """Apply a filter: a picklable function from a block to (passed, rejected)."""
 
-    def __init__(self, sieve: Sieve):
+    def __init__(self, filter: RecordFilter):
         super().__init__()
-        self.sieve = sieve
+        self.filter = filter
 
     def expand(self, blocks):
-        sifted = beam.ParDo(_Sift(self.sieve)).with_output_types(pl.DataFrame, rejected=pl.DataFrame)
-        return blocks | "Sift" >> sifted.with_outputs("rejected", main="passed")
+        filtered = beam.ParDo(_FilterRecords(self.filter)).with_output_types(pl.DataFrame, rejected=pl.DataFrame)
+        return blocks | "Filter" >> filtered.with_outputs("rejected", main="passed")
 
 
-class _Sift(beam.DoFn):
-    def __init__(self, sieve: Sieve):
-        self.sieve = sieve
+class _FilterRecords(beam.DoFn):
+    def __init__(self, filter: RecordFilter):
+        self.filter = filter
 
     def process(self, block):
-        passed, rejected = self.sieve(block)
+        passed, rejected = self.filter(block)
         if not rejected.is_empty():
             yield TaggedOutput("rejected", rejected)
         if not passed.is_empty():
             yield passed
 
 
-def in_turn(first: Sieve, second: Sieve) -> Sieve:
-    """The sieve that applies one after the other."""
-    return _InTurn(first, second)
+def compose(first: RecordFilter, second: RecordFilter) -> RecordFilter:
+    """Return the filter that applies one filter after the other."""
+    return _Composed(first, second)
 
 
-class _InTurn:
-    def __init__(self, first: Sieve, second: Sieve):
+class _Composed:
+    def __init__(self, first: RecordFilter, second: RecordFilter):
         self.first, self.second = first, second
 
     def __call__(self, block: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -61,14 +61,14 @@ class _InTurn:
 
 
 def in_global_window(output):
-    """An output of a bundle's end, as the runner wants it: with its window."""
+    """Return an output of `finish_bundle` with its window, as the runner requires."""
     if isinstance(output, TaggedOutput):
         return TaggedOutput(output.tag, in_global_window(output.value))
     return WindowedValue(output, GlobalWindow().start, [GlobalWindow()])
 
 
 def rejections(block: pl.DataFrame, stage: str, code: str | pl.Expr, errors: str | pl.Expr) -> pl.DataFrame:
-    """The rows of `block` as REJECTED_SCHEMA; `code` and `errors` are texts or expressions over the block."""
+    """Return the rows of `block` as REJECTED_SCHEMA; `code` and `errors` are strings or expressions over the block."""
     settled = {} if "event_time" in block.columns else {"event_time": pl.lit(None)}
     return block.with_columns(
         **settled,

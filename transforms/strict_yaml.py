@@ -1,10 +1,10 @@
-"""Strict YAML: a document into msgspec Structs, each mistake one line with its path.
+"""Strict YAML: parse a document into msgspec Structs; each error is one line with its path.
 
-Keys are taken as they are written, so that `true:`, `1:` and `no:` are the texts true, 1 and no. A key stated
-twice is refused. Only true and false are booleans, and a date is a text (YAML 1.2).
+Keys are read literally, so `true:`, `1:` and `no:` are the strings true, 1 and no. A duplicate key is an error. Only
+true and false are booleans, and a date is a string (YAML 1.2).
 
-A document is bounded: by its length, by how deep it is nested, and by its values, of which an alias repeats all that it
-stands for. So a few lines of aliases within aliases are refused before they become billions of values.
+A document is limited in length, in depth, and in the number of its values, where an alias counts for all values that it
+repeats. A few lines of nested aliases are therefore refused before they become billions of values.
 """
 
 import re
@@ -72,7 +72,7 @@ class _Loader(yaml.SafeLoader):
             raise _at(node.start_mark, "a key is a single text")
         if len(set(keys)) < len(keys):
             twice = next(key for key, times in Counter(keys).items() if times > 1)
-            raise _at(node.start_mark, f"key {twice!r} is stated twice")
+            raise _at(node.start_mark, f"duplicate key {twice!r}")
         values = [self.construct_object(value, deep=True) for _, value in node.value]
         return dict(zip(keys, values, strict=True))
 
@@ -126,7 +126,7 @@ def _explained(problem: str, document: Any, type_: Any) -> str:
     if text.startswith("Object contains unknown field"):
         return f"{path}.{name}: got the unknown key {name!r}, allowed {', '.join(_allowed(type_, path))}"
     if text.startswith("Object missing required field"):
-        return f"{path}.{name}: got nothing, but it is required; state it"
+        return f"{path}.{name}: missing, but required; state it"
     if text.startswith("Invalid enum value"):
         return f"{path}: got {_shown(document, path)}, allowed {', '.join(_allowed(type_, path))}"
     if text.startswith("Expected"):

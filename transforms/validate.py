@@ -1,9 +1,9 @@
-"""Validate: hold each parsed record against the event contract.
+"""Validate: check each parsed record against the event contract.
 
     PCollection[PARSED_SCHEMA block] -> passed: PCollection[the same block], rejected (stage `validate`)
 
-Adds `warnings` (codes joined by commas): identifiers that only look like one (`undefined`, an all-zero UUID) become
-NULL with a warning instead of one person who did everything.
+Adds `warnings` (codes joined by commas): values that are not real identifiers (`undefined`, an all-zero UUID) become
+NULL with a warning, instead of one person who did everything.
 State   none
 Emits   at once
 """
@@ -17,7 +17,7 @@ from transforms.block import REJECTED_SCHEMA, empty
 from transforms.records.bots import flag_bots
 from transforms.records.match import Match
 from transforms.records.payloads import errors_json
-from transforms.stage import Sieve, rejections
+from transforms.stage import RecordFilter, rejections
 
 CHANNELS = ("web", "mobile", "social", "iot", "email", "pos", "server", "other")
 NULL_IDS = (
@@ -46,16 +46,16 @@ class Rule(NamedTuple):
     breaks: pl.Expr
 
 
-def validator(null_ids: Iterable[str] = NULL_IDS, bots: Iterable[Match] = ()) -> Sieve:
-    """The sieve for `Validate`; `null_ids` are the texts, in lower case, that stand for no identifier.
+def validator(null_ids: Iterable[str] = NULL_IDS, bots: Iterable[Match] = ()) -> RecordFilter:
+    """Return the filter for `Validate`; `null_ids` are the values, in lower case, treated as a missing identifier.
 
-    What one of `bots` fits is flagged is_bot, by its columns as the record states them.
+    A record that one of `bots` matches is flagged is_bot.
     """
     return _Validator(tuple(null_ids), tuple(bots))
 
 
 class _Validator:
-    """A picklable sieve."""
+    """A picklable filter."""
 
     def __init__(self, null_ids: tuple[str, ...], bots: tuple[Match, ...]):
         self.null_ids, self.bots = null_ids, bots
@@ -80,7 +80,7 @@ def null_false_ids(block: pl.DataFrame, null_ids: tuple[str, ...]) -> pl.DataFra
 
 
 def validate(block: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(rows that keep every rule, the others as REJECTED_SCHEMA): the first broken rule gives the code."""
+    """Return (valid rows, the others as REJECTED_SCHEMA); the first broken rule gives the code."""
     rules = list(_broken_rules(block))
     if not rules:
         return block, empty(REJECTED_SCHEMA)
@@ -97,7 +97,7 @@ def validate(block: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _broken_rules(block: pl.DataFrame) -> Iterable[Rule]:
-    """The rules that at least one row breaks, in the order of the contract."""
+    """Yield the rules that at least one row breaks, in the order of the contract."""
     event_id = pl.col("event_id")
     yield from _kept(
         block,
@@ -131,7 +131,7 @@ def _pattern(block: pl.DataFrame, name: str, pattern: str, message: str) -> Iter
 
 
 def _among(block: pl.DataFrame, name: str, allows: Callable[[pl.Series], pl.Series], message: str) -> Iterable[Rule]:
-    # These columns hold few different values: judge each value once, not each row.
+    # These columns have few distinct values: check each value once, not each row.
     values = block[name].unique().drop_nulls()
     bad = values.filter(~allows(values))
     if len(bad):

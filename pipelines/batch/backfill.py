@@ -1,8 +1,9 @@
-"""Backfill: files into the days of a warehouse, whole days at a time, all at once or not at all.
+"""Backfill files into the days of a warehouse: whole days, in one atomic commit.
 
-A day without rows is written. A day that has rows is touched only by `--replace` (the input is complete for the named
-days) or `--add` (the day's stored events join the input, and the day is written anew); else the run is refused with
-the days and their row counts. Quarantine and books belong to their input: a run of the same input replaces them.
+A day without rows is written. A day that has rows is changed only by `--replace` (the input is complete for the named
+days) or `--add` (the input is merged with the day's stored events, and the day is rewritten); otherwise the run fails
+with the days and their row counts. Quarantine and audit counts belong to their input: another run of the same input
+replaces them.
 """
 
 import time
@@ -20,7 +21,7 @@ from pipelines.batch.days import (
     days_with_events,
     made,
     opened,
-    with_beside,
+    with_neighbors,
     with_stored,
 )
 from pipelines.batch.summary import Summary
@@ -44,7 +45,7 @@ from transforms.mapping import Mapping, required_columns
 
 
 class Input(NamedTuple):
-    """What is read: the files, in which form, by which mapping; `states` as they were when somebody looked."""
+    """What is read: the files, their format and mapping; `states` is the state of the files when they were checked."""
 
     mapping: Mapping | None
     files: list[FileInput]
@@ -54,10 +55,10 @@ class Input(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """What a commit has to know beside what was written.
+    """What a commit needs to know besides the written files.
 
-    added      the days whose stored events have joined the input
-    discarded  damaged files of the days that are replaced
+    added      the days whose stored events were merged with the input
+    discarded  damaged files of the replaced days
     """
 
     settings: Settings
@@ -72,11 +73,11 @@ class Ending(NamedTuple):
 def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
     """Run the graph over files and commit what it wrote."""
     started = time.monotonic()
-    read = looked_at(settings)
+    read = inspect_files(settings)
     with opened(settings, create=True) as into:
         check_days(settings, into)
         if NAME in settings.input:
-            read = looked_at(settings, spool(into.run.staging))
+            read = inspect_files(settings, spool(into.run.staging))
         size = sum(file.size for file in read.files)
         tables = (EVENTS.name, QUARANTINE.name, QUALITY_1M.name, *into.derived)
         discarded = into.run.discard(tables, _replaced_days(settings, []) if settings.replace else ())
@@ -88,7 +89,7 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         _refuse(settings, into.warehouse, job.days, sorted(touched or ()))
         added = sorted(days_with_events(into.warehouse) & touched) if settings.add and touched else []
         into.run.may_write(added)
-        job = with_beside(job, into, touched)
+        job = with_neighbors(job, into, touched)
         if added:
             job = with_stored(job, into.warehouse, added)
         run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options, watch)
@@ -101,8 +102,8 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
     return Summary(str(job.input), counts, written, seconds, report_lines(discarded), len(read.files))
 
 
-def looked_at(settings: Settings, spooled: str | None = None) -> Input:
-    """The files that a backfill is to read, after a look at each; standard input is one of them once it is `spooled`.
+def inspect_files(settings: Settings, spooled: str | None = None) -> Input:
+    """Return the files that a backfill is to read, each checked; standard input is one of them once it is `spooled`.
 
     Errors: ConfigError, SourceError.
     """
@@ -118,18 +119,18 @@ def looked_at(settings: Settings, spooled: str | None = None) -> Input:
 
 
 def check_days(settings: Settings, into: Opened) -> None:
-    """Refuse, before anything is read, days of the range that have rows or that a stream may still write."""
+    """Refuse, before reading, days of the range that have rows or that a stream may still write."""
     _refuse(settings, into.warehouse, range_of(settings, into.warehouse), None)
     into.run.may_write(_replaced_days(settings, []))
 
 
 def range_of(settings: Settings, warehouse: Warehouse) -> Days | None:
-    """The days from --start to --end."""
+    """Return the days from --start to --end."""
     return Days(settings.start, settings.end, warehouse.time_zone) if settings.start and settings.end else None
 
 
 def job_of(settings: Settings, into: Opened, read: Input, notes: Notes) -> Job:
-    """The job that reads these files, and none that came since."""
+    """Return the job that reads exactly these files."""
     days = range_of(settings, into.warehouse)
     name = read.mapping.source if read.mapping else NATIVE_SOURCE
     return replace(
@@ -143,40 +144,43 @@ def job_of(settings: Settings, into: Opened, read: Input, notes: Notes) -> Job:
 
 
 def limited(job: Job, settings: Settings, into: Opened) -> Job:
-    """The job that refuses, while it reads, events of more days than the options allow."""
+    """Return the job with the limit on days: it fails while it reads if the events span more days than allowed."""
     folder = made(into.run.staging / "limit")
     return replace(job, limit=NoteDays(folder, into.warehouse.time_zone, job.days, settings.max_days))
 
 
 def ending_of(settings: Settings, into: Opened, job: Job, added: list[date]) -> Ending:
-    """What the commit of a job has to know."""
+    """Return what the commit of a job needs to know."""
     return Ending(settings, job.days, added, into.derived, job.launch, str(job.input))
 
 
 def commit(run: WarehouseRun, entries: list[FileEntry], ending: Ending) -> tuple[dict[str, int], list[date]]:
-    """Commit what a run wrote: (the sums of its books, the days with events).
+    """Commit what a run wrote; return (its summed audit counts, the days with events).
 
-    Errors: WarehouseError, and then nothing was changed, for days that have rows which the run may not touch;
-    and SourceError for more days than the options allow.
+    Errors: WarehouseError for days with rows that the run may not change, SourceError for more days than the options
+    allow; nothing was changed then.
     """
     written = sorted({entry.day for entry in entries if entry.table == EVENTS.name and entry.day})
     refuse_spread(written, ending.settings.max_days)
     _refuse(ending.settings, run.warehouse, ending.days, written)
-    anew = _replaced_days(ending.settings, ending.added)
-    counts = books.commit(run, entries, anew, ending.derived, ending.launch, ending.input, discarded=ending.discarded)
+    replaced = _replaced_days(ending.settings, ending.added)
+    counts = books.commit(
+        run, entries, replaced, ending.derived, ending.launch, ending.input, discarded=ending.discarded
+    )
     return counts, written
 
 
 def input_name(files: Sequence[FileInput], days: Days | None) -> str:
-    """What a run reads, by content: the same files are the same input wherever they lie, a changed file is another."""
+    """Name the input of a run by content: the same files are the same input wherever they are stored."""
     names = [file.path.rsplit("/", 1)[-1] for file in files]
     shown = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-    asked = f" [{days.start}, {days.end})" if days else ""
-    return f"{shown} #{content_digest([file.path for file in files])}{asked}"
+    span = f" [{days.start}, {days.end})" if days else ""
+    return f"{shown} #{content_digest([file.path for file in files])}{span}"
 
 
 def _refuse(settings: Settings, warehouse: Reader, days: Days | None, written: list[date] | None) -> None:
-    """Refuse to touch days that have rows unless the run may; before it (`written` None) and once it knows its days."""
+    """Refuse to change days that have rows unless the options allow it: before the run (`written` is None), and once
+    its days are known."""
     if settings.replace or settings.add:
         return
     rows = warehouse.rows_by_day(EVENTS.name)
@@ -191,14 +195,14 @@ def _refuse(settings: Settings, warehouse: Reader, days: Days | None, written: l
         more = f" and {len(touched) - 5} more days" if len(touched) > 5 else ""
         end = touched[-1] + timedelta(days=1)
         raise WarehouseError(
-            f"{warehouse.name} already has rows for {shown}{more}: nothing was changed; give --add to add to them,"
-            f" or --replace --start {touched[0]} --end {end} if the input is complete for those days"
+            f"{warehouse.name} already has rows for {shown}{more}: nothing was changed; give --add to merge into them,"
+            f" or --replace --start {touched[0]} --end {end} to overwrite them, if the input is complete for those days"
         )
 
 
 def _days_touched(job: Job, into: Opened, workers: int, beam_options: Sequence[str]) -> set[date] | None:
-    """The days that the run may write: of the range, else those that a first pass over the input finds; None for
-    every day of a warehouse that has none yet, where nobody asks."""
+    """Return the days that the run may write: those of the range, else those that a first pass over the input finds;
+    None means every day, if the warehouse is empty."""
     if job.days is not None:
         return set(job.days.listed())
     return days_found(job, into, workers, beam_options) if days_with_events(into.warehouse) else None

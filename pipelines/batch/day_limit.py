@@ -1,7 +1,7 @@
-"""The limit of days: a run writes a file of each table and day, so a sender who spreads events over days costs it time.
+"""Limit the days of a run: it writes a file per table and day, so events spread over many days make it slow.
 
-`NoteDays` counts distinct days while the input is read, before anything is made of them: a stray event of 1971 is one
-day. The way out is the user's: --start and --end name the days to write, --max_days allows more.
+`NoteDays` counts distinct days while the input is read, before further processing: a stray event of 1971 counts as one
+day. A user can name the days to write with --start and --end, or raise the limit with --max_days.
 """
 
 from collections.abc import Collection
@@ -18,10 +18,10 @@ _noted: dict[str, set[date]] = {}  # by folder: what this process has noted; a p
 
 
 class NoteDays:
-    """Notes the days of events as names in a folder, which all processes of a run share; events pass through.
+    """Record the days of events as file names in a folder that all processes of a run share; events pass through.
 
-    days  those that count; None: every day
-    most  above it, of all processes together, SourceError is raised; None: no limit
+    days  the days that count; None means every day
+    most  the maximum for all processes together, above which SourceError is raised; None means no limit
     """
 
     def __init__(self, folder: Path, zone: str, days: Days | None = None, most: int | None = None):
@@ -39,14 +39,14 @@ class NoteDays:
         return events
 
     def noted(self) -> set[date]:
-        """The days that all processes have noted."""
+        """Return the days that all processes have recorded."""
         return {date.fromisoformat(noted.name) for noted in Path(self.folder).iterdir()}
 
 
 def refuse_spread(days: Collection[date], most: int) -> None:
-    """Errors: SourceError for more than `most` days."""
+    """Raise SourceError for more than `most` days."""
     if len(days) > most:
         raise SourceError(
-            f"the events spread over {len(days):,} days or more, from {min(days)} to {max(days)}; allowed: {most:,}; "
-            "nothing was written; name the days to write with --start and --end, or allow more with --max_days"
+            f"the events span at least {len(days):,} days, from {min(days)} to {max(days)}; allowed: {most:,}; "
+            "nothing was written; name the days to write with --start and --end, or raise the limit with --max_days"
         )

@@ -1,7 +1,7 @@
-"""A bounded run: what backfill, recompute and replay share from the opened warehouse to the commit.
+"""The parts that backfill, recompute and replay share, from the open warehouse to the commit.
 
-A run reads, builds the one graph and stages its rows; one commit shows all of them or none. What differs is what is
-read, which days are written anew, and whose books it tells.
+A run reads, builds the one graph and stages its rows; one atomic commit publishes them. The runs differ in what they
+read, which days they rewrite, and to which input their audit counts belong.
 """
 
 import time
@@ -41,14 +41,14 @@ from transforms.days import MARGIN
 from transforms.lateness import allowed_lateness
 from transforms.mapping import Mapping
 from transforms.metrics.spec import MetricSpec
-from transforms.sessions.sessions import Written
+from transforms.sessions.sessions import TargetDays
 from transforms.sessions.summaries import GAP
 
-NATIVE_SOURCE = "events"  # the source of native records that state none
+NATIVE_SOURCE = "events"  # the source of native records that do not state one
 
 
 class Opened(NamedTuple):
-    """A warehouse with the one run that writes it, and the metrics in force."""
+    """A warehouse with the one run that writes to it, and the active metrics."""
 
     warehouse: Warehouse
     run: WarehouseRun
@@ -57,7 +57,7 @@ class Opened(NamedTuple):
 
     @property
     def derived(self) -> list[str]:
-        """The tables that are made of events, by day."""
+        """The tables derived from events, by day."""
         return [*(spec.name for spec in self.metrics), SESSIONS.name]
 
 
@@ -77,7 +77,7 @@ def opened(settings: Settings, create: bool = False, streaming: bool = False) ->
 def new_job(
     settings: Settings, metrics: Sequence[MetricSpec], quality: Quality, sink: Sink, time_zone: str, streaming: bool
 ) -> Job:
-    """What the options say of a job: all but what is read."""
+    """Return the job that the options describe, without its source."""
     return Job(
         source=beam.Create([]).with_output_types(pl.DataFrame),
         sink=sink,
@@ -88,7 +88,7 @@ def new_job(
         null_ids=quality.null_ids,
         bots=quality.bots,
         max_lateness=settings.max_lateness,
-        take_late=settings.take_late,
+        accept_late=settings.accept_late,
         dedup_window=settings.dedup_window,
         shards=settings.shards,
         streaming=streaming,
@@ -98,7 +98,7 @@ def new_job(
 
 
 def mappings_of(settings: Settings) -> tuple[tuple[Mapping, ...], str]:
-    """The mappings of a stream, and the source of records that state none."""
+    """Return the mappings of a stream, and the source of records that do not state one."""
     mappings = tuple(map(read_mapping, settings.mapping))
     return mappings, mappings[0].source if mappings else NATIVE_SOURCE
 
@@ -114,59 +114,61 @@ def _sink(
 
 
 def warehouse_of(settings: Settings, create: bool = False) -> AbstractContextManager[Warehouse]:
-    """The warehouse of the options, open for as long as the context lasts."""
-    # The last window of a day closes `allowed_lateness` after it, and what it published last arrives a little later.
-    settled_after = None if settings.drained else allowed_lateness(settings.max_lateness) + timedelta(hours=2)
+    """Open the warehouse of the options for the duration of the context."""
+    # The last window of a day closes `allowed_lateness` after the day; its last rows arrive a little later.
+    settled_after = None if settings.no_active_stream else allowed_lateness(settings.max_lateness) + timedelta(hours=2)
     return open_warehouse(
         settings.dataset,
         settings.warehouse,
         settings.time_zone,
         create,
-        settings.partition_expiry,
+        settings.partition_expiration,
         settled_after,
         settings.group,
     )
 
 
 def made(folder: Path) -> Path:
-    """The folder, made."""
+    """Create the folder, and return it."""
     folder.mkdir(parents=True)
     return folder
 
 
 def with_stored(job: Job, warehouse: Warehouse, days: Sequence[date]) -> Job:
-    """The job with the stored events of these days beside its source."""
+    """Return the job with the stored events of these days in addition to its source."""
     return replace(job, stored=ReadStored([str(file) for file in warehouse.files(EVENTS.name, days)], job.input))
 
 
-def with_beside(job: Job, into: Opened, days: Collection[date] | None) -> Job:
-    """The job that writes these days (None: all that the warehouse has) and the sessions that reach over their ends:
-    with the stored events of a day on both sides, and the sessions near the ends as they stand."""
-    job = replace(job, written=Written(days, into.warehouse.time_zone))
-    around = days_around(into.warehouse, days)
+def with_neighbors(job: Job, into: Opened, days: Collection[date] | None) -> Job:
+    """Return the job that writes these days (None: all days of the warehouse), and the sessions that span their ends:
+    it gets the stored events of the neighbor days, and the stored sessions near the ends."""
+    job = replace(job, target_days=TargetDays(days, into.warehouse.time_zone))
+    around = neighbor_days(into.warehouse, days)
     if not around or days is None:
         return job
-    job = replace(job, beside=ReadStored([str(file) for file in into.warehouse.files(EVENTS.name, around)], None))
+    job = replace(
+        job, neighbor_events=ReadStored([str(file) for file in into.warehouse.files(EVENTS.name, around)], None)
+    )
     if SESSIONS.name not in into.warehouse.tables():
         return job
     path = into.run.staging / "reach.parquet"
-    as_reach(pl.concat(into.warehouse.ask(reach_of(days, into.warehouse.time_zone)))).write_parquet(path)
-    return replace(job, reach=ReadReach(str(path)))
+    as_reach(pl.concat(into.warehouse.ask(spanning_sql(days, into.warehouse.time_zone)))).write_parquet(path)
+    return replace(job, spanning_sessions=ReadReach(str(path)))
 
 
-def days_around(warehouse: Warehouse, days: Collection[date] | None) -> list[date]:
-    """The days with events that lie beside those that are written."""
+def neighbor_days(warehouse: Warehouse, days: Collection[date] | None) -> list[date]:
+    """Return the neighbor days with events: those next to the days that are written."""
     beside = {day + side for day in days or () for side in (-MARGIN, MARGIN)} - set(days or ())
     return sorted(beside & days_with_events(warehouse)) if beside else []
 
 
-def reach_of(days: Collection[date], zone: str) -> str:
-    """BigQuery's SQL for the sessions near the ends of the days, or over them, in rows for `as_reach`."""
+def spanning_sql(days: Collection[date], zone: str) -> str:
+    """Return BigQuery SQL for the sessions near or across the ends of the days, in rows for `as_reach`."""
     ranges = []
     for first, last in runs_of(days):
         start, end, near = begin(first, zone), begin(last, zone), f"INTERVAL {GAP // timedelta(minutes=1)} MINUTE"
         ranges.append(
-            # From a day before on they can be made anew: the bound also tells the partitions that are read.
+            # Sessions that start up to a day before can be rebuilt; the bound also limits the partitions that are read.
             f"(session_start >= {begin(first - MARGIN, zone)} AND session_start < TIMESTAMP_ADD({end}, {near})"
             f" AND session_end > TIMESTAMP_SUB({start}, {near})"
             f" AND (session_start < {start} OR session_end >= {end}))"
@@ -178,12 +180,12 @@ def reach_of(days: Collection[date], zone: str) -> str:
 
 
 def days_with_events(warehouse: Warehouse) -> set[date]:
-    """The days on which the warehouse has events."""
+    """Return the days on which the warehouse has events."""
     return {day for day, rows in warehouse.rows_by_day(EVENTS.name).items() if rows and day}
 
 
 def days_found(job: Job, opened: Opened, workers: int, beam_options: Sequence[str]) -> set[date]:
-    """The days of the events that the source of the job holds, by a first pass over it."""
+    """Return the days of the events in the source of the job, in a first pass over it."""
     folder = made(opened.run.staging / "days")
     first_pass = replace(job, source=copy(job.source))  # Beam binds a transform to the pipeline it was applied to
     note = NoteDays(folder, opened.warehouse.time_zone)
@@ -192,4 +194,4 @@ def days_found(job: Job, opened: Opened, workers: int, beam_options: Sequence[st
 
 
 def _note_days(pipeline: beam.Pipeline, job: Job, note: NoteDays) -> None:
-    settle(pipeline, job).events | "Note the days" >> beam.Map(note)
+    settle(pipeline, job).events | "Collect days" >> beam.Map(note)

@@ -1,9 +1,9 @@
-"""Recompute: the days of a warehouse anew, from its own events and with what had been too late for them.
+"""Recompute: rebuild days from stored events, including quarantined late events.
 
-The stored events of the days, and a day of margin on both sides, are read again; so are the records that wait in
-quarantine because they were too late, and whose event time lies in the days. All of it goes through the one graph, and
-the days are written anew, with every metric in force: that is also how a new metric gets its history. Raw files are not
-read: what a mended mapping would make of records that passed, a backfill says.
+The run reads the stored events of the days and of a day of margin on both sides, and the records of these days that
+were quarantined as too late. All of them go through the one graph, and the days are rewritten with every active metric:
+this is also how a new metric gets its history. Raw files are not read: to apply a fixed mapping to records that passed,
+run a backfill.
 """
 
 import time
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipelines.audience import build
-from pipelines.batch.days import NATIVE_SOURCE, Opened, days_with_events, opened, with_beside, with_stored
+from pipelines.batch.days import NATIVE_SOURCE, Opened, days_with_events, opened, with_neighbors, with_stored
 from pipelines.batch.replay import needed_mappings
 from pipelines.batch.summary import Summary
 from pipelines.runners.in_process import run_bounded, worker_count
@@ -27,7 +27,7 @@ from transforms.days import Days
 
 
 def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
-    """Run the graph over stored events and what was too late, and commit the days."""
+    """Run the graph over stored events and quarantined late events, and commit the days."""
     started = time.monotonic()
     mappings = tuple(read_mapping(path) for path in settings.mapping)
     with opened(settings) as into:
@@ -42,9 +42,9 @@ def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
             source=ReadSelected(late, NATIVE_SOURCE),
             mappings=needed_mappings(late, mappings),
             days=days,
-            take_late=True,
+            accept_late=True,
         )
-        job = with_beside(job, into, days.listed() if days else None)
+        job = with_neighbors(job, into, days.listed() if days else None)
         stored = warehouse.files(EVENTS.name, near)
         workers = worker_count(settings.workers, sum(file.stat().st_size for file in stored))
         with Watch(run.staging, 0).saying("recomputing"):
@@ -53,9 +53,9 @@ def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         written = {entry.day for entry in entries if entry.table == EVENTS.name and entry.day}
         replaced = written | {day for day in near if days is None or days.start <= day < days.end}
         counts = books.commit(run, entries, sorted(replaced), into.derived, job.launch, None, [unbooked(late)])
-    asked = f" [{days.start}, {days.end})" if days else ""
+    span = f" [{days.start}, {days.end})" if days else ""
     return Summary(
-        f"the warehouse's own events{asked}",
+        f"stored events{span}",
         counts,
         sorted(replaced),
         time.monotonic() - started,

@@ -1,7 +1,8 @@
-"""Replay: records out of quarantine through today's rules, after a mapping or a rule was mended.
+"""Replay: reprocess quarantined records with the current rules, after a mapping or a rule was fixed.
 
-With `--mapping` those of its source, else those of the native form; what was too late only with `--take_late`. What
-passes joins its day as `--add` does, once. The attempt is appended to quarantine, nothing is changed there.
+With `--mapping`, records of its source, else those in the native format; late records only with `--accept_late`.
+Records that pass are merged into their day as by `--add`, once. Each attempt is appended to quarantine; existing rows
+there do not change.
 """
 
 import time
@@ -10,7 +11,14 @@ from dataclasses import replace
 
 from pipelines.audience import build
 from pipelines.batch.day_limit import refuse_spread
-from pipelines.batch.days import NATIVE_SOURCE, days_found, days_with_events, opened, with_beside, with_stored
+from pipelines.batch.days import (
+    NATIVE_SOURCE,
+    days_found,
+    days_with_events,
+    opened,
+    with_neighbors,
+    with_stored,
+)
 from pipelines.batch.summary import Summary
 from pipelines.runners.in_process import run_bounded, worker_count
 from pipelines.settings.config import read_mapping
@@ -26,14 +34,14 @@ from transforms.mapping import Mapping
 
 
 def replay(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
-    """Run the graph over what is open in quarantine, and commit the days that it reaches."""
+    """Run the graph over open quarantined records, and commit the days that they belong to."""
     started = time.monotonic()
     mappings = tuple(read_mapping(path) for path in settings.mapping)
     formats = [MAPPED + mapping.source for mapping in mappings] or ["native"]
     with opened(settings) as into:
         warehouse, run = into.warehouse, into.run
         where = f"source_format IN ({', '.join(map(literal, formats))})"
-        where += "" if settings.take_late else " AND stage <> 'late'"
+        where += "" if settings.accept_late else " AND stage <> 'late'"
         chosen = select(warehouse, run.staging / "open.parquet", where)
         job = replace(into.job, source=ReadSelected(chosen, NATIVE_SOURCE), mappings=mappings)
         workers = worker_count(settings.workers, chosen.path.stat().st_size)
@@ -42,7 +50,7 @@ def replay(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
             refuse_spread(found, settings.max_days)
             joined = sorted(days_with_events(warehouse) & found)
             run.may_write(joined)
-            job = with_beside(job, into, found)
+            job = with_neighbors(job, into, found)
             run_bounded(lambda pipeline: build(pipeline, with_stored(job, warehouse, joined)), workers, beam_options)
         entries = read_confirmed(run.staging)
         counts = books.commit(run, entries, joined, into.derived, job.launch, None, [unbooked(chosen)])
@@ -51,11 +59,11 @@ def replay(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
 
 
 def needed_mappings(selected: Selected, given: Iterable[Mapping]) -> tuple[Mapping, ...]:
-    """The given mappings; OptionError if the selection holds records that none of them reads."""
+    """Return the given mappings. Errors: OptionError if the selection contains records that none of them reads."""
     known = {MAPPED + mapping.source: mapping for mapping in given}
     lacking = sorted(selected.formats - known.keys() - {"native"})
     if lacking:
         raise OptionError(
-            f"quarantine holds late records of {', '.join(lacking)}: give the mapping of each with --mapping FILE"
+            f"quarantine contains late records of {', '.join(lacking)}: give the mapping of each with --mapping FILE"
         )
     return tuple(known.values())

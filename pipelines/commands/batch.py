@@ -1,13 +1,12 @@
-"""The commands that run the graph: `audience backfill`, `recompute`, `replay`."""
+"""The commands that run the graph over a bounded input: `audience backfill`, `recompute`, `replay`."""
 
-import importlib
 from functools import partial
 
-from pipelines.commands import Command
+from pipelines.commands import Command, launch_on_dataflow
 from pipelines.settings.arguments import add_all, options_of
 from pipelines.settings.resolve import Settings, resolve
 from pipelines.system.terminal import say
-from transforms.errors import OptionError, first_line
+from transforms.errors import first_line
 
 
 def add_options(name: str, parser) -> None:
@@ -15,7 +14,7 @@ def add_options(name: str, parser) -> None:
     if name == "backfill":
         parser.add_argument(
             "--runner",
-            help="Beam's runner: FnApiRunner on this machine, DataflowRunner for a job (default: FnApiRunner)",
+            help="Beam runner: FnApiRunner on this machine, or DataflowRunner (default: FnApiRunner)",
         )
 
 
@@ -25,7 +24,9 @@ def run(name: str, values, rest) -> None:
         from pipelines.runners.choose import DATAFLOW
 
         if runner == DATAFLOW:
-            return _launch(values, settings, rest)
+            from pipelines.dataflow.template import LOCAL
+
+            return launch_on_dataflow(values, settings, rest, "a backfill", LOCAL, _launch)
         rest = [f"--runner={runner}", *rest]
     if rest:
         from pipelines.runners.in_process import beam_options
@@ -34,32 +35,40 @@ def run(name: str, values, rest) -> None:
     from pipelines.batch.days import warehouse_of
     from pipelines.batch.summary import books_lines, summary_lines
 
-    # Each is the function of its own name: pipelines/batch/backfill.py, recompute.py, replay.py.
-    done = getattr(importlib.import_module(f"pipelines.{name}"), name)(settings, rest)
+    done = _run_of(name)(settings, rest)
     try:
         with warehouse_of(settings) as warehouse:
             lines = summary_lines(done, warehouse)
     except KeyboardInterrupt:
         raise
-    except BaseException as problem:  # the rows are in: whatever happens from here on, the run has succeeded
-        lines = [*books_lines(done), f"committed; the rest of this summary cannot be made: {first_line(problem)}"]
+    except BaseException as problem:  # the rows are committed: the run has succeeded whatever happens from here on
+        lines = [*books_lines(done), f"committed, but the rest of this summary failed: {first_line(problem)}"]
     say("\n".join(lines))
 
 
-def _launch(values, settings: Settings, rest) -> None:
-    from pipelines.dataflow.template import LOCAL
-
-    for option in sorted(LOCAL):
-        if getattr(values, option, None) is not None:
-            raise OptionError(f"--{option} is of a backfill on this machine; leave it out for a job on Dataflow")
+def _launch(settings: Settings, beam_options: list[str]):
     from pipelines.dataflow.backfill import launch
-    from pipelines.runners.in_process import beam_options
 
-    say(launch(settings, beam_options(rest)).said)
+    return launch(settings, beam_options)
+
+
+def _run_of(name: str):
+    """Return the function that a command runs; importing it imports Beam."""
+    if name == "backfill":
+        from pipelines.batch.backfill import backfill
+
+        return backfill
+    if name == "recompute":
+        from pipelines.batch.recompute import recompute
+
+        return recompute
+    from pipelines.batch.replay import replay
+
+    return replay
 
 
 def command_of(name: str, line: str, example: str) -> Command:
-    """The command that calls the run of this name."""
+    """Return the command that calls the run of this name."""
     return Command(partial(add_options, name), partial(run, name), line, example, takes_beam_options=True)
 
 
@@ -71,12 +80,12 @@ COMMANDS = {
     ),
     "recompute": command_of(
         "recompute",
-        "Write days anew from the warehouse's own events, with what was too late for them.",
+        "Rebuild days from stored events, including quarantined late events.",
         "audience recompute --start 2026-03-01 --end 2026-03-08",
     ),
     "replay": command_of(
         "replay",
-        "Send records in quarantine through today's mapping and rules.",
+        "Reprocess quarantined records with the current mapping and rules.",
         "audience replay --mapping mapping.yaml",
     ),
 }

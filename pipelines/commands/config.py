@@ -1,4 +1,4 @@
-"""`audience config`: the configuration in force, and schemas of it and of mappings for editors."""
+"""`audience config`: show the effective configuration, or the schemas of configurations and mappings for editors."""
 
 from pipelines.commands import Command
 from pipelines.settings.arguments import add_all
@@ -11,14 +11,14 @@ def add_options(parser) -> None:
     what.add_argument(
         "--show",
         action="store_true",
-        help="The configuration in force as YAML: each key with its unit, its default, and where its value is from",
+        help="Print the effective configuration as YAML: each key with its unit, default and origin",
     )
     what.add_argument(
         "--schema",
         nargs="?",
         const="configuration",
         choices=("configuration", "mapping"),
-        help="The JSON Schema of a configuration file (the default), or of a mapping",
+        help="Print the JSON Schema of a configuration file (the default) or of a mapping",
     )
     add_all(parser, ("config", *(option.name for option in FILE_OPTIONS)))
 
@@ -38,6 +38,6 @@ def run(values, rest) -> None:
 COMMAND = Command(
     add_options,
     run,
-    "Show the configuration in force, or its schema for editors.",
+    "Show the effective configuration, or its schema for editors.",
     "audience config --show --config audience.yaml",
 )

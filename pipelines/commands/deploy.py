@@ -1,4 +1,4 @@
-"""`audience deploy`: the template and its jobs on Google Dataflow, by gcloud."""
+"""`audience deploy`: build the template and manage its jobs on Google Dataflow, with gcloud."""
 
 import json
 import shlex
@@ -12,39 +12,45 @@ from pipelines.system.terminal import say
 from transforms.errors import OptionError
 
 FOLDERS = ("temp", "staging", "templates")
-# Of a job's workers, as gcloud names them.
+# Options of a job's workers, named as in gcloud.
 WORKERS = {
-    "num_workers": "Workers that it begins with",
-    "max_workers": "Workers that it may grow to",
-    "worker_machine_type": "Machine of a worker, e.g. n2-standard-4",
-    "service_account_email": "Whom the workers are",
-    "network": "Their network, where it has one subnetwork in the region",
-    "subnetwork": "Their subnetwork, e.g. regions/europe-west1/subnetworks/private",
-    "dataflow_kms_key": "Key of Cloud KMS that protects what the job keeps: projects/.../cryptoKeys/KEY",
+    "num_workers": "Initial number of workers",
+    "max_workers": "Maximum number of workers",
+    "worker_machine_type": "Machine type of the workers, e.g. n2-standard-4",
+    "service_account_email": "Service account the workers run as",
+    "network": "Network of the workers, if it has one subnetwork in the region",
+    "subnetwork": "Subnetwork of the workers, e.g. regions/europe-west1/subnetworks/private",
+    "dataflow_kms_key": "CMEK: Cloud KMS key that encrypts the job's data: projects/.../cryptoKeys/KEY",
 }
 
 
 def add_options(parser) -> None:
     parser.add_argument("action", metavar="|".join(deploy.ACTIONS), help="What to do")
-    parser.add_argument("--project", help="Project of Google Cloud")
+    parser.add_argument("--project", help="Google Cloud project")
     parser.add_argument("--region", help="Region of the job, e.g. europe-west1")
-    parser.add_argument("--bucket", help="Bucket of the three folders: BUCKET/temp, BUCKET/staging, BUCKET/templates")
+    parser.add_argument("--bucket", help="Bucket for three folders: BUCKET/temp, BUCKET/staging, BUCKET/templates")
     for name in FOLDERS:
         parser.add_argument(
-            f"--{name}_location", metavar="gs://...", help=f"The folder {name}, where it lies elsewhere"
+            f"--{name}_location", metavar="gs://...", help=f"Folder for {name}, if it is not in --bucket"
         )
     parser.add_argument(
         "--image",
-        help="Image with the tag of its build and best its digest: HOST/PROJECT/REPOSITORY/audience:TAG@sha256:...",
+        help="Container image with its build tag, preferably with its digest: "
+        "HOST/PROJECT/REPOSITORY/audience:TAG@sha256:...",
     )
-    names = f"{deploy.JOB_NAME}, of a backfill {deploy.BACKFILL_NAME}"
+    names = f"{deploy.JOB_NAME}; {deploy.BACKFILL_NAME} for a backfill"
     parser.add_argument("--job_name", help=f"Name of the job (default: {names})")
-    parser.add_argument("--renamed", action="append", metavar="OLD=NEW", help="What a step of the running job becomes")
-    parser.add_argument("--dry_run", action="store_true", help="Print the commands and run none")
+    parser.add_argument(
+        "--transform_name_mapping",
+        action="append",
+        metavar="OLD=NEW",
+        help="For an update: new name of a step of the running job; repeatable",
+    )
+    parser.add_argument("--dry_run", action="store_true", help="Print the commands without running them")
     group = parser.add_argument_group("workers")
     for name, line in WORKERS.items():
         group.add_argument(f"--{name}", help=line)
-    group.add_argument("--disable_public_ips", action="store_true", help="Give the workers no public address")
+    group.add_argument("--disable_public_ips", action="store_true", help="Use private IP addresses only")
     add_all(parser, tuple(option.name for option in parameters()))
 
 
@@ -61,7 +67,7 @@ def run(values, rest) -> None:
         say(deploy.LOSES[action])
         id = "JOB_ID" if values.dry_run else deploy.running(target, deploy.by_gcloud)
         return _do(values, deploy.end(target, action, id))
-    renamed = _renamed(values.renamed) if action == "update" else None
+    renamed = _renamed(values.transform_name_mapping) if action == "update" else None
     if renamed is not None:
         _check_update(values, target, renamed)
     return _do(values, deploy.start(target, _parameters(values), renamed, action != "backfill"))
@@ -76,7 +82,7 @@ def _target(values) -> deploy.Target:
     if builds and not (temp and staging and templates):
         missing.append("--bucket")
     if missing:
-        raise OptionError(f"{', '.join(missing)}: missing; `audience deploy {values.action}` needs it")
+        raise OptionError(f"{', '.join(missing)}: missing; required by `audience deploy {values.action}`")
     workers = [f"--{name.replace('_', '-')}={getattr(values, name)}" for name in WORKERS if getattr(values, name)]
     if values.disable_public_ips:
         workers.append("--disable-public-ips")
@@ -93,27 +99,27 @@ def _target(values) -> deploy.Target:
 
 
 def _folder(values, name: str) -> str:
-    """Where a folder is: as named, else in the bucket; empty where neither is."""
+    """Return where a folder is: as given, else in the bucket; empty if neither is given."""
     bucket = (values.bucket or "").removeprefix("gs://").rstrip("/")
     return (getattr(values, f"{name}_location") or (f"gs://{bucket}/{name}" if bucket else "")).rstrip("/")
 
 
 def _parameters(values) -> dict[str, str]:
-    """What was typed of the template's parameters, checked as the command checks it that the template starts."""
+    """Return the template parameters that were typed, checked as the command that the template starts checks them."""
     command = "backfill" if values.action == "backfill" else "run"
     missing = [f"--{name}" for name in sorted(REQUIRED) if getattr(values, name) is None]
     if all(getattr(values, name) is None for name in READS[command]):
         missing.append(" or ".join(f"--{name}" for name in READS[command]))
     if missing:
-        raise OptionError(f"{', '.join(missing)}: missing; a job needs it")
+        raise OptionError(f"{', '.join(missing)}: missing; required by a job")
     named = {option.name: getattr(values, option.name) for option in parameters()}
     given = {name: value for name, value in named.items() if value not in (None, "false")}
     for name, value in given.items():
         if name not in options_of(command):
-            raise OptionError(f"--{name} is not of `audience deploy {values.action}`; leave it out")
+            raise OptionError(f"--{name} is not an option of `audience deploy {values.action}`; leave it out")
         if isinstance(value, list) and len(value) > 1:
-            raise OptionError(f"--{name}: got {len(value)}; allowed: one, as a parameter of a template holds one value")
-    # The configuration may be in a bucket that this machine does not reach.
+            raise OptionError(f"--{name}: got {len(value)}; allowed: one, since a template parameter holds one value")
+    # The configuration may be in a bucket that this machine cannot read.
     settings = resolve({name: value for name, value in given.items() if name != "config"}, command)
     if command == "backfill":
         check_on_cluster(settings)
@@ -123,7 +129,7 @@ def _parameters(values) -> dict[str, str]:
 def _renamed(pairs: list[str] | None) -> dict[str, str]:
     for pair in pairs or ():
         if not all(pair.partition("=")):
-            raise OptionError(f"--renamed: got {pair!r}; allowed: OLD=NEW, two names of steps")
+            raise OptionError(f"--transform_name_mapping: got {pair!r}; allowed: OLD=NEW, two step names")
     return deploy.RENAMED | {old: new for old, _, new in (pair.partition("=") for pair in pairs or ())}
 
 
@@ -134,8 +140,8 @@ def _check_update(values, target, renamed: dict[str, str]) -> None:
         return
     from pipelines.dataflow.job import step_names
 
-    told = json.loads(deploy.by_gcloud(deploy.described(target, deploy.running(target, deploy.by_gcloud))))
-    deploy.check_names(told, step_names(resolve(_parameters(values), "run")), renamed)
+    job = json.loads(deploy.by_gcloud(deploy.described(target, deploy.running(target, deploy.by_gcloud))))
+    deploy.check_names(job, step_names(resolve(_parameters(values), "run")), renamed)
 
 
 def _do(values, words: list[str]) -> None:
@@ -148,7 +154,7 @@ def _do(values, words: list[str]) -> None:
 COMMAND = Command(
     add_options,
     run,
-    "Build the Dataflow template, and start, watch, update and end its jobs.",
+    "Build the Dataflow template, and start, monitor, update and stop its jobs.",
     "audience deploy stream --project my-project --region europe-west1 --bucket my-bucket "
     "--image europe-docker.pkg.dev/my-project/audience/audience:TAG --dataset my-project.audience "
     "--input_subscription projects/my-project/subscriptions/events --dry_run",

@@ -1,7 +1,6 @@
-"""`audience doctor`: what is installed, what each missing part would allow, and what a warehouse holds."""
+"""`audience doctor`: check what is installed, what a launch needs, and the state of a warehouse."""
 
-from pipelines.commands import Command
-from pipelines.commands.query import add_form
+from pipelines.commands import Command, add_form
 from pipelines.settings.arguments import add_all, add_to
 from pipelines.settings.resolve import Place, landing_of, place_of
 from pipelines.settings.values import NAMED
@@ -13,27 +12,27 @@ from transforms.errors import AudienceError
 def add_options(parser) -> None:
     add_all(parser, ("warehouse", "dataset", "landing", "config"))
     parser.add_argument(
-        "--books",
+        "--audit",
         action="store_true",
-        help="Recount the tables of the warehouse and compare them with its books; exit status 1 if they differ",
+        help="Recount the warehouse's tables and reconcile them with its audit counts; exit status 1 if they differ",
     )
     parser.add_argument(
         "--deep",
         action="store_true",
-        help="Read each file of the warehouse and verify its checksum; without it, sizes and footers are looked at",
+        help="Read each file of the warehouse and verify its checksum; otherwise only sizes and footers are checked",
     )
-    group = parser.add_argument_group("launch", "What a stream on Google Cloud needs, looked at before anything starts")
+    group = parser.add_argument_group("launch", "Check what a stream on Google Cloud needs, before anything starts")
     for name in LAUNCH_OPTIONS:
         add_to(group, NAMED[name])
-    group.add_argument("--bucket", metavar="gs://BUCKET", help="Bucket in which a job stages")
-    group.add_argument("--project", help="Project of the job: which interfaces are on, and what you may do there")
+    group.add_argument("--bucket", metavar="gs://BUCKET", help="Staging bucket of the job")
+    group.add_argument("--project", help="Project of the job: check enabled APIs and granted permissions")
     group.add_argument("--region", help="Region of the job, e.g. europe-west1")
     add_form(parser)
 
 
 def run(values, rest) -> int | None:
-    if values.books:
-        return _books(place_of(vars(values)), values.form)
+    if values.audit:
+        return _audit(place_of(vars(values)), values.form)
     from pipelines.apps.doctor.check import FILE, WAREHOUSE
     from pipelines.apps.doctor.machine import checks, faults, lines
 
@@ -46,11 +45,11 @@ def run(values, rest) -> int | None:
     if wrong := faults(found):
         damaged = [row for row in wrong if row.section in (WAREHOUSE, FILE)]
         named = ", ".join(f"{row.name} ({row.state})" for row in wrong if row not in damaged)
-        said = [f"what is required is not there: {named}"] if named else []
+        problems = [f"required but missing: {named}"] if named else []
         if damaged:
             more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-            said.append(f"{damaged[0].name}{more} cannot be used: {damaged[0].detail}")
-        raise AudienceError(f"{'; '.join(said)}; what to do is said above")
+            problems.append(f"{damaged[0].name}{more} cannot be used: {damaged[0].detail}")
+        raise AudienceError(f"{'; '.join(problems)}; see above for what to do")
     return 0
 
 
@@ -62,7 +61,7 @@ def _before_launch(values, place: Place) -> list:
     )
 
 
-def _books(place: Place, form: str) -> int:
+def _audit(place: Place, form: str) -> int:
     import polars as pl
 
     from pipelines.warehouse.interface import Result
@@ -75,16 +74,16 @@ def _books(place: Place, form: str) -> int:
         found = differences(warehouse, writing=writer is not None)
     rows = pl.DataFrame(found, schema=list(Difference._fields), orient="row")
     put(render(Result(rows.columns, iter([rows])), form), form)
-    said = f"{len(found)} differences between the tables and the books" if found else "the books are right"
+    result = f"{len(found)} differences between the tables and the audit counts" if found else "the counts reconcile"
     if writer:
-        said += f"; {writer} is writing, what is in flight was left out: a minute just told of may still change"
-    say(said)
+        result += f"; {writer} is writing: records in flight are left out, and the latest minutes may still change"
+    say(result)
     return 1 if found else 0
 
 
 COMMAND = Command(
     add_options,
     run,
-    "Show what is installed, what each missing part would allow, and what a warehouse holds.",
+    "Check what is installed, what a launch needs, and the state of a warehouse.",
     "audience doctor --warehouse warehouse --json",
 )

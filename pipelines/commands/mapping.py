@@ -1,4 +1,4 @@
-"""`audience mapping`: from a sample to a mapping, and a look at what a mapping makes of one."""
+"""`audience mapping`: propose a mapping from sample files, or check a mapping against them."""
 
 from pathlib import Path
 
@@ -10,34 +10,36 @@ _ONLY = {"from": ("output", "force"), "check": ("input", "json")}
 
 
 def add_options(parser) -> None:
-    which = parser.add_argument_group("one of these two")
+    which = parser.add_argument_group("mode (one is required)")
     which.add_argument(
         "--from",
         dest="sample",
         action="extend",
         nargs="+",
         metavar="SAMPLE",
-        help="Propose a mapping for these files, local or gs:// (- for standard input), and write it",
+        help="Propose a mapping for these files, local or gs:// (- for standard input), and write it to --output",
     )
     which.add_argument(
         "--check",
         metavar="FILE",
-        help="Take the records of --input through this mapping; nothing is written. Exit status: 0 if all pass,"
-        " 1 if some fail, 2 for a mistake of yours",
+        help="Run the records of --input through this mapping without writing anything. Exit status: 0 if all pass, "
+        "1 if some fail, 2 for a user error",
     )
     parser.add_argument("--input", action="extend", nargs="+", metavar="SAMPLE", help="Files for --check")
     parser.add_argument(
         "--format",
         default="auto",
         choices=("auto", "jsonl", "csv", "parquet"),
-        help="Form of the files (default: auto: by the name, else by the first bytes)",
+        help="File format (default: auto, inferred from the file name, else from the first bytes)",
     )
-    parser.add_argument("--limit", metavar="N", help="Records to look at (default: 10000, of --check 100000)")
+    parser.add_argument("--limit", metavar="N", help="Records to sample (default: 10000, with --check 100000)")
     parser.add_argument(
-        "--output", metavar="FILE", help="File for the proposal, - for stdout (default: SOURCE.yaml in this folder)"
+        "--output",
+        metavar="FILE",
+        help="File for the proposal, - for stdout (default: SOURCE.yaml in the working directory)",
     )
-    parser.add_argument("--force", action="store_true", help="Write over the file if it is there")
-    parser.add_argument("--json", action="store_true", help="The check as one JSON object")
+    parser.add_argument("--force", action="store_true", help="Overwrite the file if it exists")
+    parser.add_argument("--json", action="store_true", help="Print the result of the check as one JSON object")
 
 
 def run(values, rest) -> int:
@@ -54,9 +56,9 @@ def _mode(values) -> str:
     other = "from" if mode == "check" else "check"
     for name in _ONLY[other]:
         if getattr(values, name):
-            raise OptionError(f"--{name}: belongs to --{other}; leave it out, or give --{other} instead of --{mode}")
+            raise OptionError(f"--{name}: only for --{other}; leave it out, or give --{other} instead of --{mode}")
     if mode == "check" and not values.input:
-        raise OptionError("--check needs --input: name files to take through the mapping, e.g. --input sample.jsonl")
+        raise OptionError("--check needs --input: name files to run through the mapping, e.g. --input sample.jsonl")
     return mode
 
 
@@ -86,7 +88,7 @@ def _propose(values, limit: int | None) -> int:
         write_whole(output, made.yaml.encode())
         inputs = " ".join(option("input", pattern) for pattern in values.sample)
         lines += [
-            f"written: {shown(output)}; it holds guesses: read it, and mend what is wrong",
+            f"written: {shown(output)}; it contains guesses: review it and fix what is wrong",
             f"next: {program()} mapping {option('check', output)} {inputs}",
             f"next: {program()} backfill {option('mapping', output)} {inputs}",
         ]
@@ -96,7 +98,7 @@ def _propose(values, limit: int | None) -> int:
 
 def _refuse_to_overwrite(output: str, force: bool) -> None:
     if Path(output).exists() and not force:
-        raise OptionError(f"{output}: is there already; give another --output, or --force to write over it")
+        raise OptionError(f"{output}: already exists; choose another --output, or --force to overwrite")
 
 
 def _check(values, limit: int | None) -> int:
@@ -119,6 +121,6 @@ def _check(values, limit: int | None) -> int:
 COMMAND = Command(
     add_options,
     run,
-    "Propose a mapping for files of your own, or check one before anything is written.",
+    "Propose a mapping for your own files, or check one before writing anything.",
     "audience mapping --from events.json.gz",
 )

@@ -1,30 +1,29 @@
 """`audience person`: find a person in the warehouse, or erase one."""
 
-from pipelines.commands import Command
-from pipelines.commands.query import add_form
+from pipelines.commands import Command, add_form
 from pipelines.settings.arguments import add_all
 from pipelines.system.terminal import option, put, say, shown
 from transforms.errors import OptionError
 
 _OPTIONS = ("config", "warehouse", "dataset", "dedup_window", "generation", "shards", "workers")
-_SHOWN = 10  # other identifiers that are listed
+_SHOWN = 10  # other identifiers that are listed at most
 
 
 def add_options(parser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--find", action="append", metavar="ID", help="Show where the person is named; may be repeated")
-    what.add_argument("--delete", action="append", metavar="ID", help="Erase the person; may be repeated")
+    what.add_argument("--find", action="append", metavar="ID", help="Show where the person appears; repeatable")
+    what.add_argument("--delete", action="append", metavar="ID", help="Erase the person; repeatable")
     parser.add_argument(
         "--mentions",
         choices=("redact", "keep"),
-        help="With --delete: what to do where rows of others name the person (default: redact, unless it is more than "
-        "1,000 rows)",
+        help="With --delete: what to do with rows of other people that mention the person (default: redact, unless "
+        "there are more than 1,000)",
     )
     parser.add_argument(
         "--proof_key",
         metavar="FILE",
-        help="File that holds the key of the proof, made if it is not there (default: erasure.key in the folder of "
-        "the warehouse; needed with --dataset)",
+        help="File with the key of the proof of erasure, created if it does not exist (default: erasure.key in the "
+        "folder of the warehouse; required with --dataset)",
     )
     add_all(parser, _OPTIONS)
     add_form(parser)
@@ -36,9 +35,9 @@ def run(values, rest) -> None:
     ids = values.find or values.delete
     for id in ids:
         if not id or not _is_text(id):
-            raise OptionError(f"--find, --delete: got {id!r}; allowed: a user_id or an anonymous_id, as UTF-8")
+            raise OptionError(f"--find, --delete: got {id!r}; allowed: a user_id or an anonymous_id, in UTF-8")
     if values.mentions and values.find:
-        raise OptionError("--mentions: got it with --find; allowed: with --delete")
+        raise OptionError("--mentions: got it with --find; allowed: only with --delete")
     given = {name: value for name, value in vars(values).items() if name not in ("mentions", "proof_key")}
     settings = resolve(given, "recompute")
     if values.find:
@@ -50,7 +49,7 @@ def run(values, rest) -> None:
 def _is_text(id: str) -> bool:
     try:
         id.encode()
-    except UnicodeEncodeError:  # bytes of the command line that are no UTF-8
+    except UnicodeEncodeError:  # bytes on the command line that are not UTF-8
         return False
     return True
 
@@ -76,20 +75,20 @@ def _find(settings, ids: list[str], form: str, proof_key: str | None) -> None:
     for id, time, proof in proved.of_ids:
         say(f"{shown(id)} was erased on {time:%Y-%m-%d %H:%M:%S} UTC, by proof {proof}")
     if proved.by_other_keys:
-        say(f"not compared: {proved.by_other_keys:,} proofs made with another key; give it with --proof_key")
+        say(f"not compared: {proved.by_other_keys:,} proofs made with another key; pass it with --proof_key")
     if any(each.place not in (LIVE, LANDED) for each in found):
-        say("what is not live is removed by the next run that writes, at once by `--delete` of the same identifiers")
+        say("files that are not live are removed by the next run that writes, or now by --delete of the same ids")
     if any(each.place == LANDED for each in found):
-        say("what landed is of a stream that is not drained: drain it before --delete")
+        say("landed records belong to a stream that is not drained: drain it before --delete")
     if unread:
-        say(f"not searched: {unread:,} files that are not live and cannot be read, as a killed run leaves them")
+        say(f"not searched: {unread:,} unreadable files that are not live, left behind by a killed run")
     if others:
         say(f"also known as {_listed(others)}")
     place = "" if warehouse.option == DEFAULT else f" {warehouse.option}"
     if named := [other for other in others[:_SHOWN] if "\0" not in other]:  # no word of a command holds one
         say(f"next: {program()} person {' '.join(option('find', other) for other in named)}{place}")
     if similar:
-        say(f"written alike, and taken for others: {_listed(similar)}")
+        say(f"similar identifiers, treated as other people: {_listed(similar)}")
 
 
 def _delete(settings, ids: list[str], proof_key: str | None, mentions: str | None) -> None:
@@ -105,17 +104,17 @@ def _delete(settings, ids: list[str], proof_key: str | None, mentions: str | Non
     for line in _summary(done):
         say(line)
     if others:
-        say(f"also known as {_listed(others)}: what names them by those alone stays; delete them too")
+        say(f"also known as {_listed(others)}: rows with only those identifiers remain; delete them too")
     for line in copies:
-        say(f"not reached: {line}")
+        say(f"not covered: {line}")
 
 
 def _summary(done) -> list[str]:
-    """What an erasure did."""
+    """Describe what an erasure did."""
     if done.before is not None:
-        return [f"nothing left to erase: it was done on {done.before:%Y-%m-%d %H:%M:%S} UTC, and the proof says so"]
+        return [f"nothing left to erase: the proof records an erasure on {done.before:%Y-%m-%d %H:%M:%S} UTC"]
     deleted = ", ".join(f"{rows:,} rows of {table}" for table, rows in done.rows.items())
-    lines = [f"deleted: {deleted or 'nothing: no row is theirs'}"]
+    lines = [f"deleted: {deleted or 'nothing: they have no rows'}"]
     lines += [
         f"redacted: {each.rows:,} rows of {each.table}, {each.column} ({each.kind})"
         for each in done.outcomes
@@ -127,11 +126,11 @@ def _summary(done) -> list[str]:
         if each.outcome == "kept"
     ]
     if done.days:
-        lines.append(f"rebuilt without them: {', '.join(map(str, done.days))}, with every metric in force")
+        lines.append(f"rebuilt without them: {', '.join(map(str, done.days))}, with every active metric")
     if done.kept_sketches:
         listed = ", ".join(done.kept_sketches)
-        lines.append(f"sketches that cannot forget them: those of {listed}, whose metric is not in force")
-    return [*lines, "the proof is in the table erasures; keep its key where the data is not"]
+        lines.append(f"sketches that still include them: those of {listed}, whose metrics are not active")
+    return [*lines, "the proof is in the table erasures; keep its key apart from the data"]
 
 
 def _listed(ids: list[str]) -> str:

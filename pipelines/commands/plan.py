@@ -1,4 +1,4 @@
-"""`audience plan`: what a day of events needs, in bytes, rows, state, machines and money."""
+"""`audience plan`: estimate what a day of events needs, in bytes, rows, state, machines and money."""
 
 import math
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ _OPTIONS = (
     "dedup_window",
     "max_lateness",
 )
-_NUMBERS = {  # name -> (default, least, most, what it is)
-    "events_per_second": (None, 0.001, 10_000_000, "Messages a second, the average of a day"),
-    "peak": ("3", 1, 1_000, "How many times as many come in the busiest minutes"),
-    "event_bytes": ("270", 1, 10_000_000, "Bytes of a message"),
-    "duplicates": ("0.02", 0, 0.99, "Share of the messages that repeat an event"),
-    "quarantined": ("0.01", 0, 0.99, "Share of the messages that are refused"),
-    "delayed": ("0.01", 0, 1, "Share that comes up to ten minutes after it happened"),
-    "late": ("0.005", 0, 1, "Share that comes up to a day after it happened"),
-    "session_events": ("10", 1, 1_000_000, "Events of a session, on average"),
+_NUMBERS = {  # name -> (default, least, most, help)
+    "events_per_second": (None, 0.001, 10_000_000, "Messages per second, averaged over a day"),
+    "peak": ("3", 1, 1_000, "Peak-to-average ratio of the busiest minutes"),
+    "event_bytes": ("270", 1, 10_000_000, "Average size of a message in bytes"),
+    "duplicates": ("0.02", 0, 0.99, "Share of messages that repeat an event"),
+    "quarantined": ("0.01", 0, 0.99, "Share of messages that are quarantined"),
+    "delayed": ("0.01", 0, 1, "Share of events received up to ten minutes after event time"),
+    "late": ("0.005", 0, 1, "Share of events received up to a day after event time"),
+    "session_events": ("10", 1, 1_000_000, "Average number of events per session"),
 }
 
 
@@ -33,37 +33,37 @@ def add_options(parser) -> None:
     from pipelines.apps.plan.coefficients import DISTINCT, PRICES
 
     group = parser.add_argument_group("traffic")
-    for name, (default, _, _, told) in _NUMBERS.items():
-        shown = told if default is None else f"{told} (default: {default})"
+    for name, (default, _, _, text) in _NUMBERS.items():
+        shown = text if default is None else f"{text} (default: {default})"
         group.add_argument(f"--{name}", default=default, required=default is None, metavar="N", help=shown)
     group.add_argument(
         "--distinct",
         action="append",
         default=[],
         metavar="COLUMN=N",
-        help="Different values of a column in a day; may be repeated (defaults: below)",
+        help="Distinct values of a column per day; repeatable (defaults: below)",
     )
-    group.add_argument("--backfill", action="store_true", help="Read the day from files, not from a queue")
+    group.add_argument("--backfill", action="store_true", help="Read the day from files instead of a queue")
     add_all(parser, _OPTIONS)
-    parser.add_argument("--json", action="store_true", help="One JSON object")
+    parser.add_argument("--json", action="store_true", help="Print one JSON object")
     parser.add_argument(
         "--price",
         action="append",
         default=[],
         metavar="NAME=DOLLARS",
-        help="A price of yours; may be repeated (those assumed: below)",
+        help="Your own price; repeatable (assumed prices: below)",
     )
     rows = [f"{name:<14} {number:,.0f}" for name, number in DISTINCT.items()]
-    rows.append(f"{'person':<14} a twentieth of the messages, and at least 1")
-    parser.add_argument_group("different values in a day", "\n".join(rows))
+    rows.append(f"{'person':<14} a twentieth of the messages, at least 1")
+    parser.add_argument_group("distinct values per day", "\n".join(rows))
     priced = [f"{name:<27} {price.dollars:<9g} {price.unit}" for name, price in PRICES.items()]
-    parser.add_argument_group("prices in dollars, assumed", "\n".join(priced))
+    parser.add_argument_group("assumed prices in dollars", "\n".join(priced))
 
 
 def run(values, rest) -> None:
     numbers = {name: number(name, getattr(values, name), least, most) for name, (_, least, most, _) in _NUMBERS.items()}
     if numbers["duplicates"] + numbers["quarantined"] >= 1:
-        raise OptionError("--duplicates and --quarantined: together they leave no event; allowed: less than 1")
+        raise OptionError("--duplicates and --quarantined: they leave no events; allowed: a sum less than 1")
     from pipelines.apps.plan.coefficients import DISTINCT, PRICES
 
     distinct = _named("distinct", values.distinct, {**DISTINCT, "person": 0.0}, 1)
@@ -115,24 +115,24 @@ def _plan(values, numbers: dict[str, float], distinct: dict[str, float], prices:
 
 
 def _named(option: str, words: list[str], known: Mapping[str, float], least: float) -> dict[str, float]:
-    """What is known, changed by words of the form NAME=NUMBER."""
-    made = dict(known)
+    """Return the known numbers, as changed by words of the form NAME=NUMBER."""
+    numbers = dict(known)
     for word in words:
         name, _, text = word.partition("=")
         try:
-            made[name] = float(text)
+            numbers[name] = float(text)
         except ValueError:
-            made[name] = math.nan
-        if name not in known or not least <= made[name] < math.inf:
+            numbers[name] = math.nan
+        if name not in known or not least <= numbers[name] < math.inf:
             raise OptionError(
                 f"--{option}: got {word!r}; allowed: NAME=NUMBER, at least {least:g}, of {', '.join(known)}"
             )
-    return made
+    return numbers
 
 
 COMMAND = Command(
     add_options,
     run,
-    "What a day of events needs: bytes, rows, state, machines and money.",
+    "Estimate what a day of events needs: bytes, rows, state, machines and cost.",
     "audience plan --events_per_second 1200 --peak 3 --distinct content_id=50000",
 )

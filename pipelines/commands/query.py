@@ -1,6 +1,6 @@
-"""`audience query`: a question in SQL."""
+"""`audience query`: query the warehouse in SQL."""
 
-from pipelines.commands import Command
+from pipelines.commands import Command, add_form
 from pipelines.settings.arguments import add_all
 from pipelines.settings.resolve import place_of
 from pipelines.system.terminal import put
@@ -13,30 +13,15 @@ def add_options(parser) -> None:
     parser.add_argument(
         "--dialect",
         choices=("duckdb", "bigquery"),
-        help="SQL of the query (default: duckdb, and bigquery with --dataset, which knows no other)",
+        help="SQL dialect of the query (default: duckdb; with --dataset always bigquery)",
     )
     parser.add_argument(
         "--unsafe",
         action="store_true",
-        help="Allow every statement of DuckDB's: it may read and write any file that you may, load extensions and use "
-        "the network. Without it a query is one statement that reads the warehouse and nothing else",
+        help="Allow every DuckDB statement: it may read and write any file that you can, load extensions and use the "
+        "network. Without it, a query is one statement that can only read the warehouse",
     )
     add_form(parser)
-
-
-def add_form(parser) -> None:
-    """How rows are printed: the same options for every command that prints some."""
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument(
-        "--csv",
-        dest="form",
-        action="store_const",
-        const="csv",
-        default="table",
-        help="CSV with a header (RFC 4180). Texts stay as they are: import them as text into a spreadsheet, which "
-        "takes one that begins with = + - or @ for a formula",
-    )
-    form.add_argument("--json", dest="form", action="store_const", const="json", help="One JSON object a row")
 
 
 def run(values, rest) -> None:
@@ -47,11 +32,11 @@ def run(values, rest) -> None:
     place = place_of(vars(values))
     dialect = values.dialect or ("bigquery" if place.dataset else "duckdb")
     if place.dataset and dialect != "bigquery":
-        raise OptionError(f"--dialect: got {dialect!r}; allowed with --dataset: bigquery, which the query runs in")
+        raise OptionError(f"--dialect: got {dialect!r}; allowed with --dataset: bigquery, where the query runs")
     if place.dataset and values.unsafe:
         raise OptionError("--unsafe: got it with --dataset; allowed: with --warehouse, whose queries run in DuckDB")
     with open_warehouse(*place) as warehouse:
-        # A folder is asked by DuckDB itself, which has more to say of a mistake than what both can do.
+        # DuckDB itself answers for a folder: its error messages are better than those of the common dialect.
         answer = run_query(warehouse, values.sql, dialect, values.unsafe)
         put(render(answer, values.form), values.form)
 
@@ -59,6 +44,6 @@ def run(values, rest) -> None:
 COMMAND = Command(
     add_options,
     run,
-    "Ask the warehouse in SQL.",
+    "Query the warehouse in SQL.",
     'audience query "SELECT * FROM quality_summary" --csv',
 )

@@ -1,8 +1,8 @@
-"""`audience run`: a queue into a warehouse, as long as it runs."""
+"""`audience run`: stream a queue into a warehouse until stopped."""
 
-from pipelines.commands import Command
+from pipelines.commands import Command, launch_on_dataflow
 from pipelines.settings.arguments import add_all, options_of
-from pipelines.settings.resolve import resolve
+from pipelines.settings.resolve import Settings, resolve
 from pipelines.system.terminal import say
 from transforms.errors import OptionError
 
@@ -11,9 +11,9 @@ def add_options(parser) -> None:
     add_all(parser, options_of("run"))
     group = parser.add_argument_group("machine")
     group.add_argument(
-        "--runner", help="Beam's runner: PrismRunner, DirectRunner, DataflowRunner (default: the best that is here)"
+        "--runner", help="Beam runner: PrismRunner, DirectRunner or DataflowRunner (default: the best one available)"
     )
-    group.add_argument("--prism_location", metavar="PATH", help="The Prism binary (default: the one of `make prism`)")
+    group.add_argument("--prism_location", metavar="PATH", help="Prism binary (default: the one from `make prism`)")
 
 
 def run(values, rest) -> None:
@@ -22,11 +22,11 @@ def run(values, rest) -> None:
 
     runner = choose(values.runner, values.prism_location)
     if not runner.runs_here:
-        return _launch(values, settings, rest)
+        from pipelines.dataflow.template import LOCAL
+
+        return launch_on_dataflow(values, settings, rest, "a stream", {*LOCAL, "prism_location"}, _launch)
     if settings.id_label is not None:
-        raise OptionError(
-            "--id_label is for Dataflow, which alone reads by it; leave it out: events are one by their id"
-        )
+        raise OptionError("--id_label is only for Dataflow; leave it out: events are deduplicated by event_id")
     from pipelines.runners.in_process import beam_options
     from pipelines.streaming.stream import stream
 
@@ -37,22 +37,16 @@ def run(values, rest) -> None:
         say(f"{ended.waiting:,} landed records are not reconciled yet: the next start reads them again")
 
 
-def _launch(values, settings, rest) -> None:
-    from pipelines.dataflow.template import LOCAL
-
-    for name in sorted({*LOCAL, "prism_location"}):
-        if getattr(values, name, None) is not None:
-            raise OptionError(f"--{name} is of a stream on this machine; leave it out for a job on Dataflow")
+def _launch(settings: Settings, beam_options: list[str]):
     from pipelines.dataflow.job import launch
-    from pipelines.runners.in_process import beam_options
 
-    say(launch(settings, beam_options(rest)).said)
+    return launch(settings, beam_options)
 
 
 COMMAND = Command(
     add_options,
     run,
-    "Read a queue into a warehouse, as long as it runs.",
+    "Stream a queue into the warehouse until stopped.",
     "audience run --input_subscription projects/my-project/subscriptions/events --warehouse warehouse",
     takes_beam_options=True,
 )

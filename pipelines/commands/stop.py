@@ -1,4 +1,4 @@
-"""`audience stop`: end a stream."""
+"""`audience stop`: stop a stream."""
 
 from pipelines.commands import Command
 from pipelines.settings.arguments import add_all
@@ -12,10 +12,13 @@ WAIT_SECONDS = 120
 def add_options(parser) -> None:
     add_all(parser, ("warehouse", "dataset", "landing", "config"))
     parser.add_argument(
-        "--drain", action="store_true", help="Close every open bucket: nothing more will come, or not here"
+        "--drain", action="store_true", help="Close and publish every open bucket: this stream will not be restarted"
     )
     parser.add_argument(
-        "--wait", default=str(WAIT_SECONDS), help=f"Seconds to wait for its end (default: {WAIT_SECONDS})"
+        "--wait",
+        default=str(WAIT_SECONDS),
+        metavar="SECONDS",
+        help=f"Seconds to wait until the stream has stopped (default: {WAIT_SECONDS})",
     )
 
 
@@ -37,6 +40,6 @@ def run(values, rest) -> None:
 COMMAND = Command(
     add_options,
     run,
-    "End the stream into a warehouse; with --drain every open bucket is published first.",
+    "Stop the stream into a warehouse; with --drain, publish every open bucket first.",
     "audience stop --warehouse warehouse --drain",
 )

@@ -1,8 +1,8 @@
-"""A backfill as a job of Dataflow: launched here, read, written and committed there.
+"""Run a backfill as a Dataflow job: launched here, read, written and committed there.
 
-Here, before anything starts: every check that a backfill of one machine makes before its graph, the tables, and the
-token by which the job commits once. There: the one graph, whose files go to a folder of the bucket, and whose last step
-is the commit (commit_once.py).
+Before anything starts, this process makes the same checks as a local backfill, creates the tables, and takes the commit
+token with which the job commits once. The job runs the one graph, writes its files to a folder of the bucket, and
+commits in its last step (commit_once.py).
 """
 
 import time
@@ -13,8 +13,8 @@ from datetime import date
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from pipelines.audience import Job
-from pipelines.batch.backfill import check_days, ending_of, job_of, looked_at, range_of
-from pipelines.batch.days import Opened, days_around, days_with_events, opened, reach_of
+from pipelines.batch.backfill import check_days, ending_of, inspect_files, job_of, range_of
+from pipelines.batch.days import Opened, days_with_events, neighbor_days, opened, spanning_sql
 from pipelines.dataflow.commit_once import CommitOnce
 from pipelines.dataflow.job import Launched, job_options, submitted
 from pipelines.settings.resolve import Settings, check_on_cluster
@@ -26,23 +26,23 @@ from pipelines.warehouse.file_sinks import FileSink
 from pipelines.warehouse.metric_tables import tables_of
 from pipelines.warehouse.staged import in_bucket
 from transforms.errors import OptionError
-from transforms.sessions.sessions import Written
+from transforms.sessions.sessions import TargetDays
 
 FOLDER = "audience"  # below --temp_location: a folder for the files of each run
 
 
 def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
-    """Check, make what is missing of the data set, and start the job. Errors: AudienceError, before anything starts."""
+    """Check, create what the dataset lacks, and start the job. Errors: AudienceError, before anything starts."""
     check_on_cluster(settings)
     options = job_options(beam_options, streaming=False)
     if options.view_as(GoogleCloudOptions).update:
-        raise OptionError("--update is of a stream: a backfill that runs cannot be replaced; leave it out")
+        raise OptionError("--update is only for a stream: a running backfill cannot be updated; leave it out")
     if NAME in settings.input:
         raise OptionError(
-            f"--input {NAME}: a job on Dataflow reads no standard input; copy it to a bucket with "
-            f"`gcloud storage cp {NAME} gs://BUCKET/FILE` and name that"
+            f"--input {NAME}: a job on Dataflow cannot read standard input; copy it to a bucket with "
+            f"`gcloud storage cp {NAME} gs://BUCKET/FILE` and pass that path"
         )
-    read = looked_at(settings)
+    read = inspect_files(settings)
     _check_reach(read.files, options)
     with opened(settings, create=True) as into:
         check_days(settings, into)
@@ -54,44 +54,44 @@ def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
 
 
 def on_a_cluster(job: Job, settings: Settings, into: Opened, added: list[date], folder: str) -> Job:
-    """The job as workers that share no disk run it to its end, whoever has launched it."""
+    """Return the job for workers that share no disk; it runs to its end without the process that launched it."""
     run = into.run
     dataset, zone, days = into.warehouse.name, into.warehouse.time_zone, job.days.listed() if job.days else None
-    around = days_around(into.warehouse, days)
+    around = neighbor_days(into.warehouse, days)
     token = run.hand_over(folder, bool(added or around))
     commit = CommitOnce(token, ending_of(settings, into, job, added), time.time())
     return replace(
         job,
         sink=FileSink(folder, tables_of(into.metrics), zone, commit),
         stored=ReadStoredDays(dataset, added, job.input) if added else None,
-        written=Written(days, zone),
-        beside=ReadStoredDays(dataset, around, None) if around else None,
-        reach=ReadReachAsked(dataset, reach_of(days, zone)) if around and days else None,
+        target_days=TargetDays(days, zone),
+        neighbor_events=ReadStoredDays(dataset, around, None) if around else None,
+        spanning_sessions=ReadReachAsked(dataset, spanning_sql(days, zone)) if around and days else None,
         spill_folder=None,
     )
 
 
 def folder_of(options: PipelineOptions, into: Opened) -> str:
-    """The folder of the files of this run."""
+    """Return the folder for the files of this run."""
     return f"{options.view_as(GoogleCloudOptions).temp_location.rstrip('/')}/{FOLDER}/{into.run.id}"
 
 
 def _check_reach(files: Sequence[FileInput], options: PipelineOptions) -> None:
-    """Refuse files of this machine, which no worker of a job sees, where the job's own folder is in a bucket."""
+    """Refuse local files, which no worker can read, if the job's own folder is in a bucket."""
     local = [file.path for file in files if not in_bucket(file.path)]
     if local and in_bucket(options.view_as(GoogleCloudOptions).temp_location):
         raise OptionError(
-            f"--input: got {local[0]!r}, a file of this machine; allowed: files in a bucket, which the workers of a "
-            "job can read; copy it there with `gcloud storage cp`"
+            f"--input: got {local[0]!r}, a local file; allowed: files in a bucket, which the workers of a job can read;"
+            " copy it there with `gcloud storage cp`"
         )
 
 
 def _check_range(settings: Settings, into: Opened) -> None:
-    """Refuse a run of unknown days beside others: sessions go on over midnight, so what lies beside has to be read."""
+    """Refuse a run of unknown days next to existing ones: sessions span midnight, so neighbor days must be read."""
     if range_of(settings, into.warehouse) is None and days_with_events(into.warehouse):
         raise OptionError(
-            f"--start and --end are missing: {into.warehouse.name} has days, and sessions may go on over midnight; "
-            "give the days that the files hold"
+            f"--start and --end are missing: {into.warehouse.name} already has days, and sessions may span midnight; "
+            "give the days that the files cover"
         )
 
 

@@ -1,14 +1,14 @@
-"""Deploy: the gcloud commands that build the template and start, watch, update and end its jobs, as they are typed.
+"""Deploy: the gcloud commands that build the template and start, monitor, update and stop its jobs.
 
-    build    the image and the template's file, by cloudbuild.yaml
-    stream   a streaming job of the template
-    backfill a job of the template that reads files and ends
-    update   the running job of that name by a new one, which goes on with its state
-    status   the jobs of that name
-    drain    ends the job once it has worked on all that it read; every open bucket is closed early
-    cancel   ends the job at once; what it has read and not written is lost to it, and what it counted is not shown
+    build    builds the image and the template file, with cloudbuild.yaml
+    stream   starts a streaming job from the template
+    backfill starts a job from the template that reads files and ends
+    update   replaces the running job of that name with a new one, which continues with its state
+    status   lists the jobs of that name
+    drain    stops the job once it has processed all that it read; every open bucket is closed early
+    cancel   stops the job at once; records that it read but did not write are lost, and open buckets are not published
 
-Each is a list of words; `--dry_run` prints them and runs none.
+Each is a list of words; `--dry_run` prints them without running them.
 """
 
 import json
@@ -23,27 +23,26 @@ from transforms.errors import OptionError, RunnerError
 ACTIONS = ("build", "stream", "backfill", "update", "status", "drain", "cancel")
 LOSES = {
     "drain": (
-        "drain: the job stops reading and closes every bucket that is open, with what it holds. What is published from "
-        "now on waits in the subscription. A job that is started later knows nothing of the buckets before it, open or "
-        "closed: an event that comes late, by up to --max_lateness, puts its own total over theirs. `audience "
-        "recompute` of these days, once that job is drained, puts them right"
+        "drain: the job stops reading, and publishes and closes every open bucket. New messages wait in the "
+        "subscription. A job that starts later has no state of earlier buckets: an event that arrives late, by up to "
+        "--max_lateness, overwrites their totals. Once that job is drained, `audience recompute` corrects these days"
     ),
     "cancel": (
-        "cancel: the job ends at once. What it read and has not written is read by nobody again; use drain, unless the "
-        "job cannot work. As after a drain a later job knows nothing of the buckets before it; `audience recompute` of "
-        "the days puts the metrics right, as far as events are stored"
+        "cancel: the job stops at once. Records that it read but did not write are not read again; use drain, unless "
+        "the job is stuck. As after a drain, a later job has no state of earlier buckets; `audience recompute` of the "
+        "days corrects the metrics from the stored events"
     ),
 }
 JOB_NAME = "audience-stream"
 BACKFILL_NAME = "audience-backfill"
-RENAMED: dict[str, str] = {}  # steps of the last release, as they are called now
+RENAMED: dict[str, str] = {}  # steps renamed since the last release: old name -> new name
 _IMAGE = re.compile(r"(?P<name>[^@\s,]+):(?P<tag>[\w.-]{1,128})(?P<digest>@sha256:[0-9a-f]{64})?")
 _DELIMITERS = ";|~!#%&"
 Runs = Callable[[Sequence[str]], str]
 
 
 class Target(NamedTuple):
-    """Where to: folders (gs://...), `image` as Docker names it, `workers` gcloud's own words for a job."""
+    """The target: folders (gs://...), `image` as Docker names it, `workers` as gcloud options of a job."""
 
     project: str
     region: str
@@ -60,34 +59,34 @@ class Target(NamedTuple):
 
 
 def template_of(target: Target) -> str:
-    """Where the template's file is: by the tag of its image."""
+    """Return the path of the template file, which contains the tag of its image."""
     return f"{target.templates}/{tag_of(target.image)}.json"
 
 
 def tag_of(image: str) -> str:
-    """The tag of an image, which may have a digest behind it. Errors: OptionError for an image without a tag."""
+    """Return the tag of an image, which may be followed by a digest. Errors: OptionError for an image without a tag."""
     named = _IMAGE.fullmatch(image)
     if not named or named["tag"] == "latest":
         raise OptionError(
-            f"--image: got {image!r}; allowed: an image with the tag of its build, not latest, and best its digest "
-            "too: HOST/PROJECT/REPOSITORY/audience:TAG@sha256:..."
+            f"--image: got {image!r}; allowed: an image with its build tag (not latest), preferably with its digest: "
+            "HOST/PROJECT/REPOSITORY/audience:TAG@sha256:..."
         )
     return named["tag"]
 
 
 def by_digest(image: str) -> str:
-    """An image as a job names it: by its digest where it is given."""
+    """Return an image as a job names it: by its digest if one is given."""
     named = _IMAGE.fullmatch(image)
     return f"{named['name']}{named['digest']}" if named and named["digest"] else image
 
 
 def build(target: Target) -> list[str]:
-    """Lint, test, build, push, and write the template's file."""
+    """Lint, test, build, push, and write the template file."""
     tag = tag_of(target.image)
     repository, _, found = target.image.partition(f":{tag}")
     if found:
         raise OptionError(
-            f"--image: got {target.image!r}; allowed for a build: {repository}:{tag}, as its digest is made"
+            f"--image: got {target.image!r}; allowed for a build: {repository}:{tag}; the build creates the digest"
         )
     given = f"_IMAGE={repository},_TAG={tag},_TEMPLATES={target.templates}"
     return [
@@ -105,7 +104,7 @@ def build(target: Target) -> list[str]:
 def start(
     target: Target, parameters: Mapping[str, str], renamed: Mapping[str, str] | None = None, streaming: bool = True
 ) -> list[str]:
-    """Start a job of the template; with `renamed` (old step -> new) it replaces the running one of its name."""
+    """Start a job from the template; with `renamed` (old step -> new), it replaces the running job of its name."""
     given = [
         *(f"{name}={value}" for name, value in parameters.items()),
         f"sdk_container_image={by_digest(target.image)}",
@@ -133,18 +132,18 @@ def start(
 
 
 def _delimiter(values: Sequence[str]) -> str:
-    """What stands between the values of one flag of gcloud: a sign that is in none, or a value could add another.
+    """Return a delimiter for the values of one gcloud flag that occurs in none of them.
 
-    Errors: OptionError if the values have every sign that would do.
+    Errors: OptionError if the values contain every possible delimiter.
     """
     for sign in _DELIMITERS:
         if not any(sign in value for value in values):
             return sign
-    raise OptionError(f"a job's parameters: got each of {_DELIMITERS} in them; allowed: values without one of these")
+    raise OptionError(f"parameters: got values with each of {_DELIMITERS}; allowed: values that avoid one of these")
 
 
 def jobs(target: Target) -> list[str]:
-    """The active jobs of the name, as JSON."""
+    """List the active jobs of the name, as JSON."""
     return [
         "gcloud",
         "dataflow",
@@ -163,48 +162,48 @@ def end(target: Target, action: str, id: str) -> list[str]:
 
 
 def described(target: Target, id: str) -> list[str]:
-    """All that the service tells of a job, as JSON: the names of its steps among it."""
+    """Describe a job in full, including its step names, as JSON."""
     return ["gcloud", "dataflow", "jobs", "describe", id, "--full", "--format=json", *target.place]
 
 
 def running(target: Target, run: Runs) -> str:
-    """The id of the one job of the name that runs. Errors: OptionError if there is none."""
+    """Return the id of the running job of the name. Errors: OptionError if there is none."""
     found = [job["id"] for job in json.loads(run(jobs(target)) or "[]") if job.get("state") in (None, "Running")]
     if not found:
         raise OptionError(
-            f"no job {target.job_name!r} runs in {target.project}, {target.region}; start it with `audience deploy "
-            "stream`, or name another with --job_name"
+            f"no job {target.job_name!r} is running in {target.project}, {target.region}; start it with `audience "
+            "deploy stream`, or name another with --job_name"
         )
     return found[0]
 
 
-def check_names(told: Mapping, new: set[str], renamed: Mapping[str, str]) -> None:
-    """That every step of the running job that may hold state goes on under a name of the new graph.
+def check_names(job: Mapping, new: set[str], renamed: Mapping[str, str]) -> None:
+    """Check that every step of the running job that may hold state has a name in the new graph.
 
-    told     what `described` gives
+    job      the output of `described`
     Errors: OptionError with the steps that would lose their state.
     """
-    steps = (told.get("pipelineDescription") or {}).get("originalPipelineTransform") or ()
+    steps = (job.get("pipelineDescription") or {}).get("originalPipelineTransform") or ()
     old = {step["name"] for step in steps if step.get("name")}
     lost = sorted(name for name in old - new if renamed.get(name, "") not in new)
     if lost:
         shown = ", ".join(repr(name) for name in lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
         raise OptionError(
-            f"update: {shown} of the running job are not in the new graph, and would lose their state; say what each "
-            "has become with --renamed OLD=NEW, or drain the job and start another"
+            f"update: {shown} of the running job are not in the new graph, and would lose their state; map each to its "
+            "new name with --transform_name_mapping OLD=NEW, or drain the job and start another"
         )
 
 
 def by_gcloud(words: Sequence[str]) -> str:
-    """Run a command and give what it printed. Errors: RunnerError with its last line."""
+    """Run a command and return its output. Errors: RunnerError with its last line."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise OptionError(
-            "there is no gcloud here; install the Google Cloud SDK (https://cloud.google.com/sdk/docs/install), or see "
-            "the commands with --dry_run"
+            "gcloud not found; install the Google Cloud SDK (https://cloud.google.com/sdk/docs/install), or print the "
+            "commands with --dry_run"
         ) from None
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["it says nothing"]
+        lines = done.stderr.strip().splitlines() or ["no error message"]
         raise RunnerError(f"`{shlex.join(words[:4])}` failed: {lines[-1]}")
     return done.stdout

@@ -1,11 +1,11 @@
-"""Dataflow: the graph of a stream as a job of Google's, which goes on when this process has ended; and what a backfill
-there (dataflow_backfill.py) shares with it.
+"""Run the graph of a stream as a Dataflow job, which continues after this process ends; dataflow_backfill.py shares
+parts of it.
 
-Dataflow keeps state and shuffle durably and acknowledges a message once it has stored it, so nothing lands here first:
-Beam's own reader reads, and the workers write to BigQuery. An update (`--update`) goes on with the state of the job
-that it replaces; what has another name in the new graph is lost, see tests/pipelines/golden.
+Dataflow stores state and shuffle durably and acknowledges a message once it has stored it, so nothing lands here first:
+Beam's own reader reads, and the workers write to BigQuery. An update (`--update`) continues with the state of the job
+that it replaces; the state of a renamed step is lost without a transform name mapping, see tests/pipelines/golden.
 
-Under the launcher of a flex template (`--template_location`) the job is written as JSON and the service starts it.
+In the launcher of a flex template (`--template_location`), the job is written as JSON and the service starts it.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ RUNNING = (dataflow_v1beta3.JobState.JOB_STATE_RUNNING, dataflow_v1beta3.JobStat
 
 
 class Launched(NamedTuple):
-    """A job that was started: `id` is empty where only its template was written."""
+    """A started job; `id` is empty if only its template was written."""
 
     name: str
     id: str
@@ -49,14 +49,14 @@ class Launched(NamedTuple):
 
     @property
     def said(self) -> str:
-        """It in a line for a person."""
+        """The job as one line of text."""
         if self.id:
-            return f"job {self.name} {self.id} is started: {self.url}"
-        return f"job {self.name} is in {self.url}"
+            return f"started job {self.name} {self.id}: {self.url}"
+        return f"wrote job {self.name} to {self.url}"
 
 
 def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
-    """Make what is missing of the data set, and start the job. Errors: AudienceError, before anything starts."""
+    """Create what the dataset lacks, and start the job. Errors: AudienceError, before anything starts."""
     if settings.dataset is None:
         raise OptionError("--dataset is missing: a job on Dataflow writes to BigQuery; give --dataset project.dataset")
     options = job_options(beam_options)
@@ -69,40 +69,40 @@ def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
 
 
 def job_options(beam_options: Sequence[str], streaming: bool = True) -> PipelineOptions:
-    """Beam's options of a job. Errors: OptionError for one that is missing, or that asks for at-least-once mode."""
+    """Return the Beam options of a job. Errors: OptionError for a missing one, or one that sets at-least-once mode."""
     kind = ["--streaming"] if streaming else []
     options = PipelineOptions([*beam_options, "--runner=DataflowRunner", *kind])
     google = options.view_as(GoogleCloudOptions)
     _check_exactly_once(options)
     if missing := [f"--{name}" for name in NEEDED if not getattr(google, name)]:
         raise OptionError(
-            f"{', '.join(missing)}: missing; a job on Dataflow needs --project, --region and --temp_location gs://..."
+            f"{', '.join(missing)}: missing; a job on Dataflow requires --project, --region and --temp_location gs://..."
         )
     google.staging_location = google.staging_location or google.temp_location
     if options.view_as(WorkerOptions).sdk_container_image:
-        # The image has this package and all that it needs, locked: nothing is installed when a worker starts.
+        # The image contains this package and its locked dependencies: nothing is installed when a worker starts.
         options.view_as(SetupOptions).sdk_location = "container"
     return options
 
 
 def _check_exactly_once(options: PipelineOptions) -> None:
     """Refuse Dataflow's at-least-once mode, in which a repeated partial is counted twice (docs/why/exactly-once.md)."""
-    asked = {
+    given = {
         "experiments": options.view_as(DebugOptions).experiments,
         "dataflow_service_options": options.view_as(GoogleCloudOptions).dataflow_service_options,
     }
-    for name, words in asked.items():
-        # Dataflow takes the mode by either option; the search is wide, as only one spelling of it is documented.
+    for name, words in given.items():
+        # Dataflow accepts the mode in either option; the match is broad, as only one spelling is documented.
         if found := [word for word in words or () if "at_least_once" in word.lower().replace("-", "_")]:
             raise OptionError(
-                f"--{name}: got {found[0]!r}; allowed: exactly-once mode, the default, as at-least-once mode counts "
-                "repeats twice in metrics and books; leave it out"
+                f"--{name}: got {found[0]!r}; allowed: exactly-once mode (the default): at-least-once mode counts "
+                "repeats twice in metrics and audit counts; leave it out"
             )
 
 
 def running_job(options: PipelineOptions) -> str:
-    """The id of the job that an update replaces. Errors: OptionError if none of its name runs (Beam 2.77 would look
-    for it for ever)."""
+    """Return the id of the job that an update replaces. Errors: OptionError if no job of its name is running (Beam 2.77
+    would look for it indefinitely)."""
     google = options.view_as(GoogleCloudOptions)
     if not google.job_name:
         raise OptionError("--job_name is missing: an update replaces the running job of that name")
@@ -113,21 +113,22 @@ def running_job(options: PipelineOptions) -> str:
         found = [job for job in _jobs(google).list_jobs(wanted) if job.name == google.job_name]
     except (GoogleAPICallError, GoogleAuthError) as problem:
         raise RunnerError(
-            f"Dataflow does not tell its jobs in {google.project}, {google.region}: {first_line(problem)}; "
-            f"see `gcloud services enable dataflow.googleapis.com --project={google.project}`, and the role "
+            f"cannot list Dataflow jobs in {google.project}, {google.region}: {first_line(problem)}; run "
+            f"`gcloud services enable dataflow.googleapis.com --project={google.project}`, and check for the role "
             "roles/dataflow.developer"
         ) from problem
     for job in found:
         if job.current_state in RUNNING:
             return job.id
     raise OptionError(
-        f"--update: no job {google.job_name!r} runs in {google.project}, {google.region}; start it without --update, "
-        f"or see `gcloud dataflow jobs list --status=active --project={google.project} --region={google.region}`"
+        f"--update: no job {google.job_name!r} is running in {google.project}, {google.region}; start it without "
+        "--update, or see `gcloud dataflow jobs list --status=active "
+        f"--project={google.project} --region={google.region}`"
     )
 
 
 def step_names(settings: Settings) -> set[str]:
-    """The names of the steps of the graph that these options make; nothing is asked or made."""
+    """Return the step names of the graph for these options, without calling any service."""
     metrics, quality = read_config(settings.config)
     sink = BigQueryStreamSink(f"{settings.dataset}", tables_of(metrics), settings.write_method)
     pipeline = beam.Pipeline("FnApiRunner", PipelineOptions(["--streaming"]))  # named as on any runner
@@ -137,7 +138,7 @@ def step_names(settings: Settings) -> set[str]:
 
 
 def _jobs(google: GoogleCloudOptions) -> dataflow_v1beta3.JobsV1Beta3Client:
-    """A client of the service, or of what --dataflow_endpoint names, as Beam makes it."""
+    """Return a client of the service, or of --dataflow_endpoint, as Beam builds it."""
     endpoint = (google.dataflow_endpoint or "").strip().rstrip("/")
     rest = "localhost" in endpoint or "sandbox" in endpoint
     named = endpoint if rest else endpoint.removeprefix("https://").removeprefix("http://")
@@ -160,13 +161,13 @@ def _job(job: Job, settings: Settings, queue: Queue) -> Job:
 
 
 def submitted(job: Job, options: PipelineOptions) -> Launched:
-    """Give the job to the service, or write it where the launcher of a template wants it. Errors: RunnerError."""
+    """Submit the job to the service, or write it where the launcher of a template expects it. Errors: RunnerError."""
     pipeline = beam.Pipeline(options=options)
     build(pipeline, job)
     try:
         result: Any = pipeline.run()
     except Exception as problem:
-        raise RunnerError(f"Dataflow does not take the job: {first_line(problem)}") from problem
+        raise RunnerError(f"Dataflow rejected the job: {first_line(problem)}") from problem
     google = options.view_as(GoogleCloudOptions)
     if google.template_location:
         return Launched(google.job_name, "", google.template_location)

@@ -1,11 +1,11 @@
-"""templates/flex/metadata.json, made anew from the list of the options by `python -m pipelines.apps.reference`.
+"""templates/flex/metadata.json, generated from the list of options by `python -m pipelines.apps.reference`.
 
-python -m pipelines.dataflow.template IMAGE:TAG     print the template's file for an image; needs Python alone
+python -m pipelines.dataflow.template IMAGE:TAG     prints the template file for an image; needs Python alone
 
-What the service checks before it starts a launcher, and what its console shows: a parameter for each option that means
-something on Dataflow. One template is for both kinds of job: a queue makes a stream, files make a backfill
-(launcher.py). The service's own form is `google.cloud.dataflow_v1beta3.TemplateMetadata`; its regular
-expressions are POSIX egrep's.
+The metadata is what the service checks before it starts a launcher, and what its console shows: a parameter for each
+option that applies on Dataflow. One template serves both kinds of job: a queue starts a stream, files start a
+backfill (launcher.py). The service's own schema is `google.cloud.dataflow_v1beta3.TemplateMetadata`; its regular
+expressions are POSIX extended (egrep).
 """
 
 import json
@@ -17,42 +17,42 @@ from pipelines.settings.options import OPTIONS, Option
 from pipelines.sources import queues
 
 METADATA = "flex/metadata.json"
-# Of this machine alone: a folder, processes of ours, and what our own reader of a queue needs.
+# Options that apply on this machine only: folders, worker processes, and those of our own queue reader.
 LOCAL = {"warehouse", "group", "landing", "readers", "batch_delay", "expected_delay", "workers"} | (
     set(queues.OPTIONS) - set(queues.LAUNCH_OPTIONS)
 )
 REQUIRED = {"dataset"}
-READS = {"run": queues.LAUNCH_OPTIONS, "backfill": ("input",)}  # each kind of job needs one of them
+READS = {"run": queues.LAUNCH_OPTIONS, "backfill": ("input",)}  # each kind of job requires one of them
 TYPES = dict.fromkeys(("input", "mapping", "config"), "GCS_READ_FILE") | {
     queue.launch_option: queue.parameter_type for queue in queues.QUEUES
 }
 
 
 def parameters() -> list[Option]:
-    """The options that are parameters of the template."""
+    """Return the options that are parameters of the template."""
     names = {name for command in READS for name in options_of(command)} - LOCAL
     return [option for option in OPTIONS if option.name in names]
 
 
 def metadata() -> str:
-    """metadata.json."""
+    """Return the text of metadata.json."""
     return json.dumps(_metadata(), indent=2) + "\n"
 
 
 def container_spec(image: str) -> str:
-    """The template's file: `google.cloud.dataflow_v1beta3.ContainerSpec`. gcloud would leave out what streams."""
-    told = {"image": image, "sdkInfo": {"language": "PYTHON"}, "metadata": _metadata()}
-    return json.dumps(told, indent=2) + "\n"
+    """Return the template file, a `google.cloud.dataflow_v1beta3.ContainerSpec`. gcloud would omit `streaming`."""
+    spec = {"image": image, "sdkInfo": {"language": "PYTHON"}, "metadata": _metadata()}
+    return json.dumps(spec, indent=2) + "\n"
 
 
 def _metadata() -> dict[str, Any]:
     return {
         "name": "Audience insights: a stream or a backfill",
-        "description": "Events of a Pub/Sub subscription to live, correct audience metrics in BigQuery; or files of "
-        "events into its days.",
-        # It may stream: the modes below mean nothing to a backfill, which decides by itself that it is a batch job.
+        "description": "Stream events from a Pub/Sub subscription into live audience metrics in BigQuery, or load "
+        "files of events into its days.",
+        # The template may stream. A backfill is a batch job, to which the modes below do not apply.
         "streaming": True,
-        # A default mode would be valid only beside a choice of two. docs/why/exactly-once.md
+        # A default mode is valid only if both modes are supported. docs/why/exactly-once.md
         "supportsAtLeastOnce": False,
         "supportsExactlyOnce": True,
         "parameters": list(map(_parameter, parameters())),
@@ -60,7 +60,7 @@ def _metadata() -> dict[str, Any]:
 
 
 def _parameter(option: Option) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    parameter: dict[str, Any] = {
         "name": option.name,
         "label": option.name.replace("_", " ").capitalize(),
         "helpText": option.help + (f", e.g. {option.example}" if option.example else ""),
@@ -69,12 +69,12 @@ def _parameter(option: Option) -> dict[str, Any]:
         "paramType": _type(option),
     }
     if option.default is not None:
-        told["defaultValue"] = option.default
+        parameter["defaultValue"] = option.default
     if option.choices:
-        told["enumOptions"] = [{"value": choice} for choice in option.choices]
+        parameter["enumOptions"] = [{"value": choice} for choice in option.choices]
     elif option.regex != ".+" and not option.flag:
-        told["regexes"] = [f"^({egrep(option.regex)})$"]
-    return told
+        parameter["regexes"] = [f"^({egrep(option.regex)})$"]
+    return parameter
 
 
 def _type(option: Option) -> str:
@@ -86,9 +86,9 @@ def _type(option: Option) -> str:
 
 
 def egrep(regex: str) -> str:
-    """A regular expression of an option, which has no more than these of Python's own, as POSIX egrep's.
+    """Translate an option's regular expression, which uses only these Python extensions, to POSIX extended.
 
-    A count above 1,000 is more than RE2 takes.
+    RE2 refuses a repetition count above 1,000.
     """
     for own, posix in ((r"\d", "[0-9]"), ("(?:", "("), (r"[^/\s]", "[^/[:space:]]"), (r"[^\s]", "[^[:space:]]")):
         regex = regex.replace(own, posix)

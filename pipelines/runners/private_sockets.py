@@ -1,17 +1,17 @@
-"""Private sockets: what Beam runs on this machine listens on Unix sockets that nobody else can reach, and on no port.
+"""Private sockets: Beam's local servers listen on Unix sockets that only the user can reach, and on no TCP port.
 
-private_sockets()  a folder of mode 0700 for sockets. Inside the context each server that Beam starts in this process
-                   listens there: of a bounded run those of control, data, state and logs, of a stream the one by which
-                   Prism starts the worker. The folder and the sockets are removed at the end.
-reach_privately()  in a worker process: Beam's channels find those servers, as long as the process lives
+private_sockets()  a folder of mode 0700 for sockets. Within the context, each server that Beam starts in this process
+                   listens there: in a batch run those for control, data, state and logs; in a stream the one through
+                   which Prism starts the worker. The folder and the sockets are removed at the end.
+reach_privately()  in a worker process: lets Beam's channels find those servers for the life of the process
 
-Beam has no option for it: it binds `[::]:0`, every interface, and authenticates no client. So the two functions of gRPC
-that it calls are replaced, before it starts anything and for runs on this machine only: a job that is submitted to
-Dataflow is outside the context. Servers that request a loopback address or a Unix socket keep it.
+Beam has no option for this: it binds `[::]:0`, every interface, without authentication. The two gRPC functions that it
+calls are therefore replaced before it starts anything, and only for local runs: a job submitted to Dataflow is outside
+the context. Servers that request a loopback address or a Unix socket keep it.
 
-Errors: RunnerError where no folder can be made.
-State: a folder under TMPDIR or /tmp, locked (flock) by the process that made it; the next run removes those of
-processes that were killed.
+Errors: RunnerError if no folder can be created.
+State: a folder under TMPDIR or /tmp, locked (flock) by the process that created it; the next run removes the folders of
+killed processes.
 """
 
 import fcntl
@@ -32,22 +32,21 @@ PREFIX = "audience-sockets-"
 LONGEST = 103  # bytes of a socket's path: macOS takes 103, Linux 107
 PLAIN = re.compile(r"[\w/.+-]+", re.ASCII)  # gRPC reads a socket's address as a URI
 NAME = "/prism"  # the longest name of a socket
-MADE_SECONDS = 60.0  # after which a folder without a lock is one of a process that was killed
-LOCAL = ("localhost:", "127.0.0.1:", "[::1]:", "unix:")  # addresses that a server may request and keeps
+MADE_SECONDS = 60.0  # an older folder without a lock belongs to a killed process
+LOCAL = ("localhost:", "127.0.0.1:", "[::1]:", "unix:")  # addresses that a server keeps
 
 
 @contextmanager
 def private_sockets() -> Iterator[Path]:
-    """The folder, in which Beam's servers listen until the end of the context. Errors: RunnerError."""
+    """Yield the folder in which Beam's servers listen until the end of the context. Errors: RunnerError."""
     with private_folder() as folder, _servers_in(folder):
         yield folder
 
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """A new folder of mode 0700, short enough for the paths of sockets; removed at the end. Errors: RunnerError."""
+    """Yield a new folder of mode 0700 with a path short enough for sockets; removed at the end. Errors: RunnerError."""
     folder = _make_folder()
-    # systemd-tmpfiles, which removes old files from /tmp, skips what is locked.
     lock = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
@@ -62,21 +61,21 @@ def _make_folder() -> Path:
     why = ""
     for root in dict.fromkeys((tempfile.gettempdir(), "/tmp")):
         try:
-            folder = tempfile.mkdtemp(prefix=PREFIX, dir=root)  # mkdtemp makes it 0700, whatever the umask
+            folder = tempfile.mkdtemp(prefix=PREFIX, dir=root)  # mkdtemp uses 0700 whatever the umask
         except OSError as problem:
             why = why or f"{root}: {problem.strerror}"
             continue
         if len(folder + NAME) <= LONGEST and PLAIN.fullmatch(folder):
             return Path(folder)
         os.rmdir(folder)
-        why = why or f"{root}: got a path that is no socket's; allowed: {LONGEST} plain characters"
-    raise RunnerError(f"no folder for the sockets of this run ({why}); set TMPDIR to a folder that you can write")
+        why = why or f"{root}: got a path that sockets cannot use; allowed: {LONGEST} plain characters"
+    raise RunnerError(f"no folder for the sockets of this run ({why}); set TMPDIR to a writable folder")
 
 
 def _remove_abandoned(root: Path) -> None:
     """Remove the folders of processes that were killed."""
     for folder in root.glob(f"{PREFIX}*"):
-        with suppress(OSError):  # it belongs to someone else, or was just removed
+        with suppress(OSError):  # it belongs to another user, or was just removed
             if time.time() - folder.stat().st_mtime < MADE_SECONDS:
                 continue
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -89,7 +88,7 @@ def _remove_abandoned(root: Path) -> None:
 
 @contextmanager
 def _servers_in(folder: Path) -> Iterator[None]:
-    """Servers that gRPC makes inside the context listen in `folder`."""
+    """Let servers that gRPC creates within the context listen in `folder`."""
     import grpc
     from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer as Pool
 
@@ -118,7 +117,7 @@ def _servers_in(folder: Path) -> Iterator[None]:
 
 
 def reach_privately() -> None:
-    """Let the channels that Beam opens in this process reach the servers of `private_sockets`."""
+    """Let the channels that Beam opens in this process connect to the servers of `private_sockets`."""
     from apache_beam.runners.worker.channel_factory import GRPCChannelFactory
 
     opened: Callable[..., Any] = GRPCChannelFactory.insecure_channel
@@ -130,7 +129,7 @@ def reach_privately() -> None:
 
 
 def target_of(address: str) -> str:
-    """The target of a server's address, which Beam prefixes with `localhost:` as it takes the address for a port."""
+    """Return the target of a server's address, which Beam prefixes with `localhost:` as if it were a port."""
     private = address.removeprefix("localhost:")
     return private if private.startswith("unix:") else address
 

@@ -1,7 +1,7 @@
-"""Quiet: an error of Beam's worker in this process is told once, in one line, and not by each of its threads.
+"""Report an error of Beam's in-process worker once, in one line, instead of once per thread.
 
-The worker sends what a bundle raised to the runner, and prints it as well; what the runner says of it is logged once
-more. The worker's threads lose their runner when it is killed or cancelled, and each would tell so with a traceback.
+The worker sends the error of a bundle to the runner and also prints it, and the runner logs it again. When the runner
+is killed or cancelled, each of the worker's threads would print a traceback.
 """
 
 import contextlib
@@ -15,13 +15,13 @@ import grpc
 
 
 class WithoutWorkers:
-    """A text stream that takes nothing from the threads of Beam's worker."""
+    """A text stream that ignores output from the threads of Beam's worker."""
 
     def __init__(self, stream: Any):
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write, unless a thread of the worker asks for it."""
+        """Write, unless called from a thread of the worker."""
         if type(threading.current_thread()).__module__.startswith("apache_beam."):
             return len(text)
         return self.stream.write(text)
@@ -32,18 +32,18 @@ class WithoutWorkers:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """While `with` lasts stderr takes nothing of Beam's worker, and no log what the runner says. The worker's threads
-    stay quiet when they lose their runner, for as long as the process lives: some end later."""
+    """Within the context, drop what Beam's worker writes to stderr and what the runner logs. For the rest of the
+    process, the worker's threads stay silent when they lose their runner: some end later."""
     before = threading.excepthook
 
-    def told(raised: threading.ExceptHookArgs) -> None:
+    def report(raised: threading.ExceptHookArgs) -> None:
         if not issubclass(raised.exc_type, grpc.RpcError):
             before(raised)
 
     def is_ours(record: logging.LogRecord) -> bool:
-        return False  # Beam alone logs to the root logger itself
+        return False  # only Beam logs to the root logger itself
 
-    threading.excepthook = told
+    threading.excepthook = report
     root = logging.getLogger()
     root.addFilter(is_ours)
     try:

@@ -1,14 +1,14 @@
-"""The configuration file: options that a team fixes once, metrics and quality rules beside the shipped catalogue.
+"""Read the configuration file: options that a team sets once, and its own metrics and quality rules.
 
-warehouse: audience      # options by their names; docs/configuration.md lists all keys
+warehouse: audience      # options by name; docs/configuration.md lists all keys
 time_zone: Europe/London
-metrics:                 # see templates/default.yaml for the catalogue and the form of a metric
+metrics:                 # see templates/default.yaml for the catalogue and the format of a metric
   shares_1h: {bucket: 1h, dimensions: [category], measures: {shares: {count: all, where: {event_type: share}}}}
   activity_1m: null      # leave a shipped metric out
 funnel: {steps: [page_view, signup], window: 7d}   # see transforms/sessions/funnel.py
 quality:
-  null_ids: ["", "null", "undefined"]   # texts, in lower case, that stand for no identifier
-  bots: [{device: {pattern: "(?i)bot"}}]   # flag events as is_bot, of whatever source; see transforms/records/match.py
+  null_ids: ["", "null", "undefined"]   # values, in lower case, treated as a missing identifier
+  bots: [{device: {pattern: "(?i)bot"}}]   # events of any source to flag as is_bot; see transforms/records/match.py
 """
 
 from importlib import resources
@@ -32,20 +32,20 @@ DEFAULT = TEMPLATES / "default.yaml"
 
 
 class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Rules of quality that a source may need otherwise."""
+    """Data quality rules that a source may need to change."""
 
     null_ids: Annotated[
         tuple[str, ...],
         Meta(
-            description="Texts that stand for no identifier: a user_id or anonymous_id that is one of them is NULL",
+            description="Values treated as a missing identifier: such a user_id or anonymous_id becomes NULL",
             examples=[["", "null", "guest"]],
-            extra={"unit": "texts in lower case"},
+            extra={"unit": "strings in lower case"},
         ),
     ] = NULL_IDS
     bots: Annotated[
         tuple[Match, ...],
         Meta(
-            description="Rules by which an event of any source is a bot's: is_bot is true where one of them fits",
+            description="Rules that identify bot traffic of any source: is_bot is true if one of them matches",
             examples=[[{"user_id": {"pattern": "(?i)bot$"}}]],
             extra={"unit": "conditions on the columns of events"},
         ),
@@ -57,16 +57,16 @@ class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(ConfigFile, frozen=True, forbid_unknown_fields=True):
-    """The file as it is written; `metrics` are read one by one, so that an error names its path."""
+    """The file as written; `metrics` are read one by one, so that an error names its path."""
 
     quality: Quality | None = None
     funnel: Funnel | None = None
 
 
 class Stated(NamedTuple):
-    """The metrics, rules and funnel in force as they are written, and which of their names the file states.
+    """The effective metrics, rules and funnel as written, and which of their names the file states.
 
-    A metric that is None is a shipped one that the file leaves out.
+    A metric that is None is a shipped one that the file disables.
     """
 
     metrics: dict[str, Any]
@@ -78,19 +78,19 @@ class Stated(NamedTuple):
 
 
 def read_config(path: str | None) -> tuple[tuple[MetricSpec, ...], Quality]:
-    """The metrics and rules in force: the shipped ones, with what the file at `path` adds, changes or leaves out."""
+    """Return the effective metrics and rules: the shipped ones, as changed by the file at `path`."""
     stated = read_stated(path)
     metrics = {name: form for name, form in stated.metrics.items() if form is not None}
     return read_metrics(metrics, path or DEFAULT.name), stated.quality
 
 
 def read_funnel(path: str | None) -> Funnel:
-    """The funnel in force: that of the file at `path`, else the shipped one."""
+    """Return the effective funnel: that of the file at `path`, else the shipped one."""
     return read_stated(path).funnel
 
 
 def read_stated(path: str | None) -> Stated:
-    """All that is in force as it is written. Errors: ConfigError with the path of what is wrong."""
+    """Return the effective configuration as written. Errors: ConfigError with the path of the wrong key."""
     shipped = read_document(str(DEFAULT), Config)
     assert shipped.funnel is not None, DEFAULT
     if path is None:
@@ -108,7 +108,7 @@ def read_stated(path: str | None) -> Stated:
 
 
 def read_mapping(path: str) -> Mapping:
-    """The mapping in a file, whose own tests pass; ConfigError names the path of what is wrong."""
+    """Return the mapping in a file, whose own tests pass. Errors: ConfigError with the path of the wrong key."""
     mapping = load_mapping(text_of(path, "mapping", "mapping"), path)
     check_tests(mapping, path)
     return mapping

@@ -1,7 +1,7 @@
-"""The configuration file as it is written, for whoever needs its options only: nothing here imports Beam.
+"""Read the options of the configuration file as written. Nothing here imports Beam.
 
-A key is an option that may stand in a file, or `metrics`, `quality` or `funnel`; config.py reads those.
-A key that is null is as if it were not there.
+A key is an option that a file may set, or `metrics`, `quality` or `funnel`, which config.py reads.
+A null key is treated as absent.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from transforms.strict_yaml import load
 
 if TYPE_CHECKING:
     Options = msgspec.Struct
-else:  # what a value may be is checked by the option's own rule, and told in its words
+else:  # the option's own rule checks the value and words the error
     Options = msgspec.defstruct("Options", [(option.name, Any, None) for option in FILE_OPTIONS], frozen=True)
 
 
@@ -31,13 +31,13 @@ T = TypeVar("T", bound=ConfigFile)
 
 
 def read_document(path: str, type_: type[T]) -> T:
-    """The file as `type_`. Errors: ConfigError with the path of what is wrong."""
-    # A file of comments alone is a document of null.
+    """Return the file as `type_`. Errors: ConfigError with the path of the wrong key."""
+    # A file that holds only comments is a null document.
     return load(text_of(path, "configuration", "config"), type_ | None, path) or type_()  # type: ignore[arg-type]
 
 
 def stated_options(path: str) -> dict[str, Given]:
-    """The options that the file states, each right by itself. Errors: ConfigError with the path of what is wrong."""
+    """Return the options that the file states, each checked by itself. Errors: ConfigError with the path of the key."""
     document = read_document(path, ConfigFile)
     stated = {option: Given(getattr(document, option.name), "file", path) for option in FILE_OPTIONS}
     stated = {option: given for option, given in stated.items() if given.value is not None}
@@ -59,11 +59,11 @@ def _remote(path: str) -> bytes:
 
 
 def text_of(path: str, what: str, option: str) -> str:
-    """The text of a file that an option names, local or `gs://`. Errors: ConfigError."""
+    """Return the text of a file that an option names, local or `gs://`. Errors: ConfigError."""
     try:
         return (_remote(path) if "://" in path else Path(path).read_bytes()).decode("utf-8")
     except OSError as problem:
         why = problem.strerror or first_line(problem)
-        raise ConfigError(f"{path}: the {what} cannot be read: {why}; check --{option}") from None
+        raise ConfigError(f"{path}: cannot read the {what}: {why}; check --{option}") from None
     except UnicodeDecodeError as problem:
         raise ConfigError(f"{path}: the {what} is not UTF-8: {problem.reason} at byte {problem.start}") from None

@@ -1,4 +1,4 @@
-"""What each key of a Struct is, as its declaration tells: for the documentation and for what is printed."""
+"""Describe the keys of a Struct from its declaration, for the documentation and for `audience config --show`."""
 
 from typing import Any, NamedTuple
 
@@ -7,7 +7,7 @@ from msgspec import inspect
 
 
 class Key(NamedTuple):
-    """A key; `default` is None where it must be stated (then `required`), `example` as it stands in YAML."""
+    """A key; `default` is None if it is `required`; `example` is a value as written in YAML."""
 
     name: str
     description: str
@@ -18,20 +18,20 @@ class Key(NamedTuple):
 
 
 def keys_of(struct: type[msgspec.Struct]) -> list[Key]:
-    """The keys of a Struct in their order; a field without `Meta` has no description."""
+    """Return the keys of a Struct in order; a field without `Meta` has no description."""
     about = inspect.type_info(struct)
     assert isinstance(about, inspect.StructType)
     return [_key(field) for field in about.fields]
 
 
 def _key(field: inspect.Field) -> Key:
-    told: dict[str, Any] = {}
+    schema: dict[str, Any] = {}
     unit = ""
     if isinstance(field.type, inspect.Metadata):
-        told = field.type.extra_json_schema or {}
+        schema = field.type.extra_json_schema or {}
         unit = (field.type.extra or {}).get("unit", "")
     default = None if field.default is msgspec.NODEFAULT else field.default
     if field.default_factory is not msgspec.NODEFAULT:
         default = field.default_factory()
-    [example] = told.get("examples", [None])
-    return Key(field.encode_name, told.get("description", ""), unit, default, example, field.required)
+    [example] = schema.get("examples", [None])
+    return Key(field.encode_name, schema.get("description", ""), unit, default, example, field.required)

@@ -1,4 +1,4 @@
-"""The tests that stand in a mapping: run by the code that reads real records, whenever the mapping is read."""
+"""Run the tests in a mapping, with the code that reads real records, whenever the mapping is read."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from transforms.block import EVENT_SCHEMA, RAW_SCHEMA, TIME, entered
+from transforms.block import EVENT_SCHEMA, RAW_SCHEMA, TIME, tag_input
 from transforms.errors import ConfigError
 from transforms.event_time import settle_event_time
 from transforms.mapping import Mapping
@@ -23,7 +23,7 @@ _JSON = ("properties", "extra")
 
 
 def check_tests(mapping: Mapping, where: str) -> None:
-    """Errors: ConfigError `where: $.tests[n]: got ..., expected ...` for the first test that fails."""
+    """Raise ConfigError `where: $.tests[n]: got ..., expected ...` for the first test that fails."""
     for at, case in enumerate(mapping.tests):
         problem = next(_problems(case, mapping), None)
         if problem is not None:
@@ -78,7 +78,7 @@ def _raw(case: Case, mapping: Mapping) -> pl.DataFrame | None:
         "position": "test:1",
         "attributes": attributes,
     }
-    return entered(pl.DataFrame([row], schema=RAW_SCHEMA), "test")
+    return tag_input(pl.DataFrame([row], schema=RAW_SCHEMA), "test")
 
 
 def _quoted(value: Any, quote: str) -> str:

@@ -1,4 +1,4 @@
-"""The list of the options, each declared once; `options.py` reads it. Nothing here imports Beam."""
+"""The options of `audience`, each declared once; `options.py` reads them. Nothing here imports Beam."""
 
 import re
 from collections.abc import Callable
@@ -9,17 +9,17 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 DURATION = r"\d{1,6}[smhd]"
 DURATION_IN_WORDS = "a number above 0 and one of s, m, h, d, such as 36h"
-DURATION_UNIT = "s, m, h or d behind the number"
+DURATION_UNIT = "a number with a suffix: s, m, h or d"
 DATE = r"\d{4}-\d{2}-\d{2}"
-DATE_IN_WORDS = "a day of the calendar, such as 2026-03-01"
+DATE_IN_WORDS = "a calendar date, such as 2026-03-01"
 DATASET = r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]*[a-z0-9]\.[A-Za-z0-9_]{1,1024}"
 DATASET_IN_WORDS = "project.dataset, e.g. my-project.audience"
-METHODS = STORAGE_WRITE, EXACTLY_ONCE, INSERTS = (  # of writing a stream to BigQuery
+METHODS = STORAGE_WRITE, EXACTLY_ONCE, INSERTS = (  # how a stream writes to BigQuery
     "STORAGE_WRITE_API",
     "STORAGE_WRITE_API_EXACTLY_ONCE",
     "STREAMING_INSERTS",
 )
-ZONE_IN_WORDS = "a name of the IANA time zone database, e.g. Europe/London"
+ZONE_IN_WORDS = "an IANA time zone name, e.g. Europe/London"
 
 
 def _duration(text: str) -> timedelta:
@@ -58,12 +58,12 @@ def _zone(name: str) -> str:
 class Option(NamedTuple):
     """One option.
 
-    regex    what a value must match, and `allowed` says so in words; `limits` are those of a whole number
-    read     the value of a text that matches; a ValueError of it says what is allowed
-    repeat   collects several; `flag` takes no value
-    group    under which heading --help shows it
-    in_file  whether it may be a key of the configuration file: what a team fixes once for a warehouse
-    unit     of the value; `unless` says in words what holds where neither a value nor a default is stated
+    regex    pattern that a value must match; `allowed` describes it in words; `limits` bound a whole number
+    read     parses a text that matches; its ValueError states what is allowed
+    repeat   the option may be given several times; `flag` takes no value
+    group    heading under which --help lists it
+    in_file  whether the configuration file may set it
+    unit     unit of the value; `unless` describes the behavior when there is neither a value nor a default
     names_queue  whether its value is a queue to read (sources/queues.py)
     """
 
@@ -95,19 +95,19 @@ def _whole(least: int, digits: int) -> dict[str, Any]:
 OPTIONS = (
     Option(
         "input",
-        "Files to read: a path or a glob, local or gs://, or - for standard input; may be repeated",
+        "Files to read: a path or glob, local or gs://, or - for standard input; repeatable",
         repeat=True,
         example="'events/*.jsonl.gz'",
     ),
     Option(
         "format",
-        "Form of the files; auto decides by the name, of standard input by the first bytes",
+        "File format; auto infers it from the file name, and for standard input from the first bytes",
         "auto",
         choices=("auto", "jsonl", "csv", "parquet"),
     ),
     Option(
         "input_subscription",
-        "Pub/Sub subscription to read as long as the run lasts",
+        "Pub/Sub subscription to read",
         None,
         r"projects/[^/\s]{6,}/subscriptions/[^/\s]{3,255}",
         "projects/PROJECT/subscriptions/NAME (a project of at least 6 characters, a name of at least 3)",
@@ -116,7 +116,7 @@ OPTIONS = (
     ),
     Option(
         "input_topic",
-        "Pub/Sub topic to read, by a subscription that is made for the run and deleted at its end",
+        "Pub/Sub topic to read through a temporary subscription, which is deleted when the run ends",
         None,
         r"projects/[^/\s]{6,}/topics/[^/\s]{3,255}",
         "projects/PROJECT/topics/NAME (a project of at least 6 characters, a name of at least 3)",
@@ -125,7 +125,7 @@ OPTIONS = (
     ),
     Option(
         "timestamp_attribute",
-        "Attribute that tells when a message was received, of trusted publishers; else when it was published",
+        "Message attribute that holds the time of receipt, for trusted publishers (default: the publish time)",
         None,
         r"[^\s]{1,256}",
         "the name of an attribute, without spaces",
@@ -133,7 +133,7 @@ OPTIONS = (
     ),
     Option(
         "id_label",
-        "Attribute whose value makes two messages one while Dataflow reads; events are one by their own id anyway",
+        "Message attribute that Dataflow uses to deduplicate messages; deduplication by event_id applies regardless",
         None,
         r"[^\s]{1,256}",
         "the name of an attribute, without spaces",
@@ -141,29 +141,45 @@ OPTIONS = (
     ),
     Option(
         "mapping",
-        "Mapping (YAML) from the records to events; without one they are of the native form",
+        "Mapping file (YAML) from records to events; without one, records must be in the native format",
         repeat=True,
         example="mapping.yaml",
     ),
-    Option("start", "First day to write", None, DATE, DATE_IN_WORDS, example="2026-03-01", read=_day, group="days"),
     Option(
-        "end", "Day after the last to write", None, DATE, DATE_IN_WORDS, example="2026-03-08", read=_day, group="days"
+        "start",
+        "First day to write (inclusive)",
+        None,
+        DATE,
+        DATE_IN_WORDS,
+        example="2026-03-01",
+        read=_day,
+        group="days",
+    ),
+    Option(
+        "end",
+        "Day after the last day to write (exclusive)",
+        None,
+        DATE,
+        DATE_IN_WORDS,
+        example="2026-03-08",
+        read=_day,
+        group="days",
     ),
     Option(
         "replace",
-        "The input is complete for the days from --start to --end: what they held goes",
+        "Overwrite the days from --start to --end; the input must be complete for them",
         flag=True,
         group="days",
     ),
     Option(
         "add",
-        "The stored events of the days that the input touches join it, and the days are written anew",
+        "Merge into existing days, deduplicating against their stored events; the days are rewritten",
         flag=True,
         group="days",
     ),
     Option(
         "max_days",
-        "Most days that the events of a run may spread over; more is refused before anything is written",
+        "Maximum number of days that the events of one run may span; the run fails before it writes if there are more",
         "400",
         example="1200",
         group="days",
@@ -173,23 +189,23 @@ OPTIONS = (
     ),
     Option(
         "config",
-        "Configuration (YAML): what is fixed once for a warehouse; audience config --show lists its keys",
+        "Configuration file (YAML): settings shared by all runs on a warehouse; audience config --show lists the keys",
         example="audience.yaml",
         group="warehouse",
     ),
     Option(
         "warehouse",
-        "Folder of the local warehouse; made if it is not there",
+        "Folder of the local warehouse; created if it does not exist",
         "warehouse",
         allowed="the name of a folder",
         example="warehouse",
         group="warehouse",
         in_file=True,
-        unit="a path, from the folder in which the command is typed",
+        unit="a path, relative to the working directory",
     ),
     Option(
         "dataset",
-        "Data set of BigQuery that holds the warehouse, instead of a folder; made if it is not there",
+        "BigQuery dataset that holds the warehouse, instead of a local folder; created if it does not exist",
         None,
         DATASET,
         DATASET_IN_WORDS,
@@ -197,11 +213,11 @@ OPTIONS = (
         group="warehouse",
         in_file=True,
         unit="project.dataset",
-        unless="none: the warehouse is a folder",
+        unless="none: the warehouse is a local folder",
     ),
     Option(
-        "partition_expiry",
-        "In BigQuery: rows of days older than this go by themselves",
+        "partition_expiration",
+        "BigQuery partition expiration: rows of days older than this are deleted automatically",
         None,
         DURATION,
         DURATION_IN_WORDS,
@@ -210,37 +226,37 @@ OPTIONS = (
         group="warehouse",
         in_file=True,
         unit=DURATION_UNIT,
-        unless="none: rows stay, or the table's own",
+        unless="none: each table keeps its current setting",
     ),
     Option(
-        "drained",
-        "In BigQuery: no stream writes this data set, so that its youngest days may be written as well",
+        "no_active_stream",
+        "Allow overwriting recent days in BigQuery; asserts that no stream is writing to the dataset",
         flag=True,
         group="warehouse",
     ),
     Option(
         "time_zone",
-        "Time zone that decides days; fixed when the warehouse is made, UTC if left out",
+        "Time zone that defines days; fixed when the warehouse is created (UTC if omitted)",
         allowed=ZONE_IN_WORDS,
         example="Europe/London",
         read=_zone,
         group="warehouse",
         in_file=True,
-        unit="a name of the IANA time zone database",
+        unit="an IANA time zone name",
         unless="the warehouse's own, UTC for a new one",
     ),
     Option(
         "group",
-        "Group of this machine that may read the warehouse; fixed when it is made, you alone if left out",
+        "Unix group that may read the local warehouse; fixed when it is created (only you if omitted)",
         None,
         r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}",
-        "the name of a group, e.g. analysts",
+        "the name of a Unix group, e.g. analysts",
         example="analysts",
         group="warehouse",
     ),
     Option(
         "max_lateness",
-        "An event received later than this after it happened goes to quarantine",
+        "Maximum lateness (time of receipt minus event time); later events are quarantined",
         "1d",
         DURATION,
         DURATION_IN_WORDS,
@@ -251,14 +267,14 @@ OPTIONS = (
         unit=DURATION_UNIT,
     ),
     Option(
-        "take_late",
-        "Take in what is later than --max_lateness, too",
+        "accept_late",
+        "Also accept events later than --max_lateness",
         flag=True,
         group="rules",
     ),
     Option(
         "dedup_window",
-        "Width of the windows in which an event id may occur once; divides a day",
+        "Width of the deduplication windows: an event id is kept once per window; must divide a day evenly",
         "1d",
         DURATION,
         DURATION_IN_WORDS,
@@ -270,7 +286,7 @@ OPTIONS = (
     ),
     Option(
         "generation",
-        "Of two runs that publish one metric row the higher generation is current (default: now)",
+        "If two runs publish the same metric row, the higher generation wins (default: the current time)",
         None,
         r"\d{1,18}",
         "a whole number of at most 18 digits",
@@ -280,7 +296,7 @@ OPTIONS = (
     ),
     Option(
         "expected_delay",
-        "How late a message may come and still be in time: the watermark stays so far behind",
+        "Expected delay of messages; the watermark trails the clock by this much",
         "10s",
         DURATION,
         DURATION_IN_WORDS,
@@ -291,8 +307,8 @@ OPTIONS = (
     ),
     Option(
         "early_firing",
-        "How often a stream shows the buckets that are open, of all metrics (default: as each metric says), and "
-        "sessions that are not over (default: never)",
+        "Early firings: how often a stream publishes open buckets of all metrics (default: as each metric states) and "
+        "open sessions (default: never)",
         None,
         DURATION,
         DURATION_IN_WORDS,
@@ -303,18 +319,18 @@ OPTIONS = (
     ),
     Option(
         "batch_delay",
-        "How long messages are gathered before they are worked on: fewer, larger blocks for later rows",
+        "How long messages are buffered into a block; longer gives fewer, larger blocks and later rows",
         "500ms",
         r"[1-9]\d{0,5}(ms|s)",
         "a number above 0 and ms or s, such as 500ms",
         example="500ms",
         read=_short_duration,
         group="streaming",
-        unit="ms or s behind the number",
+        unit="a number with a suffix: ms or s",
     ),
     Option(
         "readers",
-        "Readers that share the subscription",
+        "Number of readers that share the subscription",
         "2",
         example="4",
         group="streaming",
@@ -323,14 +339,14 @@ OPTIONS = (
     ),
     Option(
         "write_method",
-        "How a stream writes to BigQuery: fast and at least once, exactly once, or by the older insertAll",
+        "How a stream writes to BigQuery: Storage Write API at least once, exactly once, or legacy insertAll",
         STORAGE_WRITE,
         choices=METHODS,
         group="streaming",
     ),
     Option(
         "landing",
-        "Local folder of a stream to BigQuery, for what was read and is not written yet; a restart needs it",
+        "Local folder in which a stream to BigQuery keeps records that are read but not yet written; needed to restart",
         "landing",
         allowed="the name of a folder",
         example="landing",
@@ -338,7 +354,7 @@ OPTIONS = (
     ),
     Option(
         "shards",
-        "Shards of the deduplication",
+        "Number of shards for deduplication",
         "4",
         example="8",
         group="machine",
@@ -348,7 +364,7 @@ OPTIONS = (
     ),
     Option(
         "workers",
-        "Worker processes; 0 is one for each core, up to four",
+        "Number of worker processes; 0 means one per core, at most four",
         "0",
         example="2",
         group="machine",

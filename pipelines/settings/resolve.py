@@ -12,11 +12,11 @@ from pipelines.settings.options import OPTIONS
 from pipelines.settings.values import NAMED, Given, value_of
 from transforms.errors import OptionError
 
-MOST_LATENESS = timedelta(days=3600)  # so that no event, nor a bucket it falls in, is of a day 3,650 days ago
+MOST_LATENESS = timedelta(days=3600)  # keeps every event, and its bucket, within BigQuery's 3,650 days
 
 
 class Settings(NamedTuple):
-    """The options, checked and of their types. Days are dates in the warehouse's time zone; `end` is not included."""
+    """The options, checked and typed. Days are dates in the warehouse's time zone; `end` is exclusive."""
 
     input: tuple[str, ...]
     format: str
@@ -28,8 +28,8 @@ class Settings(NamedTuple):
     config: str | None
     warehouse: str | None
     dataset: str | None
-    partition_expiry: timedelta | None
-    drained: bool
+    partition_expiration: timedelta | None
+    no_active_stream: bool
     time_zone: str | None
     group: str | None
     start: date | None
@@ -38,7 +38,7 @@ class Settings(NamedTuple):
     add: bool
     max_days: int
     max_lateness: timedelta
-    take_late: bool
+    accept_late: bool
     dedup_window: timedelta
     expected_delay: timedelta
     early_firing: timedelta | None
@@ -52,9 +52,9 @@ class Settings(NamedTuple):
 
 
 def effective(values: dict[str, Any]) -> dict[str, Given]:
-    """What is in force for each option, each right by itself: as typed (`values`), else of the file, else the default.
+    """Return the effective value of each option: as typed (`values`), else from the file, else the default.
 
-    Errors: OptionError or, for what the file states, ConfigError.
+    Each value is checked by itself. Errors: OptionError or, for a value in the file, ConfigError.
     """
     stated = {name: values.get(name) for name in NAMED}
     typed = {name: Given(value, "option") for name, value in stated.items() if value is not None and value is not False}
@@ -70,11 +70,11 @@ def effective(values: dict[str, Any]) -> dict[str, Given]:
 
 
 def _one_warehouse(of_file: dict[str, Given], typed: dict[str, Given]) -> dict[str, Given]:
-    """Without the folder, where a data set is named, or without the data set of the file, where a folder is typed."""
+    """Drop the folder if a dataset is named, or the dataset of the file if a folder is typed."""
     for given in (typed, of_file):
         if "dataset" in given and "warehouse" in given:
             named = f"--dataset {given['dataset'].value} and --warehouse {given['warehouse'].value}"
-            raise given["dataset"].refusal("dataset", f"one of {named}: a warehouse is in BigQuery or in a folder")
+            raise given["dataset"].refusal("dataset", f"only one of {named}: a warehouse is a dataset or a folder")
         for name, other in (("dataset", "warehouse"), ("warehouse", "dataset")):
             if name in given:
                 return {other: Given(None, "default")}
@@ -82,13 +82,13 @@ def _one_warehouse(of_file: dict[str, Given], typed: dict[str, Given]) -> dict[s
 
 
 def resolve(values: dict[str, Any], command: str = "backfill") -> Settings:
-    """Check the options of a command, each by itself and together; an error says what was got and what is allowed."""
+    """Check the options of a command, each by itself and together; an error states what was got and what is allowed."""
     settings = Settings(**{name: value_of(NAMED[name], given) for name, given in effective(values).items()})
     _check_together(settings)
     if settings.group is not None and settings.dataset is not None:
         raise OptionError(
             f"--group: got {settings.group!r} for --dataset {settings.dataset}; allowed: only with --warehouse; "
-            "the access of a dataset says who reads it"
+            "access to a dataset is granted in BigQuery"
         )
     if command == "backfill":
         _check_files(settings)
@@ -99,31 +99,31 @@ def resolve(values: dict[str, Any], command: str = "backfill") -> Settings:
 
 
 def check_on_cluster(settings: Settings) -> None:
-    """What a backfill has to state that runs as a job, whose launch has ended before a file is read."""
+    """Check what a backfill on Dataflow must state: its launch has ended before a file is read."""
     if settings.dataset is None:
         raise OptionError("--dataset is missing: a job on Dataflow writes to BigQuery; give --dataset project.dataset")
     if settings.add and settings.start is None:
         raise OptionError(
-            "--add needs --start and --end on Dataflow: which stored events join the input is settled before the job "
-            "starts; name the days"
+            "--add needs --start and --end on Dataflow: the days whose stored events are merged must be known before "
+            "the job starts; name the days"
         )
 
 
 class Place(NamedTuple):
-    """Where a warehouse is: a data set of BigQuery, or a folder."""
+    """Where a warehouse is: a BigQuery dataset or a local folder."""
 
     dataset: str | None
     warehouse: str | None
 
 
 def place_of(values: dict[str, Any]) -> Place:
-    """The warehouse that a command is to read: as typed, else of the configuration file."""
+    """Return the warehouse that a command reads: as typed, else from the configuration file."""
     given = effective({name: values.get(name) for name in ("dataset", "warehouse", "config")})
     return Place(*(value_of(NAMED[name], given[name]) for name in Place._fields))
 
 
 def landing_of(values: dict[str, Any]) -> str:
-    """The folder in which a stream into a data set keeps what it must not lose."""
+    """Return the folder in which a stream into a dataset keeps records that are read but not yet written."""
     return value_of(NAMED["landing"], effective({"landing": values.get("landing")})["landing"])
 
 
@@ -131,9 +131,9 @@ def _check_files(settings: Settings) -> None:
     if not settings.input:
         raise OptionError("no source given: name the files to read with --input, e.g. --input 'events/*.jsonl.gz'")
     if len(settings.mapping) > 1:
-        raise OptionError(f"--mapping: got {len(settings.mapping)}; a backfill has one: run one for each source")
+        raise OptionError(f"--mapping: got {len(settings.mapping)}; allowed: one; run one backfill for each source")
     if settings.replace and settings.add:
-        raise OptionError("--replace and --add exclude each other: replace what the days hold, or add to it")
+        raise OptionError("--replace and --add exclude each other: overwrite the days, or merge into them")
     if settings.replace and settings.start is None:
         raise OptionError("--replace needs --start and --end: name the days for which the input is complete")
 
@@ -144,7 +144,7 @@ def _check_queue(settings: Settings) -> None:
     if not named:
         allowed = " or ".join(f"--{option.name} {option.example}" for option in queues)
         raise OptionError(
-            f"no source given: name the queue to read, as with {allowed}; `audience backfill` reads files"
+            f"no source given: name the queue to read, as with {allowed}; to read files, use audience backfill"
         )
     if len(named) > 1:
         raise OptionError(f"{' and '.join(named)} exclude each other: name one")
@@ -159,16 +159,16 @@ def _check_dataset(settings: Settings, values: dict[str, Any]) -> None:
             )
     if settings.dataset and settings.max_lateness > MOST_LATENESS:
         raise OptionError(
-            f"--max_lateness: got {settings.max_lateness.days}d; allowed for a stream into a data set: at most "
-            f"{MOST_LATENESS.days}d: BigQuery takes no streamed row of a day more than 10 years ago"
+            f"--max_lateness: got {settings.max_lateness.days}d; allowed for a stream into a dataset: at most "
+            f"{MOST_LATENESS.days}d: BigQuery refuses streamed rows of days more than 10 years ago"
         )
 
 
 def _check_together(settings: Settings) -> None:
     if (settings.start is None) != (settings.end is None):
         missing = "--start" if settings.start is None else "--end"
-        raise OptionError(f"{missing} is missing: a range of days needs both --start and --end (the end not included)")
+        raise OptionError(f"{missing} is missing: a range of days needs both --start and --end (the end is exclusive)")
     if settings.start and settings.end and settings.start >= settings.end:
         raise OptionError(
-            f"--start {settings.start} is not before --end {settings.end}: the end is the day after the last to write"
+            f"--start {settings.start} is not before --end {settings.end}: --end is the day after the last one written"
         )

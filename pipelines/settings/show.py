@@ -1,6 +1,6 @@
-"""The configuration in force, as YAML: each key with what it is, its unit, its default, and where its value is from.
+"""Print the effective configuration as YAML: each key with its description, unit, default and origin.
 
-What is printed is a configuration file that says the same.
+The output is itself a configuration file with the same effect.
 """
 
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ from transforms.sessions.funnel import Funnel
 
 
 def config_lines(values: dict[str, Any]) -> Iterator[str]:
-    """The lines, without their newline, for options as they were typed. Errors: OptionError, ConfigError."""
+    """Yield the lines, without newlines, for options as typed. Errors: OptionError, ConfigError."""
     path = values.get("config")
     given = effective(values)
     for name, each in given.items():
         value_of(NAMED[name], each)
     read_config(path)
-    yield f"# The configuration in force, by audience {VERSION}: an option counts more than the file, the file more"
-    yield "# than the default. Saved to a file and given as --config it says the same."
+    yield f"# Effective configuration of audience {VERSION}: an option overrides the file, the file overrides the"
+    yield "# default. Saved to a file and passed as --config, it has the same effect."
     for option in FILE_OPTIONS:
         value, origin = given[option.name].value, given[option.name].origin
         default = option.unless or option.default
@@ -33,22 +33,22 @@ def config_lines(values: dict[str, Any]) -> Iterator[str]:
         yield f"{option.name}: {flow(int(value) if option.limits else value)}"
     stated = read_stated(path)
     yield from _metrics(stated, path)
-    yield from ("", "# Rules of quality", "quality:")
+    yield from ("", "# Data quality rules", "quality:")
     yield from _keys(stated.quality, stated.own_quality, path)
-    yield from ("", "# The funnel that funnel_by_day asks", "funnel:")
+    yield from ("", "# The funnel that the view funnel_by_day counts", "funnel:")
     yield from _keys(stated.funnel, stated.own_funnel, path)
 
 
 def _metrics(stated: Stated, path: str | None) -> Iterator[str]:
-    yield from ("", "# Metrics by name, beside the shipped ones; null leaves a shipped one out")
-    yield from ("# unit: that of each measure; default: the shipped catalogue; from: said at each", "metrics:")
+    yield from ("", "# Metrics by name, in addition to the shipped ones; null disables a shipped one")
+    yield from ("# unit: that of each measure; default: the shipped catalogue; from: stated at each", "metrics:")
     for name, form in stated.metrics.items():
         yield f"  # from: {_from('file' if name in stated.own_metrics else 'default', path)}"
         yield from _written(name, form, "  ")
 
 
 def _keys(struct: msgspec.Struct, own: frozenset[str], path: str | None) -> Iterator[str]:
-    """The keys of a part of the file, of which it states `own`."""
+    """Yield the keys of a section, of which the file states `own`."""
     shipped = msgspec.to_builtins(read_stated(None).funnel) if isinstance(struct, Funnel) else {}
     for key in keys_of(type(struct)):
         origin = "file" if key.name in own else "default"
@@ -64,12 +64,12 @@ def _default(value: Any) -> str:
 
 
 def _from(origin: str, path: str | None) -> str:
-    """Where a value was stated; of the file its name, on one line whatever it is."""
+    """Return where a value was stated; a file's name is quoted, so that it stays on one line."""
     return f"file {path!r}" if origin == "file" else origin
 
 
 def _written(key: str, value: Any, indent: str, deep: int = 3) -> Iterator[str]:
-    """A key and its value as lines; what lies deeper than `deep` stands on the line of its key."""
+    """Yield a key and its value as lines; what is nested deeper than `deep` goes on the line of its key."""
     if isinstance(value, dict) and value and deep > 1:
         yield f"{indent}{flow(key)}:"
         for inner, each in value.items():

@@ -1,4 +1,4 @@
-"""Values as YAML on one line, read again as the same by the strict reader (transforms/strict_yaml.py) and by others."""
+"""Write values as YAML on one line, which the strict reader (transforms/strict_yaml.py) reads back unchanged."""
 
 import math
 import re
@@ -7,11 +7,11 @@ from typing import Any
 import yaml
 
 _PLAIN = re.compile(r"[A-Za-z_][\w/-]*(?: [\w/-]+)*|[1-9]\d*[smhd]", re.ASCII)
-_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}  # which some reader takes for something else
+_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}  # some readers do not take these for strings
 
 
 def flow(value: Any) -> str:
-    """A value of texts, numbers, booleans, None, lists and dicts."""
+    """Return a value of strings, numbers, booleans, None, lists and dicts as YAML."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{flow(key)}: {flow(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list | tuple):

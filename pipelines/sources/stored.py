@@ -11,7 +11,7 @@ import polars as pl
 from pipelines.warehouse.local.damage import read_live
 from pipelines.warehouse.tables import EVENTS
 from transforms.block import EVENT_SCHEMA
-from transforms.sessions.sessions import REACH_SCHEMA
+from transforms.sessions.sessions import SPANNING_SCHEMA
 from transforms.sessions.summaries import visitors
 
 
@@ -35,7 +35,7 @@ class ReadStored(beam.PTransform):
 
 
 class ReadReach(beam.PTransform):
-    """PBegin -> PCollection[REACH_SCHEMA frame] from a Parquet file."""
+    """PBegin -> PCollection[SPANNING_SCHEMA frame] from a Parquet file."""
 
     def __init__(self, file: str):
         super().__init__()
@@ -47,7 +47,7 @@ class ReadReach(beam.PTransform):
 
 
 class ReadReachAsked(beam.PTransform):
-    """PBegin -> PCollection[REACH_SCHEMA frame], the answer of a data set to `sql`, by workers that share no disk."""
+    """PBegin -> PCollection[SPANNING_SCHEMA frame], the rows of `sql`, read by workers that share no disk."""
 
     def __init__(self, dataset: str, sql: str):
         super().__init__()
@@ -68,9 +68,9 @@ def _reach(sql: str, dataset: str):
 
 
 def as_reach(sessions: pl.DataFrame) -> pl.DataFrame:
-    """Rows of sessions (anonymous_id, user_id, session_start, session_end) as REACH_SCHEMA."""
+    """Rows of sessions (anonymous_id, user_id, session_start, session_end) as SPANNING_SCHEMA."""
     named = sessions.rename({"session_start": "start", "session_end": "end"}).with_columns(visitors(sessions))
-    return named.select(pl.col(name).cast(dtype) for name, dtype in REACH_SCHEMA.items())
+    return named.select(pl.col(name).cast(dtype) for name, dtype in SPANNING_SCHEMA.items())
 
 
 class ReadStoredDays(beam.PTransform):

@@ -1,9 +1,9 @@
-"""Listening: the TCP sockets that processes of this machine accept connections on, as Linux tells them in /proc.
+"""List the TCP sockets on which local processes accept connections, from /proc on Linux.
 
-listeners(pids)  those of some processes; None where it cannot be seen: no /proc, or processes of another user
-tree(pid)        a process and all that descend from it
+listeners(pids)  sockets of these processes; None if unknown: no /proc, or processes of another user
+tree(pid)        a process and its descendants
 
-Only the standard library, since `audience doctor` looks where packages may be missing. Nothing is opened or asked.
+Uses only the standard library, since `audience doctor` runs where packages may be missing. No connection is opened.
 """
 
 import os
@@ -19,7 +19,7 @@ LISTEN = "0A"  # TCP_LISTEN of the kernel
 
 
 class Listener(NamedTuple):
-    """A socket that a process listens on. `is_local`: only this machine reaches it."""
+    """A socket that a process listens on. `is_local`: only this machine can reach it."""
 
     pid: int
     address: str
@@ -27,10 +27,10 @@ class Listener(NamedTuple):
 
 
 def tree(pid: int) -> list[int]:
-    """The process and its descendants."""
+    """Return the process and its descendants."""
     parents = dict[int, int]()
     for path in PROC.glob("[0-9]*/stat"):
-        with suppress(OSError, IndexError, ValueError):  # it has just ended
+        with suppress(OSError, IndexError, ValueError):  # the process has just ended
             parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
     found = [pid]
     for each in found:
@@ -39,7 +39,7 @@ def tree(pid: int) -> list[int]:
 
 
 def listeners(pids: Iterable[int]) -> list[Listener] | None:
-    """What the processes listen on; those that have ended listen on nothing."""
+    """Return the sockets that the processes listen on; ended processes have none."""
     if not PROC.is_dir():
         return None
     try:
@@ -60,16 +60,16 @@ def _of_process(pid: int) -> list[Listener]:
 
 
 def _descriptors(pid: int) -> set[str]:
-    """What the descriptors of a process lead to."""
+    """Return the targets of a process's file descriptors."""
     found = set()
     for path in (PROC / f"{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # it has just been closed
+        with suppress(FileNotFoundError):  # just closed
             found.add(os.readlink(path))
     return found
 
 
 def _listener(pid: int, shown: str) -> Listener:
-    """From an address as the kernel shows it: words of four bytes in the machine's order, a colon, the port."""
+    """Parse an address in the kernel's format: words of four bytes in the machine's byte order, a colon, the port."""
     host, _, port = shown.partition(":")
     words = [int(host[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(host), 8)]
     address = ip_address(b"".join(words))

@@ -1,8 +1,8 @@
-"""Private by default: what this product writes to a disk belongs to the user who ran it, whatever the umask was.
+"""Private by default: files that this product writes are readable only by the user who ran it, whatever the umask.
 
-Folders are 0700 and files 0600. A warehouse that was made for a group (`--group`) is 2750, its files 0640: members
-read, only the owner writes. The mode of the warehouse's own folder says which of the two holds, and nothing else does,
-so that `chgrp` and `chmod` share a warehouse later, or end that. What exists is never opened or closed to anybody.
+Folders are 0700 and files 0600. A warehouse created for a group (`--group`) is 2750 and its files are 0640: members
+read, only the owner writes. Only the mode of the warehouse's own folder decides between the two, so `chgrp` and `chmod`
+can share a warehouse later, or stop sharing it. The modes of existing files are never changed.
 """
 
 import functools
@@ -22,7 +22,7 @@ SHARED = stat.S_ISGID | stat.S_IRGRP | stat.S_IXGRP
 
 
 def privately(function: Callable[..., int]) -> Callable[..., int]:
-    """The function; what it and the processes that it starts write is private."""
+    """Decorate a function: what it and its child processes write is private."""
 
     @functools.wraps(function)
     def runs(*args, **kwargs) -> int:
@@ -34,7 +34,7 @@ def privately(function: Callable[..., int]) -> Callable[..., int]:
 
 @contextmanager
 def umask(mask: int) -> Iterator[None]:
-    """The umask of this process, and of those that it starts, while `with` lasts."""
+    """Set the umask of this process and its children within the context."""
     before = os.umask(mask)
     try:
         yield
@@ -43,18 +43,18 @@ def umask(mask: int) -> Iterator[None]:
 
 
 def is_shared(folder: Path) -> bool:
-    """Whether a warehouse's folder is for a group: its members may read, and what is made in it is of the group."""
+    """Return whether a warehouse's folder is shared: members of its group may read, and new files get the group."""
     return folder.stat().st_mode & SHARED == SHARED
 
 
 def mask_of(folder: Path) -> int:
-    """The umask with which a warehouse is written."""
+    """Return the umask with which a warehouse is written."""
     return GROUP if is_shared(folder) else OWNER
 
 
 def make_folder(folder: Path, group: str | None) -> None:
-    """Make the folder of a warehouse; one that is there keeps its mode, unless a group is named. Raises OSError, and
-    WarehouseError for a group that is not known or that the user is no member of."""
+    """Create the folder of a warehouse; an existing one keeps its mode unless a group is given. Raises OSError, and
+    WarehouseError for a group that is unknown or that the user does not belong to."""
     there = folder.is_dir()
     gid = None if group is None else _gid(group)
     with umask(OWNER):
@@ -68,22 +68,22 @@ def make_folder(folder: Path, group: str | None) -> None:
         if not there:
             folder.rmdir()
         raise WarehouseError(
-            f"--group: got {group!r}; allowed: a group that you are a member of (`id -Gn` lists them), for a folder "
-            "of your own"
+            f"--group: got {group!r}; allowed: a group that you belong to (`id -Gn` lists them), for a folder that you "
+            "own"
         ) from error
 
 
 def check_group(folder: Path, group: str) -> None:
-    """Raises WarehouseError for a warehouse that is not shared with the group, with the commands that share it."""
+    """Raise WarehouseError if a warehouse is not shared with the group, with the commands to share it."""
     if is_shared(folder) and folder.stat().st_gid == _gid(group):
         return
     raise WarehouseError(
-        f"{folder} was not made for group {group!r}; leave --group out, or share it: {sharing(folder, group)}"
+        f"{folder} was not created for group {group!r}; leave --group out, or share it: {sharing(folder, group)}"
     )
 
 
 def sharing(folder: Path, group: str) -> str:
-    """The commands that share a warehouse with a group."""
+    """Return the commands that share a warehouse with a group."""
     name, of = word(str(folder)), word(group)
     return f"chgrp -R {of} {name} && chmod -R u=rwX,g=rX,o= {name} && find {name} -type d -exec chmod g+s {{}} +"
 
@@ -93,14 +93,14 @@ def _gid(group: str) -> int:
         return grp.getgrnam(group).gr_gid
     except KeyError:
         raise WarehouseError(
-            f"--group: got {group!r}; allowed: a group of this machine (`id -Gn` lists yours)"
+            f"--group: got {group!r}; allowed: a Unix group of this machine (`id -Gn` lists yours)"
         ) from None
 
 
 def write_whole(path: str | Path, content: bytes) -> None:
-    """Write a file that appears whole, 0600, in the place of one that is there, or not at all. Raises OSError.
+    """Write a file atomically with mode 0600, replacing an existing one. Raises OSError.
 
-    A link is followed; a pipe, a device or what lies under /dev and /proc is written to as it is.
+    A link is followed; a pipe, a device, or a file under /dev or /proc is written to directly.
     """
     target = Path(os.path.realpath(path))
     is_stream = str(Path(path).absolute()).startswith(("/dev/", "/proc/")) or (target.exists() and not target.is_file())
@@ -124,7 +124,7 @@ def write_whole(path: str | Path, content: bytes) -> None:
 
 @contextmanager
 def _naming(path: str | Path) -> Iterator[None]:
-    """Errors of the file system with the name of the file that was meant, not of the one beside it."""
+    """Report errors of the file system with the name of the target file, not of the temporary one."""
     try:
         yield
     except OSError as error:

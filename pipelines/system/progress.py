@@ -1,9 +1,9 @@
-"""Progress of a long run: what its processes have read, as one line on a terminal that is erased at the end.
+"""Show the progress of a long run as one line on the terminal, erased at the end.
 
-Notes   told by readers what they read; one small file a process, in a folder that all processes of the run share
-Watch   a context manager around a run: a thread that adds the notes up, looks at what is staged, and draws
+Notes   record what readers have read: one small file per process, in a folder that all processes of the run share
+Watch   a context manager around a run: a thread that sums the notes, checks what is staged, and draws the line
 
-Where stderr is no terminal nothing is noted and nothing drawn. A failure of either never fails a run.
+If stderr is not a terminal, nothing is recorded or drawn. A failure of either never fails a run.
 """
 
 import contextlib
@@ -19,19 +19,19 @@ from pipelines.system.terminal import draw, draws, erase
 
 EVERY = 0.5  # seconds between two notes of a process, and between two lines
 FOLDER = "progress"
-NEARLY_ALL = 0.999  # of the input: ranges leave out a header
+NEARLY_ALL = 0.999  # of the input: ranges exclude a header
 _NOTE = struct.Struct("<QQ")
 
 
 class Read(NamedTuple):
-    """What has been read, of all processes: bytes as they are stored, and rows."""
+    """What all processes have read: bytes as stored, and rows."""
 
     bytes: int
     rows: int
 
 
 class _Total:
-    """What this process has read for one run, by all its threads."""
+    """What all threads of this process have read for one run."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -43,13 +43,13 @@ _totals: dict[str, _Total] = {}  # a process may run one pipeline after another
 
 
 class Notes:
-    """Notes of what a reader read, in `folder`; without one they go nowhere. Picklable, cheap to call."""
+    """Records what a reader has read, in `folder`; without one, nothing is recorded. Picklable, cheap to call."""
 
     def __init__(self, folder: str | None = None):
         self.folder = folder
 
     def __call__(self, bytes: int, rows: int) -> None:
-        """Add what was read since the call before."""
+        """Add what was read since the previous call."""
         if self.folder is None:
             return
         total = _totals.setdefault(self.folder, _Total())
@@ -60,7 +60,7 @@ class Notes:
                 _write(self.folder, total)
 
     def flush(self) -> None:
-        """Write down what the last calls added; called at the end of a bundle."""
+        """Write what the last calls added; called at the end of a bundle."""
         if self.folder is not None and (total := _totals.get(self.folder)):
             with total.lock:
                 _write(self.folder, total)
@@ -76,16 +76,16 @@ def _write(folder: str, total: _Total) -> None:
 
 
 def noted(folder: Path) -> Read:
-    """What all processes have noted in a folder."""
+    """Return the sum of what all processes have recorded in a folder."""
     found = [_NOTE.unpack(path.read_bytes()) for path in folder.iterdir() if path.suffix != ".tmp"]
     return Read(sum(bytes for bytes, _ in found), sum(rows for _, rows in found))
 
 
 class Watch:
-    """Draws the progress of what runs inside `with watch:` or `with watch.saying(...):`, one line, on a terminal only.
+    """Draws the progress of the code inside `with watch:` or `with watch.saying(...):` as one line, on a terminal only.
 
-    staging  the run's folder: `notes` is made in it, and the tables that it writes are looked for in it
-    bytes    of the input, as it is stored
+    staging  the run's folder, which holds the notes and the tables that the run writes
+    bytes    size of the input as stored
     """
 
     def __init__(self, staging: Path, bytes: int):
@@ -101,7 +101,7 @@ class Watch:
 
     @contextlib.contextmanager
     def saying(self, words: str) -> Iterator[None]:
-        """The same, with a phase in words that is not seen from outside, such as `committing`."""
+        """Draw with the name of a phase that cannot be observed from outside, such as `committing`."""
         self._words = words
         try:
             with self:
@@ -126,7 +126,7 @@ class Watch:
 
 def _draw(line: "Line", stop: threading.Event) -> None:
     drawn = False
-    with contextlib.suppress(Exception):  # whatever it is, the run is worth more
+    with contextlib.suppress(Exception):  # an error here must not fail the run
         while not stop.wait(EVERY):
             drawn = True
             draw(line.text(time.monotonic()))
@@ -146,7 +146,7 @@ class Line:
         self.last = ""  # the table that grew last
 
     def text(self, now: float) -> str:
-        """Where the run is, `now` in seconds of the monotonic clock."""
+        """Return the text of the line; `now` is in seconds of the monotonic clock."""
         every = noted(self.staging / FOLDER)
         read = Read(every.bytes - self.before.bytes, every.rows - self.before.rows)
         took = f"{int(now - self.began) // 60}:{int(now - self.began) % 60:02}"
@@ -158,11 +158,11 @@ class Line:
         if read.bytes >= NEARLY_ALL * self.total or staged:
             return f"{self.words or self._after_reading(staged)}  {events}  {took}"
         done = f"{100 * read.bytes // self.total}%  {size(read.bytes)} of {size(self.total)}"
-        rate = f"{read.rows / max(now - self.idle, 1e-9):,.0f} a second"
+        rate = f"{read.rows / max(now - self.idle, 1e-9):,.0f} per second"
         return f"{self.words or 'reading'}  {done}  {events}  {rate}  {took}"
 
     def _after_reading(self, staged: dict[str, tuple[int, int]]) -> str:
-        """The phase after the input was read, by what was staged since the last look."""
+        """Return the phase after reading, from what was staged since the last call."""
         grown = [table for table, measured in staged.items() if measured != self.staged.get(table)]
         self.staged = staged
         self.last = grown[-1] if grown else self.last
@@ -173,18 +173,18 @@ class Line:
 
 
 def _is_table(folder: Path) -> bool:
-    # Rejected records are written while the input is read; their folder tells no phase.
+    # Rejected records are written while the input is read; their folder indicates no phase.
     return folder.name not in (FOLDER, "spill", "days", "confirmed", "quarantine") and any(folder.glob("*/*.parquet"))
 
 
 def _measured(folder: Path) -> tuple[int, int]:
-    """(files, bytes) of a staged table."""
+    """Return (files, bytes) of a staged table."""
     sizes = [path.stat().st_size for path in folder.glob("*/*.parquet")]
     return len(sizes), sum(sizes)
 
 
 def size(bytes: int) -> str:
-    """Bytes in three or four digits."""
+    """Format bytes in three or four digits."""
     amount, unit = float(bytes), "B"
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if amount < 1000 or unit == "TB":

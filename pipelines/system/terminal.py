@@ -1,17 +1,17 @@
-"""Text for a person or a shell: nothing in it is obeyed by a terminal, hides, or changes the order of what is read.
+"""Make text safe to show on a terminal or paste into a shell: no control codes, invisible or reordering characters.
 
-    shown(text)           the text on one line; a character that a reader would not see stands as JSON escapes it
+    shown(text)           the text on one line, with invisible characters escaped as in JSON
     by_lines(text)        the same for a text of several lines
-    word(text)            the text as one word of a command to paste
-    option(name, value)   an option of such a command with its value
-    guarded(function)     while it runs, whatever is written to stdout and stderr passes `by_lines`
-    put(lines, form)      rows on stdout; CSV is for programs, so it is faithful unless a terminal shows it
-    faithful(text)        a file on stdout, as it is
-    say(text)             a line or more for a person, on stderr
-    draw(text), erase()   the one line of a terminal that is drawn again and again
+    word(text)            the text as one shell word, to paste
+    option(name, value)   an option and its value as shell words
+    guarded(function)     while it runs, all output to stdout and stderr passes through `by_lines`
+    put(lines, form)      print rows on stdout; CSV is for programs, so it is unchanged unless stdout is a terminal
+    faithful(text)        write a file to stdout unchanged
+    say(text)             print a message on stderr
+    draw(text), erase()   redraw or erase the one line of progress
 
-JSON stays what it says: the escapes of `shown` are those of JSON, and JSON has such characters in texts only.
-Writing with `print` is safe without thinking; what has to be faithful asks for it by name.
+JSON keeps its meaning: `shown` uses JSON escapes, and JSON has such characters only in strings. `print` is therefore
+always safe; output that must not change calls `faithful` explicitly.
 """
 
 import functools
@@ -24,9 +24,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-WIDTH = 80  # columns, where the terminal does not state its width
+WIDTH = 80  # columns, if the terminal does not state its width
 ERASE = "\r\x1b[K"
-# Printable by Unicode's categories, and yet nothing is seen of them: fillers, variation selectors, empty braille.
+# Printable by Unicode category, but invisible: fillers, variation selectors, empty braille.
 _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
@@ -35,8 +35,8 @@ _PICTURE = (
     "\U0001f000-\U0001faff"
 )
 _JOINING = "\u0600-\u061b\u061d-\u08ff\u0900-\u0dff\u1000-\u109f\u1780-\u17ff\u1820-\u18af\ufb50-\ufdff\ufe70-\ufefc"
-# Unseen characters that the text next to them needs: emoji of several parts, the flags of England, Scotland and Wales,
-# and the joiners of Arabic, Persian and the scripts of India. Anything else of one character is the second group.
+# Invisible characters that adjacent text needs: emoji of several parts, the flags of England, Scotland and Wales, and
+# the joiners of Arabic, Persian and the scripts of India. The second group is any other single character.
 _PART = re.compile(
     f"((?<=[{_PICTURE}\ufe0f])\u200d(?=[{_PICTURE}])"
     f"|(?<=[{_PICTURE}0-9#*])[\ufe0e\ufe0f]"
@@ -54,10 +54,9 @@ def _of_json(char: str) -> str:
 
 
 def shown(text: str, escape: Callable[[str], str] = _of_json) -> str:
-    """The text on one line: each character that would not be seen, or that would be obeyed, as JSON escapes it, or as
-    `escape` does.
+    """Return the text on one line, with invisible and control characters escaped by `escape`, by default as in JSON.
 
-    Letters of every script and emoji stay, with the unseen characters that these need.
+    Letters of every script and emoji stay, with the invisible characters that they need.
     """
     if text.isprintable() and (text.isascii() or not _BLANK.search(text)):
         return text
@@ -69,14 +68,14 @@ def shown(text: str, escape: Callable[[str], str] = _of_json) -> str:
 
 
 def by_lines(text: str) -> str:
-    """`shown`, line by line."""
+    """Apply `shown` to each line."""
     return "\n".join(map(shown, text.split("\n")))
 
 
 def word(text: str) -> str:
-    """The text as one word of a POSIX shell, that runs nothing and holds no character that a terminal obeys.
+    """Return the text as one POSIX shell word that runs nothing and contains no control characters.
 
-    What `shown` would escape is written as bytes in the form $'...' of bash, ksh and zsh.
+    What `shown` would escape is written as bytes in the $'...' syntax of bash, ksh and zsh.
     """
     if shown(text) == text:
         return shlex.quote(text)
@@ -85,23 +84,23 @@ def word(text: str) -> str:
 
 
 def option(name: str, value: str) -> str:
-    """An option of a command to paste; a value that begins with a dash is not taken for an option itself."""
+    """Return an option with its value to paste; a value that begins with a dash is not mistaken for an option."""
     return f"--{name}={word(value)}" if value.startswith("-") and value != "-" else f"--{name} {word(value)}"
 
 
 class Guarded:
-    """A text stream that shows what it is given by lines; `bare` is the stream beneath."""
+    """A text stream that passes its input through `by_lines`; `bare` is the underlying stream."""
 
     def __init__(self, stream: Any):
         self.bare = stream
 
     def write(self, text: str) -> int:
-        """Write the text by lines."""
+        """Write the text through `by_lines`."""
         self.bare.write(text if text == "\n" else by_lines(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write each."""
+        """Write each line."""
         for line in lines:
             self.write(line)
 
@@ -110,7 +109,7 @@ class Guarded:
 
 
 def guarded(function: Callable[..., int]) -> Callable[..., int]:
-    """The function; while it runs stdout and stderr are guarded. Files and pipes get UTF-8, whatever the locale."""
+    """Decorate a function: stdout and stderr are guarded while it runs. Files and pipes get UTF-8 in any locale."""
 
     @functools.wraps(function)
     def runs(*args, **kwargs) -> int:
@@ -124,7 +123,7 @@ def guarded(function: Callable[..., int]) -> Callable[..., int]:
 def _guards() -> Iterator[None]:
     before = sys.stdout, sys.stderr
     for stream in before:
-        with suppress(AttributeError, ValueError):  # a stream that is closed, none, or not one of text files
+        with suppress(AttributeError, ValueError):  # a closed stream, None, or not a text file
             stream.reconfigure(  # type: ignore[union-attr]
                 encoding=None if stream.isatty() else "utf-8", errors="backslashreplace"
             )
@@ -140,12 +139,12 @@ def _bare(stream: Any) -> Any:
 
 
 def faithful(text: str) -> None:
-    """Write a text to stdout as it is: a file that a program reads."""
+    """Write a text to stdout unchanged: a file that a program reads."""
     _bare(sys.stdout).write(text)
 
 
 def put(lines: Iterable[str], form: str) -> None:
-    """Print rows in the form `table`, `csv` or `json`. On a terminal a row of CSV is a line, as the other forms are."""
+    """Print rows as `table`, `csv` or `json`. On a terminal, a CSV row is one line, like those of the other formats."""
     if form == "csv" and not sys.stdout.isatty():
         for line in lines:
             faithful(line + "\n")
@@ -155,26 +154,26 @@ def put(lines: Iterable[str], form: str) -> None:
 
 
 def draws() -> bool:
-    """Whether stderr is a terminal that can erase a line."""
-    with suppress(ValueError, AttributeError, OSError):  # closed, or none at all
+    """Return whether stderr is a terminal that can erase a line."""
+    with suppress(ValueError, AttributeError, OSError):  # closed, or None
         return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     return False
 
 
 def draw(text: str) -> None:
-    """Draw the line in the place of what was drawn before."""
+    """Redraw the line."""
     _bare(sys.stderr).write(f"\r{shown(text)[: columns(sys.stderr) - 1]}\x1b[K")
     sys.stderr.flush()
 
 
 def erase() -> None:
-    """Erase what was drawn."""
+    """Erase the line."""
     _bare(sys.stderr).write(ERASE)
     sys.stderr.flush()
 
 
 def columns(out: Any) -> int:
-    """The width of the terminal, or WIDTH."""
+    """Return the width of the terminal, or WIDTH."""
     try:
         return os.get_terminal_size(out.fileno()).columns or WIDTH
     except (OSError, ValueError):
@@ -182,5 +181,5 @@ def columns(out: Any) -> int:
 
 
 def say(text: str) -> None:
-    """Print on stderr; a value of data in a text of several lines is escaped where it is put in."""
+    """Print a message on stderr; the caller escapes data values within a text of several lines."""
     print(by_lines(text), file=sys.stderr, flush=True)

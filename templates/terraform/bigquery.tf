@@ -63,7 +63,7 @@ resource "google_bigquery_table" "warehouse" {
   time_partitioning {
     type          = "DAY"
     field         = each.value.partition
-    expiration_ms = var.partition_expiry_days == null ? null : var.partition_expiry_days * 86400000
+    expiration_ms = var.partition_expiration_days == null ? null : var.partition_expiration_days * 86400000
   }
 
   lifecycle {

@@ -65,12 +65,12 @@ variable "time_zone" {
   }
 }
 
-variable "partition_expiry_days" {
-  description = "Days after which BigQuery removes the rows of a day; null keeps them for ever. Then leave --partition_expiry out"
+variable "partition_expiration_days" {
+  description = "Days after which BigQuery removes the rows of a day; null keeps them. If set, leave --partition_expiration out"
   type        = number
   default     = null
   validation {
-    condition     = var.partition_expiry_days == null ? true : var.partition_expiry_days >= 1 && floor(var.partition_expiry_days) == var.partition_expiry_days
+    condition     = var.partition_expiration_days == null ? true : var.partition_expiration_days >= 1 && floor(var.partition_expiration_days) == var.partition_expiration_days
     error_message = "A whole number from 1, or null."
   }
 }

@@ -16,7 +16,7 @@ import pytest
 
 from pipelines.apps.simulator.simulate import faults, simulate_lines
 from pipelines.settings.config import TEMPLATES, read_mapping
-from transforms.block import RAW_SCHEMA, REJECTED_SCHEMA, entered
+from transforms.block import RAW_SCHEMA, REJECTED_SCHEMA, tag_input
 from transforms.event_time import settle_event_time
 from transforms.lateness import too_late
 from transforms.parse import parse
@@ -84,7 +84,7 @@ def block_of(payloads: list[bytes], attributes: str | None) -> pl.DataFrame:
     raw = pl.DataFrame(rows, schema={"payload": pl.Binary, "position": pl.String}).with_columns(
         received_time=pl.lit(None, RAW_SCHEMA["received_time"]), source=pl.lit("events"), attributes=pl.lit(attributes)
     )
-    return entered(raw.select(pl.col(name).cast(dtype) for name, dtype in RAW_SCHEMA.items()), "f")
+    return tag_input(raw.select(pl.col(name).cast(dtype) for name, dtype in RAW_SCHEMA.items()), "f")
 
 
 def ended(records: pl.DataFrame, mapping) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -21,7 +21,7 @@ import polars as pl
 import pytest
 
 from pipelines.audience import build
-from pipelines.batch.backfill import job_of, looked_at
+from pipelines.batch.backfill import inspect_files, job_of
 from pipelines.batch.days import opened
 from pipelines.cli import main
 from pipelines.settings.resolve import resolve
@@ -182,12 +182,12 @@ def test_every_command_leaves_each_value_where_it_belongs_and_secrets_nowhere(ho
     house.audience("backfill", "--mapping", str(house.source / "broken.yaml"), "--input", str(house.input), status=2)
     house.audience("backfill", *source, "--shards", "none", status=2)
     house.audience("recompute", *mapping, "--workers", "2", "--debug")
-    house.audience("replay", *mapping, "--take_late", "--workers", "1")
+    house.audience("replay", *mapping, "--accept_late", "--workers", "1")
     house.audience("query", "SELECT user_id FROM events")
     house.audience("query", "SELECT CAST(user_id AS INT) FROM events", status=2)
     house.audience("query", "SELECT 1", "--dataset", "my-project.audience", status=2)  # with the key, that is none
     house.audience("person", "--find", canary("user_id"))
-    house.audience("doctor", "--books")
+    house.audience("doctor", "--audit")
     house.audience("doctor", "--json")
     house.audience("report")
     house.audience("config", "--show")
@@ -208,7 +208,7 @@ def test_the_graph_of_a_run_carries_no_secret_and_nothing_of_the_data(house):
     settings = resolve(given)
     with opened(settings, create=True) as into:
         pipeline = beam.Pipeline()
-        build(pipeline, job_of(settings, into, looked_at(settings), Notes(into.run.staging / "notes")))
+        build(pipeline, job_of(settings, into, inspect_files(settings), Notes(into.run.staging / "notes")))
         content = b"".join(unpacked(pipeline.to_runner_api().SerializeToString()))
         assert str(into.run.staging).encode() in content, "the pickles must have been unpacked"
     assert set(SOUGHT.findall(content)) == {canary("file").encode()}  # by which the input is known

@@ -103,7 +103,12 @@ def test_a_shuffled_repeated_stream_gives_the_rows_of_a_backfill_and_a_backfill_
         assert_alike(streamed, local, sql)
     assert number(dataset, BALANCE) == 0
     days = [day for day in streamed.rows_by_day("events") if day]
-    given = {"start": f"{min(days)}", "end": f"{max(days) + timedelta(days=1)}", "replace": True, "drained": True}
+    given = {
+        "start": f"{min(days)}",
+        "end": f"{max(days) + timedelta(days=1)}",
+        "replace": True,
+        "no_active_stream": True,
+    }
     backfill(resolve({"input": [str(file)], "dataset": dataset, "workers": "1", **given}))
     streamed.forget()
     for sql in (EVENTS, *metrics):

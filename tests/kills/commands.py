@@ -154,7 +154,7 @@ COMMANDS = {
     "replace": ("one", lambda folder: file(folder, "two.jsonl", "--replace", "--start", DAY, "--end", "2026-03-03")),
     "add": ("one", lambda folder: file(folder, "two.jsonl", "--add")),
     "recompute": ("one", lambda folder: at(folder, "recompute", "--generation", "8")),
-    "replay": ("one", lambda folder: at(folder, "replay", "--take_late", "--generation", "8")),
+    "replay": ("one", lambda folder: at(folder, "replay", "--accept_late", "--generation", "8")),
     "erasure": ("two", erase),
     "compaction": ("two", compact),
     "stream": ("one", stream),

@@ -114,7 +114,7 @@ WRONG_BACKFILLS = {
     ),
     "no mapping": (
         ["--input", "{events}", "--mapping", "{here}/none.yaml"],
-        "none.yaml: the mapping cannot be read: No",
+        "none.yaml: cannot read the mapping: No",
     ),
     "a mapping with a wrong key": (
         ["--input", "{events}", "--mapping", "{here}/wrong-mapping.yaml"],
@@ -133,7 +133,7 @@ WRONG_BACKFILLS = {
         ["--input", "{events}", "--config", "{here}/wrong-option.yaml"],
         "wrong-option.yaml: $.max_lateness: got '1x', allowed a number above 0 and one of s, m, h, d",
     ),
-    "a folder as configuration": (["--input", "{events}", "--config", "{here}"], "cannot be read: Is a directory"),
+    "a folder as configuration": (["--input", "{events}", "--config", "{here}"], "the configuration: Is a directory"),
 }
 
 

@@ -46,7 +46,7 @@ PICKLED_BY_BEAM = {
 PICKLED_BY_BEAM["cluster"] = {
     *PICKLED_BY_BEAM["bounded"],
     "Read stored events/Spread days/ReshufflePerKey/GroupByKey",
-    "Read events beside/Spread days/ReshufflePerKey/GroupByKey",
+    "Read neighbor days/Spread days/ReshufflePerKey/GroupByKey",
 }
 
 
@@ -65,8 +65,12 @@ def graph(mode: str) -> beam.Pipeline:
         metrics=tuple(MetricAggregation(spec, "UTC") for spec in metrics),
         streaming=streaming,
         stored=None if streaming else ReadStoredDays("p.d", [date(2026, 3, 1)], "f") if cluster else Stored(),
-        beside=None if streaming else ReadStoredDays("p.d", [date(2026, 2, 28)], None) if cluster else Stored(),
-        reach=None if streaming else ReadReachAsked("p.d", "SELECT 1") if cluster else Stored(),
+        neighbor_events=None
+        if streaming
+        else ReadStoredDays("p.d", [date(2026, 2, 28)], None)
+        if cluster
+        else Stored(),
+        spanning_sessions=None if streaming else ReadReachAsked("p.d", "SELECT 1") if cluster else Stored(),
     )
     options = PipelineOptions(["--streaming"] if streaming else [])
     pipeline = beam.Pipeline("FnApiRunner", options=options)
@@ -129,7 +133,7 @@ def test_nothing_that_crosses_between_workers_is_pickled(mode):
     crossing = list(moved(graph(mode)))
     assert {step for step, coder in crossing if pickles(coder)} == PICKLED_BY_BEAM[mode]
     blocks = {step for step, coder in crossing if any(isinstance(part, BlockCoder) for part in parts(coder))}
-    assert {"Join rejected", "Join the books"} < blocks
+    assert {"Join rejected", "Join audit counts"} < blocks
     assert len(blocks) >= 8  # two joins, deduplication, five aggregations
 
 

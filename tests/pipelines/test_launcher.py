@@ -87,7 +87,7 @@ def test_the_launcher_starts_what_the_image_names_with_what_a_console_sends(
     words = [sys.executable, f"{ROOT / file}", *(f"--{name}={value}" for name, value in sent.items())]
     done = subprocess.run(words, cwd=tmp_path, env=servers | alone, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert f"job audience-{kind} is in {storage.url}/launches/1/job_object" in done.stderr
+    assert f"wrote job audience-{kind} to {storage.url}/launches/1/job_object" in done.stderr
     job = Job.from_json(storage.get("launches/1/job_object"))
     kinds = {"stream": JobType.JOB_TYPE_STREAMING, "backfill": JobType.JOB_TYPE_BATCH}
     assert (job.name, job.type_) == (f"audience-{kind}", kinds[kind])

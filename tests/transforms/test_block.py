@@ -16,9 +16,9 @@ from transforms.block import (
     BlockCoder,
     day_of,
     empty,
-    entered,
     hash64,
     hash128,
+    tag_input,
 )
 from transforms.deduplicate import KEY, fingerprint, split
 from transforms.records.native import derived_id
@@ -110,6 +110,6 @@ def test_a_day_is_one_of_the_zone(time, zone, day):
 
 def test_a_record_enters_under_the_input_of_the_run_or_under_the_one_its_source_gave_it():
     raw = pl.DataFrame([(b"x", None, "events", "1", None)], schema=RAW_SCHEMA, orient="row")
-    assert entered(raw, "queue")["input"].to_list() == ["queue"]
-    assert entered(raw.with_columns(input=pl.lit("queue@segment")), "queue")["input"].to_list() == ["queue@segment"]
-    assert entered(raw.with_columns(input=pl.lit("queue@segment")), "queue").schema == RECORD_SCHEMA
+    assert tag_input(raw, "queue")["input"].to_list() == ["queue"]
+    assert tag_input(raw.with_columns(input=pl.lit("queue@segment")), "queue")["input"].to_list() == ["queue@segment"]
+    assert tag_input(raw.with_columns(input=pl.lit("queue@segment")), "queue").schema == RECORD_SCHEMA

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from transforms import restored_state as seeds
 from transforms.block import REJECTED_SCHEMA, BlockCoder
 from transforms.quarantine import identify
-from transforms.redelivered import NAME, KeepFirstRefusal, claim_entries, keep_first, pieces, seen_entries
+from transforms.redelivered import NAME, KeepFirstRefusal, claim_entries, keep_first, seen_entries, split_refusals
 from transforms.seen import CLAIM, Claims, Seen
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -33,8 +33,8 @@ def refused(*messages: str, input: str = "f", at: datetime = NOON, payload: byte
 
 
 def keyed(rows: pl.DataFrame) -> pl.DataFrame:
-    [(_, piece)] = pieces(rows, DAY, 1)
-    return piece
+    [(_, partition)] = split_refusals(rows, DAY, 1)
+    return partition
 
 
 @given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=12), st.integers(0, 12))
@@ -65,16 +65,16 @@ def test_of_a_message_that_is_read_again_the_stored_delivery_stays_wherever_it_c
 
 def test_what_differs_in_payload_place_or_window_is_another_refusal():
     block = pl.concat([refused("a"), refused("a", payload=b"["), refused("b"), refused("a", at=NOON + DAY)])
-    found = list(pieces(block, DAY, 1))
-    assert [piece.height for _, piece in found] == [3, 1]
+    found = list(split_refusals(block, DAY, 1))
+    assert [partition.height for _, partition in found] == [3, 1]
     assert keep_first(found[0][1], Seen(), NO_CLAIMS)[0].height == 3
 
 
 def test_a_record_without_a_received_time_has_a_window_too():
-    [((window, _), piece)] = pieces(
+    [((window, _), partition)] = split_refusals(
         refused("a").with_columns(received_time=pl.lit(None, pl.Datetime("us", "UTC"))), DAY, 1
     )
-    assert (window, piece.height) == (0, 1)
+    assert (window, partition.height) == (0, 1)
 
 
 def outcomes(source: TestStream, *, expected: list[str], books: list[int], **options) -> None:
@@ -102,8 +102,8 @@ def test_a_message_that_comes_again_is_a_duplicate_in_the_books():
 
 
 def test_what_is_in_quarantine_before_the_stream_starts_is_known(tmp_path):
-    for (window, shard), piece in pieces(refused("a"), DAY, 2):
-        seeds.add_seen(str(tmp_path), seeds.Place(window, shard), seen_entries(piece).tobytes(), NAME)
+    for (window, shard), partition in split_refusals(refused("a"), DAY, 2):
+        seeds.add_seen(str(tmp_path), seeds.Place(window, shard), seen_entries(partition).tobytes(), NAME)
     outcomes(delivered(refused("a"), refused("b")), expected=["b"], books=[1], seeds=str(tmp_path))
 
 

@@ -29,7 +29,7 @@ def aliases(levels: int) -> str:
         ("a: &a [*a]", "found unconstructable recursive node"),
         (f"a: 0x{'f' * 10_000}", "an integer of more than 4096 bits"),
         (f"a: {'9' * 10_000}", "Exceeds the limit (4300 digits)"),
-        ("{a: 1, b: 2, a: 3}", "key 'a' is stated twice"),
+        ("{a: 1, b: 2, a: 3}", "duplicate key 'a'"),
     ],
 )
 def test_a_document_that_would_take_the_machine_is_refused_in_one_line(text, problem, monkeypatch):

@@ -16,7 +16,7 @@ from transforms.records.payloads import Refused, read_slices, refuse
 
 
 def map_block(raw: pl.DataFrame, mapping: Mapping) -> Iterator[Mapped]:
-    """What a mapping makes of a RECORD_SCHEMA block, in parts, of which there is at least one."""
+    """Yield the result of a mapping for a RECORD_SCHEMA block, in at least one part."""
     refused: Refused = []
     parts = _map(read_slices(raw, refused), raw, mapping)
     parsed, unmapped = next(parts)

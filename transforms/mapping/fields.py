@@ -1,4 +1,4 @@
-"""The fields of a mapping: what each is read from, and how (transforms/mapping/spec.py has the whole language)."""
+"""The fields of a mapping: where each is read from, and how (transforms/mapping/spec.py documents the language)."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from transforms.block import FIELDS
 from transforms.mapping.functions import Column, cast
-from transforms.records.match import Match, Scalar, check_match, looked_at, text_of
+from transforms.records.match import Match, Scalar, check_match, paths_in, text_of
 from transforms.records.paths import Path, parse_path
 from transforms.records.times import EPOCH_UNITS, RFC3339, is_readable_pattern
 from transforms.validate import CHANNELS
@@ -41,7 +41,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             check_path(self.path, ".path")
 
     def parts(self) -> tuple["Part", ...]:
-        """The parts that it is made of: none, for a path or a constant."""
+        """The parts that it combines: none for a path or a constant."""
         return ()
 
     def paths(self) -> Iterator[str]:
@@ -88,11 +88,11 @@ class Field(Part, frozen=True, forbid_unknown_fields=True, kw_only=True, rename=
         return self.coalesce or self.concat or self.hash or self.product or ()
 
     def looks(self) -> tuple[str, ...]:
-        """Every path that is looked at, but not taken: those of a match."""
-        return () if self.match is None else tuple(looked_at(self.match))
+        """The paths that are checked but not consumed: those of a match."""
+        return () if self.match is None else tuple(paths_in(self.match))
 
     def outcomes(self) -> Iterator[tuple[str, str]]:
-        """The texts that the mapping itself may make the field, each with its place in the field."""
+        """Yield the values that the mapping itself may give the field, each with its place in the field."""
         if self.const is not None and not self.functions and self.map is None:
             yield ".const", text_of(self.const)
         for key, value in (self.map or {}).items():
@@ -121,7 +121,7 @@ def check_path(path: str, place: str) -> Path:
 
 
 def check_field(name: str, field: Field, place: str) -> None:
-    """Refuse what could be no value of this field, whatever a record says. Errors: ValueError `place: got ...`."""
+    """Refuse settings that are invalid for this field, whatever the record. Errors: ValueError `place: got ...`."""
     if name in TIMES:
         if field.on_error is not UNSET:
             allowed = "nothing: an unreadable time is always null"
@@ -136,7 +136,7 @@ def check_field(name: str, field: Field, place: str) -> None:
 
 
 def _problem(name: str, text: str) -> str | None:
-    """What the contract allows for a field, where this text is not allowed."""
+    """Return what the contract allows for a field if this text is not allowed, else None."""
     if name == "event_type":
         return None if _EVENT_TYPE.fullmatch(text) else f"a name like page_view: ^{_EVENT_TYPE.pattern}$"
     if name == "channel":

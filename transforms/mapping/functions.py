@@ -1,8 +1,8 @@
 """The functions of a mapping, over columns.
 
-A value on its way to a field is a Series of String, Int64 or Boolean: the types that JSON values commonly
-have, kept so that no number is written as text only to be read again. What a function cannot do to a value is
-a `Failure`, and the value stays as it is or becomes null.
+An intermediate value is a Series of String, Int64 or Boolean, the common types of JSON values, so that numbers need not
+be converted to text and back. If a function cannot be applied to a value, that is a `Failure`, and the value is
+unchanged or becomes null.
 """
 
 import re
@@ -27,7 +27,7 @@ _TOO_LARGE = Decimal(10) ** VALUE_DIGITS
 
 
 class Failure(NamedTuple):
-    """Rows (Boolean, no nulls) whose value could not become what it should."""
+    """Rows (Boolean, no nulls) whose value could not be converted."""
 
     code: str
     message: str
@@ -42,7 +42,7 @@ class Column(NamedTuple):
 
 
 def column_of(values: list[Any]) -> Column:
-    """JSON values as a column: all texts, all integers or all booleans as they are, else their JSON text."""
+    """Return JSON values as a column: all strings, all integers or all booleans unchanged, else their JSON text."""
     kinds = set(map(type, values)) - {type(None)}
     if kinds <= {str}:
         return Column(pl.Series(values, dtype=pl.String))
@@ -88,7 +88,7 @@ def snake(texts: pl.Series) -> pl.Series:
 
 
 def number(values: pl.Series) -> Column:
-    """The text of a number without blanks around it and commas between thousands; else not_a_number."""
+    """Return a number's text without surrounding blanks and thousands separators; else not_a_number."""
     if values.dtype == pl.Int64:
         return Column(values)
     texts = trim(texts_of(values))
@@ -117,7 +117,7 @@ def apply(column: Column, names: Sequence[str]) -> Column:
 
 
 def translate(column: Column, table: dict[str, str], otherwise: str | None) -> Column:
-    """Each value's text by the table; one that it lacks becomes `otherwise`, or unmapped_value."""
+    """Translate each value by the table; a missing one becomes `otherwise`, or unmapped_value."""
     texts = texts_of(column.values)
     known, made = list(table), list(table.values())
     values = texts.replace_strict(known, made, default=otherwise, return_dtype=pl.String)
@@ -126,14 +126,14 @@ def translate(column: Column, table: dict[str, str], otherwise: str | None) -> C
     if values.null_count() == texts.null_count():
         return Column(values, column.failures)
     lacking = values.is_null() & texts.is_not_null()
-    message = f"a value that the map lacks; it has {', '.join(table)}"
-    # The value stays: a time that the map lacks was given all the same.
+    message = f"a value that is missing from the map; it has {', '.join(table)}"
+    # The value is kept: a time that is not in the map was still given.
     failure = Failure("unmapped_value", message, lacking)
     return Column(texts.zip_with(lacking, values), (*column.failures, failure))
 
 
 def coalesce(columns: Sequence[Column]) -> Column:
-    """The first value that is not null. A failure counts where its value is the one taken."""
+    """Return the first value that is not null. A failure counts only if its value is the one used."""
     values, failures = texts_of(columns[0].values), columns[0].failures
     for column in columns[1:]:
         missing = values.is_null()
@@ -145,12 +145,12 @@ def coalesce(columns: Sequence[Column]) -> Column:
 
 
 def concat(columns: Sequence[Column]) -> Column:
-    """The texts in a row; null if one of them is."""
+    """Concatenate the texts; null if one of them is null."""
     return _joined(columns, pl.concat_str(_numbered(columns)))
 
 
 def hashed(columns: Sequence[Column]) -> Column:
-    """xxh3-128 of the texts, separated, as 32 hex digits; a null is as an empty text, unless all are null."""
+    """Return xxh3-128 of the texts, separated, as 32 hex digits; a null counts as empty, unless all are null."""
     parts = _numbered(columns)
     texts = pl.concat_str(parts, separator=SEPARATOR)
     if any(column.values.null_count() for column in columns):
@@ -176,7 +176,7 @@ _EXACT = Context(prec=120, rounding=ROUND_05UP)  # a later rounding to nine plac
 
 
 def product(columns: Sequence[Column]) -> Column:
-    """The exact product of numbers, rounded to nine places half away from zero; null if one of them is."""
+    """Return the exact product of numbers, rounded to nine places half away from zero; null if one of them is null."""
     lists = [texts_of(column.values).to_list() for column in columns]
     failures = tuple(failure for column in columns for failure in column.failures)
     factors = [[None if text is None else _decimal(text) for text in texts] for texts in lists]
@@ -201,7 +201,7 @@ def _multiplied(factors: Iterable[Any]) -> Decimal | None:
 
 
 def joined(columns: Sequence[Column]) -> Column:
-    """Columns one under the other; a failure of one keeps its rows."""
+    """Concatenate columns; a failure keeps its rows."""
     dtypes = {column.values.dtype for column in columns if column.values.null_count() < len(column.values)}
     dtype = dtypes.pop() if len(dtypes) == 1 else pl.String
     values = pl.concat([_as_kind(column.values, dtype) for column in columns])
@@ -229,7 +229,7 @@ _UNFIT = {
     NUMERIC: ("not_a_number", f"not a number of at most {VALUE_DIGITS} digits before the point"),
     pl.Int64: ("not_an_integer", "not an integer of 64 bits"),
     pl.Float64: ("not_a_number", "not a finite number"),
-    pl.Boolean: ("not_a_boolean", f"none of {', '.join(TRUE + FALSE)}"),
+    pl.Boolean: ("not_a_boolean", f"not one of {', '.join(TRUE + FALSE)}"),
 }
 
 
@@ -245,7 +245,7 @@ def cast(column: Column, dtype: Any) -> Column:
 
 
 def to_numeric(values: pl.Series) -> pl.Series:
-    """Decimal(38, 9), rounded half away from zero; null what is no number or too large."""
+    """Convert to Decimal(38, 9), rounded half away from zero; null if not a number or too large."""
     if values.dtype == pl.Int64:
         return _within(values.cast(NUMERIC))
     texts = texts_of(values)

@@ -1,7 +1,7 @@
 """Gather: what the rules of a mapping read of decoded records, as columns: values, derived ids, properties, the rest.
 
-`plans_of` works out once what a rule asks of each record; `gather` reads some thousand records at a time while they are
-in the processor's cache, and leaves them as they are.
+`plans_of` works out once what a rule asks of each record; `gather` reads a few thousand records at a time, while they
+are in the processor's cache, and does not change them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ Slices = Iterable[tuple[Sequence[Record], list[int]]]  # records, and the rows o
 
 
 class Plan(NamedTuple):
-    """What a rule asks of each record, worked out once."""
+    """What a rule reads from each record, computed once."""
 
     event: Event
     paths: tuple[Path, ...]  # read, or looked at by a match
@@ -65,7 +65,7 @@ def _plan(mapping: Mapping, event: Event) -> Plan:
 
 
 class Gathered(NamedTuple):
-    """What a rule reads of records: columns of their height."""
+    """What a rule reads from records: columns of the same height."""
 
     columns: Columns
     derived: pl.Series  # String: an id from what the record says; null where it states one
@@ -81,14 +81,14 @@ def places_of(raw: pl.DataFrame) -> list[bytes]:
 def gather(
     records: Sequence[Record], mapping: Mapping, plan: Plan, places: Sequence[tuple[bytes, ...]] | None = None
 ) -> Gathered:
-    """Read the records, which are left as they are; `places` go into the derived ids of each."""
+    """Read the records without changing them; `places` go into the derived ids."""
     columns = {path: column_of(read(records, path)) for path in plan.paths}
     derived = _derived_ids(records, columns, mapping, plan, places)
     return Gathered(columns, derived, _properties(records, plan), _extra(records, plan))
 
 
 def join(parts: Sequence[Gathered]) -> Gathered:
-    """The parts one under the other."""
+    """Concatenate the parts."""
     columns = {path: joined([part.columns[path] for part in parts]) for path in parts[0].columns}
     return Gathered(
         columns,
@@ -122,7 +122,7 @@ def _properties(records: Sequence[Record], plan: Plan) -> pl.Series:
 
 
 def _extra(records: Sequence[Record], plan: Plan) -> pl.Series:
-    """All that no path reads."""
+    """Return everything that no path reads."""
     taken = plan.taken
     if isinstance(records, Table):
         return _json(records.but(taken))

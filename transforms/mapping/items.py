@@ -1,12 +1,12 @@
 """Items and rules: one record, many events.
 
-An item is a record, or each element of the list that a mapping explodes, with the rest of its record around it. Every
-rule that an item fits makes an event of it. What a record becomes, events and rejections together, is numbered from 0
-in `part`; an item tells in its position and its attributes which element and which rule it is:
+An item is a record, or each element of the list that a mapping explodes, together with the rest of its record. Every
+rule that an item matches creates an event. `part` numbers the results of a record, events and rejections together, from
+0; the position and attributes of an item state its element and rule:
 
     file:12#3/click     {"item": {"element": 3, "rule": "click"}}
 
-A record that comes back from quarantine with an `item` is evaluated for that element and that rule alone.
+A record replayed from quarantine with an `item` is evaluated only for that element and rule.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,18 +22,18 @@ from transforms.mapping.gather import Gathered, Plan, Slices, gather, join, plac
 from transforms.mapping.settle import Mapped, settle
 from transforms.mapping.spec import MOST_ELEMENTS, Mapping
 from transforms.mapping.values import Columns
-from transforms.records.match import Match, holds, looked_at
+from transforms.records.match import Match, holds, paths_in
 from transforms.records.paths import Path, Record, parse_path, read, replaced
 from transforms.records.payloads import encode_json, errors_json
 from transforms.stage import rejections
 
-MOST_REPEATED = 16 << 20  # bytes that the elements of one record may repeat of what stands around their list
-MOST_MADE = 64 << 20  # bytes of events that are made at a time
-EVENT_BYTES = 300  # of an event beside what its record says
-FEW = 8  # elements, for which it is not worked out what stands around them
+MOST_REPEATED = 16 << 20  # bytes of the enclosing record that the elements of one record may repeat in all
+MOST_MADE = 64 << 20  # bytes of events that are created at a time
+EVENT_BYTES = 300  # overhead of an event in addition to its record
+FEW = 8  # elements, for which the size of the enclosing record is not computed
 Slice = tuple[Sequence[Record], list[int]]  # records, and the rows of the raw block that they are
-NO_RULE = ("no_rule", "a record that no rule of the mapping is for")
-# What a record becomes: the row it was read from, and of which element and rule; with a code, if it is refused.
+NO_RULE = ("no_rule", "a record that matches no rule of the mapping")
+# The results of a record: the row it was read from, its element and rule, and a code if it is rejected.
 _OUTCOME = {
     "row": pl.Int64,
     "item": pl.Int64,
@@ -46,14 +46,14 @@ _OUTCOME = {
 
 
 class Known(NamedTuple):
-    """What a record out of quarantine is known to be: None where it does not say."""
+    """The element and rule of a record from quarantine; None if not stated."""
 
     element: int | None = None
     rule: str | None = None
 
 
 class Items(NamedTuple):
-    """Items, and for each the row of its record, which element it is and what is known of it."""
+    """Items, and for each the row of its record, its element and what is known of it."""
 
     records: Sequence[Record]
     rows: list[int]
@@ -63,10 +63,10 @@ class Items(NamedTuple):
 
 
 def map_items(slices: Slices, raw: pl.DataFrame, mapping: Mapping) -> Iterator[Mapped]:
-    """(PARSED_SCHEMA, REJECTED_SCHEMA of the stage `map`) of the records of a block, in their order and in parts.
+    """Yield (PARSED_SCHEMA, REJECTED_SCHEMA of the stage `map`) for the records of a block, in order and in parts.
 
-    The records are left as they are. The events of a record follow each other in the order of elements and rules, and
-    are in one part: as many records make one as are about MOST_MADE bytes of events.
+    The records are not changed. The events of a record are in the order of elements and rules, and in one part; a part
+    holds the records that create about MOST_MADE bytes of events.
     """
     known, sizes = _known(raw), raw["payload"].bin.size().to_list()
     places = places_of(_unmarked(raw, known)) if mapping.derived_id == "position" else None
@@ -75,7 +75,7 @@ def map_items(slices: Slices, raw: pl.DataFrame, mapping: Mapping) -> Iterator[M
 
 
 def _lots(slices: Slices, mapping: Mapping, known: dict[int, Known], sizes: list[int]) -> Iterator[list[Slice]]:
-    """The slices cut and gathered so that each lot makes about MOST_MADE bytes of events."""
+    """Regroup the slices so that each lot creates about MOST_MADE bytes of events."""
     lot: list[Slice] = []
     held = 0
     for records, rows in slices:
@@ -93,7 +93,7 @@ def _lots(slices: Slices, mapping: Mapping, known: dict[int, Known], sizes: list
 def _weights(
     records: Sequence[Record], rows: list[int], mapping: Mapping, known: dict[int, Known], sizes: list[int]
 ) -> Iterator[int]:
-    """About the bytes of the events that each record makes."""
+    """Return the approximate bytes of the events that each record creates."""
     rules = len(mapping.rules())
     if mapping.explode is None:
         yield from (rules * (sizes[row] + EVENT_BYTES) for row in rows)
@@ -133,7 +133,7 @@ def _map_lot(
 
 
 def _known(raw: pl.DataFrame) -> dict[int, Known]:
-    """What rows out of quarantine are, by row."""
+    """Return what is known of rows from quarantine, by row."""
     attributes = raw["attributes"]
     marked = attributes.str.contains('"item":', literal=True).fill_null(False).arg_true()
     found = {}
@@ -192,7 +192,7 @@ def _unexploded(values: Any, path: str, most: int, known: Known) -> tuple[str, s
     if type(values) is not list:
         return "not_a_list", f"no list at {path}"
     if not values:
-        return "empty_list", f"a list without an element at {path}"
+        return "empty_list", f"an empty list at {path}"
     if known.element is not None:
         return None if known.element < len(values) else ("no_element", f"fewer elements than once at {path}")
     if len(values) > most:
@@ -205,14 +205,14 @@ def _overgrown(record: Record, path: Path, elements: int) -> tuple[str, str] | N
     around = len(encode_json(replaced(record, path, None)))
     if around * elements <= MOST_REPEATED:
         return None
-    return "too_many_elements", f"each would repeat what stands around it: over {MOST_REPEATED >> 20} MB in all"
+    return "too_many_elements", f"the elements would repeat over {MOST_REPEATED >> 20} MB of the enclosing record"
 
 
 def _fitting(items: Items, mapping: Mapping) -> list[np.ndarray]:
     """For each rule, which of the items fit it: Boolean."""
     rules, height = mapping.rules(), len(items.records)
     matches = [match for match in (mapping.match, *(rule.match for rule in rules)) if match is not None]
-    paths = dict.fromkeys(parse_path(path) for match in matches for path in looked_at(match))
+    paths = dict.fromkeys(parse_path(path) for match in matches for path in paths_in(match))
     columns: Columns = {path: column_of(read(items.records, path)) for path in paths}
 
     def fits(match: Match | None) -> np.ndarray:

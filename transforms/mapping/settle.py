@@ -43,7 +43,7 @@ def settle(
         event_id=id,
     )
     order = [raw["_at"]] if "_at" in raw.columns else []
-    return _sift(block.select(*PARSED_SCHEMA, *order), wrong)
+    return _split_failures(block.select(*PARSED_SCHEMA, *order), wrong)
 
 
 def _fields(
@@ -66,7 +66,7 @@ def _fields(
     return data, wrong
 
 
-def _sift(block: pl.DataFrame, wrong: list[tuple[str, Failure]]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _split_failures(block: pl.DataFrame, wrong: list[tuple[str, Failure]]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(rows of which nothing failed, the others): the first failure gives the code, `errors` lists all."""
     if not wrong:
         return block, empty(REJECTED_SCHEMA)

@@ -1,12 +1,12 @@
-"""A mapping: how the records of a source, of whatever shape, become events. Written in YAML, read once.
+"""A mapping: how the records of a source, in any format, become events. Written in YAML, read once.
 
     source: github-events       # required: the name of the source
-    format: jsonl               # jsonl, csv or parquet; without it the name of a file tells
+    format: jsonl               # jsonl, csv or parquet; by default inferred from the file name
     csv: {delimiter: ";"}       # delimiter, quote, header, columns
     clock: client               # trusted: the source's clock is right; client: it may be wrong
-    on_error: quarantine        # of a record with a value that cannot be read; null: that field becomes NULL
-    transport: [sent_at]        # paths that say how a record travelled: no part of a derived event_id
-    derived_id: content         # position: file and line too, so that records that are alike stay apart
+    on_error: quarantine        # for a record with an unreadable value; null: that field becomes NULL
+    transport: [sent_at]        # paths about how a record travelled: not part of a derived event_id
+    derived_id: content         # position: also file and line, so that equal records are kept apart
     fields:
       event_time: {path: at, time: ms}             # s, ms, us, rfc3339 or a pattern: "%m/%d/%Y %H:%M"
       event_type: {path: type, map: {watch: like}, else: other}
@@ -15,34 +15,34 @@
       category:   {coalesce: [{path: section}, {path: "['page section']"}], default: none}
       value:      {product: [{path: quantity}, {path: price}]}
       is_bot:     {match: {agent: {pattern: "(?i)bot|crawl"}}}
-    properties: [screen, app]   # keys of the record that are kept as the JSON `properties`
+    properties: [screen, app]   # keys of the record to keep in the JSON column `properties`
 
-A field is read in this order: path, const, coalesce, concat, hash, product (exact, to nine places) or match (true
-or false); functions (lower, trim, snake, number); map, with `else` for a value that it lacks; default, for a value
-that is absent (and for one that the map lacks, if there is no `else`); the field's own type.
+A field is evaluated in this order: path, const, coalesce, concat, hash, product (exact, to nine places) or match (true
+or false); functions (lower, trim, snake, number); map, with `else` for a value that it lacks; default, for an absent
+value (and for one that the map lacks, if there is no `else`); the type of the field.
 
 Which records, and how many events of each:
 
-    match: {kind: [web, app]}   # the others go to quarantine (no_rule); transforms/records/match.py has all conditions
+    match: {kind: [web, app]}   # other records are quarantined (no_rule), see transforms/records/match.py
     explode: items              # the list at this path: each element is an item, and a path now reads that element:
-                                # items.id; at most 10,000, or as stated: {path: items, most: 100}; and
-                                # at most 16 MB of what stands around the list, which goes with each of them
-    events:                     # an item makes an event by each rule that it fits, in this order; none: no_rule
+                                # items.id; at most 10,000, or as stated: {path: items, most: 100}; the rest of the
+                                # record is repeated with each element, up to 16 MB
+    events:                     # an item creates an event for each rule that it matches, in order; none: no_rule
       impression: {}
       click: {match: {clicked: 1}, fields: {event_type: {const: click}}}   # over the shared `fields`, its own win
 
-The second and each further event of an item has `/<rule>` behind the id that it would share with the first. Alike
-elements of a list are told apart as alike records are: by their content, unless `derived_id: position`.
+The second and each further event of an item has `/<rule>` appended to the id that it would share with the first. Equal
+elements of a list are duplicates, like equal records, unless `derived_id: position` is set.
 
-All that no path of an event's fields reads goes to its `extra`, and so does the whole of a list of which one element
-is read (`ids[0]`), and what a match alone looks at. There are no expressions: what a mapping cannot say belongs in a
-step before.
+Everything that no path of an event's fields reads goes to its `extra`, including the whole list if one element of it is
+read (`ids[0]`), and values that only a match reads. There are no expressions: what a mapping cannot express belongs in
+an earlier step.
 
-    tests:                      # run whenever the mapping is read; it is refused if one fails
+    tests:                      # run whenever the mapping is read; the mapping is refused if one fails
       - record: {type: watch, at: 1424638800000}
         events: [{event_type: like, event_time: "2015-02-22T21:00:00Z", user_id: null}]   # in order; what is stated
       - text: "not JSON"
-        quarantine: invalid_json                   # or a list of codes, of a record that makes several events
+        quarantine: invalid_json                   # or a list of codes, for a record with several events
 """
 
 import re
@@ -64,7 +64,7 @@ _RULE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 class Explode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The list of which each element is an item, and how many there may be."""
+    """The list whose elements are items, and how many there may be."""
 
     path: str
     most: int = 10_000
@@ -77,7 +77,7 @@ class Explode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An event that an item makes if it fits; without a match always."""
+    """An event that an item creates if it matches; always if there is no match."""
 
     match: Match | None = None
     fields: Fields = Fields()  # type: ignore[valid-type]
@@ -88,7 +88,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A record, and what must become of it."""
+    """A record, and its expected result."""
 
     record: dict[str, Any] | None = None
     text: str | None = None
@@ -104,9 +104,9 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Event(NamedTuple):
-    """A rule as it is applied: its fields are those that all rules share, and its own over them."""
+    """A rule as applied: the shared fields, overridden by its own."""
 
-    name: str | None  # None where the mapping makes one event of an item
+    name: str | None  # None if the mapping creates one event per item
     match: Match | None
     fields: dict[str, Field]
     own_id: bool  # whether its own fields state the event_id
@@ -159,7 +159,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         for event in self.rules():
             place = ".fields" if event.name is None else f".events.{event.name}.fields"
             if "event_type" not in event.fields:
-                raise ValueError(f"{place}.event_type: got nothing, but it is required; state it")
+                raise ValueError(f"{place}.event_type: missing, but required; state it")
             if self.clock == "trusted" and "event_time" not in event.fields:
                 without = "" if event.name is None else f" in the rule {event.name}"
                 raise ValueError(f".clock: got 'trusted' without an event_time{without}, allowed client")
@@ -170,7 +170,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
                 check_field(name, field, f".events.{rule}.fields.{name}")
 
     def _check_ids(self) -> None:
-        # An id that the whole record has would make repeats of all its elements but one.
+        # An id of the whole record would make all its elements but one duplicates.
         if self.explode is None:
             return
         element = parse_path(self.exploded.path)
@@ -192,7 +192,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def plain(self) -> bool:
-        """Whether each record is one event, come what may."""
+        """Whether each record is always exactly one event."""
         return self.match is None and self.explode is None and self.events is None
 
     def rules(self) -> tuple[Event, ...]:
@@ -226,7 +226,7 @@ def load_mapping(text: str, where: str) -> Mapping:
 
 
 def required_columns(mapping: Mapping) -> set[str]:
-    """The columns that a CSV must have: a field or a match reads them, and neither takes what is absent for granted."""
+    """Return the columns that a CSV must have: those that a field or a match reads without handling their absence."""
     paths: list[str] = []
     matches = [mapping.match] if mapping.match is not None else []
     for event in mapping.rules():

@@ -1,6 +1,6 @@
-"""What a metric may be made of: the columns of an event, and which of them each kind of measure and condition takes.
+"""The columns of an event, and which of them each kind of measure and condition accepts.
 
-Each check raises a ValueError that says what was got and what is allowed; who reads a metric puts the path in front.
+Each check raises a ValueError that states what was got and what is allowed; the caller prepends the path.
 """
 
 import re
@@ -42,18 +42,18 @@ _LITERAL_TYPES: dict = {
 
 
 def called(column: str) -> str:
-    """How a message calls the type of a column."""
+    """Return the name of a column's type for messages."""
     return "JSON" if column in ("properties", "extra") else BIGQUERY[COLUMNS[column]]
 
 
 def check_column(name: str, place: str) -> None:
-    """ValueError unless events have this column; `place` is the key that names it."""
+    """Raise ValueError unless events have this column; `place` is the key that names it."""
     if name not in COLUMNS:
         raise ValueError(f"{place}: {name!r} is no column of an event; columns are {', '.join(COLUMNS)}")
 
 
 def check_field(kind: str, field: str) -> None:
-    """ValueError unless a measure of this kind takes this column."""
+    """Raise ValueError unless a measure of this kind accepts this column."""
     check_column(field, kind)
     types, allowed = FIELD_TYPES[kind]
     if COLUMNS[field] not in types:
@@ -62,7 +62,7 @@ def check_field(kind: str, field: str) -> None:
 
 
 def check_condition(column: str, values: tuple[Scalar, ...]) -> None:
-    """ValueError unless the column can be compared with each of the values."""
+    """Raise ValueError unless the column can be compared with each of the values."""
     check_column(column, "where")
     dtype = COLUMNS[column]
     if dtype not in _LITERAL_TYPES:
@@ -79,7 +79,7 @@ def check_condition(column: str, values: tuple[Scalar, ...]) -> None:
 
 
 def check_bucket(bucket: str) -> None:
-    """ValueError unless it is a width that divides a day, or 1d."""
+    """Raise ValueError unless it is a width that divides a day evenly, or 1d."""
     if bucket == "1d":
         return
     width = seconds(bucket) if re.fullmatch("[1-9][0-9]{0,4}[smh]", bucket) else 0

@@ -1,17 +1,17 @@
 """Distinct counts that do not depend on where blocks are cut, on their order, or on how partials were merged.
 
-A set of up to LIMIT values is kept whole, as a sorted list of its 64-bit hashes; a larger one as the 4096
-registers of an Apache DataSketches HLL (lg_k 12). Both are functions of the set alone, and so is all that
-follows from them: the count, and even the bytes of the sketch. (The library's own updates leave the order
-of arrival in the sketch: its estimate and its bytes differ between two orders of the same values.)
+A set of up to LIMIT values is kept as a sorted list of its 64-bit hashes; a larger set is kept as the 4096 registers of
+an Apache DataSketches HLL (lg_k 12). Both depend only on the set, and so do the count and even the bytes of the sketch.
+(The library's own updates make the sketch depend on the order of arrival: its estimate and its bytes differ between two
+orders of the same values.)
 
 Columns of a partial, for a measure `m`:
 
     m             List(UInt64)  the hashes in ascending order; empty if there are registers
     m_registers   Binary        4096 bytes, the largest rank seen in each slot; null if there is a list
 
-The library is asked for each set above LIMIT; the serialized form of a smaller one is written here: an
-object of the library for each row would cost more than all else in a metric of 150,000 rows.
+The library estimates each set above LIMIT; the serialized form of a smaller one is written here, since a library object
+per row would cost more than everything else in a metric of 150,000 rows.
 """
 
 import datasketches
@@ -65,7 +65,7 @@ def coupons(hashes: np.ndarray) -> np.ndarray:
 
 
 def leading_zeros(words: np.ndarray) -> np.ndarray:
-    """How many of the 64 bits of each uint64 are zero before the first one."""
+    """Return the number of leading zero bits of each uint64."""
     # frexp counts bits exactly only below 2^53, hence two halves
     upper = np.frexp((words >> _U64(32)).astype(np.float64))[1]
     lower = np.frexp((words & _U64(0xFFFFFFFF)).astype(np.float64))[1]
@@ -73,14 +73,14 @@ def leading_zeros(words: np.ndarray) -> np.ndarray:
 
 
 def _raise_registers(registers: np.ndarray, group: np.ndarray, hashes: np.ndarray) -> None:
-    """Enter hashes into registers (groups x SLOTS, uint8), in place."""
+    """Update registers (groups x SLOTS, uint8) with hashes, in place."""
     coupon = coupons(hashes)
     slot = group * SLOTS + (coupon & np.uint32(SLOTS - 1))
     np.maximum.at(registers.reshape(-1), slot, (coupon >> np.uint32(26)).astype(np.uint8))
 
 
 def _columns(name: str, groups: int, group: np.ndarray, hashes: np.ndarray, dense: np.ndarray, registers: np.ndarray):
-    """Both columns, from (group, hash) pairs, sorted and each once, and the registers that groups had.
+    """Return both columns from sorted, distinct (group, hash) pairs and the existing registers of groups.
 
     dense       the groups with registers, ascending
     registers   uint8, a row of SLOTS for each of them
@@ -109,25 +109,25 @@ def _columns(name: str, groups: int, group: np.ndarray, hashes: np.ndarray, dens
 
 
 def of_codes(name: str, groups: int, group: np.ndarray, codes: np.ndarray, hashes: np.ndarray) -> list[pl.Series]:
-    """The sets of each group, from one row an event.
+    """Return the set of each group, from one row per event.
 
     group    int64, the group of each row, 0 to groups - 1
-    codes    the place of each row's value in `hashes`
-    hashes   uint64, ascending, each once
+    codes    the index of each row's value in `hashes`
+    hashes   uint64, ascending, distinct
     """
     owner, found = _pairs(group, codes, hashes)
     return _columns(name, groups, owner, found, np.empty(0, np.int64), np.empty((0, SLOTS), np.uint8))
 
 
 def _pairs(group: np.ndarray, codes: np.ndarray, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(group int64, hash uint64) sorted by both, each pair once; the sort is of one number a row."""
+    """Return distinct (group int64, hash uint64) pairs sorted by both; the sort is on one number per row."""
     pairs = np.sort((group.astype(_U64) << _U64(32)) | codes.astype(_U64))
     pairs = pairs[runs(pairs)]
     return (pairs >> _U64(32)).astype(np.int64), hashes[pairs & _U64(0xFFFFFFFF)]
 
 
 def merged(name: str, groups: int, group: np.ndarray, frame: pl.DataFrame) -> list[pl.Series]:
-    """The union of the sets that fall into one group.
+    """Return the union of the sets in each group.
 
     group   int64, the group of each row of `frame`, which has both columns of the measure
     """
@@ -143,7 +143,7 @@ def merged(name: str, groups: int, group: np.ndarray, frame: pl.DataFrame) -> li
 
 
 def finished(name: str, frame: pl.DataFrame) -> list[pl.Series]:
-    """The count (Int64) and the serialized sketch (Binary, compact) of each set."""
+    """Return the count (Int64) and the serialized sketch (Binary, compact) of each set."""
     counts = frame[name].list.len().cast(pl.Int64).to_numpy().copy()
     sketches = _written(frame[name].explode(empty_as_null=False).to_numpy(), counts)
     full = np.flatnonzero(frame[name + REGISTERS].is_not_null().to_numpy())
@@ -155,10 +155,10 @@ def finished(name: str, frame: pl.DataFrame) -> list[pl.Series]:
 
 
 def _written(hashes: np.ndarray, sizes: np.ndarray) -> pl.Series:
-    """The compact serialized sketch of each list of hashes.
+    """Return the compact serialized sketch of each list of hashes.
 
-    Up to 7 coupons: 8 bytes of preamble; above: 12; then the coupons, little-endian, here in ascending order.
-    The library writes those of a set in the order of its hash table, and reads them in any.
+    Up to 7 coupons: 8 bytes of preamble; above: 12; then the coupons, little-endian, here in ascending order. The
+    library writes them in the order of its hash table, and reads them in any order.
     """
     pairs = np.repeat(np.arange(len(sizes), dtype=_U64), sizes) << _U64(32) | coupons(hashes).astype(_U64)
     pairs = np.sort(pairs)
@@ -180,7 +180,7 @@ def _written(hashes: np.ndarray, sizes: np.ndarray) -> pl.Series:
 
 
 def _read(registers: bytes) -> datasketches.hll_sketch:
-    """The library's HLL_4 sketch of these registers, the result of a union: its estimate is composite."""
+    """Return the library's HLL_4 sketch of these registers, as the result of a union: its estimate is composite."""
     ranks = np.frombuffer(registers, np.uint8)
     weights = _RANK_WEIGHT[ranks]
     head = np.zeros(40, np.uint8)

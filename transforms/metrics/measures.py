@@ -1,4 +1,4 @@
-"""A metric over blocks: aggregate a block, add partial rows up, make final rows. Pure functions.
+"""The arithmetic of a metric: aggregate a block, merge partial rows, finish rows. Pure functions.
 
     events -> partial -> merge (any number of times, in any order and grouping) -> finish
 
@@ -76,7 +76,7 @@ def partial(events: pl.DataFrame, spec: MetricSpec, time_zone: str = "UTC") -> p
 
 
 def merge(frames: list[pl.DataFrame], spec: MetricSpec) -> pl.DataFrame:
-    """Partial rows added up: one row a key, sorted by key, whatever the order and grouping of the frames."""
+    """Merge partial rows: one row per key, sorted by key, independent of the order and grouping of the frames."""
     frames = [frame for frame in frames if not frame.is_empty()]
     if not frames:
         return empty(partial_schema(spec))
@@ -95,7 +95,7 @@ def merge(frames: list[pl.DataFrame], spec: MetricSpec) -> pl.DataFrame:
 
 
 def finish(frame: pl.DataFrame, spec: MetricSpec, time_zone: str = "UTC") -> pl.DataFrame:
-    """The final rows of merged partial rows: one for one, in the same order."""
+    """Return the final rows of merged partial rows, one to one, in the same order."""
     made: list[pl.Series] = []
     for name, measure in spec.measures.items():
         if measure.kind == "distinct":
@@ -142,7 +142,7 @@ def _plain(name: str, measure: Measure) -> pl.Expr:
         return (holds.sum() if measure.where else pl.len()).cast(pl.Int64).alias(name)
     value = pl.col(measure.field)
     if COLUMNS[measure.field] == pl.Float64:
-        # 0.0 and -0.0 are equal: the smaller of both would be the first that came. Polars leaves out `+ 0.0`.
+        # 0.0 and -0.0 are equal, so the smaller one would depend on the order. Polars optimizes `+ 0.0` away.
         value = (
             nine_places(value) if measure.kind == "sum" else pl.when(value != 0.0).then(value).otherwise(value.abs())
         )
@@ -150,9 +150,9 @@ def _plain(name: str, measure: Measure) -> pl.Expr:
 
 
 def nine_places(value: pl.Expr) -> pl.Expr:
-    """Floats as NUMERIC, rounded half away from zero, so that their sum depends neither on order nor on cuts.
+    """Convert floats to NUMERIC, rounded half away from zero, so that sums depend neither on order nor on blocks.
 
-    NaN, infinity and what has more than VALUE_DIGITS digits before the point have no place in an exact sum: null.
+    NaN, infinity and numbers with more than VALUE_DIGITS digits before the point become null.
     """
     value = pl.when(value.is_finite() & (value.abs() < 10.0**VALUE_DIGITS)).then(value)
     whole = value.abs().floor() * value.sign()
@@ -185,10 +185,10 @@ def _codes(rows: pl.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _bucket_starts(times: pl.Series, spec: MetricSpec, time_zone: str) -> pl.Series:
-    """When the bucket of each time began: a day, or a multiple of the width since 1970, but never before the day did.
+    """Return the start of each time's bucket: of the day, or a multiple of the width since 1970 within the day.
 
-    So buckets nest in the days of any zone. Where midnight lies inside one (an hour in a zone of half an hour, six
-    hours in most) it is two, and a backfill of one of the days leaves the other's alone.
+    Buckets thus nest in the days of any time zone. A bucket that contains midnight (1 h in a zone with a half-hour
+    offset, 6 h in most zones) is split in two, so a backfill of one day does not affect the other.
     """
     if spec.is_daily:
         return _day_starts(times, time_zone)
@@ -237,8 +237,8 @@ def _starts(days: pl.Series, time_zone: str) -> pl.Series:
 
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:
-    """The first instant of a day, in UTC.
+    """Return the first instant of a day, in UTC.
 
-    Where clocks skip midnight, zoneinfo reads it by the offset before, which is that instant.
+    If clocks skip midnight, zoneinfo uses the offset before the change, which gives that instant.
     """
     return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)

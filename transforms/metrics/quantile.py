@@ -1,4 +1,4 @@
-"""Quantiles within 1 % of the value, the same for every order and every cut of the input.
+"""Quantiles within 1 % of the value, independent of the order of the input and of how it is split into blocks.
 
 Each value is counted in a log-spaced bin (the histogram of DDSketch): bin i holds the values in
 (GAMMA^(i-1), GAMMA^i], and its estimate 2 GAMMA^i / (GAMMA + 1) is within ALPHA of each of them. Counts add
@@ -34,7 +34,7 @@ def bins(values: np.ndarray) -> np.ndarray:
 
 
 def estimates(bin_numbers: np.ndarray) -> np.ndarray:
-    """The value that stands for each bin, as float64."""
+    """Return the representative value of each bin, as float64."""
     size = 2 * np.power(GAMMA, (np.abs(bin_numbers) - SHIFT).astype(np.float64)) / (GAMMA + 1)
     return np.where(bin_numbers == 0, 0.0, np.sign(bin_numbers) * size)
 
@@ -54,7 +54,7 @@ def _histograms(name: str, groups: int, group: np.ndarray, number: np.ndarray, c
 
 
 def of_values(name: str, groups: int, group: np.ndarray, values: np.ndarray) -> pl.Series:
-    """The histogram of each group, from one row an event.
+    """Return the histogram of each group, from one row per event.
 
     group    int64, the group of each row, 0 to groups - 1
     values   float64; NaN and infinity are left out
@@ -65,7 +65,7 @@ def of_values(name: str, groups: int, group: np.ndarray, values: np.ndarray) -> 
 
 
 def merged(name: str, groups: int, group: np.ndarray, frame: pl.DataFrame) -> pl.Series:
-    """The sum of the histograms that fall into one group; `group` is the group of each row of `frame`."""
+    """Return the sum of the histograms of each group; `group` is the group of each row of `frame`."""
     rows = frame[name].explode(empty_as_null=False).struct.unnest()
     owner = np.repeat(group, frame[name].list.len().to_numpy())
     return _histograms(name, groups, owner, rows["bin"].to_numpy(), rows["count"].to_numpy())

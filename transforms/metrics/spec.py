@@ -1,4 +1,4 @@
-"""Metrics as data: what a metric is, read from the configuration and checked before anything runs.
+"""Metrics as data: read from the configuration and checked before anything runs.
 
     metrics:
       campaign_1h:
@@ -6,9 +6,9 @@
         bucket: 1h                       # <n>s, <n>m or <n>h that divides a day, or 1d
         dimensions: [campaign, currency]
         where_set: [campaign]            # only events that have one; default: all
-        shards: 1                        # parts that the rows of a bucket are merged in; more for millions
-        early: 1m                        # how often a stream shows an open bucket; `never`: at its end only
-        measures:                        # one of count, sum, min, max, distinct, quantile; `where` if need be
+        shards: 1                        # number of shards in which a bucket is merged; more for millions of rows
+        early: 1m                        # how often a stream publishes an open bucket; `never`: only at its end
+        measures:                        # one of count, sum, min, max, distinct, quantile; optionally `where`
           purchases:  {count: all, where: {event_type: purchase}}
           revenue:    {sum: value, where: {event_type: [purchase, refund]}}
           purchasers: {distinct: person, where: {event_type: purchase}}
@@ -56,13 +56,13 @@ TECHNICAL = (
 )
 TAKEN = ("events", "events_unique", "quarantine", "quarantine_open", "quality_1m", "quality_summary", "sessions")
 KINDS = ("count", "sum", "min", "max", "distinct", "quantile")
-EARLY_SECONDS = (10, 600)  # bounds of the default: shown often enough to be live, seldom enough to be cheap
+EARLY_SECONDS = (10, 600)  # bounds of the default: often enough to be live, seldom enough to be cheap
 
 Early = Annotated[str, Meta(pattern="^([1-9][0-9]{0,4}[smh]|never)$")]
 
 
-def _told(description: str, example: Any, unit: str) -> Meta:
-    """What a key is, for editors and for the documentation."""
+def _describe(description: str, example: Any, unit: str) -> Meta:
+    """Describe a key for editors and for the documentation."""
     return Meta(description=description, examples=[example], extra={"unit": unit})
 
 
@@ -79,35 +79,42 @@ class Column(NamedTuple):
 class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One of count, sum, min, max, distinct, quantile, over the events that meet all of `where`."""
 
-    count: Annotated[Literal["all"] | None, _told("How many events", "all", "events")] = None
-    sum: Annotated[str | None, _told("Exact sum of a column of numbers", "value", "that of the column")] = None
-    min: Annotated[str | None, _told("Smallest number or time of a column", "event_time", "that of the column")] = None
-    max: Annotated[str | None, _told("Largest number or time of a column", "event_time", "that of the column")] = None
+    count: Annotated[Literal["all"] | None, _describe("Number of events", "all", "events")] = None
+    sum: Annotated[str | None, _describe("Exact sum of a numeric column", "value", "that of the column")] = None
+    min: Annotated[str | None, _describe("Smallest number or time of a column", "event_time", "that of the column")] = (
+        None
+    )
+    max: Annotated[str | None, _describe("Largest number or time of a column", "event_time", "that of the column")] = (
+        None
+    )
     distinct: Annotated[
-        str | None, _told("How many different texts of a column; person: user_id, else anonymous_id", PERSON, "texts")
+        str | None,
+        _describe("Number of distinct strings of a column; person: user_id, else anonymous_id", PERSON, "strings"),
     ] = None
     quantile: Annotated[
-        str | None, _told("Quantiles `q` of a column of numbers, within 1 %", "value", "that of the column")
+        str | None, _describe("Quantiles `q` of a numeric column, within 1 %", "value", "that of the column")
     ] = None
     q: Annotated[
         tuple[Annotated[float, Meta(ge=0, le=1)], ...],
-        _told("Which quantiles, a column each; goes with quantile", [0.5, 0.99], "fractions, 0 to 1"),
+        _describe("The quantiles, one column each; only with quantile", [0.5, 0.99], "fractions, 0 to 1"),
     ] = ()
     where: Annotated[
         dict[str, Scalar | tuple[Scalar, ...]],
-        _told(
-            "Only events that meet all: a column, its value or values", {"event_type": "click"}, "values of the column"
+        _describe(
+            "Only events that meet all conditions: a column and its value or values",
+            {"event_type": "click"},
+            "values of the column",
         ),
     ] = {}
 
     def __post_init__(self):
         stated = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(stated) != 1:
-            raise ValueError(f"states {' and '.join(stated) or 'nothing'}; state exactly one of {', '.join(KINDS)}")
+            raise ValueError(f"got {' and '.join(stated) or 'nothing'}; state exactly one of {', '.join(KINDS)}")
         if self.kind in FIELD_TYPES:
             check_field(self.kind, self.field)
         if (self.kind == "quantile") != bool(self.q):
-            raise ValueError("`q` goes with quantile: a list of fractions from 0 to 1, for example [0.5, 0.99]")
+            raise ValueError("`q` is only for quantile: a list of fractions from 0 to 1, for example [0.5, 0.99]")
         if len(set(map(suffix, self.q))) < len(self.q):
             raise ValueError(f"q has a fraction twice: {list(self.q)!r}; state each once")
         for column, values in self.conditions:
@@ -125,45 +132,45 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def conditions(self) -> tuple[tuple[str, tuple[Scalar, ...]], ...]:
-        """(column, the values it may have), all of which must hold."""
+        """(column, allowed values), all of which must hold."""
         return tuple((name, it if isinstance(it, tuple) else (it,)) for name, it in self.where.items())
 
     @property
     def sum_type(self) -> Any:
-        """The Polars type of a sum: INT64 stays, all else is summed exactly as NUMERIC."""
+        """The Polars type of a sum: INT64 stays, everything else is summed exactly as NUMERIC."""
         return pl.Int64 if COLUMNS[self.field] == pl.Int64 else NUMERIC
 
 
 class MetricSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A metric: rows per bucket of event time and dimensions. Made by `read_metrics`."""
+    """A metric: rows per bucket of event time and dimensions. Created by `read_metrics`."""
 
     name: str
     bucket: Annotated[
         str,
-        _told("Width of a bucket of event time: divides a day, or is 1d", "1h", "s, m or h behind the number, or 1d"),
+        _describe("Width of an event-time bucket: must divide a day evenly", "1h", "a number and s, m or h; or 1d"),
     ]
     measures: Annotated[
         Annotated[dict[str, Measure], Meta(min_length=1)],
-        _told("What is measured, by the name of its column", {"clicks": {"count": "all"}}, "measures"),
+        _describe("Measures by column name", {"clicks": {"count": "all"}}, "measures"),
     ]
     dimensions: Annotated[
-        tuple[str, ...], _told("Columns by which events are grouped, texts or booleans", ["channel"], "columns")
+        tuple[str, ...], _describe("Columns to group events by, strings or booleans", ["channel"], "columns")
     ] = ()
-    description: Annotated[str, _told("What the metric says, for who reads its table", "Clicks", "a text")] = ""
+    description: Annotated[str, _describe("Description of the metric's table", "Clicks", "a string")] = ""
     where_set: Annotated[
-        tuple[str, ...], _told("Only events in which none of these columns is NULL", ["campaign"], "columns")
+        tuple[str, ...], _describe("Only events in which none of these columns is NULL", ["campaign"], "columns")
     ] = ()
     shards: Annotated[
         Annotated[int, Meta(ge=1, le=1024)],
-        _told("Parts in which the rows of a bucket are merged; more for millions of rows", 4, "parts, 1 to 1024"),
+        _describe("Number of shards in which a bucket is merged; more for millions of rows", 4, "shards, 1 to 1024"),
     ] = 1
     early: Annotated[
         Early | None,
-        _told(
-            "How often a stream shows an open bucket; never: at its end only; by default a sixtieth of the bucket,"
-            f" {EARLY_SECONDS[0]} s to {EARLY_SECONDS[1]} s",
+        _describe(
+            "Early firings: how often a stream publishes an open bucket; never: only at its end; by default a sixtieth "
+            f"of the bucket, {EARLY_SECONDS[0]} s to {EARLY_SECONDS[1]} s",
             "1m",
-            "s, m or h behind the number",
+            "a number with a suffix: s, m or h",
         ),
     ] = None
 
@@ -172,7 +179,7 @@ class MetricSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name in self.dimensions:
             check_column(name, "dimensions")
             if COLUMNS[name] not in (pl.String, pl.Boolean) or name in ("properties", "extra"):
-                raise ValueError(f"dimensions: {name!r} is {called(name)}; a dimension is a text or a boolean")
+                raise ValueError(f"dimensions: {name!r} is {called(name)}; a dimension is a string or a boolean")
         for name in self.where_set:
             check_column(name, "where_set")
         self._check_names()
@@ -181,11 +188,11 @@ class MetricSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         seen = set(TECHNICAL)
         for name in (*self.dimensions, *(name for _, name in self._made_columns())):
             if name in seen:
-                raise ValueError(f"column {name!r} would be there twice; rename the measure or leave out the dimension")
+                raise ValueError(f"column {name!r} would exist twice; rename the measure or remove the dimension")
             seen.add(name)
 
     def _made_columns(self) -> Iterator[tuple[str, str]]:
-        """(measure, column) for all columns that its measures have in partial or in final rows."""
+        """Yield (measure, column) for all columns of its measures in partial or final rows."""
         for name, measure in self.measures.items():
             yield name, name
             if measure.kind == "distinct":
@@ -197,17 +204,17 @@ class MetricSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_daily(self) -> bool:
-        """Whether buckets are days of the warehouse's time zone; shorter ones are cut in UTC, and at midnight."""
+        """Whether buckets are days of the warehouse's time zone; shorter ones are split in UTC, and at midnight."""
         return self.bucket == "1d"
 
     @property
     def bucket_width(self) -> timedelta:
-        """The width of a bucket; a day may have an hour more or less where clocks change."""
+        """The width of a bucket; a day may be an hour longer or shorter when clocks change."""
         return timedelta(seconds=seconds(self.bucket))
 
     @property
     def early_interval(self) -> timedelta | None:
-        """How often a stream shows a bucket before its end; None for never."""
+        """How often a stream publishes a bucket before its end; None means never."""
         if self.early == "never":
             return None
         low, high = EARLY_SECONDS
@@ -216,16 +223,16 @@ class MetricSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What a row is about: bucket_start and the dimensions."""
+        """The columns that identify a row: bucket_start and the dimensions."""
         return ("bucket_start", *self.dimensions)
 
     def measure_columns(self) -> list[Column]:
-        """The columns that its measures have in its table."""
+        """Return the columns of its measures in its table."""
         return [column for name, measure in self.measures.items() for column in _columns_of(name, measure)]
 
 
 def columns(spec: MetricSpec) -> list[Column]:
-    """The metric's own columns in its table: dimensions, then measures."""
+    """Return the metric's own columns in its table: dimensions, then measures."""
     described = {PERSON: "user_id, else anonymous_id"}
     dimensions = [
         Column(name, BIGQUERY[COLUMNS[name]], "NULLABLE", described.get(name, f"{name} of the events"))

@@ -1,4 +1,4 @@
-"""Bots: flag events of any source as made by a program, by conditions on their own columns. They are not dropped."""
+"""Bots: flag bot traffic of any source, by conditions on the events' own columns. Flagged events are not dropped."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ COLUMNS = ("source", *(name for name in FIELDS if name != "is_bot"))
 
 
 def check_column(name: str) -> None:
-    """Errors: ValueError if a condition cannot be on this column."""
+    """Raise ValueError if a condition cannot use this column."""
     if name not in COLUMNS:
         raise ValueError(f"got the unknown column {name!r}, allowed {', '.join(COLUMNS)}")
 
 
 def flag_bots(block: pl.DataFrame, bots: Sequence[Match]) -> pl.DataFrame:
-    """Set is_bot where one of the matches holds; nothing is ever cleared."""
+    """Set is_bot where one of the matches holds; it is never cleared."""
     for match in bots:
         found = holds(match, block.get_column)
         if found.any():

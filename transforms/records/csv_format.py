@@ -1,15 +1,15 @@
-"""How CSV is written: what a mapping may state, the files source cuts by, and a raw block carries on."""
+"""The layout of CSV: stated in a mapping, used by the files source to split, and carried in raw blocks."""
 
 import msgspec
 
 
 class CsvFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Errors: ValueError `.key: got ..., allowed ...`; the reader of a mapping puts the path in front.
+    """Errors: ValueError `.key: got ..., allowed ...`; the reader of a mapping prepends the path.
 
-    delimiter  one ASCII character; "" = by the file's name: tab for .tsv, else a comma
+    delimiter  one ASCII character; "" = by file name: a tab for .tsv, else a comma
     quote      one ASCII character; "" = fields are never quoted
     header     whether the first record names the columns
-    columns    their names where it does not
+    columns    their names if it does not
     """
 
     delimiter: str = ""
@@ -22,7 +22,7 @@ class CsvFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if len(char) > 1 or char in ("\r", "\n") or not char.isascii():
                 raise ValueError(f".{name}: got {char!r}, allowed one ASCII character or ''")
         if self.quote and self.quote in (self.delimiter or "\t,"):
-            raise ValueError(f".quote: got {self.quote!r}, which is the delimiter too; give another, or ''")
+            raise ValueError(f".quote: got {self.quote!r}, which is also the delimiter; give another, or ''")
         if self.header == bool(self.columns):
             got = f"{list(self.columns)} with header {str(self.header).lower()}"
-            raise ValueError(f".columns: got {got}, allowed the names where header is false, else none")
+            raise ValueError(f".columns: got {got}, allowed names if header is false, else none")

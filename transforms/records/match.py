@@ -1,6 +1,6 @@
 """Match: conditions on the values of a record, or on the columns of a block.
 
-A match is a map from a path to a condition, of which all must hold; or a list of such maps, of which any may.
+A match is a map of paths to conditions, all of which must hold; or a list of such maps, any of which may hold.
 
     {type: click}                                     # the value's text, as JSON writes it: 1 fits 1 and "1"
     {type: [click, tap], price: {above: 0}}           # one of; and a number above 0
@@ -9,8 +9,8 @@ A match is a map from a path to a condition, of which all must hold; or a list o
 A condition of keys holds if each of them does:
     pattern                          a regular expression of Rust, found anywhere in the text unless anchored
     exists                           whether there is a value; null is none
-    not                              a condition that must not hold; it does not for an absent value
-    above, below, at_least, at_most  bounds of a number; what is no number is in none
+    not                              a condition that must not hold; an absent value does not meet a condition
+    above, below, at_least, at_most  bounds of a number; other values are outside all bounds
 """
 
 import math
@@ -64,19 +64,19 @@ Match = Conditions | tuple[Conditions, ...]
 
 
 def text_of(value: Scalar) -> str:
-    """A scalar as JSON writes it; a text is itself."""
+    """Return a scalar as JSON text; a string is returned unchanged."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def ways_of(match: Match) -> tuple[tuple[str, Conditions], ...]:
-    """(place in the YAML, its conditions) of the maps of which any may hold."""
+    """Return (place in the YAML, conditions) for each of the alternative maps."""
     if isinstance(match, dict):
         return (("", match),)
     return tuple((f"[{at}]", way) for at, way in enumerate(match))
 
 
-def looked_at(match: Match) -> Iterator[str]:
-    """Every path, or column, of the match."""
+def paths_in(match: Match) -> Iterator[str]:
+    """Yield every path, or column, of the match."""
     for _, way in ways_of(match):
         yield from way
 
@@ -109,7 +109,7 @@ def _check_pattern(pattern: str) -> None:
 
 
 def holds(match: Match, values_of: Callable[[str], pl.Series]) -> pl.Series:
-    """Boolean without nulls: where the match holds; `values_of` gives the values at a path, or of a column."""
+    """Return where the match holds, as Boolean without nulls; `values_of` returns the values of a path or column."""
     any_way: pl.Series | None = None
     for _, way in ways_of(match):
         all_hold: pl.Series | None = None
@@ -145,7 +145,7 @@ def _meets(condition: Criterion, values: pl.Series) -> pl.Series:
 
 
 def _bounded(values: pl.Series, compare: Callable, bound: int | float) -> pl.Series:
-    # Integers are compared as integers, in whatever company they stand: a float has 53 bits only.
+    # Integers are compared as integers, whatever the other values are: a float has only 53 bits.
     texts = _texts(values)
     numbers = texts.set(~texts.str.contains(_NUMBER).fill_null(False), None)
     as_integers, as_floats = numbers.cast(pl.Int64, strict=False), numbers.cast(pl.Float64, strict=False)

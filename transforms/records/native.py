@@ -1,7 +1,7 @@
-"""The native form: one JSON object an event, decoded and type-checked in one pass by msgspec.
+"""The native format: one JSON object per event, decoded and type-checked in one pass by msgspec.
 
-A record is touched once: its fields leave the decoded struct while it is still in the processor's cache. A field
-that the contract does not know goes to `extra`.
+Each record is processed once: its fields are extracted while the decoded struct is still in the processor's cache. A
+field that is not in the contract goes to `extra`.
 """
 
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ from transforms.records.payloads import (
 from transforms.records.times import read_times
 from transforms.stage import rejections
 
-TRANSPORT = ("received_time", "sent_time")  # say how a record travelled, not what happened: no part of a derived id
+TRANSPORT = ("received_time", "sent_time")  # about how a record travelled: not part of a derived id
 SLICE_ROWS = 2_048  # made into columns at a time: while their strings are in the processor's cache
 INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class NativeEvent(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """The native form: one JSON object. Times may be of any type here: an unreadable one is no reason to refuse."""
+    """The native format: one JSON object. Times may have any type here: an unreadable time is not an error."""
 
     event_id: str | None = None
     event_type: str | None = None
@@ -60,7 +60,7 @@ class NativeEvent(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 
 class OpenEvent(NativeEvent, gc=False, forbid_unknown_fields=False):
-    """The same with fields of anyone's own beside it: slower, since the record is decoded twice."""
+    """The same with custom fields: slower, since the record is decoded twice."""
 
 
 KNOWN = frozenset(NativeEvent.__struct_fields__)
@@ -84,7 +84,7 @@ _STATED = {
 
 
 def parse_native(raw: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Decode native events: (PARSED_SCHEMA block, rejected). `source` is for records that state none."""
+    """Decode native events to (PARSED_SCHEMA block, rejected). `source` is for records that do not state one."""
     payloads = raw["payload"].to_list()
     stated, kept, refused = [empty(_STATED)], [], []
     for start in range(0, len(payloads), SLICE_ROWS):
@@ -109,7 +109,7 @@ def parse_native(raw: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataF
 
 
 def _row_of(event: NativeEvent, extra: str | None, derived: bool) -> tuple:
-    """The fields in the order of _STATED, up to `derived`, each by its name: a loop takes three times as long."""
+    """Return the fields in the order of _STATED, up to `derived`, each by name: a loop takes three times as long."""
     return (
         event.event_id,
         event.event_type,
@@ -214,7 +214,7 @@ def _texts(values: list[bytes | None]) -> pl.Series:
 
 
 def _id_of(event: NativeEvent, payload: bytes, source: str) -> str:
-    """An id that a second delivery of the same record derives again."""
+    """Return an id that a second delivery of the same record yields again."""
     record = {name: value for name, value in decode_object(payload).items() if name not in TRANSPORT}
     return derived_id(source if event.source is None else event.source, record)
 

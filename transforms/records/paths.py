@@ -1,4 +1,4 @@
-"""Paths: where in a record a value stands.
+"""Paths: where a value is in a record.
 
 a.b         keys, joined by dots; a key may hold anything but . [ ] ' "
 c[0]        an element of a list, counted from 0
@@ -15,9 +15,9 @@ Record = dict[Any, Any]  # a JSON object: its keys are texts
 
 
 class Table(Sequence):
-    """Records of the same keys, of texts, kept as columns: as a list of dicts is, but quicker where columns are read.
+    """Records with the same keys and string values, stored as columns: like a list of dicts, but faster by column.
 
-    An empty text is an absent value.
+    An empty string is an absent value.
     """
 
     def __init__(self, columns: Mapping[str, Sequence[str]]):
@@ -83,9 +83,9 @@ def read(records: Sequence[Record], path: Path) -> list[Any]:
 
 
 def pruned(record: Record, paths: Iterable[Path]) -> Record:
-    """A copy of the record without what stands at the paths of keys, and the parents that this leaves empty.
+    """Return a copy of the record without the values at the paths of keys, and without parents that become empty.
 
-    The record itself, and all that stands in it, is left as it is.
+    The record itself is not changed.
     """
     for path in paths:
         record = _pruned(record, path)
@@ -108,13 +108,13 @@ def _pruned(record: Record, path: Path) -> Record:
 
 
 def replaced(record: Record, path: Path, value: Any) -> Record:
-    """A copy of the record in which the value stands at a path of keys that it has; the record is left as it is."""
+    """Return a copy of the record with the value at an existing path of keys; the record itself is not changed."""
     first, *inner = path
     return record | {first: replaced(record[first], tuple(inner), value) if inner else value}
 
 
 def without(record: Record, paths: Iterable[Path]) -> Record:
-    """A copy of the record in which nothing stands at the paths; the record itself is left as it is."""
+    """Return a copy of the record without the values at the paths; the record itself is not changed."""
     for path in paths:
         record = _without(record, path)
     return record
@@ -131,7 +131,7 @@ def _without(value: Any, path: Path) -> Any:
     if inner:
         copy[first] = _without(copy[first], inner)
     elif type(copy) is list:
-        copy[first] = None  # the elements behind it keep their places
+        copy[first] = None  # later elements keep their index
     else:
         del copy[first]
     return copy

@@ -1,7 +1,7 @@
-"""Payloads to records: the JSON object or the CSV row that a raw payload holds.
+"""Decode payloads to records: the JSON object or the CSV row in a raw payload.
 
-The raw bytes stay beside the record until it is an event, so that quarantine can keep them. What is needed to read a
-payload again (a CSV header) travels in `attributes`, so a quarantined row can be replayed by itself.
+The raw bytes stay with the record until it is an event, so that quarantine can keep them. What is needed to read a
+payload again (a CSV header) is in `attributes`, so a quarantined row can be replayed by itself.
 """
 
 import csv
@@ -19,11 +19,11 @@ from transforms.block import REJECTED_SCHEMA, empty
 from transforms.records.paths import Table
 from transforms.stage import rejections
 
-# What one record may cost: its values as objects of Python take up to 40 times its bytes.
+# Limits on the cost of one record: its values as Python objects take up to 40 times its bytes.
 RECORD_LIMIT = 10 << 20  # bytes of a record, from wherever: as long as a message of Pub/Sub may be
 csv.field_size_limit(RECORD_LIMIT)  # Python's own limit is 128 KiB
 
-# What a decoder may raise on hostile bytes; anything else is a fault of ours and stops the run.
+# Errors that a decoder may raise on hostile bytes; anything else is a bug of ours and stops the run.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidOperation)
 FEW_KEYS = 100
 SORTED_BYTES = 8 << 10  # of JSON, above which keys are put in order before it is written
@@ -43,7 +43,7 @@ _encode_as_it_is = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def encode_json(value: Any) -> bytes:
-    """JSON in UTF-8, the keys of each object in order."""
+    """Return JSON in UTF-8, with the keys of each object sorted."""
     # msgspec's sort takes quadratic time for keys that are nearly in order, but not for keys that are: ten megabytes of
     # them would take minutes. So what is large is put in order first.
     flat = type(value) is dict and len(value) < FEW_KEYS and _CONTAINERS.isdisjoint(map(type, value.values()))
@@ -74,7 +74,7 @@ def error_of(problem: Exception) -> tuple[str, str]:
     return _told(str(problem), isinstance(problem, InvalidOperation), isinstance(problem, msgspec.ValidationError))
 
 
-@lru_cache(maxsize=1024)  # what does not parse comes by the million, and mostly says the same
+@lru_cache(maxsize=1024)  # there may be millions of parse errors, mostly with the same message
 def _told(text: str, out_of_range: bool, invalid: bool) -> tuple[str, str]:
     text = "a number out of range" if out_of_range else text
     at = _AT.search(text)
@@ -159,7 +159,7 @@ def _read_csv(
             refused.append((row, "invalid_csv", errors_json("$", "invalid_csv", message)))
             continue
         if len(values) != len(names):
-            message = f"{len(values)} fields where the header has {len(names)}"
+            message = f"{len(values)} fields, but the header has {len(names)}"
             refused.append((row, "invalid_csv", errors_json("$", "invalid_csv", message)))
             continue
         records.append(_csv_record(names, values))
@@ -199,10 +199,10 @@ def _csv_record(names: list[str], values: list[str]) -> dict[str, Any]:
 
 
 def set_aside_long(raw: pl.DataFrame, format: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(the records of a RECORD_SCHEMA block that are read, those that are too long as rejected of `format`).
+    """Return (the records of a RECORD_SCHEMA block to read, those that are too long as rejected of `format`).
 
-    Of a record that is too long the first KEPT_BYTES are kept, and its attributes say so: when it comes out of
-    quarantine, it is rejected again.
+    The first KEPT_BYTES of a record that is too long are kept, and its attributes state that: when it is replayed, it
+    is rejected again.
     """
     is_long = raw["payload"].bin.size().fill_null(0) > RECORD_LIMIT
     first = raw["attributes"][0] if len(raw) else None
@@ -220,7 +220,7 @@ def set_aside_long(raw: pl.DataFrame, format: str) -> tuple[pl.DataFrame, pl.Dat
 
 
 def refuse(raw: pl.DataFrame, refused: Refused, format: str) -> pl.DataFrame:
-    """The raw rows at [(row, code, errors)] as rejected by the stage `parse`."""
+    """Return the raw rows at [(row, code, errors)] as rejected by the stage `parse`."""
     if not refused:
         return empty(REJECTED_SCHEMA)
     rows = [row for row, _, _ in refused]
@@ -233,6 +233,6 @@ def refuse(raw: pl.DataFrame, refused: Refused, format: str) -> pl.DataFrame:
 
 
 def _few(texts: list[str]) -> pl.Series:
-    """A String column of texts of which most are alike: each is copied once."""
+    """Return a String column of texts that are mostly equal: each distinct text is copied once."""
     numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     return pl.Series(list(numbers), dtype=pl.String).gather([numbers[text] for text in texts])

@@ -1,8 +1,8 @@
-"""Times: the texts and numbers by which records state a time, as Datetime(us, UTC).
+"""Parse times: the strings and numbers in records, to Datetime(us, UTC).
 
-An unreadable time is null, never an error: transforms/event_time.py settles what a record without one gets.
-A time without a zone counts as UTC. A fraction finer than a microsecond is cut. A year before 1970 or after
-2200 is unreadable: it comes from a wrong unit or an unset clock.
+An unreadable time is null, never an error: transforms/event_time.py decides what a record without one gets. A time
+without a zone counts as UTC. Fractions finer than a microsecond are truncated. A year before 1970 or after 2200 is
+unreadable: it comes from a wrong unit or an unset clock.
 """
 
 from datetime import UTC, datetime
@@ -35,10 +35,10 @@ def read_times(texts: pl.Series) -> pl.Series:
 
 
 def _read_alike(texts: pl.Series) -> pl.Series | None:
-    """The times, if all are written as programs write them (whole seconds, milli- or microseconds, and Z), else None.
+    """Return the times if all are in a format that programs write (seconds, milli- or microseconds, and Z), else None.
 
-    Arrow reads these seven times as fast, but takes shorter forms for times too: so the lengths are looked at first,
-    and a text is read alike whatever else is in its block.
+    Arrow parses these seven times as fast, but also accepts shorter formats. The lengths are checked first, so that a
+    text is parsed the same whatever else is in its block.
     """
     lengths = texts.str.len_bytes().drop_nulls()
     if not lengths.is_in(_ALIKE).all() or not texts.str.ends_with("Z").all():
@@ -66,7 +66,7 @@ def read_epochs(numbers: pl.Series, unit: str) -> pl.Series:
 
 
 def is_readable_pattern(pattern: str) -> bool:
-    """Whether a strptime pattern tells a whole day at least, and reads what it writes."""
+    """Return whether a strptime pattern contains at least a whole date, and parses what it formats."""
     sample = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
     try:
         written = pl.Series([sample], dtype=TIME).dt.to_string(pattern)

@@ -1,7 +1,7 @@
-"""Cold sessions: a bag of encoded frames of SUMMARY_SCHEMA, read a frame at a time. Pure functions.
+"""Cold sessions: a bag of encoded frames of SUMMARY_SCHEMA, read one frame at a time. Pure functions.
 
-Of rows of one session (key, start) the last counts; one without events takes it away, and only after such a row does
-another of the same session come.
+If a session (key, start) has several rows, the last one counts; a row without events removes the session, and only
+after such a row can the same session be added again.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,19 +20,19 @@ decode = _CODER.decode
 
 
 def taken_away(sessions: pl.DataFrame) -> bytes:
-    """The rows that take these sessions away."""
+    """Return the rows that remove these sessions."""
     return encode(sessions.with_columns(events=pl.lit(0, pl.Int64)))
 
 
 def of_visitors(bag: Iterable[bytes], keys: pl.DataFrame) -> pl.DataFrame:
-    """The sessions of the visitors with these keys."""
+    """Return the sessions of the visitors with these keys."""
     found = [decode(frame).join(keys, on="key", how="semi") for frame in bag]
     last = pl.concat([empty(SUMMARY_SCHEMA), *found]).unique(SESSION, keep="last", maintain_order=True)
     return last.filter(pl.col("events") > 0)
 
 
 class Compacted(NamedTuple):
-    """Frames of FRAME_ROWS rows or more, but the last; the rows in them, and the first end, in microseconds, or 0."""
+    """Frames of at least FRAME_ROWS rows, except the last; their rows, and the earliest end in microseconds, or 0."""
 
     frames: list[bytes]
     rows: int
@@ -40,7 +40,7 @@ class Compacted(NamedTuple):
 
 
 def compacted(read: Callable[[], Iterable[bytes]], alive: pl.Expr) -> Compacted:
-    """What still counts of a bag and is alive; `read` gives it anew. Memory: the frames that it makes, and one more."""
+    """Compact a bag to the rows that count and are alive; `read` reads it again. Memory: the result and one frame."""
     gone = _gone(read())
     made, gathered, rows, oldest = Compacted([], 0, 0), [empty(SUMMARY_SCHEMA)], 0, []
     for place, data in enumerate(read()):
@@ -58,7 +58,7 @@ def compacted(read: Callable[[], Iterable[bytes]], alive: pl.Expr) -> Compacted:
 
 
 def _gone(bag: Iterable[bytes]) -> pl.DataFrame:
-    """The sessions that were taken away, and in which frame."""
+    """Return the sessions that were removed, and in which frame."""
     marks = [
         decode(data).filter(pl.col("events") == 0).select(*SESSION, place=pl.lit(place))
         for place, data in enumerate(bag)

@@ -1,13 +1,13 @@
-"""Sessions: what each visitor did without a gap of 30 minutes, corrected as late events come (session_summaries.py).
+"""Sessions: each visitor's activity without a gap of 30 minutes, corrected by late events (session_summaries.py).
 
     PCollection[EVENT_SCHEMA block] -> PCollection[rows of the table `sessions`]
 
-Days    a session belongs to the day of its start. A bounded run writes the sessions that have an event in one of its
-        days; so that none is cut at midnight it is given the stored events `beside` them too, a day on both sides, and
-        the sessions that `reach` in from there, or nearly: those that an event moves or joins get a tombstone.
-State   a stream's: sessions_stream.py. Bounded: none, one shuffle by visitor.
-Emits   bounded: once, when the input has ended. Stream: when a session is over (30 minutes after its last event), and
-        again, late, when an event changes it; `early` shows the open ones as well.
+Days    a session belongs to the day of its start. A batch run writes the sessions that have an event in one of its
+        days. So that none is cut at midnight, it also gets the stored `neighbor_events` of a day on both sides, and the
+        `spanning_sessions` that reach into its days, or nearly: those that an event moves or merges get a tombstone.
+State   of a stream: sessions_stream.py. Bounded: none, one shuffle by visitor.
+Emits   bounded: once, when the input has ended. Stream: when a session closes (30 minutes after its last event), and
+        again, late, when an event changes it; with `early`, open sessions too.
 """
 
 import math
@@ -33,8 +33,8 @@ from transforms.shuffle_files import Part, parts, spill
 from transforms.stage import in_global_window
 
 STEPS = ("page_view", "add_to_cart", "purchase")
-# Sessions that stand in the table, have an event in a day that is not written, and are or may come near one that is.
-REACH_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+# Stored sessions with an event in a day that is not written, and in or near a day that is written.
+SPANNING_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "key": pl.UInt64,
     "anonymous_id": pl.String,
     "user_id": pl.String,
@@ -42,17 +42,17 @@ REACH_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "end": TIME,
 }
 Keyed = tuple[int, pl.DataFrame]  # (shard, VISIT_SCHEMA)
-Gathered = tuple[int, tuple[bool, tuple[int, str, pl.DataFrame]]]  # shard, whether they reach in, a spilled block
+Gathered = tuple[int, tuple[bool, tuple[int, str, pl.DataFrame]]]  # shard, whether they are spanning, a spilled block
 
 
-class Written(NamedTuple):
-    """The days that a bounded run writes, in the warehouse's time zone; None: all there are."""
+class TargetDays(NamedTuple):
+    """The days that a batch run writes, in the warehouse's time zone; None means all days."""
 
     days: Collection[date] | None
     zone: str
 
     def touched(self, frame: pl.DataFrame) -> pl.Series:
-        """Whether a session, `start` to `end`, lies in one of the days at any time."""
+        """Return whether a session, `start` to `end`, overlaps one of the days."""
         if self.days is None:
             return pl.Series([True]).new_from_index(0, len(frame))
         days = np.array(sorted(self.days), "datetime64[D]")
@@ -62,14 +62,14 @@ class Written(NamedTuple):
         return pl.Series(np.searchsorted(days, last, "right") > np.searchsorted(days, first, "left"))
 
 
-EVERYTHING = Written(None, "UTC")
+EVERYTHING = TargetDays(None, "UTC")
 
 
 class Sessions(beam.PTransform):
     """`steps` are the event types of the funnel, in order; `lateness` is how long a stream can correct a session.
 
-    Applied to a dict of PCollections: `events`; of a bounded run also, where there are any, `beside` (events of the
-    days on both sides) and `reach` (REACH_SCHEMA frames).
+    Applied to a dict of PCollections: `events`; in a batch run also, if there are any, `neighbor_events` (of the days
+    on both sides) and `spanning_sessions` (SPANNING_SCHEMA frames).
     """
 
     def __init__(
@@ -80,14 +80,14 @@ class Sessions(beam.PTransform):
         streaming: bool = False,
         lateness: timedelta = timedelta(days=3),
         early: timedelta | None = None,
-        written: Written = EVERYTHING,
+        target_days: TargetDays = EVERYTHING,
         spill_folder: str | None = None,
         seeds: str | None = None,
         clock: Callable[[], float] = time.time,
     ):
         super().__init__()
         self.launch, self.steps, self.shards, self.streaming = launch, tuple(steps), shards, streaming
-        self.lateness, self.early, self.written = lateness, early, written
+        self.lateness, self.early, self.target_days = lateness, early, target_days
         self.spill_folder, self.seeds, self.clock = spill_folder, seeds, clock
 
     def expand(self, inputs):
@@ -97,15 +97,15 @@ class Sessions(beam.PTransform):
             step = PublishSessions(self.launch, self.steps, self.early, self.lateness, self.clock, self.seeds)
             publish = beam.ParDo(step)
             return pieces | "Merge and publish" >> publish.with_output_types(pl.DataFrame)
-        sides = [inputs[name] for name in ("events", "beside") if name in inputs]
+        sides = [inputs[name] for name in ("events", "neighbor_events") if name in inputs]
         gathered = [
             sides
-            | "Join what lies beside" >> beam.Flatten()
+            | "Join neighbor days" >> beam.Flatten()
             | "Key by visitor" >> beam.ParDo(_Gather(self)).with_output_types(Gathered)
         ]
-        if "reach" in inputs:
-            mark = beam.FlatMap(_marked, self.shards).with_output_types(Gathered)
-            gathered.append(inputs["reach"] | "Mark what reaches in" >> mark)
+        if "spanning_sessions" in inputs:
+            mark = beam.FlatMap(_mark, self.shards).with_output_types(Gathered)
+            gathered.append(inputs["spanning_sessions"] | "Tag spanning sessions" >> mark)
         return (
             gathered
             | "Join both" >> beam.Flatten()
@@ -115,10 +115,10 @@ class Sessions(beam.PTransform):
 
 
 class _ByVisitor(beam.DoFn):
-    """What a bundle holds, by shard: each element costs much, and a bundle has many blocks where a runner is busy.
+    """Gathers a bundle and splits it by shard: elements are expensive, and a bundle has many blocks on a busy runner.
 
-    Stamped anew: a block has the time of a client's clock, which may be years ahead, and a runner that drains fires
-    what frees the state before it hands on what lies behind it."""
+    Each output gets a new timestamp: a block has the time of a client's clock, which may be years ahead, and a draining
+    runner fires the timer that frees the state before it delivers later elements."""
 
     def __init__(self, shards: int):
         self.shards = shards
@@ -163,17 +163,17 @@ class _Gather(beam.DoFn):
                 yield shard, (False, spill(piece, self.folder))
 
 
-def _marked(frame: pl.DataFrame, shards: int):
+def _mark(frame: pl.DataFrame, shards: int):
     for shard, piece in summaries.by_shard(frame, shards):
         yield shard, (True, spill(piece, None))
 
 
 class _PublishOnce(beam.DoFn):
-    """All events of a shard are there; many become sessions in parts, by other bits of the visitor's hash."""
+    """Gets all events of a shard; many of them become sessions in parts, by other bits of the visitor's hash."""
 
     def __init__(self, options: Sessions):
         self.launch, self.steps = options.launch, options.steps
-        self.written, self.clock = options.written, options.clock
+        self.target_days, self.clock = options.target_days, options.clock
 
     def process(self, gathered):
         crossed = list(gathered[1])
@@ -189,16 +189,16 @@ class _PublishOnce(beam.DoFn):
 
     def _sessions(self, pieces: list[Part], reach: list[pl.DataFrame], mine: pl.Expr) -> pl.DataFrame:
         merged = summaries.merge([summaries.summarized(piece.load().filter(mine), self.steps) for piece in pieces])
-        standing = pl.concat([pl.DataFrame(schema=REACH_SCHEMA), *reach]).filter(mine)
-        return pl.concat(_corrected(merged, standing, self.written))
+        standing = pl.concat([pl.DataFrame(schema=SPANNING_SCHEMA), *reach]).filter(mine)
+        return pl.concat(_correct(merged, standing, self.target_days))
 
 
-def _corrected(merged: pl.DataFrame, standing: pl.DataFrame, written: Written) -> list[pl.DataFrame]:
-    """The rows to write: the sessions of the written days, what became of those that reach in, and their tombstones."""
-    ours = pl.Series(written.touched(merged))
+def _correct(merged: pl.DataFrame, standing: pl.DataFrame, target_days: TargetDays) -> list[pl.DataFrame]:
+    """Return the rows to write: the sessions of the target days, changed spanning sessions, and their tombstones."""
+    ours = pl.Series(target_days.touched(merged))
     if standing.is_empty():
         return [summaries.table_rows(merged.filter(ours))]
-    # What is left of a session that lost its events in the written days stands under its start, but ends elsewhere.
+    # The rest of a session that lost its events in the target days is stored under its start, but its end differs.
     stands = standing.select("key", "start", stood="end")
     changed = merged.join(stands, on=["key", "start"], how="left", maintain_order="left")["stood"].ne_missing(
         merged["end"]

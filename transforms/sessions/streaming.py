@@ -1,16 +1,15 @@
-"""The stream's step of Sessions: events in, kept as summaries, published when a session is over and when it changes.
+"""The step of Sessions in a stream: keeps events as summaries, and publishes a session when it closes or changes.
 
     PCollection[(shard, VISIT_SCHEMA)] -> PCollection[rows of the table `sessions`]
 
-State   a shard's, in the global window. `pending` events since the last firing; `hot` sessions, which the next firing
-        reads: not over, or for less than HOT; `cold` ones, older, of which those of a visitor are looked for when an
-        event comes for one that is later than that, at most every COLD_EVERY of event time. Those for which no event
-        may come any more, GAP + lateness after their end, are freed, every SWEEP. About 95 bytes a session; Beam's
-        metric `sessions-held` tells how many. `cold` is a bag (cold_sessions.py).
-Emits   at whole minutes of event time in which a session is over (`on_time`; after longer stretches while the stream is
-        far behind), at whole minutes of the clock after an event came for one that was over already (`late`; later
-        where it waits for COLD_EVERY), with `early` set also the open ones. With a corrected session come the
-        tombstones of those it has taken in.
+State   per shard, in the global window. `pending` events since the last firing; `hot` sessions, which the next firing
+        reads: open, or closed for less than HOT; older `cold` ones, which are searched for a visitor when an event
+        arrives that late, at most every COLD_EVERY of event time. Sessions that can get no more events, GAP + lateness
+        after their end, are freed every SWEEP. About 95 bytes per session; Beam's metric `sessions-held` counts them.
+        `cold` is a bag (cold_sessions.py).
+Emits   at whole minutes of event time in which a session closes (`on_time`; less often while the stream is far behind),
+        at whole minutes of the clock after an event for a closed session (`late`; later if it waits for COLD_EVERY),
+        and with `early` also open sessions. A corrected session is followed by the tombstones of those merged into it.
 """
 
 import time
@@ -36,18 +35,18 @@ from transforms.sessions.summaries import GAP, SUMMARY_SCHEMA, VISIT_SCHEMA
 
 HOT = timedelta(minutes=15)
 COLD_EVERY = timedelta(minutes=15)  # a look at the cold sessions reads all of a shard's
-PENDING_FRAMES = 1024  # above it they become one
-SWEEP = timedelta(hours=6)  # between two times at which those are freed that no event can reach any more
-COLD_FRAMES = 256  # so many more frames than its rows need make the bag be written anew, in longer ones
+PENDING_FRAMES = 1024  # above it they are merged into one
+SWEEP = timedelta(hours=6)  # interval at which expired sessions are freed
+COLD_FRAMES = 256  # with so many more frames than its rows need, the bag is rewritten in longer frames
 NAME = "sessions"
-_CATCH_UP = 8  # a stream that is behind fires each time it has made up so small a part of its delay
+_CATCH_UP = 8  # a stream that is behind fires each time it has caught up this fraction of its delay
 _MINUTE, _APART = 60_000_000, 7 * 60_000_000  # microseconds
 _GAP, _HOT, _COLD_EVERY, _SWEEP = (each // timedelta(microseconds=1) for each in (GAP, HOT, COLD_EVERY, SWEEP))
 _UNMERGED = pl.lit(1, pl.UInt32).alias("members")
 
 
 class Progress(NamedTuple):
-    """How far a shard has come, whole numbers in one cell of state. Times in microseconds since 1970; 0: none yet."""
+    """The progress of a shard: whole numbers in one state cell. Times are in microseconds since 1970; 0: none yet."""
 
     pending: int = 0  # frames
     over: int = 0  # sessions that ended GAP before this have been published
@@ -110,8 +109,8 @@ class PublishSessions(beam.DoFn):
         progress.write(so_far._replace(pending=count, due=self._set_due(so_far, wanted, due), waiting=waiting))
 
     def _firing_for(self, micros: int) -> int:
-        """When what is over at `micros` is published: at the next whole minute, or the next of longer stretches in a
-        stream that is far behind, which would else fire for each minute that it has to catch up with."""
+        """Return when sessions that close at `micros` are published: at the next whole minute, or less often in a
+        stream that is far behind, which would otherwise fire for each minute of its delay."""
         behind = int(self.now() * 1_000_000) - micros
         return _up(micros, max(_MINUTE, behind // _CATCH_UP // _MINUTE * _MINUTE))
 
@@ -145,14 +144,14 @@ class PublishSessions(beam.DoFn):
         soon=beam.DoFn.TimerParam(SOON),
         due=beam.DoFn.TimerParam(DUE),
     ):
-        # Nothing is left for it to show, and a runner that drains would wait for it: Prism 2.77 does.
+        # It has nothing left to publish, and a draining runner (Prism 2.77) would wait for it.
         soon.clear()
         so_far = _read(progress)
         over = max(so_far.over, so_far.due)
         yield from self._fire(shard, so_far._replace(due=0, waiting=0), over, pending, hot, cold, progress, due)
 
     def _fire(self, shard, so_far, over, pending, hot, cold, progress, due):
-        """Merge what is pending, publish what is over and changed, and settle what is kept where."""
+        """Merge pending events, publish closed and changed sessions, and update the state."""
         sessions, waits, so_far = self._merged(shard, so_far, over, pending, hot, cold)
         ended = pl.col("end").dt.epoch("us") + _GAP
         shown = pl.col("changed") & ((ended <= over) | pl.lit(self.early is not None))
@@ -183,8 +182,8 @@ class PublishSessions(beam.DoFn):
         progress.write(so_far._replace(due=self._set_due(so_far, min(wanted, default=0), due)))
 
     def _merged(self, shard, so_far, over, pending, hot, cold) -> tuple[pl.DataFrame, pl.DataFrame, Progress]:
-        """The hot sessions with what is pending, and the cold ones that it changes: these leave the bag. Beside them
-        the events that wait for the next look at the cold ones."""
+        """Return the hot sessions merged with pending events, including the cold ones that change, which leave the
+        bag; and the events that wait for the next lookup of cold sessions."""
         before = hot.read()
         if before is None:
             before = seeds.published(self.seeds, NAME, seeds.Place(0, shard))
@@ -193,7 +192,7 @@ class PublishSessions(beam.DoFn):
         waits = old if over - so_far.looked < _COLD_EVERY else old.clear()
         if not waits.is_empty():
             visits = visits.filter(pl.col("event_time").dt.epoch("us") >= so_far.over - _HOT)
-        # Most visitors have done nothing since: merging would sort them all.
+        # Most visitors have no new events: merging would sort them all.
         before = empty(SUMMARY_SCHEMA) if before is None else before
         came = visits.select(pl.col("key").unique())
         rest = before.join(came, on="key", how="anti", maintain_order="left").with_columns(_UNMERGED)
@@ -204,7 +203,7 @@ class PublishSessions(beam.DoFn):
         so_far = so_far._replace(looked=over)
         found = cold_sessions.of_visitors(cold.read(), old.select(pl.col("key").unique()))
         merged = summaries.merge([*frames, found])
-        # A cold one that nothing has touched stays where it is.
+        # A cold session that does not change stays in the bag.
         same = merged.filter((pl.col("members") == 1) & ~pl.col("changed")).join(found, on=SESSION, how="semi")
         moved = found.join(same, on=SESSION, how="anti")
         if not moved.is_empty():
@@ -213,7 +212,7 @@ class PublishSessions(beam.DoFn):
         return pl.concat([rest, merged.join(same, on=SESSION, how="anti")]), waits, so_far
 
     def _keep(self, shard: int, sessions: pl.DataFrame, so_far: Progress, hot, cold) -> Progress:
-        """Divide them into hot and cold, and free those whose time is over."""
+        """Divide sessions into hot and cold, and free the expired ones."""
         ended = pl.col("end").dt.epoch("us")
         alive = (ended + self.kept_for > so_far.over) | pl.col("changed")
         cools = (ended + _GAP <= so_far.over - _HOT) & ~pl.col("changed")
@@ -239,12 +238,12 @@ class PublishSessions(beam.DoFn):
         return so_far._replace(cold=frames, cold_rows=rows, oldest=oldest)
 
     def _sweep(self, shard: int, oldest: int) -> int:
-        """When a session with the first end is freed; not all shards at once: each then reads all that it holds."""
+        """Return when the oldest session is freed; shards are staggered, since each reads all its sessions then."""
         return _up(oldest + self.kept_for, _SWEEP) + shard * _APART % _SWEEP
 
 
 def _least(sessions: pl.DataFrame) -> int:
-    """The first end, in microseconds; 0 if there is none."""
+    """Return the earliest end in microseconds; 0 if there is none."""
     return 0 if sessions.is_empty() else int(sessions["end"].dt.epoch("us").min())  # type: ignore[arg-type]
 
 

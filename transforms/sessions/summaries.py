@@ -1,18 +1,18 @@
-"""Sessions as summaries that add up: what a visitor did without a gap of 30 minutes. Pure functions.
+"""Sessions as mergeable summaries: a visitor's activity without a gap of 30 minutes. Pure functions.
 
     events -> of_visitors -> summarized -> merge (any number of times, in any order and grouping) -> table_rows
 
-Visitor   anonymous_id, or user_id of an event that has none: so a login does not cut a session. An event with neither
-          is in no session.
-Cut       by the gap alone, never at midnight: two events GAP apart or more are of two sessions. Of any set of events
-          the sessions are therefore those of its parts, merged where they come nearer than GAP.
-First,    the channel and campaign of the first event that has one, its first and last content, the user seen last.
-last      Of several events at one time the smallest text is first and the largest last: no event id is kept.
-Long      above 24 hours: flagged, not cut. (GA4 and Snowplow cut or set aside such sessions too.)
+Visitor   anonymous_id, or the user_id of an event without one, so that a login does not split a session. An event with
+          neither belongs to no session.
+Split     only by the gap, never at midnight: two events GAP or more apart belong to two sessions. The sessions of a set
+          of events are therefore those of its parts, merged where they are closer than GAP.
+First,    the channel and campaign of the first event that has one, the first and last content, the last user.
+last      Of several events at one time, the smallest string is first and the largest last: no event id is kept.
+Long      above 24 hours: flagged, not split. (GA4 and Snowplow split or drop such sessions.)
 Engaged   longer than 10 s, or 2 views, or converted: GA4's rule. Converted: a signup or a purchase.
 
-A summary is a row of SUMMARY_SCHEMA. `standing` are the starts under which rows of it stand in the table: one, or more
-once it has taken in another session, or none; `changed` tells that they do not say what it is.
+A summary is a row of SUMMARY_SCHEMA. `standing` lists the starts under which it has rows in the table: one, several
+after it was merged with another session, or none; `changed` is set if those rows are out of date.
 """
 
 from collections.abc import Sequence
@@ -130,49 +130,49 @@ def summarized(visits: pl.DataFrame, steps: Sequence[str]) -> pl.DataFrame:
 
 
 def merge(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Summaries of which none touch, sorted by key and start, whatever the order and grouping of `frames`.
+    """Merge summaries until none touch, sorted by key and start, independent of the order and grouping of `frames`.
 
-    A column `members` tells how many rows each is made of.
+    The column `members` counts the rows merged into each.
     """
     frames = [frame.select(SUMMARY_SCHEMA.keys()) for frame in frames if not frame.is_empty()]
     if not frames:
         return empty({**SUMMARY_SCHEMA, "members": pl.UInt32})
-    pieces = pl.concat(frames).sort("key", "start")
-    session = _numbered(pieces)
+    parts = pl.concat(frames).sort("key", "start")
+    session = _numbered(parts)
     first = runs(session)
-    if len(first) == len(pieces):
-        return pieces.with_columns(members=pl.lit(1, pl.UInt32))
-    pieces = pieces.with_columns(_session=pl.Series(session))
-    merged = pieces.group_by("_session", maintain_order=True).agg(
+    if len(first) == len(parts):
+        return parts.with_columns(members=pl.lit(1, pl.UInt32))
+    parts = parts.with_columns(_session=pl.Series(session))
+    merged = parts.group_by("_session", maintain_order=True).agg(
         pl.col("key", "anonymous_id", "start").first(),
         pl.col("end", "furthest_step").max(),
         pl.col(_COUNTS).sum(),
         pl.col("is_bot", "changed").any(),
         members=pl.len().cast(pl.UInt32),
     )
-    seen = [series for name, (_, last) in SEEN.items() for series in _seen(pieces, session, len(first), name, last)]
+    seen = [series for name, (_, last) in SEEN.items() for series in _seen(parts, session, len(first), name, last)]
     joined = merged.with_columns(
         *seen,
-        _revenue(pieces, len(first)),
-        _standing(pieces, len(first)),
+        _revenue(parts, len(first)),
+        _standing(parts, len(first)),
         changed=pl.col("changed") | (pl.col("members") > 1),
     )
     return joined.select(*SUMMARY_SCHEMA, "members")
 
 
-def _numbered(pieces: pl.DataFrame) -> np.ndarray:
-    """The number of each row's session, from 0, ascending; `pieces` are sorted by key and start."""
-    # A wide piece may reach past those that begin after it: what counts is how far any of the visitor's has reached.
-    reached = pl.col("end") if pieces["start"].equals(pieces["end"]) else pl.col("end").cum_max().over("key")
+def _numbered(parts: pl.DataFrame) -> np.ndarray:
+    """The number of each row's session, from 0, ascending; `parts` are sorted by key and start."""
+    # A long part may extend past later ones: the running maximum of the visitor's ends decides.
+    reached = pl.col("end") if parts["start"].equals(parts["end"]) else pl.col("end").cum_max().over("key")
     before = reached.shift(1)
     new = (pl.col("key") != pl.col("key").shift(1)) | (pl.col("start") - before >= GAP)
-    return pieces.select(new.fill_null(True).cum_sum().cast(pl.Int64) - 1).to_series().to_numpy()
+    return parts.select(new.fill_null(True).cum_sum().cast(pl.Int64) - 1).to_series().to_numpy()
 
 
-def _seen(pieces: pl.DataFrame, session: np.ndarray, count: int, name: str, last: bool) -> list[pl.Series]:
+def _seen(parts: pl.DataFrame, session: np.ndarray, count: int, name: str, last: bool) -> list[pl.Series]:
     """The value seen first, or last, in each session, and when."""
-    there = np.flatnonzero(pieces[name].is_not_null().to_numpy())
-    time, owner = pieces[name + AT].to_physical().to_numpy()[there], session[there]
+    there = np.flatnonzero(parts[name].is_not_null().to_numpy())
+    time, owner = parts[name + AT].to_physical().to_numpy()[there], session[there]
     if np.any((owner[1:] == owner[:-1]) & (time[1:] < time[:-1])):  # never of single events: they are in order
         order = np.lexsort((time, owner))
         there, time, owner = there[order], time[order], owner[order]
@@ -183,21 +183,21 @@ def _seen(pieces: pl.DataFrame, session: np.ndarray, count: int, name: str, last
     found, rows = owner[chosen], there[chosen]
     if ties.sum() > len(begin):
         best = pl.col("value").max() if last else pl.col("value").min()
-        at_once = pl.DataFrame({"session": owner[ties], "value": pieces[name].gather(there[ties])})
+        at_once = pl.DataFrame({"session": owner[ties], "value": parts[name].gather(there[ties])})
         values = at_once.group_by("session", maintain_order=True).agg(best)["value"]
     else:
-        values = pieces[name].gather(rows)
+        values = parts[name].gather(rows)
     place = np.full(count, len(found))
     place[found] = np.arange(len(found))
     index = pl.Series(place)
     none = pl.Series([None], dtype=pl.String)
-    times = pl.concat([pieces[name + AT].gather(rows), none.cast(TIME)])
+    times = pl.concat([parts[name + AT].gather(rows), none.cast(TIME)])
     return [pl.concat([values, none]).gather(index).alias(name), times.gather(index).alias(name + AT)]
 
 
-def _revenue(pieces: pl.DataFrame, count: int) -> pl.Series:
+def _revenue(parts: pl.DataFrame, count: int) -> pl.Series:
     """The sums of each session, by currency in ascending order."""
-    paid = pieces.filter(pl.col("revenue").list.len() > 0).select("_session", "revenue").explode("revenue")
+    paid = parts.filter(pl.col("revenue").list.len() > 0).select("_session", "revenue").explode("revenue")
     sums = (
         paid.select("_session", pl.col("revenue").struct.unnest())
         .group_by("_session", "currency")
@@ -208,9 +208,9 @@ def _revenue(pieces: pl.DataFrame, count: int) -> pl.Series:
     return lists("revenue", sizes, sums.select(pl.struct("currency", "value")).to_series().to_arrow()).cast(REVENUE)
 
 
-def _standing(pieces: pl.DataFrame, count: int) -> pl.Series:
+def _standing(parts: pl.DataFrame, count: int) -> pl.Series:
     """The starts under which rows of each session stand, in ascending order."""
-    stand = pieces.filter(pl.col("standing").list.len() > 0).select("_session", "standing").explode("standing")
+    stand = parts.filter(pl.col("standing").list.len() > 0).select("_session", "standing").explode("standing")
     stand = stand.sort("_session", "standing")
     sizes = np.bincount(stand["_session"].to_numpy(), minlength=count)
     return lists("standing", sizes, stand["standing"].to_arrow()).cast(SUMMARY_SCHEMA["standing"])
@@ -270,10 +270,10 @@ def _ids(summaries: pl.DataFrame) -> pl.Series:
 
 
 def by_shard(frame: pl.DataFrame, shards: int) -> list[tuple[int, pl.DataFrame]]:
-    """[(shard, its rows)] of a frame with `key`.
+    """Split a frame with `key` into [(shard, rows)].
 
-    Sorted, so that the same block makes the same elements in the same order when it is tried again.
+    Sorted, so that a retried block yields the same elements in the same order.
     """
     marked = frame.with_columns(_shard=pl.col("key") % shards)
-    pieces = marked.partition_by("_shard", as_dict=True, include_key=False)
-    return [(int(shard), piece) for (shard,), piece in sorted(pieces.items(), key=lambda piece: piece[0])]
+    parts = marked.partition_by("_shard", as_dict=True, include_key=False)
+    return [(int(shard), part) for (shard,), part in sorted(parts.items(), key=lambda part: part[0])]

@@ -1,7 +1,7 @@
-"""Preflight: what a stream on Google Cloud needs, looked at before anything starts; nothing is made or changed.
+"""Check what a stream on Google Cloud needs before anything starts; nothing is created or changed.
 
-A row for each part: found, missing or wrong, and the command that mends it. Interfaces and permissions of a project are
-looked at where it is named (preflight_project.py); else Google tells of one that is missing with its answer.
+There is a row for each part: found, missing or wrong, and the command that fixes it. APIs and permissions of a project
+are checked if it is named (preflight_project.py); otherwise Google reports a missing one when it is first used.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ OBJECTS = ("storage.objects.create", "storage.objects.delete", "storage.objects.
 
 
 class Launch(NamedTuple):
-    """What is to be looked at; None where it is not given."""
+    """What to check; None for what is not given."""
 
     queue: Queue | None = None
     dataset: str | None = None
@@ -34,7 +34,7 @@ class Launch(NamedTuple):
 
 
 def preflight(launch: Launch) -> list[Check]:
-    """A row for each part that is given, and for each table of the data set."""
+    """Return a row for each given part, and for each table of the dataset."""
     looks: list[tuple[object, Callable[[Launch], list[Check]]]] = [
         (launch.queue, _queue),
         (launch.dataset, _dataset),
@@ -59,8 +59,8 @@ def _dataset(launch: Launch) -> list[Check]:
     try:
         if not BigQueryWarehouse.exists(name):
             place = launch.region or "EU"
-            get = f"the launch makes it in the US; for another place first: bq mk --location={place} {project}:{id}"
-            return [Check(LAUNCH, name, MADE, "no such data set", get=get)]
+            get = f"the launch creates it in the US; for another one, first: bq mk --location={place} {project}:{id}"
+            return [Check(LAUNCH, name, MADE, "no such dataset", get=get)]
         warehouse = BigQueryWarehouse.open(name)
     except AudienceError as problem:
         return [Check(LAUNCH, name, WRONG, f"{problem}")]
@@ -71,15 +71,14 @@ def _dataset(launch: Launch) -> list[Check]:
 
 
 def _place(launch: Launch, warehouse: BigQueryWarehouse) -> Check:
-    """The data set, and whether it is where the job is."""
+    """Return the row for the dataset: whether it is in the same location as the job."""
     name, location = warehouse.name, warehouse.location or "US"
-    told = f"days of {warehouse.time_zone}, in {location}"
+    detail = f"days in {warehouse.time_zone}, located in {location}"
     if launch.region and not _together(launch.region, location):
-        get = f"a job in a region of {location}, or another data set: bq mk --location={launch.region}"
-        return Check(
-            LAUNCH, name, WRONG, f"{told}, while the job is in {launch.region}: each row would travel", get=get
-        )
-    return Check(LAUNCH, name, FOUND, told)
+        get = f"use a region in {location} for the job, or another dataset: bq mk --location={launch.region}"
+        detail += f", but the job is in {launch.region}: every row would cross regions"
+        return Check(LAUNCH, name, WRONG, detail, get=get)
+    return Check(LAUNCH, name, FOUND, detail)
 
 
 def _together(region: str, location: str) -> bool:
@@ -88,15 +87,15 @@ def _together(region: str, location: str) -> bool:
 
 
 def _tables(launch: Launch, warehouse: BigQueryWarehouse) -> list[Check]:
-    """What the launch would do to each table."""
+    """Return a row for each table with what the launch would do to it."""
     rows = []
     for table in tables_of(read_config(launch.config)[0]).values():
         try:
-            told = describe_change(warehouse, table)
+            change = describe_change(warehouse, table)
         except AudienceError as problem:
             rows.append(Check(LAUNCH, table.name, WRONG, f"{problem}"))
         else:
-            rows.append(Check(LAUNCH, table.name, FOUND, told) if told else Check(LAUNCH, table.name, MADE))
+            rows.append(Check(LAUNCH, table.name, FOUND, change) if change else Check(LAUNCH, table.name, MADE))
     return rows
 
 
@@ -116,15 +115,15 @@ def _bucket(launch: Launch) -> list[Check]:
         return [Check(LAUNCH, url, WRONG, first_line(problem), get=get)]
     if lacks:
         get = f"gcloud storage buckets add-iam-policy-binding {url} --member=WHO --role=roles/storage.objectAdmin"
-        return [Check(LAUNCH, url, WRONG, f"no permission: {', '.join(lacks)}", get=get)]
+        return [Check(LAUNCH, url, WRONG, f"missing permissions: {', '.join(lacks)}", get=get)]
     if launch.region and not _together(launch.region, bucket.location):
         get = f"gcloud storage buckets create gs://ANOTHER --location={launch.region}"
-        return [Check(LAUNCH, url, WRONG, f"in {bucket.location}, while the job is in {launch.region}", get=get)]
+        return [Check(LAUNCH, url, WRONG, f"in {bucket.location}, but the job is in {launch.region}", get=get)]
     return [Check(LAUNCH, url, FOUND, f"in {bucket.location}")]
 
 
 def _lacks(bucket: Any) -> list[str]:
-    """The permissions that are missing; none of a server that knows no permissions, as an emulator does."""
+    """Return the missing permissions; none if the server has no permissions, like an emulator."""
     try:
         return sorted(set(OBJECTS) - set(bucket.test_iam_permissions(OBJECTS)))
     except NotFound:

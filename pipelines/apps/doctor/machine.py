@@ -1,8 +1,7 @@
-"""What is installed here, what each missing part would allow and how to get it, and what a warehouse holds.
+"""Check what is installed, what each missing part would allow and how to get it, and the state of a warehouse.
 
-Rows of `Check`, a section each, gathered by `checks`; a further section is another list of them. Nothing is imported
-that might be missing, nothing is asked over a network, and nothing is written but a folder for sockets, which it
-removes.
+`checks` gathers rows of `Check` by section; a new section is another list of them. The module imports nothing that
+might be missing, makes no network requests, and writes nothing but a folder for sockets, which it removes.
 """
 
 import ast
@@ -37,13 +36,13 @@ from pipelines.system.csv_line import csv_line
 from pipelines.system.terminal import shown
 
 PACKAGE = "audience-insights"
-SETUP = Path(__file__).parents[3] / "setup.py"  # of a checkout
-SECONDS = 20  # after which a program that was asked for its version is taken for broken
+SETUP = Path(__file__).parents[3] / "setup.py"  # in a checkout
+SECONDS = 20  # a program that does not print its version within this time counts as broken
 GIB = 1 << 30
 
 
 class Program(NamedTuple):
-    """An optional program: how it tells its version, and `needs`, which fails where it is there and does not work."""
+    """An optional program: the command that prints its version, and `needs`, which fails if it does not work."""
 
     name: str
     tells: tuple[str, ...]
@@ -70,7 +69,7 @@ PROGRAMS = (
         "Docker",
         ("docker", "--version"),
         "building the image of the flex template",
-        "https://docs.docker.com/engine/install; if it is there, start its daemon",
+        "https://docs.docker.com/engine/install; if it is installed, start its daemon",
         ("docker", "info"),
     ),
 )
@@ -83,13 +82,13 @@ def checks(
     landing: str | None = None,
     deep: bool = False,
 ) -> list[Check]:
-    """Every row; `warehouse` is the folder of one that may be there, `dataset` the dataset of one in BigQuery,
-    `landing` the folder of streams into it, and `before` looks at what a launch needs, the dataset among it; `deep`
-    reads each file of the folder."""
+    """Return every row. `warehouse` is the folder of a local warehouse, if any; `dataset` is that of one in BigQuery;
+    `landing` is the folder of streams into it; `before` checks what a launch needs, including the dataset; `deep` reads
+    each file of the folder."""
     required = required_checks()
     found = [*required, *machine_checks(warehouse or tempfile.gettempdir()), *optional_checks()]
     if faults(required):
-        return found  # what reads a warehouse may be what is missing
+        return found  # the missing package may be one that reading a warehouse needs
     from pipelines.apps.doctor.privacy import access_checks
     from pipelines.apps.doctor.warehouse import dataset_checks, warehouse_checks
 
@@ -105,7 +104,7 @@ def checks(
 
 
 def faults(rows: Iterable[Check]) -> list[Check]:
-    """The required parts, and those of a launch, that are missing or do not do; and what of a warehouse is damaged."""
+    """Return the rows that fail: required parts or parts of a launch that are missing or wrong, and damaged files."""
     needed = (REQUIRED, LAUNCH)
     return [
         row
@@ -116,7 +115,7 @@ def faults(rows: Iterable[Check]) -> list[Check]:
 
 
 def required_checks() -> list[Check]:
-    """Python and each package that setup.py asks for."""
+    """Return rows for Python and each package that setup.py requires."""
     python, packages = _declared()
     version = platform.python_version()
     ok = _fits(f"python{python}", version)
@@ -128,7 +127,7 @@ def required_checks() -> list[Check]:
 
 
 def _declared() -> tuple[str, list[str]]:
-    """(versions of Python, packages), as setup.py says in a checkout, else as they were when this was installed."""
+    """Return (Python versions, packages) from setup.py in a checkout, else from the installed metadata."""
     if SETUP.is_file():
         tree = ast.parse(SETUP.read_text(encoding="utf-8"))
         literals = {ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)}
@@ -157,12 +156,12 @@ def _fits(requirement: str, version: str) -> bool:
     try:
         from packaging.requirements import Requirement
     except ImportError:
-        return True  # what could compare versions is missing too, and so is told
+        return True  # packaging itself is missing, which another row reports
     return Requirement(requirement).specifier.contains(version, prereleases=True)
 
 
 def machine_checks(warehouse: str) -> list[Check]:
-    """Cores, memory, free space where the warehouse is or would be, or a run for BigQuery stages its files; sockets."""
+    """Return rows for cores, memory, sockets, and free disk where the warehouse is or a BigQuery run stages files."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     folder = Path(warehouse).absolute()
@@ -176,21 +175,21 @@ def machine_checks(warehouse: str) -> list[Check]:
 
 
 def _sockets() -> Check:
-    """How what Beam starts for a run on this machine is reached."""
+    """Check how the servers that Beam starts for a local run are reached."""
     from pipelines.runners.private_sockets import private_folder
     from transforms.errors import RunnerError
 
     try:
         with private_folder() as folder:
-            told = f"of local runs: Unix sockets, in folders of mode 0700 in {folder.parent}"
+            detail = f"local runs use Unix sockets, in folders of mode 0700 in {folder.parent}"
     except RunnerError as problem:
-        return Check(MACHINE, "sockets", WRONG, "no folder is private", get=str(problem))
-    return Check(MACHINE, "sockets", FOUND, told)
+        return Check(MACHINE, "sockets", WRONG, "no private folder", get=str(problem))
+    return Check(MACHINE, "sockets", FOUND, detail)
 
 
 def optional_checks() -> list[Check]:
-    """What is of use and need not be there."""
-    with ThreadPoolExecutor(len(PROGRAMS)) as at_once:  # some take a second to tell their version
+    """Return rows for the optional parts."""
+    with ThreadPoolExecutor(len(PROGRAMS)) as at_once:  # some take a second to print their version
         programs = list(at_once.map(_program, PROGRAMS))
     return [*programs, _prism(), _report(), _google()]
 
@@ -201,8 +200,8 @@ def _program(program: Program) -> Check:
 
     if not shutil.which(program.tells[0]):
         return row(MISSING)
-    told, failed = _output(program.tells)
-    version = re.search(r"\d+(?:\.\d+)+", told)
+    output, failed = _output(program.tells)
+    version = re.search(r"\d+(?:\.\d+)+", output)
     if failed or not version:
         return row(WRONG, f"{' '.join(program.tells)} fails")
     if program.needs and _output(program.needs)[1]:
@@ -211,7 +210,7 @@ def _program(program: Program) -> Check:
 
 
 def _output(command: tuple[str, ...]) -> tuple[str, bool]:
-    """(what a program says, whether it failed)"""
+    """Return (the output of a program, whether it failed)."""
     try:
         ran = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=SECONDS
@@ -237,23 +236,23 @@ def _prism() -> Check:
 
 
 def _report() -> Check:
-    """Whether there is what draws a report."""
+    """Check for the package that draws a report."""
     row = _package("vl-convert-python")
     return row._replace(section=OPTIONAL, detail=row.detail * (row.state == FOUND), allows="audience report", facts={})
 
 
 def _google() -> Check:
-    """Whether there are Application Default Credentials; what is in them is not looked at."""
+    """Check for Application Default Credentials, without reading them."""
     named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
     home = os.environ.get("CLOUDSDK_CONFIG") or "~/.config/gcloud"
     path = Path(named or f"{home}/application_default_credentials.json").expanduser()
-    state, detail = (FOUND, str(path)) if path.is_file() else (MISSING, f"{path} is not there" if named else "")
+    state, detail = (FOUND, str(path)) if path.is_file() else (MISSING, f"{path} does not exist" if named else "")
     allows = "BigQuery and files on gs://"
     return Check(OPTIONAL, "Google credentials", state, detail, allows, "gcloud auth application-default login")
 
 
 def lines(rows: list[Check], form: str) -> Iterator[str]:
-    """The rows as lines: `table` for a person, `csv`, or `json`, an object a row."""
+    """Yield the rows as lines: `table`, `csv`, or `json` with an object per row."""
     if form == "json":
         for row in rows:
             stated = {name: value for name, value in row._asdict().items() if name != "facts"}
@@ -265,7 +264,7 @@ def lines(rows: list[Check], form: str) -> Iterator[str]:
 
 
 def _table(rows: list[Check]) -> Iterator[str]:
-    """A heading for each section; how to get a part stands under it where it is missing or wrong."""
+    """Yield a heading for each section, and below a missing or wrong part how to get it."""
     name, state = (max(len(getattr(row, column)) for row in rows) for column in ("name", "state"))
     for section, group in itertools.groupby(rows, lambda row: row.section):
         members = list(group)
@@ -276,4 +275,4 @@ def _table(rows: list[Check]) -> Iterator[str]:
         for row in members:
             yield f"  {row.name:<{name}}  {row.state:<{state}}  {row.detail:<{detail}}  {row.allows}".rstrip()
             if row.get and row.state != FOUND:
-                yield f"  {'':<{name}}  get it: {row.get}"
+                yield f"  {'':<{name}}  fix: {row.get}"

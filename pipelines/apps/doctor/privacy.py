@@ -1,6 +1,6 @@
-"""What `audience doctor` says of who else may read or change a folder of events: a warehouse, or what a stream landed.
+"""`audience doctor`: check who else may read or change a folder of events (a warehouse, or a stream's landing folder).
 
-Nothing is written or changed. A folder that nobody else may enter is not looked into.
+Nothing is written or changed. A folder that nobody else may enter is not searched.
 """
 
 import grp
@@ -21,7 +21,7 @@ _GROUP_WRITE, _GROUP_READ = 0o020, 0o050
 
 
 def access_checks(folder: Path) -> list[Check]:
-    """A row of who may read or change the folder, and one of each folder above it in which anybody may replace it."""
+    """Return a row on who may read or change the folder, and one for each parent in which anybody may replace it."""
     if not folder.is_dir():
         return []
     real = Path(os.path.realpath(folder))
@@ -29,12 +29,12 @@ def access_checks(folder: Path) -> list[Check]:
 
 
 def _access(name: str, folder: Path) -> Check:
-    """The row of the folder and what is in it."""
+    """Return the row for the folder and its contents."""
     about = folder.stat()
     shared, modes = is_shared(folder), _modes(folder)
     wrong = modes & (_ALL_WRITE | _ALL_READ | _GROUP_WRITE | (0 if shared else _GROUP_READ))
     facts = {"mode": f"{stat.S_IMODE(about.st_mode):04o}", "owner": _user(about.st_uid), "group": _group(about.st_gid)}
-    who = f"{facts['owner']} alone" if not shared else f"{facts['owner']}; members of {facts['group']} read"
+    who = f"only {facts['owner']}" if not shared else f"{facts['owner']}; members of {facts['group']} may read"
     if not wrong:
         return Check(ACCESS, f"readers of {name}", FOUND, who, facts=facts)
     bits = "u=rwX,g=rX,o=" if shared else "go="
@@ -48,11 +48,11 @@ def _others(wrong: int, group: str) -> Iterator[str]:
         (_GROUP_WRITE, _GROUP_READ, f"members of {group}"),
     ):
         if wrong & (write | read):
-            yield f"{who} may {'change' if wrong & write else 'read'} it or a part of it"
+            yield f"{who} may {'change' if wrong & write else 'read'} it or parts of it"
 
 
 def _modes(folder: Path) -> int:
-    """What others may do with the folder or anything in it that they reach, as the bits of a mode, added up."""
+    """Return what others may do with the folder or anything reachable in it, as the union of their mode bits."""
     own = folder.stat().st_mode & 0o077
     if not own & 0o011:  # nobody else enters
         return own
@@ -60,7 +60,7 @@ def _modes(folder: Path) -> int:
     found = own
     with os.scandir(folder) as entries:
         for entry in entries:
-            with suppress(OSError):  # gone, or not ours to look into
+            with suppress(OSError):  # removed meanwhile, or not readable
                 if entry.is_dir(follow_symlinks=False):
                     found |= _modes(Path(entry.path)) & reached
                 elif not entry.is_symlink():
@@ -74,8 +74,8 @@ def _anybody_replaces(folder: Path) -> bool:
 
 
 def _above(folder: Path) -> Check:
-    told = "every user of this machine may replace what is in it, whatever the modes below it are"
-    return Check(ACCESS, str(folder), WRONG, told, get=f"chmod o-w {word(str(folder))}")
+    detail = "every user of this machine may replace its contents, whatever their modes are"
+    return Check(ACCESS, str(folder), WRONG, detail, get=f"chmod o-w {word(str(folder))}")
 
 
 def _user(id: int) -> str:

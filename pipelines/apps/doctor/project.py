@@ -1,7 +1,7 @@
-"""Preflight of a project: which of the interfaces that a job calls are on, and what who asks may do there.
+"""Check a project: whether the APIs that a job calls are enabled, and which permissions the caller has.
 
-Asked are Service Usage and Resource Manager, by REST; as gcloud does, CLOUDSDK_API_ENDPOINT_OVERRIDES_SERVICEUSAGE and
-CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER lead elsewhere.
+The checks call Service Usage and Resource Manager by REST. As in gcloud, the endpoints can be overridden by
+CLOUDSDK_API_ENDPOINT_OVERRIDES_SERVICEUSAGE and CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER.
 """
 
 import os
@@ -19,19 +19,19 @@ from transforms.errors import first_line
 
 _ALWAYS = ("artifactregistry", "bigquery", "bigquerystorage", "compute", "dataflow", "logging", "storage")
 APIS = tuple(sorted({*_ALWAYS, *(service for queue in QUEUES for service in queue.google_services)}))
-# What a launch does on the project itself, and the role that lets it.
+# Permissions on the project that a launch needs, and the role that grants each.
 ROLES = {
     "bigquery.jobs.create": "roles/bigquery.jobUser",
     "dataflow.jobs.create": "roles/dataflow.developer",
     "dataflow.jobs.list": "roles/dataflow.developer",
 }
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-SECONDS = 30  # for an answer
-UNTOLD = (requests.RequestException, GoogleAuthError)
+SECONDS = 30  # timeout of a request
+FAILURES = (requests.RequestException, GoogleAuthError)
 
 
 def project(name: str) -> list[Check]:
-    """A row for each interface that is off and each permission that is missing; one for each kind that is all there."""
+    """Return a row for each disabled API and each missing permission, or one for each kind that is complete."""
     try:
         with AuthorizedSession(google.auth.default(scopes=[SCOPE])[0]) as session:
             return [*_apis(session, name), *_roles(session, name)]
@@ -44,33 +44,33 @@ def _apis(session: AuthorizedSession, name: str) -> Iterator[Check]:
     named = [("names", f"projects/{name}/services/{api}.googleapis.com") for api in APIS]
     try:
         url = f"{_host('serviceusage')}/v1/projects/{name}/services:batchGet"
-        told = _answer(session.get(url, params=named, timeout=SECONDS))
-    except UNTOLD as problem:
+        answer = _answer(session.get(url, params=named, timeout=SECONDS))
+    except FAILURES as problem:
         get = f"gcloud projects add-iam-policy-binding {name} --member=WHO --role=roles/serviceusage.serviceUsageViewer"
-        yield Check(LAUNCH, f"interfaces of {name}", WRONG, f"not told: {first_line(problem)}", get=get)
+        yield Check(LAUNCH, f"APIs of {name}", WRONG, f"cannot list them: {first_line(problem)}", get=get)
         return
-    services = told.get("services", ())
+    services = answer.get("services", ())
     on = {service["name"].rpartition("/")[2] for service in services if service.get("state") == "ENABLED"}
     off = [api for api in APIS if f"{api}.googleapis.com" not in on]
     for api in off:
         get = f"gcloud services enable {api}.googleapis.com --project={name}"
         yield Check(LAUNCH, f"{api}.googleapis.com", MISSING, f"not enabled in {name}", get=get)
     if not off:
-        yield Check(LAUNCH, f"interfaces of {name}", FOUND, ", ".join(APIS))
+        yield Check(LAUNCH, f"APIs of {name}", FOUND, ", ".join(APIS))
 
 
 def _roles(session: AuthorizedSession, name: str) -> Iterator[Check]:
     url = f"{_host('cloudresourcemanager')}/v3/projects/{name}:testIamPermissions"
     try:
-        told = _answer(session.post(url, json={"permissions": list(ROLES)}, timeout=SECONDS))
-    except UNTOLD as problem:
+        answer = _answer(session.post(url, json={"permissions": list(ROLES)}, timeout=SECONDS))
+    except FAILURES as problem:
         get = f"gcloud services enable cloudresourcemanager.googleapis.com --project={name}"
-        yield Check(LAUNCH, f"permissions in {name}", WRONG, f"not told: {first_line(problem)}", get=get)
+        yield Check(LAUNCH, f"permissions in {name}", WRONG, f"cannot test them: {first_line(problem)}", get=get)
         return
-    lacks = sorted(set(ROLES) - set(told.get("permissions", ())))
+    lacks = sorted(set(ROLES) - set(answer.get("permissions", ())))
     for permission in lacks:
         get = f"gcloud projects add-iam-policy-binding {name} --member=WHO --role={ROLES[permission]}"
-        yield Check(LAUNCH, permission, MISSING, f"no permission in {name}", get=get)
+        yield Check(LAUNCH, permission, MISSING, f"not granted in {name}", get=get)
     if not lacks:
         yield Check(LAUNCH, f"permissions in {name}", FOUND, ", ".join(sorted(ROLES)))
 
@@ -81,11 +81,11 @@ def _host(api: str) -> str:
 
 
 def _answer(response: requests.Response) -> dict[str, Any]:
-    """What was answered. Errors: RequestException with the service's own words."""
+    """Return the body of the response. Errors: RequestException with the service's own message."""
     if response.ok:
         return response.json()
     try:
-        said = response.json()["error"]["message"]
+        message = response.json()["error"]["message"]
     except (ValueError, LookupError, TypeError):
-        said = response.reason
-    raise requests.HTTPError(f"{response.status_code} {said}")
+        message = response.reason
+    raise requests.HTTPError(f"{response.status_code} {message}")

@@ -1,6 +1,6 @@
-"""What `audience doctor` tells of a warehouse: format, days, tables, whether a run is writing it, and what is wrong.
+"""`audience doctor`: report on a warehouse: format, days, tables, whether a run is writing it, and problems.
 
-That is: the files that are damaged, and those that belong to no table.
+Problems are damaged files, and files that belong to no table.
 """
 
 import time
@@ -19,15 +19,15 @@ from transforms.errors import WarehouseError
 
 TABLE = "table"
 LEFT = "left over"
-NAMED = 20  # left over files that get a row each
+NAMED = 20  # left-over files that get a row each
 
 
 def warehouse_checks(folder: str, deep: bool = False) -> list[Check]:
-    """A row of the warehouse in `folder`, of each of its tables that has rows, of each damaged file, and of what a
+    """Return rows for the warehouse in `folder`, each table that has rows, each damaged file, and each file that a
     killed run left; nothing is written. `deep` reads every file and verifies its checksum."""
     if not (Path(folder) / ABOUT).is_file():
         get = f"audience backfill {option('warehouse', folder)} --input FILES"
-        return [Check(WAREHOUSE, folder, MISSING, "no warehouse is there", get=get)]
+        return [Check(WAREHOUSE, folder, MISSING, "no warehouse", get=get)]
     try:
         warehouse = LocalWarehouse.open(folder)
         manifest = warehouse.manifest()
@@ -36,34 +36,31 @@ def warehouse_checks(folder: str, deep: bool = False) -> list[Check]:
     writer = lock_holder(warehouse.folder)
     written_by = f"being written by process {writer}" if writer else "no run is writing it"
     about = {"format": manifest.format, "time_zone": warehouse.time_zone, "writer": writer}
-    told = f"format {manifest.format}, days of {warehouse.time_zone}, {written_by}"
+    detail = f"format {manifest.format}, days in {warehouse.time_zone}, {written_by}"
     sockets = socket_checks(writer) if writer else []
     tables = [_table(name, days) for name, days in sorted(manifest.files.items()) if any(days.values())]
     left = [] if writer else _left(warehouse.folder, manifest)
-    rows = [Check(WAREHOUSE, folder, FOUND, told, facts=about), *sockets, *tables]
+    rows = [Check(WAREHOUSE, folder, FOUND, detail, facts=about), *sockets, *tables]
     return [*rows, *_damaged(warehouse, manifest, deep), *left]
 
 
 def socket_checks(writer: int) -> list[Check]:
-    """A row of what the process that writes the warehouse, and those that it started, listen on; none where this cannot
-    be seen."""
+    """Return a row on what the process that writes the warehouse, and its children, listen on; none if this cannot be
+    determined."""
     found = listeners(tree(writer))
     if found is None:
         return []
     name, reached = f"sockets of {writer}", [each for each in found if not each.is_local]
     facts = {"listening": [each.address for each in found]}
     if not reached:
-        return [Check(WAREHOUSE, name, FOUND, "no other machine reaches it", facts=facts)]
-    told = ", ".join(f"process {each.pid} on {each.address}" for each in reached)
-    return [
-        Check(
-            WAREHOUSE, name, WRONG, f"other machines reach {told}", get="stop it; of a stream, make prism", facts=facts
-        )
-    ]
+        return [Check(WAREHOUSE, name, FOUND, "not reachable from other machines", facts=facts)]
+    listed = ", ".join(f"process {each.pid} on {each.address}" for each in reached)
+    detail = f"reachable from other machines: {listed}"
+    return [Check(WAREHOUSE, name, WRONG, detail, get="stop it; for a stream, run make prism", facts=facts)]
 
 
 def _damaged(warehouse: LocalWarehouse, manifest: Manifest, deep: bool) -> list[Check]:
-    """A row of each damaged file; one that a run has replaced meanwhile is none."""
+    """Return a row for each damaged file, except one that a run has replaced meanwhile."""
     files = damage.live(warehouse.folder, manifest, manifest.tables)
     found = list(damage.faults(files, manifest.tables, deep))
     live = warehouse.manifest().paths() if found else set()
@@ -81,40 +78,41 @@ def _damaged(warehouse: LocalWarehouse, manifest: Manifest, deep: bool) -> list[
     ]
     unknown = sum(not each.file.xxh3 for each in files)
     if deep and unknown:
-        told = f"{unknown:,} of {len(files):,} files have no checksum: an older version wrote them; they were read"
-        rows.append(Check(FILE, "no checksum", FOUND, told, facts={"files": unknown}))
+        detail = f"{unknown:,} of {len(files):,} files have no checksum, as an older version wrote them; they were read"
+        rows.append(Check(FILE, "no checksum", FOUND, detail, facts={"files": unknown}))
     return rows
 
 
 def _left(folder: Path, manifest: Manifest) -> list[Check]:
-    """A row of each staging folder and of each data file that is not live, where no run is writing.
+    """Return a row for each staging folder and each data file that is not live, while no run is writing.
 
-    Files of the last ten minutes are one row: mostly a commit has replaced them, and they stay for readers.
+    Files of the last ten minutes share one row: most were replaced by a commit, and stay for readers.
     """
     live, recent = manifest.paths(), time.time() - RETIRED_SECONDS
     stray = [path for path in sorted((folder / DATA).glob("*/*/*")) if str(path.relative_to(folder)) not in live]
     young = [path for path in stray if path.lstat().st_mtime > recent]
     named = [(path, "staged by a run that ended early") for path in sorted((folder / STAGING).glob("*"))]
-    named += [(path, "of no table") for path in stray if path not in young]
+    named += [(path, "belongs to no table") for path in stray if path not in young]
     goes = "the next run that writes removes it"
     rows = [Check(LEFT, str(path), FOUND, f"{why}: {goes}") for path, why in named[:NAMED]]
     if len(named) > NAMED:
         rows.append(Check(LEFT, f"and {len(named) - NAMED:,} more", FOUND, goes, facts={"files": len(named)}))
     if young:
-        told = f"of no table for less than ten minutes, as after a replacement, the first {young[0]}: {goes} later"
-        rows.append(Check(LEFT, f"{len(young):,} files", FOUND, told, facts={"paths": [str(path) for path in young]}))
+        detail = f"replaced less than ten minutes ago, starting with {young[0]}: a later run that writes removes them"
+        facts = {"paths": [str(path) for path in young]}
+        rows.append(Check(LEFT, f"{len(young):,} files", FOUND, detail, facts=facts))
     return rows
 
 
 def dataset_checks(dataset: str) -> list[Check]:
-    """A row of the warehouse in a data set of BigQuery; nothing is written."""
+    """Return a row for the warehouse in a BigQuery dataset; nothing is written."""
     try:
         with open_warehouse(dataset, None) as warehouse:
             tables = sorted(warehouse.tables())
     except WarehouseError as problem:
         return [Check(WAREHOUSE, dataset, WRONG, str(problem))]
     about = {"time_zone": warehouse.time_zone, "tables": tables}
-    return [Check(WAREHOUSE, dataset, FOUND, f"days of {warehouse.time_zone}, {len(tables)} tables", facts=about)]
+    return [Check(WAREHOUSE, dataset, FOUND, f"days in {warehouse.time_zone}, {len(tables)} tables", facts=about)]
 
 
 def _table(name: str, by_day: dict[str, list[LiveFile]]) -> Check:
@@ -123,5 +121,5 @@ def _table(name: str, by_day: dict[str, list[LiveFile]]) -> Check:
     rows, size = sum(file.rows for file in live), sum(file.bytes for file in live)
     span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
     facts = {"rows": rows, "files": len(live), "bytes": size, "days": len(days), "first": days[0], "last": days[-1]}
-    told = f"{rows:>12,} rows  {len(live):>5,} files  {size / (1 << 20):>9,.1f} MiB  {len(days):>5,} days  {span}"
-    return Check(TABLE, name, FOUND, told, facts=facts)
+    detail = f"{rows:>12,} rows  {len(live):>5,} files  {size / (1 << 20):>9,.1f} MiB  {len(days):>5,} days  {span}"
+    return Check(TABLE, name, FOUND, detail, facts=facts)

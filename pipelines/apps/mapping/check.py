@@ -1,6 +1,6 @@
-"""Check a mapping against a sample: how many records pass, which fail and why, and what the events would hold.
+"""Check a mapping against a sample: how many records pass, which fail and why, and what the events would contain.
 
-The rules are those of a backfill (pipelines/apps/mapping/rehearsal.py). No warehouse is opened, nothing is written.
+The rules are those of a backfill (pipelines/apps/mapping/rehearsal.py). No warehouse is opened; nothing is written.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """Records that a rule refused for one reason. `path` is the field's; `position` is that of the first of them."""
+    """Records rejected by a rule for one reason. `path` is the field; `position` is that of the first such record."""
 
     stage: str
     code: str
@@ -41,7 +41,7 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 class Filled(msgspec.Struct, frozen=True):
-    """A field of the events: the share of them that have it, how many values it has, the commonest."""
+    """A field of the events: the share of events that have it, its distinct values, and the most common ones."""
 
     field: str
     share: float
@@ -50,7 +50,7 @@ class Filled(msgspec.Struct, frozen=True):
 
 
 class Unmapped(msgspec.Struct, frozen=True):
-    """A value that the map of a field lacks."""
+    """A value that is missing from the map of a field."""
 
     field: str
     value: str
@@ -58,7 +58,7 @@ class Unmapped(msgspec.Struct, frozen=True):
 
 
 class Check(msgspec.Struct, frozen=True):
-    """What became of a sample; counts are of records, but for `events` and what describes them."""
+    """The outcome of a sample; counts are of records, except `events` and what describes them."""
 
     records: int
     passed: int
@@ -66,7 +66,7 @@ class Check(msgspec.Struct, frozen=True):
     events: int
     duplicates: int
     conflicts: int
-    alike: int  # duplicates without an id of their own: they say the same, to the last field
+    alike: int  # duplicates without an id of their own: all their fields are equal
     first_time: str | None
     last_time: str | None
     failed: list[Failed]
@@ -74,30 +74,30 @@ class Check(msgspec.Struct, frozen=True):
     time_sources: dict[str, int]
     fields: list[Filled]
     unmapped: list[Unmapped]
-    extra: dict[str, int]  # keys that no field reads, with the number of events that have them
+    extra: dict[str, int]  # keys that no field reads -> the number of events that have them
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """A check, and what only the person at the terminal sees: the first record of each failure, shortened."""
+    """A check, and what only the terminal shows: the first record of each failure, shortened."""
 
     check: Check
-    records: list[str]  # as `check.failed`
+    records: list[str]  # parallel to `check.failed`
 
 
 def check_file(path: str, patterns: Sequence[str], format: str = "auto", rows: int = SAMPLE_ROWS) -> Checked:
-    """Take up to `rows` records of the files through the mapping in the file. Errors: ConfigError, SourceError."""
+    """Run up to `rows` records of the files through the mapping in the file. Errors: ConfigError, SourceError."""
     mapping = read_mapping(path)
     form = mapping.format if format == "auto" and mapping.format else format
     csv = mapping.csv or CsvFormat()
     files = check_inputs(patterns, form, csv, required_columns(mapping))
     raw = list(first_rows(blocks(files, csv, mapping.source), rows))
     if not raw:
-        raise SourceError(f"{' '.join(map(known_as, patterns))}: holds no records; name a file that has some")
+        raise SourceError(f"{' '.join(map(known_as, patterns))}: contains no records; name a file that has some")
     return check(raw, mapping)
 
 
 def check(raw: Sequence[pl.DataFrame], mapping: Mapping) -> Checked:
-    """Take RAW_SCHEMA blocks through the mapping."""
+    """Run RAW_SCHEMA blocks through the mapping."""
     done = rehearse(raw, mapping)
     events = pl.concat([done.events, done.duplicates])
     failed = _failed(done)
@@ -123,7 +123,7 @@ def check(raw: Sequence[pl.DataFrame], mapping: Mapping) -> Checked:
 
 
 def _failed(done: Rehearsal) -> list[tuple[Failed, str]]:
-    """What was refused, by stage, code and path, the commonest first, each with its first record."""
+    """Return the rejections by stage, code and path, the most frequent first, each with its first record."""
     groups: dict[tuple[str, str, str], Failed] = {}
     records: dict[tuple[str, str, str], str] = {}
     first = (pl.len(), pl.col("position").first(), pl.col("payload").first())
@@ -142,11 +142,11 @@ def _failed(done: Rehearsal) -> list[tuple[Failed, str]]:
 
 
 def _filled(events: pl.DataFrame, mapping: Mapping) -> list[Filled]:
-    fields, told = [], any("received_time" in rule.fields for rule in mapping.rules())
+    fields, is_mapped = [], any("received_time" in rule.fields for rule in mapping.rules())
     for name in ("event_time", "received_time", "sent_time", *FIELDS):
         values = events[name].drop_nulls()
-        # Without one of its own a record has the time of its event as `received_time`.
-        if not len(values) or name == "extra" or (name == "received_time" and not told):
+        # A record without a received_time of its own gets its event time.
+        if not len(values) or name == "extra" or (name == "received_time" and not is_mapped):
             continue
         counted = values.value_counts(name="n").sort(["n", name], descending=[True, False])
         texts = [_example(value) for value in counted[name].head(EXAMPLES).to_list()]
@@ -164,14 +164,14 @@ def _example(value: Any) -> str:
 
 
 def _unmapped(raw: Sequence[pl.DataFrame], mapping: Mapping) -> Iterator[Unmapped]:
-    """The values that a map lacks, whether they fail or become `else`."""
-    asking: list[tuple[str, Field]] = []
-    for rule in mapping.rules():  # a field that rules share is asked for once
-        asking += [each for each in rule.fields.items() if each[1].map is not None and each not in asking]
-    for name, field in asking:
-        # What the map is asked for, read into a field of text by the mapping's own functions.
-        asked = msgspec.structs.replace(field, map=None, otherwise=None, default=None, time=None)
-        stated = {"event_type": Field(const="event"), "text": asked}
+    """Yield the values that a map lacks, whether they fail or become `else`."""
+    with_map: list[tuple[str, Field]] = []
+    for rule in mapping.rules():  # a field that several rules share counts once
+        with_map += [each for each in rule.fields.items() if each[1].map is not None and each not in with_map]
+    for name, field in with_map:
+        # The input of the map, read into a text field by the mapping's own functions.
+        before = msgspec.structs.replace(field, map=None, otherwise=None, default=None, time=None)
+        stated = {"event_type": Field(const="event"), "text": before}
         alone = msgspec.structs.replace(
             mapping, fields=Fields(**stated), match=None, events=None, tests=(), clock="client", on_error="null"
         )
@@ -198,6 +198,6 @@ def _time_text(time: Any) -> str | None:
 
 
 def shortened(text: str, most: int) -> str:
-    """At most `most` characters on one line, nothing in them that a terminal would obey."""
-    line = shown(text[: most + 1])  # no longer than what is shown of it
+    """Return at most `most` characters of the text on one line, with terminal control characters escaped."""
+    line = shown(text[: most + 1])  # no more than can be shown
     return line if len(line) <= most else f"{line[: most - 1]}…"

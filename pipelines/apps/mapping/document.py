@@ -1,4 +1,4 @@
-"""A mapping as a person writes it: YAML, a field a line, a comment beside it."""
+"""Write a mapping as a person would: YAML with one field per line, each with a comment."""
 
 import re
 import textwrap
@@ -13,7 +13,7 @@ _RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 
 
 class Line(NamedTuple):
-    """A key, its value, and what is said beside it; `comments` stand beside the keys of a map in it."""
+    """A key, its value, and a comment on it; `comments` are those on the keys of its map."""
 
     key: str
     value: Any
@@ -22,7 +22,7 @@ class Line(NamedTuple):
 
 
 def document(head: Sequence[Line], fields: Sequence[Line], above: Sequence[str] = (), below: Sequence[str] = ()) -> str:
-    """The text of a mapping with these fields."""
+    """Return the text of a mapping with these fields."""
     lines = [commented for text in above for commented in _comments(text)]
     lines += [f"{line.key}: {inline(line.value)}" + _beside(line) for line in head]
     lines.append("fields:")
@@ -35,7 +35,7 @@ def document(head: Sequence[Line], fields: Sequence[Line], above: Sequence[str] 
 def _field(line: Line) -> list[str]:
     head = f"  {line.key}:" if "map" in line.value else f"  {line.key}: {inline(line.value)}"
     beside = _beside(line)
-    # A comment that the line has no room for stands above it.
+    # A comment that does not fit on the line goes above it.
     long = len(head + beside) > WIDTH
     lines = [f"  {commented}" for commented in _comments(line.comment)] if long else []
     lines.append(head if long else head + beside)
@@ -46,9 +46,9 @@ def _field(line: Line) -> list[str]:
             lines.append(f"    {key}: {inline(value)}")
             continue
         lines.append("    map:")
-        for word, made in value.items():
+        for word, mapped in value.items():
             comment = line.comments.get(word, "")
-            lines.append(f"      {scalar(word)}: {scalar(made)}" + (f"  # {printable(comment)}" if comment else ""))
+            lines.append(f"      {scalar(word)}: {scalar(mapped)}" + (f"  # {printable(comment)}" if comment else ""))
     return lines
 
 
@@ -61,7 +61,7 @@ def _comments(text: str) -> list[str]:
 
 
 def inline(value: Any) -> str:
-    """A value on one line."""
+    """Return a value as YAML on one line."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{scalar(key)}: {inline(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):
@@ -70,7 +70,7 @@ def inline(value: Any) -> str:
 
 
 def scalar(value: Any) -> str:
-    """A text as it reads back whole: plain where that is safe, else in double quotes."""
+    """Return a scalar as YAML that reads back unchanged: plain if that is safe, else in double quotes."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str):
@@ -81,5 +81,5 @@ def scalar(value: Any) -> str:
 
 
 def printable(text: str) -> str:
-    """The text on one line: each character that would not be seen as YAML escapes it."""
+    """Return the text on one line, with invisible characters escaped as in YAML."""
     return shown(text, lambda char: f"\\U{ord(char):08x}")

@@ -1,4 +1,4 @@
-"""What a proposal has found: its guesses, and how a path's name and values are judged."""
+"""The guesses of a proposal, and how a path's name and values are scored."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,27 +8,27 @@ from pipelines.apps.mapping.profile import Seen
 from pipelines.apps.mapping.trial import Trial, trial
 from pipelines.apps.mapping.words import ENDS, NAMES
 
-FAILING = 0.05  # share of records; a guess that sends more of them to quarantine is not made
-UNNAMED, ENDING = 200, 100  # ranks of a path by its name; below these the place of the name in the list
+FAILING = 0.05  # share of records; a guess that sends more of them to quarantine is discarded
+UNNAMED, ENDING = 200, 100  # ranks of a path by its name; a lower rank is the index of the name in the list
 
 
 class Guess(NamedTuple):
-    """A field as the mapping would state it. Shares are of records: `share` those that get a value."""
+    """A field as the mapping would state it. `share` is the share of records that get a value."""
 
     field: str
     stated: dict[str, Any]
     share: float
     notes: tuple[str, ...] = ()
-    comments: dict[str, str] = {}  # beside the keys of a map
+    comments: dict[str, str] = {}  # on the keys of a map
 
 
 @dataclass
 class Guesses:
-    """What was found, in the order in which it was decided."""
+    """The guesses so far, in the order in which they were made."""
 
     seen: list[Seen]
     made: dict[str, Guess] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)  # path: why it is not used for what its name says
+    refused: dict[str, str] = field(default_factory=dict)  # path -> why it is not used for what its name suggests
     used: set[str] = field(default_factory=set)
 
     def add(self, guess: Guess, *paths: Seen) -> None:
@@ -36,13 +36,13 @@ class Guesses:
         self.used.update(seen.spelled for seen in paths)
 
     def candidates(self, name: str) -> list[Seen]:
-        """The paths not used yet whose name tells the field, the best name first."""
+        """Return the unused paths whose name suggests the field, the best name first."""
         ranked = [(rank(seen, name), at) for at, seen in enumerate(self.seen) if seen.spelled not in self.used]
         return [self.seen[at] for found, at in sorted(ranked) if found < UNNAMED and self.seen[at].scalar]
 
 
 def rank(seen: Seen, name: str) -> int:
-    """How well a path's name tells a field: the lower the better, UNNAMED for not at all."""
+    """Return how well a path's name suggests a field: lower is better, UNNAMED is not at all."""
     squeezed = {hint.replace("_", ""): at for at, hint in reversed(list(enumerate(NAMES[name])))}
     found = [squeezed[each.replace("_", "")] for each in seen.names if each.replace("_", "") in squeezed]
     if found:
@@ -52,14 +52,14 @@ def rank(seen: Seen, name: str) -> int:
 
 
 def attempt(found: Guesses, name: str, seen: Seen, how: dict[str, Any], others: list[Seen]) -> bool:
-    """Make the guess if it holds, and say whether it was made."""
+    """Make the guess if it holds, and return whether it does."""
     tried = trial(seen.values, name, how)
     if tried.failing > FAILING or not tried.filled:
         found.refused[seen.spelled] = because(tried, f"no {name}")
         return False
-    notes = [because(tried, "") + ", which go to quarantine; on_error: null keeps them"] if tried.failed else []
+    notes = [because(tried, "") + ", which are quarantined; on_error: null keeps them"] if tried.failed else []
     if named := [each.spelled for each in others[:3]]:
-        notes.append(f"or {listed(named)}")
+        notes.append(f"alternatively {listed(named)}")
     found.add(Guess(name, {"path": seen.spelled, **how}, tried.share, tuple(notes)), seen)
     return True
 
@@ -69,8 +69,8 @@ def some_lack(seen: Seen) -> str:
 
 
 def because(tried: Trial, what: str) -> str:
-    told = ", ".join(f"{code} in {count:,}" for code, count in tried.codes.items())
-    return ": ".join(filter(None, (what, f"{told} of {tried.records:,} records" if told else "")))
+    codes = ", ".join(f"{code} in {count:,}" for code, count in tried.codes.items())
+    return ": ".join(filter(None, (what, f"{codes} of {tried.records:,} records" if codes else "")))
 
 
 def listed(names: Iterable[str]) -> str:
@@ -79,7 +79,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def share_text(share: float) -> str:
-    """A share in words: never 100 % or 0 % for one that is a little less or more."""
+    """Format a share: 100 % and 0 % are exact."""
     percent = round(share * 100, 1)
     if percent in (0, 100) and share not in (0, 1):
         return "over 99.9 %" if share > 0.5 else "under 0.1 %"

@@ -1,6 +1,6 @@
-"""Guesses: which path of a sample tells which field of an event, and how many records that satisfies.
+"""Guess which path of a sample holds which field of an event, and how many records that satisfies.
 
-A name proposes, the values decide: each guess is tried with the mapping's own functions and the rules of the contract.
+The name proposes, the values decide: each guess is tried with the mapping's own functions and the contract's rules.
 """
 
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from pipelines.apps.mapping.guess_words import guess_channel, guess_type
 from pipelines.apps.mapping.profile import Seen
 from pipelines.apps.mapping.trial import trial
 
-LEAST_RANK = 5  # of a path's name, to speak of it though it is empty
-LEAST_TO_COMPARE = 20  # values; among fewer, one that never changes or never repeats says nothing
+LEAST_RANK = 5  # an empty path with a better rank is mentioned
+LEAST_TO_COMPARE = 20  # values; with fewer, a constant or a unique value means nothing
 _ORDER: tuple[str, ...] = (
     "event_id",
     "user_id",
@@ -46,11 +46,11 @@ def _guess_id(found: Guesses, name: str) -> None:
         if each.kinds["boolean"] or tried.failing > FAILING or each.share < 0.9:
             found.refused[each.spelled] = because(tried, "no event_id: " + some_lack(each))
         elif distinct < 0.99 * stated:
-            found.refused[each.spelled] = f"no event_id: only {distinct:,} different values in {stated:,} records"
+            found.refused[each.spelled] = f"no event_id: only {distinct:,} distinct values in {stated:,} records"
         else:
             repeats = stated - distinct
-            notes = [f"{repeats:,} repeat another's, which makes duplicates of them"] if repeats else []
-            notes += [f"{some_lack(each)}: theirs is derived from what they say"] if each.share < 1 else []
+            notes = [f"{repeats:,} repeat an earlier id, and count as duplicates"] if repeats else []
+            notes += [f"{some_lack(each)}: theirs is derived from their content"] if each.share < 1 else []
             found.add(Guess(name, {"path": each.spelled}, tried.share, tuple(notes)), each)
             return
 
@@ -58,7 +58,7 @@ def _guess_id(found: Guesses, name: str) -> None:
 def _guess_identity(found: Guesses, name: str) -> None:
     for at, each in enumerate(candidates := found.candidates(name)):
         if each.kinds["boolean"] or (len(each.counts) < 2 and len(each.values) >= LEAST_TO_COMPARE):
-            found.refused[each.spelled] = f"no {name}: it never changes"
+            found.refused[each.spelled] = f"no {name}: it is constant"
             continue
         if attempt(found, name, each, {}, candidates[at + 1 :]):
             return
@@ -69,7 +69,7 @@ def _guess_text(found: Guesses, name: str) -> None:
         if each.kinds.keys() == {"text"} or (name in ("category", "campaign") and not each.kinds["boolean"]):
             unique = len(each.present) >= LEAST_TO_COMPARE and len(each.counts) > 0.9 * len(each.present)
             if unique and name not in ("referrer", "text"):
-                found.refused[each.spelled] = f"no {name}: nearly every record has another value"
+                found.refused[each.spelled] = f"no {name}: nearly every record has a different value"
             elif name == "text" and sum(" " in text for text in each.counts) < 0.3 * len(each.counts):
                 found.refused[each.spelled] = "no text: single words"
             elif attempt(found, name, each, {}, candidates[at + 1 :]):
@@ -94,19 +94,19 @@ def _guess_flag(found: Guesses, name: str) -> None:
 
 
 def _stand_in(found: Guesses) -> None:
-    """Where nothing tells a person, a session stands for one."""
+    """Use a session as the person if no path identifies people."""
     session = found.made.get("session_id")
     if session and "user_id" not in found.made and "anonymous_id" not in found.made:
-        note = "no path tells a person: a session stands for one"
+        note = "no path identifies people: the session is used instead"
         found.made["user_id"] = session._replace(field="user_id", notes=(note,))
 
 
 def _tell_empty(found: Guesses) -> None:
-    """Paths named for a field that nothing tells, which no record of the sample fills."""
+    """Mention paths that are named like a missing field but are empty in the sample."""
     for name in _ORDER:
         for each in found.seen if name not in found.made else ():
             if not each.present and rank(each, name) < LEAST_RANK:
-                found.refused.setdefault(each.spelled, f"no {name}: no record of the sample has one")
+                found.refused.setdefault(each.spelled, f"no {name}: empty in all records of the sample")
 
 
 _GUESSERS: dict[str, Callable[[Guesses, str], None]] = {

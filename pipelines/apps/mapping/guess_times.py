@@ -1,4 +1,4 @@
-"""Which path tells when an event happened, when it was sent and when it was received."""
+"""Guess which paths hold the event time, the sent time and the received time."""
 
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ class _Time(NamedTuple):
 
 
 def times_of(seen: list[Seen]) -> list[_Time]:
-    """The paths that state the time of an event, the likeliest first."""
+    """Return the paths that may hold the event time, the likeliest first."""
     found = []
     for each in seen:
         form = time_form(each)
@@ -44,7 +44,7 @@ def times_of(seen: list[Seen]) -> list[_Time]:
 
 
 def _is_no_other_number(seen: Seen, form: TimeForm) -> bool:
-    """Whether values under a name that tells no time may be one: an id is as large as a count of seconds."""
+    """Return whether values may be times although the name does not suggest it: an id can look like epoch seconds."""
     if form.form not in EPOCH_UNITS:
         return True
     years = [float(text) / _IN_A_YEAR[form.form] + 1970 for text in seen.counts if NUMBER.fullmatch(text)]
@@ -53,7 +53,7 @@ def _is_no_other_number(seen: Seen, form: TimeForm) -> bool:
 
 
 def guess_times(found: Guesses) -> None:
-    """Guess the times; without any that can be read there is no guess of `event_time`."""
+    """Guess the times; without a readable one there is no guess of `event_time`."""
     for name in ("received_time", "sent_time"):
         for each in found.candidates(name):
             form = time_form(each)
@@ -67,13 +67,13 @@ def guess_times(found: Guesses) -> None:
         _guess_event_time(found, *times)
     for each in () if times else found.seen:
         if each.scalar and counts_nanoseconds(each):
-            found.refused[each.spelled] = "nanoseconds since 1970, which a mapping cannot read: s, ms, us"
+            found.refused[each.spelled] = "epoch nanoseconds, which a mapping cannot read; allowed: s, ms, us"
 
 
 def _guess_event_time(found: Guesses, best: _Time, *others: _Time) -> None:
     notes = [best.form.note] if best.form.note else []
     if others:
-        notes.append(f"also a time: {listed(other.seen.spelled for other in others)}")
+        notes.append(f"other times: {listed(other.seen.spelled for other in others)}")
     clock = _clock_beside(best, found.seen)
     if clock is None:
         stated: dict[str, Any] = {"path": best.seen.spelled, "time": best.form.form}
@@ -89,7 +89,7 @@ def _guess_event_time(found: Guesses, best: _Time, *others: _Time) -> None:
 
 
 def _clock_beside(time: _Time, seen: list[Seen]) -> Seen | None:
-    """The path that tells the time of day, where the time itself is a whole day in text."""
+    """Return the path with the time of day, if the time itself is a date."""
     if not time.form.is_whole_day:
         return None
     for each in seen:

@@ -1,4 +1,4 @@
-"""Which path tells what happened and by which channel, and what its words are in the well-known vocabulary."""
+"""Guess which paths hold the event type and the channel, and map their words to the well-known vocabulary."""
 
 from pipelines.apps.mapping.found import Guess, Guesses, attempt, some_lack
 from pipelines.apps.mapping.profile import Seen, snaked
@@ -21,30 +21,30 @@ def guess_type(found: Guesses, name: str) -> None:
             found.add(Guess(name, {"path": each.spelled, "functions": ["snake"]}, tried.share), each)
             return
         else:
-            found.refused[each.spelled] = f"no event_type: {len(texts):,} different values"
+            found.refused[each.spelled] = f"no event_type: {len(texts):,} distinct values"
 
 
 def _typed(seen: Seen, texts: list[str]) -> Guess:
-    """Plain where the values are names already, in snake case where that makes them so, else by a map."""
+    """Guess an event type: as is if the values are valid names, in snake case if that makes them valid, else a map."""
     forms = dict(zip(texts, snaked(tuple(texts)), strict=True))
     made = {text: well_known(form) or form for text, form in forms.items()}
     lacking = {"default": "other"} if seen.share < 1 else {}
     notes = (f"{some_lack(seen)}: other",) if lacking else ()
     for how in ({}, {"functions": ["snake"]}):
-        told = texts if not how else [forms[text] for text in texts]
+        names = texts if not how else [forms[text] for text in texts]
         tried = trial(seen.values, "event_type", {**how, **lacking})
-        if not tried.failed and list(made.values()) == told:
+        if not tried.failed and list(made.values()) == names:
             return Guess("event_type", {"path": seen.spelled, **how, **lacking}, tried.share, notes)
     valid = trial(list(made.values()), "event_type", {})
-    if valid.failed:  # a name in no Latin letters, or a code
+    if valid.failed:  # a name in other than Latin letters, or a code
         made = {text: to if not trial([to], "event_type", {}).failed else "other" for text, to in made.items()}
     stated = {"path": seen.spelled, "map": made, "else": "other", **lacking}
-    comments = {text: f"{seen.counts[text]:,}{'' if well_known(forms[text]) else ', as it stands'}" for text in texts}
+    comments = {text: f"{seen.counts[text]:,}{'' if well_known(forms[text]) else ', unchanged'}" for text in texts}
     return Guess("event_type", stated, trial(seen.values, "event_type", stated).share, notes, comments)
 
 
 def well_known(word: str) -> str | None:
-    """The well-known event type that a word in snake case stands for."""
+    """Return the well-known event type for a word in snake case."""
     words = (word, word.removesuffix("_event"), word.removesuffix("_clicked"), word.removeprefix("ga_"))
     return next((EVENT_TYPES[at.replace("_", "")] for at in words if at.replace("_", "") in EVENT_TYPES), None)
 
@@ -54,7 +54,7 @@ def guess_channel(found: Guesses, name: str) -> None:
         words = {text: CHANNELS.get(snaked((text,))[0]) for text in list(each.counts)[: MOST_WORDS + 1]}
         known = sum(each.counts[text] for text, made in words.items() if made)
         if known < len(each.present) / 2 or len(words) > MOST_WORDS:
-            found.refused[each.spelled] = "no channel: its values are none, such as web, mobile, email"
+            found.refused[each.spelled] = "no channel: its values are not channels such as web, mobile, email"
         elif all(text == made for text, made in words.items()):
             if attempt(found, name, each, {}, []):
                 return

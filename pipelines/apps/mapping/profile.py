@@ -1,4 +1,4 @@
-"""What the records of a sample hold: each path, how many records have it, of which kinds, with which values."""
+"""Profile the records of a sample: each path, how many records have it, and its types and values."""
 
 import re
 from collections import Counter
@@ -15,7 +15,7 @@ from transforms.records.paths import Path, Record, read
 from transforms.records.payloads import encode_json
 
 MOST_PATHS = 400
-DEEPEST = 5  # keys below each other
+DEEPEST = 5  # levels of nesting
 WRAPPERS = {"data", "payload", "event", "properties", "context", "attributes", "body", "record", "params", "message"}
 WRAPPERS |= {"fields", "_source", "detail", "details", "value", "before", "after", "meta", "metadata"}
 _KINDS: dict[type, str] = {
@@ -33,30 +33,30 @@ _BARE = re.compile(r"[^.\[\]'\"]+")
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A path and its value in each record of the sample, None where it has none."""
+    """A path and its value in each record of the sample; None where it is missing."""
 
     path: Path
     values: list[Any]
-    unfolded: int = 0  # how many keys at its head lead to the list whose elements are looked at
+    unfolded: int = 0  # number of leading keys that lead to the list that was unfolded
 
     @property
     def spelled(self) -> str:
-        """The path as a mapping states it."""
+        """The path as written in a mapping."""
         return spell(self.path) or ""
 
     @cached_property
     def present(self) -> list[Any]:
-        """The values that are there."""
+        """The values that are not None."""
         return [value for value in self.values if value is not None]
 
     @cached_property
     def kinds(self) -> Counter[str]:
-        """How many values are of each kind."""
+        """The number of values by type."""
         return Counter(_KINDS[kind] for kind in map(type, self.present) if kind in _KINDS)
 
     @cached_property
     def counts(self) -> Counter[str]:
-        """How often each scalar occurs, as the text that JSON has for it."""
+        """How often each scalar occurs, as its JSON text."""
         return Counter(text_of(value) for value in self.present if not isinstance(value, list | dict))
 
     @property
@@ -66,12 +66,12 @@ class Seen:
 
     @property
     def scalar(self) -> bool:
-        """Whether it holds single values, none of them a list or an object."""
+        """Whether it holds only scalars, not lists or objects."""
         return bool(self.present) and not self.kinds.keys() & {"list", "object"}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What it is called, in snake case: the whole first, then its last key, unless that says little alone."""
+        """Its names in snake case: the full name first, then its last key, unless that alone means little."""
         keys = [str(key) for key in self.path[self.unfolded :] or self.path]
         while len(keys) > 1 and keys[0].lower() in WRAPPERS:
             keys = keys[1:]
@@ -83,17 +83,17 @@ class Seen:
 
 
 def text_of(value: Any) -> str:
-    """A value as a text: what a map of a mapping compares."""
+    """Return a value as text, as the map of a mapping compares it."""
     return value if isinstance(value, str) else encode_json(value).decode()
 
 
 def snaked(keys: tuple[str, ...]) -> tuple[str, ...]:
-    """Keys in snake case."""
+    """Convert keys to snake case."""
     return tuple(snake(pl.Series(list(keys), dtype=pl.String)).to_list())
 
 
 def spell(path: Path) -> str | None:
-    """The text that parse_path reads as this path; None if it has no way to write a key of it."""
+    """Return the text that parse_path reads as this path; None if one of its keys cannot be written."""
     text = ""
     for step in path:
         if isinstance(step, int):
@@ -108,19 +108,19 @@ def spell(path: Path) -> str | None:
 
 
 def profile(records: list[Record]) -> list[Seen]:
-    """The paths of the records, in the order in which they first occur; a list is one value."""
+    """Return the paths of the records in the order in which they first occur; a list is one value."""
     return [seen for seen in _below((), records, 0) if spell(seen.path) is not None]
 
 
 def profile_elements(records: list[Record], path: Path) -> list[Seen]:
-    """The paths of the records with an element of the list at `path` in the list's place."""
+    """Return the paths of the records after unfolding the list at `path`."""
     unfolded = unfold(records, path)
     found = [seen for seen in _below((), unfolded, 0) if spell(seen.path) is not None]
     return [Seen(seen.path, seen.values, len(path)) if seen.path[: len(path)] == path else seen for seen in found]
 
 
 def unfold(records: list[Record], path: Path) -> list[Record]:
-    """Each element of the list at the path as a record of its own, with all that stands around it."""
+    """Return a record for each element of the list at the path, with the other keys of its record."""
     unfolded = []
     for record, found in zip(records, read(records, path), strict=True):
         elements = found if isinstance(found, list) and found else [None]
@@ -129,7 +129,7 @@ def unfold(records: list[Record], path: Path) -> list[Record]:
 
 
 def lists_of_objects(found: list[Seen]) -> list[Seen]:
-    """The paths that hold lists of objects, mostly."""
+    """Return the paths that mostly hold lists of objects."""
     lists = [seen for seen in found if seen.kinds["list"] > len(seen.values) / 2]
     return [seen for seen in lists if all(isinstance(each, dict) for value in seen.present for each in value[:1])]
 

@@ -1,4 +1,4 @@
-"""Propose a mapping for records of unknown form, as YAML with a comment beside each guess; it loads and it runs."""
+"""Propose a mapping for records of an unknown format, as YAML with a comment on each guess; it loads and runs."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from pipelines.apps.mapping.rehearsal import INPUT, Rehearsal, rehearse, settled
 from pipelines.apps.mapping.sample import Form, form_of, found_files, spread_rows
 from pipelines.sources.files.read import FileInput
 from pipelines.sources.files.standard_input import known_as
-from transforms.block import entered
+from transforms.block import tag_input
 from transforms.errors import SourceError
 from transforms.mapping import load_mapping
 from transforms.mapping.spec import TIMES, TYPES
@@ -26,7 +26,7 @@ from transforms.records.paths import Record
 from transforms.records.payloads import read_records
 
 SAMPLE_ROWS = 10_000
-MOST_NAMED = 50  # paths that are listed as not used
+MOST_NAMED = 50  # unused paths that are listed
 _EMPTY_WORDS = "min|part|slim|sample|data|train|test|export|dump|events?|all|full|raw"
 _SAYS_NOTHING = re.compile(rf"(?<![a-z])({_EMPTY_WORDS})(?![a-z])")
 _FLAGS = {"true", "false", "0", "1", "True", "False", "Y", "N"}
@@ -34,7 +34,7 @@ _BUYING = ("invoice", "order", "transaction", "purchase", "checkout")
 
 
 class Proposal(NamedTuple):
-    """A mapping as YAML, what it makes of the sample, and the guesses in it."""
+    """A mapping as YAML, its result on the sample, and its guesses."""
 
     source: str
     yaml: str
@@ -44,7 +44,7 @@ class Proposal(NamedTuple):
 
 
 def propose(patterns: Sequence[str], format: str = "auto", rows: int = SAMPLE_ROWS) -> Proposal:
-    """A mapping for the files that match. Errors: SourceError if none can be proposed, with the reason."""
+    """Propose a mapping for the files that match. Errors: SourceError with the reason if that is not possible."""
     files, format = found_files(patterns, format)
     form = form_of(files[0])
     source = source_name(files)
@@ -62,26 +62,26 @@ def _records(raw: list[pl.DataFrame], patterns: Sequence[str], form: Form) -> li
     records: list[Record] = []
     refused: list[pl.DataFrame] = []
     for block in raw:
-        read, _, rejected = read_records(entered(block, INPUT))
+        read, _, rejected = read_records(tag_input(block, INPUT))
         records += read
         refused.append(rejected)
     if records and any(records):
         return records
     if not raw:
-        raise SourceError(f"{_named(patterns)}: holds no records; name a file that has some")
+        raise SourceError(f"{_named(patterns)}: contains no records; name a file that has some")
     rejected = pl.concat(refused)
     if rejected.is_empty():
-        raise SourceError(f"{_named(patterns)}: its records hold nothing; name a file whose records have values")
+        raise SourceError(f"{_named(patterns)}: its records are empty; name a file whose records have values")
     [error, *_] = msgspec.json.decode(rejected["errors"][0])
     position = rejected["position"][0]
     raise SourceError(
         f"{_named(patterns)}: none of {len(rejected):,} records can be read as {form.format}: {position}:"
-        f" {error['message']}; allowed: JSON lines, CSV, Parquet; if it is another of these, state --format"
+        f" {error['message']}; allowed: JSON lines, CSV, Parquet; if the format was inferred wrongly, set --format"
     )
 
 
 def _found(records: list[Record]) -> tuple[Guesses, Seen | None]:
-    """The guesses; if a time is in a list of objects only, with the elements of that list."""
+    """Return the guesses; if only a list of objects has a time, unfold that list."""
     seen = profile(records)
     if not times_of(seen):
         for lists in lists_of_objects(seen):
@@ -92,35 +92,35 @@ def _found(records: list[Record]) -> tuple[Guesses, Seen | None]:
 
 
 def _no_time(found: Guesses) -> str:
-    reasons = [f"{printable(path)} holds {why}" for path, why in found.refused.items() if why.startswith("nanoseconds")]
+    reasons = [f"{printable(path)} holds {why}" for path, why in found.refused.items() if why.startswith("epoch")]
     paths = [printable(seen.spelled) for seen in found.seen][:8]
-    told = f"no time was found in {', '.join(paths)}" if paths else "no path was found"
-    return f"{'; '.join([told, *reasons])}; an event needs one: name files that have it, or write the mapping by hand"
+    problem = f"no time was found in {', '.join(paths)}" if paths else "no path was found"
+    return f"{'; '.join([problem, *reasons])}; an event needs one: name files that have it, or write a mapping by hand"
 
 
 def _constant_type(files: Sequence[FileInput], found: Guesses) -> Guess:
-    """What happened where no path tells: by the names of the file and of the paths, else `event`."""
+    """Guess a constant event type from the names of the file and of the paths, else `event`."""
     path = Path(files[0].path)
     words = [word for text in (path.name.split(".")[0], path.parent.name) for word in snaked((text,))[0].split("_")]
     known = [made for word in words if len(word) > 3 and (made := well_known(word))]
     names = {word for seen in found.seen for name in seen.names for word in name.split("_")}
     if known:
-        made, why = known[0], "the name of the file says so"
+        made, why = known[0], "taken from the file name"
     elif "value" in found.made and names & set(_BUYING):
         made, why = "purchase", "there is a price, and a name such as invoice or order"
     else:
-        made, why = "event", "name here what the records are, such as page_view, click or purchase"
+        made, why = "event", "replace it with what the records are, such as page_view, click or purchase"
     flags = [
         seen.spelled for seen in found.seen if seen.scalar and len(seen.counts) == 2 and seen.counts.keys() <= _FLAGS
     ]
-    notes = [f"no path tells what happened; {why}"]
+    notes = [f"no path holds the event type; {why}"]
     if flags:
-        notes.append(f"some of it may be told by {', '.join(flags[:5])}")
+        notes.append(f"these flags may help: {', '.join(flags[:5])}")
     return Guess("event_type", {"const": made}, 1.0, tuple(notes))
 
 
 def _settled(source: str, form: Form, found: Guesses, raw: list[pl.DataFrame], unfolded: Seen | None) -> Proposal:
-    """Rehearse the whole mapping, and leave out each guess that sends too many records to quarantine."""
+    """Rehearse the whole mapping, and drop each guess that quarantines too many records."""
     while True:
         made = [found.made[name] for name in (*TIMES, *TYPES) if name in found.made]
         unused = [seen.spelled for seen in found.seen if seen.spelled not in _used(made)]
@@ -131,17 +131,17 @@ def _settled(source: str, form: Form, found: Guesses, raw: list[pl.DataFrame], u
             break
         guess = found.made.pop(wrong)
         for path in _used([guess]):
-            found.refused[path] = f"no {wrong}: it would send too many records to quarantine"
+            found.refused[path] = f"no {wrong}: it would quarantine too many records"
     notes = _remarks(found, unused, rehearsed, unfolded, _is_native(raw))
     share = share_text(rehearsed.passed() / rehearsed.records)
-    head = f"Proposed from {rehearsed.records:,} records: {share} pass. Beside a field stands how many of them fill it."
+    head = f"Proposed from {rehearsed.records:,} records: {share} pass. A comment states how many have the field."
     text = document(_head(source, form, unfolded), [_line(guess) for guess in made], [head], notes)
     load_mapping(text, source)
     return Proposal(source, text, made, rehearsed, unused)
 
 
 def _most_failing(rehearsed: Rehearsal) -> str | None:
-    """The field for which the most records fail, if they are too many."""
+    """Return the field for which most records fail, if there are too many."""
     rejected = rehearsed.rejected
     late = len(rejected.filter(pl.col("code") == "too_late"))
     fields = [
@@ -164,12 +164,12 @@ def _head(source: str, form: Form, unfolded: Seen | None) -> list[Line]:
     if csv:
         lines.append(Line("csv", csv))
     if unfolded is not None:
-        lines.append(Line("explode", spell(unfolded.path), "each element of this list is an event"))
+        lines.append(Line("explode", spell(unfolded.path), "each element of this list becomes an event"))
     return lines
 
 
 def _is_native(raw: list[pl.DataFrame]) -> bool:
-    """Whether nearly all records are events of the native form."""
+    """Return whether nearly all records are in the native format."""
     passed = sum(len(settled(block, None)[0]) for block in raw)
     return passed > (1 - FAILING) * sum(map(len, raw))
 
@@ -189,23 +189,23 @@ def _remarks(found: Guesses, unused: list[str], rehearsed: Rehearsal, unfolded: 
     made = found.made
     notes = []
     if native:
-        notes.append("The records are of the native form: audience backfill reads them without a mapping.")
+        notes.append("The records are in the native format: audience backfill reads them without a mapping.")
     if "event_id" not in made:
-        notes.append("No path is an id of its own: event_id is derived from all that a record says.")
+        notes.append("No path is a unique id: event_id is derived from the content of the record.")
     if "user_id" not in made and "anonymous_id" not in made:
         persons = [seen.spelled for seen in found.seen if re.match(r"(user|visitor|person|customer)_", seen.names[0])]
-        notes.append("No path tells a person. If several together do, state user_id: {hash: [{path: a}, {path: b}]}.")
+        notes.append("No path identifies people. If several do together, set user_id: {hash: [{path: a}, {path: b}]}.")
         if persons:
-            notes[-1] += f" Perhaps {', '.join(persons[:6])}."
+            notes[-1] += f" Candidates: {', '.join(persons[:6])}."
     if "channel" not in made:
-        notes.append("If all records come by one channel, state it: channel: {const: web}.")
+        notes.append("If all records belong to one channel, set it: channel: {const: web}.")
     if "value" in made and "currency" not in made:
-        notes.append("Sums of value need one currency: currency: {const: EUR}.")
+        notes.append("Sums of value need a currency: currency: {const: EUR}.")
     if "value" in made and "quantity" in made and str(made["value"].stated["path"]).lower().endswith("price"):
         price, quantity = made["value"].stated["path"], made["quantity"].stated["path"]
-        notes.append(f"{price} looks like the price of one: what was paid is that times {quantity}.")
+        notes.append(f"{price} looks like a unit price: the amount paid is {price} times {quantity}.")
     rejected = rehearsed.rejected.group_by("stage", "code").len().sort("len", descending=True)
-    notes += [f"Quarantine: {count:,} of the sample, {code} ({stage})." for stage, code, count in rejected.iter_rows()]
+    notes += [f"Quarantined: {count:,} of the sample, {code} ({stage})." for stage, code, count in rejected.iter_rows()]
     notes += [f"{path}: {why}." for path, why in found.refused.items() if path in unused]
     if unused:
         more = f" and {len(unused) - MOST_NAMED} more" if len(unused) > MOST_NAMED else ""
@@ -214,7 +214,7 @@ def _remarks(found: Guesses, unused: list[str], rehearsed: Rehearsal, unfolded: 
 
 
 def source_name(files: Sequence[FileInput]) -> str:
-    """A name for the source: the file's without dates and numbers, else its folder's."""
+    """Return a name for the source: that of the file without dates and numbers, else that of its folder."""
     path = Path(files[0].path)
     stem = path.name.split(".")[0] if len(files) == 1 else path.parent.name
     for text in (stem, path.parent.name, stem):

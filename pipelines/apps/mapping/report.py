@@ -1,4 +1,4 @@
-"""What a proposal and a check of a mapping say to a person."""
+"""Format a proposal and a check of a mapping as text."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,9 +18,9 @@ MOST_LINES = 20
 
 
 def proposal_lines(made: Proposal) -> Iterator[str]:
-    """The guesses of a proposal, a line each."""
+    """Yield the guesses of a proposal, a line each."""
     done = made.rehearsal
-    yield f"{done.records:,} records of the sample, {share_text(done.passed() / done.records)} of them pass"
+    yield f"{done.records:,} sampled records, of which {share_text(done.passed() / done.records)} pass"
     rows = [
         (
             guess.field,
@@ -36,24 +36,24 @@ def proposal_lines(made: Proposal) -> Iterator[str]:
 
 
 def check_lines(checked: Checked) -> Iterator[str]:
-    """A check, as a person reads it."""
+    """Yield a check as lines of text."""
     check = checked.check
     yield f"{check.records:,} records: {check.passed:,} pass ({share_text(check.share)})"
     events = f"{check.events:,} events, {check.duplicates:,} duplicates"
-    yield events + (f", of which {check.conflicts:,} say something else" if check.conflicts else "")
+    yield events + (f", of which {check.conflicts:,} differ in content" if check.conflicts else "")
     if check.alike:
-        yield f"{check.alike:,} duplicates have no id and are alike in all: derived_id: position keeps such apart"
+        yield f"{check.alike:,} duplicates have no id and equal content; to keep them apart, set derived_id: position"
     if check.first_time:
         yield f"from {check.first_time} to {check.last_time}"
     if check.failed:
-        yield from ("", "What fails, and why")
+        yield from ("", "Failures")
         yield from _failures(checked)
     sections: list[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]] = [
-        ("What the events hold", ("field", "events", "values", "the commonest"), _fields(check)),
-        ("What happened", ("event_type", "events"), list(check.event_types.items())),
-        ("How event_time was settled", ("time_source", "events"), list(check.time_sources.items())),
-        ("Values that a map lacks", ("field", "value", "records"), [_texts(each) for each in check.unmapped]),
-        ("Kept in `extra`, read by no field", ("key", "events"), list(check.extra.items())),
+        ("Fields of the events", ("field", "events", "distinct", "most common"), _fields(check)),
+        ("Event types", ("event_type", "events"), list(check.event_types.items())),
+        ("Sources of event_time", ("time_source", "events"), list(check.time_sources.items())),
+        ("Values missing from a map", ("field", "value", "records"), [_texts(each) for each in check.unmapped]),
+        ("Unmapped keys, kept in `extra`", ("key", "events"), list(check.extra.items())),
     ]
     for title, columns, rows in sections:
         if rows:
@@ -82,4 +82,4 @@ def _table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Iterator[st
     first = pl.DataFrame(rows[:MOST_LINES], schema=list(columns), orient="row")
     yield from render(Result(list(columns), iter([first])))
     if len(rows) > MOST_LINES:
-        yield f"(and {len(rows) - MOST_LINES:,} more; --json gives all)"
+        yield f"(and {len(rows) - MOST_LINES:,} more; --json prints all)"

@@ -1,4 +1,4 @@
-"""A sample of files of unknown form: what they are, and some of their records as raw blocks.
+"""Sample files of an unknown format: detect the format, and read some of their records as raw blocks.
 
 Records are read by the files source itself, so they get the positions that a backfill gives them. Nothing is written.
 """
@@ -25,7 +25,7 @@ from pipelines.sources.files.split import CsvFormat, without_bom
 from transforms.errors import SourceError
 
 BLOCK_BYTES = 1 << 20
-HEAD_BYTES = 256 << 10  # looked at to tell a format, a delimiter and a quote
+HEAD_BYTES = 256 << 10  # read to detect the format, the delimiter and the quote
 MOST_BYTES = 64 << 20  # of payloads, read for an even sample of a file
 MOST_FILES = 50
 DELIMITERS = (",", ";", "\t", "|")
@@ -33,29 +33,29 @@ _NUMBER_OR_TIME = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?|\d{4}-\d{2}-\d{
 
 
 class Form(NamedTuple):
-    """How files are written: the format, and of CSV its layout."""
+    """The format of files, and for CSV its layout."""
 
     format: str
     csv: CsvFormat
 
 
 def found_files(patterns: Sequence[str], format: str = "auto") -> tuple[list[FileInput], str]:
-    """(files, their one format): by name, else by their first bytes. Errors: SourceError."""
+    """Return (files, their one format), detected by name, else by their first bytes. Errors: SourceError."""
     try:
         files = find_files(patterns, format)
     except SourceError:
         if format != "auto":
             raise
-        files = find_files(patterns, "jsonl")  # the mistake may be another one: then it is told here
+        files = find_files(patterns, "jsonl")  # raises again if the error is not about the format
         files = [file._replace(format=_format_of(file)) for file in files]
     formats = sorted({file.format for file in files})
     if len(formats) > 1:
-        raise SourceError(f"got files of {' and '.join(formats)}, allowed files of one form; narrow the pattern")
+        raise SourceError(f"got files of {' and '.join(formats)}, allowed files of one format; narrow the pattern")
     return files, formats[0]
 
 
 def form_of(file: FileInput) -> Form:
-    """The form of a file, of CSV told by its first records. Errors: SourceError."""
+    """Return the format of a file; the CSV layout is detected from its first records. Errors: SourceError."""
     if file.format != "csv":
         if file.format == "jsonl":
             _refuse_documents(file)
@@ -67,21 +67,21 @@ def form_of(file: FileInput) -> Form:
     stated = "" if delimiter == by_name else delimiter
     first = next(_rows(text, delimiter, quote), [])
     if not first:
-        raise SourceError(f"{file.path}: holds no records; name a file that has some")
-    if any(_NUMBER_OR_TIME.fullmatch(cell.strip()) for cell in first):  # no name of a column looks like that
+        raise SourceError(f"{file.path}: contains no records; name a file that has some")
+    if any(_NUMBER_OR_TIME.fullmatch(cell.strip()) for cell in first):  # not a column name
         names = tuple(f"column_{at}" for at in range(1, len(first) + 1))
         return Form("csv", CsvFormat(delimiter=stated, quote=quote, header=False, columns=names))
     return Form("csv", CsvFormat(delimiter=stated, quote=quote))
 
 
 def blocks(files: Sequence[FileInput], csv: CsvFormat, source: str) -> Iterator[pl.DataFrame]:
-    """The RAW_SCHEMA blocks of files, in order."""
+    """Yield the RAW_SCHEMA blocks of files, in order."""
     for file in files:
         yield from _blocks(file, csv, source)
 
 
 def first_rows(found: Iterator[pl.DataFrame], limit: int) -> Iterator[pl.DataFrame]:
-    """The blocks up to `limit` rows."""
+    """Yield the blocks up to `limit` rows."""
     for block in found:
         if len(block) >= limit:
             yield block.head(limit)
@@ -91,14 +91,14 @@ def first_rows(found: Iterator[pl.DataFrame], limit: int) -> Iterator[pl.DataFra
 
 
 def spread_rows(files: Sequence[FileInput], csv: CsvFormat, source: str, limit: int) -> list[pl.DataFrame]:
-    """About `limit` rows: of each file the first ones, and as many again, evenly, from what follows."""
+    """Return about `limit` rows: the first rows of each file, and as many spread evenly over the rest."""
     chosen = list(files)[:: -(-len(files) // MOST_FILES)]
     budget = max(limit // len(chosen), 10)
     return list(chain.from_iterable(_spread(_blocks(file, csv, source), budget) for file in chosen))
 
 
 def _blocks(file: FileInput, csv: CsvFormat, source: str) -> Iterator[pl.DataFrame]:
-    # A stream, not ranges that are read apart: to find those, a whole plain file would be scanned first.
+    # Read as a stream, not in ranges: to find ranges, a whole plain file would have to be scanned first.
     stream = [Range(file.path, file.format, file.compression, 0, -1, 1)]
     for part in cut(file, csv, BLOCK_BYTES) if file.format == "parquet" else stream:
         yield from read(part, source, csv, BLOCK_BYTES)
@@ -129,20 +129,20 @@ def _format_of(file: FileInput) -> str:
     if head.startswith(b"PAR1"):
         return "parquet"
     if b"\0" in head:
-        allowed = f"JSON lines, CSV or Parquet, such as a file with {', '.join(FORMATS)} at its end"
-        raise SourceError(f"{file.path}: is not a text file; allowed: {allowed}")
+        allowed = f"JSON lines, CSV or Parquet, such as a file that ends in {', '.join(FORMATS)}"
+        raise SourceError(f"{file.path}: not a text file; allowed: {allowed}")
     return "jsonl" if head.lstrip()[:1] in (b"{", b"[") else "csv"
 
 
 def _refuse_documents(file: FileInput) -> None:
-    """Refuse JSON that is one document and not a record a line, and say how to turn it."""
+    """Refuse JSON that is one document instead of one record per line, and say how to convert it."""
     with naming(file.path):
         head = _head(file).lstrip()
     first = head.split(b"\n", 1)[0].strip()
     if head.startswith(b"["):
-        raise SourceError(f"{file.path}: holds one JSON array, allowed one object a line; turn it: jq -c '.[]' FILE")
+        raise SourceError(f"{file.path}: one JSON array, allowed one object per line; convert it: jq -c '.[]' FILE")
     if first == b"{":
-        raise SourceError(f"{file.path}: holds JSON over many lines, allowed one object a line; turn it: jq -c . FILE")
+        raise SourceError(f"{file.path}: multi-line JSON, allowed one object per line; convert it: jq -c . FILE")
 
 
 def _head(file: FileInput) -> bytes:
@@ -157,7 +157,7 @@ def _head(file: FileInput) -> bytes:
 
 
 def _delimiter_and_quote(text: str) -> tuple[str, str]:
-    """The pair that cuts most records into as many fields as the first, and into more than one."""
+    """Return the pair that splits most records into as many fields as the first record, and more than one."""
     pairs = [(delimiter, quote) for delimiter in DELIMITERS for quote in ('"', "'")]
     scores = {pair: _regularity(text, *pair) for pair in pairs}
     return max(pairs, key=lambda pair: scores[pair])
@@ -169,7 +169,7 @@ def _regularity(text: str, delimiter: str, quote: str) -> tuple[float, bool, int
     if width < 2:
         return 0.0, False, 0
     even = sum(len(row) == width for row in rows) / len(rows)
-    # Only a quote that stands around fields is one: an apostrophe in a text is none.
+    # A quote must enclose fields: an apostrophe within a text does not count.
     used = any(f"{quote}{delimiter}{quote}" in line for line in text.splitlines()[:200])
     return round(even, 1), quote == '"' or used, width + used
 

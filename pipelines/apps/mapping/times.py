@@ -1,4 +1,4 @@
-"""The form in which the values of a path state a time, if they do."""
+"""Detect the time format of the values of a path, if they are times."""
 
 import re
 from itertools import product
@@ -10,7 +10,7 @@ from pipelines.apps.mapping.profile import Seen
 from transforms.mapping.functions import to_time
 from transforms.records.times import RFC3339
 
-# Counts since 1970 of a time between 2000 and 2100: no count is one in two units.
+# Epoch times between 2000 and 2100: the ranges of the units do not overlap.
 _PLAUSIBLE = {unit: (946_684_800 * of, 4_102_444_800 * of) for unit, of in (("s", 1), ("ms", 10**3), ("us", 10**6))}
 _NANOSECONDS = (946_684_800 * 10**9, 4_102_444_800 * 10**9)
 _DATES: tuple[str, ...] = (
@@ -53,7 +53,7 @@ LOOKED_AT, COMPARED = 200, 5_000  # distinct values
 
 
 class TimeForm(NamedTuple):
-    """`form` is what a mapping states as `time`; `share` of the values that are there are read by it."""
+    """`form` is the `time` of a mapping; `share` is the share of present values that it parses."""
 
     form: str
     share: float
@@ -61,12 +61,12 @@ class TimeForm(NamedTuple):
 
     @property
     def is_whole_day(self) -> bool:
-        """Whether it tells no time of day."""
+        """Whether it has no time of day."""
         return "%" in self.form and not any(part in self.form for part in ("%H", "%I"))
 
 
 def time_form(seen: Seen) -> TimeForm | None:
-    """The form that reads most values of a path, None if none reads any."""
+    """Return the format that parses most values of a path; None if no format parses any."""
     if not seen.scalar or seen.kinds["boolean"]:
         return None
     texts = list(seen.counts)[:COMPARED]
@@ -79,7 +79,7 @@ def time_form(seen: Seen) -> TimeForm | None:
 
 
 def counts_nanoseconds(seen: Seen) -> bool:
-    """Whether the values look like nanoseconds since 1970, which a mapping cannot read."""
+    """Return whether the values look like epoch nanoseconds, which a mapping cannot read."""
     numbers = [float(text) for text in list(seen.counts)[:LOOKED_AT] if NUMBER.fullmatch(text)]
     return bool(numbers) and all(_NANOSECONDS[0] <= number < _NANOSECONDS[1] for number in numbers)
 
@@ -99,16 +99,16 @@ def _formatted(seen: Seen, texts: list[str]) -> TimeForm | None:
     shares = {pattern: _share(texts, pattern) for pattern in likely}
     best = max(shares.values())
     equal = [pattern for pattern in likely if shares[pattern] == best]
-    # Patterns that differ in the fraction of a second alone read the same; those that differ in order do not.
+    # Patterns that differ only in fractional seconds parse alike; those that differ in order do not.
     order = {_order(pattern): pattern for pattern in reversed(equal)}
     chosen = equal[0]
     note = ""
     if len(order) > 1:
         chosen = min(order.values(), key=lambda pattern: (_span(texts, pattern), equal.index(pattern)))
         other = next(pattern for key, pattern in order.items() if key != _order(chosen))
-        note = f"the order of day and month is undecided: no value above 12; else it is {other}"
+        note = f"the order of day and month is ambiguous, as no value is above 12; the alternative is {other}"
     elif _order(chosen) in ("dm", "md") and any(_order(pattern) != _order(chosen) for pattern in likely):
-        note = f"{'day' if _order(chosen) == 'dm' else 'month'} first, as values above 12 tell"
+        note = f"{'day' if _order(chosen) == 'dm' else 'month'} first, as values above 12 show"
     return TimeForm(chosen, _weighed(seen, chosen), note)
 
 

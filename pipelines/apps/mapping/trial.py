@@ -1,4 +1,4 @@
-"""Trying a guess: the values of a path through a mapping that states this one field, with the rules of a backfill."""
+"""Try a guess: run the values of a path through a mapping of this one field, with the rules of a backfill."""
 
 from collections import Counter
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ _FIXED = {"event_type": {"const": "event"}, "event_id": {"const": "1"}}
 
 
 class Trial(NamedTuple):
-    """Counts of records: those whose field gets a value, those that go to quarantine, and the codes of the latter."""
+    """Counts of records: those whose field gets a value, those that are quarantined, and the codes of the latter."""
 
     records: int
     filled: int
@@ -30,12 +30,12 @@ class Trial(NamedTuple):
 
     @property
     def failing(self) -> float:
-        """The share of records that the guess sends to quarantine."""
+        """The share of records that the guess quarantines."""
         return self.failed / max(self.records, 1)
 
 
 def trial(values: list[Any], field: str, stated: dict[str, Any]) -> Trial:
-    """Read `values`, one a record, into `field` as `stated` says; its path is taken to hold them."""
+    """Read `values`, one per record, into `field` as `stated`, with a path that holds them."""
     fields = _FIXED | {field: {**stated, "path": "value"}}
     mapping = msgspec.convert({"source": "sample", "fields": fields}, Mapping)
     passed, unmapped = mapped(raw_of([{} if value is None else {"value": value} for value in values]), mapping)
@@ -46,7 +46,7 @@ def trial(values: list[Any], field: str, stated: dict[str, Any]) -> Trial:
 
 
 def raw_of(records: list[dict[str, Any]]) -> pl.DataFrame:
-    """Records as a RAW_SCHEMA block of JSON."""
+    """Return records as a RAW_SCHEMA block of JSON."""
     payload = pl.Series("payload", [encode_json(record) for record in records], dtype=pl.Binary)
     others = {name: pl.lit(None, dtype) for name, dtype in RAW_SCHEMA.items() if name != "payload"}
     return payload.to_frame().with_columns(**others).select(list(RAW_SCHEMA))

@@ -1,6 +1,6 @@
-"""The words by which a proposal knows a field: names that records commonly give it, and names of what happened.
+"""The words by which a proposal recognizes a field: common names of fields, and common names of event types.
 
-Names are compared without case and underscores; earlier ones are believed before later ones.
+Names are compared without case and underscores; earlier ones take precedence.
 """
 
 from typing import Final
@@ -72,7 +72,7 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     "rating": _listed("rating stars star_rating score overall review_score review_rating"),
 }
 
-# Ends by which a longer name tells a field too: shop_customer_id, click_timestamp.
+# Suffixes by which a longer name suggests a field: shop_customer_id, click_timestamp.
 ENDS: Final[dict[str, tuple[str, ...]]] = {
     "event_time": _listed("timestamp time ts datetime date tstamp at utc"),
     "user_id": _listed("user_id customer_id member_id username"),
@@ -84,7 +84,7 @@ ENDS: Final[dict[str, tuple[str, ...]]] = {
     "campaign": _listed("campaign"),
 }
 
-# What an event's own time is not called.
+# Words that do not occur in the name of an event's own time.
 OTHER_TIMES: Final = set(
     _listed(
         "received receive ingest ingested ingestion arrival collector server sent send upload uploaded update updated"

@@ -1,4 +1,4 @@
-"""What a plan advises to set, and why."""
+"""Recommend settings for a plan, with reasons."""
 
 import math
 from datetime import timedelta
@@ -16,57 +16,59 @@ EARLY_CHOICES = tuple(timedelta(seconds=seconds) for seconds in (30, 60, 300, 60
 
 
 def advice(plan: Plan, traffic: Traffic, how: How) -> tuple[Advice, ...]:
-    """What to set, in the order in which it matters."""
-    made = [*_shards_advice(plan), _readers_advice(traffic, how), _block_advice(plan, traffic, how)]
-    made += [each for spec in how.metrics if (each := _firing_advice(spec, plan, traffic, how))]
-    return (*made, _method_advice(plan))
+    """Return the recommended settings, the most important first."""
+    listed = [*_shards_advice(plan), _readers_advice(traffic, how), _block_advice(plan, traffic, how)]
+    listed += [each for spec in how.metrics if (each := _firing_advice(spec, plan, traffic, how))]
+    return (*listed, _method_advice(plan))
 
 
 def _shards_advice(plan: Plan) -> list[Advice]:
     _, *metrics, _, books = plan.steps
     most = _needs_most_shards(plan)
-    made = [Advice("--shards", str(most.needs), _why_shards(most))]
-    made += [
+    listed = [Advice("--shards", str(most.needs), _why_shards(most))]
+    listed += [
         Advice(f"shards of {step.step}", str(step.needs), _why_shards(step))
         for step in metrics
         if step.needs > step.shards
     ]
     if books.needs > books.shards:
-        why = f"the books have one shard, which is busy {books.busy:.0%} of a core at the peak: an entry a piece"
-        made.append(Advice("--shards, --batch_delay", "fewer, longer", why))
-    return made
+        why = f"the audit counts have one shard, busy {books.busy:.0%} of a core at the peak: one entry per partition"
+        listed.append(Advice("--shards, --batch_delay", "fewer, longer", why))
+    return listed
 
 
 def _needs_most_shards(plan: Plan) -> StepPlan:
-    """Of the steps that --shards is for, the one that needs most."""
+    """Return the step that needs the most shards, of those that --shards applies to."""
     return max((step for step in plan.steps if step.step in ("deduplicate", NAME)), key=lambda step: step.needs)
 
 
 def _why_shards(step: StepPlan) -> str:
     keeps = f"{step.largest / 1e6:,.0f} MB" if step.largest >= 1e6 else "under 1 MB"
-    return f"{step.step}: of {step.shards} each keeps {keeps} and is busy {step.busy:.0%} of a core at the peak"
+    return f"{step.step}: each of {step.shards} keeps {keeps} and is busy {step.busy:.0%} of a core at the peak"
 
 
 def _readers_advice(traffic: Traffic, how: How) -> Advice:
     needs = max(how.readers, math.ceil(traffic.per_second * traffic.peak / figures.READER_EVENTS))
-    return Advice("--readers", str(needs), f"one has taken {figures.READER_EVENTS:,.0f} messages a second here")
+    return Advice(
+        "--readers", str(needs), f"one reader was measured at {figures.READER_EVENTS:,.0f} messages per second"
+    )
 
 
 def _block_advice(plan: Plan, traffic: Traffic, how: How) -> Advice:
-    """Blocks that make pieces of PIECE_EVENTS, as far as a row may wait for it and a block may grow."""
-    wanted = figures.PIECE_EVENTS * _needs_most_shards(plan).needs * how.readers / traffic.per_second
+    """Recommend blocks whose partitions hold PARTITION_EVENTS, within the bounds on latency and on block size."""
+    wanted = figures.PARTITION_EVENTS * _needs_most_shards(plan).needs * how.readers / traffic.per_second
     full = how.readers * figures.BLOCK_ROWS / traffic.per_second
     delay = timedelta(seconds=math.floor(min(wanted, full, figures.MOST_BATCH_SECONDS)))
     if delay <= how.batch_delay:
-        return Advice("--batch_delay", _duration(how.batch_delay), "longer makes no block better")
-    pieces = plan.machine.piece_events
+        return Advice("--batch_delay", _duration(how.batch_delay), "a longer delay does not help")
+    partitions = plan.machine.partition_events
     return Advice(
-        "--batch_delay", _duration(delay), f"a piece holds {pieces:,.0f} events now, and costs like one of 2,000"
+        "--batch_delay", _duration(delay), f"a partition holds {partitions:,.0f} events now, but costs as much as 2,000"
     )
 
 
 def _duration(delay: timedelta) -> str:
-    """As --batch_delay and `early` take it."""
+    """Format a delay as --batch_delay and `early` accept it."""
     milliseconds = round(delay.total_seconds() * 1000)
     if milliseconds % 1000:
         return f"{milliseconds}ms"
@@ -74,8 +76,8 @@ def _duration(delay: timedelta) -> str:
 
 
 def _firing_advice(spec: MetricSpec, plan: Plan, traffic: Traffic, how: How) -> Advice | None:
-    """For a metric whose rows are more than FIRING_SHARE of what is stored of the events: the shortest interval that
-    mends it, or does as well as none at all."""
+    """Recommend an interval for a metric whose rows exceed FIRING_SHARE of the bytes of the events: the shortest one
+    that is below it, or no worse than without early firings."""
     events = plan.tables[0].rows * plan.tables[0].row_bytes
 
     def share(stated: MetricSpec, early: timedelta | None) -> float:
@@ -90,17 +92,17 @@ def _firing_advice(spec: MetricSpec, plan: Plan, traffic: Traffic, how: How) -> 
     chosen = next((each for each in shorter_than_a_bucket if share(spec, each) <= enough), None)
     value = _duration(chosen) if chosen else "never"
     after = share(spec, chosen) if chosen else least
-    why = f"its rows are {now:.0%} of the bytes of the events now, and {after:.0%} then"
+    why = f"its rows take {now:.0%} of the bytes of the events now, and {after:.0%} with this setting"
     return Advice(f"early of {spec.name}", value, why)
 
 
 def _method_advice(plan: Plan) -> Advice:
     why = f"{plan.writing.share:.1%} of a region's quota at the peak"
     if plan.writing.share > figures.QUOTA_SHARE:
-        why += "; ask for more, or use a multi-region"
+        why += "; request a higher quota, or use a multi-region"
     return Advice("--write_method", STORAGE_WRITE, why + "; events_unique shows each event once")
 
 
 def without_early(spec: MetricSpec) -> MetricSpec:
-    """The metric, shown once a bucket."""
+    """Return the metric without early firings."""
     return msgspec.structs.replace(spec, early="never")

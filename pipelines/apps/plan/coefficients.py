@@ -1,9 +1,9 @@
-"""The figures of `audience plan`: what was measured, what follows from code or from a format, what is assumed.
+"""The coefficients of `audience plan`: measured, derived from code or a format, or assumed.
 
 Measured    by `python -m benchmarks.capacity` (benchmarks/RESULTS-capacity.md) on 2 cores of x86_64, with simulated
-            events of 284 bytes; another machine has other microseconds. Rounded.
-Derived     from our code or a documented format; a test holds them against it.
-Assumed     of Google's services: nothing could be looked up or tried. Prices and quotas are to be checked by CHECK_BY.
+            events of 284 bytes; times differ on other machines. Rounded.
+Derived     from our code or a documented format; a test compares them.
+Assumed     for Google's services, without a source or a trial. Check prices and quotas by CHECK_BY.
 """
 
 from datetime import date
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Cost(NamedTuple):
-    """So much a call, and so much for each row of it."""
+    """A cost per call plus a cost per row."""
 
     call: float
     row: float
@@ -23,34 +23,35 @@ class Cost(NamedTuple):
 # --- Measured: CPU, microseconds of one core of a quiet machine.
 SETTLE_US = Cost(5_100, 3.4)  # a block: parse, validate, event time, lateness
 SPLIT_US = Cost(1_100, 0.4)  # a block: cut by window and shard
-PIECE_CODE_US = Cost(260, 0.75)  # a piece of a block: encode and decode it
-KEEP_US = Cost(1_750, 1.4)  # a piece: which of its ids are new
-PARTIAL_US = Cost(1_850, 0.03)  # a piece and metric: aggregate it
+PARTITION_CODE_US = Cost(260, 0.75)  # a partition of a block: encode and decode it
+KEEP_US = Cost(1_750, 1.4)  # a partition: which of its ids are new
+PARTIAL_US = Cost(1_850, 0.03)  # a partition and metric: aggregate it
 FRAME_CODE_US = Cost(110, 0.15)  # an element of partial rows: encode and decode it
 PEND_US = Cost(115, 0.3)  # an element of partial rows: add it to state
 FIRE_US = Cost(1_700, 1.5)  # a firing; its rows are those published before
 REGISTERS_US = 125.0  # beside it, a row published before whose distinct count is kept as registers
 SHOWN_US = 5.0  # a row that a firing publishes
-WRITE_US = Cost(580, 0.3)  # a piece of events to an Arrow batch
-BOOK_US = 1_400.0  # an entry in the books: count, aggregate, code, add to state
-# Of sessions; measured later, on a machine that took 3.1 times as long for a call, and 2 times for a row, of all the
-# others, and divided by that.
-BY_VISITOR_US = Cost(640, 0.3)  # a piece: which visitor each event is of, and cut by shard
+WRITE_US = Cost(580, 0.3)  # a partition of events to an Arrow batch
+BOOK_US = 1_400.0  # an audit entry: count, aggregate, code, add to state
+# Sessions were measured later, on a machine that took 3.1 times as long per call and 2 times as long per row for all
+# the others; their figures are divided by that.
+BY_VISITOR_US = Cost(640, 0.3)  # a partition: which visitor each event is of, and cut by shard
 VISIT_CODE_US = Cost(130, 0.25)  # an element of it: encode and decode it
 VISIT_PEND_US = Cost(160, 0.17)  # add it to state
 SESSION_FIRE_US = Cost(9_500, 1.0)  # a firing; its rows are the hot sessions
 VISIT_US = 2.7  # beside it, an event that it takes into its session
 LOOK_US = 0.4  # a cold session, when one of its shard is looked for
-# What a run had beyond all of these: its worker took 49 us an event at 15,000 a second on Prism, with two readers, into
-# a local warehouse. Pulling, landing, Parquet and Beam's worker are in it. The same is taken for Dataflow: no run was.
+# Overhead of a run beyond all of these: its worker took 49 us an event at 15,000 a second on Prism, with two readers,
+# into a local warehouse. It includes pulling, landing, Parquet and Beam's worker. Dataflow is assumed to have the same
+# overhead: it was not measured there.
 RUNNER_US = 25.0
-# A backfill of the whole catalogue with sessions in one process, benchmarks/RESULTS.md; its wall clock, no runner. On a
-# slower machine than all others above.
+# A backfill of the whole catalog with sessions in one process (benchmarks/RESULTS.md): wall-clock time, without a
+# runner, on a slower machine than the figures above.
 BACKFILL_US = 22.8
 
 # --- Measured: bytes, as BlockCoder writes them (Arrow IPC, lz4), or as a batch goes to BigQuery.
 MEASURED_EVENT_BYTES = 284.0  # of a message, for all that follows
-PIECE_BYTES = Cost(9_100, 115)  # a piece of a block on its way to the deduplication
+PARTITION_BYTES = Cost(9_100, 115)  # a partition of a block on its way to the deduplication
 FRAME_BYTES = Cost(400, 170)  # an element of partial rows, or a value of state, beside its rows; a row is a column here
 PARTIAL_COLUMN_BYTES = 2.4  # a column of a partial row, distinct counts apart
 STATE_COLUMN_BYTES = 2.4  # the same, kept
@@ -59,7 +60,7 @@ EVENT_WIRE_BYTES = 250.0  # a row of `events` as Arrow
 EVENT_LOGICAL_BYTES = 146.0  # a row of `events` by BigQuery's sizes of its types
 WIRE_COLUMN_BYTES = 10.0  # a column of a metric's row as Arrow
 LOGICAL_COLUMN_BYTES = 8.5  # the same by BigQuery's sizes
-BOOK_BYTES = 2_370.0  # an entry in the books: a frame of a row or two
+BOOK_BYTES = 2_370.0  # an audit entry: a frame of a row or two
 BOOK_ROW_BYTES = 150.0  # a row of quality_1m
 VISIT_BYTES = Cost(2_970, 45)  # events of visitors on their way to the sessions of a stream
 BACKFILL_VISIT_BYTES = 42.0  # the same in a backfill, where elements are long
@@ -70,20 +71,20 @@ QUARANTINE_BYTES = 250.0  # a row of `quarantine` beside its payload
 
 # --- Derived.
 BLOCK_ROWS = 10_000.0  # a reader hands a block on once it has so many (pipelines/sources/pubsub/reader.py)
-TOKEN_BYTES = 16.0  # of the deduplication, a key, written with each piece (transforms/deduplicate.py)
+TOKEN_BYTES = 16.0  # of the deduplication, a key, written with each partition (transforms/deduplicate.py)
 STAMP_COLUMNS = 6  # of a metric's row: bucket_end, firing, generation, revision, emitted_time, pipeline_version
 SKETCH_BYTES = 2_089.0  # a sketch in a table above 256 values: HLL_4, lg_k 12
 DELAYED_SECONDS = 600.0  # what is delayed comes evenly within it
 STRAGGLING_SECONDS = 2.0  # of a bucket that was just shown, what the firing at its end still finds
 INSERT_LEAST_BYTES = 1_024.0  # what insertAll bills of a shorter row
 
-# --- Our bounds: what a step had better stay below.
-BUSY = 0.5  # of a core, by one shard at the peak: what is keyed alike runs one at a time
+# --- Our recommended limits for a step.
+BUSY = 0.5  # of a core, by one shard at the peak: a shard runs on one core at a time
 READER_EVENTS = 7_500.0  # a second, by one reader: two held 15,000 here, more was not tried for long
 SEEN_BYTES_A_SHARD = 256e6  # of the deduplication, a window and shard: it is read whole when a shard moves
 COLD_BYTES_A_SHARD = 512e6  # of the sessions, a shard's older ones: they are read and written whole at each sweep
 VALUE_BYTES = 40e6  # one value of state; Dataflow is said to take 80 MB
-PIECE_EVENTS = 2_000.0  # shorter pieces cost as much as longer ones
+PARTITION_EVENTS = 2_000.0  # shorter partitions cost as much as longer ones
 MOST_BATCH_SECONDS = 5.0  # of --batch_delay: what rows may be late for the sake of it
 FIRING_SHARE = 0.25  # of the bytes of the events, by the rows of one metric
 QUOTA_SHARE = 0.7
@@ -99,26 +100,26 @@ WRITE_QUOTA_BYTES = 300e6  # a second, Storage Write API, a project in one regio
 
 
 class Price(NamedTuple):
-    """Dollars for a unit, by list in REGION, without discounts and free amounts; not looked up, see CHECK_BY."""
+    """Assumed list price in REGION in dollars per unit, without discounts or free tiers; see CHECK_BY."""
 
     dollars: float
     unit: str
 
 
 PRICES = {
-    "pubsub_tib": Price(40.0, "a TiB published, and again delivered"),
-    "streaming_vcpu_hour": Price(0.069, "a vCPU hour of a streaming worker"),
-    "batch_vcpu_hour": Price(0.056, "a vCPU hour of a batch worker"),
-    "memory_gib_hour": Price(0.003557, "a GiB hour of a worker's memory"),
-    "streaming_engine_gib": Price(0.018, "a GiB that Streaming Engine processes"),
-    "batch_shuffle_gib": Price(0.011, "a GiB that Dataflow Shuffle processes"),
-    "bigquery_write_gib": Price(0.025, "a GiB by the Storage Write API"),
-    "bigquery_insert_gib": Price(0.05, "a GiB by insertAll, a row at least 1 KiB"),
-    "bigquery_storage_gib_month": Price(0.02, "a GiB stored for a month, logical, active"),
+    "pubsub_tib": Price(40.0, "per TiB published, and per TiB delivered"),
+    "streaming_vcpu_hour": Price(0.069, "per vCPU-hour of a streaming worker"),
+    "batch_vcpu_hour": Price(0.056, "per vCPU-hour of a batch worker"),
+    "memory_gib_hour": Price(0.003557, "per GiB-hour of worker memory"),
+    "streaming_engine_gib": Price(0.018, "per GiB processed by Streaming Engine"),
+    "batch_shuffle_gib": Price(0.011, "per GiB processed by Dataflow Shuffle"),
+    "bigquery_write_gib": Price(0.025, "per GiB written by the Storage Write API"),
+    "bigquery_insert_gib": Price(0.05, "per GiB written by insertAll, at least 1 KiB per row"),
+    "bigquery_storage_gib_month": Price(0.02, "per GiB-month of active logical storage"),
 }
 
 SESSION_SECONDS = 300.0  # from the first to the last event of a session
-# Different values of a column in a day. A person's are a share of the messages.
+# Distinct values of a column per day. Those of `person` are a share of the messages.
 DISTINCT = {
     "event_type": 20.0,
     "channel": 5.0,
@@ -132,6 +133,6 @@ DISTINCT = {
     "referrer": 1_000.0,
     "source": 3.0,
 }
-FOLLOWS = {"category": "content_id", "content_type": "content_id"}  # beside the second the first adds no group
+FOLLOWS = {"category": "content_id", "content_type": "content_id"}  # the second determines the first
 PRESENT = {"campaign": 0.25, "person": 1.0, "content_id": 1.0}  # share of events that have a column
 EVENT_TYPES = DISTINCT["event_type"]

@@ -1,11 +1,11 @@
-"""Plan: what a day of events needs, in bytes, rows, state, machines and money.
+"""Estimate what a day of events needs, in bytes, rows, state, machines and money.
 
     plan_stream(traffic, how, method, prices) -> Plan
     plan_backfill(traffic, how, prices)       -> Plan
 
-The model of the steps is plan_flow.py and plan_sessions.py, its coefficients plan_figures.py; what to set is told by
-plan_advice.py, what a person sees by plan_lines.py. No cloud was reached: what Google's services add, and what they
-cost, is assumed, and said so.
+The model of the steps is in plan_flow.py and plan_sessions.py, and its coefficients are in plan_figures.py;
+plan_advice.py recommends settings, and plan_lines.py formats the output. Nothing was measured in the cloud: the
+overhead and the prices of Google's services are assumptions, and marked as such.
 """
 
 import math
@@ -25,7 +25,7 @@ from pipelines.apps.plan.steps import (
     aggregation,
     blocks_a_second,
     deduplication,
-    pieces_a_second,
+    partitions_a_second,
     settling,
     text_factor,
     the_books,
@@ -38,7 +38,7 @@ GIB = 2.0**30
 
 
 class _Steps(NamedTuple):
-    """All steps at one rate."""
+    """All steps at one message rate."""
 
     settling: float
     deduplication: Flow
@@ -48,11 +48,11 @@ class _Steps(NamedTuple):
 
     @property
     def tables(self) -> tuple[MetricFlow, ...]:
-        """All that publish rows."""
+        """The steps that publish rows."""
         return (*self.metrics, self.sessions.table, self.books)
 
     def cpu(self, rate: float, traffic: Traffic) -> float:
-        """Seconds of one core, a second."""
+        """Return the CPU load: core-seconds per second."""
         own = self.settling + self.deduplication.cpu + sum(each.flow.cpu for each in self.tables)
         writing = self.deduplication.elements * figures.WRITE_US.call + rate * traffic.accepted * figures.WRITE_US.row
         return own + (writing + rate * figures.RUNNER_US) / 1e6
@@ -69,7 +69,7 @@ def _steps(traffic: Traffic, rate: float, how: How) -> _Steps:
 
 
 def plan_stream(traffic: Traffic, how: How, method: str, prices: Mapping[str, float]) -> Plan:
-    """A stream that runs all day; shards are those of `how`, as advice says what they had better be."""
+    """Plan a stream that runs all day, with the shards of `how`; the advice recommends better numbers."""
     peak_rate = traffic.per_second * traffic.peak
     usual, peak = _steps(traffic, traffic.per_second, how), _steps(traffic, peak_rate, how)
     tables = _tables(traffic, usual.tables)
@@ -116,7 +116,7 @@ def _deduplication_plan(traffic: Traffic, how: How, usual: _Steps, peak: _Steps)
     flow = usual.deduplication
     window = how.dedup_window.total_seconds()
     largest = traffic.per_second * traffic.accepted * SEEN.itemsize * window / how.shards
-    # A shard's step and what is fused behind it (the parts of every metric) run on one core at a time.
+    # A shard's step and the steps fused with it (partial aggregation of every metric) run on one core at a time.
     behind = sum(each.flow.cpu - each.keyed for each in peak.tables)
     busy = (peak.deduplication.cpu + behind) / how.shards
     needs = max(how.shards * largest / figures.SEEN_BYTES_A_SHARD, how.shards * busy / figures.BUSY)
@@ -158,7 +158,7 @@ def _machine(traffic: Traffic, how: How, usual: _Steps, peak: _Steps) -> Machine
         max(1, math.ceil(vcpus / figures.WORKER_VCPUS)),
         max(1, math.ceil(vcpus_at_peak / figures.WORKER_VCPUS)),
         rate / blocks_a_second(rate, how),
-        rate / pieces_a_second(traffic, rate, how),
+        rate / partitions_a_second(traffic, rate, how),
     )
 
 
@@ -185,7 +185,7 @@ def _write_dollars(plan: Plan, prices: Mapping[str, float]) -> float:
 
 
 def plan_backfill(traffic: Traffic, how: How, prices: Mapping[str, float]) -> Plan:
-    """A day read from files: every bucket fires once, nothing is kept in state, and load jobs write."""
+    """Plan a day read from files: every bucket fires once, nothing is kept in state, and load jobs write."""
     n, messages = traffic.per_second * traffic.accepted, traffic.per_second * DAY
     flows = []
     for spec in how.metrics:
@@ -198,7 +198,7 @@ def plan_backfill(traffic: Traffic, how: How, prices: Mapping[str, float]) -> Pl
     vcpus = vcpu_hours / figures.BACKFILL_HOURS
     workers = max(1, math.ceil(vcpus / figures.WORKER_VCPUS))
     machine = Machine(figures.BACKFILL_US, figures.BACKFILL_US, vcpus, vcpus, workers, workers, 0.0, 0.0)
-    crossing = {"deduplicate": figures.PIECE_BYTES.row, NAME: figures.BACKFILL_VISIT_BYTES}
+    crossing = {"deduplicate": figures.PARTITION_BYTES.row, NAME: figures.BACKFILL_VISIT_BYTES}
     steps = tuple(
         StepPlan(step, n * DAY * each * text_factor(traffic), 0.0, 0.0, how.shards, 0.0, 0.0, how.shards)
         for step, each in crossing.items()

@@ -1,10 +1,10 @@
-"""What a plan consists of."""
+"""The parts of a plan."""
 
 from typing import NamedTuple
 
 
 class TablePlan(NamedTuple):
-    """A table in a day: `row_bytes` as BigQuery counts, `sent_bytes` as they go over the wire."""
+    """A table, per day: `row_bytes` as BigQuery counts them, `sent_bytes` as sent over the wire."""
 
     table: str
     rows: float
@@ -13,11 +13,11 @@ class TablePlan(NamedTuple):
 
 
 class StepPlan(NamedTuple):
-    """A keyed step: bytes that cross to it and that it writes to state in a day, what it keeps, and its shards.
+    """A keyed step: bytes shuffled to it and written to its state per day, the size of its state, and its shards.
 
-    busy     of its busiest shard, the share of one core at the peak: above 1 it falls behind
+    busy     share of one core that its busiest shard takes at the peak: above 1 it falls behind
     largest  bytes of the largest value that one shard keeps
-    needs    shards with which both are in bounds
+    needs    number of shards with which both are within limits
     """
 
     step: str
@@ -31,8 +31,8 @@ class StepPlan(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """CPU microseconds an event on average and at the peak; vCPUs and workers; how long blocks and pieces are, in
-    events, on average."""
+    """CPU microseconds per event on average and at the peak; vCPUs and workers; average events per block and per
+    partition."""
 
     cpu_us: float
     cpu_us_at_peak: float
@@ -41,11 +41,11 @@ class Machine(NamedTuple):
     workers: int
     workers_at_peak: int
     block_events: float
-    piece_events: float
+    partition_events: float
 
 
 class Writing(NamedTuple):
-    """To BigQuery at the peak: bytes a second, and of which quota they are which share."""
+    """Writes to BigQuery at the peak: bytes per second, and the quota."""
 
     method: str
     peak_bytes_a_second: float
@@ -57,7 +57,7 @@ class Writing(NamedTuple):
 
 
 class Advice(NamedTuple):
-    """What to set an option, or a key of a metric, to, and why."""
+    """A recommended value of an option, or of a key of a metric, and the reason."""
 
     option: str
     value: str
@@ -65,7 +65,7 @@ class Advice(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A day. `dollars` are by what they are for."""
+    """One day. `dollars` are by purpose."""
 
     backfill: bool
     messages: float

@@ -1,9 +1,9 @@
-"""The model of sessions in `audience plan`: what transforms/sessions/streaming.py moves, keeps and computes.
+"""The model of `audience plan` for sessions: what transforms/sessions/streaming.py moves, keeps and computes.
 
     sessions -> SessionFlow
 
-Sessions are taken to be of one length, SESSION_SECONDS, and of `session_events` events. Each piece of the deduplication
-is taken to be a bundle of its own, so elements and their cost are from above.
+All sessions are assumed to have the same length, SESSION_SECONDS, and `session_events` events. Each partition of the
+deduplication is assumed to be a bundle of its own, so elements and their cost are upper bounds.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from pipelines.apps.plan.steps import (
     MetricFlow,
     Traffic,
     occupied,
-    pieces_a_second,
+    partitions_a_second,
     text_factor,
 )
 from transforms.aggregate import LATE_EVERY
@@ -24,12 +24,12 @@ from transforms.sessions.streaming import COLD_EVERY, COLD_FRAMES, HOT, NAME, SW
 from transforms.sessions.summaries import GAP
 
 MINUTE = 60.0
-OPEN = figures.SESSION_SECONDS + GAP.total_seconds()  # from its first event until it is over
+OPEN = figures.SESSION_SECONDS + GAP.total_seconds()  # from the first event of a session until it closes
 
 
 class SessionFlow(NamedTuple):
-    """`table` is the step and its rows, as of a metric, `published` being a shard's hot sessions; `cold` are the bytes
-    of a shard's cold ones, which are read whole; `rate` the sessions a second."""
+    """`table` is the step and its rows, as for a metric, with a shard's hot sessions as `published`; `cold` is the size
+    of a shard's cold sessions in bytes, which are read as a whole; `rate` is the sessions per second."""
 
     table: MetricFlow
     cold: float
@@ -37,7 +37,7 @@ class SessionFlow(NamedTuple):
 
 
 class _Held(NamedTuple):
-    """Sessions of one shard: those that each firing reads and writes, and those that are older."""
+    """Sessions of one shard: hot ones, which each firing reads and writes, and older cold ones."""
 
     hot: float
     cold: float
@@ -52,17 +52,17 @@ class _Held(NamedTuple):
 
 
 def sessions(traffic: Traffic, rate: float, how: How) -> SessionFlow:
-    """The step at `rate` messages a second."""
+    """Return the flow of the step at `rate` messages per second."""
     n = rate * traffic.accepted
     made = n / traffic.session_events
-    late = n * traffic.late * max(0.0, 1 - OPEN / DAY)  # of sessions that are over
+    late = n * traffic.late * max(0.0, 1 - OPEN / DAY)  # of closed sessions
     early = _early(n, made, how)
     held = _held(made, how)
     moved = _crossing(traffic, rate, how)
     firings = how.shards * occupied(1, (made + late) * MINUTE / how.shards) / MINUTE + early.firings
     looks = _looks(n, traffic, how)
     rows = made + late + early.rows
-    waits = looks.events * COLD_EVERY / LATE_EVERY / 2  # each is written again at each firing until the look
+    waits = looks.events * COLD_EVERY / LATE_EVERY / 2  # each is rewritten at every firing until the look
     kept_again = held.cold_bytes * firings / COLD_FRAMES
     written = (
         moved.bytes
@@ -106,7 +106,7 @@ class _Early(NamedTuple):
 
 
 def _early(n: float, made: float, how: How) -> _Early:
-    """Open sessions that have changed are shown, if they are to be."""
+    """Return the early rows: open sessions that have changed, if early firings are on."""
     if how.early_firing is None:
         return _Early(0.0, 0.0)
     every = how.early_firing.total_seconds()
@@ -115,7 +115,7 @@ def _early(n: float, made: float, how: How) -> _Early:
 
 
 class _Looks(NamedTuple):
-    """Looks at the cold sessions, of all shards, and the events for which they are."""
+    """Lookups of cold sessions in all shards, and the events that need them."""
 
     firings: float
     events: float
@@ -128,7 +128,7 @@ def _looks(n: float, traffic: Traffic, how: How) -> _Looks:
 
 
 class _Crossing(NamedTuple):
-    """To the shards in a second; `cpu` and the part of it that is `keyed` in microseconds."""
+    """What is shuffled to the shards per second; `cpu`, and the part of it that is `keyed`, in microseconds."""
 
     elements: float
     bytes: float
@@ -137,13 +137,13 @@ class _Crossing(NamedTuple):
 
 
 def _crossing(traffic: Traffic, rate: float, how: How) -> _Crossing:
-    pieces, n = pieces_a_second(traffic, rate, how), rate * traffic.accepted
-    elements = pieces * occupied(how.shards, n / pieces) if pieces else 0.0
+    partitions, n = partitions_a_second(traffic, rate, how), rate * traffic.accepted
+    elements = partitions * occupied(how.shards, n / partitions) if partitions else 0.0
     if not elements:
         return _Crossing(0.0, 0.0, 0.0, 0.0)
     return _Crossing(
         elements,
         elements * figures.VISIT_BYTES.call + n * figures.VISIT_BYTES.row * text_factor(traffic),
-        pieces * figures.BY_VISITOR_US.of(n / pieces) + elements * figures.VISIT_CODE_US.of(n / elements),
+        partitions * figures.BY_VISITOR_US.of(n / partitions) + elements * figures.VISIT_CODE_US.of(n / elements),
         elements * figures.VISIT_PEND_US.of(n / elements),
     )

@@ -1,12 +1,12 @@
-"""The model of `audience plan`: what a stream of so many messages a second moves, keeps and computes, step by step.
+"""The model of `audience plan`: what a stream of a given message rate moves, keeps and computes, step by step.
 
-Pure functions. Groups are taken to be equally busy: real ones are skewed, and then fewer rows change at a time, so the
-rows, bytes and state of a metric are from above. The coefficients are in plan_figures.py.
+Pure functions. All groups are assumed to be equally busy. Real groups are skewed, so fewer rows change at a time: the
+rows, bytes and state of a metric are upper bounds. The coefficients are in plan_figures.py.
 
-    Traffic         what comes
-    How             how the stream is set
+    Traffic         the messages
+    How             the settings of the stream
     deduplication   -> Flow
-    aggregation     -> MetricFlow, one a metric
+    aggregation     -> MetricFlow, one per metric
     the_books       -> MetricFlow of quality_1m
 
 Sessions are in plan_sessions.py.
@@ -29,16 +29,16 @@ DAY = 86_400.0
 
 
 class Traffic(NamedTuple):
-    """What comes: messages a second on average, and what they are. Shares are of all messages."""
+    """The messages: their average rate per second, and what they are. Shares are of all messages."""
 
     per_second: float
-    peak: float  # times the average, in the busiest minutes
-    event_bytes: float  # of a message
+    peak: float  # peak-to-average ratio, in the busiest minutes
+    event_bytes: float  # size of a message
     duplicates: float  # share that repeats an event
-    quarantined: float  # share that is refused
-    delayed: float  # share that comes up to DELAYED_SECONDS after it happened, evenly
-    late: float  # share that comes up to a day after it happened, evenly
-    distinct: Mapping[str, float]  # column -> its different values in a day
+    quarantined: float  # share that is quarantined
+    delayed: float  # share received up to DELAYED_SECONDS after event time, evenly distributed
+    late: float  # share received up to a day after event time, evenly distributed
+    distinct: Mapping[str, float]  # column -> its distinct values per day
     present: Mapping[str, float] = PRESENT  # column -> share of the events that have it
     session_events: float = 10.0  # events of a session
 
@@ -49,7 +49,7 @@ class Traffic(NamedTuple):
 
 
 class How(NamedTuple):
-    """How the stream is set: the options of `audience run` by their names, and the metrics in force."""
+    """The settings of the stream: options of `audience run` by name, and the active metrics."""
 
     metrics: tuple[MetricSpec, ...]
     shards: int
@@ -66,12 +66,12 @@ class How(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """A step at one rate: what it takes in and does in a second, and what it keeps.
+    """A step at one message rate: its input and work per second, and its state.
 
-    elements, bytes   that cross to it by key
-    written           bytes that are written to its state
-    state             bytes that it keeps
-    cpu               seconds of one core
+    elements, bytes   shuffled to it by key
+    written           bytes written to its state
+    state             bytes that its state holds
+    cpu               core-seconds
     """
 
     elements: float
@@ -82,9 +82,9 @@ class Flow(NamedTuple):
 
 
 class MetricFlow(NamedTuple):
-    """A metric at one rate. Rows are a second, by what fires them; `row_bytes` and `wire_bytes` are of one of them, as
-    BigQuery counts it and as it is sent; `published` the largest value of state, of one shard; `keyed` the share of the
-    CPU that its shards take, one at a time each."""
+    """A metric at one message rate. Rows are per second, by firing; `row_bytes` and `wire_bytes` are the size of a row
+    as BigQuery counts it and as it is sent; `published` is the largest value in the state of a shard; `keyed` is the
+    part of the CPU that its shards take, each on one core at a time."""
 
     name: str
     flow: Flow
@@ -103,32 +103,32 @@ class MetricFlow(NamedTuple):
 
 
 def occupied(places: float, things: float) -> float:
-    """How many of so many equally likely places hold one of so many things, on average."""
+    """Return how many of `places` equally likely places hold at least one of `things`, on average."""
     if places <= 0 or things <= 0:
         return 0.0
     return -places * math.expm1(-things / places)
 
 
 def blocks_a_second(rate: float, how: How) -> float:
-    """Blocks that the readers hand on: each at the end of its delay, or sooner with BLOCK_ROWS rows."""
+    """Return the blocks that the readers emit: each after the delay, or earlier with BLOCK_ROWS rows."""
     by_time = min(how.readers / how.batch_delay.total_seconds(), rate)
     return max(by_time, rate / figures.BLOCK_ROWS)
 
 
 def text_factor(traffic: Traffic) -> float:
-    """How much longer events are than those that were measured."""
+    """Return the ratio of the size of an event to that of the measured events."""
     return traffic.event_bytes / figures.MEASURED_EVENT_BYTES
 
 
 def settling(rate: float, how: How) -> float:
-    """CPU seconds a second from the reader to the split of the deduplication."""
+    """Return the CPU load from the reader to the split for deduplication."""
     blocks = blocks_a_second(rate, how)
     each = rate / blocks if blocks else 0.0
     return blocks * (figures.SETTLE_US.of(each) + figures.SPLIT_US.of(each)) / 1e6
 
 
-def pieces_a_second(traffic: Traffic, rate: float, how: How) -> float:
-    """Parts that the deduplication cuts blocks in: one a shard, and more where an older window gets an event."""
+def partitions_a_second(traffic: Traffic, rate: float, how: How) -> float:
+    """Return the partitions into which deduplication splits blocks: one per shard, plus those of older windows."""
     blocks = blocks_a_second(rate, how)
     each = rate * (1 - traffic.quarantined) / blocks if blocks else 0.0
     older = traffic.late * min(1.0, DAY / 2 / how.dedup_window.total_seconds())
@@ -136,34 +136,34 @@ def pieces_a_second(traffic: Traffic, rate: float, how: How) -> float:
 
 
 def deduplication(traffic: Traffic, rate: float, how: How) -> Flow:
-    """The step that keeps one event of each id; its state has room for `rate` all the time."""
-    pieces, rows = pieces_a_second(traffic, rate, how), rate * (1 - traffic.quarantined)
-    each = rows / pieces if pieces else 0.0
+    """Return the flow of the step that keeps one event per id; its state is sized for a constant `rate`."""
+    partitions, rows = partitions_a_second(traffic, rate, how), rate * (1 - traffic.quarantined)
+    each = rows / partitions if partitions else 0.0
     kept = how.dedup_window.total_seconds() + how.kept_seconds
     entries = rate * traffic.accepted * SEEN.itemsize
     return Flow(
-        pieces,
-        pieces * figures.PIECE_BYTES.call + rows * figures.PIECE_BYTES.row * text_factor(traffic),
-        entries + pieces * figures.TOKEN_BYTES,
+        partitions,
+        partitions * figures.PARTITION_BYTES.call + rows * figures.PARTITION_BYTES.row * text_factor(traffic),
+        entries + partitions * figures.TOKEN_BYTES,
         entries * kept + 2 * how.shards * figures.TOKEN_BYTES * kept / how.dedup_window.total_seconds(),
-        pieces * (figures.PIECE_CODE_US.of(each) + figures.KEEP_US.of(each)) / 1e6,
+        partitions * (figures.PARTITION_CODE_US.of(each) + figures.KEEP_US.of(each)) / 1e6,
     )
 
 
 def groups_of(spec: MetricSpec, distinct: Mapping[str, float]) -> float:
-    """Groups that a metric can have: the product of its dimensions' values; a column that follows from another of the
-    dimensions adds none."""
+    """Return the possible groups of a metric: the product of its dimensions' distinct values; a column that another
+    dimension determines adds none."""
     free = [name for name in spec.dimensions if FOLLOWS.get(name) not in spec.dimensions]
     return math.prod(max(1.0, distinct.get(name, 1.0)) for name in free)
 
 
 def share_of(spec: MetricSpec, traffic: Traffic) -> float:
-    """The share of events that a metric takes."""
+    """Return the share of events that a metric counts."""
     return math.prod(traffic.present.get(name, 1.0) for name in spec.where_set)
 
 
 def _width(spec: MetricSpec) -> int:
-    """Columns of a partial row, registers apart."""
+    """Return the columns of a partial row, without registers."""
     return 1 + len(spec.dimensions) + len(spec.measures)
 
 
@@ -176,7 +176,7 @@ def _frame_bytes(spec: MetricSpec) -> float:
 
 
 class _Sets(NamedTuple):
-    """The bytes of a metric's distinct counts in one row, as they cross, as they are kept, and as they are stored."""
+    """The bytes of a metric's distinct counts in one row: shuffled or kept in state, and stored in the table."""
 
     moved: float
     stored: float
@@ -196,20 +196,19 @@ def _sets(spec: MetricSpec, events: float, traffic: Traffic) -> _Sets:
 
 
 class _Spread(NamedTuple):
-    """Events that come late: a second, and over how many older buckets they lie."""
+    """Late events: their rate per second, and over how many older buckets they are spread."""
 
     rate: float
     buckets: float
 
 
 def _behind(share: float, spread: float, bucket: float, rate: float) -> _Spread:
-    """Of events that come up to `spread` seconds late, those whose bucket has ended."""
+    """Return the events whose bucket has ended, of those that arrive up to `spread` seconds late."""
     return _Spread(rate * share * min(1.0, spread / 2 / bucket), max(1.0, spread / bucket))
 
 
 class _Firings(NamedTuple):
-    """A second's rows by what fires them; firings, those of older buckets apart; rows that were published before and
-    are merged with what is new."""
+    """Rows per second by firing; firings, with those of older buckets apart; published rows that are merged again."""
 
     early: float
     on_time: float
@@ -220,7 +219,7 @@ class _Firings(NamedTuple):
 
     @property
     def full(self) -> float:
-        """Firings, counted by how full their state is: an open bucket is half full on average."""
+        """Firings weighted by how full their state is: an open bucket is half full on average."""
         return self.firings * (0.5 if self.early else 1.0) + self.late_firings
 
 
@@ -234,12 +233,12 @@ def _firings(spec: MetricSpec, n: float, groups: float, early: timedelta | None,
     late = sum(each.buckets * occupied(groups, each.rate * again / each.buckets) / again for each in behind)
     firings = spec.shards * ((occupied(1, in_time * every / spec.shards) / every if every else 0.0) + 1 / bucket)
     late_firings = sum(occupied(each.buckets * spec.shards, each.rate * again) / again for each in behind)
-    made = _Firings(shown, on_time, late, firings, late_firings, 0.0)
-    return made._replace(taken=made.full * occupied(groups, n * bucket) / spec.shards)
+    fired = _Firings(shown, on_time, late, firings, late_firings, 0.0)
+    return fired._replace(taken=fired.full * occupied(groups, n * bucket) / spec.shards)
 
 
 def aggregation(spec: MetricSpec, traffic: Traffic, rate: float, how: How) -> MetricFlow:
-    """A metric."""
+    """Return the flow of a metric."""
     bucket = spec.bucket_width.total_seconds()
     n, groups = rate * traffic.accepted * share_of(spec, traffic), groups_of(spec, traffic.distinct)
     behind = [
@@ -291,28 +290,31 @@ class _Crossing(NamedTuple):
 
 
 def _crossing(spec: MetricSpec, traffic: Traffic, rate: float, how: How, behind: list[_Spread]) -> _Crossing:
-    """What crosses to a metric's shards in a second: partial rows, an element a bucket and shard of each piece."""
-    pieces, n = pieces_a_second(traffic, rate, how), rate * traffic.accepted * share_of(spec, traffic)
-    if not pieces or not n:
+    """Return what is shuffled to a metric's shards per second: partial rows, one element per bucket and shard of each
+    partition."""
+    partitions, n = partitions_a_second(traffic, rate, how), rate * traffic.accepted * share_of(spec, traffic)
+    if not partitions or not n:
         return _Crossing(0.0, 0.0, 0.0, 0.0)
-    each, groups = n / pieces, groups_of(spec, traffic.distinct)
-    older = sum(each.buckets * occupied(groups, each.rate / pieces / each.buckets) for each in behind)
+    each, groups = n / partitions, groups_of(spec, traffic.distinct)
+    older = sum(each.buckets * occupied(groups, each.rate / partitions / each.buckets) for each in behind)
     now = occupied(groups, each)
-    buckets = sum(occupied(each.buckets, each.rate / pieces) for each in behind)
-    elements = pieces * (occupied(spec.shards, now) + buckets * min(spec.shards, max(1.0, older / max(buckets, 1e-9))))
-    rows = pieces * (now + older)
+    buckets = sum(occupied(each.buckets, each.rate / partitions) for each in behind)
+    elements = partitions * (
+        occupied(spec.shards, now) + buckets * min(spec.shards, max(1.0, older / max(buckets, 1e-9)))
+    )
+    rows = partitions * (now + older)
     size = _width(spec) * figures.PARTIAL_COLUMN_BYTES + _sets(spec, each / max(now, 1e-9), traffic).moved
-    cpu = pieces * figures.PARTIAL_US.of(rate * traffic.accepted / pieces)
+    cpu = partitions * figures.PARTIAL_US.of(rate * traffic.accepted / partitions)
     cpu += elements * figures.FRAME_CODE_US.of(rows / elements)
     return _Crossing(elements, rows, elements * _frame_bytes(spec) + rows * size, cpu / 1e6)
 
 
 def the_books(traffic: Traffic, rate: float, how: How) -> MetricFlow:
-    """`quality_1m`, of one subscription: a row a minute and firing, and an element an entry."""
-    blocks, pieces = blocks_a_second(rate, how), pieces_a_second(traffic, rate, how)
+    """Return the flow of `quality_1m` for one subscription: a row per minute and firing, an element per entry."""
+    blocks, partitions = blocks_a_second(rate, how), partitions_a_second(traffic, rate, how)
     refused = occupied(1.0, rate / blocks * traffic.quarantined) if blocks else 0.0
-    repeated = occupied(1.0, rate / pieces * traffic.duplicates) if pieces else 0.0
-    entries = blocks * (2 + refused) + pieces * (1 + repeated)
+    repeated = occupied(1.0, rate / partitions * traffic.duplicates) if partitions else 0.0
+    entries = blocks * (2 + refused) + partitions * (1 + repeated)
     early, on_time = occupied(1, rate * 10) / 10, 1 / 60
     cpu = entries * figures.BOOK_US + (early + on_time) * figures.FIRE_US.call
     state = (how.kept_seconds + 60) / 60 * figures.BOOK_BYTES

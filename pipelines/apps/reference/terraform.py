@@ -1,9 +1,9 @@
-"""templates/terraform/tables.json: what Terraform makes of a warehouse in BigQuery, from what the product declares.
+"""Generate templates/terraform/tables.json: the resources of a warehouse in BigQuery that Terraform creates.
 
-    labels        by which the product knows its data set; the one of the time zone Terraform adds
-    first_commit  the statements that make the table of the last commit
-    tables        those of the shipped configuration, as a first run would make them
-    views         for readers: each is written out down to the tables, so that none needs another one, and without
+    labels        identify the product's dataset; Terraform adds the label for the time zone
+    first_commit  statements that create the table of the last commit
+    tables        of the shipped configuration, as a first run would create them
+    views         for readers: each is expanded down to the tables, so that none depends on another, and without
                   groups of few people (small_groups.py)
 
 Placeholders `{{project}}`, `{{dataset}}`, `{{time_zone}}` and `{{minimum_group}}` are replaced as text.
@@ -28,7 +28,7 @@ DATASET = "{{project}}.{{dataset}}"
 
 
 def tables_text() -> str:
-    """The file."""
+    """Return the text of the file."""
     metrics, _ = read_config(None)
     tables = [*TABLES, *map(table_of, metrics)]
     document = {
@@ -53,7 +53,7 @@ def _table(table: Table) -> dict[str, Any]:
 
 
 def views(tables: list[Table]) -> list[dict[str, str]]:
-    """Every view over these tables."""
+    """Return every view over these tables."""
     sql = dict(bigquery_views(tables, "{{time_zone}}", read_funnel(None)))
     return [
         {
@@ -70,7 +70,7 @@ def _written(text: str, views: dict[str, str]) -> str:
 
 
 def _alone(text: str, views: dict[str, str]) -> exp.Expr:
-    """A view's SQL with the tables by their whole names and, in place of views, what these are."""
+    """Return a view's SQL with fully qualified tables, and with other views expanded in place."""
     tree = sqlglot.parse_one(text, read="bigquery")
     own = {cte.alias for cte in tree.find_all(exp.CTE)}
     for table in list(tree.find_all(exp.Table)):

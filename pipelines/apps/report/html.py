@@ -126,7 +126,7 @@ def books_html(books: pl.DataFrame) -> str:
         state = f'<p class="state">{balance:,.0f} records are still under way, in {open_minutes:,.0f} open minutes.</p>'
     else:
         state = (
-            f'<p class="state bad">{balance:,.0f} records are in no place, or in two: run audience doctor --books.</p>'
+            f'<p class="state bad">{balance:,.0f} records are in no place, or in two: run audience doctor --audit.</p>'
         )
     shown = books.select(pl.col("source").replace("", "(no source)"), *columns)
     if shown.height > SOURCES:

@@ -1,21 +1,21 @@
-"""Erasure: everything that names a person deleted or redacted, and the proof of it, in one commit.
+"""Erase a person: delete or redact every occurrence, and record the proof, in one commit.
 
-    erase(settings, ids)      the people out of every table, the days they touched rebuilt, and a proof in `erasures`
-    also_known_as(...)        the other identifiers of a person
+    erase(settings, ids)      removes people from every table, rebuilds the affected days, writes a proof to `erasures`
+    also_known_as(...)        returns the other identifiers of a person
 
-Deleted are the person's own rows (an event by its user_id or anonymous_id, a row of another table by those or by
-`person`) and every quarantined record that names the person in its bytes, however encoded: a replay would bring it
-back. Redacted is the identifier where rows of others name it (person_redaction.py), in events and in what is derived
-from them. Kept, and said in the proof, are names of sources, files and words of the contract, and longer words that
+It deletes the person's own rows (an event by its user_id or anonymous_id, a row of another table by those or by
+`person`), and every quarantined record whose bytes name the person in any encoding, since a replay would bring it back.
+It redacts the identifier where other people's rows mention it (person_redaction.py), in events and in what is derived
+from them. It keeps, and lists in the proof, names of sources, files and words of the contract, and longer words that
 only contain the identifier (person_places.NAMES, person_search.INSIDE).
 
-The metrics of the touched days are computed from the events that stay, sketches too: a distinct count cannot forget one
-of its members otherwise. So what cannot be forgotten are sketches whose metric is not in force, and copies outside of
-the warehouse.
+The metrics and sketches of the affected days are recomputed from the remaining events, since a distinct count cannot
+forget a single member. Not erased are therefore sketches of metrics that are not active, and copies outside the
+warehouse.
 
-State    of a kill: all as before or all as after. Replaced files lie on the disk until `purge`, the end of the run; of
-         a run that was killed before that, until this is run again or RETIRED_SECONDS after by the next writer.
-Errors   WarehouseError, and nothing was changed: landed records, more rows of others than MANY, a row left over
+State    after a kill, either nothing or everything has changed. Replaced files stay on disk until `purge` at the end of
+         the run; if the run was killed before that, until the next erasure, or the next writer after RETIRED_SECONDS.
+Errors   WarehouseError, with nothing changed: landed records, more rows of others than MANY, a remaining row
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ from typing import NamedTuple
 import polars as pl
 
 from pipelines.audience import build
-from pipelines.batch.days import Opened, made, opened, with_beside
+from pipelines.batch.days import Opened, made, opened, with_neighbors
 from pipelines.batch.person.places import (
     NAMES,
     OWN,
@@ -60,13 +60,13 @@ from transforms import quality
 from transforms.block import day_of
 from transforms.errors import WarehouseError
 
-MANY = 1_000  # rows of others, or quarantined records, that name the person: more, and the identifier may be a word
+MANY = 1_000  # if more rows of others, or quarantined records, name the person, the identifier may be a common word
 REDACT, KEEP = "redact", "keep"  # what to do with mentions in rows of others
 _ORIGIN = ["source", "input", "received_time"]
 
 
 class Outcome(NamedTuple):
-    """What became of the rows that a column names the person in: deleted, redacted or kept, and then why."""
+    """The outcome for rows in which a column names the person: deleted, redacted or kept, with the reason."""
 
     table: str
     column: str
@@ -81,9 +81,9 @@ class Erased(NamedTuple):
 
     rows           table -> rows deleted
     days           days rebuilt
-    kept_sketches  tables whose sketches cannot forget
+    kept_sketches  tables whose sketches still include the person
     outcomes       by table and column
-    before         when the person was erased already, if nothing was left to do since
+    before         the time of an earlier erasure, if nothing was left to do
     """
 
     rows: dict[str, int]
@@ -94,11 +94,11 @@ class Erased(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """What an erasure is to do: found by one search, so that its proof and its commit are of the same rows."""
+    """What an erasure is to do: the result of one search, so that the proof and the commit cover the same rows."""
 
     search: Search
     hits: list[Hits]
-    named: pl.DataFrame  # rows of quarantine that go
+    named: pl.DataFrame  # rows of quarantine to delete
     redact: bool
 
     @property
@@ -106,14 +106,14 @@ class _Plan(NamedTuple):
         return self.search.ids
 
     def redacted(self, table: str) -> list[Hits]:
-        """The columns of a table in which rows of others are redacted."""
+        """Return the columns of a table in which rows of others are redacted."""
         if not self.redact or table in (QUARANTINE.name, QUALITY_1M.name):
             return []
         hits = (each for each in self.hits if each.table == table and each.column not in NAMES)
         return [each for each in hits if not each.of_kind(*NAMING).is_empty()]
 
     def touched(self, table: str) -> pl.Expr:
-        """Whether a row of the table is deleted or redacted."""
+        """Return whether a row of the table is deleted or redacted."""
         mentions = [_holds(each) for each in self.redacted(table)]
         own = [
             of_people(self.ids, {each.column}) for each in self.hits if each.table == table and each.column in PERSON
@@ -122,14 +122,14 @@ class _Plan(NamedTuple):
 
 
 def landed(warehouse: Warehouse) -> int:
-    """Records that a stream has landed and that no table has for certain."""
+    """Return the number of records that a stream has landed but not yet committed to the tables."""
     if warehouse.local_path is None:
         return 0
     return int(Landing(warehouse.local_path / LANDING).counts()["landed"].sum())
 
 
 def also_known_as(warehouse: Warehouse, ids: Sequence[str]) -> list[str]:
-    """The other identifiers that stand beside these in events: a person before and after signing in."""
+    """Return the other identifiers that occur with these in events: a person before and after signing in."""
     names = ("user_id", "anonymous_id")
     events = warehouse.scan(EVENTS.name, columns=names).filter(of_people(ids, names))
     others = pl.concat([events.select(pl.col(name).alias("id")) for name in names]).unique()
@@ -145,15 +145,15 @@ def erase(
 ) -> Erased:
     """Erase people.
 
-    proof_key  file of the key of the proof; None: that of the local warehouse
-    mentions   REDACT or KEEP; None: redact, unless they are more than MANY
+    proof_key  file with the key of the proof; None: that of the local warehouse
+    mentions   REDACT or KEEP; None: redact, unless there are more than MANY
     """
     with opened(settings) as into:
         warehouse, run = into.warehouse, into.run
         if count := landed(warehouse):
             raise WarehouseError(
-                f"{count:,} records of a stream landed and are not in the books yet, one may name the person; start "
-                "the stream again (`audience run`), drain it (`audience stop --drain`), then delete"
+                f"{count:,} landed records of a stream are not committed yet, and may name the person; restart the "
+                "stream (`audience run`), drain it (`audience stop --drain`), then delete"
             )
         key = make_key(warehouse, proof_key)
         plan = _planned(warehouse, Search(ids), mentions)
@@ -161,7 +161,7 @@ def erase(
         done = Erased(_deleted(warehouse, plan), _days(warehouse, plan), _kept_sketches(into), outcomes)
         earlier = proofs(warehouse, ids, key).of_ids
         if {id for id, _, _ in earlier} == set(ids) and not _changes(outcomes):
-            run.purge()  # what a run that was killed had left
+            run.purge()  # files left behind by a killed run
             return done._replace(before=max(time for _, time, _ in earlier))
         redaction = Redaction(plan.search)
         renamed = _renamed(warehouse, plan)
@@ -175,8 +175,8 @@ def erase(
         derived, launch = into.derived, into.job.launch
         books.commit(run, entries + rewritten + proof, done.days, derived, launch, None, moved, rest)
         run.purge()
-        if left := _deleted(warehouse, _planned(warehouse, plan.search, REDACT)):  # of a stream that writes as well
-            raise WarehouseError(f"rows that came since name the person: {left}; run it again")
+        if left := _deleted(warehouse, _planned(warehouse, plan.search, REDACT)):  # a stream is writing, too
+            raise WarehouseError(f"rows written meanwhile name the person: {left}; run it again")
         return done
 
 
@@ -186,15 +186,15 @@ def _planned(warehouse: Warehouse, search: Search, mentions: str | None) -> _Pla
     many = max([*others, len(plan.named)])
     if mentions is None and many > MANY:
         raise WarehouseError(
-            f"{many:,} rows that are not the person's own name it: the identifier may be a common word; look at "
+            f"{many:,} rows of other people mention the person: the identifier may be a common word; check with "
             f"`audience person --find`, then give --mentions {REDACT} or --mentions {KEEP} (quarantined records that "
-            "name the person are deleted with both)"
+            "name the person are deleted in either case)"
         )
     return plan
 
 
 def _outcomes(warehouse: Warehouse, plan: _Plan) -> list[Outcome]:
-    """What becomes of everything that was found."""
+    """Return the outcome for everything that was found."""
     found = [each for hits in plan.hits if hits.table != QUARANTINE.name for each in counted(hits)]
     gone = pl.col("quarantine_id").is_in(plan.named["quarantine_id"].unique().to_list())
     types = searched(QUARANTINE)
@@ -216,7 +216,7 @@ def _outcome(found: Found, plan: _Plan) -> Outcome:
     if found.column in NAMES:
         return Outcome(*what, "kept", rows_, NAMES[found.column])
     if found.kind == INSIDE:
-        return Outcome(*what, "kept", rows_, "a longer word, which may be somebody else's")
+        return Outcome(*what, "kept", rows_, "a longer word, which may belong to another person")
     return Outcome(*what, "redacted", rows_) if plan.redact else Outcome(*what, "kept", rows_, "--mentions keep")
 
 
@@ -225,7 +225,7 @@ def _changes(outcomes: Iterable[Outcome]) -> bool:
 
 
 def _deleted(warehouse: Warehouse, plan: _Plan) -> dict[str, int]:
-    """How many rows of each table go; tables without any are left out."""
+    """Return the number of rows to delete by table, without tables that have none."""
     counts = {QUARANTINE.name: len(plan.named)}
     for table in {each.table for each in plan.hits if not each.of_kind(OWN).is_empty()}:
         names = [name for name in searched(warehouse.table(table)) if name in PERSON]
@@ -235,7 +235,7 @@ def _deleted(warehouse: Warehouse, plan: _Plan) -> dict[str, int]:
 
 
 def _days(warehouse: Warehouse, plan: _Plan) -> list[date]:
-    """The days of events that change."""
+    """Return the days whose events change."""
     return sorted(day for day in _touched_days(warehouse, EVENTS, plan) if day)
 
 
@@ -250,12 +250,12 @@ def _touched_days(warehouse: Warehouse, table: Table, plan: _Plan) -> set[date |
 
 
 def _holds(hits: Hits) -> pl.Expr:
-    """Whether a row has one of the values."""
+    """Return whether a row has one of the values."""
     return pl.col(hits.column).is_in(hits.of_kind(*NAMING)["value"].to_list()).fill_null(False)
 
 
 def _renamed(warehouse: Warehouse, plan: _Plan) -> pl.DataFrame:
-    """Origins of the events that stay and whose event_id is redacted."""
+    """Return the origins of the remaining events whose event_id is redacted."""
     holds = [_holds(each) for each in plan.redacted(EVENTS.name) if each.column == "event_id"]
     if not holds:
         return pl.DataFrame(schema={name: polars_schema(EVENTS)[name] for name in _ORIGIN})
@@ -267,7 +267,7 @@ def _renamed(warehouse: Warehouse, plan: _Plan) -> pl.DataFrame:
 def _rebuilt(
     into: Opened, plan: _Plan, redaction: Redaction, days: list[date], beam_options: Sequence[str]
 ) -> list[FileEntry]:
-    """The days' events and metrics without the people."""
+    """Rebuild the events and metrics of the days without the people."""
     folder = made(into.run.staging / "stays")
     redacts = redaction.columns(plan.redacted(EVENTS.name), {"properties", "extra"})
     files = []
@@ -277,9 +277,9 @@ def _rebuilt(
         if not stays.is_empty():
             files.append(folder / f"{number}.parquet")
             stays.write_parquet(files[-1], compression="zstd", compression_level=1)
-    # Nothing is read but what is stored.
-    job = replace(into.job, stored=ReadStored([str(file) for file in files], None), take_late=True)
-    job = with_beside(job, into, days)
+    # Only stored events are read.
+    job = replace(into.job, stored=ReadStored([str(file) for file in files], None), accept_late=True)
+    job = with_neighbors(job, into, days)
     workers = worker_count(0, sum(file.stat().st_size for file in files))
     run_bounded(lambda pipeline: build(pipeline, job), workers, beam_options)
     return read_confirmed(into.run.staging)
@@ -288,9 +288,9 @@ def _rebuilt(
 def _other_rows(
     into: Opened, plan: _Plan, redaction: Redaction, days: list[date]
 ) -> tuple[list[books.Rest], list[FileEntry]]:
-    """What the commit takes out beside the rebuilt days, and the redacted rows that it puts in their place.
+    """Return what the commit removes outside the rebuilt days, and the redacted rows that replace it.
 
-    Metric rows are made of no event of today if the metric is not in force, or the day's events are gone.
+    Metric rows have no events to be rebuilt from if the metric is not active, or if the day's events are gone.
     """
     rest = _without_records(into.warehouse, plan.named)
     entries = []
@@ -322,17 +322,17 @@ def _written(into: Opened, table: Table, frame: pl.DataFrame) -> list[FileEntry]
 
 
 def _without_records(warehouse: Warehouse, named: pl.DataFrame) -> list[books.Rest]:
-    """The days of quarantine without these records."""
+    """Return the days of quarantine without these records."""
     if named.is_empty():
         return []
     day = day_of(pl.col(QUARANTINE.partition), warehouse.time_zone)
-    # The id is a hash of the payload: a row of another input that has it names the person as well.
+    # The id is a hash of the payload: a row of another input with the same id names the person as well.
     keep = Without(("quarantine_id",), frozenset(named["quarantine_id"]))
     return [books.Rest(QUARANTINE.name, set(named.select(day.unique()).to_series()), keep)]
 
 
 def _check(entries: list[FileEntry], warehouse: Warehouse, plan: _Plan) -> None:
-    """Raise WarehouseError if what is to be committed still names the person where the proof says that it does not."""
+    """Raise WarehouseError if what is to be committed still names the person where the proof denies it."""
     tables = warehouse.tables()
     for entry in entries:
         if entry.table == QUALITY_1M.name:
@@ -348,14 +348,14 @@ def _check(entries: list[FileEntry], warehouse: Warehouse, plan: _Plan) -> None:
 
 
 def _moved(warehouse: Warehouse, plan: _Plan, renamed: pl.DataFrame) -> list[pl.DataFrame]:
-    """Entries: the people's events, and their records that are open in quarantine, are `erased`."""
+    """Return audit entries that count the people's events, and their open quarantined records, as `erased`."""
     names = [*_ORIGIN, "user_id", "anonymous_id"]
     stored = warehouse.scan(EVENTS.name, columns=names)
     events = stored.filter(of_people(plan.ids, names)).select(_ORIGIN).collect()
     passed = plan.named.filter(pl.col("code").is_null()).select("input", "quarantine_id")
     still_open = plan.named.join(passed, on=["input", "quarantine_id"], how="anti")
     still_open = still_open.sort("attempt").unique(["input", "quarantine_id"], keep="last").select(_ORIGIN)
-    # The commit books what a day loses as replaced: these are not. Events of another id are lost and are there.
+    # The commit counts events that a day loses as replaced, which these are not; renamed events are still there.
     replaced = [quality.count(each, "replaced") for each in (events, renamed)]
     taken = quality.merge([*replaced, quality.count(still_open, "quarantined")])
     erased = [quality.count(each, "erased") for each in (events, still_open)]
@@ -363,7 +363,7 @@ def _moved(warehouse: Warehouse, plan: _Plan, renamed: pl.DataFrame) -> list[pl.
 
 
 def _kept_sketches(into: Opened) -> list[str]:
-    """Tables with sketches that this run cannot rebuild: their metric is not in force."""
+    """Return the tables whose sketches this run cannot rebuild: their metric is not active."""
     tables = into.warehouse.tables().values()
     sketched = [table.name for table in tables if any(column.name.endswith("_sketch") for column in table.columns)]
     return sorted(set(sketched) - set(into.derived))

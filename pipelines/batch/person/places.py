@@ -1,10 +1,10 @@
-"""Where a warehouse names a person: every text column of every table, and what lies on the disk and is not live.
+"""Find where a warehouse names a person: every text column of every table, and files on disk that are not live.
 
-    find(warehouse, search)     a row a place, table, column and kind; and how many files could not be read
-    Hits                        the distinct values of a column that name somebody, and how
+    find(warehouse, search)     a row per place, table, column and kind; and how many files could not be read
+    Hits                        the distinct values of a column that name a person, and how
 
-Left out are columns that only the product writes (PRODUCT), sketches, and the table `erasures`. An event or a metric
-row that is the person's own is counted under the column that says so, and nowhere else.
+The search skips columns that only the product writes (PRODUCT), sketches, and the table `erasures`. An event or metric
+row that belongs to the person is counted once, under the column that identifies them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,12 +20,12 @@ from pipelines.sources.landing import LANDING
 from pipelines.warehouse.interface import Warehouse
 from pipelines.warehouse.tables import ERASURES, EVENTS, QUARANTINE, Table, polars_schema
 
-PERSON = ("user_id", "anonymous_id", "person")  # where a table says whose a row is
-# Of senders only words that the contract lists, or nothing of theirs at all.
+PERSON = ("user_id", "anonymous_id", "person")  # columns that identify the owner of a row
+# Columns that contain no free text from senders: only words of the contract, or values of our own.
 PRODUCT = frozenset(
     ("id_source", "time_source", "warnings", "stage", "code", "pipeline_version", "firing", "quarantine_id")
 )
-NAMES = {  # columns that stay as they are, and why
+NAMES = {  # columns that are kept unchanged, and why
     "source": "the name of a source",
     "source_format": "the name of a mapping",
     "input": "the name of a file or a subscription",
@@ -34,9 +34,9 @@ NAMES = {  # columns that stay as they are, and why
     "channel": "a word of the contract",
     "currency": "a word of the contract",
 }
-RECORD = ("payload", "attributes", "errors")  # of quarantine: what was read
-OWN = "the person's own"
-LIVE, REPLACED, STAGED, LANDED = "live", "replaced, still on the disk", "staged", "landed"
+RECORD = ("payload", "attributes", "errors")  # columns of quarantine with the original record
+OWN = "own row"
+LIVE, REPLACED, STAGED, LANDED = "live", "replaced, still on disk", "staged", "landed"
 
 
 class Found(NamedTuple):
@@ -59,24 +59,24 @@ class Hits(NamedTuple):
     values: pl.DataFrame
 
     def of_kind(self, *kinds: str) -> pl.DataFrame:
-        """Those of some kinds."""
+        """Return the values of these kinds."""
         return self.values.filter(pl.col("kind").is_in(list(kinds)))
 
 
 def searched(table: Table) -> dict[str, pl.DataType | type[pl.DataType]]:
-    """The columns of a table that may name somebody, with their types."""
+    """Return the columns of a table that may name a person, with their types."""
     texts = {name: dtype for name, dtype in polars_schema(table).items() if name not in PRODUCT}
     return {name: dtype for name, dtype in texts.items() if dtype == pl.String or name == "payload"}
 
 
 def of_people(ids: Sequence[str], columns: Iterable[str]) -> pl.Expr:
-    """Whether a row is of one of these people by one of the columns; false where there are none."""
+    """Return whether one of the columns assigns a row to one of these people; false if there are no such columns."""
     conditions = [pl.col(name).is_in(list(ids)).fill_null(False) for name in columns if name in PERSON]
     return pl.any_horizontal(conditions) if conditions else pl.lit(False)
 
 
 def in_tables(warehouse: Warehouse, search: Search) -> Iterator[Hits]:
-    """The hits of every table."""
+    """Yield the hits of every table."""
     for table in warehouse.tables().values():
         if table.name != ERASURES.name:
             names = searched(table)
@@ -85,7 +85,7 @@ def in_tables(warehouse: Warehouse, search: Search) -> Iterator[Hits]:
 
 
 def in_rows(table: str, rows: pl.LazyFrame, names: dict, search: Search, time: str | None = None) -> Iterator[Hits]:
-    """The hits in some rows of a table, by column; `time` names the column of `first` and `last`."""
+    """Yield the hits in rows of a table, by column; `time` names the column of `first` and `last`."""
     own = of_people(search.ids, names)
     for name, dtype in names.items():
         part = rows if name in PERSON else rows.filter(~own)
@@ -103,13 +103,13 @@ def in_rows(table: str, rows: pl.LazyFrame, names: dict, search: Search, time: s
 
 
 def find(warehouse: Warehouse, search: Search) -> tuple[list[Found], int]:
-    """Everything that names the person, and how many files could not be searched."""
+    """Return everything that names the person, and how many files could not be searched."""
     found = [each for hits in in_tables(warehouse, search) for each in counted(hits)]
     unread = 0
     for place, table, path in _not_live(warehouse):
         try:
             found += [each for hits in _in_file(table, path, search) for each in counted(hits, place)]
-        except FileNotFoundError:  # a writer has removed it since
+        except FileNotFoundError:  # a writer has removed it meanwhile
             continue
         except (OSError, pl.exceptions.PolarsError):
             unread += path.exists() and path.stat().st_size > 0
@@ -117,14 +117,14 @@ def find(warehouse: Warehouse, search: Search) -> tuple[list[Found], int]:
 
 
 def counted(hits: Hits, place: str = LIVE) -> list[Found]:
-    """The hits of a column as a row a kind."""
+    """Return the hits of a column, one row per kind."""
     by_kind = hits.values.group_by("kind").agg(pl.col("rows").sum(), pl.col("first").min(), pl.col("last").max())
     rows = by_kind.sort("kind", descending=True).iter_rows()
     return [Found(hits.table, hits.column, kind, count, first, last, place) for kind, count, first, last in rows]
 
 
 def _summed(found: list[Found]) -> list[Found]:
-    """Rows of many files as one."""
+    """Sum the rows of many files."""
     rows: dict[tuple, Found] = {}
     for each in found:
         key = (each.place, each.table, each.column, each.kind)
@@ -134,7 +134,7 @@ def _summed(found: list[Found]) -> list[Found]:
 
 
 def _not_live(warehouse: Warehouse) -> Iterator[tuple[str, str, Path]]:
-    """(place, table, file) of what holds rows of the warehouse and is in no table now."""
+    """Yield (place, table, file) for files of the warehouse that belong to no table now."""
     for file in warehouse.unlisted_files():
         yield STAGED if file.staged else REPLACED, file.table, file.path
     if (folder := warehouse.local_path) is not None:
@@ -144,7 +144,7 @@ def _not_live(warehouse: Warehouse) -> Iterator[tuple[str, str, Path]]:
 
 
 def _in_file(table: str, path: Path, search: Search) -> list[Hits]:
-    """The hits of a file, whatever its columns."""
+    """Return the hits in a file, whatever its columns."""
     rows = (
         pl.read_ipc(path).lazy() if path.suffix == ".arrow" else pl.read_parquet(path, hive_partitioning=False).lazy()
     )
@@ -157,7 +157,7 @@ def _in_file(table: str, path: Path, search: Search) -> list[Hits]:
 
 
 def named_records(warehouse: Warehouse, search: Search) -> pl.DataFrame:
-    """Rows of `quarantine`, of every attempt, whose record names one of the people."""
+    """Return the rows of `quarantine`, of every attempt, whose record names one of the people."""
     read = ["source", "input", "quarantine_id", "attempt", "received_time", "code", *RECORD]
     scan = warehouse.scan(QUARANTINE.name, columns=read)
     types = polars_schema(QUARANTINE)
@@ -173,13 +173,13 @@ def named_records(warehouse: Warehouse, search: Search) -> pl.DataFrame:
 
 
 def alike(warehouse: Warehouse, ids: Sequence[str]) -> list[str]:
-    """Identifiers in `events` that differ from these only by the case or the Unicode normal form of their letters."""
+    """Return identifiers in `events` that differ from these only in case or Unicode normal form."""
     wanted = set(map(_folded, ids))
     plain = [folded for folded in wanted if folded.isascii()]
     found: set[str] = set()
     for name in PERSON[:2]:
         column = pl.col(name)
-        # Folding is for Python, and slow: of ASCII letters alone Polars knows the case as well.
+        # Python folds slowly; for ASCII letters, Polars can lower the case.
         near = column.str.to_lowercase().is_in(plain) | column.str.contains(r"[^\x00-\x7f]")
         values = warehouse.scan(EVENTS.name, columns=[name]).filter(near.fill_null(False)).unique().collect()[name]
         found |= {value for value in values if _folded(value) in wanted}

@@ -1,13 +1,13 @@
-"""The proof of an erasure: a row of `erasures` for each identifier, which names it to nobody but the holder of a key.
+"""The proof of an erasure: a row of `erasures` per identifier, which only the holder of a key can attribute.
 
-    key_of(warehouse, given)         the key at hand, None if there is none
-    make_key(warehouse, given)       the same, made where there is none
-    proofs(warehouse, ids, key)      when which of the identifiers were erased, as the proofs say
+    key_of(warehouse, given)         the existing key, or None
+    make_key(warehouse, given)       the existing key, or a new one
+    proofs(warehouse, ids, key)      which identifiers were erased, and when, according to the proofs
     rows(...)                        the proof to commit
 
-The identifier is there as an HMAC-SHA256: a bare hash of an e-mail address is found by trying addresses. The key is a
-file that only its owner may read: `erasure.key` in the folder of a local warehouse, else the file that `--proof_key`
-names. Whoever holds the key can check an identifier; without it, or once it is destroyed, nobody can.
+The identifier is stored as an HMAC-SHA256, since a plain hash of an e-mail address can be found by trying addresses.
+The key is a file that only its owner may read: `erasure.key` in the folder of a local warehouse, else the file named by
+`--proof_key`. Whoever holds the key can check an identifier; without it, nobody can.
 """
 
 import contextlib
@@ -42,23 +42,23 @@ class Key(NamedTuple):
 
     @property
     def id(self) -> str:
-        """What tells keys apart without giving them away."""
+        """An id of the key that does not reveal it."""
         return hashlib.sha256(b"audience erasure key" + self.secret).hexdigest()[:16]
 
     def subject(self, id: str) -> str:
-        """The identifier as a proof has it."""
+        """Return the identifier as stored in a proof."""
         return hmac.new(self.secret, id.encode(), hashlib.sha256).hexdigest()
 
 
 class Proved(NamedTuple):
-    """What the proofs say: (identifier, when, proof) of those made with the key, and how many were made with others."""
+    """The proofs: (identifier, time, proof) of those made with the key, and the number made with other keys."""
 
     of_ids: list[tuple[str, datetime, str]]
     by_other_keys: int
 
 
 def key_of(warehouse: Warehouse, given: str | None) -> Key | None:
-    """The key in the file that is given, else in that of a local warehouse. OptionError if it is no key."""
+    """Return the key in the given file, else in that of a local warehouse. OptionError if it is not a key."""
     path = _path(warehouse, given)
     if path is None:
         return None
@@ -71,20 +71,20 @@ def key_of(warehouse: Warehouse, given: str | None) -> Key | None:
     if len(secret) < LEAST_BYTES:
         raise OptionError(
             f"--proof_key: {path} has {len(secret)} bytes; allowed: a file of at least {LEAST_BYTES} random bytes, "
-            "or the name of a file that is not there yet and will be made"
+            "or the name of a new file to create"
         )
     return Key(secret, path)
 
 
 def make_key(warehouse: Warehouse, given: str | None) -> Key:
-    """The key at hand; if there is none, a new one, in a file that only its owner may read."""
+    """Return the existing key, or create one in a file that only its owner may read."""
     if (key := key_of(warehouse, given)) is not None:
         return key
     path = _path(warehouse, given)
     if path is None:
         raise OptionError(
-            "--proof_key: got nothing; allowed: the name of a file that holds the key of the proof, made if it is not "
-            "there; keep it where the data is not"
+            "--proof_key: missing; allowed: the name of a file with the key of the proof, created if it does not "
+            "exist; keep it apart from the data"
         )
     secret = secrets.token_hex(32).encode()
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
@@ -93,21 +93,21 @@ def make_key(warehouse: Warehouse, given: str | None) -> Key:
             file.write(secret + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):  # another run was faster: its key counts
+        with contextlib.suppress(FileExistsError):  # another run was faster; its key is used
             os.link(aside, path)
         os.unlink(aside)
         sync_folder(path.parent)
     except OSError as error:
         raise WarehouseError(
-            f"{path} cannot be made: {error.strerror}; the key of a proof has to lie there, check its folder"
+            f"cannot create {path}: {error.strerror}; it must hold the key of the proof, check its folder"
         ) from error
-    made = key_of(warehouse, given)
-    assert made is not None
-    return made
+    key = key_of(warehouse, given)
+    assert key is not None
+    return key
 
 
 def proofs(warehouse: Warehouse, ids: Sequence[str], key: Key | None) -> Proved:
-    """What `erasures` says of the identifiers."""
+    """Return the proofs in `erasures` for the identifiers."""
     if ERASURES.name not in warehouse.tables():
         return Proved([], 0)
     columns = ["erased_time", "subject_hmac", "key_id"]
@@ -121,7 +121,7 @@ def proofs(warehouse: Warehouse, ids: Sequence[str], key: Key | None) -> Proved:
 
 
 def rows(ids: Sequence[str], key: Key, said: dict[str, Any]) -> pl.DataFrame:
-    """Rows of `erasures`; `said` are its JSON columns."""
+    """Return rows of `erasures`; `said` are its JSON columns."""
     now = datetime.now(UTC)
     stated = {name: [msgspec.json.encode(value).decode()] * len(ids) for name, value in said.items()}
     proof = pl.DataFrame(

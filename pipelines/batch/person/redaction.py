@@ -1,9 +1,9 @@
-"""Redaction: what stands in rows of others in the place of a person's identifier. Pure but for the random tokens.
+"""Redact a person's identifier in rows of other people. Pure except for the random tokens.
 
-An identifier that stands as it is becomes a token, the same everywhere in one erasure, so that what was one value stays
-one value and two never become one: rows keep their keys. Of a value that names the person only once it is decoded all
-is replaced, by a token of its own; in JSON the string or number, not the document. Tokens are random and kept nowhere:
-nobody can say later whose they were.
+A plain identifier becomes a token, the same everywhere in one erasure, so equal values stay equal and distinct values
+stay distinct: rows keep their keys. A value that names the person only after decoding is replaced as a whole, by a
+token of its own; in JSON, that is the string or number, not the document. Tokens are random and not stored, so nobody
+can tell later whose they were.
 """
 
 import json
@@ -27,7 +27,7 @@ class Redaction:
         self._texts: dict[str, str] = {}
 
     def text(self, value: str) -> str:
-        """A value that names no person of the search; one that names none is left as it is."""
+        """Return the value without the people of the search; a value that names none of them is unchanged."""
         if self.search.kind(value) not in NAMING:
             return value
         if value not in self._texts:
@@ -36,7 +36,7 @@ class Redaction:
         return self._texts[value]
 
     def json(self, document: str) -> str:
-        """The same of a JSON document, its strings and numbers one by one."""
+        """Redact the strings and numbers of a JSON document one by one."""
         redacted = _JSON_VALUE.sub(self._json_value, document)
         return "{}" if self.search.kind(redacted) in NAMING else redacted
 
@@ -51,7 +51,7 @@ class Redaction:
         return written if redacted == text else json.dumps(redacted, ensure_ascii=False)
 
     def columns(self, hits: list[Hits], json_columns: set[str]) -> list[pl.Expr]:
-        """Expressions that redact the columns of these hits, which are of one table."""
+        """Return expressions that redact the columns of these hits in one table."""
         found = []
         for each in hits:
             old = each.of_kind(*NAMING)["value"].to_list()

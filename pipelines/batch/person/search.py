@@ -1,8 +1,8 @@
-"""Whether a value names a person: identifiers as they stand, and as senders encode them. Pure functions.
+"""Detect whether a value names a person: plain identifiers, and encoded ones. Pure functions.
 
     search = Search(["u17", "a@mail.example"])
-    search.near(pl.col("text"), pl.String)   a condition that no value that names one of them fails; fast
-    search.kind(value)                       how a text or bytes name one of them, exactly; None if they do not
+    search.near(pl.col("text"), pl.String)   a fast condition that every value that names one of them meets
+    search.kind(value)                       exactly how a text or bytes name one of them; None if they do not
 
 A value is decoded as often as it is encoded, up to DEPTH times in any order: escapes of JSON and of programming
 languages, percent-encoding (also of percent-encoding, and `+` for a space), HTML entities, doubled quotes of CSV, NUL
@@ -25,17 +25,17 @@ import polars as pl
 MENTION, ENCODED, INSIDE = "mention", "encoded mention", "inside a longer word"
 NAMING = (MENTION, ENCODED)  # the kinds that name the person; INSIDE may be the name of somebody else
 DEPTH = 4
-LEAST_CODED = 4  # bytes of an identifier that is looked for in base64 and hex: any number may hold two or three
-LEAST_IN_BINARY = 6  # and where the decoded bytes are no text: chance makes a shorter one
-TOGETHER = 500  # values that are decoded as one text, so that most need no look of their own
+LEAST_CODED = 4  # minimum bytes of an identifier to search in base64 and hex: shorter ones occur by chance
+LEAST_IN_BINARY = 6  # the same if the decoded bytes are not text
+TOGETHER = 500  # values that are decoded as one text, so that most need not be decoded one by one
 SEPARATOR = "\x1e"
 UNREAD = "\0"
 
-_UNSPACED = "[\u0e00-\U0010ffff]"  # Thai, Chinese, Japanese, Korean and beyond: a name may stand between other letters
-_BINARY = "[\x00-\x08\x0e-\x1f\ufffd]"  # of a length or a tag before a text: the one character beside it is none of it
+_UNSPACED = "[\u0e00-\U0010ffff]"  # Thai, Chinese, Japanese, Korean and beyond: other letters may touch a name
+_BINARY = "[\x00-\x08\x0e-\x1f\ufffd]"  # a length or tag before a text: the adjacent character belongs to it
 _LEFT = rf"(?:(?<![\w-])|(?<={_UNSPACED})|(?<={_BINARY}[\w-]))"
 _RIGHT = rf"(?:(?![\w-])|(?={_UNSPACED})|(?=[\w-]{_BINARY}))"
-# What follows may be the rest of a longer name: the decoded text decides.
+# An escape that follows may continue a longer name: the decoded text decides.
 _UNDECIDED = r"(?!\\[uUx]|%[0-9A-Fa-fu]|&#?\w+;)"
 _ESCAPE = re.compile(
     r"\\(?:u([0-9a-fA-F]{4})|u\{([0-9a-fA-F]{1,6})\}|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|(.))", re.DOTALL
@@ -44,12 +44,12 @@ _ENTITY = re.compile(r"&#?\w{1,32};")
 _CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "0": "\0"}
 _PERCENT_U = re.compile(r"%u([0-9a-fA-F]{4})")
 _BASE64, _HEX = re.compile(r"[A-Za-z0-9+/_-]{5,}"), re.compile(r"[0-9a-fA-F]{8,}")
-# The beginning of an escape, a NUL, and base64 in lines, as mail has it.
+# The start of an escape, a NUL, and base64 in lines, as in mail.
 _ENCODED = r"\\|%[0-9A-Fa-fu]|&#?\w|\x00|[A-Za-z0-9+/_-]{60}[\r\n]"
 
 
 class Search:
-    """A search for `ids`, of which none is empty."""
+    """A search for `ids`, none of which is empty."""
 
     def __init__(self, ids: Sequence[str]):
         self.ids = tuple(dict.fromkeys(ids))
@@ -66,7 +66,7 @@ class Search:
         self._literals = sorted(as_written | set(self._cores))
 
     def near(self, column: pl.Expr, dtype: pl.DataType | type[pl.DataType]) -> pl.Expr:
-        """Whether a value of a text or binary column may be of a kind; never null."""
+        """Return whether a value of a text or binary column may name a person; never null."""
         text = column.map_batches(_as_strings, pl.String) if dtype == pl.Binary else column
         near = text.str.contains_any(self._literals) | text.str.contains(_ENCODED)
         if self._hex:
@@ -74,7 +74,7 @@ class Search:
         return near.fill_null(False)
 
     def kinds(self, values: Sequence[str | bytes]) -> list[str | None]:
-        """The kind of each value."""
+        """Return the kind of each value."""
         found: list[str | None] = []
         for first in range(0, len(values), TOGETHER):
             part = values[first : first + TOGETHER]
@@ -87,7 +87,7 @@ class Search:
         return found
 
     def kind(self, value: str | bytes) -> str | None:
-        """The first of MENTION, ENCODED, INSIDE that holds."""
+        """Return the first of MENTION, ENCODED, INSIDE that holds."""
         texts = [value] if isinstance(value, str) else list(_texts(value))
         first = texts[0]
         whole = self._in_json if first.lstrip()[:1] in ("{", "[", '"') else self._raw
@@ -111,11 +111,11 @@ class Search:
         return any(id in text for id in self.ids)
 
     def replace(self, text: str, tokens: dict[str, str]) -> str:
-        """The text with each identifier that stands in it as it is replaced by its token."""
+        """Return the text with each plain identifier replaced by its token."""
         return self._raw.sub(lambda match: tokens[match["id"]], text)
 
     def _decode(self, text: str) -> Iterator[str]:
-        """What the text may be the encoded form of."""
+        """Yield the texts that the text may encode."""
         if "\\" in text:
             yield _ESCAPE.sub(_unescaped, text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         if "%" in text:
@@ -134,7 +134,7 @@ class Search:
         yield from self._decode_tokens(text)
 
     def _decode_tokens(self, text: str) -> Iterator[str]:
-        """Base64 and hex in a text, if what they would hold of an identifier is there."""
+        """Yield decoded base64 and hex of a text, if it contains what they would make of an identifier."""
         flat = re.sub(r"[\r\n]+\s*", "", text) if "\n" in text or "\r" in text else text
         for each in dict.fromkeys((text, flat)):
             if any(core in each for core in self._cores):
@@ -161,7 +161,7 @@ def _as_strings(values: pl.Series) -> pl.Series:
 
 
 def _as_string(value: bytes) -> str:
-    """Bytes as text, or UNREAD for what may be of another encoding than UTF-8."""
+    """Return bytes as text, or UNREAD if they may be in another encoding than UTF-8."""
     try:
         text = value.decode()
     except UnicodeDecodeError:
@@ -170,7 +170,7 @@ def _as_string(value: bytes) -> str:
 
 
 def _forms(id: str) -> Iterator[bytes]:
-    """The identifier as it may be before base64 or hex make it another: in the encodings that writers produce."""
+    """Yield the identifier in the encodings that writers may apply before base64 or hex."""
     escaped = "".join(each if each.isascii() else f"\\u{ord(each):04x}" for each in _utf_16_units(id))
     yield from (text.encode() for text in (id, escaped, quote(id, safe=""), quote_plus(id), quote(id, safe="").lower()))
     yield from (id.encode(encoding) for encoding in ("utf-16-le", "utf-16-be"))
@@ -183,7 +183,7 @@ def _utf_16_units(text: str) -> Iterator[str]:
 
 
 def _base64_cores(data: bytes) -> Iterator[str]:
-    """What base64 makes of the bytes wherever they begin in a longer text: the characters that they alone decide."""
+    """Yield the base64 characters that the bytes alone determine, for each alignment in a longer text."""
     for before in range(3):
         whole = base64.b64encode(bytes(before) + data).decode()
         core = whole[(before * 8 + 5) // 6 : (before + len(data)) * 8 // 6]
@@ -191,7 +191,7 @@ def _base64_cores(data: bytes) -> Iterator[str]:
 
 
 def _base64(token: str) -> Iterator[bytes]:
-    """What a token holds: from each of its first four characters on, and of the parts between its signs."""
+    """Yield what a token decodes to: from each of its first four characters on, and the parts between its signs."""
     signs = re.split(r"[+/_-]+", token)
     for text in (*(token[start:] for start in range(4)), *(signs if len(signs) > 1 else ())):
         plain = text.replace("-", "+").replace("_", "/")
@@ -203,7 +203,7 @@ def _base64(token: str) -> Iterator[bytes]:
 
 
 def _texts(data: bytes) -> Iterator[str]:
-    """Bytes as the texts that they may be: UTF-8 first, where it holds else Latin-1 and UTF-16."""
+    """Yield the texts that bytes may represent: UTF-8 first, then Latin-1 and UTF-16 if it is not valid."""
     text = data.decode("utf-8", "replace")
     yield text
     if "\ufffd" in text:

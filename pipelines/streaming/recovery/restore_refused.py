@@ -29,7 +29,7 @@ def ids(warehouse: Restorable, input: str, since: datetime) -> pl.LazyFrame:
 def write_seeds(refused: pl.LazyFrame, window: timedelta, shards: int, folder: str) -> None:
     """Write the state that the step starts from: the refusals (COLUMNS) that it had."""
     for block in blocks(refused):
-        for (number, shard), piece in redelivered.pieces(block, window, shards):
+        for (number, shard), piece in redelivered.split_refusals(block, window, shards):
             entries = redelivered.seen_entries(piece).tobytes()
             seeds.add_seen(folder, seeds.Place(number, shard), entries, redelivered.NAME)
 
@@ -37,6 +37,6 @@ def write_seeds(refused: pl.LazyFrame, window: timedelta, shards: int, folder: s
 def claim(rows: pl.LazyFrame, window: timedelta, shards: int, folder: str) -> None:
     """Write the claims of stored refusals (COLUMNS) whose records are read again, where their rows stay."""
     for block in blocks(rows):
-        for (number, shard), piece in redelivered.pieces(block, window, shards):
+        for (number, shard), piece in redelivered.split_refusals(block, window, shards):
             claims = redelivered.claim_entries(piece).tobytes()
             seeds.add_claims(folder, seeds.Place(number, shard), claims, redelivered.NAME)

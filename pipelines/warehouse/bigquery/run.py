@@ -284,7 +284,7 @@ def refuse_open(dataset: str, events: bigquery.Table, still_open: list[date]) ->
     since = f", since {buffer.oldest_entry_time:%Y-%m-%d %H:%M} UTC" if buffer.oldest_entry_time else ""
     raise WarehouseError(
         f"{dataset}: a stream writes it{since} and may still write events of {still_open[0]}: days before that may be "
-        "written now; give --end, wait, or drain the stream and say so with --drained"
+        "written now; give --end, wait, or drain the stream and say so with --no_active_stream"
     )
 
 

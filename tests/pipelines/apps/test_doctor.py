@@ -70,7 +70,7 @@ def test_without_its_packages_it_still_tells_all_and_ends_with_one_line_and_stat
     assert missing["polars"] == 'pip install "polars>=2.1,<3"'
     assert len(missing) == len([row for row in rows if row["section"] == REQUIRED]) - 1  # Python itself is there
     assert {row["section"] for row in rows} == {"required", "machine", "optional"}
-    assert ran.stderr.startswith("error: what is required is not there: apache-beam (missing), ")
+    assert ran.stderr.startswith("error: required but missing: apache-beam (missing), ")
     assert ran.stderr.count("\n") == 1
 
 
@@ -134,7 +134,7 @@ def test_credentials_are_a_file(programs, tmp_path, monkeypatch):
     assert programs()["Google credentials"].state == FOUND
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "gone.json"))
     [credentials] = [row for row in optional_checks() if row.name == "Google credentials"]
-    assert (credentials.state, credentials.detail) == (MISSING, f"{tmp_path}/gone.json is not there")
+    assert (credentials.state, credentials.detail) == (MISSING, f"{tmp_path}/gone.json does not exist")
 
 
 def test_a_warehouse_is_told_with_its_tables_and_nothing_is_written(filled, capsys):
@@ -161,7 +161,7 @@ def test_the_process_that_writes_is_told_while_it_does(filled):
 
 def test_books_are_recounted_while_a_run_writes_but_for_minutes_that_are_in_flight(filled, tmp_path, capsys):
     folder = shutil.copytree(filled, tmp_path / "w")
-    command = ["doctor", "--books", "--warehouse", str(folder)]
+    command = ["doctor", "--audit", "--warehouse", str(folder)]
     assert main(command) == 0
     assert "writing" not in capsys.readouterr().err
     warehouse = LocalWarehouse.open(folder)
@@ -170,7 +170,7 @@ def test_books_are_recounted_while_a_run_writes_but_for_minutes_that_are_in_flig
     with warehouse.writer() as run:
         run.commit([write_file(run.staging, "events", fresh["event_time"][0].date(), fresh)])
         assert main(command) == 0
-        assert f"the books are right; process {os.getpid()} is writing" in capsys.readouterr().err
+        assert f"the counts reconcile; process {os.getpid()} is writing" in capsys.readouterr().err
     assert main(command) == 1, "now nobody is about to write its books"
 
 
@@ -214,4 +214,4 @@ def test_the_forms_hold_the_same_rows(filled, capsys):
     at = [table.index(f"\n  {row['name']} ") for row in rows]
     assert at == sorted(at)
     for row in rows:
-        assert (f"get it: {row['get']}\n" in table) == (row["state"] != FOUND and bool(row["get"]))
+        assert (f"fix: {row['get']}\n" in table) == (row["state"] != FOUND and bool(row["get"]))

@@ -93,7 +93,7 @@ def test_rows_that_would_travel_are_told(dataset):
     BigQueryWarehouse.open(dataset, create=True).close()
     (row, *_) = preflight(Launch(dataset=dataset, region="asia-east1"))
     assert row.state == WRONG
-    assert "while the job is in asia-east1: each row would travel" in row.detail
+    assert "but the job is in asia-east1: every row would cross regions" in row.detail
 
 
 def test_the_command_shows_them_and_ends_with_2_where_one_is_missing(dataset, queue, capsys):
@@ -103,4 +103,4 @@ def test_the_command_shows_them_and_ends_with_2_where_one_is_missing(dataset, qu
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {row["name"] for row in rows if row["section"] == "launch"} >= {dataset, queue.subscription, "events"}
     assert main([*words, f"{queue.subscription}-none"]) == 2
-    assert "-none (wrong); what to do is said above" in capsys.readouterr().err
+    assert "-none (wrong); see above for what to do" in capsys.readouterr().err

@@ -70,7 +70,7 @@ def google(credentials, monkeypatch) -> Iterator[Google]:
 def test_a_project_that_has_all_is_two_rows(google):
     rows = project("my-project")
     assert [(row.name, row.state) for row in rows] == [
-        ("interfaces of my-project", FOUND),
+        ("APIs of my-project", FOUND),
         ("permissions in my-project", FOUND),
     ]
     assert rows[0].detail == ", ".join(APIS)
@@ -91,7 +91,8 @@ def test_each_interface_that_is_off_and_each_permission_that_is_missing_has_the_
 def test_a_project_that_does_not_tell_is_said_in_its_own_words(google):
     google.refuses = 403
     rows = project("my-project")
-    assert [(row.state, row.detail) for row in rows] == [(WRONG, "not told: 403 Cloud says no")] * 2
+    said = ["cannot list them: 403 Cloud says no", "cannot test them: 403 Cloud says no"]
+    assert [(row.state, row.detail) for row in rows] == [(WRONG, each) for each in said]
 
 
 def test_the_command_asks_for_the_project_that_is_named_and_ends_with_2(google, capsys):
@@ -100,4 +101,4 @@ def test_the_command_asks_for_the_project_that_is_named_and_ends_with_2(google, 
     told = capsys.readouterr()
     rows = {row["name"]: row for row in map(json.loads, told.out.splitlines())}
     assert rows["compute.googleapis.com"]["state"] == MISSING
-    assert "compute.googleapis.com (missing); what to do is said above" in told.err
+    assert "compute.googleapis.com (missing); see above for what to do" in told.err

@@ -276,7 +276,7 @@ def test_a_rate_is_held_against_the_day_before_in_points():
     [
         (0, 0, "Every record is in exactly one place."),
         (3, 2, "3 records are still under way, in 2 open minutes."),
-        (3, 0, "3 records are in no place, or in two: run audience doctor --books."),
+        (3, 0, "3 records are in no place, or in two: run audience doctor --audit."),
     ],
 )
 def test_the_books_say_whether_they_balance(balance, minutes, said):

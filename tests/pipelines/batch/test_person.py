@@ -163,7 +163,7 @@ def test_in_whatever_form_a_name_was_sent_no_file_holds_it_afterwards(drawn):
         held = everything(warehouse.folder)
         assert "other" in held and not [text for _, text in drawn if text in held]
         recompute(settings(warehouse))
-        replay(resolve({"warehouse": str(warehouse.folder), "workers": "1", "take_late": True}, "replay"))
+        replay(resolve({"warehouse": str(warehouse.folder), "workers": "1", "accept_late": True}, "replay"))
         assert not {key for key in found_in(warehouse, *ids) if key[2] != INSIDE}
         assert differences(warehouse) == []
 
@@ -184,7 +184,7 @@ def test_the_proof_says_what_became_of_each_row_and_names_the_person_to_the_hold
     assert json.loads(proofs_[0][2]) == {"events": 3, "user_days": 2, "sessions": 3, "quarantine": 2}
     assert json.loads(proofs_[0][3]) == [DAY]
     said = {tuple(each.values()) for each in json.loads(proofs_[0][4])}
-    longer = "a longer word, which may be somebody else's"
+    longer = "a longer word, which may belong to another person"
     assert ("events", "extra", MENTION, "redacted", 1, "") in said
     assert ("events", "anonymous_id", OWN, "deleted", 2, "") in said
     assert ("quarantine", "payload", INSIDE, "kept", 1, longer) in said
@@ -242,7 +242,7 @@ def test_what_a_killed_erasure_left_is_found_where_it_lies_and_removed_by_the_sa
     assert places >= {("events", REPLACED), ("quarantine", REPLACED), ("events", STAGED)}
     assert LIVE not in {place for _, place in places}
     assert main(["person", "--find", "u1", "--warehouse", str(warehouse.folder)]) == 0
-    assert "what is not live is removed by the next run that writes" in capsys.readouterr().err
+    assert "files that are not live are removed by the next run that writes" in capsys.readouterr().err
     assert main(["person", "--delete", "u1", "--delete", "a1", "--warehouse", str(warehouse.folder)]) == 0
     assert "nothing left to erase" in capsys.readouterr().err
     assert found_in(warehouse, "u1") == {("quarantine", "payload", INSIDE): 1} and proofs_in(warehouse) == proof
@@ -292,9 +292,7 @@ def test_mentions_are_kept_if_asked_and_a_word_that_many_rows_hold_is_no_name_wi
 ):
     warehouse = backfilled(tmp_path / "all", MENTIONING)
     monkeypatch.setattr("pipelines.batch.person.erase.MANY", 0)
-    with pytest.raises(
-        WarehouseError, match=r"1 rows that are not the person's own name it.*--mentions redact or --me"
-    ):
+    with pytest.raises(WarehouseError, match=r"1 rows of other people mention the person.*--mentions redact or --me"):
         erase(settings(warehouse), ["zq77"])
     before = metrics_and_events(warehouse)
     done = erase(settings(warehouse), ["zq77"], mentions="keep")
@@ -341,7 +339,7 @@ def test_a_record_that_left_quarantine_is_no_longer_there_to_be_erased_from_its_
     received = "2026-03-04T10:00:00Z"
     late = json.dumps({"event_type": "click", "event_time": at, "received_time": received, "user_id": "u1"})
     warehouse = backfilled(tmp_path / "all", [late, native("a", 1)])
-    replay(resolve({"warehouse": str(warehouse.folder), "workers": "1", "take_late": True}, "replay"))
+    replay(resolve({"warehouse": str(warehouse.folder), "workers": "1", "accept_late": True}, "replay"))
     erase(settings(warehouse), ["u1"])
     assert differences(warehouse) == []
     assert warehouse.connect().execute("SELECT count(*) FROM quarantine").fetchone() == (0,)
@@ -359,7 +357,7 @@ def test_the_command_shows_what_there_is_and_says_what_it_did(warehouse, capsys)
     said = capsys.readouterr().err
     assert "2 rows of events" in said and "1 rows of user_days" in said and f"rebuilt without them: {DAY}" in said
     assert "redacted: 1 rows of events, extra (mention)" in said and "kept: 1 rows of quarantine, payload" in said
-    assert "not reached: Pub/Sub, dead-letter topic" in said and "exports, backups" in said
+    assert "not covered: Pub/Sub dead-letter topic" in said and "exports, backups" in said
     assert main(["person", "--find", "u1", *home]) == 0
     assert re.search("u1 was erased on .* UTC, by proof [0-9a-f]{64}", capsys.readouterr().err)
     assert main(["person", "--find", "u1", "--mentions", "keep", *home]) == 2
@@ -373,7 +371,7 @@ def test_while_records_of_a_stream_wait_to_be_read_again_nobody_is_taken_out_and
     row = {"payload": b'{"user_id":"\\u0075\\u0031"}', "received_time": datetime(2026, 3, 1, tzinfo=UTC)}
     Lander(str(warehouse.folder / LANDING), "sub", "run", 0).land(pl.DataFrame([row], schema=RAW_SCHEMA))
     assert main(["person", "--delete", "u1", "--warehouse", str(warehouse.folder)]) == 2
-    assert "1 records of a stream landed and are not in the books yet" in capsys.readouterr().err
+    assert "1 landed records of a stream are not committed yet" in capsys.readouterr().err
     assert main(["person", "--find", "u1", "--json", "--warehouse", str(warehouse.folder)]) == 0
     told = capsys.readouterr()
     landed = [row for row in map(json.loads, told.out.splitlines()) if row["place"] == "landed"]

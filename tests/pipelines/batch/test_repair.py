@@ -128,7 +128,7 @@ def test_a_recompute_of_everything_is_the_backfill_that_takes_late_events(with_l
     with_late.sound()
     (tmp_path / "other").mkdir()
     other = House(tmp_path / "other")
-    other.backfill(str(tmp_path / "e.jsonl"), take_late=True)
+    other.backfill(str(tmp_path / "e.jsonl"), accept_late=True)
     assert other.snapshot() == with_late.snapshot()
 
 
@@ -228,7 +228,7 @@ def test_a_backfill_of_the_same_input_takes_the_place_of_what_was_replayed(tmp_p
 def test_a_replay_without_a_mapping_is_of_native_records_and_leaves_late_ones_unless_told(with_late):
     done = with_late.replay()
     assert (done.counts["received"], with_late.open_codes()) == (1, [("invalid_json", 2, 1), ("too_late", 1, 2)])
-    with_late.replay(take_late=True)
+    with_late.replay(accept_late=True)
     assert with_late.ids() == ["a", "b", "late", "other"]
     assert with_late.open_codes() == [("invalid_json", 3, 1)]
     with_late.sound()
@@ -271,7 +271,7 @@ def test_a_backfill_says_how_to_take_in_what_was_too_late(tmp_path, capsys):
     assert main(["backfill", "--input", events, *home]) == 0
     said = capsys.readouterr().err.splitlines()[-1]
     assert f"recompute {' '.join(home)} --start {DAY} --end 2026-03-02" in said
-    assert said.endswith("# takes in the 1 that were too late")
+    assert said.endswith("# accepts the 1 late events")
     assert main(["recompute", *home, "--start", DAY, "--end", "2026-03-02"]) == 0
     assert "no event was accepted" not in capsys.readouterr().err
     assert main(["recompute", *home]) == 0
@@ -280,12 +280,12 @@ def test_a_backfill_says_how_to_take_in_what_was_too_late(tmp_path, capsys):
 
 def test_the_doctor_recounts_the_books_and_says_so_by_its_exit_status(with_late, capsys):
     folder = str(with_late.folder / "warehouse")
-    assert main(["doctor", "--books", "--warehouse", folder]) == 0
-    assert "the books are right" in capsys.readouterr().err
+    assert main(["doctor", "--audit", "--warehouse", folder]) == 0
+    assert "the counts reconcile" in capsys.readouterr().err
     warehouse = LocalWarehouse.open(folder)
     with warehouse.writer() as run:
         run.commit([], replace_days={"events": [date(2026, 3, 1)]})
-    assert main(["doctor", "--books", "--json", "--warehouse", folder]) == 1
+    assert main(["doctor", "--audit", "--json", "--warehouse", folder]) == 1
     told = capsys.readouterr()
     assert json.loads(told.out)["what"] == "events"
     assert "1 differences" in told.err

@@ -125,7 +125,7 @@ def test_recompute_replay_and_erasure_leave_the_sessions_of_what_is_stored(tmp_p
         line["received_time"] = received.isoformat()  # too late: quarantined
     home.backfill(lines)
     home.run(recompute, between(DAYS[1]), "recompute")
-    home.run(replay, {"take_late": True}, "replay")
+    home.run(replay, {"accept_late": True}, "replay")
     assert home.ask("SELECT count(*) FROM events") == [(len(lines),)]
     home.run(lambda settings: erase(settings, ["a", "ub"]), {}, "recompute")
     named = "SELECT count(*) FROM sessions WHERE anonymous_id = 'a' OR user_id = 'ub'"
@@ -149,5 +149,5 @@ def test_a_session_takes_in_the_state_of_a_stream_what_the_documents_say(tmp_pat
     stored = LocalWarehouse.open(tmp_path / "w").scan("events").collect()
     sessions = merge([of_events(stored, STEPS)]).select(SUMMARY_SCHEMA.keys())
     assert len(sessions) > 500
-    told = re.search(r"About\s+(\d+) bytes a session", sessions_stream.__doc__)[1]
+    told = re.search(r"About\s+(\d+) bytes per session", sessions_stream.__doc__)[1]
     assert len(BlockCoder().encode(sessions)) / len(sessions) == pytest.approx(int(told), rel=0.15)

@@ -26,7 +26,7 @@ def test_from_a_sample_to_events_in_four_commands(here, capsys):
     assert main(["mapping", "--from", "../shop.jsonl"]) == 0
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "12 records of the sample, 100 % of them pass" in shown.err
+    assert "12 sampled records, of which 100 % pass" in shown.err
     assert "event_time  100 %    {path: ts, time: s}" in shown.err
     written = Path("shop.yaml").read_text()
     assert "  user_id: {path: user}  # 100 %\n" in written
@@ -78,7 +78,7 @@ def test_a_file_that_is_there_is_not_written_over_unless_forced(here, capsys):
     for argv in ([], ["--output", "shop.yaml"]):
         assert main(["mapping", "--from", "../shop.jsonl", *argv]) == 2
         assert capsys.readouterr().err.startswith(
-            "error: shop.yaml: is there already; give another --output, or --force"
+            "error: shop.yaml: already exists; choose another --output, or --force"
         )
         assert Path("shop.yaml").read_text() == "mine"
     assert main(["mapping", "--from", "../shop.jsonl", "--force"]) == 0
@@ -89,12 +89,12 @@ WRONG = {
     "neither": ([], "got neither of --from and --check; allowed: one of them"),
     "both": (["--from", "../shop.jsonl", "--check", "m.yaml"], "got both of --from and --check"),
     "a check without a sample": (["--check", "m.yaml"], "--check needs --input: name files"),
-    "an input without a check": (["--from", "../shop.jsonl", "--input", "x"], "--input: belongs to --check; leave it"),
-    "an output of a check": (["--check", "m.yaml", "--input", "x", "--output", "y"], "--output: belongs to --from"),
+    "an input without a check": (["--from", "../shop.jsonl", "--input", "x"], "--input: only for --check; leave it"),
+    "an output of a check": (["--check", "m.yaml", "--input", "x", "--output", "y"], "--output: only for --from"),
     "no number": (["--from", "../shop.jsonl", "--limit", "all"], "--limit: got 'all'; allowed: a whole number"),
     "zero": (["--from", "../shop.jsonl", "--limit", "0"], "--limit: got '0'; allowed"),
     "no file": (["--from", "none.jsonl"], "'none.jsonl': there is no such file; check the path"),
-    "no mapping": (["--check", "m.yaml", "--input", "../shop.jsonl"], "m.yaml: the mapping cannot be read"),
+    "no mapping": (["--check", "m.yaml", "--input", "../shop.jsonl"], "m.yaml: cannot read the mapping"),
     "no such form": (["--from", "../shop.jsonl", "--format", "xml"], "invalid choice: 'xml'"),
     "another form": (["--from", "../shop.jsonl", "--format", "parquet"], "shop.jsonl: cannot be read: "),
     "no folder": (["--from", "../shop.jsonl", "--output", "no/m.yaml"], "no/m.yaml: No such file or directory"),

@@ -21,10 +21,10 @@ def told(capsys, *words: str) -> dict:
 def test_a_person_sees_a_day_and_what_is_assumed(capsys):
     assert main(GIVEN) == 0
     shown = capsys.readouterr()
-    assert shown.out.startswith("A day of a stream: 86,400,000 messages of 270 bytes, 83,808,000 events;\n")
+    assert shown.out.startswith("One day of a stream: 86,400,000 messages of 270 bytes, 83,808,000 events;\n")
     for title in ("state of", "machine", "set", "dollars"):
         assert f"\n\n{title}" in shown.out
-    assert f"are assumed, not looked up: check them by {CHECK_BY}," in shown.out
+    assert f"are assumptions: check them by {CHECK_BY}," in shown.out
     assert max(map(len, shown.out.splitlines())) <= 120
 
 
@@ -68,7 +68,7 @@ def test_a_backfill_has_no_state(capsys):
     plan = told(capsys, "--backfill")
     assert (plan["backfill"], plan["state_bytes"], plan["advice"]) == (True, 0, [])
     assert main([*GIVEN, "--backfill"]) == 0
-    assert "A day of a backfill: " in capsys.readouterr().out
+    assert "One day of a backfill: " in capsys.readouterr().out
 
 
 def test_help_lists_every_column_and_price(capsys):
@@ -92,7 +92,7 @@ WRONG = {
     "an endless rate": (["plan", "--events_per_second", "inf"], "--events_per_second: got 'inf'; allowed: a number"),
     "a peak below the average": ([*GIVEN, "--peak", "0.5"], "--peak: got '0.5'; allowed: a number from 1 to 1,000"),
     "a share above one": ([*GIVEN, "--late", "2"], "--late: got '2'; allowed: a number from 0 to 1"),
-    "no event left": ([*GIVEN, "--duplicates", "0.6", "--quarantined", "0.4"], "together they leave no event"),
+    "no event left": ([*GIVEN, "--duplicates", "0.6", "--quarantined", "0.4"], "they leave no events"),
     "an unknown column": ([*GIVEN, "--distinct", "colour=3"], "--distinct: got 'colour=3'; allowed: NAME=NUMBER, at"),
     "a column of nothing": ([*GIVEN, "--distinct", "channel=0"], "--distinct: got 'channel=0'; allowed: NAME=NUMBER"),
     "a price of no number": ([*GIVEN, "--price", "pubsub_tib=free"], "--price: got 'pubsub_tib=free'; allowed: NAME="),

@@ -62,7 +62,7 @@ def test_help_lists_each_fault_with_its_usual_rate(capsys):
 FILE = "allowed: a file, compressed if it ends in .gz or .zst, or - for stdout"
 WRONG = {
     "no number": (["--seed", "-1"], "--seed: got '-1'; allowed: a whole number, at least 0"),
-    "no day": (["--start", "2026-02-30"], "--start: got '2026-02-30'; allowed: a day of the calendar, such as"),
+    "no day": (["--start", "2026-02-30"], "--start: got '2026-02-30'; allowed: a calendar date, such as"),
     "a day of no time": (["--start", "1969-07-20"], "--start: got '1969-07-20'; it must be 1970-01-02 or later"),
     "too many days": (["--days", "999999"], "--days: got 999999; 2026-03-01 and so many days must end by 2200-01-01"),
     "too many digits": (["--seed", "9" * 5_000], "; allowed: a whole number, at least 0, of at most 18 digits"),

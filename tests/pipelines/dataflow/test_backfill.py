@@ -110,7 +110,7 @@ def test_the_job_is_a_batch_of_the_image_with_the_bounds_that_were_given_and_the
         )
         == 0
     )
-    assert "is started: https://console.cloud.google.com/dataflow/jobs/europe-west1/" in capsys.readouterr().err
+    assert ": https://console.cloud.google.com/dataflow/jobs/europe-west1/" in capsys.readouterr().err
     body = service.created()
     job = google.Job.from_json(json.dumps(body))
     (pool,) = job.environment.worker_pools
@@ -141,7 +141,7 @@ def test_its_steps_are_those_of_the_golden_list(launched, service):
         step
         for step in (Path(__file__).parents[1] / "golden" / "steps_cluster.txt").read_text().splitlines()
         # Of days that are added, and of days that lie beside.
-        if not step.startswith(("Read stored", "Join stored", "Read events beside", "Read sessions", "Sessions/Mark"))
+        if not step.startswith(("Read stored", "Join stored", "Read neighbor days", "Read sessions", "Sessions/Mark"))
     }
     assert launched() == 0
     assert golden <= {each.unique_name for each in graph_of(service.created()).components.transforms.values()}
@@ -158,7 +158,7 @@ def test_a_worker_that_has_the_package_alone_reads_every_step(launched, service,
 
 def test_a_template_is_written_of_a_batch_and_no_job_is_created(launched, service, tmp_path):
     template = tmp_path / "template.json"
-    assert launched(f"--template_location={template}", "--replace=false", "--take_late=true") == 0
+    assert launched(f"--template_location={template}", "--replace=false", "--accept_late=true") == 0
     assert google.Job.from_json(template.read_bytes()).type_ == google.JobType.JOB_TYPE_BATCH
     assert [asked for asked in service.asked if asked.method == "POST"] == []
 
@@ -167,12 +167,12 @@ def test_a_template_is_written_of_a_batch_and_no_job_is_created(launched, servic
     ("words", "said"),
     [
         (["--add"], "--add needs --start and --end on Dataflow"),
-        (["--update"], "--update is of a stream: a backfill that runs cannot be replaced; leave it out"),
-        (["--workers=2"], "--workers is of a backfill on this machine; leave it out for a job on Dataflow"),
-        (["--temp_location=gs://my-bucket/temp"], "events.jsonl', a file of this machine; allowed: files in a bucket"),
-        (["--region="], "--region: missing; a job on Dataflow needs --project, --region and --temp_location"),
+        (["--update"], "--update is only for a stream: a running backfill cannot be updated; leave it out"),
+        (["--workers=2"], "--workers is only for a backfill on this machine; leave it out for a job on Dataflow"),
+        (["--temp_location=gs://my-bucket/temp"], "events.jsonl', a local file; allowed: files in a bucket"),
+        (["--region="], "--region: missing; a job on Dataflow requires --project, --region and --temp_location"),
         (["--input=none.jsonl"], "'none.jsonl': there is no such file"),
-        (["--input=-"], "--input -: a job on Dataflow reads no standard input; copy it to a bucket"),
+        (["--input=-"], "--input -: a job on Dataflow cannot read standard input; copy it to a bucket"),
         (["--max_worker=2"], "unknown option '--max_worker'"),
     ],
 )
@@ -441,7 +441,7 @@ def test_days_beside_that_are_written_while_the_job_runs_are_in_its_way(kept, jo
     storage.put("two.jsonl", event("two", "2026-03-02"))
     jobs("one.jsonl")
     between(jobs, monkeypatch, "two.jsonl")
-    with pytest.raises(WarehouseError, match="2026-03-02, a day beside those of this run"):
+    with pytest.raises(WarehouseError, match="2026-03-02, next to the days of this run"):
         kept()
     assert jobs.ids() == ["two"]
 

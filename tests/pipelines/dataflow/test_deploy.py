@@ -54,7 +54,7 @@ def test_a_stream_is_a_job_of_the_template_with_its_image_and_parameters(capsys)
 
 
 def test_a_backfill_is_a_job_of_the_same_template_that_reads_files(capsys):
-    days = ["--start", "2026-03-01", "--end", "2026-03-08", "--replace", "--drained=false"]
+    days = ["--start", "2026-03-01", "--end", "2026-03-08", "--replace", "--no_active_stream=false"]
     guarded = ["--network", "private", "--dataflow_kms_key", KEY]
     (words,) = printed(capsys, "backfill", *OF_A_JOB, *FILES, *days, "--max_workers", "20", *guarded)
     assert words[:5] == ["gcloud", "dataflow", "flex-template", "run", "audience-backfill"]
@@ -94,7 +94,7 @@ def test_a_job_names_its_image_by_digest_and_its_template_by_tag(capsys):
 
 
 def test_an_update_says_which_job_it_asks_and_maps_what_was_renamed(capsys):
-    *asked, words = printed(capsys, "update", *OF_A_JOB, *STREAM, "--renamed", "Old/A=Validate")
+    *asked, words = printed(capsys, "update", *OF_A_JOB, *STREAM, "--transform_name_mapping", "Old/A=Validate")
     assert [each[:4] for each in asked] == [
         ["gcloud", "dataflow", "jobs", "list"],
         ["gcloud", "dataflow", "jobs", "describe"],
@@ -109,7 +109,7 @@ def test_no_value_of_a_parameter_adds_another_one(capsys):
     assert "config=gs://b/a;experiments=x|y.yaml" in told.removeprefix("--parameters=^~^").split("~")
 
 
-@pytest.mark.parametrize(("action", "said"), [("drain", "closes every bucket"), ("cancel", "read by nobody again")])
+@pytest.mark.parametrize(("action", "said"), [("drain", "closes every open bucket"), ("cancel", "are not read again")])
 def test_what_an_end_loses_is_said_before_it(action, said, capsys):
     assert main(["deploy", action, *PLACE, "--dry_run"]) == 0
     told = capsys.readouterr()
@@ -121,18 +121,18 @@ def test_what_an_end_loses_is_said_before_it(action, said, capsys):
     ("words", "said"),
     [
         (["start"], "deploy: got 'start'; allowed: build, stream, backfill, update, status, drain, cancel"),
-        (["backfill", *OF_A_JOB, *STREAM], "--input: missing; a job needs it"),
-        (["backfill", *OF_A_JOB, *FILES, *STREAM[2:]], "--input_subscription is not of `audience deploy backfill`"),
-        (["stream", *OF_A_JOB, *STREAM, "--replace"], "--replace is not of `audience deploy stream`; leave it out"),
+        (["backfill", *OF_A_JOB, *STREAM], "--input: missing; required by a job"),
+        (["backfill", *OF_A_JOB, *FILES, *STREAM[2:]], "--input_subscription is not an option of"),
+        (["stream", *OF_A_JOB, *STREAM, "--replace"], "--replace is not an option of"),
         (["backfill", *OF_A_JOB, *FILES, "--add"], "--add needs --start and --end on Dataflow"),
-        (["backfill", *OF_A_JOB, *FILES, "--input", "gs://b/c"], "--input: got 2; allowed: one, as a parameter"),
+        (["backfill", *OF_A_JOB, *FILES, "--input", "gs://b/c"], "--input: got 2; allowed: one, since a"),
         (
             ["stream", *OF_A_JOB, *STREAM, "--dataflow_service_options=streaming_mode_at_least_once"],
             "unknown option '--dataflow_service_options=streaming_mode_at_least_once' of deploy",
         ),
-        (["stream", *OF_A_JOB, *STREAM, "--config", ";|~!#%&"], "a job's parameters: got each of ;|~!#%& in them"),
-        (["stream"], "--image, --bucket: missing; `audience deploy stream` needs it"),
-        (["stream", *OF_A_JOB], "--dataset, --input_subscription: missing; a job needs it"),
+        (["stream", *OF_A_JOB, *STREAM, "--config", ";|~!#%&"], "parameters: got values with each of ;|~!#%&"),
+        (["stream"], "--image, --bucket: missing; required by `audience deploy stream`"),
+        (["stream", *OF_A_JOB], "--dataset, --input_subscription: missing; required by a job"),
         (
             ["stream", *OF_A_JOB, *STREAM, "--max_lateness", "soon"],
             "--max_lateness: got 'soon'; allowed: a number above 0",
@@ -145,8 +145,11 @@ def test_what_an_end_loses_is_said_before_it(action, said, capsys):
             ["stream", "--bucket", "b", "--image", "x/y:abc@sha256:12", *STREAM],
             "--image: got 'x/y:abc@sha256:12'; allowed: an image with",
         ),
-        (["build", "--bucket", "b", "--image", f"x/y:abc@{DIGEST}"], "allowed for a build: x/y:abc, as its digest"),
-        (["update", *OF_A_JOB, *STREAM, "--renamed", "Old"], "--renamed: got 'Old'; allowed: OLD=NEW"),
+        (["build", "--bucket", "b", "--image", f"x/y:abc@{DIGEST}"], "allowed for a build: x/y:abc; the"),
+        (
+            ["update", *OF_A_JOB, *STREAM, "--transform_name_mapping", "Old"],
+            "--transform_name_mapping: got 'Old'; allowed: OLD=NEW",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(words, said, capsys):
@@ -199,7 +202,7 @@ def test_gcloud_launches_the_template_and_then_updates_and_drains_the_job(servic
     assert launched["environment"]["maxWorkers"] == 5
     assert not launched.get("update")
     service.asked.clear()
-    assert main(["deploy", "update", *PLACE, *OF_A_JOB, *STREAM, "--renamed", "Old=Validate"]) == 0
+    assert main(["deploy", "update", *PLACE, *OF_A_JOB, *STREAM, "--transform_name_mapping", "Old=Validate"]) == 0
     updated = service.launched()
     assert updated["update"] is True
     assert updated["transformNameMappings"] == {"Old": "Validate"}
@@ -211,5 +214,5 @@ def test_gcloud_launches_the_template_and_then_updates_and_drains_the_job(servic
 def test_an_update_of_no_job_is_one_line(service, capsys):
     assert main(["deploy", "update", *PLACE, *OF_A_JOB, *STREAM]) == 2
     error = capsys.readouterr().err
-    assert "no job 'audience-stream' runs in my-project, europe-west1; start it with `audience deploy stream`" in error
+    assert "no job 'audience-stream' is running in my-project, europe-west1; start it with `audience" in error
     assert [asked for asked in service.asked if asked.method != "GET"] == []

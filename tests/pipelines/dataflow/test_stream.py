@@ -182,7 +182,7 @@ def test_a_service_that_refuses_to_tell_its_jobs_is_one_line(launched, service, 
     assert launched("--update") == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "Dataflow does not tell its jobs" in said and "gcloud services enable dataflow.googleapis.com" in said
+    assert "cannot list Dataflow jobs" in said and "gcloud services enable dataflow.googleapis.com" in said
 
 
 def test_what_is_of_one_machine_or_of_dataflow_alone_is_refused_elsewhere(launched, service, capsys):
@@ -190,7 +190,7 @@ def test_what_is_of_one_machine_or_of_dataflow_alone_is_refused_elsewhere(launch
     assert "--readers is of a stream on this machine; leave it out" in capsys.readouterr().err
     words = ["--input_subscription=projects/my-project/subscriptions/events", "--id_label=key"]
     assert main(["run", *words]) == 2
-    assert "--id_label is for Dataflow" in capsys.readouterr().err
+    assert "--id_label is only for Dataflow" in capsys.readouterr().err
     assert service.asked == []
 
 
@@ -220,7 +220,7 @@ def test_at_least_once_mode_is_refused_in_one_line_by_every_launcher(word, capsy
         assert said.count("\n") == 1
         name = "experiments" if "experiment" in word else "dataflow_service_options"
         assert said.startswith(f"error: --{name}: got ")
-        assert "at-least-once mode counts repeats twice in metrics and books; leave it out" in said
+        assert "at-least-once mode counts repeats twice in metrics and audit counts; leave it out" in said
 
 
 def test_under_the_launcher_of_a_template_the_job_is_written_and_none_is_created(launched, service, tmp_path):
@@ -234,7 +234,7 @@ def test_under_the_launcher_of_a_template_the_job_is_written_and_none_is_created
     ("word", "said"),
     [
         ("--dataset", "--dataset is missing: a job on Dataflow writes to BigQuery"),
-        ("--region", "--region: missing; a job on Dataflow needs --project, --region and --temp_location"),
+        ("--region", "--region: missing; a job on Dataflow requires --project, --region and --temp_location"),
         ("--input_subscription", "no source given"),
     ],
 )

@@ -112,7 +112,7 @@ def test_every_parameter_is_an_option_of_a_job_and_the_others_are_of_one_machine
 
 def test_a_flag_is_a_parameter_that_is_true_or_false():
     flags = {told["name"] for told in TOLD["parameters"] if told["paramType"] == "BOOLEAN"}
-    assert flags == {"replace", "add", "take_late", "drained"}
+    assert flags == {"replace", "add", "accept_late", "no_active_stream"}
     days = {"input": ["f"], "start": "2026-03-01", "end": "2026-03-02"}
     for name in flags:
         assert getattr(resolve(days | {name: "true"}), name) is True
@@ -143,10 +143,10 @@ def test_a_subscription_starts_a_stream_and_files_a_backfill_whatever_the_consol
 def test_parameters_of_both_kinds_of_job_are_one_line(capsys):
     queue = "--input_subscription=projects/my-project/subscriptions/events"
     assert launched([queue, "--input=gs://b/*.jsonl", *PLACE]) == 2
-    said = "--input is of a backfill, and with --input_subscription a job is a stream; leave out what is not meant"
+    said = "--input is only for a backfill, but with --input_subscription a job is a stream; remove one of them"
     assert capsys.readouterr().err == f"error: {said}\n"
     assert launched(["--input=gs://b/*.jsonl", "--early_firing=1m", *PLACE]) == 2
-    assert "--early_firing is of a stream, and without --input_subscription a job is" in capsys.readouterr().err
+    assert "--early_firing is only for a stream, but without --input_subscription a job is" in capsys.readouterr().err
     assert launched(PLACE) == 2
     assert "no source given: name the files to read with --input" in capsys.readouterr().err
 

@@ -126,7 +126,7 @@ def test_where_no_folder_can_be_made_is_told_in_one_line(monkeypatch):
     monkeypatch.setattr(tempfile, "mkdtemp", refuse)
     with pytest.raises(RunnerError, match=r"for the sockets of this run \(.*: No space left on device\); set TMPDIR"):
         private_folder().__enter__()
-    assert machine_checks("/")[-1][2:4] == (WRONG, "no folder is private")
+    assert machine_checks("/")[-1][2:4] == (WRONG, "no private folder")
 
 
 def test_a_folder_of_a_process_that_was_killed_is_removed_by_the_next_one_and_no_other(roots, monkeypatch):
@@ -232,7 +232,7 @@ def test_doctor_tells_whether_a_prism_is_the_private_one(program, monkeypatch, t
 
 def test_doctor_tells_how_local_runs_listen(roots):
     row = machine_checks("/")[-1]
-    assert row[1:4] == ("sockets", FOUND, f"of local runs: Unix sockets, in folders of mode 0700 in {roots}")
+    assert row[1:4] == ("sockets", FOUND, f"local runs use Unix sockets, in folders of mode 0700 in {roots}")
     assert list(roots.iterdir()) == []
 
 

@@ -68,7 +68,7 @@ WRONG = {
     "metrics: [a]": "own.yaml: $.metrics: got ['a'], allowed keys with values",
     "- a": "own.yaml: $: got ['a'], allowed keys with values",
     "metrics: {a: [1": "own.yaml: not YAML: ",
-    "metrics: {a: null, a: null}": "own.yaml: not YAML: key 'a' is stated twice",
+    "metrics: {a: null, a: null}": "own.yaml: not YAML: duplicate key 'a'",
     metric("bucket: 7m"): "own.yaml: $.metrics.a_1h: bucket: got '7m'",
     metric("dimensions: [shoe]"): "own.yaml: $.metrics.a_1h: dimensions",
     metric("measures: {n: {sum: text}}"): "own.yaml: $.metrics.a_1h.measures.n: sum: 'text' is STRING",
@@ -88,9 +88,9 @@ def test_a_mistake_is_told_with_the_file_and_the_path(text, configured, tmp_path
 @pytest.mark.parametrize("read", [read_config, read_mapping])
 def test_a_file_that_cannot_be_read_is_named(read, tmp_path):
     what, option = ("configuration", "config") if read is read_config else ("mapping", "mapping")
-    with pytest.raises(ConfigError, match=f"none.yaml: the {what} cannot be read: No such file .*; check --{option}$"):
+    with pytest.raises(ConfigError, match=f"none.yaml: cannot read the {what}: No such file .*; check --{option}$"):
         read(str(tmp_path / "none.yaml"))
-    with pytest.raises(ConfigError, match=f"the {what} cannot be read: Is a directory"):
+    with pytest.raises(ConfigError, match=f"cannot read the {what}: Is a directory"):
         read(str(tmp_path))
     (tmp_path / "latin.yaml").write_bytes("metrics: {} # café".encode("latin-1"))
     with pytest.raises(ConfigError, match=rf"latin.yaml: the {what} is not UTF-8: .* at byte 17"):

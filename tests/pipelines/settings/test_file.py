@@ -23,10 +23,10 @@ WRONG = {
     "workers: -1": "$.workers: got -1, allowed a whole number",
     "warehouse: 2026": "$.warehouse: got 2026, allowed the name of a folder",
     'warehouse: ""': "$.warehouse: got '', allowed the name of a folder",
-    "time_zone: Mars/Base": "$.time_zone: got 'Mars/Base', allowed a name of the IANA time zone database",
+    "time_zone: Mars/Base": "$.time_zone: got 'Mars/Base', allowed an IANA time zone name",
     "input: a.jsonl": "$.input: got the unknown key 'input', allowed max_days, warehouse, dataset, ",
     "replace: true": "$.replace: got the unknown key 'replace', allowed max_days, warehouse, ",
-    "shards: 1\nshards: 2": "not YAML: key 'shards' is stated twice",
+    "shards: 1\nshards: 2": "not YAML: duplicate key 'shards'",
 }
 
 

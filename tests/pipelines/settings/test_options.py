@@ -16,15 +16,15 @@ WRONG = {
     ("shards", "4.5"): "--shards: got '4.5'; allowed",
     ("generation", "9" * 19): f"--generation: got '{'9' * 19}'; allowed: a whole number of at most 18 digits",
     ("format", "xml"): "--format: got 'xml'; allowed: auto, jsonl, csv, parquet",
-    ("start", "1.3.2026"): "--start: got '1.3.2026'; allowed: a day of the calendar, such as 2026-03-01",
-    ("end", "2026-02-30"): "--end: got '2026-02-30'; allowed: a day of the calendar",
+    ("start", "1.3.2026"): "--start: got '1.3.2026'; allowed: a calendar date, such as 2026-03-01",
+    ("end", "2026-02-30"): "--end: got '2026-02-30'; allowed: a calendar date",
     ("max_lateness", "1 day"): "--max_lateness: got '1 day'; allowed: a number above 0 and one of s, m, h, d",
     ("max_lateness", "0h"): "--max_lateness: got '0h'; allowed: a number above 0",
     ("max_lateness", "99999999999d"): "--max_lateness: got '99999999999d'; allowed",
     ("dedup_window", "7h"): "--dedup_window: got '7h'; allowed: a width that divides a day, such as 1d, 6h or 15m",
     ("dedup_window", "2d"): "--dedup_window: got '2d'; allowed: a width that divides a day",
     ("warehouse", ""): "--warehouse: got ''; allowed: the name of a folder",
-    ("time_zone", "Mars/Base"): "--time_zone: got 'Mars/Base'; allowed: a name of the IANA time zone database",
+    ("time_zone", "Mars/Base"): "--time_zone: got 'Mars/Base'; allowed: an IANA time zone name",
     ("time_zone", "../etc/passwd"): "--time_zone: got '../etc/passwd'; allowed",
 }
 CONTRADICTIONS = {
@@ -35,7 +35,7 @@ CONTRADICTIONS = {
     "--start 2026-03-02 is not before --end 2026-03-01": {"start": "2026-03-02", "end": "2026-03-01"},
     "--start 2026-03-01 is not before --end 2026-03-01": {"start": "2026-03-01", "end": "2026-03-01"},
     "--replace needs --start and --end": {"replace": True},
-    "--mapping: got 2; a backfill has one": {"mapping": ["a.yaml", "b.yaml"]},
+    "--mapping: got 2; allowed: one; run one backfill": {"mapping": ["a.yaml", "b.yaml"]},
 }
 
 
@@ -49,7 +49,7 @@ OF_A_STREAM = {
         "write_method": "STREAMING_INSERTS"
     },
     "--landing: got 'here' for --warehouse w; allowed: only with --dataset": {"warehouse": "w", "landing": "here"},
-    "--max_lateness: got 3601d; allowed for a stream into a data set: at most 3600d": {
+    "--max_lateness: got 3601d; allowed for a stream into a dataset: at most 3600d": {
         "dataset": "my-project.d",
         "max_lateness": "3601d",
     },
@@ -122,6 +122,6 @@ def test_an_option_states_what_it_is_and_its_default_and_example_are_allowed(opt
 
 def test_a_run_over_the_warehouse_itself_has_no_options_of_files():
     names = {command: set(options_of(command)) for command in ("recompute", "replay")}
-    assert not names["recompute"] & {"input", "format", "replace", "add", "max_lateness", "take_late"}
+    assert not names["recompute"] & {"input", "format", "replace", "add", "max_lateness", "accept_late"}
     assert "start" in names["recompute"] and "start" not in names["replay"]
     assert resolve({"mapping": ["a.yaml", "b.yaml"]}, "recompute").mapping == ("a.yaml", "b.yaml")

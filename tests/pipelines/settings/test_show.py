@@ -67,7 +67,7 @@ def test_each_key_is_told_with_its_unit_its_default_and_where_it_is_from(tmp_pat
     assert lines[at - 1] == f"  # from: file '{tmp_path}/own.yaml'"
     assert lines[lines.index("  content_1h:") - 1] == "  # from: default"
     [at] = [n for n, line in enumerate(lines) if line.startswith("  null_ids: ")]
-    assert "unit: texts in lower case; default: [" in lines[at - 1]
+    assert "unit: strings in lower case; default: [" in lines[at - 1]
     assert lines[at - 1].endswith("; from: default")
     at = lines.index("  steps: [page_view, add_to_cart, purchase]")
     assert lines[at - 1].endswith("; default: [page_view, add_to_cart, purchase]; from: default")

@@ -72,7 +72,7 @@ def test_a_warehouse_for_a_group_is_read_by_its_members_and_written_by_its_owner
     assert (row.state, row.facts["mode"], row.facts["group"]) == ("found", "2750", name)
     capsys.readouterr()
     assert backfill("--add", "--group", grp.getgrgid(os.getegid()).gr_name) == 2
-    assert "was not made for group" in capsys.readouterr().err
+    assert "was not created for group" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not GROUPS, reason="the user is in one group only")
@@ -90,8 +90,8 @@ def test_the_commands_of_the_error_share_a_warehouse_that_was_private(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--group", "no-such-group"], "--group: got 'no-such-group'; allowed: a group of this machine"),
-        (["--group", "a b"], "--group: got 'a b'; allowed: the name of a group"),
+        (["--group", "no-such-group"], "--group: got 'no-such-group'; allowed: a Unix group of this machine"),
+        (["--group", "a b"], "--group: got 'a b'; allowed: the name of a Unix group"),
         (["--group", "root", "--dataset", "my-project.audience"], "--group: got 'root' for --dataset"),
     ],
 )
@@ -109,7 +109,7 @@ def test_a_group_of_others_is_refused_and_leaves_no_folder(tmp_path, monkeypatch
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr("os.chown", chown)
-    with pytest.raises(WarehouseError, match="a group that you are a member of"):
+    with pytest.raises(WarehouseError, match="a group that you belong to"):
         make_folder(tmp_path / "wh", grp.getgrgid(os.getegid()).gr_name)
     assert not (tmp_path / "wh").exists()
 

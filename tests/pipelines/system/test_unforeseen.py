@@ -61,7 +61,7 @@ PROBLEMS = {
 }
 
 
-@pytest.mark.parametrize("where", ["run_bounded", "confirmed", "looked_at"])
+@pytest.mark.parametrize("where", ["run_bounded", "confirmed", "inspect_files"])
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_anything_is_one_line_and_status_1_and_leaves_nothing(problem, where, tmp_path, monkeypatch, capfd):
     made, said = PROBLEMS[problem]
@@ -76,14 +76,14 @@ def test_anything_is_one_line_and_status_1_and_leaves_nothing(problem, where, tm
     shown = capfd.readouterr()
     assert shown.out == ""
     assert shown.err.startswith(f"error: unforeseen: {said}audience backfill)") and shown.err.count("\n") == 1
-    if where != "looked_at":
+    if where != "inspect_files":
         assert list((tmp_path / "w" / "staging").iterdir()) == []
         with LocalWarehouse.open(tmp_path / "w").writer():  # the lock is free
             assert LocalWarehouse.open(tmp_path / "w").manifest().files == {}
 
 
 def test_debug_shows_its_traceback(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(backfill, "looked_at", lambda *_: 1 / 0)
+    monkeypatch.setattr(backfill, "inspect_files", lambda *_: 1 / 0)
     assert run(tmp_path, "--debug") == 1
     assert capfd.readouterr().err.startswith("Traceback (most recent call last):\n")
 
@@ -130,7 +130,7 @@ def test_a_summary_that_cannot_be_made_behind_the_commit_says_committed_and_stat
     assert run(tmp_path) == 0
     said = capfd.readouterr().err
     assert "  events                   2\n" in said
-    assert said.splitlines()[-1].startswith("committed; the rest of this summary cannot be made: ")
+    assert said.splitlines()[-1].startswith("committed, but the rest of this summary failed: ")
     assert sum(LocalWarehouse.open(tmp_path / "w").rows_by_day("events").values()) == 2
 
 
@@ -143,8 +143,8 @@ def test_more_days_than_are_allowed_are_one_line_and_nothing_is_written(tmp_path
     assert cli.main([*argv, "19"]) == 2
     said = capfd.readouterr().err
     assert said == (
-        "error: the events spread over 20 days or more, from 2026-03-01 to 2026-03-20; allowed: 19; nothing was "
-        "written; name the days to write with --start and --end, or allow more with --max_days\n"
+        "error: the events span at least 20 days, from 2026-03-01 to 2026-03-20; allowed: 19; nothing was "
+        "written; name the days to write with --start and --end, or raise the limit with --max_days\n"
     )
     assert not list((tmp_path / "w" / "data").glob("*"))
     assert cli.main([*argv, "2", "--start", "2026-03-03", "--end", "2026-03-05"]) == 0  # its margin does not count
@@ -159,7 +159,7 @@ def test_stray_days_count_one_each_however_far_they_are(tmp_path):
     note = NoteDays(tmp_path, "UTC", most=3)
     for day in ("1971-01-01 10:00", "2262-01-01 10:00", "2026-03-01 00:00", "2026-03-01 23:59"):
         assert len(note(of(day))) == 1
-    with pytest.raises(SourceError, match=r"over 4 days or more, from 1971-01-01 to 2262-01-01; allowed: 3"):
+    with pytest.raises(SourceError, match=r"at least 4 days, from 1971-01-01 to 2262-01-01; allowed: 3"):
         note(of("2026-03-02 10:00"))
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.block import RAW_SCHEMA, entered, within
+from transforms.block import RAW_SCHEMA, tag_input, within
 from transforms.errors import AudienceError, ConfigError
 from transforms.mapping import items as mapping_items
 from transforms.mapping import load_mapping, map_records, required_columns
@@ -38,7 +38,7 @@ def raw_of(payloads, attributes=None, positions=None, ids=None) -> pl.DataFrame:
         },
         schema=RAW_SCHEMA,
     )
-    block = entered(block, "f")
+    block = tag_input(block, "f")
     return block if ids is None else block.with_columns(quarantine_id=pl.Series(ids, dtype=pl.String))
 
 
@@ -255,7 +255,7 @@ REFUSED = [
     (SHARED_ID + "explode: items", "$.fields.event_id: got an id that all elements would share, allowed one that"),
     (TYPE + "events: {}", "$.events: got 0 rules, allowed 1 to 100"),
     (TYPE + "events: {A: {}}", "$.events: got the rule 'A', allowed a name like add_to_cart"),
-    ("events: {a: {}}", "$.events.a.fields.event_type: got nothing, but it is required"),
+    ("events: {a: {}}", "$.events.a.fields.event_type: missing, but required"),
     (TYPE + "events: {a: {fields: {usr: {path: a}}}}", "$.events.a.fields.usr: got the unknown key 'usr', allowed"),
     (TYPE + "events: {a: {fields: {channel: {const: tv}}}}", "$.events.a.fields.channel.const: got 'tv', allowed web"),
     (TYPE + "events: {a: {match: {}}}", "$.events.a.match: got nothing in it, allowed one or more"),

@@ -219,7 +219,7 @@ def test_a_rejected_row_keeps_its_bytes_and_names_the_paths_of_all_that_failed_b
         ("$.value", "not_a_number"),
         ("$.quantity", "not_an_integer"),
     ]
-    assert errors[0]["message"] == "read from t: a value that the map lacks; it has a"
+    assert errors[0]["message"] == "read from t: a value that is missing from the map; it has a"
     assert "secret" not in rejected["errors"].item()
 
 
@@ -416,27 +416,27 @@ BAD_RESTS = [
     ("format: xml", ".format", "got 'xml', allowed csv, jsonl, parquet"),
     ("format: jsonl\ncsv: {}", ".csv", "got a block with format 'jsonl', allowed with format csv"),
     ("csv: {delimiter: ';;'}", ".csv.delimiter", "got ';;', allowed one ASCII character or ''"),
-    ("csv: {quote: ';', delimiter: ';'}", ".csv.quote", "got ';', which is the delimiter too; give another"),
+    ("csv: {quote: ';', delimiter: ';'}", ".csv.quote", "got ';', which is also the delimiter; give another"),
     (
         "csv: {header: false}",
         ".csv.columns",
-        "got [] with header false, allowed the names where header is false",
+        "got [] with header false, allowed names if header is false",
     ),
     ("transport: [a, 'b[']", ".transport[1]", "got 'b[', allowed keys joined by dots"),
     ("properties: [a.b]", ".properties[0]", "got 'a.b', allowed a key at the top of the record"),
 ]
 
 BAD_TEXTS = [
-    ("fields: {event_type: {const: a}}", "$.source: got nothing, but it is required; state it"),
+    ("fields: {event_type: {const: a}}", "$.source: missing, but required; state it"),
     (
         "source: My Shop\nfields: {event_type: {const: a}}",
         "$.source: got 'My Shop', allowed a name like web-shop",
     ),
     (
         "source: s\nfields: {user_id: {path: u}}",
-        "$.fields.event_type: got nothing, but it is required; state it",
+        "$.fields.event_type: missing, but required; state it",
     ),
-    ("source: s\nsource: t", "not YAML: key 'source' is stated twice"),
+    ("source: s\nsource: t", "not YAML: duplicate key 'source'"),
     ("[a]: b", "not YAML: a key is a single text"),
     ("source: [", "not YAML: while parsing a flow node"),
     ("", "$: got None, allowed keys with values"),

@@ -68,12 +68,12 @@ WRONG_METRICS = [
     ("m", {"bucket": "1h", "measures": COUNT, "shards": 0}, "config.yaml: $.metrics.m.shards: Expected `int` >= 1; got 0"),
     ("m", {"bucket": "1h", "measures": COUNT, "early": "soon"}, "config.yaml: $.metrics.m.early: Expected `str` matching regex '^([1-9][0-9]{0,4}[smh]|never)$'; got 'soon'"),
     ("m", {"bucket": "1h", "measures": COUNT, "dimensions": ["chanel"]}, "config.yaml: $.metrics.m: dimensions: 'chanel' is no column of an event; columns are event_id, "),
-    ("m", {"bucket": "1h", "measures": COUNT, "dimensions": ["value"]}, "dimensions: 'value' is NUMERIC; a dimension is a text or a boolean"),
-    ("m", {"bucket": "1h", "measures": COUNT, "dimensions": ["extra"]}, "dimensions: 'extra' is JSON; a dimension is a text or a boolean"),
+    ("m", {"bucket": "1h", "measures": COUNT, "dimensions": ["value"]}, "dimensions: 'value' is NUMERIC; a dimension is a string or a boolean"),
+    ("m", {"bucket": "1h", "measures": COUNT, "dimensions": ["extra"]}, "dimensions: 'extra' is JSON; a dimension is a string or a boolean"),
     ("m", {"bucket": "1h", "measures": COUNT, "where_set": ["x"]}, "config.yaml: $.metrics.m: where_set: 'x' is no column of an event; columns are "),
-    ("m", {"bucket": "1h", "measures": COUNT, "dimensions": ["channel", "channel"]}, "config.yaml: $.metrics.m: column 'channel' would be there twice; rename the measure or leave out the dimension"),
-    ("m", {"bucket": "1h", "measures": {"firing": {"count": "all"}}}, "config.yaml: $.metrics.m: column 'firing' would be there twice"),
-    ("m", {"bucket": "1h", "measures": {"u_sketch": {"count": "all"}, "u": {"distinct": "person"}}}, "column 'u_sketch' would be there twice"),
+    ("m", {"bucket": "1h", "measures": COUNT, "dimensions": ["channel", "channel"]}, "config.yaml: $.metrics.m: column 'channel' would exist twice; rename the measure or remove the dimension"),
+    ("m", {"bucket": "1h", "measures": {"firing": {"count": "all"}}}, "config.yaml: $.metrics.m: column 'firing' would exist twice"),
+    ("m", {"bucket": "1h", "measures": {"u_sketch": {"count": "all"}, "u": {"distinct": "person"}}}, "column 'u_sketch' would exist twice"),
 ]
 # fmt: on
 
@@ -88,8 +88,8 @@ def test_a_wrong_metric_is_refused_with_its_path(name, form, text):
 
 # fmt: off
 WRONG_MEASURES = [
-    ({}, "states nothing; state exactly one of count, sum, min, max, distinct, quantile"),
-    ({"count": "all", "sum": "quantity"}, "states count and sum; state exactly one of count, "),
+    ({}, "got nothing; state exactly one of count, sum, min, max, distinct, quantile"),
+    ({"count": "all", "sum": "quantity"}, "got count and sum; state exactly one of count, "),
     ({"count": "some"}, "Invalid enum value 'some'; allowed: all"),
     ("count", "Expected `object`, got `str`; got 'count'"),
     ({"cuont": "all"}, "Object contains unknown field `cuont`; fields are count, sum, min, max, distinct, quantile, q, where"),
@@ -98,8 +98,8 @@ WRONG_MEASURES = [
     ({"sum": "event_time"}, "sum: 'event_time' is TIMESTAMP; it takes a number: value, quantity, rating"),
     ({"min": "country"}, "min: 'country' is STRING; it takes a number or a time: event_time, received_time, "),
     ({"distinct": "quantity"}, "distinct: 'quantity' is INT64; it takes text: event_id, "),
-    ({"quantile": "quantity"}, "`q` goes with quantile: a list of fractions from 0 to 1, for example [0.5, 0.99]"),
-    ({"sum": "quantity", "q": [0.5]}, "`q` goes with quantile: a list of fractions from 0 to 1, for example [0.5, 0.99]"),
+    ({"quantile": "quantity"}, "`q` is only for quantile: a list of fractions from 0 to 1, for example [0.5, 0.99]"),
+    ({"sum": "quantity", "q": [0.5]}, "`q` is only for quantile: a list of fractions from 0 to 1, for example [0.5, 0.99]"),
     ({"quantile": "quantity", "q": [0.5, 0.5]}, "q has a fraction twice: [0.5, 0.5]; state each once"),
     ({"quantile": "quantity", "q": [50]}, ".q[0]: Expected `float` <= 1.0"),
     ({"count": "all", "where": {"x": "y"}}, "where: 'x' is no column of an event; columns are event_id, "),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.sources.quarantined import records_of
-from transforms.block import RAW_SCHEMA, RECORD_SCHEMA, REJECTED_SCHEMA, entered
+from transforms.block import RAW_SCHEMA, RECORD_SCHEMA, REJECTED_SCHEMA, tag_input
 from transforms.mapping import load_mapping
 from transforms.parse import parse
 from transforms.records import payloads as records
@@ -71,9 +71,9 @@ def test_delimiter_and_quote_are_those_of_the_file():
 @pytest.mark.parametrize(
     ("payload", "message"),
     [
-        (b"1,tea", "2 fields where the header has 3"),
-        (b"1,tea,2,", "4 fields where the header has 3"),
-        (b"", "0 fields where the header has 3"),
+        (b"1,tea", "2 fields, but the header has 3"),
+        (b"1,tea,2,", "4 fields, but the header has 3"),
+        (b"", "0 fields, but the header has 3"),
         (b'1,"tea,2', "unexpected end of data"),
         (b'1,"tea"x,2', "expected after"),
         (b"1,t\xe9,2", "not a CSV record in UTF-8"),
@@ -161,7 +161,7 @@ def long_block(*payloads: bytes, attributes: str | None = None) -> pl.DataFrame:
         {"payload": payload, "source": "s", "position": f"f:{at}", "attributes": attributes}
         for at, payload in enumerate(payloads)
     ]
-    return entered(pl.DataFrame(rows, schema=RAW_SCHEMA), "i")
+    return tag_input(pl.DataFrame(rows, schema=RAW_SCHEMA), "i")
 
 
 @pytest.mark.parametrize("mapped", [False, True])

@@ -36,11 +36,11 @@ def test_one_of_ones_own(stated):
     {
         "funnel: {steps: [a]}": "$.funnel.steps: ",
         "funnel: {steps: [a, b, c, d, e, f, g, h, i, j, k]}": "$.funnel.steps: ",
-        "funnel: {steps: [a, b, a]}": "$.funnel.steps: got 'a' twice, allowed each kind of event once",
+        "funnel: {steps: [a, b, a]}": "$.funnel.steps: got 'a' twice, allowed each event type once",
         'funnel: {steps: [a, "b\'"]}': "$.funnel.steps[1]: ",
         "funnel: {steps: [a, b], window: 1w}": "$.funnel.window: got '1w'",
         "funnel: {steps: [a, b], window: 0d}": "$.funnel.window: got '0d'",
-        "funnel: {window: 1d}": "$.funnel.steps: got nothing, but it is required",
+        "funnel: {window: 1d}": "$.funnel.steps: missing, but required",
         "funnel: {steps: [a, b], widow: 1d}": "$.funnel.widow: got the unknown key 'widow', allowed steps, window",
     }.items(),
 )

@@ -20,7 +20,7 @@ from transforms.aggregate import Launch
 from transforms.block import EVENT_SCHEMA, TIME, BlockCoder
 from transforms.sessions import cold as cold_sessions
 from transforms.sessions import streaming as sessions_stream
-from transforms.sessions.sessions import REACH_SCHEMA, STEPS, Sessions, Written, _ByVisitor
+from transforms.sessions.sessions import SPANNING_SCHEMA, STEPS, Sessions, TargetDays, _ByVisitor
 from transforms.sessions.streaming import PublishSessions
 from transforms.sessions.summaries import (
     REVENUE,
@@ -481,21 +481,21 @@ def reach(*sessions: tuple[float, float]) -> pl.DataFrame:
     """Sessions of `a` that stand, from and to minutes after midnight."""
     key = summed(at_midnight(0))["key"][0]
     made = [(key, "a", None, MIDNIGHT + start * MINUTE, MIDNIGHT + end * MINUTE) for start, end in sessions]
-    return pl.DataFrame(made, schema=REACH_SCHEMA, orient="row")
+    return pl.DataFrame(made, schema=SPANNING_SCHEMA, orient="row")
 
 
 def bounded(
     folder: Path, own: pl.DataFrame, beside: pl.DataFrame | None, standing: pl.DataFrame | None, days: set[date] | None
 ) -> pl.DataFrame:
     def blocks(pipeline):
-        given = {"events": own, "beside": beside, "reach": standing}
+        given = {"events": own, "neighbor_events": beside, "spanning_sessions": standing}
         return {
             name: pipeline | name >> beam.Create([frame]).with_output_types(pl.DataFrame)
             for name, frame in given.items()
             if frame is not None
         }
 
-    return pl.concat(on_runner(folder, blocks, "FnApiRunner", [], written=Written(days, "UTC")))
+    return pl.concat(on_runner(folder, blocks, "FnApiRunner", [], target_days=TargetDays(days, "UTC")))
 
 
 SECOND = {date(2026, 3, 2)}
@@ -531,7 +531,7 @@ def test_a_session_is_of_each_day_that_it_lies_in():
         },
         schema={"start": TIME, "end": TIME},
     )
-    assert Written(days, "UTC").touched(frame).to_list() == [False, True, True, True, False]
+    assert TargetDays(days, "UTC").touched(frame).to_list() == [False, True, True, True, False]
 
 
 def test_what_goes_to_the_step_of_a_stream_is_an_element_a_shard_stamped_with_its_earliest_event():

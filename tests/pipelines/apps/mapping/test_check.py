@@ -138,7 +138,7 @@ def test_mistakes_are_clear(given, tmp_path):
     with pytest.raises(ConfigError, match=r"none.yaml: the mapping cannot be read"):
         check_file(str(tmp_path / "none.yaml"), [given[1]])
     (tmp_path / "empty.jsonl").write_text("\n\n")
-    with pytest.raises(SourceError, match=r"empty.jsonl: holds no records; name a file that has some"):
+    with pytest.raises(SourceError, match=r"empty.jsonl: contains no records; name a file that has some"):
         check_file(given[0], [str(tmp_path / "empty.jsonl")])
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     with pytest.raises(SourceError, match="the CSV header lacks"):
@@ -152,7 +152,7 @@ def test_of_repeats_without_an_id_it_is_said_how_to_keep_them_apart(tmp_path):
     (tmp_path / "s.jsonl").write_text(f'{{"at": {AT}}}\n' * 3)
     checked = check_file(str(tmp_path / "m.yaml"), [str(tmp_path / "s.jsonl")])
     assert (checked.check.duplicates, checked.check.alike) == (2, 2)
-    said = "2 duplicates have no id and are alike in all: derived_id: position keeps such apart"
+    said = "2 duplicates have no id and equal content; to keep them apart, set derived_id: position"
     assert said in list(check_lines(checked))
     with (tmp_path / "m.yaml").open("a") as mapping:
         mapping.write("derived_id: position\n")

@@ -101,7 +101,7 @@ def test_an_order_that_no_value_decides_is_told_and_the_shorter_span_is_taken(wr
     records = [record(n, ts=day.strftime(written)) for n, day in enumerate(days)]
     mapping, made = mapping_of(lines(tmp_path / "x.jsonl", records))
     assert mapping.fields.event_time.time == written
-    said = f"the order of day and month is undecided: no value above 12; else it is {other}"
+    said = f"the order of day and month is ambiguous, as no value is above 12; the alternative is {other}"
     assert guess(made, "event_time").notes == (said,)
     assert said in " ".join(made.yaml.replace("#", " ").split())
 
@@ -137,7 +137,7 @@ def test_a_time_of_receiving_that_makes_most_events_too_late_is_left_out_and_tol
     mapping, made = mapping_of(lines(tmp_path / "x.jsonl", records))
     assert mapping.fields.received_time is None
     assert made.rehearsal.passed() == 30
-    assert "ingested_at: no received_time: it would send too many records to quarantine." in made.yaml
+    assert "ingested_at: no received_time: it would quarantine too many records." in made.yaml
 
 
 def test_a_time_that_some_records_lack_says_for_how_many_it_holds(tmp_path):
@@ -145,7 +145,7 @@ def test_a_time_that_some_records_lack_says_for_how_many_it_holds(tmp_path):
     _, made = mapping_of(lines(tmp_path / "x.jsonl", records))
     assert guess(made, "event_time").share == 0.75
     assert "event_time: {path: ts, time: rfc3339}  # 75 %" in made.yaml
-    assert "# Quarantine: 10 of the sample, no_time (event_time)." in made.yaml
+    assert "# Quarantined: 10 of the sample, no_time (event_time)." in made.yaml
     assert "40 records: 75 % pass" in made.yaml
 
 
@@ -165,15 +165,15 @@ def test_ids_with_gaps_between_them_are_ids_and_ids_that_repeat_are_none(tmp_pat
     records = [record(n, event_id=n // 2) for n in range(50)]
     mapping, made = mapping_of(lines(tmp_path / "y.jsonl", records))
     assert mapping.fields.event_id is None
-    assert "# event_id: no event_id: only 25 different values in 50 records." in made.yaml
-    assert "event_id is derived from all that a record says" in made.yaml
+    assert "# event_id: no event_id: only 25 distinct values in 50 records." in made.yaml
+    assert "event_id is derived from the content of the record" in made.yaml
 
 
 def test_an_id_that_few_records_lack_is_taken_and_one_that_many_lack_is_not(tmp_path):
     few = [record(n, id=f"e{n}") if n % 20 else record(n) for n in range(60)]
     mapping, made = mapping_of(lines(tmp_path / "x.jsonl", few))
     assert mapping.fields.event_id.path == "id"
-    assert guess(made, "event_id").notes == ("5 % of the records have none: theirs is derived from what they say",)
+    assert guess(made, "event_id").notes == ("5 % of the records have none: theirs is derived from their content",)
     many = [record(n, id=f"e{n}") if n % 2 else record(n) for n in range(60)]
     assert mapping_of(lines(tmp_path / "y.jsonl", many))[0].fields.event_id is None
 
@@ -221,7 +221,7 @@ def test_a_session_stands_for_a_person_where_nothing_else_does(tmp_path):
     records = [{"time": moment(n).isoformat(), "session": n % 3} for n in range(30)]
     mapping, made = mapping_of(lines(tmp_path / "x.jsonl", records))
     assert mapping.fields.user_id.path == mapping.fields.session_id.path == "session"
-    assert "no path tells a person: a session stands for one" in made.yaml
+    assert "no path identifies people: the session is used instead" in made.yaml
 
 
 def test_a_guess_that_the_values_refute_is_not_made_and_told(tmp_path):
@@ -237,7 +237,7 @@ def test_a_guess_that_a_few_records_fail_says_so_and_how_to_keep_them(tmp_path):
     records = [record(n, price="n/a" if n % 40 == 7 else n) for n in range(80)]
     mapping, made = mapping_of(lines(tmp_path / "x.jsonl", records))
     assert mapping.fields.value.functions == ()
-    assert "not_a_number in 2 of 80 records, which go to quarantine; on_error: null keeps them" in made.yaml
+    assert "not_a_number in 2 of 80 records, which are quarantined; on_error: null keeps them" in made.yaml
     assert made.rehearsal.passed() == 78
 
 
@@ -260,9 +260,7 @@ def test_numbers_are_read_as_they_are_written(tmp_path):
 
 def test_a_path_that_is_named_for_a_field_but_always_empty_is_told(tmp_path):
     records = [{"time": moment(n).isoformat(), "user_id": None} for n in range(20)]
-    assert (
-        "# user_id: no user_id: no record of the sample has one." in propose(lines(tmp_path / "x.jsonl", records)).yaml
-    )
+    assert "# user_id: no user_id: empty in all records" in propose(lines(tmp_path / "x.jsonl", records)).yaml
 
 
 # What happened.
@@ -275,7 +273,7 @@ def test_known_words_become_well_known_types_and_others_stand_as_they_are(tmp_pa
     field = mapping.fields.event_type
     types = ["page_view", "add_to_cart", "purchase", "like", "spin_wheel", "other", "other"]
     assert (field.path, field.map, field.otherwise) == ("action", dict(zip(words, types, strict=True)), "other")
-    assert 'spin wheel": spin_wheel  # 10, as it stands' in made.yaml
+    assert 'spin wheel": spin_wheel  # 10, unchanged' in made.yaml
     assert made.rehearsal.passed() == 70
 
 
@@ -299,7 +297,7 @@ def test_words_that_only_need_the_form_get_a_function_and_names_nothing(tmp_path
 def test_without_a_path_the_type_is_a_constant_that_the_names_tell(name, more, type, tmp_path):
     mapping, made = mapping_of(lines(tmp_path / name, [record(n, **more) for n in range(20)]))
     assert mapping.fields.event_type.const == type
-    assert "no path tells what happened" in made.yaml
+    assert "no path holds the event type" in made.yaml
 
 
 def test_a_channel_is_read_only_where_its_words_are_channels(tmp_path):
@@ -402,16 +400,16 @@ def test_records_of_the_native_form_need_no_mapping(tmp_path):
 
 
 WRONG = {
-    "an empty file": ("x.jsonl", b"", "x.jsonl: holds no records; name a file that has some"),
-    "an empty CSV": ("x.csv", b"", "x.csv: holds no records"),
-    "a CSV of a header": ("x.csv", b"time,user\n", "x.csv: holds no records"),
+    "an empty file": ("x.jsonl", b"", "x.jsonl: contains no records; name a file that has some"),
+    "an empty CSV": ("x.csv", b"", "x.csv: contains no records"),
+    "a CSV of a header": ("x.csv", b"time,user\n", "x.csv: contains no records"),
     "no JSON": ("x.jsonl", b"a\nb\n", "none of 2 records can be read as jsonl: "),
     "numbers": ("x.jsonl", b"1\n2\n", "none of 2 records can be read as jsonl: "),
-    "empty objects": ("x.jsonl", b"{}\n{}\n", "its records hold nothing"),
+    "empty objects": ("x.jsonl", b"{}\n{}\n", "its records are empty"),
     "no time": ("x.jsonl", b'{"a": 1}\n{"b": {"c": "x"}}\n', "no time was found in a, b.c; an event needs one"),
-    "nanoseconds": ("x.jsonl", b'{"ts": 1772359200000000000}\n', "ts holds nanoseconds since 1970"),
-    "an array": ("x.json", b'[{"ts": 1}]', "holds one JSON array, allowed one object a line; turn it: jq -c '.[]'"),
-    "a document": ("x.json", b'{\n  "ts": 1\n}\n', "holds JSON over many lines, allowed one object a line; turn it"),
+    "nanoseconds": ("x.jsonl", b'{"ts": 1772359200000000000}\n', "ts holds epoch nanoseconds"),
+    "an array": ("x.json", b'[{"ts": 1}]', "one JSON array, allowed one object per line; convert it: jq -c '.[]'"),
+    "a document": ("x.json", b'{\n  "ts": 1\n}\n', "multi-line JSON, allowed one object per line; convert it"),
     "no text": ("x.bin", b"\x00\x01\x02", "is not a text file; allowed"),
     "no Parquet": ("x.parquet", b"a,b\n", "x.parquet: cannot be read: "),
     "a torn file": ("x.jsonl.gz", gzip.compress(b'{"ts": 1}\n' * 99)[:30], "ends too early; mend the file"),
@@ -431,7 +429,9 @@ def test_what_no_mapping_can_be_proposed_for_is_one_line(mistake, tmp_path):
 def test_files_of_two_forms_are_refused(tmp_path):
     lines(tmp_path / "x.jsonl", [record(1)])
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(SourceError, match=r"got files of csv and jsonl, allowed files of one form; narrow the pattern"):
+    with pytest.raises(
+        SourceError, match=r"got files of csv and jsonl, allowed files of one format; narrow the pattern"
+    ):
         propose([str(tmp_path / "x.*")])
 
 

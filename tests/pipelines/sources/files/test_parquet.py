@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipelines.sources.files.read import BLOCK_BYTES, check_inputs, cut, read
 from pipelines.sources.files.split import CsvFormat
-from transforms.block import entered
+from transforms.block import tag_input
 from transforms.errors import SourceError
 from transforms.event_time import settle_event_time
 from transforms.parse import parse
@@ -275,7 +275,7 @@ def test_each_row_of_any_file_is_accepted_or_refused_and_the_file_is_read_or_one
 
 
 def _sorted_out(block: pl.DataFrame) -> tuple[pl.DataFrame, None, pl.DataFrame]:
-    passed, refused = parse(entered(block, "x"), None, "shop")
+    passed, refused = parse(tag_input(block, "x"), None, "shop")
     kept = [refused]
     for sieve in (validator(), settle_event_time):
         passed, refused = sieve(passed)

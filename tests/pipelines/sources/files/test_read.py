@@ -415,9 +415,9 @@ def test_a_file_corrupt_in_its_middle_stops_the_pipeline_with_its_name(tmp_path)
     [
         ({"delimiter": ",,"}, ".delimiter: got ',,', allowed one ASCII character or ''"),
         ({"quote": "\n"}, r".quote: got '\n', allowed one ASCII character or ''"),
-        ({"delimiter": "|", "quote": "|"}, ".quote: got '|', which is the delimiter too; give another"),
-        ({"header": False}, ".columns: got [] with header false, allowed the names where header is false"),
-        ({"columns": ["a"]}, ".columns: got ['a'] with header true, allowed the names where header is false"),
+        ({"delimiter": "|", "quote": "|"}, ".quote: got '|', which is also the delimiter; give another"),
+        ({"header": False}, ".columns: got [] with header false, allowed names if header is false"),
+        ({"columns": ["a"]}, ".columns: got ['a'] with header true, allowed names if header is false"),
         ({"sep": ","}, "Object contains unknown field `sep`"),
     ],
 )

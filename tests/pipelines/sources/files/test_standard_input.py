@@ -183,7 +183,7 @@ def test_a_descriptor_is_refused_by_its_name_whatever_is_behind_it(name, capfd):
 def test_a_run_without_a_record_says_so(run):
     status, said = run(b"\xef\xbb\xbf\n\n\r\n")
     assert status == 0
-    assert "no record was received: the file is empty, or blank lines, or a header alone; check --input" in said
+    assert "no record was received: the file is empty, or holds only blank lines or a header; check --input" in said
 
 
 @pytest.mark.parametrize("change", ["grows", "vanishes", "is replaced"])

@@ -155,16 +155,16 @@ def test_a_question_is_answered_in_every_form(filled, capsys):
     wrong = error_of(capsys, "query", "SELECT nothing FROM events", "--dataset", filled)
     assert "nothing" in wrong and "tables and views are active_days, activity_1m" in wrong
     wrong = error_of(capsys, "query", "SELECT 1", "--dataset", filled, "--dialect", "duckdb")
-    assert wrong.endswith("--dialect: got 'duckdb'; allowed with --dataset: bigquery, which the query runs in")
+    assert wrong.endswith("--dialect: got 'duckdb'; allowed with --dataset: bigquery, where the query runs")
 
 
 def test_the_doctor_sees_a_data_set_and_recounts_its_books(filled, client, capsys):
     assert main(["doctor", "--dataset", filled, "--json"]) == 0
     (row,) = [row for row in map(json.loads, capsys.readouterr().out.splitlines()) if row.get("name") == filled]
-    assert row["detail"] == "days of UTC, 9 tables"
-    assert main(["doctor", "--books", "--dataset", filled]) == 0
+    assert row["detail"] == "days in UTC, 9 tables"
+    assert main(["doctor", "--audit", "--dataset", filled]) == 0
     client.query(f"DELETE FROM `{filled}.events` WHERE TRUE").result()
-    assert main(["doctor", "--books", "--dataset", filled]) == 1
+    assert main(["doctor", "--audit", "--dataset", filled]) == 1
     assert "1 differences" in capsys.readouterr().err
 
 
@@ -189,7 +189,7 @@ def test_a_malformed_name_is_told(typed, events, capsys):
 
 def test_a_folder_and_a_data_set_exclude_each_other(events, capsys):
     told = error_of(capsys, "backfill", "--input", events, "--dataset", "pro.ds", "--warehouse", "w")
-    assert "one of --dataset pro.ds and --warehouse w: a warehouse is in BigQuery or in a folder" in told
+    assert "one of --dataset pro.ds and --warehouse w: a warehouse is a dataset or a folder" in told
 
 
 def test_a_data_set_that_is_not_there_is_told(name, capsys):

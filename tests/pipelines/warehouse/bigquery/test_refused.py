@@ -139,7 +139,7 @@ def test_a_refused_event_is_quarantined_and_the_books_balance(bigquery, method):
         launch=Launch(1, "test"),
         metrics=(),
         streaming=True,
-        take_late=True,
+        accept_late=True,
         clock=float,  # 1970, so that nothing is too late for the stream
     )
     with beam.Pipeline("BundleBasedDirectRunner", options=PipelineOptions(["--streaming"])) as pipeline:

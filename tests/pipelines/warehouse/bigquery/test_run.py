@@ -246,6 +246,8 @@ def test_days_that_a_stream_may_still_write_are_refused():
     assert open_days(days, now + timedelta(seconds=-1), "UTC", settled_after)[0] == date(2026, 3, 6)
     buffer = {"estimatedRows": "5", "oldestEntryTime": "1773108000000"}
     table = {"tableReference": {"projectId": "p", "datasetId": "d", "tableId": "events"}, "streamingBuffer": buffer}
-    with pytest.raises(WarehouseError, match=r"since 2026-03-10 02:00 UTC and may still .* 2026-03-07: .*--drained"):
+    with pytest.raises(
+        WarehouseError, match=r"since 2026-03-10 02:00 UTC and may still .* 2026-03-07: .*--no_active_stream"
+    ):
         refuse_open("p.d", google.Table.from_api_repr(table), [date(2026, 3, 7)])
     refuse_open("p.d", google.Table.from_api_repr({"tableReference": table["tableReference"]}), [date(2026, 3, 7)])

@@ -118,7 +118,7 @@ def test_every_run_leaves_in_bigquery_what_it_leaves_in_a_folder(houses, files, 
         (backfill, {"input": files[:1]}),
         (backfill, {"input": files[1:], "add": True}),
         (recompute, days),
-        (replay, {"take_late": True}),
+        (replay, {"accept_late": True}),
         (backfill, {"input": files[:1], "replace": True, **days}),
     )
     for run, options in steps:
@@ -134,7 +134,7 @@ def test_every_run_leaves_in_bigquery_what_it_leaves_in_a_folder(houses, files, 
     someone = remote.ask("SELECT user_id FROM events WHERE user_id IS NOT NULL ORDER BY 1 LIMIT 1").item()
     content = remote.ask(f"SELECT MAX(content_id) FROM events WHERE user_id <> '{someone}'").item()
     people = [someone, content]  # an identifier of the one, and what stands in rows of others
-    with pytest.raises(OptionError, match="--proof_key: got nothing; allowed: the name of a file"):
+    with pytest.raises(OptionError, match="--proof_key: missing; allowed: the name of a file"):
         erase(resolve({"workers": "1", **remote.place}, "recompute"), people)
     key = str(tmp_path / "proof.key")
     erased = [erase(resolve({"workers": "1", **each.place}, "recompute"), people, key) for each in houses]

@@ -129,7 +129,7 @@ def test_each_damage_is_one_line_that_names_the_file_and_spares_the_rest(kind, h
         ["query", "SELECT max(text) FROM events_unique", "--dialect", "bigquery", *at],
         ["report", "--output", str(tmp_path / "r.html"), *at],
         ["person", "--find", "u1", *at],
-        ["doctor", "--books", *at],
+        ["doctor", "--audit", *at],
         add,
         ["recompute", *SPAN, "--workers", "1", *at],
         ["person", "--delete", "u1", "--workers", "1", *at],
@@ -179,7 +179,7 @@ def test_a_replacement_puts_a_day_of_events_right_and_books_what_was_lost(kind, 
     # Of the first input, which had 126 records, 40 events are gone; the second has 42 records of its own.
     found = {"received": 168, "events": 120, "duplicates": 4, "balance": 0}
     assert totals(house) == found | {"quarantined": 4 - record, "replaced": 40 + record}
-    assert told("doctor", "--books", "--warehouse", str(house))[0] == 0
+    assert told("doctor", "--audit", "--warehouse", str(house))[0] == 0
     assert told("doctor", "--deep", "--warehouse", str(house))[0] == 0
     with LocalWarehouse.open(house).writer() as run:
         run.purge()  # whatever stands where the file was
@@ -200,7 +200,7 @@ def test_a_replacement_puts_every_table_of_the_day_right(house, made, told):
     # The books of the day are gone too, so that nothing tells of the 40 events that were: they are no longer received.
     found = {"received": 126, "events": 120, "duplicates": 3, "quarantined": 3, "replaced": 0, "balance": 0}
     assert totals(house) == found
-    assert told("doctor", "--books", "--warehouse", str(house))[0] == 0
+    assert told("doctor", "--audit", "--warehouse", str(house))[0] == 0
     assert told("doctor", "--deep", "--warehouse", str(house))[0] == 0
 
 
@@ -239,7 +239,7 @@ def test_files_without_a_checksum_are_read_and_counted(house, told):
     del file["xxh3"]
     (house / "manifest.json").write_text(json.dumps(manifest))
     status, out, _ = told("doctor", "--deep", "--json", "--warehouse", str(house))
-    assert status == 0 and "have no checksum: an older version wrote them" in out
+    assert status == 0 and "have no checksum, as an older version wrote them" in out
     flipped_in_a_page(file_of(house))
     assert told("doctor", "--deep", "--warehouse", str(house))[0] == 2
 
