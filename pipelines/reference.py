@@ -1,4 +1,4 @@
-"""docs/configuration.md, the shipped schemas, the template's metadata and the tables for Terraform, made anew:
+"""docs/configuration.md, docs/cli.md, the shipped schemas, the template's metadata and the tables for Terraform:
 
 python -m pipelines.reference
 """
@@ -10,6 +10,8 @@ from pipelines.config import TEMPLATES, Quality
 from pipelines.flow import flow
 from pipelines.keys import Key, keys_of
 from pipelines.options import FILE_OPTIONS, Option
+from pipelines.reference_cli import PAGE as CLI_PAGE
+from pipelines.reference_cli import cli_page, table_lines
 from pipelines.schemas import SCHEMAS, schema_text
 from pipelines.template import METADATA, metadata
 from pipelines.terraform import tables_text
@@ -79,8 +81,7 @@ def page() -> str:
 def table(rows: Iterable[tuple[str, ...]], first: str) -> str:
     """A table of Markdown."""
     head = (first, "What it is", "Unit", "Default", "Example")
-    lines = [head, ("---",) * len(head), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    return "".join(f"{line}\n" for line in table_lines(head, rows))
 
 
 def _option_row(option: Option) -> tuple[str, ...]:
@@ -100,6 +101,7 @@ def _of(struct: type) -> str:
 def files() -> Iterator[tuple[Path, str]]:
     """Every generated file of a checkout, with what must stand in it."""
     yield TEMPLATES.parent / PAGE, page()
+    yield TEMPLATES.parent / CLI_PAGE, cli_page()
     for name in SCHEMAS:
         yield TEMPLATES / "schemas" / f"{name}.json", schema_text(name)
     yield TEMPLATES / METADATA, metadata()
