@@ -18,6 +18,7 @@ HELD = (
     "docs",
     "templates/terraform",
     "templates/flex",
+    "templates/mappings",
     "templates/prism",
     "tests/test_docs_index.py",
     "tests/pipelines/test_reference_cli.py",
