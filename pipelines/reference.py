@@ -1,4 +1,4 @@
-"""Generate docs/configuration.md, docs/cli.md, the shipped schemas, the template's metadata and the tables for Terraform:
+"""Generate docs/configuration.md, docs/cli.md, the schemas, the template's metadata and the tables for Terraform:
 
 python -m pipelines.reference
 """

@@ -33,7 +33,7 @@ resource "google_pubsub_subscription" "events" {
   }
 
   # A record that breaks a rule is acknowledged and is in quarantine. A message that arrives here was nacked repeatedly: it
-  # kills workers, or workers were killed often. A reader nacks everything it has in hand, so fewer attempts than the
+  # kills workers, or workers were killed often. A reader nacks everything it has in flight, so fewer attempts than the
   # maximum would send good messages here with a bad one. Google supports neither policy where Dataflow reads: null
   # leaves both out.
   dynamic "dead_letter_policy" {
