@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A step of cloudbuild.yaml, from the root of the checkout; nothing where no IMAGE is named.
-#   image      build it, on the layers of the one before, from bases by digest: LAUNCHER and SDK where they are given, else
-#              those that the tags below name now; the log and the image's labels have them
-#   test       the locked packages fit, and the transforms do in the image what they do outside
-#   push       push it, by the tag of the commit and as the cache of the next build, and note its digest in image.digest
-#   template   write the template's file, which names the image by that digest, to TEMPLATES/TAG.json
+# A step of cloudbuild.yaml, run from the root of the checkout; it does nothing without IMAGE.
+#   image      build it, with the previous image as cache, from bases by digest: LAUNCHER and SDK if set, else the
+#              current digests of the tags below; the log and the image's labels record them
+#   test       check that the locked packages fit, and that the transforms behave in the image as outside
+#   push       push it, with the tag of the commit and as the cache of the next build, and write its digest to image.digest
+#   template   write the template's file, which pins the image by that digest, to TEMPLATES/TAG.json
 set -euo pipefail
 
 if [[ -z "${IMAGE:-}" ]]; then
@@ -13,12 +13,12 @@ if [[ -z "${IMAGE:-}" ]]; then
 fi
 : "${TAG:?give _TAG}"
 
-# Each as a person would choose it; a build resolves it once.
+# The tags of the bases; each build resolves them once.
 LAUNCHER_TAG=gcr.io/dataflow-templates-base/python311-template-launcher-base:20260122_RC00
 SDK_TAG=apache/beam_python3.11_sdk:2.77.0
 DIGEST='^[^@[:space:]]+@sha256:[0-9a-f]{64}$'
 
-digest_of() { # IMAGE REPOSITORY: what the registry calls a local image
+digest_of() { # IMAGE REPOSITORY: the registry's digest of a local image
   docker inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$1" | grep -m 1 -F "$2@sha256:" || true
 }
 
@@ -30,10 +30,10 @@ base() { # NAME GIVEN TAG: the base by digest
     found="${found#docker.io/}"
   fi
   if ! [[ "$found" =~ $DIGEST ]]; then
-    echo "_$1: got '${found:-nothing for $3}'; allowed: an image by digest, NAME@sha256:... ; a tag may name another one tomorrow" >&2
+    echo "_$1: got '${found:-nothing for $3}'; allowed: an image by digest, NAME@sha256:... ; a tag may point to another image tomorrow" >&2
     exit 2
   fi
-  echo "base $1: $found; the next build takes the same with --substitutions=_$1=$found" >&2
+  echo "base $1: $found; the next build uses the same with --substitutions=_$1=$found" >&2
   echo "$found"
 }
 
@@ -54,7 +54,7 @@ case "${1:?say which step}" in
     docker push "$IMAGE:$TAG"
     docker push "$IMAGE:cache"
     digest_of "$IMAGE:$TAG" "$IMAGE" > image.digest
-    [[ -s image.digest ]] || { echo "the registry told no digest of $IMAGE:$TAG; push it again" >&2; exit 1; }
+    [[ -s image.digest ]] || { echo "the registry returned no digest of $IMAGE:$TAG; push it again" >&2; exit 1; }
     echo "pushed; deploy it as --image $IMAGE:$TAG@$(cut -d@ -f2 image.digest)"
     ;;
   template)

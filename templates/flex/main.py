@@ -1,4 +1,4 @@
-"""What the launcher of the flex template runs: a stream or a backfill, as a job that goes on by itself."""
+"""The entry point of the flex template's launcher: it starts a stream or a backfill as a job."""
 
 import sys
 

@@ -1,4 +1,4 @@
-# What each alert means, and the first three commands to type, is in its documentation, which comes with the message.
+# The documentation of each alert comes with the notification: its meaning and the first three commands to type.
 
 resource "google_monitoring_notification_channel" "email" {
   for_each     = var.notification_emails
@@ -11,19 +11,19 @@ resource "google_monitoring_notification_channel" "email" {
 locals {
   channels = concat([for channel in google_monitoring_notification_channel.email : channel.id], tolist(var.notification_channels))
 
-  # The id of the job, for commands that take no name.
+  # The id of the job, for commands that do not accept a name.
   the_job = "$(gcloud dataflow jobs list --project=${var.project} --region=${var.region} --status=active --filter=name=${var.job_name} --format='value(id)')"
   errors  = "gcloud logging read 'resource.type=dataflow_step AND resource.labels.job_name=${var.job_name} AND severity>=ERROR' --project=${var.project} --freshness=1h --limit=20"
 }
 
 resource "google_monitoring_alert_policy" "backlog" {
-  display_name          = "${var.name}: messages wait"
+  display_name          = "${var.name}: backlog too old"
   combiner              = "OR"
   severity              = "WARNING"
   notification_channels = local.channels
 
   conditions {
-    display_name = "Oldest message waits longer than ${var.backlog_seconds} s"
+    display_name = "Oldest unacknowledged message is older than ${var.backlog_seconds} s"
     condition_threshold {
       filter          = "metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND resource.type=\"pubsub_subscription\" AND resource.label.subscription_id=\"${google_pubsub_subscription.events.name}\""
       comparison      = "COMPARISON_GT"
@@ -39,7 +39,7 @@ resource "google_monitoring_alert_policy" "backlog" {
   documentation {
     mime_type = "text/markdown"
     content   = <<-EOT
-      The stream reads more slowly than others publish, or does not run. Nothing is lost as long as the oldest message is
+      The stream reads more slowly than publishers publish, or does not run. Nothing is lost while the oldest message is
       younger than ${var.message_retention_days} days.
 
       ```sh
@@ -48,19 +48,19 @@ resource "google_monitoring_alert_policy" "backlog" {
       gcloud dataflow metrics list ${local.the_job} --project=${var.project} --region=${var.region}
       ```
 
-      No job: launch it, it goes on with what waits. Errors: mend these first. Neither: it needs more workers.
+      No job: launch it, it resumes with the backlog. Errors: fix these first. Neither: it needs more workers.
     EOT
   }
 }
 
 resource "google_monitoring_alert_policy" "watermark" {
-  display_name          = "${var.name}: event time stands still"
+  display_name          = "${var.name}: watermark lags"
   combiner              = "OR"
   severity              = "WARNING"
   notification_channels = local.channels
 
   conditions {
-    display_name = "Watermark further behind than ${var.watermark_seconds} s"
+    display_name = "Watermark lag above ${var.watermark_seconds} s"
     condition_threshold {
       filter          = "metric.type=\"dataflow.googleapis.com/job/data_watermark_age\" AND resource.type=\"dataflow_job\" AND resource.label.job_name=\"${var.job_name}\""
       comparison      = "COMPARISON_GT"
@@ -74,7 +74,7 @@ resource "google_monitoring_alert_policy" "watermark" {
   }
 
   conditions {
-    display_name = "An element is under way for longer than ${var.watermark_seconds} s"
+    display_name = "System lag above ${var.watermark_seconds} s"
     condition_threshold {
       filter          = "metric.type=\"dataflow.googleapis.com/job/system_lag\" AND resource.type=\"dataflow_job\" AND resource.label.job_name=\"${var.job_name}\""
       comparison      = "COMPARISON_GT"
@@ -90,7 +90,7 @@ resource "google_monitoring_alert_policy" "watermark" {
   documentation {
     mime_type = "text/markdown"
     content   = <<-EOT
-      Buckets close late: rows of `events` still come, but metrics stay at `early`. A step hangs or is tried again and again,
+      Buckets close late: rows of `events` still arrive, but metrics stay at `early`. A step hangs or is retried repeatedly,
       or a publisher's clock is behind.
 
       ```sh
@@ -99,20 +99,20 @@ resource "google_monitoring_alert_policy" "watermark" {
       audience query --dataset ${var.project}.${var.dataset} "SELECT MAX(bucket_start) AS newest, firing FROM activity_1m_current GROUP BY firing"
       ```
 
-      `write-retries` grows: BigQuery does not take rows, see its status and quotas. No errors and no retries: look in the
-      job's graph for the step whose watermark is the oldest.
+      `write-retries` grows: BigQuery accepts no rows, check its status and quotas. No errors and no retries: find the step
+      with the oldest watermark in the job's graph.
     EOT
   }
 }
 
 resource "google_monitoring_alert_policy" "quarantine" {
-  display_name          = "${var.name}: many records are refused"
+  display_name          = "${var.name}: too many records quarantined"
   combiner              = "OR"
   severity              = "WARNING"
   notification_channels = local.channels
 
   conditions {
-    display_name = "More than ${var.quarantine_share * 100} % of ten minutes in quarantine"
+    display_name = "More than ${var.quarantine_share * 100} % of the rows of ten minutes in quarantine"
     condition_prometheus_query_language {
       query               = "${local.quarantine_in} > ${var.quarantine_share}"
       duration            = "300s"
@@ -123,7 +123,7 @@ resource "google_monitoring_alert_policy" "quarantine" {
   documentation {
     mime_type = "text/markdown"
     content   = <<-EOT
-      A publisher sends another form than it did, or a mapping does not fit. Nothing is lost: quarantine has the bytes.
+      A publisher changed its format, or a mapping does not fit. Nothing is lost: quarantine has the bytes.
 
       ```sh
       audience query --dataset ${var.project}.${var.dataset} "SELECT * FROM quarantine_by_code ORDER BY last_received_time DESC LIMIT 20"
@@ -131,13 +131,13 @@ resource "google_monitoring_alert_policy" "quarantine" {
       audience replay --help
       ```
 
-      Mend the publisher, or the mapping; with the new mapping `audience replay` takes in what was refused.
+      Fix the publisher or the mapping; with the new mapping, `audience replay` processes the quarantined records.
     EOT
   }
 }
 
 resource "google_monitoring_alert_policy" "silence" {
-  display_name          = "${var.name}: nobody publishes"
+  display_name          = "${var.name}: no input"
   combiner              = "OR"
   severity              = "WARNING"
   notification_channels = local.channels
@@ -154,7 +154,7 @@ resource "google_monitoring_alert_policy" "silence" {
   documentation {
     mime_type = "text/markdown"
     content   = <<-EOT
-      Nothing came to the topic ${google_pubsub_topic.events.name}. The fault is before it: a publisher is down, has lost its
+      Nothing was published to the topic ${google_pubsub_topic.events.name}. The cause is upstream: a publisher is down, lost its
       permission, or publishes elsewhere.
 
       ```sh
@@ -163,14 +163,14 @@ resource "google_monitoring_alert_policy" "silence" {
       audience query --dataset ${var.project}.${var.dataset} "SELECT source, MAX(received_time) AS last FROM events WHERE event_time > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 2 DAY) GROUP BY source"
       ```
 
-      The third says since when which source is silent. If nights are silent, raise `silent_minutes`.
+      The third shows when each source sent its last event. If nights are silent, raise `silent_minutes`.
     EOT
   }
 }
 
 resource "google_logging_metric" "worker_errors" {
   name        = "${var.name}-worker-errors"
-  description = "Errors that the workers of ${var.job_name} log"
+  description = "Errors logged by the workers of ${var.job_name}"
   filter      = "resource.type=\"dataflow_step\" AND resource.labels.job_name=\"${var.job_name}\" AND severity>=ERROR"
   depends_on  = [google_project_service.api]
 
@@ -182,13 +182,13 @@ resource "google_logging_metric" "worker_errors" {
 }
 
 resource "google_monitoring_alert_policy" "worker_errors" {
-  display_name          = "${var.name}: workers fail"
+  display_name          = "${var.name}: worker errors"
   combiner              = "OR"
   severity              = "ERROR"
   notification_channels = local.channels
 
   conditions {
-    display_name = "More than ${var.errors_per_minute} errors a minute"
+    display_name = "More than ${var.errors_per_minute} errors per minute"
     condition_threshold {
       filter          = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.worker_errors.name}\" AND resource.type=\"dataflow_step\""
       comparison      = "COMPARISON_GT"
@@ -219,8 +219,8 @@ resource "google_monitoring_alert_policy" "worker_errors" {
   documentation {
     mime_type = "text/markdown"
     content   = <<-EOT
-      A bundle fails and is tried again for ever, so that its part of the stream stands still; or the job has ended. What was
-      not acknowledged waits in the subscription.
+      A bundle fails and is retried without end, so its part of the stream makes no progress; or the job has ended.
+      Unacknowledged messages wait in the subscription.
 
       ```sh
       ${local.errors}
@@ -228,13 +228,13 @@ resource "google_monitoring_alert_policy" "worker_errors" {
       gcloud artifacts docker images list ${local.image} --include-tags --limit=5 --sort-by=~UPDATE_TIME
       ```
 
-      The same line since a launch: go back to the image before it. "BigQuery refused": columns differ, the message says which.
+      The same error since a launch: roll back to the previous image. "BigQuery refused": columns differ, the message names them.
     EOT
   }
 }
 
 resource "google_monitoring_alert_policy" "dead_letters" {
-  display_name          = "${var.name}: messages nobody could take"
+  display_name          = "${var.name}: dead letters"
   combiner              = "OR"
   severity              = "ERROR"
   notification_channels = local.channels
@@ -256,8 +256,8 @@ resource "google_monitoring_alert_policy" "dead_letters" {
   documentation {
     mime_type = "text/markdown"
     content   = <<-EOT
-      A message was delivered about ${coalesce(var.max_delivery_attempts, 100)} times and never acknowledged. It waits for 31 days
-      and is in no table and no book.
+      A message was delivered about ${coalesce(var.max_delivery_attempts, 100)} times and never acknowledged. It waits for 31 days,
+      in no table and in no audit count.
 
       ```sh
       gcloud pubsub subscriptions pull ${google_pubsub_subscription.dead_letters.name} --project=${var.project} --limit=5 --format=json
@@ -265,8 +265,8 @@ resource "google_monitoring_alert_policy" "dead_letters" {
       gcloud pubsub subscriptions seek --help
       ```
 
-      Pulled without --auto-ack it stays. Once its cause is mended, publish it again to ${google_pubsub_topic.events.name}, or
-      go back with seek: what comes twice is a duplicate in the books.
+      Pulled without --auto-ack, the message stays. Once the cause is fixed, publish it again to
+      ${google_pubsub_topic.events.name}, or seek back: repeated messages count as duplicates.
     EOT
   }
 }

@@ -1,13 +1,13 @@
-# Terraform makes the shipped tables, and owns their partition, cluster and expiry. Their columns, all views in this data
-# set and the tables of metrics of one's own are the product's: it makes, widens and checks them at every start.
+# Terraform creates the shipped tables, and owns their partitioning, clustering and expiration. The product owns their
+# columns, all views in this dataset and the tables of custom metrics: it creates, widens and checks them at every start.
 #
 # Access is stated here and nowhere else. Without it BigQuery would let every viewer of the project read, and every editor
-# write, also the records in quarantine. Of project roles only that of an owner opens the data set.
+# write, also the records in quarantine. Of the project roles only owner grants access to the dataset.
 
 resource "google_bigquery_dataset" "warehouse" {
   dataset_id                 = var.dataset
   location                   = var.location
-  description                = "Audience Insights: events and what was made of them. Its days are those of time zone ${var.time_zone}."
+  description                = "Audience Insights: events and metrics. Days are those of the time zone ${var.time_zone}."
   labels                     = local.labels
   delete_contents_on_destroy = false
   depends_on                 = [google_project_service.api]
@@ -32,7 +32,7 @@ resource "google_bigquery_dataset" "warehouse" {
     }
   }
 
-  # The views for readers may read what their readers may not.
+  # The views for readers may read what the readers may not.
   access {
     dataset {
       dataset {
@@ -67,15 +67,15 @@ resource "google_bigquery_table" "warehouse" {
   }
 
   lifecycle {
-    # A later version of the product, or a measure added to a metric, brings a column. Terraform would take it out
-    # again, and what is in it.
+    # A later version of the product, or a measure added to a metric, adds a column. Terraform would drop it again,
+    # with its content.
     ignore_changes = [schema]
   }
 }
 
-# The table that tells who committed last, with its one row. Statements and labels are the product's own: a data set
-# with these labels is taken for a whole warehouse, which has this table. BigQuery forgets a job after half a year, and
-# Terraform then runs it again: a second time the statements do nothing.
+# The table with one row that records the last commit. Statements and labels are the product's own: a dataset with
+# these labels counts as a complete warehouse, which has this table. BigQuery forgets a job after half a year, and
+# Terraform then runs it again: the statements are idempotent.
 resource "google_bigquery_job" "first_commit" {
   job_id   = "${var.name}-first-commit-${google_bigquery_dataset.warehouse.creation_time}"
   location = google_bigquery_dataset.warehouse.location
@@ -83,21 +83,21 @@ resource "google_bigquery_job" "first_commit" {
   query {
     query              = local.first_commit
     use_legacy_sql     = false
-    create_disposition = "" # of a script
+    create_disposition = "" # required for a script
     write_disposition  = ""
   }
 
   lifecycle {
-    ignore_changes = [query] # there is no second job under one id
+    ignore_changes = [query] # a job id cannot be reused
   }
 }
 
-# Readers see the views of this data set and nothing of the warehouse. Each is written out down to the tables, so that
-# none needs another one, and quarantine_by_code opens no way to the records themselves.
+# Readers see the views of this dataset and nothing of the warehouse. Each view is expanded down to the tables, so none
+# needs another one, and quarantine_by_code gives no access to the records themselves.
 resource "google_bigquery_dataset" "readers" {
   dataset_id                 = var.readers_dataset
   location                   = var.location
-  description                = "Views of ${var.dataset} for those who may not read its tables."
+  description                = "Views of ${var.dataset} for readers without access to its tables."
   delete_contents_on_destroy = false
   depends_on                 = [google_project_service.api]
 

@@ -1,4 +1,4 @@
-# Each role on the one thing that it is for. On the project are only roles that Google gives nowhere else.
+# Each role is granted on the one resource that needs it; on the project only roles that Google grants nowhere else.
 
 resource "google_service_account" "worker" {
   account_id   = "${var.name}-worker"
@@ -60,13 +60,13 @@ resource "google_pubsub_topic_iam_member" "publishers" {
 }
 
 resource "google_pubsub_subscription_iam_member" "worker" {
-  for_each     = toset(["roles/pubsub.subscriber", "roles/pubsub.viewer"]) # viewer: it looks at the subscription first
+  for_each     = toset(["roles/pubsub.subscriber", "roles/pubsub.viewer"]) # viewer: a start checks the subscription first
   subscription = google_pubsub_subscription.events.id
   member       = local.worker
   role         = each.key
 }
 
-# Pub/Sub itself moves dead letters: it publishes them there and acknowledges them here.
+# Pub/Sub's service agent moves dead letters: it publishes them to the topic and acknowledges them here.
 resource "google_pubsub_topic_iam_member" "dead_letters" {
   topic  = google_pubsub_topic.dead_letters.id
   member = local.pubsub
@@ -87,7 +87,7 @@ resource "google_artifact_registry_repository_iam_member" "images" {
   role       = each.value.role
 }
 
-# A job runs as the worker, a build as the launcher: who starts one has to be allowed to act as that account.
+# A job runs as the worker, a build as the launcher: whoever starts one must be allowed to act as that account.
 resource "google_service_account_iam_member" "launcher" {
   for_each           = { "as the worker" = google_service_account.worker.name, "as itself" = google_service_account.launcher.name }
   service_account_id = each.value

@@ -1,4 +1,4 @@
-# What follows from the variables and from tables.json without asking Google: `terraform console` shows it offline.
+# Values derived from the variables and from tables.json without a request to Google: `terraform console` shows them offline.
 
 locals {
   # Made by python -m pipelines.apps.reference from what the product declares; see docs/why/terraform.md.
@@ -24,12 +24,12 @@ locals {
     "{{dataset}}", local.names["{{dataset}}"]
   )
 
-  # By these the product knows its data set. A label has no capital letter, slash or plus.
+  # The labels by which the product recognises its dataset. Labels allow no capital letter, slash or plus.
   labels = merge(local.declared.labels, {
     audience_time_zone = replace(replace(lower(var.time_zone), "/", "__"), "+", "_plus_")
   })
 
-  # Members (group:x@example.com) as an access entry of BigQuery names them.
+  # Members (group:x@example.com) in the form of BigQuery access entries.
   entries = { for member in setunion(var.readers, var.warehouse_readers) : member => {
     user   = can(regex("^(user|serviceAccount):", member)) ? split(":", member)[1] : null
     group  = startswith(member, "group:") ? split(":", member)[1] : null
@@ -52,13 +52,13 @@ locals {
     "storage.googleapis.com",
   ])
 
-  # Rows that the stream wrote in ten minutes, by the counter of the steps that write. The counter is a gauge of a
-  # job's total, so that it is `delta` that tells what was added.
+  # Rows that the stream wrote in ten minutes, from the counter of the writing steps. The counter is a gauge of a
+  # job's total, so `delta` computes the increase.
   rows_written  = "dataflow_googleapis_com:job_user_counter{monitored_resource=\"dataflow_job\",job_name=\"${var.job_name}\",metric_name=\"rows-written\",ptransform=~\"%s\"}"
   quarantined   = "sum(delta(${format(local.rows_written, "Write quarantine.*")}[10m]))"
   either        = "sum(delta(${format(local.rows_written, "Write (events|quarantine).*")}[10m]))"
   quarantine_in = "${local.quarantined} / (${local.either} > 0)"
 
-  # Nothing published is no point at all, and not a zero.
+  # Without messages there is no data point, not a zero.
   published = "sum(increase(pubsub_googleapis_com:topic_send_request_count{monitored_resource=\"pubsub_topic\",topic_id=\"${var.name}-events\",response_class=\"success\"}[${var.silent_minutes}m])) or vector(0)"
 }

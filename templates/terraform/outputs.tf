@@ -1,4 +1,4 @@
-# Named as the options of `audience run` and of gcloud that take them.
+# Named after the options of `audience run` and gcloud that accept them.
 
 locals {
   dataset = "${var.project}.${var.dataset}"
@@ -21,73 +21,73 @@ output "job_name" {
 }
 
 output "topic" {
-  description = "Where events are published"
+  description = "Topic that events are published to"
   value       = google_pubsub_topic.events.id
 }
 
 output "input_subscription" {
-  description = "What the stream reads"
+  description = "Subscription that the stream reads"
   value       = google_pubsub_subscription.events.id
 }
 
 output "dead_letter_subscription" {
-  description = "Where messages wait that nobody could take"
+  description = "Subscription of the dead-letter topic"
   value       = google_pubsub_subscription.dead_letters.id
 }
 
 output "dataset" {
-  description = "The warehouse"
+  description = "Dataset of the warehouse"
   value       = local.dataset
   depends_on  = [google_bigquery_job.first_commit, google_bigquery_table.warehouse]
 }
 
 output "readers_dataset" {
-  description = "The views for readers"
+  description = "Dataset of the views for readers"
   value       = "${var.project}.${google_bigquery_dataset.readers.dataset_id}"
 }
 
 output "temp_location" {
-  description = "Folder of what a job needs while it runs"
+  description = "Folder for temporary files of a job"
   value       = "gs://${google_storage_bucket.temp.name}/temp"
 }
 
 output "staging_location" {
-  description = "Folder of what workers fetch when they start"
+  description = "Folder for staged files, which workers fetch at start"
   value       = "gs://${google_storage_bucket.staging.name}/staging"
 }
 
 output "templates_location" {
-  description = "Folder of the specifications of templates"
+  description = "Folder of template specifications"
   value       = "gs://${google_storage_bucket.templates.name}/templates"
 }
 
 output "source_staging_location" {
-  description = "Folder that Cloud Build takes the source from: --gcs-source-staging-dir"
+  description = "Folder from which Cloud Build reads the source: --gcs-source-staging-dir"
   value       = "gs://${google_storage_bucket.templates.name}/source"
 }
 
 output "image" {
-  description = "Name of the image, to which a tag is added"
+  description = "Name of the image, without tag"
   value       = local.image
 }
 
 output "service_account_email" {
-  description = "Account that the workers run as"
+  description = "Service account that the workers run as"
   value       = google_service_account.worker.email
 }
 
 output "launcher_service_account_email" {
-  description = "Account that builds and launches: gcloud --impersonate-service-account"
+  description = "Service account that builds and launches: gcloud --impersonate-service-account"
   value       = google_service_account.launcher.email
 }
 
 output "run_locally" {
-  description = "The stream on this machine"
+  description = "Command that runs the stream on this machine"
   value       = "audience run --input_subscription ${google_pubsub_subscription.events.id} --dataset ${local.dataset}"
 }
 
 output "run_on_dataflow" {
-  description = "The stream on Dataflow; TAG is that of the build"
+  description = "Command that runs the stream on Dataflow; TAG is the tag of the build"
   value = join(" ", [
     "CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT=${google_service_account.launcher.email}",
     "audience deploy stream --project ${var.project} --region ${var.region} --job_name ${var.job_name}",

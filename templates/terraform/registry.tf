@@ -2,11 +2,11 @@ resource "google_artifact_registry_repository" "images" {
   repository_id = var.name
   location      = var.region
   format        = "DOCKER"
-  description   = "Images of launcher and workers, one a commit"
+  description   = "Images of launcher and workers, one per commit"
   kms_key_name  = var.kms_key
 
-  # Where both fit, keep counts more. An image that runs has to stay, since every worker that starts pulls it: tag the
-  # one of the stream live-NAME.
+  # If both policies match, keep wins. An image in use has to stay, since every worker pulls it when it starts: tag the
+  # image of the stream live-NAME.
   cleanup_policy_dry_run = false
 
   cleanup_policies {

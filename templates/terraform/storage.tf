@@ -1,4 +1,4 @@
-# Three buckets, since soft delete and versions are settings of a bucket and what is temporary must not pay for either.
+# Three buckets, since soft delete and versioning are settings of a bucket and temporary files must not pay for either.
 
 resource "google_storage_bucket" "temp" {
   name                        = "${var.project}-${var.name}-temp"
@@ -30,7 +30,7 @@ resource "google_storage_bucket" "temp" {
   depends_on = [google_project_service.api]
 }
 
-# No object goes by its age: a worker that starts in the third month of a stream fetches what was staged in the first.
+# Objects are not deleted by age: a worker that starts in the third month of a stream fetches files staged in the first.
 resource "google_storage_bucket" "staging" {
   name                        = "${var.project}-${var.name}-staging"
   location                    = var.region
@@ -57,7 +57,7 @@ resource "google_storage_bucket" "staging" {
   depends_on = [google_project_service.api]
 }
 
-# Specifications of templates, one a commit, and the sources that Cloud Build is sent.
+# Template specifications, one per commit, and the sources sent to Cloud Build.
 resource "google_storage_bucket" "templates" {
   name                        = "${var.project}-${var.name}-templates"
   location                    = var.region

@@ -1,5 +1,5 @@
 variable "project" {
-  description = "Project that everything is made in; it exists, with billing"
+  description = "Existing project with billing, in which everything is created"
   type        = string
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
@@ -17,7 +17,7 @@ variable "region" {
 }
 
 variable "location" {
-  description = "Location of the data sets; it cannot be changed later"
+  description = "Location of the datasets; it cannot be changed later"
   type        = string
   validation {
     condition     = can(regex("^(EU|US|[a-z]+-[a-z]+[0-9]{1,2})$", var.location))
@@ -26,7 +26,7 @@ variable "location" {
 }
 
 variable "name" {
-  description = "First word of the name of whatever has a name in the project: two warehouses take two names"
+  description = "Prefix of every resource name in the project: two warehouses need two prefixes"
   type        = string
   default     = "audience"
   validation {
@@ -36,7 +36,7 @@ variable "name" {
 }
 
 variable "dataset" {
-  description = "Data set of the warehouse"
+  description = "Dataset of the warehouse"
   type        = string
   default     = "audience"
   validation {
@@ -46,7 +46,7 @@ variable "dataset" {
 }
 
 variable "readers_dataset" {
-  description = "Data set of the authorised views: who may read these need not be allowed to read the warehouse"
+  description = "Dataset of the authorised views: their readers need no access to the warehouse"
   type        = string
   default     = "audience_views"
   validation {
@@ -56,7 +56,7 @@ variable "readers_dataset" {
 }
 
 variable "time_zone" {
-  description = "Time zone that cuts the days of the warehouse (IANA name); it cannot be changed later"
+  description = "Time zone of the warehouse's days (IANA name); it cannot be changed later"
   type        = string
   default     = "UTC"
   validation {
@@ -105,7 +105,7 @@ variable "reader_views" {
 }
 
 variable "minimum_group" {
-  description = "Readers' views leave out rows about fewer people than this, and numbers of fewer people in them; 0 leaves out nothing"
+  description = "Readers' views leave out rows about fewer people than this, and numbers of fewer people in other rows; 0 leaves out nothing"
   type        = number
   default     = 10
   validation {
@@ -115,7 +115,7 @@ variable "minimum_group" {
 }
 
 variable "readers" {
-  description = "Who may read the views, such as group:analysts@example.com; they bring a project to run queries in"
+  description = "Who may read the views, such as group:analysts@example.com; they need a project of their own to run queries in"
   type        = set(string)
   default     = []
   validation {
@@ -125,7 +125,7 @@ variable "readers" {
 }
 
 variable "warehouse_readers" {
-  description = "Who may read the tables themselves, persons and the records in quarantine among them, such as group:data@example.com"
+  description = "Who may read the tables themselves, including people and quarantined records, such as group:data@example.com"
   type        = set(string)
   default     = []
   validation {
@@ -135,7 +135,7 @@ variable "warehouse_readers" {
 }
 
 variable "kms_key" {
-  description = "CMEK: Cloud KMS key, in the region, of topics, buckets, images and the streaming job; null: keys of Google. The service agents of Pub/Sub, Storage, Artifact Registry, Dataflow and Compute Engine need roles/cloudkms.cryptoKeyEncrypterDecrypter on it first"
+  description = "CMEK: Cloud KMS key, in the region, of topics, buckets, images and the streaming job; null: Google-managed keys. The service agents of Pub/Sub, Storage, Artifact Registry, Dataflow and Compute Engine need roles/cloudkms.cryptoKeyEncrypterDecrypter on it first"
   type        = string
   default     = null
   validation {
@@ -145,7 +145,7 @@ variable "kms_key" {
 }
 
 variable "warehouse_kms_key" {
-  description = "CMEK: Cloud KMS key of the data sets, whose location it has (EU: europe, US: us); null: keys of Google. BigQuery's service agent needs roles/cloudkms.cryptoKeyEncrypterDecrypter on it first"
+  description = "CMEK: Cloud KMS key of the datasets, in their location (EU: europe, US: us); null: Google-managed keys. BigQuery's service agent needs roles/cloudkms.cryptoKeyEncrypterDecrypter on it first"
   type        = string
   default     = null
   validation {
@@ -165,7 +165,7 @@ variable "publishers" {
 }
 
 variable "launchers" {
-  description = "Who may build and launch in the name of the launcher's service account, such as group:data@example.com"
+  description = "Who may build and launch as the launcher's service account, such as group:data@example.com"
   type        = set(string)
   default     = []
   validation {
@@ -185,7 +185,7 @@ variable "job_name" {
 }
 
 variable "message_retention_days" {
-  description = "Days that an unread message waits in the subscriptions"
+  description = "Days that the subscriptions retain an unread message"
   type        = number
   default     = 7
   validation {
@@ -195,7 +195,7 @@ variable "message_retention_days" {
 }
 
 variable "dead_letter_retention_days" {
-  description = "Days that a dead letter is kept, with whatever it holds of a person; audience person does not reach it"
+  description = "Days that a dead letter is kept, with any personal data in it; audience person does not reach it"
   type        = number
   default     = 31
   validation {
@@ -205,7 +205,7 @@ variable "dead_letter_retention_days" {
 }
 
 variable "max_delivery_attempts" {
-  description = "Deliveries after which a message goes to the dead-letter topic; null: it never does, and is delivered again at once"
+  description = "Deliveries after which a message goes to the dead-letter topic; null: never, and it is redelivered at once"
   type        = number
   default     = 100
   validation {
@@ -215,7 +215,7 @@ variable "max_delivery_attempts" {
 }
 
 variable "temp_days" {
-  description = "Days that temporary files are kept: longer than any backfill takes"
+  description = "Days that temporary files are kept; must be longer than any backfill takes"
   type        = number
   default     = 14
   validation {
@@ -225,7 +225,7 @@ variable "temp_days" {
 }
 
 variable "image_days" {
-  description = "Days after which an image goes that is not among the last ten and has no tag that begins with live"
+  description = "Days after which an image is deleted, unless it is among the last ten or has a tag that begins with live"
   type        = number
   default     = 180
   validation {
@@ -235,13 +235,13 @@ variable "image_days" {
 }
 
 variable "deletion_protection" {
-  description = "Whether `terraform destroy` stops at tables and buckets that hold something"
+  description = "Whether `terraform destroy` stops at tables and buckets that are not empty"
   type        = bool
   default     = true
 }
 
 variable "notification_emails" {
-  description = "Addresses that the alerts write to"
+  description = "Email addresses that receive the alerts"
   type        = set(string)
   default     = []
   validation {
@@ -251,7 +251,7 @@ variable "notification_emails" {
 }
 
 variable "notification_channels" {
-  description = "Channels of Cloud Monitoring that the alerts go to as well"
+  description = "Other Cloud Monitoring notification channels for the alerts"
   type        = set(string)
   default     = []
   validation {
@@ -261,7 +261,7 @@ variable "notification_channels" {
 }
 
 variable "backlog_seconds" {
-  description = "Alert where the oldest message waits longer than this"
+  description = "Alert if the oldest unacknowledged message is older than this"
   type        = number
   default     = 300
   validation {
@@ -271,7 +271,7 @@ variable "backlog_seconds" {
 }
 
 variable "watermark_seconds" {
-  description = "Alert where event time is further behind the clock than this; --expected_delay is a part of it"
+  description = "Alert if the watermark lags the clock by more than this; --expected_delay is part of the lag"
   type        = number
   default     = 600
   validation {
@@ -281,7 +281,7 @@ variable "watermark_seconds" {
 }
 
 variable "quarantine_share" {
-  description = "Alert where a larger share than this of the rows of ten minutes went to quarantine"
+  description = "Alert if a larger share than this of the rows of ten minutes is quarantined"
   type        = number
   default     = 0.05
   validation {
@@ -291,7 +291,7 @@ variable "quarantine_share" {
 }
 
 variable "silent_minutes" {
-  description = "Alert where nobody has published for as long as this"
+  description = "Alert if nothing was published for this long"
   type        = number
   default     = 30
   validation {
@@ -301,7 +301,7 @@ variable "silent_minutes" {
 }
 
 variable "errors_per_minute" {
-  description = "Alert where the workers log more errors than this a minute, for five minutes"
+  description = "Alert if the workers log more errors per minute than this, for five minutes"
   type        = number
   default     = 1
   validation {

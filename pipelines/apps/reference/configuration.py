@@ -1,4 +1,4 @@
-"""Generate docs/configuration.md, the shipped schemas, the template's metadata and the tables for Terraform:
+"""Generate docs/configuration.md, docs/cli.md, the schemas, the template's metadata and the tables for Terraform:
 
 python -m pipelines.apps.reference
 """
@@ -6,6 +6,8 @@ python -m pipelines.apps.reference
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pipelines.apps.reference.cli import PAGE as CLI_PAGE
+from pipelines.apps.reference.cli import cli_page, table_lines
 from pipelines.apps.reference.terraform import tables_text
 from pipelines.dataflow.template import METADATA, metadata
 from pipelines.settings.config import TEMPLATES, Quality
@@ -80,8 +82,7 @@ def page() -> str:
 def table(rows: Iterable[tuple[str, ...]], first: str) -> str:
     """Return a Markdown table."""
     head = (first, "Description", "Unit", "Default", "Example")
-    lines = [head, ("---",) * len(head), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    return "".join(f"{line}\n" for line in table_lines(head, rows))
 
 
 def _option_row(option: Option) -> tuple[str, ...]:
@@ -101,6 +102,7 @@ def _of(struct: type) -> str:
 def files() -> Iterator[tuple[Path, str]]:
     """Yield every generated file of a checkout, with its expected text."""
     yield TEMPLATES.parent / PAGE, page()
+    yield TEMPLATES.parent / CLI_PAGE, cli_page()
     for name in SCHEMAS:
         yield TEMPLATES / "schemas" / f"{name}.json", schema_text(name)
     yield TEMPLATES / METADATA, metadata()
