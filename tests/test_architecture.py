@@ -17,6 +17,7 @@ MEASURED = ("pipelines", "transforms", "benchmarks")
 FLOORS = (
     "pipelines.__main__",
     "pipelines.launcher",
+    "pipelines.reference",
     "pipelines.cli",
     "pipelines.commands",
     "pipelines.apps",

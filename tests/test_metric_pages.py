@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pipelines.apps.reference.metric_pages import FOLDER, definitions, example, pages
+from pipelines.reference.metric_pages import FOLDER, definitions, example, pages
 from pipelines.settings.config import read_funnel
 from pipelines.warehouse.views import VIEWS
 
@@ -19,7 +19,7 @@ def made(tmp_path_factory) -> dict[str, str]:
 
 def test_the_pages_are_what_the_definitions_and_a_run_make(made):
     assert {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.md")} == made, (
-        "make them anew: python -m pipelines.apps.reference.metric_pages"
+        "make them anew: python -m pipelines.reference"
     )
 
 

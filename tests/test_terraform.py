@@ -6,8 +6,8 @@ from argparse import ArgumentParser
 
 import pytest
 
-from pipelines.apps.reference.terraform import tables_text
 from pipelines.cli import COMMANDS as COMMANDS_OF
+from pipelines.reference.terraform import tables_text
 from pipelines.settings.resolve import OPTIONS
 from pipelines.warehouse.bigquery.dataset import label_of
 from tests.terraform import FILES, FOLDER, GIVEN, blocks, code, evaluated, offline, parsed, terraform

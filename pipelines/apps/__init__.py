@@ -1,5 +1,5 @@
 """Programs beside the graph, a folder each: what is behind `audience mapping`, `plan`, `report`, `doctor`, `simulate`
-and `demo`, and the generators of reference pages.
+and `demo`.
 
-May import everything below; nothing below imports an app. Of the apps only `demo` and `reference` import others.
+May import everything below; nothing below imports an app. Of the apps only `demo` imports others.
 """

@@ -1,4 +1,4 @@
-"""templates/flex/metadata.json, generated from the list of options by `python -m pipelines.apps.reference`.
+"""templates/flex/metadata.json, generated from the list of options by `python -m pipelines.reference`.
 
 python -m pipelines.dataflow.template IMAGE:TAG     prints the template file for an image; needs Python alone
 

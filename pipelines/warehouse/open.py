@@ -14,7 +14,7 @@ def open_warehouse(
     folder: str | None,
     time_zone: str | None = None,
     create: bool = False,
-    partition_expiry: timedelta | None = None,
+    partition_expiration: timedelta | None = None,
     settled_after: timedelta | None = None,
     group: str | None = None,
 ) -> Iterator[Warehouse]:
@@ -27,7 +27,7 @@ def open_warehouse(
         from pipelines.warehouse.bigquery.dataset import Choice
         from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse  # which imports Google's clients
 
-        warehouse = BigQueryWarehouse.open(dataset, time_zone, create, Choice(partition_expiry, settled_after))
+        warehouse = BigQueryWarehouse.open(dataset, time_zone, create, Choice(partition_expiration, settled_after))
     else:
         assert folder is not None, "options name one or the other"
         warehouse = LocalWarehouse.open(folder, time_zone, create, group)

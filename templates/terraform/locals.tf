@@ -1,7 +1,7 @@
 # Values derived from the variables and from tables.json without a request to Google: `terraform console` shows them offline.
 
 locals {
-  # Made by python -m pipelines.apps.reference from what the product declares; see docs/why/terraform.md.
+  # Made by python -m pipelines.reference from what the product declares; see docs/why/terraform.md.
   declared = jsondecode(file("${path.module}/tables.json"))
   tables   = { for table in local.declared.tables : table.name => table }
 

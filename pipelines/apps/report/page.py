@@ -14,10 +14,10 @@ from typing import NamedTuple
 import msgspec
 import polars as pl
 
-from pipelines.apps.reference.metric_pages import definitions
 from pipelines.apps.report import charts
 from pipelines.apps.report.html import books_html, definitions_html, table_html, tiles, tiles_html
 from pipelines.apps.report.queries import RECENT_DAYS, Numbers, numbers_of
+from pipelines.reference.metric_pages import definitions
 from pipelines.version import VERSION
 from pipelines.warehouse.interface import Warehouse
 from transforms.errors import OptionError

@@ -50,11 +50,11 @@ FILE_ROWS = 100_000  # of a downloaded file, and so of a block
 class Choice(NamedTuple):
     """What may differ from run to run.
 
-    partition_expiry  after which BigQuery removes the rows of a day; None leaves each table as it is
+    partition_expiration  after which BigQuery removes the rows of a day; None leaves each table as it is
     settled_after     how long after a day's end a stream may still write events of it; None: no stream writes
     """
 
-    partition_expiry: timedelta | None = None
+    partition_expiration: timedelta | None = None
     settled_after: timedelta | None = None
 
 
@@ -69,7 +69,7 @@ class Dataset:
         self.dataset = dataset.reference
         self.location: str | None = dataset.location
         self.time_zone = time_zone
-        self.partition_expiry, self.settled_after = choice
+        self.partition_expiration, self.settled_after = choice
         self._spool: Path | None = None
         self._spooled: dict[tuple, list[Path]] = {}
 

@@ -128,11 +128,11 @@ def declare(warehouse: Dataset, tables: Iterable[Table], funnel: Funnel | None =
         reference = warehouse.dataset.table(table.name)
         if table.name not in there:
             declared[table.name] = table
-            new.append(table_resource(reference, table, warehouse.partition_expiry))
+            new.append(table_resource(reference, table, warehouse.partition_expiration))
             continue
         found = client.get_table(reference)
         declared[table.name], fields = plan(found, table)
-        if names := _changes(found, fields, warehouse.partition_expiry):
+        if names := _changes(found, fields, warehouse.partition_expiration):
             changed.append((found, names))
     views = bigquery_views(declared.values(), warehouse.time_zone, funnel)
     if taken := sorted({name for name, _ in views} & set(declared)):

@@ -14,12 +14,12 @@ from html.parser import HTMLParser
 import polars as pl
 import pytest
 
-from pipelines.apps.reference.metric_pages import definitions
 from pipelines.apps.report.charts import percent
 from pipelines.apps.report.html import tiles
 from pipelines.apps.report.page import FIGURES, page, program
 from pipelines.apps.report.queries import QUESTIONS, Numbers, numbers_of
 from pipelines.cli import main
+from pipelines.reference.metric_pages import definitions
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.tables import EVENTS, SESSIONS
 from pipelines.warehouse.tables import QUALITY_1M as QUALITY

@@ -6,8 +6,8 @@ import jsonschema
 import pytest
 import yaml
 
-from pipelines.apps.reference.configuration import EXAMPLE
 from pipelines.cli import main
+from pipelines.reference.configuration import EXAMPLE
 from pipelines.settings.config import TEMPLATES
 from pipelines.settings.json_schema import SCHEMAS, configuration_schema
 from pipelines.settings.values import FILE_OPTIONS, value_of

@@ -9,8 +9,8 @@ import pytest
 import sqlglot
 from google.cloud import bigquery as google
 
-from pipelines.apps.reference.small_groups import GROUPS, PERSONS, RECORDS, THRESHOLD, Group, suppressed
 from pipelines.cli import main
+from pipelines.reference.small_groups import GROUPS, PERSONS, RECORDS, THRESHOLD, Group, suppressed
 from pipelines.settings.config import TEMPLATES, read_config
 from pipelines.warehouse.bigquery import clients as bigquery_clients
 from pipelines.warehouse.bigquery.dataset import label_of

@@ -1,6 +1,6 @@
 """docs/metrics: a page for each metric, from its definition in templates/metrics.yaml and an answer over example data:
 
-python -m pipelines.apps.reference.metric_pages
+python -m pipelines.reference
 """
 
 import tempfile
@@ -22,7 +22,7 @@ DEFINITIONS = TEMPLATES / "metrics.yaml"
 FOLDER = TEMPLATES.parent / "docs" / "metrics"
 EXAMPLE_EVENTS, EXAMPLE_SEED, EXAMPLE_DAYS, EXAMPLE_START = 20_000, 7, 35, date(2026, 3, 1)
 WIDTH = 118  # of a page and of an answer on it
-MADE = "<!-- Made by python -m pipelines.apps.reference.metric_pages: change templates/metrics.yaml, not this page. -->"
+MADE = "<!-- Made by python -m pipelines.reference: change templates/metrics.yaml, not this page. -->"
 
 
 class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,7 +112,3 @@ def main() -> None:
         for name, text in pages(example(Path(folder))):
             (FOLDER / name).write_text(text, encoding="utf-8")
             print(FOLDER / name)
-
-
-if __name__ == "__main__":
-    main()

@@ -16,7 +16,7 @@ import sqlglot
 from google.cloud.bigquery import TableReference
 from sqlglot import exp
 
-from pipelines.apps.reference.small_groups import suppressed
+from pipelines.reference.small_groups import suppressed
 from pipelines.settings.config import read_config, read_funnel
 from pipelines.warehouse.bigquery.dataset import FORMAT, FORMAT_LABEL, first_commit
 from pipelines.warehouse.bigquery.schema import table_resource, view_description
@@ -32,7 +32,7 @@ def tables_text() -> str:
     metrics, _ = read_config(None)
     tables = [*TABLES, *map(table_of, metrics)]
     document = {
-        "made_by": "python -m pipelines.apps.reference",
+        "made_by": "python -m pipelines.reference",
         "labels": {FORMAT_LABEL: str(FORMAT)},
         "first_commit": list(first_commit(DATASET)),
         "tables": [_table(table) for table in tables],

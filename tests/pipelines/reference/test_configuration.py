@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.apps.reference.configuration import EXAMPLE, files, page, table
+from pipelines.reference.configuration import EXAMPLE, files, page, table
 from pipelines.settings.config import TEMPLATES, Quality, read_config
 from pipelines.settings.file import stated_options
 from pipelines.settings.keys import keys_of
@@ -14,7 +14,7 @@ from transforms.sessions.funnel import Funnel
 
 @pytest.mark.parametrize(("path", "text"), list(files()), ids=lambda value: getattr(value, "name", ""))
 def test_a_generated_file_is_as_the_declarations_say(path, text):
-    assert path.read_text(encoding="utf-8") == text, "make it anew: python -m pipelines.apps.reference"
+    assert path.read_text(encoding="utf-8") == text, "make it anew: python -m pipelines.reference"
 
 
 @pytest.mark.parametrize("struct", [Quality, Funnel, MetricSpec, Measure], ids=lambda struct: struct.__name__)

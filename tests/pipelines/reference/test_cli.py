@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from pipelines.apps.reference.cli import cli_page, groups, option_row, section, usage
 from pipelines.cli import COMMANDS, main
 from pipelines.commands import Command
+from pipelines.reference.cli import cli_page, groups, option_row, section, usage
 
 
 def parser_with(*flags: str, **how) -> argparse.ArgumentParser:
