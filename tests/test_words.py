@@ -21,7 +21,7 @@ HELD = (
     "templates/mappings",
     "templates/prism",
     "tests/test_docs_index.py",
-    "tests/pipelines/test_reference_cli.py",
+    "tests/pipelines/reference",
 )
 NOT_YET = (  # generated from declarations, or worded elsewhere
     "docs/configuration.md",
