@@ -84,7 +84,7 @@ def driven(
     seed: int = SEED,
 ) -> Driven:
     """A stream of so many blocks, one every so many seconds, through these metrics, or else the shipped catalogue."""
-    metrics = read_config(None)[0] if metrics is None else metrics
+    metrics = read_config(None).metrics if metrics is None else metrics
     live, stream, now = Live(rows * blocks, seed, faults), Driven(metrics), START
     for first in range(0, len(live), rows):
         now += seconds

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from pipelines.settings.config import read_config, read_funnel
+from pipelines.settings.config import read_config
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.metric_tables import tables_of
 from pipelines.warehouse.views import VIEWS, duckdb_views
@@ -36,8 +36,8 @@ def theirs(folder: Path) -> duckdb.DuckDBPyConnection:
     connection.execute("CREATE VIEW events_unique AS SELECT * FROM events")
     for table in TABLES:
         connection.execute(f"CREATE VIEW {table}_current AS SELECT * FROM read_parquet('{folder}/{table}.parquet')")
-    metrics, _ = read_config(None)
-    for name, sql in duckdb_views(tables_of(metrics).values(), "UTC", read_funnel(None)):
+    metrics = read_config(None).metrics
+    for name, sql in duckdb_views(tables_of(metrics).values(), "UTC", read_config(None).funnel):
         if name in NUMBERS:
             connection.execute(f"CREATE VIEW {name} AS {sql}")
     return connection

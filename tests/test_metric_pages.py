@@ -5,7 +5,7 @@ import re
 import pytest
 
 from pipelines.reference.metric_pages import FOLDER, definitions, example, pages
-from pipelines.settings.config import read_funnel
+from pipelines.settings.config import read_config
 from pipelines.warehouse.views import VIEWS
 
 # What is no metric: records themselves.
@@ -37,7 +37,10 @@ def test_an_example_asks_a_view_of_its_page_and_a_page_is_short(made):
 
 def test_what_a_page_says_of_the_shipped_funnel_and_of_the_weight_is_so():
     funnel = definitions()["funnel"].formula[0]
-    assert f"{', '.join(read_funnel(None).steps)} within a day" in funnel and read_funnel(None).window == "1d"
+    assert (
+        f"{', '.join(read_config(None).funnel.steps)} within a day" in funnel
+        and read_config(None).funnel.window == "1d"
+    )
     from pipelines.warehouse.views import bigquery_views
     from tests.pipelines.warehouse.test_views import CONTENT
 

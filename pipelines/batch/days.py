@@ -19,7 +19,7 @@ import polars as pl
 from pipelines.audience import Job, settle
 from pipelines.batch.day_limit import NoteDays
 from pipelines.runners.in_process import run_bounded
-from pipelines.settings.config import Quality, read_config, read_funnel, read_mapping
+from pipelines.settings.config import Quality, read_config, read_mapping
 from pipelines.settings.resolve import Settings
 from pipelines.sources.stored import ReadReach, ReadStored, as_reach
 from pipelines.version import VERSION
@@ -64,10 +64,10 @@ class Opened(NamedTuple):
 @contextmanager
 def opened(settings: Settings, create: bool = False, streaming: bool = False) -> Iterator[Opened]:
     """Open the warehouse for writing and declare the tables of this run."""
-    metrics, quality = read_config(settings.config)
+    metrics, quality, _ = read_config(settings.config)
     tables = tables_of(metrics)
     with warehouse_of(settings, create) as warehouse, warehouse.writer() as run:
-        run.declare([*tables.values(), ERASURES], read_funnel(settings.config))
+        run.declare([*tables.values(), ERASURES], read_config(settings.config).funnel)
         sink = _sink(settings, warehouse, run, tables, streaming)
         job = new_job(settings, metrics, quality, sink, warehouse.time_zone, streaming)
         job = replace(job, spill_folder=None if streaming else str(made(run.staging / "spill")))
@@ -93,7 +93,7 @@ def new_job(
         shards=settings.shards,
         streaming=streaming,
         early=settings.early_firing,
-        funnel=read_funnel(settings.config).steps,
+        funnel=read_config(settings.config).funnel.steps,
     )
 
 

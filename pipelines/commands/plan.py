@@ -94,7 +94,7 @@ def _plan(values, numbers: dict[str, float], distinct: dict[str, float], prices:
         distinct,
         session_events=numbers["session_events"],
     )
-    metrics, _ = read_config(settings.config)
+    metrics = read_config(settings.config).metrics
     how = How(
         metrics,
         settings.shards,

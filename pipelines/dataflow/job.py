@@ -129,7 +129,7 @@ def running_job(options: PipelineOptions) -> str:
 
 def step_names(settings: Settings) -> set[str]:
     """Return the step names of the graph for these options, without calling any service."""
-    metrics, quality = read_config(settings.config)
+    metrics, quality, _ = read_config(settings.config)
     sink = BigQueryStreamSink(f"{settings.dataset}", tables_of(metrics), settings.write_method)
     pipeline = beam.Pipeline("FnApiRunner", PipelineOptions(["--streaming"]))  # named as on any runner
     job = new_job(settings, metrics, quality, sink, "UTC", streaming=True)

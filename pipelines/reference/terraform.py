@@ -17,7 +17,7 @@ from google.cloud.bigquery import TableReference
 from sqlglot import exp
 
 from pipelines.reference.small_groups import suppressed
-from pipelines.settings.config import read_config, read_funnel
+from pipelines.settings.config import read_config
 from pipelines.warehouse.bigquery.dataset import FORMAT, FORMAT_LABEL, first_commit
 from pipelines.warehouse.bigquery.schema import table_resource, view_description
 from pipelines.warehouse.metric_tables import table_of
@@ -29,7 +29,7 @@ DATASET = "{{project}}.{{dataset}}"
 
 def tables_text() -> str:
     """Return the text of the file."""
-    metrics, _ = read_config(None)
+    metrics = read_config(None).metrics
     tables = [*TABLES, *map(table_of, metrics)]
     document = {
         "made_by": "python -m pipelines.reference",
@@ -54,7 +54,7 @@ def _table(table: Table) -> dict[str, Any]:
 
 def views(tables: list[Table]) -> list[dict[str, str]]:
     """Return every view over these tables."""
-    sql = dict(bigquery_views(tables, "{{time_zone}}", read_funnel(None)))
+    sql = dict(bigquery_views(tables, "{{time_zone}}", read_config(None).funnel))
     return [
         {
             "name": name,

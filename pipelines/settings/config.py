@@ -18,7 +18,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from pipelines.settings.file import ConfigFile, read_document, text_of
+from pipelines.settings.file import ConfigFile, parse_document, read_document, read_text
 from pipelines.settings.mapping_tests import check_tests
 from transforms.mapping import Mapping, load_mapping
 from transforms.metrics.spec import MetricSpec, read_metrics
@@ -77,16 +77,19 @@ class Stated(NamedTuple):
     own_funnel: frozenset[str]
 
 
-def read_config(path: str | None) -> tuple[tuple[MetricSpec, ...], Quality]:
-    """Return the effective metrics and rules: the shipped ones, as changed by the file at `path`."""
+class Configuration(NamedTuple):
+    """What a run computes, by the configuration file; a run reads it once and passes it on."""
+
+    metrics: tuple[MetricSpec, ...]
+    quality: Quality
+    funnel: Funnel
+
+
+def read_config(path: str | None) -> Configuration:
+    """Return the effective configuration: the shipped one, as changed by the file at `path`. Errors: ConfigError."""
     stated = read_stated(path)
     metrics = {name: form for name, form in stated.metrics.items() if form is not None}
-    return read_metrics(metrics, path or DEFAULT.name), stated.quality
-
-
-def read_funnel(path: str | None) -> Funnel:
-    """Return the effective funnel: that of the file at `path`, else the shipped one."""
-    return read_stated(path).funnel
+    return Configuration(read_metrics(metrics, path or DEFAULT.name), stated.quality, stated.funnel)
 
 
 def read_stated(path: str | None) -> Stated:
@@ -95,8 +98,8 @@ def read_stated(path: str | None) -> Stated:
     assert shipped.funnel is not None, DEFAULT
     if path is None:
         return Stated(shipped.metrics, Quality(), shipped.funnel, frozenset(), frozenset(), frozenset())
-    own = read_document(path, Config)
-    keys = read_document(path, ConfigFile)
+    text = read_text(path, "configuration", "config")
+    own, keys = parse_document(text, Config, path), parse_document(text, ConfigFile, path)
     return Stated(
         shipped.metrics | own.metrics,
         own.quality or Quality(),
@@ -109,6 +112,6 @@ def read_stated(path: str | None) -> Stated:
 
 def read_mapping(path: str) -> Mapping:
     """Return the mapping in a file, whose own tests pass. Errors: ConfigError with the path of the wrong key."""
-    mapping = load_mapping(text_of(path, "mapping", "mapping"), path)
+    mapping = load_mapping(read_text(path, "mapping", "mapping"), path)
     check_tests(mapping, path)
     return mapping

@@ -31,9 +31,14 @@ T = TypeVar("T", bound=ConfigFile)
 
 
 def read_document(path: str, type_: type[T]) -> T:
-    """Return the file as `type_`. Errors: ConfigError with the path of the wrong key."""
-    # A file that holds only comments is a null document.
-    return load(text_of(path, "configuration", "config"), type_ | None, path) or type_()  # type: ignore[arg-type]
+    """Read the file as `type_`. Errors: ConfigError with the path of the wrong key."""
+    return parse_document(read_text(path, "configuration", "config"), type_, path)
+
+
+def parse_document(text: str, type_: type[T], path: str) -> T:
+    """Parse the text of the file at `path` as `type_`. Errors: ConfigError with the path of the wrong key."""
+    # A file with only comments is a null document.
+    return load(text, type_ | None, path) or type_()  # type: ignore[arg-type]
 
 
 def stated_options(path: str) -> dict[str, Given]:
@@ -58,7 +63,7 @@ def _remote(path: str) -> bytes:
         raise OSError(f"{problem}") from problem
 
 
-def text_of(path: str, what: str, option: str) -> str:
+def read_text(path: str, what: str, option: str) -> str:
     """Return the text of a file that an option names, local or `gs://`. Errors: ConfigError."""
     try:
         return (_remote(path) if "://" in path else Path(path).read_bytes()).decode("utf-8")

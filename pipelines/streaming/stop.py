@@ -92,7 +92,7 @@ def _end(
     if drain and not about.can_drain:
         raise WarehouseError(f"the stream of {name} runs on a runner that cannot be drained; stop it without --drain")
     if drain:
-        metrics, _ = read_config(about.config)
+        metrics = read_config(about.config).metrics
         say("\n".join(closed_early(metrics, about.time_zone, name, now or datetime.now(UTC), place.option)))
         (folder / DRAIN).touch()
     else:

@@ -69,7 +69,7 @@ def received_seconds(line: bytes) -> float | None:
 
 def run(folder: Path, source: beam.PTransform, runner: str, **how) -> LocalWarehouse:
     """One run of the whole graph into a new warehouse."""
-    metrics, _ = read_config(None)
+    metrics = read_config(None).metrics
     warehouse = LocalWarehouse.open(folder, create=True)
     tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, SESSIONS, *map(table_of, metrics))}
     with warehouse.writer() as writer:

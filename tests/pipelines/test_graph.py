@@ -54,7 +54,7 @@ def graph(mode: str) -> beam.Pipeline:
     """The graph of the catalogue's metrics over files, here or as a job on a cluster, or over a stream; stored events
     join the bounded ones."""
     streaming, cluster = mode == "streaming", mode == "cluster"
-    metrics, _ = read_config(None)
+    metrics = read_config(None).metrics
     tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, SESSIONS, *map(table_of, metrics))}
     stream = TestStream(coder=BlockCoder()).advance_watermark_to_infinity().with_output_types(pl.DataFrame)
     job = Job(

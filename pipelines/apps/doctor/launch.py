@@ -89,7 +89,7 @@ def _together(region: str, location: str) -> bool:
 def _tables(launch: Launch, warehouse: BigQueryWarehouse) -> list[Check]:
     """Return a row for each table with what the launch would do to it."""
     rows = []
-    for table in tables_of(read_config(launch.config)[0]).values():
+    for table in tables_of(read_config(launch.config).metrics).values():
         try:
             change = describe_change(warehouse, table)
         except AudienceError as problem:

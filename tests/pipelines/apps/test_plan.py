@@ -245,7 +245,7 @@ def test_the_cpu_of_the_held_stream_is_that_of_the_plan():
     took = float(re.findall(r"\((\d+) us an event\)", told)[-1])
     distinct = {"person": 20_000.0, "content_id": 2_000.0, "channel": 4.0, "event_type": 7.0, "campaign": 3.0}
     held = Traffic(rate, 1.0, 270.0, 0.0, 0.0, 0.0, 0.0, distinct, {"campaign": 0.6})
-    shipped, _ = read_config(None)
+    shipped = read_config(None).metrics
     as_run = how(shipped, readers=2, batch_delay=HALF_A_SECOND)
     plan = plan_stream(held, as_run, "STORAGE_WRITE_API", PRICES)
     without = plan.machine.cpu_us - sessions(held, rate, as_run).table.flow.cpu / rate * 1e6

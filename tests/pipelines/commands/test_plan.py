@@ -81,7 +81,7 @@ def test_help_lists_every_column_and_price(capsys):
 def test_every_dimension_of_the_shipped_metrics_has_a_number():
     from pipelines.settings.config import read_config
 
-    metrics: tuple[MetricSpec, ...] = read_config(None)[0]
+    metrics: tuple[MetricSpec, ...] = read_config(None).metrics
     assert {name for spec in metrics for name in spec.dimensions} - {*DISTINCT, "person"} == set()
 
 

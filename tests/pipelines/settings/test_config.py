@@ -22,7 +22,7 @@ def configured(tmp_path):
 
 
 def test_without_a_file_the_catalogue_is_in_force():
-    metrics, quality = read_config(None)
+    metrics, quality, _ = read_config(None)
     assert [metric.name for metric in metrics] == CATALOGUE
     assert quality.null_ids == NULL_IDS
 

@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.cli import main
-from pipelines.settings.config import read_config, read_funnel, read_stated
+from pipelines.settings.config import read_config, read_stated
 from pipelines.settings.resolve import effective, resolve
 from pipelines.settings.values import FILE_OPTIONS
 
@@ -34,7 +34,7 @@ def test_what_is_shown_is_a_file_that_says_the_same(name, tmp_path, capsys):
     second.write_text(shown(capsys, "--config", str(first)))
     assert read_config(str(second)) == read_config(str(first))
     assert read_stated(str(second)).metrics == read_stated(str(first)).metrics
-    assert read_funnel(str(second)) == read_funnel(str(first))
+    assert read_config(str(second)).funnel == read_config(str(first)).funnel
     own = resolve({"input": ["a"], "config": str(first)})
     assert resolve({"input": ["a"], "config": str(second)})._replace(config=None) == own._replace(config=None)
     again = shown(capsys, "--config", str(second))

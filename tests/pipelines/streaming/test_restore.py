@@ -96,7 +96,7 @@ class Life:
     def launch(self, polls: list[list], killed_at: float | None = None) -> None:
         """A launch that polls; `killed_at` is the share of what it notes that is there when it is killed."""
         self.launches += 1
-        specs, _ = read_config(None)
+        specs = read_config(None).metrics
         tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, SESSIONS, *map(table_of, specs))}
         metrics = tuple(MetricAggregation(spec, "UTC") for spec in specs)
         with self.warehouse.writer() as run:
@@ -149,7 +149,7 @@ class Life:
 
 def recomputed(warehouse: LocalWarehouse, zone: str = "UTC") -> dict[str, pl.DataFrame]:
     """What a recompute of the stored events would say, by the metrics' own functions over all of them at once."""
-    specs, _ = read_config(None)
+    specs = read_config(None).metrics
     events = warehouse.scan("events").collect()
     metrics = [MetricAggregation(spec, zone) for spec in specs]
     return {what.name: ordered(what.finish(what.merge([what.partial(events)]))) for what in metrics}
@@ -187,7 +187,7 @@ def test_a_kill_amid_a_minute_takes_its_rows_out_and_mends_what_was_not_shown(tm
 
 def put(warehouse, rows: pl.DataFrame, zone: str = "UTC") -> None:
     with warehouse.writer() as run:
-        specs, _ = read_config(None)
+        specs = read_config(None).metrics
         run.declare(map(table_of, specs))
         days = by_day(shaped(rows, EVENTS), "event_time", zone)
         run.commit([write_file(run.staging, "events", day, part) for day, part in days])
@@ -204,7 +204,7 @@ def clicks(*times: datetime, **stated) -> pl.DataFrame:
 
 
 def resumed(warehouse, now: datetime, undone: pl.DataFrame | None = None, check=lambda folder: None, lateness=LATENESS):
-    specs, _ = read_config(None)
+    specs = read_config(None).metrics
     with warehouse.writer() as run:
         stream = Stream("f", Launch(2, "t"), [MetricAggregation(spec, warehouse.time_zone) for spec in specs], lateness)
         none = pl.DataFrame(schema={"input": pl.String, "bucket_start": TIME})

@@ -53,7 +53,7 @@ def a_stream(folder: Path, can_drain: bool = True, deaf: bool = False) -> Iterat
 
 
 def test_what_a_drain_closes_early_is_told_by_metric_in_the_time_of_the_warehouse():
-    metrics, _ = read_config(None)
+    metrics = read_config(None).metrics
     said = closed_early(metrics, "Europe/London", "wh", datetime(2026, 7, 1, 21, 29, 30, tzinfo=UTC))
     assert said == [
         "draining: every bucket that is open is published as it stands",
@@ -67,7 +67,7 @@ def test_what_a_drain_closes_early_is_told_by_metric_in_the_time_of_the_warehous
 
 
 def test_the_day_is_that_of_the_warehouse_and_not_of_utc():
-    metrics, _ = read_config(None)
+    metrics = read_config(None).metrics
     said = closed_early(metrics, "Asia/Tokyo", "wh", datetime(2026, 3, 1, 16, 0, tzinfo=UTC))
     assert "  user_days      2026-03-02 00:00 closes 23 h 00 min early" in said
     assert "--start 2026-03-02 --end 2026-03-03`" in said[-1]

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from pipelines.apps.report.queries import QUESTIONS, numbers_of
-from pipelines.settings.config import read_config, read_funnel
+from pipelines.settings.config import read_config
 from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.open import open_warehouse
@@ -21,7 +21,7 @@ from pipelines.warehouse.tables import EVENTS, SESSIONS, TABLES
 from pipelines.warehouse.views import VIEWS
 
 ZONE = ZoneInfo("Europe/Berlin")
-METRICS = {spec.name: table_of(spec) for spec in read_config(None)[0]}
+METRICS = {spec.name: table_of(spec) for spec in read_config(None).metrics}
 CURRENT = {"generation": 1, "revision": 1, "firing": "on_time"}
 EMPTY = {"INT64": 0, "STRING": "", "BOOL": False, "FLOAT64": 0.0}
 
@@ -44,7 +44,7 @@ def frame_of(table, rows: list[dict]) -> pl.DataFrame:
 
 def write(warehouse, *tables) -> None:
     with warehouse.writer() as run:
-        run.declare([*TABLES, *METRICS.values()], read_funnel(None))
+        run.declare([*TABLES, *METRICS.values()], read_config(None).funnel)
         entries = []
         for table, rows in tables:
             for day, part in by_day(frame_of(table, rows), table.partition, warehouse.time_zone):
@@ -261,7 +261,7 @@ def event(person: str | None, kind: str, time: datetime, id_: str | None = None,
     return row | {"received_time": time, "source": "shop", "user_id": person} | columns
 
 
-VIEW, CART, BUY = read_funnel(None).steps
+VIEW, CART, BUY = read_config(None).funnel.steps
 EXACTLY_A_DAY = at(3, 0, 30)
 FUNNEL = [
     *(event("whole", VIEW, at(1, 10)), event("whole", CART, at(1, 10, 5)), event("whole", BUY, at(1, 10, 20))),

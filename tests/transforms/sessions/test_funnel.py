@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from pipelines.settings.config import read_funnel
+from pipelines.settings.config import read_config
 from transforms.errors import ConfigError
 
 
@@ -14,13 +14,13 @@ def stated(tmp_path):
 
     def read(text: str):
         (tmp_path / "own.yaml").write_text(text)
-        return read_funnel(str(tmp_path / "own.yaml"))
+        return read_config(str(tmp_path / "own.yaml")).funnel
 
     return read
 
 
 def test_without_one_the_shipped_one_is_asked(stated):
-    shipped = read_funnel(None)
+    shipped = read_config(None).funnel
     assert (shipped.steps, shipped.width) == (("page_view", "add_to_cart", "purchase"), timedelta(days=1))
     assert stated("metrics: {activity_1m: null}") == stated("funnel: null") == shipped
 

@@ -81,7 +81,7 @@ def resources(client, dataset: str) -> dict[str, dict]:
 
 def test_the_product_takes_it_unchanged(made, client, monkeypatch):
     before = resources(client, made)
-    metrics, _ = read_config(None)
+    metrics = read_config(None).metrics
     monkeypatch.setattr(google.Client, "create_table", lambda *_, **__: pytest.fail("a table was missing"))
     for change in ("update_table", "update_dataset"):
         monkeypatch.setattr(google.Client, change, lambda *_, **__: pytest.fail("something was changed"))
