@@ -32,7 +32,7 @@ from apache_beam.utils.timestamp import Timestamp
 from google.api_core import exceptions
 
 from pipelines.warehouse import bigquery_clients, bigquery_rows
-from pipelines.warehouse.bigquery_retry import retried
+from pipelines.warehouse.bigquery_retry import call_with_retries
 from pipelines.warehouse.bigquery_step import Gather, Measured, To, emit_outcomes, refused_own
 from pipelines.warehouse.bigquery_write import TOO_LONG, Refusal, final, path_in
 from pipelines.warehouse.tables import EVENTS
@@ -125,7 +125,7 @@ class _Number(beam.DoFn):
 def new_stream(lease: bigquery_clients.Lease, to: To, measured: Measured) -> str:
     """Make a stream on which rows have numbers."""
     with final(to.table, to.limits):
-        return retried(
+        return call_with_retries(
             lambda: lease.client.create(to.dataset, to.table.name, to.limits.answer), to.limits, measured.retried
         )
 
@@ -258,6 +258,6 @@ class _Append(beam.DoFn):
 
         began = time.monotonic()
         with final(self.to.table, self.to.limits):
-            errors = retried(append, self.to.limits, self.measured.retried)
+            errors = call_with_retries(append, self.to.limits, self.measured.retried)
         self.measured.append.update(round((time.monotonic() - began) * 1000))
         return errors
