@@ -74,7 +74,7 @@ def runs_of(days: Iterable[date | None]) -> Iterator[tuple[date, date]]:
 
 
 def in_days(column: str, days: Iterable[date | None], zone: str) -> str:
-    """BigQuery's SQL for `a time lies in one of these days of the zone`; None is the day of rows that tell no time.
+    """BigQuery's SQL for `a time lies in one of these days of the zone`; None is the day of rows without a time.
 
     Literals, so that BigQuery reads and bills only the partitions that hold the days.
     """
@@ -120,7 +120,7 @@ def in_minutes(minutes: pl.DataFrame, column: str) -> pl.Expr:
 
 
 class ByDay(Protocol):
-    """What tells the days of its tables."""
+    """Tables that know their days."""
 
     time_zone: str
 

@@ -19,7 +19,7 @@ from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.tables import Table
 from transforms.sessions.funnel import Funnel
 
-Days = Iterable[date | None]  # None: the day of rows that tell no time
+Days = Iterable[date | None]  # None: the day of rows without a time
 
 
 @dataclass
@@ -108,7 +108,7 @@ class Warehouse(Reader, Protocol):
     def close(self) -> None:
         """Let go of what is held open."""
 
-    def errors_named(self) -> AbstractContextManager[None]:
+    def explain_errors(self) -> AbstractContextManager[None]:
         """While it lasts, what a damaged file makes fail is a WarehouseError that names the file."""
 
     def writer(self, token: CommitToken | None = None) -> "AbstractContextManager[WarehouseRun]":

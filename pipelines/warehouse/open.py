@@ -31,5 +31,5 @@ def open_warehouse(
     else:
         assert folder is not None, "options name one or the other"
         warehouse = LocalWarehouse.open(folder, time_zone, create, group)
-    with closing(warehouse), warehouse.errors_named():
+    with closing(warehouse), warehouse.explain_errors():
         yield warehouse

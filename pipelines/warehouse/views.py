@@ -56,7 +56,7 @@ VIEWS = (
 )
 
 
-def quoted(name: str) -> str:
+def quote(name: str) -> str:
     """A DuckDB identifier."""
     return '"' + name.replace('"', '""') + '"'
 

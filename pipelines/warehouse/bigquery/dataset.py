@@ -1,7 +1,7 @@
 """A warehouse's dataset in BigQuery, as it is opened and read: the same tables and views as a local one has.
 
     labels of the dataset        audience_format, audience_time_zone: fixed when the warehouse is made
-    description of a table       ends in a line `Key: a, b.`: the columns that tell its rows apart
+    description of a table       ends in a line `Key: a, b.`: the columns that identify a row
     table `last_commit`          one row: the run that committed last, so that of two runs at once the second is refused
     tables `staging_...`         what a commit has loaded and not yet swapped in; they expire by themselves
 
@@ -142,7 +142,7 @@ class Dataset:
             return {item.table_id for item in self.client.list_tables(self.dataset, retry=PATIENCE)}
 
     def tables(self) -> dict[str, Table]:
-        """The tables of the warehouse; what else lies in the dataset is left out."""
+        """The tables of the warehouse, without other tables of the dataset."""
         with describe_error(self.name, "list its tables"):
             listed = self.client.list_tables(self.dataset, retry=PATIENCE)
             names = [item.table_id for item in listed if item.table_type == "TABLE"]

@@ -48,7 +48,7 @@ def transient(problem: Exception) -> bool:
     return isinstance(problem, (*_TRANSIENT, exceptions.NotFound))
 
 
-def retried(attempt: Callable[[], T], limits: Limits, note: Callable[[], None]) -> T:
+def call_with_retries(attempt: Callable[[], T], limits: Limits, note: Callable[[], None]) -> T:
     """The result of `attempt`, tried again after each transient error; `note` is called before each try but the first.
 
     Raises what the last try raised.

@@ -165,13 +165,13 @@ def _bring_views_up_to_date(warehouse: Dataset, views: list[tuple[str, str]], al
     asked = f"SELECT table_name, view_definition FROM `{dataset}`.INFORMATION_SCHEMA.VIEWS"
     there = {row["table_name"]: row["view_definition"].strip() for row in warehouse.query(asked)}
     for name, sql in views:
-        body = qualified(sql, dataset)
+        body = qualify(sql, dataset)
         if all or there.get(name) != body:
             described = f"OPTIONS (description = {literal(view_description(sql))})"
             warehouse.query(f"CREATE OR REPLACE VIEW `{dataset}.{name}` {described} AS {body}")
 
 
-def qualified(sql: str, dataset: str) -> str:
+def qualify(sql: str, dataset: str) -> str:
     """A view's SQL with its tables by their whole names, as BigQuery stores it."""
     project, _, name = dataset.rpartition(".")
     tree = sqlglot.parse_one(sql, read="bigquery")

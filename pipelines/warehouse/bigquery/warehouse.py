@@ -60,6 +60,6 @@ class BigQueryWarehouse(Dataset):
             "the landing folder of a stream into BigQuery (--landing): until the stream has written what landed",
         ]
 
-    def errors_named(self) -> AbstractContextManager[None]:
+    def explain_errors(self) -> AbstractContextManager[None]:
         """Nothing to name: BigQuery keeps the files."""
         return nullcontext()

@@ -1,9 +1,9 @@
-"""Damage: which live files of a local warehouse are not what was committed, and what a person does about one.
+"""Damage: which live files of a local warehouse are not what was committed, and what a person can do about one.
 
     live(folder, manifest, ...)     the live files, each with its table and day
     faults(files, deep)             (file, what is wrong with it) of those that are damaged
     check(...), check_sizes(...)    raise DamagedError for the first of them; a line that names file and command
-    named(...)                      the same for what a reader raises while the block lasts
+    explain_errors(...)             the same for what a reader raises while the block lasts
 
 A look at a file costs: its size, next to nothing; its footer (rows and columns), about 0.2 ms; its checksum, the time
 that it takes to read the file. A file that a commit has replaced since is not damaged, but it is gone.
@@ -95,7 +95,7 @@ def check(warehouse: Files, files: Iterable[Live], tables: Mapping[str, Table], 
 
 
 @contextmanager
-def named(warehouse: Files, files: Collection[Live] | None = None) -> Iterator[None]:
+def explain_errors(warehouse: Files, files: Collection[Live] | None = None) -> Iterator[None]:
     """What a reader raises within becomes a DamagedError if one of the files (None: a live one) is damaged."""
     try:
         yield
@@ -129,7 +129,7 @@ def columns_of_staged(path: Path) -> dict[str, pl.DataType]:
 
 
 def _of_a_worker(path: Path, what: str) -> DamagedError:
-    """What the path of a live file, data/<table>/<day>/<name>, tells of it."""
+    """What the path of a live file says: data/<table>/<day>/<name>."""
     try:
         table, day = path.parts[-3], date.fromisoformat(path.parts[-2])
         todo = _command(str(path.parents[3]), table, day, day)
@@ -138,7 +138,7 @@ def _of_a_worker(path: Path, what: str) -> DamagedError:
     return DamagedError(_line(Fault(Live(table, f"{day}", LiveFile(str(path), 0, 0), path), what), todo))
 
 
-def described(warehouse: Files, fault: Fault) -> str:
+def describe(warehouse: Files, fault: Fault) -> str:
     """One line: the file, its table and day, what is wrong, and what to do."""
     return _line(fault, remedy(warehouse, fault))
 
@@ -175,7 +175,7 @@ def _line(fault: Fault, what_to_do: str) -> str:
 def _problem(warehouse: Files, fault: Fault) -> WarehouseError:
     if fault.live.file.path not in warehouse.manifest().paths():
         return WarehouseError(f"{fault.live.path} was replaced by another run while it was read; try again")
-    return DamagedError(described(warehouse, fault))
+    return DamagedError(describe(warehouse, fault))
 
 
 def _size_fault(each: Live) -> str | None:

@@ -117,7 +117,7 @@ def ask(warehouse: Relations, sql: str) -> Answer:
     question, manifest = read(connection.duckdb, sql), warehouse.manifest()
     real, empty = _chosen(warehouse, manifest, question)
     files = _create(connection, warehouse, manifest, real, empty, True)
-    with damage.named(warehouse, files):
+    with damage.explain_errors(warehouse, files):
         return Answer(connection, connection.run(lambda: connection.duckdb.sql(question.sql)), files)
 
 
@@ -162,21 +162,21 @@ def _create(
         connection.execute("SET lock_configuration = true")
     made = dict(_views(warehouse, manifest))
     wanted = {*real, *empty}
-    with damage.named(warehouse, files):
+    with damage.explain_errors(warehouse, files):
         for table in manifest.tables.values():
             if table.name in wanted:
                 paths = [each.path for each in files if each.table == table.name]
-                connection.execute(f"CREATE VIEW {views.quoted(table.name)} AS {_relation(table, paths)}")
+                connection.execute(f"CREATE VIEW {views.quote(table.name)} AS {_relation(table, paths)}")
         for name in made:
             if name in wanted:
-                connection.execute(f"CREATE VIEW {views.quoted(name)} AS {views.in_duckdb(made[name])}")
+                connection.execute(f"CREATE VIEW {views.quote(name)} AS {views.in_duckdb(made[name])}")
     return files
 
 
 def _relation(table: Table, paths: Collection[Path]) -> str:
     """A SELECT over the files, typed by the declaration also where there are no files or older ones."""
-    columns = ", ".join(views.quoted(column.name) for column in table.columns)
-    typed = ", ".join(f"CAST(NULL AS {duckdb_type(column)}) AS {views.quoted(column.name)}" for column in table.columns)
+    columns = ", ".join(views.quote(column.name) for column in table.columns)
+    typed = ", ".join(f"CAST(NULL AS {duckdb_type(column)}) AS {views.quote(column.name)}" for column in table.columns)
     empty = f"SELECT {typed} WHERE false"
     if not paths:
         return empty
@@ -200,7 +200,7 @@ def answer(warehouse: Relations, sql: str, dialect: str, unsafe: bool) -> Result
         names = _unique(relation.columns)
         kinds = [str(kind).replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMP") for kind in relation.types]
         chosen = (
-            f"{f'CAST(#{n} AS VARCHAR)' if NOT_IN_ARROW.search(kind) else f'#{n}'} AS {views.quoted(name)}"
+            f"{f'CAST(#{n} AS VARCHAR)' if NOT_IN_ARROW.search(kind) else f'#{n}'} AS {views.quote(name)}"
             for n, (name, kind) in enumerate(zip(names, kinds, strict=True), 1)
         )
         rows = relation.project(", ".join(chosen))
@@ -231,7 +231,7 @@ def _batches(answer: Answer, warehouse: Relations) -> Iterator[pl.DataFrame]:
     rows = answer.rows
     assert rows is not None, "only of an answer that has rows"
     try:
-        with damage.named(warehouse, answer.files):
+        with damage.explain_errors(warehouse, answer.files):
             reader = answer.connection.run(lambda: rows.to_arrow_reader(BATCH_ROWS))
             yield pl.DataFrame(reader.schema.empty_table())
             while (batch := answer.connection.run(lambda: next(reader, None))) is not None:

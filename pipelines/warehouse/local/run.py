@@ -274,7 +274,7 @@ class Run:
     def _named(self, table: str, day: str, files: Iterable[LiveFile]) -> AbstractContextManager[None]:
         """While it lasts, what a damaged one of these files makes fail is a WarehouseError that names it."""
         listed = [damage.Live(table, day, file, self.warehouse.folder / file.path) for file in files]
-        return damage.named(self.warehouse, listed)
+        return damage.explain_errors(self.warehouse, listed)
 
     def place(self, entry: FileEntry) -> Path:
         """Where a staged file lies: still there, or moved already by a commit that did not come to its end."""

@@ -22,9 +22,9 @@ class LocalWarehouse(Folder):
     def remove_staged(self, folder: str) -> None:
         """Nothing: a run removes its own staging folder."""
 
-    def errors_named(self) -> AbstractContextManager[None]:
+    def explain_errors(self) -> AbstractContextManager[None]:
         """While it lasts, what a damaged file makes fail is a WarehouseError that names the file."""
-        return damage.named(self)
+        return damage.explain_errors(self)
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -200,6 +200,24 @@ class WarehouseContract:
             warehouse.table("nope")
         assert counts(warehouse) == [1, 2]
 
+    def test_a_run_is_handed_over_and_commits_once_or_says_that_it_cannot_be(self, warehouse, tmp_path):
+        (folder := tmp_path / "staged").mkdir()
+        with warehouse.writer() as run:
+            run.declare([VISITS])
+            if warehouse.local_path is not None:
+                with pytest.raises(WarehouseError, match="a job elsewhere needs --dataset"):
+                    run.hand_over(str(folder), rows_were_read=False)
+                return
+            token = run.hand_over(str(folder), rows_were_read=False)
+        for again in (False, True):  # a runner may start the last step of a job twice
+            with warehouse.writer(token) as late:
+                assert late.has_committed() is again
+                late.commit([write_file(late.folder, NAME, FIRST, rows(1))])
+                assert late.has_committed()
+        assert counts(warehouse) == [1]
+        warehouse.remove_staged(token.folder)
+        assert not folder.exists()
+
     def test_it_says_where_it_is_and_where_deleted_rows_remain(self, warehouse, place):
         assert warehouse.name == str(place)
         assert warehouse.option.endswith(str(place))

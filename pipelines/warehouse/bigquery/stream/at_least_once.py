@@ -16,7 +16,7 @@ from google.auth.exceptions import GoogleAuthError
 from requests.exceptions import RequestException
 
 from pipelines.warehouse.bigquery import clients as bigquery_clients
-from pipelines.warehouse.bigquery.retry import ABSENT, Limits, Silence, retried, transient
+from pipelines.warehouse.bigquery.retry import ABSENT, Limits, Silence, call_with_retries, transient
 from pipelines.warehouse.bigquery.storage_write import RowError, default_stream
 from pipelines.warehouse.bigquery.stream import rows as bigquery_rows
 from pipelines.warehouse.tables import Table
@@ -85,7 +85,7 @@ class StorageWriter:
     def _answered(self, written: bytes) -> list[RowError]:
         appends, seconds = self._lease.client, self._limits.answer
         with final(self._table, self._limits):
-            return retried(
+            return call_with_retries(
                 lambda: appends.append(self._stream, self._schema, written, None, seconds), self._limits, self._note
             )
 
@@ -114,7 +114,7 @@ class InsertWriter:
 
     def _insert(self, rows: list[dict], ids: list[str], first: int) -> Iterator[Refusal]:
         with final(self._table, self._limits):
-            errors = retried(lambda: self._answered(rows, ids), self._limits, self._note)
+            errors = call_with_retries(lambda: self._answered(rows, ids), self._limits, self._note)
         for error in errors:
             # One reason is enough, but not that another row stopped this one: with the bad rows skipped none is.
             why = error["errors"][0]

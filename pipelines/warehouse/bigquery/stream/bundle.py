@@ -1,4 +1,4 @@
-"""What the steps that write to BigQuery share: where to, the rows of a bundle, and what they tell once it answered."""
+"""What the steps that write to BigQuery share: the target, the rows of a bundle, and the outcomes of a request."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -32,7 +32,7 @@ from apache_beam.utils.timestamp import Timestamp
 from google.api_core import exceptions
 
 from pipelines.warehouse.bigquery import clients as bigquery_clients
-from pipelines.warehouse.bigquery.retry import retried
+from pipelines.warehouse.bigquery.retry import call_with_retries
 from pipelines.warehouse.bigquery.stream import rows as bigquery_rows
 from pipelines.warehouse.bigquery.stream.at_least_once import TOO_LONG, Refusal, final, path_in
 from pipelines.warehouse.bigquery.stream.bundle import Gather, Measured, To, emit_outcomes, refused_own
@@ -126,7 +126,7 @@ class _Number(beam.DoFn):
 def new_stream(lease: bigquery_clients.Lease, to: To, measured: Measured) -> str:
     """Make a stream on which rows have numbers."""
     with final(to.table, to.limits):
-        return retried(
+        return call_with_retries(
             lambda: lease.client.create(to.dataset, to.table.name, to.limits.answer), to.limits, measured.retried
         )
 
@@ -259,6 +259,6 @@ class _Append(beam.DoFn):
 
         began = time.monotonic()
         with final(self.to.table, self.to.limits):
-            errors = retried(append, self.to.limits, self.measured.retried)
+            errors = call_with_retries(append, self.to.limits, self.measured.retried)
         self.measured.append.update(round((time.monotonic() - began) * 1000))
         return errors

@@ -103,7 +103,7 @@ def with_payloads_cut(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def insert_ids(rows: pl.DataFrame, table: Table) -> list[str]:
-    """An id a row, by which BigQuery tells a repeated insert: a hash of what makes the row its own."""
+    """An id a row, by which BigQuery recognizes a repeated insert: a hash of what identifies the row."""
     own = dict.fromkeys((*table.key, *(name for name in _BESIDE_THE_KEY if name in rows.columns)))
     texts = rows.select(pl.col(name).cast(pl.String).fill_null("") for name in own)
     columns = [column.to_list() for column in texts]
