@@ -49,8 +49,6 @@ class LocalRecovery:
         if self.rebuilds:
             done = resume(self.run, stream_of(self.input, self.job), self._undone)
             self.seeds, self.events = done.seeds, done.events
-        else:
-            self.run.commit([])  # the tables that the stream declared
         self.settled = self._audit_counts()  # without the rows that were deleted
         self.appender = Appender(self.run, self.settled.add)
         yield self

@@ -45,7 +45,6 @@ def test_state_is_rebuilt_only_where_the_runner_loses_it(rebuilds, events, tmp_p
         LocalRecovery(into, settings, NEW, rebuilds).open() as recovery,
     ):
         assert (recovery.events, recovery.seeds is not None) == (events, rebuilds)
-        assert set(into.warehouse.tables()) >= {EVENTS.name, QUALITY_1M.name}
         recovery.stop()
 
 
