@@ -7,38 +7,16 @@ import tempfile
 import textwrap
 from collections.abc import Iterator
 from datetime import date
-from importlib.resources import files
 from pathlib import Path
 
-import msgspec
-
+from pipelines.report_definitions import TEMPLATES, Definition, definitions
 from pipelines.warehouse.query import render, run_query
 from pipelines.warehouse.warehouse import Warehouse
-from transforms.strict_yaml import load
 
-TEMPLATES = Path(str(files("templates")))
-DEFINITIONS = TEMPLATES / "metrics.yaml"
 FOLDER = TEMPLATES.parent / "docs" / "metrics"
 EXAMPLE_EVENTS, EXAMPLE_SEED, EXAMPLE_DAYS, EXAMPLE_START = 20_000, 7, 35, date(2026, 3, 1)
 WIDTH = 118  # of a page and of an answer on it
 MADE = "<!-- Made by python -m pipelines.metric_pages: change templates/metrics.yaml, not this page. -->"
-
-
-class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a metric is. `views` are where it is, the first of them the one to ask; `query` is an example."""
-
-    title: str
-    sentence: str
-    views: tuple[str, ...]
-    formula: tuple[str, ...]
-    window: str
-    late: str
-    query: str
-
-
-def definitions() -> dict[str, Definition]:
-    """Every metric, by the name of its page."""
-    return load(DEFINITIONS.read_text(encoding="utf-8"), dict[str, Definition], DEFINITIONS.name)
 
 
 def example(folder: Path) -> Warehouse:

@@ -15,8 +15,8 @@ import msgspec
 import polars as pl
 
 from pipelines import report_charts as charts
-from pipelines.metric_pages import definitions
 from pipelines.report_data import RECENT_DAYS, Numbers, numbers_of
+from pipelines.report_definitions import definitions
 from pipelines.report_words import books_html, definitions_html, table_html, tiles, tiles_html
 from pipelines.version import VERSION
 from pipelines.warehouse.warehouse import Warehouse

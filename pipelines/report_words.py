@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from pipelines.metric_pages import Definition, definitions
 from pipelines.report_data import Numbers
+from pipelines.report_definitions import Definition, definitions
 
 TABLE_ROWS = 60
 SOURCES = 8  # rows of the books that are shown; the others are one more

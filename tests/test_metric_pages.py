@@ -5,7 +5,8 @@ import re
 import pytest
 
 from pipelines.config import read_funnel
-from pipelines.metric_pages import FOLDER, definitions, example, pages
+from pipelines.metric_pages import FOLDER, example, pages
+from pipelines.report_definitions import definitions
 from pipelines.warehouse.views import VIEWS
 
 # What is no metric: records themselves.

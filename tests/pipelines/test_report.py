@@ -15,10 +15,10 @@ import polars as pl
 import pytest
 
 from pipelines.cli import main
-from pipelines.metric_pages import definitions
 from pipelines.report import FIGURES, page, program
 from pipelines.report_charts import percent
 from pipelines.report_data import QUESTIONS, Numbers, numbers_of
+from pipelines.report_definitions import definitions
 from pipelines.report_words import tiles
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.tables import EVENTS, SESSIONS
