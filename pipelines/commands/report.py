@@ -1,4 +1,4 @@
-"""`audience report`: a page of charts over a warehouse."""
+"""`audience report`: one page of charts over a warehouse."""
 
 from pipelines.commands import Command, say
 from pipelines.options import add_all, place_of
@@ -11,7 +11,9 @@ OUTPUT = "report.html"
 def add_options(parser) -> None:
     add_all(parser, ("warehouse", "dataset", "config"))
     parser.add_argument(
-        "--output", default=OUTPUT, help=f"HTML file, for you alone (0600); - is stdout (default: {OUTPUT})"
+        "--output",
+        default=OUTPUT,
+        help=f"HTML file to write, readable by you only (0600); - for stdout (default: {OUTPUT})",
     )
 
 
@@ -28,12 +30,12 @@ def run(values, rest) -> None:
         faithful(page + "\n")
         return
     write_whole(values.output, page.encode())
-    say(f"{shown(values.output)}: {len(page.encode()) / 1e6:.1f} MB; open it in a browser, it needs no network")
+    say(f"{shown(values.output)}: {len(page.encode()) / 1e6:.1f} MB; open it in a browser; it needs no network")
 
 
 COMMAND = Command(
     add_options,
     run,
-    "Write one HTML page of charts over a warehouse.",
+    "Write a report: one HTML page of charts about the last whole day of a warehouse.",
     "audience report --warehouse warehouse --output report.html",
 )

@@ -16,6 +16,7 @@ import pytest
 
 from pipelines import report_charts as charts
 from pipelines.cli import main
+from pipelines.demo import write_report
 from pipelines.report import FIGURES, page, program
 from pipelines.report_charts import percent
 from pipelines.report_data import QUESTIONS, Numbers, numbers_of, trim
@@ -432,6 +433,19 @@ def test_a_mistake_is_one_line(argv, said, tmp_path, monkeypatch, capsys):
     told = capsys.readouterr().err
     assert told.startswith(said) or said.removeprefix("error: ") in told
     assert told.count("\n") == 1
+
+
+def test_the_demo_writes_a_report_or_says_in_a_line_what_it_lacks(stored, tmp_path, monkeypatch, capsys):
+    warehouse, path = LocalWarehouse.open(stored), tmp_path / "report.html"
+    write_report(warehouse, path)
+    assert path.read_text().startswith("<!doctype html>") and path.stat().st_mode & 0o777 == 0o600
+    assert capsys.readouterr() == (f"\nThe report is {path}: open it in a browser.\n", "")
+    path.unlink()
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    write_report(warehouse, path)
+    lacks = "\nno report: vl-convert-python, which draws the charts, is not installed; install it: "
+    assert capsys.readouterr() == ("", lacks + "pip install 'audience-insights[report]'\n")
+    assert not path.exists()
 
 
 def test_without_what_draws_the_error_says_what_to_install(tmp_path, monkeypatch, capsys):
