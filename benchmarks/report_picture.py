@@ -9,7 +9,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-WIDTH, HEIGHT = 1200, 690  # tiles and the first two charts
+WIDTH, HEIGHT = 1200, 756  # tiles and the first two charts
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 

@@ -52,7 +52,7 @@ def _count(name: str, rows: pl.DataFrame, day: date, column: str) -> Tile | None
         return None
     change = NO_DAY_BEFORE
     if before is not None:
-        share = f" ({abs(now - before) / before:.0%})" if before else ""
+        share = f" ({_percent(abs(now - before) / before)})" if before else ""
         change = UNCHANGED if now == before else f"{_direction(now - before)} {abs(now - before):,.0f}{share}"
     return Tile(name, f"{now:,.0f}", change)
 
@@ -70,6 +70,10 @@ def _rate(name: str, rows: pl.DataFrame, day: date, part: str) -> Tile | None:
     points = 100 * (now - before)
     change = UNCHANGED if abs(points) < 0.05 else f"{_direction(points)} {abs(points):.1f} points"
     return Tile(name, f"{now:.1%}", change)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share < 0.01 else f"{share:.0%}"
 
 
 def _direction(difference: float) -> str:

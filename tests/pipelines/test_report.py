@@ -304,6 +304,7 @@ def change(*rows: tuple[date, int]) -> tuple[str, str]:
 
 def test_a_headline_number_is_compared_with_the_day_before_and_no_other():
     assert change((DAY, 1_200), (BEFORE, 1_000)) == ("1,200", "up 200 (20%)")
+    assert change((DAY, 1_005), (BEFORE, 1_000)) == ("1,005", "up 5 (0.5%)")
     assert change((DAY, 3), (BEFORE, 4)) == ("3", "down 1 (25%)")
     assert change((DAY, 3), (BEFORE, 3)) == ("3", "as the day before")
     assert change((DAY, 3), (BEFORE, 0)) == ("3", "up 3")

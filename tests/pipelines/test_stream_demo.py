@@ -57,13 +57,13 @@ def test_ten_seconds_of_events_are_in_the_warehouse_as_the_ledger_has_them(strea
     assert ask("SELECT COUNT(*) FROM activity_1m WHERE firing = 'early'").fetchone()[0] > 0
 
 
-def test_what_it_says_is_told_in_the_order_of_what_it_does(streamed):
+def test_it_says_in_order_what_it_does(streamed):
     _, ran = streamed
     told = [
         "Pub/Sub emulator at 127.0.0.1:",
         "runner PrismRunner",
         "publishing ",
-        "all is published",
+        "all messages are published",
         "draining: every",
     ]
     places = [ran.stderr.find(text) for text in [*told, '"row_seconds_p99"', "drained after", "drained: projects/"]]
@@ -95,11 +95,11 @@ def test_into_a_data_set_of_bigquery_the_same_and_only_into_a_new_one(command, b
     assert ran.returncode == 0, ran.stderr + ran.stdout
     met = re.search(r"met +(\d+) of (\d+) numbers", ran.stdout)
     assert met and met[1] == met[2] and int(met[1]) > 50
-    assert f"{dataset} of the emulator" in ran.stdout
+    assert f"{dataset} in the emulator" in ran.stdout
     with opened(dataset, None) as warehouse:
         assert differences(warehouse) == []
     assert main(words[3:]) == 2
-    assert f"--dataset: got '{dataset}', which exists; allowed: one that does not" in capsys.readouterr().err
+    assert f"--dataset: got '{dataset}', which exists; allowed: a new one" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
