@@ -83,15 +83,15 @@ def _add_bots_and_hot_key(faults: Faults, audience: Audience, block: int, events
         events = events.with_columns(bot=bot, is_bot=pl.when(bot).then(True))
     if faults.hot_key:
         hot = pl.lit(pl.Series(Draws(audience.seed, block, "hot key").raw(n) < int(faults.hot_key * 2**53)))
-        told = hot & pl.col("content_id").is_not_null()
+        has_content = hot & pl.col("content_id").is_not_null()
         events = events.with_columns(
             hot=hot,
             user_id=pl.when(hot).then(pl.lit(HOT)).otherwise("user_id"),
             anonymous_id=pl.when(~hot).then("anonymous_id"),
             person=pl.when(hot).then(audience.hot_person).otherwise("person"),
             visitor=pl.when(~hot).then("visitor"),
-            content_id=pl.when(told).then(pl.lit(HOT)).otherwise("content_id"),
-            category=pl.when(told).then(pl.lit("news")).otherwise("category"),
+            content_id=pl.when(has_content).then(pl.lit(HOT)).otherwise("content_id"),
+            category=pl.when(has_content).then(pl.lit("news")).otherwise("category"),
         )
     return events
 
