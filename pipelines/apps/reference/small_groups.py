@@ -1,13 +1,13 @@
-"""Small groups: readers' views without what counts fewer people than a stated threshold.
+"""Small groups: views for readers that suppress numbers about fewer people than a threshold.
 
     suppressed(name, sql, alone) -> the SQL of the view for readers, with {{minimum_group}} as the threshold
 
-Which number of a view counts people, and what is computed of it, is declared here for each view (GROUPS). A row about
-fewer people is left out; within a row, a number of fewer people is NULL, and so is what is computed of it. Where a view
-has no such number, `people` is SQL that counts them by `keys`. Sketches are left out: one tells whether a given id is
-in it. A threshold of 0 leaves out nothing.
+GROUPS declares for each view which number counts people and which columns are computed from it. A row about fewer
+people is left out; within a row, a number of fewer people is NULL, and so are the columns computed from it. For a view
+without such a number, `people` is SQL that counts them by `keys`. Sketches are left out: a sketch reveals whether it
+contains a given id. A threshold of 0 suppresses nothing.
 
-What is not here (PERSONS, RECORDS) counts no people: a row is a person, or counts records.
+The other views (PERSONS, RECORDS) count no people: a row is a person, or counts records.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,12 +17,12 @@ THRESHOLD = "{{minimum_group}}"
 
 
 class Group(NamedTuple):
-    """A view of numbers of people.
+    """A view with numbers of people.
 
-    row     the number of people that a row is about; None: each number is judged by itself
-    parts   further numbers of people, each with what is computed of it
-    hidden  columns that readers do not get
-    people  SQL of (keys, people), by `keys`, where no column says how many people a row is about
+    row     the column with the number of people of a row; None: each number is checked by itself
+    parts   further numbers of people, each with the columns computed from it
+    hidden  columns that readers do not see
+    people  SQL of (keys, people), by `keys`, if no column has the number of people of a row
     """
 
     row: str | None = None
@@ -94,7 +94,7 @@ RECORDS = ("quality_1m_current", "quality_summary", "quarantine_by_code")
 
 
 def suppressed(name: str, sql: str, alone: Callable[[str], str], groups: Mapping[str, Group] = GROUPS) -> str:
-    """The view for readers; `alone` writes SQL out down to the tables."""
+    """The view for readers; `alone` expands the views in a query down to tables."""
     if name not in groups:
         return sql
     group = groups[name]
@@ -115,7 +115,7 @@ def _without(hidden: tuple[str, ...]) -> str:
 
 
 def _replaced(parts: Mapping[str, tuple[str, ...]]) -> str:
-    """Each number, and what is computed of it, NULL unless all that it rests on count enough people."""
+    """Each number, and each column computed from it, NULL unless all its inputs count enough people."""
     rests: dict[str, list[str]] = {name: [name] for name in parts}
     for name, computed in parts.items():
         for column in computed:
@@ -129,6 +129,6 @@ def _replaced(parts: Mapping[str, tuple[str, ...]]) -> str:
 
 
 def _same(keys: tuple[str, ...]) -> str:
-    """That the keys are equal, NULL to NULL: by equality alone, as an outer join of BigQuery's needs."""
+    """The condition that the keys are equal, NULL to NULL: with equality only, as an outer join in BigQuery needs."""
     text = "IFNULL(CONCAT('=', CAST({} AS STRING)), '')"
     return " AND ".join(f"{text.format(f'shown.{key}')} = {text.format(f'counted.{key}')}" for key in keys)
