@@ -1,38 +1,39 @@
-"""docs/metrics: each page is what the definitions and a real run make of it, and each view of a metric has one."""
+"""docs/metrics: each page is up to date with its definition and a real run, and each view of a metric has a page."""
 
 import re
 
 import pytest
 
-from pipelines.reference.metric_pages import FOLDER, definitions, example, pages
+from pipelines.apps.report.definitions import definitions
+from pipelines.reference.metric_pages import FOLDER, example, pages
 from pipelines.settings.config import read_config
 from pipelines.warehouse.views import VIEWS
 
-# What is no metric: records themselves.
+# Views of records, which are no metrics.
 RECORDS = {"events_unique", "quarantine_open", "quarantine_by_code"}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> dict[str, str]:
+def generated(tmp_path_factory) -> dict[str, str]:
     return dict(pages(example(tmp_path_factory.mktemp("example"))))
 
 
-def test_the_pages_are_what_the_definitions_and_a_run_make(made):
-    assert {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.md")} == made, (
-        "make them anew: python -m pipelines.reference"
+def test_the_pages_are_what_the_definitions_and_a_run_generate(generated):
+    assert {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.md")} == generated, (
+        "generate them again: python -m pipelines.reference"
     )
 
 
 def test_every_view_of_a_metric_is_on_a_page():
-    told = {view for each in definitions().values() for view in each.views}
-    assert {view.name for view in VIEWS} - RECORDS - told == set()
+    documented = {view for each in definitions().values() for view in each.views}
+    assert {view.name for view in VIEWS} - RECORDS - documented == set()
 
 
-def test_an_example_asks_a_view_of_its_page_and_a_page_is_short(made):
+def test_an_example_asks_a_view_of_its_page_and_a_page_is_short(generated):
     for name, each in definitions().items():
         assert any(f"FROM {view}" in each.query for view in each.views), name
         assert '"' not in each.query, name
-        assert len(made[f"{name}.md"].splitlines()) <= 60, name
+        assert len(generated[f"{name}.md"].splitlines()) <= 60, name
 
 
 def test_what_a_page_says_of_the_shipped_funnel_and_of_the_weight_is_so():

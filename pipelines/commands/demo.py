@@ -1,4 +1,4 @@
-"""`audience demo`: from raw files, or from a queue, to answers."""
+"""`audience demo`: from raw files to answers and a report, or a stream from a queue."""
 
 from pipelines.commands import Command, number
 from transforms.errors import OptionError
@@ -8,20 +8,24 @@ RATE, MINUTES = 500.0, 1.0
 
 def add_options(parser) -> None:
     parser.add_argument(
-        "--folder", help="Folder for the simulated events and the warehouse (default: demo, or demo-stream)"
+        "--folder", help="Folder for the events, the warehouse and the report (default: demo, or demo-stream)"
     )
     group = parser.add_argument_group("stream")
     group.add_argument(
         "--stream",
         action="store_true",
-        help="From a queue: Google's Pub/Sub emulator, a stream on Prism, its figures",
+        help="Stream from a queue instead: Google's Pub/Sub emulator, and the stream on Prism",
     )
-    group.add_argument("--rate", help=f"Messages a second (default: {RATE:.0f})")
-    group.add_argument("--minutes", help=f"How long messages are published (default: {MINUTES:.0f})")
+    group.add_argument("--rate", help=f"Messages per second (default: {RATE:.0f})")
+    group.add_argument("--minutes", help=f"Minutes to publish for (default: {MINUTES:.0f})")
     group.add_argument(
-        "--dataset", metavar="PROJECT.DATASET", help="Stream into BigQuery, into this data set, which the demo makes"
+        "--dataset",
+        metavar="PROJECT.DATASET",
+        help="Stream into BigQuery, into this new dataset, which the demo creates",
     )
-    group.add_argument("--prism_location", metavar="PATH", help="The Prism binary (default: the one of `make prism`)")
+    group.add_argument(
+        "--prism_location", metavar="PATH", help="Prism binary (default: the one that `make prism` builds)"
+    )
 
 
 def run(values, rest) -> int | None:
@@ -43,6 +47,6 @@ def run(values, rest) -> int | None:
 COMMAND = Command(
     add_options,
     run,
-    "From raw files, or with --stream from a queue, to answers.",
+    "Load sample data, query it and write a report; with --stream, from a queue.",
     "audience demo --folder demo",
 )

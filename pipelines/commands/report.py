@@ -1,4 +1,4 @@
-"""`audience report`: a page of charts over a warehouse."""
+"""`audience report`: one page of charts over a warehouse."""
 
 from pipelines.commands import Command
 from pipelines.settings.arguments import add_all
@@ -12,7 +12,9 @@ OUTPUT = "report.html"
 def add_options(parser) -> None:
     add_all(parser, ("warehouse", "dataset", "config"))
     parser.add_argument(
-        "--output", default=OUTPUT, help=f"HTML file, for you alone (0600); - is stdout (default: {OUTPUT})"
+        "--output",
+        default=OUTPUT,
+        help=f"HTML file to write, readable by you only (0600); - for stdout (default: {OUTPUT})",
     )
 
 
@@ -29,12 +31,12 @@ def run(values, rest) -> None:
         faithful(page + "\n")
         return
     write_whole(values.output, page.encode())
-    say(f"{shown(values.output)}: {len(page.encode()) / 1e6:.1f} MB; open it in a browser, it needs no network")
+    say(f"{shown(values.output)}: {len(page.encode()) / 1e6:.1f} MB; open it in a browser; it needs no network")
 
 
 COMMAND = Command(
     add_options,
     run,
-    "Write one HTML page of charts over a warehouse.",
+    "Write a report: one HTML page of charts about the last whole day of a warehouse.",
     "audience report --warehouse warehouse --output report.html",
 )

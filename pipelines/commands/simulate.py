@@ -1,4 +1,4 @@
-"""`audience simulate`: simulated events and their ledger."""
+"""`audience simulate`: simulated events and a ledger of them."""
 
 from datetime import date
 
@@ -9,24 +9,30 @@ from transforms.errors import OptionError
 
 def add_options(parser) -> None:
     parser.add_argument("--events", required=True, help="Number of events, e.g. 100000")
-    parser.add_argument("--seed", default="0", help="Seed: the same seed writes the same bytes (default: 0)")
-    parser.add_argument("--days", default="2", help="Days that the events span (default: 2)")
-    parser.add_argument("--start", default="2026-03-01", help="First day (default: 2026-03-01)")
+    parser.add_argument("--seed", default="0", help="Random seed; the same seed writes the same bytes (default: 0)")
+    parser.add_argument("--days", default="2", help="Number of days that the events span (default: 2)")
+    parser.add_argument("--start", default="2026-03-01", help="First day, UTC (default: 2026-03-01)")
     parser.add_argument(
         "--faults",
         action="append",
         default=[],
         help="A preset (none, usual, many), or NAME=RATE with a rate from 0 to 1; may be repeated (default: usual)",
     )
-    parser.add_argument("--rate", help="Lines a second, written as they are due; all at once if left out")
-    parser.add_argument("--output", help="File of JSON lines, native form; compressed as .gz or .zst; - is stdout")
+    parser.add_argument("--rate", help="Lines per second (default: as fast as possible)")
+    parser.add_argument(
+        "--output", help="File of JSON lines in the native format, compressed if it ends in .gz or .zst; - for stdout"
+    )
     parser.add_argument(
         "--output_topic",
         metavar="projects/PROJECT/topics/NAME",
-        help="Pub/Sub topic in place of --output: a message a line, its received_time as an attribute too",
+        help="Pub/Sub topic instead of --output: one message per line, with received_time as an attribute",
     )
-    parser.add_argument("--ledger", help="File for the ledger of what was written and injected, JSON")
-    parser.add_argument_group("faults, with the share of events that get each in `usual`", _named_faults())
+    parser.add_argument(
+        "--ledger", help="JSON file for the ledger: counts of the events written and the faults injected"
+    )
+    parser.add_argument_group(
+        "faults, with the share of events that have each in the preset `usual`", _describe_faults()
+    )
 
 
 def run(values, rest) -> None:
@@ -42,7 +48,7 @@ def run(values, rest) -> None:
         raise OptionError(f"--start: got {values.start!r}; allowed: {DATE_IN_WORDS}") from None
     faults, rate = read_faults(values.faults), _rate(values.rate)
     if (values.output is None) == (values.output_topic is None):
-        raise OptionError("name either a file with --output or a topic with --output_topic")
+        raise OptionError("give either a file with --output or a topic with --output_topic")
     if values.output is not None:
         check_output("output", values.output)
     if values.ledger is not None:
@@ -87,19 +93,19 @@ def _rate(text: str | None) -> float | None:
     return rate
 
 
-def _named_faults() -> str:
-    """A line for each fault: its name, its rate by default, and what becomes of it."""
-    from pipelines.apps.simulator.faults import GROUPS, USUAL_FAULTS, described
+def _describe_faults() -> str:
+    """A line for each fault: its name, its default rate, and its outcome."""
+    from pipelines.apps.simulator.faults import GROUPS, USUAL_FAULTS, describe_faults
 
-    rates = {name: f"{getattr(USUAL_FAULTS, name):.5f}".rstrip("0").rstrip(".") for name in described()}
-    lines = [f"{name:<20} {rates[name]:<8} {text}" for name, text in described().items()]
-    groups = [f"{name:<20} {'':<8} evenly: {', '.join(names)}" for name, names in GROUPS.items()]
+    rates = {name: f"{getattr(USUAL_FAULTS, name):.5f}".rstrip("0").rstrip(".") for name in describe_faults()}
+    lines = [f"{name:<20} {rates[name]:<8} {text}" for name, text in describe_faults().items()]
+    groups = [f"{name:<20} {'':<8} split evenly: {', '.join(names)}" for name, names in GROUPS.items()]
     return "\n".join([*lines, *groups])
 
 
 COMMAND = Command(
     add_options,
     run,
-    "Write simulated events, with a ledger of what is in them.",
+    "Write simulated events with known faults, and a ledger of them.",
     "audience simulate --events 100000 --seed 7 --output events.jsonl --ledger ledger.json",
 )

@@ -1,4 +1,4 @@
-// Draws the charts of a report into its page, in the colours of the reader's scheme. vegaEmbed is bundled with this file.
+// Draws the charts of a report into its page, in the reader's colour scheme. vegaEmbed is bundled with this file.
 const charts = JSON.parse(document.getElementById("charts").textContent);
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
@@ -13,6 +13,7 @@ function colours() {
     ramp: [named("--weak"), named("--strong")],
     onstrong: named("--onstrong"),
     onweak: named("--onweak"),
+    band: named("--weak"),
   };
 }
 
@@ -42,27 +43,28 @@ function config(colour) {
   };
 }
 
-// The colours that a chart names itself, by the words that stand for them.
-function filled(spec, colour) {
-  const words = { onstrong: colour.onstrong, onweak: colour.onweak };
-  return JSON.parse(JSON.stringify(spec), (key, value) => (key === "value" && words[value]) || value);
+// Replaces the names of colours in a chart by the colours of the page.
+function fillColours(spec, colour) {
+  const names = { onstrong: colour.onstrong, onweak: colour.onweak, band: colour.band };
+  const keys = ["value", "color"];
+  return JSON.parse(JSON.stringify(spec), (key, value) => (keys.includes(key) && names[value]) || value);
 }
 
 async function draw() {
   const colour = colours();
   for (const [id, spec] of Object.entries(charts)) {
-    // The page's policy lets in no style but its own, page.css, which has those of a tooltip.
+    // The policy of the page allows no style but its own, page.css, which styles tooltips too.
     const own = { defaultStyle: false, tooltip: { disableDefaultStyle: true } };
     const options = { actions: false, renderer: "svg", ast: true, config: config(colour), ...own };
-    await vegaEmbed(document.getElementById(id), filled(spec, colour), options);
+    await vegaEmbed(document.getElementById(id), fillColours(spec, colour), options);
   }
   document.documentElement.dataset.drawn = String(Object.keys(charts).length);
 }
 
-// A definition that is led to opens.
+// Opens the definition that a link leads to.
 function open() {
-  const told = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (told instanceof HTMLDetailsElement) told.open = true;
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (target instanceof HTMLDetailsElement) target.open = true;
 }
 
 window.addEventListener("hashchange", open);

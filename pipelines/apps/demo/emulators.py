@@ -1,7 +1,7 @@
-"""Google's Pub/Sub emulator, by plain java: it starts on a free loopback port in about two seconds.
+"""Google's Pub/Sub emulator, run with java: it starts on a free loopback port in about two seconds.
 
-pubsub_emulator(log)   one that is not started yet; SourceError, with what to install, where java or its jar is missing
-ended(process)         ends a process that this one started, by its id
+pubsub_emulator(log)   an emulator that is not started; SourceError, with what to install, if java or the jar is missing
+ended(process)         ends a child process, by its id
 """
 
 import shutil
@@ -19,14 +19,19 @@ from transforms.errors import SourceError
 PROJECT = "demo-project"
 START_SECONDS = 60.0
 END_SECONDS = 20.0
-JAVA = "no java, which runs the Pub/Sub emulator; install a runtime of version 17 or later (Debian: `apt install \
-default-jre-headless`)"
-JAR = "no Pub/Sub emulator; install the Google Cloud SDK (https://cloud.google.com/sdk/docs/install), then run \
-`gcloud components install pubsub-emulator`, with Debian's packages `apt install google-cloud-cli-pubsub-emulator`"
+JAVA = (
+    "java, which runs the Pub/Sub emulator, is not installed; install a runtime of version 17 or later "
+    "(Debian: `apt install default-jre-headless`)"
+)
+JAR = (
+    "the Pub/Sub emulator is not installed; install the Google Cloud SDK (https://cloud.google.com/sdk/docs/install), "
+    "then run `gcloud components install pubsub-emulator`, "
+    "with Debian's packages `apt install google-cloud-cli-pubsub-emulator`"
+)
 
 
 def pubsub_emulator(log: Path) -> "PubSubEmulator":
-    """The emulator of this machine; it appends to `log`. Errors: SourceError."""
+    """The emulator on this machine; it appends to `log`. Errors: SourceError."""
     if shutil.which("java") is None:
         raise SourceError(JAVA)
     jar = find_jar()
@@ -40,17 +45,17 @@ def find_jar() -> Path | None:
     gcloud = shutil.which("gcloud")
     if gcloud is None:
         return None
-    told = subprocess.run(
+    output = subprocess.run(
         [gcloud, "info", "--format=value(installation.sdk_root)"], capture_output=True, text=True, check=False
     )
-    root = told.stdout.strip()
+    root = output.stdout.strip()
     return next(Path(root).glob("platform/pubsub-emulator/lib/*.jar"), None) if root else None
 
 
 class PubSubEmulator:
-    """The emulator's process; it keeps nothing when it ends.
+    """The process of the emulator; its data is lost when it ends.
 
-    memory  of its heap, as Java writes it: what was acknowledged stays there too
+    memory  maximum heap, in the syntax of java: acknowledged messages stay there too
     """
 
     memory = "512m"
@@ -72,10 +77,10 @@ class PubSubEmulator:
             ended(self.process)
 
     def start(self) -> None:
-        """Start it, and wait until it answers. Errors: SourceError, if it does not."""
+        """Start it and wait until it answers. Errors: SourceError if it does not."""
         command = ["java", f"-Xmx{self.memory}", "-jar", str(self.jar), "--host=127.0.0.1", f"--port={self.port}"]
         with self.log.open("ab") as log:
-            # In a session of its own, so that Ctrl-C ends it when its user has finished with it and not before.
+            # In its own session, so that Ctrl-C does not end it before the process that uses it.
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
@@ -90,7 +95,7 @@ class PubSubEmulator:
             raise
 
     def kill(self) -> None:
-        """Kill -9, and wait until it is gone."""
+        """Send SIGKILL and wait until it has ended."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)
@@ -107,7 +112,7 @@ class PubSubEmulator:
 
 
 def ended(process: subprocess.Popen, seconds: float = END_SECONDS) -> None:
-    """End a process: asked to, and killed if it has not ended in time."""
+    """End a process with SIGTERM, and with SIGKILL if it has not ended in time."""
     process.terminate()
     try:
         process.wait(seconds)

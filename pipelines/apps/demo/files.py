@@ -1,27 +1,29 @@
-"""The demo: real impressions and simulated events, from raw files to answers, in an embedded warehouse."""
+"""The demo: real ad impressions and simulated events, from raw files to answers and a report, in a local warehouse."""
 
 import shutil
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
+from pipelines.apps.report.page import report
 from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.batch.backfill import backfill
 from pipelines.batch.summary import books_lines, program
 from pipelines.settings.config import TEMPLATES
 from pipelines.settings.resolve import resolve
+from pipelines.system.private import write_whole
 from pipelines.system.terminal import option, put, say, shown
 from pipelines.warehouse.ask import run_query
 from pipelines.warehouse.interface import Warehouse
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.render import render
-from transforms.errors import WarehouseError
+from transforms.errors import OptionError, WarehouseError
 
 EVENTS = 100_000
-MARK = "made-by-audience-demo"  # the folder of an earlier demo may be made anew; any other is left alone
+MARK = "made-by-audience-demo"  # marks the folder of a demo, which the next one may replace; it touches no other
 QUESTIONS = (
     (
-        "The books: every record that was read is in exactly one place",
+        "Audit counts: every record is in exactly one place",
         "SELECT source, received, events, duplicates, conflicts, quarantined, balance FROM quality_summary",
     ),
     (
@@ -36,14 +38,14 @@ QUESTIONS = (
         " FROM engagement_by_channel GROUP BY channel ORDER BY events DESC",
     ),
     (
-        "Top contents, with their rates",
+        "Top content, with rates",
         "SELECT content_id, category, SUM(views) AS views, SUM(impressions) AS impressions, SUM(clicks) AS clicks,"
         " ROUND(SUM(clicks) / NULLIF(SUM(impressions), 0), 4) AS click_through_rate,"
         " ROUND(SUM(likes + shares + comments) / NULLIF(SUM(views), 0), 4) AS engagement_rate"
         " FROM engagement_by_content GROUP BY content_id, category ORDER BY views DESC, impressions DESC LIMIT 8",
     ),
     (
-        "Campaigns: revenue, never across currencies",
+        "Campaigns: revenue by currency",
         "SELECT campaign, currency, SUM(purchases) AS purchases, SUM(revenue) AS revenue"
         " FROM campaign_1h_current WHERE purchases > 0 GROUP BY campaign, currency ORDER BY revenue DESC LIMIT 8",
     ),
@@ -51,8 +53,8 @@ QUESTIONS = (
 
 
 def demo(folder: str) -> None:
-    """Make `folder` anew: simulate, backfill both inputs, and answer QUESTIONS on stdout."""
-    home = fresh(Path(folder))
+    """Replace `folder`: simulate, backfill both inputs, answer QUESTIONS on stdout, and write a report."""
+    home = prepare_folder(Path(folder))
     simulated, warehouse = home / "events.jsonl", str(home / "warehouse")
     say(f"simulating {EVENTS:,} events into {shown(str(simulated))}")
     simulate(
@@ -62,30 +64,42 @@ def demo(folder: str) -> None:
         start=date(2026, 3, 1),
         output=simulated,
         ledger=home / "ledger.json",
-        faults=faults(invalid_source=0.0),  # each such name would be a row of the books
+        faults=faults(invalid_source=0.0),  # each of these names would be a source of its own
     )
     sample, mapping = TEMPLATES / "samples/ad-impressions/men.csv.gz", TEMPLATES / "mappings/ad-impressions.yaml"
-    for given in ({"input": [str(sample)], "mapping": str(mapping)}, {"input": [str(simulated)]}):
-        say(f"\nbackfilling {given['input'][0]}")
-        say("\n".join(books_lines(backfill(resolve(given | {"warehouse": warehouse})))))
+    for options in ({"input": [str(sample)], "mapping": str(mapping)}, {"input": [str(simulated)]}):
+        say(f"\nbackfilling {options['input'][0]}")
+        say("\n".join(books_lines(backfill(resolve(options | {"warehouse": warehouse})))))
     answer(LocalWarehouse.open(warehouse), QUESTIONS)
+    write_report(LocalWarehouse.open(warehouse), home / "report.html")
     place = option("warehouse", warehouse)
-    print(f"\nThe warehouse is in {shown(warehouse)}: Parquet files, and every table and view by name:\n")
+    print(f"\nThe warehouse is {shown(warehouse)}, a folder of Parquet files. Query its tables and views by name:\n")
     print(f'  {program()} query {place} "SHOW TABLES"')
     print(f'  {program()} query {place} "SELECT * FROM user_days_current ORDER BY events DESC LIMIT 5"')
     print(f"  {program()} report {place}")
     print(f"  {program()} backfill {place} --input 'your-events/*.jsonl.gz'")
 
 
+def write_report(warehouse: Warehouse, path: Path) -> None:
+    """Write the report of a warehouse and print its path; a line on stderr if the extra `report` is not installed."""
+    try:
+        page = report(warehouse)
+    except OptionError as error:
+        say(f"\nno {error}")
+        return
+    write_whole(path, page.encode())
+    print(f"\nThe report is {shown(str(path))}: open it in a browser.")
+
+
 def answer(warehouse: Warehouse, questions: Iterable[tuple[str, str]]) -> None:
-    """Answer (title, BigQuery's SQL) from a warehouse, on stdout."""
+    """Print the answer to each (title, query in BigQuery's SQL)."""
     for title, sql in questions:
         print(f"\n{title}\n")
         put(render(run_query(warehouse, sql, "bigquery")), "table")
 
 
-def fresh(home: Path) -> Path:
-    """The folder of a demo, empty but for MARK. Errors: WarehouseError for one that no demo made."""
+def prepare_folder(home: Path) -> Path:
+    """Empty the folder of a demo, but for MARK. Errors: WarehouseError for a folder that no demo made."""
     if home.exists() and any(home.iterdir()):
         if not (home / MARK).exists():
             raise WarehouseError(f"{home} exists and was not made by a demo: name another with --folder")

@@ -1,8 +1,8 @@
-"""The demo of a stream: a queue, simulated events that happen now, and what the warehouse makes of them.
+"""The demo of a stream: a queue, simulated events that happen now, and the warehouse that the stream writes.
 
-Google's Pub/Sub emulator and `audience run` are processes of this one. It publishes at a steady rate, waits until the
-books have every message, drains the stream, and holds the warehouse against the simulator's ledger. The warehouse is a
-new folder, or a new data set of BigQuery (of its emulator, where the environment names one).
+It starts Google's Pub/Sub emulator and `audience run` as child processes, publishes at a steady rate, waits until the
+audit counts include every message, drains the stream, and compares the warehouse with the simulator's ledger. The
+warehouse is a new folder, or a new dataset in BigQuery (in its emulator, if the environment names one).
 """
 
 import os
@@ -20,7 +20,7 @@ import polars as pl
 
 from pipelines.apps.demo import emulators
 from pipelines.apps.demo.emulators import PROJECT, ended
-from pipelines.apps.demo.files import answer, fresh
+from pipelines.apps.demo.files import answer, prepare_folder
 from pipelines.apps.simulator.faults import faults
 from pipelines.apps.simulator.ledger import Ledger, expectations, unmet
 from pipelines.apps.simulator.live import Live
@@ -39,11 +39,11 @@ from transforms.errors import AudienceError, OptionError, RunnerError
 TOPIC, SUBSCRIPTION = f"projects/{PROJECT}/topics/events", f"projects/{PROJECT}/subscriptions/events"
 AUDIENCE = (sys.executable, "-m", "pipelines.cli")
 SEED = 7
-TICK_SECONDS = 0.2  # what is due within it is published together
+TICK_SECONDS = 0.2  # messages due within it are published together
 START_SECONDS, BOOKS_SECONDS, DRAIN_SECONDS, END_SECONDS = 90.0, 180.0, 180.0, 30.0
 QUESTIONS = (
     (
-        "The books of the last minutes: every message is in exactly one place",
+        "Audit counts of the last minutes: every message is in exactly one place",
         "SELECT bucket_start, SUM(received) AS received, SUM(events) AS events, SUM(duplicates) AS duplicates,"
         " SUM(conflicts) AS conflicts, SUM(quarantined) AS quarantined, SUM(balance) AS balance"
         " FROM quality_1m_current GROUP BY bucket_start ORDER BY bucket_start",
@@ -54,7 +54,7 @@ QUESTIONS = (
         " GROUP BY ALL ORDER BY records DESC, code LIMIT 6",
     ),
     (
-        "Activity by the minute, the last ones (older minutes have what came late)",
+        "Activity of the last minutes (older minutes hold late events)",
         "SELECT bucket_start, SUM(events) AS events, SUM(events) FILTER (event_type = 'page_view') AS views,"
         " SUM(events) FILTER (event_type = 'purchase') AS purchases, COUNT(DISTINCT channel) AS channels"
         " FROM activity_1m_current GROUP BY bucket_start ORDER BY bucket_start DESC LIMIT 5",
@@ -65,79 +65,79 @@ QUESTIONS = (
         " SUM(shares) AS shares FROM engagement_by_channel GROUP BY channel ORDER BY events DESC",
     ),
     (
-        "How the rows of activity_1m were published: early while their minute was open, then at its end, then late",
+        "Firings of activity_1m: early while a minute is open, on time at its end, then late",
         "SELECT firing, COUNT(*) AS published, MIN(emitted_time) AS earliest, MAX(emitted_time) AS latest"
         " FROM activity_1m GROUP BY firing ORDER BY earliest",
     ),
 )
 
 
-class Into(NamedTuple):
-    """Where the demo streams to: the place as options have it, and what the command line says for it."""
+class Target(NamedTuple):
+    """The warehouse that the demo streams to, and the options that name it on a command line."""
 
     place: Place
     words: list[str]  # of every command
     home: Path
     forgets: bool = False
 
-    def opened(self) -> AbstractContextManager[Warehouse]:
-        """The warehouse, to be asked."""
+    def open(self) -> AbstractContextManager[Warehouse]:
+        """Open the warehouse for queries."""
         return open_warehouse(*self.place)
 
 
 def stream_demo(folder: str, rate: float, minutes: float, prism: str | None = None, dataset: str | None = None) -> int:
-    """Make `folder` anew and stream into it; 1 if the warehouse is not what was published, else 0.
+    """Replace `folder` and stream into it; 1 if the warehouse differs from what was published, else 0.
 
     rate     messages a second
-    prism    the Prism binary, if it is not where `make prism` leaves it
-    dataset  project.dataset, to be made: the warehouse; else a folder in `folder`
-    Errors: AudienceError, if a part is missing or does not start.
+    prism    the Prism binary, if it is not the one of `make prism`
+    dataset  project.dataset to create as the warehouse; else the warehouse is a folder in `folder`
+    Errors: AudienceError if a part is missing or does not start.
     """
     runner = runners.choose(runners.PRISM, prism)
     emulator = emulators.pubsub_emulator(Path(folder) / "emulator.log")
-    into = _into(Path(folder), dataset)
-    with _interrupted_once(), emulator:
+    target = _choose_target(Path(folder), dataset)
+    with _interrupt_once(), emulator:
         _say(f"Pub/Sub emulator at {emulator.host} (log: {terminal.shown(str(emulator.log))})")
         pubsub = PubSub(emulator.host)
         pubsub.make_topic(TOPIC)
         pubsub.make_subscription(SUBSCRIPTION, TOPIC, ack_deadline_seconds=10)
-        live = Live(int(rate * minutes * 60), SEED, faults(invalid_source=0.0))  # each such name is a row of the books
-        (into.home / "ledger.json").write_bytes(msgspec.json.format(msgspec.json.encode(live.ledger), indent=2))
-        with _running(into, emulator.host, runner.program) as process:
-            _publish(live, pubsub, rate, into, process)
-            _drain(live.ledger, into, process)
+        live = Live(int(rate * minutes * 60), SEED, faults(invalid_source=0.0))  # each name is one more source
+        (target.home / "ledger.json").write_bytes(msgspec.json.format(msgspec.json.encode(live.ledger), indent=2))
+        with _run_stream(target, emulator.host, str(runner.program)) as process:
+            _publish(live, pubsub, rate, target, process)
+            _drain(live.ledger, target, process)
         pubsub.close()
-    with into.opened() as warehouse:
+    with target.open() as warehouse:
         answer(warehouse, QUESTIONS)
         status = _compare(live.ledger, warehouse)
-    if into.forgets:
-        print(f"\nThe warehouse is {into.words[1]} of the emulator, which forgets it when it ends.")
+    if target.forgets:
+        print(f"\nThe warehouse is {target.words[1]} in the emulator, which loses it when it ends.")
         return status
-    place = terminal.option(into.words[0].removeprefix("--"), into.words[1])
-    print(f"\nThe warehouse is in {terminal.shown(into.words[1])}, as if it were made by a backfill:\n")
+    place = terminal.option(target.words[0].removeprefix("--"), target.words[1])
+    print(f"\nThe warehouse is {terminal.shown(target.words[1])}, with the tables and views that a backfill writes:\n")
     print(f'  {program()} query {place} "SELECT * FROM content_1h_current ORDER BY views DESC LIMIT 5"')
     print(f"  {program()} run {place} --input_subscription projects/PROJECT/subscriptions/NAME")
     return status
 
 
-def _into(folder: Path, dataset: str | None) -> Into:
-    """Where to; the folder is made anew. Errors: OptionError for a data set that is there already."""
+def _choose_target(folder: Path, dataset: str | None) -> Target:
+    """The target; the folder is replaced. Errors: OptionError for a dataset that exists."""
     if dataset is None:
-        home = fresh(folder)
-        return Into(Place(None, str(home / "warehouse")), ["--warehouse", str(home / "warehouse")], home)
+        home = prepare_folder(folder)
+        return Target(Place(None, str(home / "warehouse")), ["--warehouse", str(home / "warehouse")], home)
     from pipelines.warehouse.bigquery import clients as bigquery_clients  # which imports Google's clients
     from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 
     if BigQueryWarehouse.exists(dataset):
-        raise OptionError(f"--dataset: got {dataset!r}, which exists; allowed: one that does not, the demo makes it")
-    home = fresh(folder)
+        raise OptionError(f"--dataset: got {dataset!r}, which exists; allowed: a new one, which the demo creates")
+    home = prepare_folder(folder)
     words = ["--dataset", dataset, "--landing", str(home / "landing")]
-    return Into(Place(dataset, None), words, home, forgets=bigquery_clients.REST in os.environ)
+    return Target(Place(dataset, None), words, home, forgets=bigquery_clients.REST in os.environ)
 
 
 @contextmanager
-def _interrupted_once() -> Iterator[None]:
-    """The first SIGINT or SIGTERM interrupts; while everything is being stopped for it, more of them are ignored."""
+def _interrupt_once() -> Iterator[None]:
+    """Interrupt at the first SIGINT or SIGTERM, and ignore further ones while everything is being stopped."""
 
     def interrupt(number, frame):
         for each in before:
@@ -153,9 +153,9 @@ def _interrupted_once() -> Iterator[None]:
 
 
 @contextmanager
-def _running(into: Into, host: str, prism: str) -> Iterator[subprocess.Popen]:
-    """`audience run`, with the terminal to show its figures on; stopped at the end, if it still runs."""
-    words = ["--input_subscription", SUBSCRIPTION, *into.words, "--prism_location", prism]
+def _run_stream(target: Target, host: str, prism: str) -> Iterator[subprocess.Popen]:
+    """Run `audience run`, which shows its status line on this terminal; stop it at the end if it is still running."""
+    words = ["--input_subscription", SUBSCRIPTION, *target.words, "--prism_location", prism]
     process = subprocess.Popen(
         [*AUDIENCE, "run", *words],
         env=os.environ | {EMULATOR: host},
@@ -168,11 +168,11 @@ def _running(into: Into, host: str, prism: str) -> Iterator[subprocess.Popen]:
         ended(process, END_SECONDS)
 
 
-def _publish(live: Live, pubsub: PubSub, rate: float, into: Into, process: subprocess.Popen) -> None:
-    """Publish one message, and once it was read the others, at a steady rate."""
+def _publish(live: Live, pubsub: PubSub, rate: float, target: Target, process: subprocess.Popen) -> None:
+    """Publish one message and, after it was read, the others at a steady rate."""
     publish_batches(pubsub, TOPIC, [live.lines(0, 1, time.time())])
-    if not _holds(lambda: any(into.home.rglob("landing/*.parquet")), process, START_SECONDS):
-        raise RunnerError(f"the stream has read nothing in {START_SECONDS:.0f} s; look in {into.home} for its log")
+    if not _wait_until(lambda: any(target.home.rglob("landing/*.parquet")), process, START_SECONDS):
+        raise RunnerError(f"the stream has read nothing in {START_SECONDS:.0f} s; look in {target.home} for its log")
     say(f"publishing {len(live):,} messages, {rate:,.0f} a second")
     per_tick = rate * TICK_SECONDS
 
@@ -180,18 +180,18 @@ def _publish(live: Live, pubsub: PubSub, rate: float, into: Into, process: subpr
         ticks = int((len(live) - 1) / per_tick) + 1
         for due in paced(range(ticks), 1 / TICK_SECONDS):
             first, last = 1 + int(due[0] * per_tick), 1 + int((due[-1] + 1) * per_tick)
-            _alive(process)
+            _check_running(process)
             yield live.lines(first, last - first, time.time())
 
     publish_batches(pubsub, TOPIC, batches())
 
 
-def _drain(ledger: Ledger, into: Into, process: subprocess.Popen) -> None:
-    """Wait until the books have all that was published, and end the stream."""
-    say("all is published; waiting until the books have it")
-    if not _holds(lambda: _received(into) >= ledger.lines, process, BOOKS_SECONDS):
-        _say(f"not within {BOOKS_SECONDS:.0f} s; the comparison tells what is missing")
-    words = ["stop", "--drain", *into.words, "--wait", f"{DRAIN_SECONDS:.0f}"]
+def _drain(ledger: Ledger, target: Target, process: subprocess.Popen) -> None:
+    """Wait until the audit counts include everything published, and drain the stream."""
+    say("all messages are published; waiting until the audit counts include them")
+    if not _wait_until(lambda: _count_received(target) >= ledger.lines, process, BOOKS_SECONDS):
+        _say(f"not within {BOOKS_SECONDS:.0f} s; the comparison lists what is missing")
+    words = ["stop", "--drain", *target.words, "--wait", f"{DRAIN_SECONDS:.0f}"]
     with subprocess.Popen([*AUDIENCE, *words], stderr=subprocess.PIPE, text=True, start_new_session=True) as stop:
         assert stop.stderr is not None
         try:
@@ -200,50 +200,50 @@ def _drain(ledger: Ledger, into: Into, process: subprocess.Popen) -> None:
         finally:
             ended(stop)
     if stop.returncode:
-        raise RunnerError("the stream was not drained; the line above says why")
+        raise RunnerError("the stream was not drained; see the line above")
     if process.wait(END_SECONDS):
         raise RunnerError(f"the stream ended with exit status {process.returncode}")
 
 
-def _holds(condition: Callable[[], bool], process: subprocess.Popen, seconds: float) -> bool:
-    """Whether a condition holds before so many seconds are over. Errors: RunnerError, if the stream ends."""
+def _wait_until(condition: Callable[[], bool], process: subprocess.Popen, seconds: float) -> bool:
+    """Wait until a condition holds; False if it does not in time. Errors: RunnerError if the stream ends."""
     end = time.monotonic() + seconds
     while not condition():
-        _alive(process)
+        _check_running(process)
         if time.monotonic() > end:
             return False
         time.sleep(0.5)
     return True
 
 
-def _alive(process: subprocess.Popen) -> None:
+def _check_running(process: subprocess.Popen) -> None:
     if process.poll() is not None:
-        raise RunnerError(f"the stream ended with exit status {process.returncode}; its own line above says why")
+        raise RunnerError(f"the stream ended with exit status {process.returncode}; see its own line above")
 
 
-def _received(into: Into) -> int:
-    with suppress(AudienceError), into.opened() as warehouse:
+def _count_received(target: Target) -> int:
+    with suppress(AudienceError), target.open() as warehouse:
         return pl.concat(warehouse.ask("SELECT SUM(received) FROM quality_1m_current")).item() or 0
     return 0
 
 
 def _compare(ledger: Ledger, warehouse: Warehouse) -> int:
-    """Say on stdout what of the ledger the warehouse answers otherwise; 1 if there is any, else 0."""
+    """Print the numbers in which the warehouse differs from the ledger; 1 if there are any, else 0."""
     wrong = unmet(ledger, warehouse)
     every = len(expectations(ledger))
-    print("\nThe ledger of what was published, against the warehouse\n")
+    print("\nThe ledger of what was published, compared with the warehouse\n")
     print(f"  published    {ledger.lines:,} messages")
     print(
         f"  to be events {ledger.accepted:,}, duplicates {ledger.repeats + ledger.conflicts:,},"
         f" in quarantine {sum(ledger.quarantined.values()):,}"
     )
-    print(f"  met          {every - len(wrong)} of {every} figures: types, times, ids, codes, books")
+    print(f"  met          {every - len(wrong)} of {every} numbers: types, times, ids, codes, audit counts")
     for line in wrong:
         print(f"  NOT MET      {line}")
     return 1 if wrong else 0
 
 
 def _say(text: str) -> None:
-    if terminal.draws():  # the stream may just have drawn its line
+    if terminal.draws():  # the stream may just have drawn its status line
         terminal.erase()
     say(text)

@@ -1,21 +1,24 @@
-"""The words of a report: headline numbers, tables and definitions, as HTML; what comes from data is only text in it."""
+"""The text of a report as HTML: headline numbers, tables, definitions. Values of data are escaped: never markup."""
 
 import re
 from collections.abc import Iterable
+from datetime import date, timedelta
 from html import escape
 from typing import Any, NamedTuple
 
 import polars as pl
 
+from pipelines.apps.report.days import State
+from pipelines.apps.report.definitions import Definition, definitions
 from pipelines.apps.report.queries import Numbers
-from pipelines.reference.metric_pages import Definition, definitions
 
 TABLE_ROWS = 60
-SOURCES = 8  # rows of the books that are shown; the others are one more
+SOURCES = 8  # rows of the audit counts that are shown; one more adds up the others
+NO_DAY_BEFORE, UNCHANGED = "no day before", "as the day before"
 
 
 class Tile(NamedTuple):
-    """A headline number, and what it was the day before."""
+    """A headline number of the shown day, and its change against the day before."""
 
     name: str
     value: str
@@ -23,59 +26,98 @@ class Tile(NamedTuple):
 
 
 def tiles(numbers: Numbers) -> list[Tile]:
-    """The headline numbers that the warehouse has."""
-    found = [
-        _count("Active people", numbers["activity"], "dau"),
-        _count("New people", numbers["lifecycle"], "new_persons"),
-        _count("Sessions", numbers["engagement"], "sessions"),
-        _rate("Engagement rate", numbers["engagement"], "engaged_sessions"),
-        _rate("Conversion rate", numbers["converted"], "converted_sessions"),
-        _count("Events", _totals(numbers["volume"]), "events"),
+    """The headline numbers of the shown day; a view without a row of that day has none."""
+    day = numbers.last_day
+    if day is None:
+        return []
+    candidates = [
+        _count("Active people", numbers["activity"], day, "dau"),
+        _count("New people", numbers["lifecycle"], day, "new_persons"),
+        _count("Sessions", numbers["engagement"], day, "sessions"),
+        _rate("Engagement rate", numbers["engagement"], day, "engaged_sessions"),
+        _rate("Conversion rate", numbers["converted"], day, "converted_sessions"),
+        _count("Events", _total_by_day(numbers["volume"]), day, "events"),
     ]
-    return [tile for tile in found if tile]
+    return [tile for tile in candidates if tile]
 
 
-def _totals(volume: pl.DataFrame) -> pl.DataFrame:
-    if volume.is_empty():
-        return volume
-    return volume.group_by("day").agg(pl.col("events").sum()).sort("day", descending=True)
+def _total_by_day(volume: pl.DataFrame) -> pl.DataFrame:
+    return volume if volume.is_empty() else volume.group_by("day").agg(pl.col("events").sum())
 
 
-def _count(name: str, rows: pl.DataFrame, column: str) -> Tile | None:
-    """A count of the newest row, and by how much it is above that of the day before."""
-    if rows.is_empty():
+def _count(name: str, rows: pl.DataFrame, day: date, column: str) -> Tile | None:
+    """A count of the day, and how far it is above that of the day before."""
+    now, before = _value(rows, day, column), _value(rows, day - timedelta(days=1), column)
+    if now is None:
         return None
-    now, before = rows[column][0], _of_the_day_before(rows, column)
-    change = "no day before"
+    change = NO_DAY_BEFORE
     if before is not None:
-        share = f" ({abs(now - before) / before:.0%})" if before else ""
-        change = (
-            "as the day before"
-            if now == before
-            else f"{'up' if now > before else 'down'} {abs(now - before):,.0f}{share}"
-        )
+        share = f" ({_percent(abs(now - before) / before)})" if before else ""
+        change = UNCHANGED if now == before else f"{_direction(now - before)} {abs(now - before):,.0f}{share}"
     return Tile(name, f"{now:,.0f}", change)
 
 
-def _rate(name: str, rows: pl.DataFrame, part: str) -> Tile | None:
-    """A share of the sessions of the newest row, and by how many points it is above that of the day before."""
+def _rate(name: str, rows: pl.DataFrame, day: date, part: str) -> Tile | None:
+    """A share of the sessions of the day, and how many points it is above that of the day before."""
     if rows.is_empty():
         return None
     rows = rows.with_columns((pl.col(part) / pl.col("sessions")).alias("rate"))
-    now, before = rows["rate"][0], _of_the_day_before(rows, "rate")
+    now, before = _value(rows, day, "rate"), _value(rows, day - timedelta(days=1), "rate")
+    if now is None:
+        return None
     if before is None:
-        return Tile(name, f"{now:.1%}", "no day before")
+        return Tile(name, f"{now:.1%}", NO_DAY_BEFORE)
     points = 100 * (now - before)
-    same = abs(points) < 0.05
-    change = "as the day before" if same else f"{'up' if points > 0 else 'down'} {abs(points):.1f} points"
+    change = UNCHANGED if abs(points) < 0.05 else f"{_direction(points)} {abs(points):.1f} points"
     return Tile(name, f"{now:.1%}", change)
 
 
-def _of_the_day_before(rows: pl.DataFrame, column: str) -> Any:
-    """The value one day before the newest row; None where there is no such row."""
-    day = rows["day"][0]
-    found = rows.filter(pl.col("day") == pl.lit(day).dt.offset_by("-1d"))[column]
-    return found[0] if len(found) else None
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share < 0.01 else f"{share:.0%}"
+
+
+def _direction(difference: float) -> str:
+    return "up" if difference > 0 else "down"
+
+
+def _value(rows: pl.DataFrame, day: date, column: str) -> Any:
+    """The value of a day; None if there is no such row."""
+    if rows.is_empty():
+        return None
+    values = rows.filter(pl.col("day") == day)[column]
+    return values[0] if len(values) else None
+
+
+def subject(numbers: Numbers) -> str:
+    """The day that the tiles show."""
+    day = numbers.last_day
+    if day is None:
+        return f"{numbers.warehouse} holds no day yet."
+    return f"{day:%A, %-d %B %Y} ({numbers.time_zone}), compared with the day before"
+
+
+def reasons(numbers: Numbers) -> list[str]:
+    """Why this day is shown, and what is held of the days after it."""
+    shown = numbers.shown
+    if shown is None:
+        return []
+    where, until = numbers.warehouse, f"{shown.until:%-d %B %Y, %H:%M}" if shown.until else ""
+    sentences = {
+        State.WHOLE: f"The last whole day in {where}: records were received until {until}, and every minute of the day "
+        "is closed.",
+        State.IN_PROGRESS: f"{where} holds no whole day yet. This day is in progress: records were received until "
+        f"{until}, and its numbers will still change.",
+        State.UNKNOWN: f"The newest day in {where}. No audit count has a received time, so whether the day is whole is "
+        "not known.",
+    }
+    lines = [sentences[shown.state]]
+    if shown.later:
+        days = " and ".join(f"{day:%-d %B}" for day in shown.later)
+        lines.append(f"Charts by day also show {days}, in progress.")
+    if shown.strays:
+        are = "1 event is" if shown.strays == 1 else f"{shown.strays:,} events are"
+        lines.append(f"{are} dated later and not shown: those days hold stragglers only.")
+    return lines
 
 
 def tiles_html(shown: Iterable[Tile]) -> str:
@@ -88,7 +130,7 @@ def tiles_html(shown: Iterable[Tile]) -> str:
 
 
 def table_html(rows: pl.DataFrame) -> str:
-    """The rows of a chart for who reads numbers, folded away."""
+    """The rows of a chart as a table, collapsed."""
     more = f"<p>The first {TABLE_ROWS} of {rows.height:,} rows.</p>" if rows.height > TABLE_ROWS else ""
     return (
         f'<details class="rows"><summary>Numbers</summary><div class="scroll">{_table(rows.head(TABLE_ROWS))}</div>'
@@ -115,18 +157,19 @@ def _cell(value: Any) -> str:
 
 
 def books_html(books: pl.DataFrame) -> str:
-    """The books: whether they balance, and what became of the records of each source."""
+    """The audit counts: whether they reconcile, and what became of the records of each source."""
     if books.is_empty():
         return '<p class="empty">No record was received yet.</p>'
     columns = ["records", "events", "duplicates", "quarantined", "others", "balance"]
     balance, open_minutes = books["balance"].sum(), books["minutes_in_flight"].sum()
     if balance == 0:
-        state = '<p class="state good">Every record is in exactly one place.</p>'
+        state = '<p class="state good">The counts reconcile: every record is in exactly one place.</p>'
     elif open_minutes:
-        state = f'<p class="state">{balance:,.0f} records are still under way, in {open_minutes:,.0f} open minutes.</p>'
+        state = f'<p class="state">{balance:,.0f} records are in flight, in {open_minutes:,.0f} open minutes.</p>'
     else:
         state = (
-            f'<p class="state bad">{balance:,.0f} records are in no place, or in two: run audience doctor --audit.</p>'
+            f'<p class="state bad">The counts do not reconcile: {balance:,.0f} records are missing or counted twice. '
+            "Run audience doctor --audit.</p>"
         )
     shown = books.select(pl.col("source").replace("", "(no source)"), *columns)
     if shown.height > SOURCES:
@@ -137,28 +180,28 @@ def books_html(books: pl.DataFrame) -> str:
 
 
 def definitions_html(names: Iterable[str]) -> str:
-    """What each metric of the page is, folded away under the name that charts lead to."""
+    """The definition of each metric on the page, collapsed, with the id that the charts link to."""
     known = definitions()
     return "".join(_definition(name, known[name], set(names)) for name in names)
 
 
 def _definition(name: str, metric: Definition, here: set[str]) -> str:
-    lines = "".join(f"<li>{_marked(line, here)}</li>" for line in metric.formula)
+    lines = "".join(f"<li>{_render(line, here)}</li>" for line in metric.formula)
     views = ", ".join(f"<code>{escape(view)}</code>" for view in metric.views)
     return (
         f'<details id="{name}"><summary>{escape(metric.title)}</summary><p>{escape(metric.sentence)}</p>'
         f"<ul>{lines}</ul>"
-        f"<p>Window: {_marked(metric.window, here)}</p><p>Late data: {_marked(metric.late, here)}</p>"
-        f"<p>Ask: {views}. The page: docs/metrics/{name}.md</p></details>"
+        f"<p>Window: {_render(metric.window, here)}</p><p>Late data: {_render(metric.late, here)}</p>"
+        f"<p>Query: {views}. Reference: docs/metrics/{name}.md</p></details>"
     )
 
 
-def _marked(text: str, here: set[str]) -> str:
-    """The little Markdown of a definition: code, and links, to what is on this page."""
+def _render(text: str, here: set[str]) -> str:
+    """The Markdown of a definition as HTML: code, and links to definitions on this page."""
     text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
 
-    def link(found: re.Match) -> str:
-        name = found[2].rpartition("/")[2].removesuffix(".md")
-        return f'<a href="#{name}">{found[1]}</a>' if name in here else found[1]
+    def link(match: re.Match) -> str:
+        name = match[2].rpartition("/")[2].removesuffix(".md")
+        return f'<a href="#{name}">{match[1]}</a>' if name in here else match[1]
 
     return re.sub(r"\[([^\]]+)\]\(([^)]+)\)", link, text)

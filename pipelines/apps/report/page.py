@@ -1,6 +1,6 @@
-"""A report: one HTML page of charts over a warehouse that asks nothing of a network.
+"""A report: one HTML page of charts over a warehouse that loads nothing from a network.
 
-The page holds its data, its words and the program that draws: Vega-Lite, as vl-convert-python brings it along.
+The page holds its data, its text and the JavaScript that draws it: Vega-Lite, bundled by vl-convert-python.
 """
 
 from base64 import b64encode
@@ -15,17 +15,25 @@ import msgspec
 import polars as pl
 
 from pipelines.apps.report import charts
-from pipelines.apps.report.html import books_html, definitions_html, table_html, tiles, tiles_html
+from pipelines.apps.report.definitions import definitions
+from pipelines.apps.report.html import (
+    books_html,
+    definitions_html,
+    reasons,
+    subject,
+    table_html,
+    tiles,
+    tiles_html,
+)
 from pipelines.apps.report.queries import RECENT_DAYS, Numbers, numbers_of
-from pipelines.reference.metric_pages import definitions
 from pipelines.version import VERSION
 from pipelines.warehouse.interface import Warehouse
 from transforms.errors import OptionError
 
 
 def policy(script: str, style: str) -> str:
-    """The page may run this script and use this style, by their hashes, and do nothing else: it asks for nothing, sends
-    nothing, and what data would bring along of either does not run."""
+    """The page may run this script and use this style, by their hashes, and nothing else: it loads and sends nothing,
+    and a script or a style in a value of data has no effect."""
     return (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
@@ -37,7 +45,7 @@ def _hash(text: str) -> str:
 
 
 class Figure(NamedTuple):
-    """A chart of the page: its metric, the question whose rows it draws, and what is said where there are none."""
+    """A chart of the page: its metric, the question whose rows it draws, and the text if there are none."""
 
     name: str
     title: str
@@ -48,12 +56,13 @@ class Figure(NamedTuple):
     wide: bool = False
 
 
-NO_SESSIONS = "No session yet: sessions are made from events with an anonymous_id or a user_id."
-RECENT = f"the last {RECENT_DAYS} days"
+NO_PEOPLE = "No event has a person yet."
+NO_SESSIONS = "No sessions yet: sessions need events with an anonymous_id or a user_id."
+RECENT = f"{RECENT_DAYS} days to {{day}}"
 FIGURES = (
-    Figure("people", "Active people", "active-people", "activity", charts.people, "No event names a person yet."),
-    Figure("lifecycle", "New, back, gone", "lifecycle", "lifecycle", charts.lifecycle, "No event names a person yet."),
-    Figure("volume", "Events by channel", "volume", "volume", charts.volume, "No event yet."),
+    Figure("people", "Active people", "active-people", "activity", charts.people, NO_PEOPLE),
+    Figure("lifecycle", "New and returning people", "lifecycle", "lifecycle", charts.lifecycle, NO_PEOPLE),
+    Figure("volume", "Events by channel", "volume", "volume", charts.volume, "No events yet."),
     Figure("engagement", "Sessions", "session-engagement", "engagement", charts.engagement, NO_SESSIONS),
     Figure(
         "conversion", f"Conversion by campaign, {RECENT}", "conversion", "campaigns", charts.conversion, NO_SESSIONS
@@ -76,37 +85,35 @@ FIGURES = (
         charts.leaderboard,
         "No content was viewed or shown yet.",
     ),
-    Figure(
-        "segments", "Purchase segments", "rfm-segments", "segments", charts.segments, "Nobody has bought anything yet."
-    ),
+    Figure("segments", "Purchase segments", "rfm-segments", "segments", charts.segments, "No purchases yet."),
 )
-# Where no week is over, days tell more.
+# Shown until a week is over.
 BY_DAY = FIGURES[6]._replace(
-    title="Retention by day", question="days", draw=partial(charts.retention, unit="day"), empty=FIGURES[0].empty
+    title="Retention by day", question="days", draw=partial(charts.retention, unit="day"), empty=NO_PEOPLE
 )
 
 
 def report(warehouse: Warehouse) -> str:
-    """The page over all that the warehouse holds."""
+    """The page over everything in the warehouse."""
     return page(numbers_of(warehouse), program())
 
 
 def page(numbers: Numbers, script: str) -> str:
     """The page of these numbers, drawn by `script`."""
     shown = [BY_DAY if figure.question == "weeks" and _few_weeks(numbers) else figure for figure in FIGURES]
-    specs = {figure.name: _drawn(figure, numbers[figure.question]) for figure in shown}
+    specs = {figure.name: _draw(figure, numbers) for figure in shown}
     drawn = {f"chart-{name}": spec for name, spec in specs.items() if spec is not None}
-    figures = "".join(_figure(figure, specs[figure.name], numbers[figure.question]) for figure in shown)
+    figures = "".join(_figure(figure, specs[figure.name], numbers) for figure in shown)
     metrics = [*dict.fromkeys(figure.metric for figure in shown), "books"]
-    books = (
-        f'<section class="books wide"><h2>The books</h2>{_sentence("books")}{books_html(numbers["books"])}</section>'
-    )
+    title, counts = escape(definitions()["books"].title), books_html(numbers["books"])
+    books = f'<section class="books wide"><h2>{title}</h2>{_sentence("books")}{counts}</section>'
     style = (files("templates") / "report/page.css").read_text(encoding="utf-8")
     parts = {
         "title": escape(f"Audience report: {numbers.warehouse}"),
         "policy": policy(script, style),
         "style": style,
-        "subject": escape(_subject(numbers)),
+        "subject": escape(subject(numbers)),
+        "reasons": escape(" ".join(reasons(numbers))),
         "tiles": tiles_html(tiles(numbers)),
         "figures": figures + books,
         "definitions": definitions_html(metrics),
@@ -120,12 +127,12 @@ def page(numbers: Numbers, script: str) -> str:
 
 
 def program() -> str:
-    """What draws: Vega-Lite with templates/report/page.js. Raises OptionError where it is not installed."""
+    """The JavaScript of the page: Vega-Lite and templates/report/page.js. Raises OptionError if it is not installed."""
     try:
         import vl_convert
     except ImportError:
         raise OptionError(
-            "report: vl-convert-python is not installed, which brings what draws the charts; "
+            "report: vl-convert-python, which draws the charts, is not installed; "
             "install it: pip install 'audience-insights[report]'"
         ) from None
     source = (files("templates") / "report/page.js").read_text(encoding="utf-8")
@@ -133,7 +140,7 @@ def program() -> str:
 
 
 def in_script(text: str) -> str:
-    """JSON that ends no <script>, whatever its texts say."""
+    """JSON that cannot end a <script>, whatever texts it holds."""
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
@@ -142,20 +149,18 @@ def _few_weeks(numbers: Numbers) -> bool:
     return weeks.is_empty() or weeks["n"].max() == 0
 
 
-def _drawn(figure: Figure, rows: pl.DataFrame) -> charts.Spec | None:
-    """The chart; None where its rows say nothing."""
+def _draw(figure: Figure, numbers: Numbers) -> charts.Spec | None:
+    """The chart; None if its rows say nothing."""
+    rows = numbers[figure.question]
     if rows.is_empty():
         return None
     if figure.question == "contents" and rows["overall_engagement_rate"][0] is None:
         return None if rows["overall_click_through_rate"][0] is None else figure.draw(rows)
-    return figure.draw(rows)
-
-
-def _subject(numbers: Numbers) -> str:
-    day = numbers.last_day
-    if day is None:
-        return f"{numbers.warehouse} holds no day yet."
-    return f"{day:%A, %-d %B %Y}, the last day of {numbers.warehouse} ({numbers.time_zone}), against the day before it"
+    spec = figure.draw(rows)
+    if "day" in rows.columns and numbers.shown:
+        days = rows["day"].unique().to_list()
+        return charts.mark_in_progress(spec, sorted(day for day in numbers.shown.in_progress if day in days))
+    return spec
 
 
 def _sentence(metric: str) -> str:
@@ -163,13 +168,14 @@ def _sentence(metric: str) -> str:
     return f'<p>{escape(known.sentence)} See <a href="#{metric}">{escape(known.title)}</a>.</p>'
 
 
-def _figure(figure: Figure, spec: charts.Spec | None, rows: pl.DataFrame) -> str:
+def _figure(figure: Figure, spec: charts.Spec | None, numbers: Numbers) -> str:
     wide = ' class="wide"' if figure.wide else ""
     if spec is None:
         body = f'<p class="empty">{escape(figure.empty)}</p>'
     else:
-        body = f'<div class="chart" id="chart-{figure.name}"></div>{table_html(rows)}'
+        body = f'<div class="chart" id="chart-{figure.name}"></div>{table_html(numbers[figure.question])}'
+    title = figure.title.format(day=f"{numbers.last_day:%-d %B}" if numbers.last_day else "the last one")
     return (
         f'<figure{wide} aria-labelledby="{figure.name}-title"><figcaption><h2 id="{figure.name}-title">'
-        f"{escape(figure.title)}</h2>{_sentence(figure.metric)}</figcaption>{body}</figure>"
+        f"{escape(title)}</h2>{_sentence(figure.metric)}</figcaption>{body}</figure>"
     )

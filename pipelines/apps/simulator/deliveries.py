@@ -1,4 +1,4 @@
-"""Make a block's deliveries of its events: each with the fault that it gets, and the copies that come later.
+"""Generate the deliveries of a block of events: each event with its fault, and later copies.
 
 deliver(faults, audience, block, events) -> pl.DataFrame
 """
@@ -19,7 +19,7 @@ _UNKNOWN = (
     ',"legacyFlag":true',
     ',"tags":["a","b"]',
 )
-# All as JSON writes them inside quotes: a line feed, a zero width space.
+# As JSON writes them inside quotes: a line feed, a zero width space.
 _BAD_IDS = ("", "x" * 129, "id\\nwith a line feed", "id\\u200bwith nothing")
 _BAD_TYPES = ("Page View", "9lives", "click!", "PURCHASE", "-", "x" * 65)
 _BAD_CURRENCIES = ("usd", "EURO", "$", "E R")
@@ -40,24 +40,26 @@ _LONG_TEXT = "Far too long. " * 700  # the limit is 8,192 bytes
 
 
 def deliver(faults: Faults, audience: Audience, block: int, events: pl.DataFrame) -> pl.DataFrame:
-    """The block's first deliveries, then its copies, with the columns of `events_of` and:
+    """The first deliveries of the block, then its copies, with the columns of `events_of` and:
 
     fault          a name of Faults but bots and hot_key, or CLEAN
-    code           the quarantine code, null if none
+    code           the quarantine code, null if accepted
     copy           0, or 1 for a second delivery
-    arrival        Int64, when it is delivered, in ms; `received_ms`, `event_ms`, `sent_ms` are null if left out
-    tail           JSON to add, or null; cut  Int64, a number at will for what is done to the bytes
-    bot, hot       Boolean, whether it was given those two faults, also where another one hides it
+    arrival        Int64, when it is delivered, in ms; `received_ms`, `event_ms`, `sent_ms` are null if absent
+    tail           JSON to append, or null; cut  Int64, a random number for edits of the bytes
+    bot, hot       Boolean, whether it has these two faults, even if another one hides them
     """
-    events = _beset(faults, audience, block, events)
+    events = _add_bots_and_hot_key(faults, audience, block, events)
     draws = Draws(audience.seed, block, "faults")
-    limits = list(accumulate(int(getattr(faults, name) * 2**53) for name in EXCLUSIVE))  # float sums differ by version
+    limits = list(
+        accumulate(int(getattr(faults, name) * 2**53) for name in EXCLUSIVE)
+    )  # sums of floats differ by version
     drawn = np.searchsorted(limits, draws.raw(events.height), side="right")
-    sound = pl.Series(drawn == len(EXCLUSIVE))
-    given = pl.Series(EXCLUSIVE).gather(drawn[~sound.to_numpy()])
-    ill = events.filter(~sound).with_columns(fault=given, code=given.replace_strict(CODES, default=None), copy=0)
-    ill = _spoil(draws, _mistimed(draws, ill))
-    clean = events.filter(sound).with_columns(
+    is_clean = pl.Series(drawn == len(EXCLUSIVE))
+    given = pl.Series(EXCLUSIVE).gather(drawn[~is_clean.to_numpy()])
+    faulty = events.filter(~is_clean).with_columns(fault=given, code=given.replace_strict(CODES, default=None), copy=0)
+    faulty = _spoil(draws, _shift_times(draws, faulty))
+    clean = events.filter(is_clean).with_columns(
         sent_ms=pl.when("tells_sent").then("sent_ms"),
         arrival="received_ms",
         fault=pl.lit(CLEAN),
@@ -66,11 +68,11 @@ def deliver(faults: Faults, audience: Audience, block: int, events: pl.DataFrame
         tail=pl.lit(None, pl.String),
         cut=pl.lit(0, pl.Int64),
     )
-    return pl.concat([clean, ill.select(clean.columns), _copies(draws, ill).select(clean.columns)])
+    return pl.concat([clean, faulty.select(clean.columns), _copies(draws, faulty).select(clean.columns)])
 
 
-def _beset(faults: Faults, audience: Audience, block: int, events: pl.DataFrame) -> pl.DataFrame:
-    """The events with their bots and their hot key, whatever other faults there are."""
+def _add_bots_and_hot_key(faults: Faults, audience: Audience, block: int, events: pl.DataFrame) -> pl.DataFrame:
+    """The events with bots and the hot key, independent of other faults."""
     n, never = events.height, pl.lit(False)
     events = events.with_columns(bot=never, hot=never)
     if faults.bots:
@@ -81,21 +83,21 @@ def _beset(faults: Faults, audience: Audience, block: int, events: pl.DataFrame)
         events = events.with_columns(bot=bot, is_bot=pl.when(bot).then(True))
     if faults.hot_key:
         hot = pl.lit(pl.Series(Draws(audience.seed, block, "hot key").raw(n) < int(faults.hot_key * 2**53)))
-        told = hot & pl.col("content_id").is_not_null()
+        has_content = hot & pl.col("content_id").is_not_null()
         events = events.with_columns(
             hot=hot,
             user_id=pl.when(hot).then(pl.lit(HOT)).otherwise("user_id"),
             anonymous_id=pl.when(~hot).then("anonymous_id"),
             person=pl.when(hot).then(audience.hot_person).otherwise("person"),
             visitor=pl.when(~hot).then("visitor"),
-            content_id=pl.when(told).then(pl.lit(HOT)).otherwise("content_id"),
-            category=pl.when(told).then(pl.lit("news")).otherwise("category"),
+            content_id=pl.when(has_content).then(pl.lit(HOT)).otherwise("content_id"),
+            category=pl.when(has_content).then(pl.lit("news")).otherwise("category"),
         )
     return events
 
 
-def _mistimed(draws: Draws, events: pl.DataFrame) -> pl.DataFrame:
-    """The events with the times of their fault, and `arrival`: when they are delivered, in ms, never null."""
+def _shift_times(draws: Draws, events: pl.DataFrame) -> pl.DataFrame:
+    """The events with the times of their faults, and `arrival`: when they are delivered, in ms, never null."""
     n, fault = events.height, pl.col("fault")
 
     def span(low: int, high: int) -> pl.Expr:
@@ -119,12 +121,12 @@ def _mistimed(draws: Draws, events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _too_late(draws: Draws, n: int) -> pl.Expr:
-    """n times of transit, in ms, that are too long by the default limit of a day."""
+    """n delays, in ms, above the default limit of a day."""
     return pl.lit(pl.Series(draws.between(25 * HOUR + MINUTE, 49 * HOUR, n)))
 
 
 def _spoil(draws: Draws, events: pl.DataFrame) -> pl.DataFrame:
-    """The events with the fields of their fault, `tail` (JSON to add) and `cut`."""
+    """The events with the fields of their faults, `tail` (JSON to append) and `cut`."""
     n, fault = events.height, pl.col("fault")
 
     def one_of(table: tuple[str, ...]) -> pl.Expr:
@@ -138,8 +140,8 @@ def _spoil(draws: Draws, events: pl.DataFrame) -> pl.DataFrame:
              "invalid_source": _BAD_SOURCES, "unreadable_time": times}  # fmt: skip
     tail = pl.coalesce(pl.when(fault == name).then(one_of(table)) for name, table in tails.items())
     nameless, known = fault == "null_ids", pl.col("user_id").is_not_null()
-    # What the tail says must not stand there already.
-    untold = fault.is_in(["wrong_type", "invalid_value"])
+    # The fields of the tail must not occur twice.
+    without = fault.is_in(["wrong_type", "invalid_value"])
     long = pl.when(fault == "long_field").then(one_of(_LONG_FIELDS))
     events = events.with_columns(
         event_id=replaced("event_id", "invalid_event_id", _BAD_IDS),
@@ -150,7 +152,7 @@ def _spoil(draws: Draws, events: pl.DataFrame) -> pl.DataFrame:
         user_id=pl.when(nameless & known).then(one_of(NULLISH)).otherwise("user_id"),
         anonymous_id=pl.when(nameless & ~known).then(one_of(NULLISH)).otherwise("anonymous_id"),
         person=pl.when(~nameless).then("person").when(known).then("visitor"),
-        **{name: pl.when(~untold).then(name) for name in ("cents", "quantity", "rating", "is_bot")},
+        **{name: pl.when(~without).then(name) for name in ("cents", "quantity", "rating", "is_bot")},
         tail=tail,
         cut=pl.lit(pl.Series(draws.between(0, 2**31, n))),
         _long=long,
@@ -162,11 +164,11 @@ def _spoil(draws: Draws, events: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _copies(draws: Draws, ill: pl.DataFrame) -> pl.DataFrame:
-    """The second deliveries: received later, with the same client time."""
+def _copies(draws: Draws, faulty: pl.DataFrame) -> pl.DataFrame:
+    """Second deliveries: received later, with the same client time."""
     fault = pl.col("fault")
     again = (*GROUPS["repeats"], "repeats_too_late", "conflicts")
-    copies = ill.filter(fault.is_in(again) | ((fault == "missing_id") & (pl.col("cut") // 2 % 2 == 0)))
+    copies = faulty.filter(fault.is_in(again) | ((fault == "missing_id") & (pl.col("cut") // 2 % 2 == 0)))
     n, conflict = copies.height, fault == "conflicts"
 
     def after(low: int, high: int) -> pl.Expr:

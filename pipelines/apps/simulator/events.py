@@ -1,8 +1,8 @@
-"""Make a simulated audience's events, all of them sound: who did what, about what, when and where.
+"""Generate the events of a simulated audience, without faults: who did what, with which content, when and where.
 
     events_of(audience, block)  -> pl.DataFrame of up to BLOCK_EVENTS events
 
-Traffic has a daily rhythm, users and contents follow a power law, a session is a journey of the vocabulary.
+Traffic has a daily rhythm, users and content follow a power law, a session is a journey of the vocabulary.
 """
 
 from datetime import date
@@ -18,10 +18,10 @@ BLOCK_EVENTS = 50_000
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000  # ms
 SLOT = 15 * MINUTE
 MOST_EVENTS = 1_000_000_000
-# Times before 1970 or after 2200 are unreadable to the contract; a fault may move one by 30 days.
+# The contract accepts times from 1970 to 2200; a fault may move a time by 30 days.
 FIRST_DAY, END_DAY = date(1970, 1, 2), date(2200, 1, 1)
 
-# Traffic by hour of the UTC day: low at night, a hump at lunch, a higher one in the evening.
+# Traffic by hour of the UTC day: low at night, a peak at lunch, a higher one in the evening.
 _BY_HOUR = (9, 6, 4, 3, 3, 5, 10, 18, 27, 34, 40, 47, 52, 48, 41, 38, 40, 47, 58, 70, 76, 66, 42, 21)
 _SLOT_WEIGHTS = np.array(
     [this * (4 - q) + _BY_HOUR[hour - 23] * q for hour, this in enumerate(_BY_HOUR) for q in range(4)]
@@ -34,32 +34,32 @@ class Draws:
     """The random integers of one block."""
 
     def __init__(self, seed: int, block: int, purpose: str):
-        # Apart by purpose: the same events under other faults.
+        # A stream for each purpose, so that other faults do not change the events.
         self._bits = np.random.PCG64(np.random.SeedSequence([seed, block, *purpose.encode()]))
 
     def raw(self, n: int) -> np.ndarray:
-        """n numbers of 53 bits: the most that a float64 holds exactly."""
+        """n numbers of 53 bits, which a float64 holds exactly."""
         return (self._bits.random_raw(n) >> np.uint64(11)).astype(np.int64)
 
     def between(self, low: int, high: int, n: int) -> np.ndarray:
-        """n numbers from low to high - 1, evenly."""
+        """n numbers from low to high - 1, uniformly."""
         return low + self.raw(n) % (high - low)
 
     def skewed(self, limit: int, power: int, n: int) -> np.ndarray:
-        """n numbers from 0 to limit - 1, small ones likelier: limit * u ** power, a power law of ranks."""
+        """n numbers from 0 to limit - 1, small ones more often: limit * u ** power, a power law of ranks."""
         unit = self.raw(n) * 2.0**-53
         product = np.full(n, float(limit))
-        for _ in range(power):  # not `**`: products are rounded alike everywhere, pow is not
+        for _ in range(power):  # not `**`: products are rounded the same everywhere, pow is not
             product = product * unit
         return np.minimum(product.astype(np.int64), limit - 1)
 
     def choice(self, table: tuple, n: int) -> pl.Series:
-        """n entries of the table, evenly."""
+        """n entries of the table, uniformly."""
         return pl.Series(table).gather(self.between(0, len(table), n))
 
 
 class Audience(msgspec.Struct, frozen=True):
-    """How many events, of which seed, over which days; OptionError for a number out of its bounds."""
+    """The number of events, their seed and their days; OptionError for a number out of bounds."""
 
     events: int
     seed: int
@@ -83,12 +83,12 @@ class Audience(msgspec.Struct, frozen=True):
 
     @property
     def hot_person(self) -> int:
-        """The number of the person that is the hot key, above all others."""
+        """The number of the hot person, above all others."""
         return 2 * self.users
 
     @property
     def contents(self) -> int:
-        """Contents of each kind."""
+        """The number of content items of each kind."""
         return max(self.events // 300, 20)
 
     @property
@@ -101,16 +101,16 @@ class Audience(msgspec.Struct, frozen=True):
         return -(-self.events // BLOCK_EVENTS)
 
     def first_tick(self, block: int) -> int:
-        """The tick at which the sessions of the block begin, and those of the block before it end."""
+        """The tick at which the sessions of the block begin, and those of the previous block end."""
         return self.days * _DAY_TICKS * min(block * BLOCK_EVENTS, self.events) // self.events
 
     def begin(self, block: int) -> int:
         """The earliest time of the block, ms since 1970."""
-        return self.epoch + int(_when(np.array([self.first_tick(block)]))[0])
+        return self.epoch + int(_time_of(np.array([self.first_tick(block)]))[0])
 
 
 def _mixed_hex(numbers: np.ndarray, seed: int) -> pl.Series:
-    """12 hex digits a number, different for different numbers below 2 ** 48: each step can be undone."""
+    """12 hex digits for each number, different for different numbers below 2 ** 48: each step is invertible."""
     low48 = np.uint64(2**48 - 1)
     z = numbers.astype(np.uint64) + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**48) & low48
     z = (z ^ (z >> np.uint64(25))) * np.uint64(0xBF58476D1CE4E5B9) & low48
@@ -120,40 +120,40 @@ def _mixed_hex(numbers: np.ndarray, seed: int) -> pl.Series:
 
 
 def _journeys(draws: Draws, n: int) -> np.ndarray:
-    """Journeys, as places in JOURNEYS, that have n events or a few more together."""
-    drawn = words.JOURNEY_TABLE[draws.between(0, len(words.JOURNEY_TABLE), n)]  # n are enough: none is empty
+    """Indexes into JOURNEYS of journeys that together have n events or a few more."""
+    drawn = words.JOURNEY_TABLE[draws.between(0, len(words.JOURNEY_TABLE), n)]  # n are enough, as none is empty
     return drawn[: int(np.searchsorted(np.cumsum(words.LENGTHS[drawn]), n)) + 1]
 
 
-def _named(letter: str, numbers: np.ndarray) -> pl.Series:
+def _format_ids(letter: str, numbers: np.ndarray) -> pl.Series:
     return pl.select(pl.format(letter + "{}", pl.Series(numbers))).to_series()
 
 
-def _when(ticks: np.ndarray) -> np.ndarray:
-    """The ticks as ms since the first midnight; even ticks fall as densely as the traffic is."""
+def _time_of(ticks: np.ndarray) -> np.ndarray:
+    """The ticks as ms since the first midnight; uniform ticks follow the density of the traffic."""
     day, tick = np.divmod(ticks, _DAY_TICKS)
     slot = np.searchsorted(_SLOT_TICKS, tick, side="right") - 1
     return day * DAY + slot * SLOT + (tick - _SLOT_TICKS[slot]) // _SLOT_WEIGHTS[slot]
 
 
 def _people(audience: Audience, user: np.ndarray, place: np.ndarray, channel: np.ndarray) -> dict[str, pl.Series]:
-    """Who each event shows: seven users in ten are known by user_id, the others only by anonymous_id."""
+    """The person of each event: 7 of 10 users have a user_id, the others only an anonymous_id."""
     login = words.LOGIN_OF_STEP[place]
     known = pl.Series((login == 1) | ((login == 2) & (user % 10 < 7)))
     named = pl.Series(login < 2) | ~known | pl.Series((channel == 0) & (user % 4 == 0))
-    ids = pl.DataFrame({"user": user, "u": _named("u", user), "a": _named("a", user)})
+    ids = pl.DataFrame({"user": user, "u": _format_ids("u", user), "a": _format_ids("a", user)})
     return ids.select(
         user_id=pl.when(known).then("u"),
         anonymous_id=pl.when(named).then("a"),
         person=pl.when(known).then("user").otherwise(pl.col("user") + audience.users),
-        visitor=pl.when(named).then(pl.col("user") + audience.users),  # the person, should the user_id be spoilt
+        visitor=pl.when(named).then(pl.col("user") + audience.users),  # the person if a fault spoils the user_id
     ).to_dict()
 
 
 def _contents(
     audience: Audience, draws: Draws, session: np.ndarray, types: pl.Series, shops: np.ndarray
 ) -> dict[str, pl.Series]:
-    """What each event is about, and for carts and purchases what it costs in cents, by a price a content."""
+    """The content of each event, and for carts and purchases its price in cents, one price for each content item."""
     n = len(session)
     new = np.append(True, session[1:] != session[:-1]) | types.is_in(["impression", "search"]).to_numpy()
     since = np.maximum.accumulate(np.where(new, np.arange(n), 0))
@@ -173,12 +173,12 @@ def _contents(
 
 
 def _sentences(draws: Draws, n: int, *rows: tuple[str, ...]) -> pl.Series:
-    """n sentences, each of one part of each row."""
+    """n sentences, each with one part from each row."""
     return pl.select(pl.concat_str([draws.choice(row, n) for row in rows], separator=" ")).to_series()
 
 
 def _texts(draws: Draws, types: pl.Series) -> dict[str, pl.Series]:
-    """What people write, the rating that fits it, and the small `properties` (JSON) of some types."""
+    """The texts that people write, fitting ratings, and the small `properties` (JSON) of some types."""
     n = len(types)
     rating = pl.Series(words.RATINGS).gather(draws.between(0, len(words.RATINGS), n))
     tones = [
@@ -204,7 +204,7 @@ def _texts(draws: Draws, types: pl.Series) -> dict[str, pl.Series]:
 
 
 def _times(draws: Draws, starts: np.ndarray, session: np.ndarray, batching: np.ndarray) -> dict[str, np.ndarray]:
-    """When each event happened, was sent and received, in ms; of those that batch, one in 50 was offline."""
+    """When each event happened, was sent and was received, in ms; 1 in 50 events of batching devices was offline."""
     n = len(session)
     gaps = np.cumsum(1000 + draws.skewed(90_000, 2, n))
     first = np.searchsorted(session, np.arange(len(starts)))
@@ -217,12 +217,12 @@ def _times(draws: Draws, starts: np.ndarray, session: np.ndarray, batching: np.n
 
 
 def events_of(audience: Audience, block: int) -> pl.DataFrame:
-    """The block's events, with these columns beside the fields of the contract:
+    """The events of the block, with the fields of the contract and these columns:
 
-    index                           Int64, numbers the events through all blocks
+    index                           Int64, the number of the event across all blocks
     event_ms, sent_ms, received_ms  Int64, since 1970; tells_sent Boolean, whether the record has a sent_time
-    person, visitor                 Int64, below 2 * audience.users: the number of whom user_id, else
-                                    anonymous_id, shows, and of whom anonymous_id alone would show
+    person, visitor                 Int64, below 2 * audience.users: the number of the person by user_id, else
+                                    anonymous_id, and of the person by anonymous_id alone
     cents                           Int64, the value; properties String, JSON
     """
     draws, first = Draws(audience.seed, block, "events"), block * BLOCK_EVENTS
@@ -233,7 +233,7 @@ def events_of(audience: Audience, block: int) -> pl.DataFrame:
     step = np.arange(n) - (np.cumsum(lengths) - lengths)[session]
     place = words.FIRST_STEP[journeys][session] + step
     ticks = draws.between(audience.first_tick(block), audience.first_tick(block + 1), len(journeys))
-    starts = audience.epoch + _when(np.sort(ticks))
+    starts = audience.epoch + _time_of(np.sort(ticks))
     channels = words.CHANNEL_TABLE[journeys, draws.between(0, words.CHANNEL_TABLE.shape[1], len(journeys))]
     channel, user = channels[session], draws.skewed(audience.users, 2, len(journeys))[session]
     device = words.DEVICE_TABLE[channels, draws.between(0, words.DEVICE_TABLE.shape[1], len(journeys))]
@@ -250,7 +250,7 @@ def events_of(audience: Audience, block: int) -> pl.DataFrame:
             "event_type": types,
             **_times(draws, starts, session, np.isin(channel, words.BATCHING)),
             **_people(audience, user, place, channel),
-            "session_id": _named("s", first + session),
+            "session_id": _format_ids("s", first + session),
             **about,
             "channel": pl.Series(words.CHANNELS).gather(channel),
             "campaign": draws.choice(words.CAMPAIGNS, len(journeys)).gather(session),

@@ -1,8 +1,8 @@
-"""The faults that simulated events get, each at a rate of its own: their names, usual rates, and what becomes of each.
+"""The faults of simulated events, each with its own rate: names, default rates and outcomes.
 
 faults(preset, **rates)   -> Faults
-read_faults(words)        -> Faults, as a person writes them
-described()               -> name -> what it is
+read_faults(words)        -> Faults, from the words of a command line
+describe_faults()         -> name -> description
 """
 
 from collections.abc import Iterable
@@ -14,54 +14,56 @@ from transforms.errors import OptionError
 
 
 class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The share of events (0 to 1) that gets each fault; an event gets one at most, and `bots`, `hot_key` beside it.
+    """The share of events (0 to 1) that have each fault; an event has at most one, besides `bots` and `hot_key`.
 
     Raises OptionError for a rate outside 0 to 1, or a sum above 1 without `bots` and `hot_key`.
     """
 
-    repeats_near: Annotated[float, "again unchanged within 30 s: a duplicate"] = 0.01
-    repeats_far: Annotated[float, "again unchanged 2 min to 6 h later: a duplicate"] = 0.01
-    repeats_too_late: Annotated[float, "again 25 to 49 h after event_time: the copy is too_late"] = 0.0005
-    conflicts: Annotated[float, "again within 10 min with another value or content: a conflict"] = 0.001
-    missing_id: Annotated[float, "no event_id: one is derived; half again, a duplicate"] = 0.001
+    repeats_near: Annotated[float, "repeated unchanged within 30 s: a duplicate"] = 0.01
+    repeats_far: Annotated[float, "repeated unchanged 2 min to 6 h later: a duplicate"] = 0.01
+    repeats_too_late: Annotated[float, "repeated 25 to 49 h after event_time: the copy is too_late"] = 0.0005
+    conflicts: Annotated[float, "repeated within 10 min with another value or content: a conflict"] = 0.001
+    missing_id: Annotated[float, "no event_id: one is derived; half are repeated, a duplicate"] = 0.001
     late: Annotated[float, "received 2 to 20 h after event_time: accepted"] = 0.004
     too_late: Annotated[float, "received 25 to 49 h after event_time: too_late"] = 0.002
     fast_clock: Annotated[float, "event_time, sent_time 5 min to 3 h ahead: skew_corrected"] = 0.002
-    slow_clock: Annotated[float, "the same behind, which nothing proves: client"] = 0.001
-    future: Annotated[float, "1 h to 30 days after received_time, unsent: future_clamped"] = 0.0005
+    slow_clock: Annotated[float, "event_time, sent_time 5 min to 3 h behind, not provable: client"] = 0.001
+    future: Annotated[float, "event_time 1 h to 30 days after received_time, no sent_time: future_clamped"] = 0.0005
     missing_time: Annotated[float, "no event_time: received_missing"] = 0.001
-    unreadable_time: Annotated[float, "an event_time that is none: received_invalid"] = 0.0005
-    null_ids: Annotated[float, 'the person is "undefined" or the like: a warning'] = 0.001
-    unknown_fields: Annotated[float, "a field that the contract does not name: in extra"] = 0.01
+    unreadable_time: Annotated[float, "an unreadable event_time: received_invalid"] = 0.0005
+    null_ids: Annotated[float, 'a person id such as "undefined": a warning'] = 0.001
+    unknown_fields: Annotated[float, "a field outside the contract: in extra"] = 0.01
     huge_lines: Annotated[float, "100 to 400 KB in properties or in extra: accepted"] = 0.00001
-    truncated: Annotated[float, "the line ends too early: invalid_json"] = 0.0006
-    not_json: Annotated[float, "no JSON object: invalid_json"] = 0.0006
+    truncated: Annotated[float, "a truncated line: invalid_json"] = 0.0006
+    not_json: Annotated[float, "not a JSON object: invalid_json"] = 0.0006
     bad_utf8: Annotated[float, "Latin-1 bytes: invalid_json"] = 0.0006
-    wrong_type: Annotated[float, "a text for a number and the like: wrong_type"] = 0.0006
+    wrong_type: Annotated[float, "a text instead of a number, and similar: wrong_type"] = 0.0006
     missing_event_type: Annotated[float, "no event_type: missing_event_type"] = 0.0006
     invalid_event_type: Annotated[float, "capitals, spaces, too long: invalid_event_type"] = 0.0006
     invalid_event_id: Annotated[float, "empty, unprintable, too long: invalid_event_id"] = 0.0002
-    invalid_source: Annotated[float, "a source of another form: invalid_source"] = 0.0002
+    invalid_source: Annotated[float, "an invalid source name: invalid_source"] = 0.0002
     invalid_channel: Annotated[float, "an unknown channel: invalid_channel"] = 0.0002
-    invalid_currency: Annotated[float, "no ISO 4217 code: invalid_currency"] = 0.0006
-    invalid_value: Annotated[float, "more digits than fit: invalid_value"] = 0.0002
+    invalid_currency: Annotated[float, "not an ISO 4217 code: invalid_currency"] = 0.0006
+    invalid_value: Annotated[float, "too many digits: invalid_value"] = 0.0002
     long_field: Annotated[float, "longer than 256 characters, or 2,048: too_long"] = 0.0002
     long_text: Annotated[float, "a text longer than 8 KB: too_long"] = 0.0001
     no_time: Annotated[float, "neither event_time nor received_time: no_time"] = 0.0006
-    bots: Annotated[float, "of sessions, beside other faults: is_bot"] = 0.005
-    hot_key: Annotated[float, "of one user and one content, beside other faults: accepted"] = 0.0
+    bots: Annotated[float, "share of sessions, besides other faults: is_bot"] = 0.005
+    hot_key: Annotated[float, "one user and one content item, besides other faults: accepted"] = 0.0
 
     def __post_init__(self) -> None:
         for name in NAMES:
             if not 0 <= (rate := getattr(self, name)) <= 1:
                 raise OptionError(f"faults.{name}: got {rate!r}; a rate is from 0 to 1")
         if (total := sum(getattr(self, name) for name in EXCLUSIVE)) > 1 + 1e-9:
-            raise OptionError(f"faults: the rates add up to {total:g}; keep the sum to 1, an event has one at most")
+            raise OptionError(
+                f"faults: the rates add up to {total:g}; their sum must be at most 1, as an event has at most one"
+            )
 
 
 NAMES = Faults.__struct_fields__
 EXCLUSIVE = tuple(name for name in NAMES if name not in ("bots", "hot_key"))
-CODES = {  # fault -> code of quarantine; the other faults do not keep an event from being accepted
+CODES = {  # fault -> quarantine code; events with other faults are accepted
     "too_late": "too_late",
     "truncated": "invalid_json",
     "not_json": "invalid_json",
@@ -78,7 +80,7 @@ CODES = {  # fault -> code of quarantine; the other faults do not keep an event 
     "long_text": "too_long",
     "no_time": "no_time",
 }
-GROUPS = {  # a name that stands for several, among which its rate is divided evenly
+GROUPS = {  # name -> faults among which its rate is split evenly
     "repeats": ("repeats_near", "repeats_far"),
     "malformed": tuple(name for name in CODES if name != "too_late"),
 }
@@ -92,14 +94,14 @@ _ALLOWED = f"{', '.join(PRESETS)}, or NAME=RATE of {', '.join((*GROUPS, *NAMES))
 CLEAN = "clean"
 
 
-def described() -> dict[str, str]:
-    """name -> what the fault is and what becomes of it, of each fault."""
+def describe_faults() -> dict[str, str]:
+    """The description and outcome of each fault, by name."""
     hints: dict[str, Any] = get_type_hints(Faults, include_extras=True)
     return {name: hints[name].__metadata__[0] for name in NAMES}
 
 
 def faults(preset: str = "usual", **rates: float) -> Faults:
-    """A preset with the rates given; a name is one of Faults or GROUPS.
+    """A preset with these rates; a name is one of Faults or GROUPS.
 
     Raises OptionError for an unknown name, a rate outside 0 to 1, or a sum above 1.
     """
@@ -107,19 +109,19 @@ def faults(preset: str = "usual", **rates: float) -> Faults:
 
 
 def read_faults(words: Iterable[str]) -> Faults:
-    """Faults as a person writes them, `many` or `late=0.1`, in turn upon the usual ones; errors as above."""
-    found = msgspec.structs.asdict(USUAL_FAULTS)
+    """Faults from words such as `many` or `late=0.1`, applied in order to the usual ones; errors as above."""
+    rates = msgspec.structs.asdict(USUAL_FAULTS)
     for word in words:
         name, _, text = word.partition("=")
         if word in PRESETS:
-            found = msgspec.structs.asdict(PRESETS[word])
+            rates = msgspec.structs.asdict(PRESETS[word])
             continue
         names = GROUPS.get(name, (name,))
         rate = _rate(text)
         if rate is None or names[0] not in NAMES:
             raise OptionError(f"--faults: got {word!r}; allowed: {_ALLOWED}, a rate from 0 to 1")
-        found |= dict.fromkeys(names, rate / len(names))
-    return Faults(**found)
+        rates |= dict.fromkeys(names, rate / len(names))
+    return Faults(**rates)
 
 
 def _rate(text: str) -> float | None:

@@ -1,8 +1,8 @@
-"""The ledger: exactly what was written, and what each rule must make of it.
+"""The ledger: exactly what was written, and the numbers that a warehouse must hold afterwards.
 
-Books(audience, faults).add(deliveries), .ledger()  -> Ledger
-expectations(ledger)                                -> list[Expectation], BigQuery's SQL over the warehouse, its answer
-unmet(ledger, warehouse)                            -> list[str], a line for each that another number answers
+Tally(audience, faults).add(deliveries), .ledger()  -> Ledger
+expectations(ledger)      -> list[Expectation], queries in BigQuery's SQL with their expected answers
+unmet(ledger, warehouse)  -> list[str], a line for each expectation that the warehouse does not meet
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ from pipelines.apps.simulator.faults import CLEAN, CODES, NAMES, Faults
 from pipelines.apps.simulator.lines import huge_in_extra
 from pipelines.warehouse.interface import Warehouse
 
-TIME_SOURCES = {  # the rule that each fault makes event time take; all other accepted events have `client`
+TIME_SOURCES = {  # time_source of the events with each fault; all other accepted events have `client`
     "fast_clock": "skew_corrected",
     "future": "future_clamped",
     "missing_time": "received_missing",
@@ -28,25 +28,25 @@ TIME_SOURCES = {  # the rule that each fault makes event time take; all other ac
 
 
 class Ledger(msgspec.Struct, frozen=True):
-    """What was written, and so what a run with the default options, without --start and --end, must find.
+    """What was written, and so what a run with default options, without --start and --end, must find.
 
-    Always: lines = accepted + repeats + conflicts + the sum of quarantined, which is `received` of the books, and
-    accepted = the sum of time_sources = the sum of events_by_type. "Rows" are of `events`, if no other table is named.
+    Always: lines = accepted + repeats + conflicts + the sum of quarantined, which is `received` of the audit counts;
+    accepted = the sum of time_sources = the sum of events_by_type. "Rows" are rows of `events` unless a table is named.
     """
 
     seed: int
-    events: int  # records made, before copies
+    events: int  # records generated, before copies
     days: int
     start: date
     faults: Faults
-    injected: dict[str, int]  # records given each fault, by its name; `bots` and `hot_key` may be beside another one
-    lines: int  # lines of the file; books: sum of received
+    injected: dict[str, int]  # records with each fault, by its name; `bots` and `hot_key` may come with another
+    lines: int  # lines of the file; audit counts: sum of received
     accepted: int  # rows
-    repeats: int  # copies that say the same in time; books: duplicates = repeats + conflicts
-    conflicts: int  # copies that say something else; books: conflicts
-    quarantined: dict[str, int]  # rows of `quarantine` by code, 0 for a code of this simulator with none
-    time_sources: dict[str, int]  # rows by time_source, 0 for a rule that none took
-    late: int  # rows received 2 to 20 h after event_time, and sent just before, if they say when
+    repeats: int  # unchanged copies in time; audit counts: duplicates = repeats + conflicts
+    conflicts: int  # changed copies; audit counts: conflicts
+    quarantined: dict[str, int]  # rows of `quarantine` by code, 0 for a code without any
+    time_sources: dict[str, int]  # rows by time_source, 0 for a rule without any
+    late: int  # rows received 2 to 20 h after event_time, and sent just before, if they have a sent_time
     slow: int  # rows of `client` time that were sent, by the client's clock, minutes to hours before they were received
     derived_ids: int  # rows whose id_source is `derived`
     warnings: dict[str, int]  # rows by warning: null_user_id, null_anonymous_id
@@ -61,8 +61,8 @@ class Ledger(msgspec.Struct, frozen=True):
     conflicted_ids: list[str]
 
 
-class Books:
-    """What was written so far."""
+class Tally:
+    """The counts of what was written so far."""
 
     def __init__(self, audience: Audience, faults: Faults):
         self.audience, self.faults = audience, faults
@@ -74,16 +74,16 @@ class Books:
         self.seen = np.zeros(audience.hot_person + 1, dtype=bool)  # by user, anonymous visitor and the hot one
         self.conflicted: list[str] = []
 
-    def add(self, made: pl.DataFrame) -> None:
-        """Count a block of deliveries, as `deliver` made them."""
-        self.counts["lines"] += made.height
-        self.quarantined.update(_tally(made.drop_nulls("code"), "code"))
-        copies = made.filter((pl.col("copy") == 1) & pl.col("code").is_null())
+    def add(self, deliveries: pl.DataFrame) -> None:
+        """Count a block of deliveries, from `deliver`."""
+        self.counts["lines"] += deliveries.height
+        self.quarantined.update(_count_by(deliveries.drop_nulls("code"), "code"))
+        copies = deliveries.filter((pl.col("copy") == 1) & pl.col("code").is_null())
         conflicts = copies.filter(pl.col("fault") == "conflicts")["event_id"].to_list()
         self.conflicted += conflicts
         self.counts["repeats"] += copies.height - len(conflicts)
-        first = made.filter(pl.col("copy") == 0)
-        self.injected.update({name: n for name, n in _tally(first, "fault").items() if name != CLEAN})
+        first = deliveries.filter(pl.col("copy") == 0)
+        self.injected.update({name: n for name, n in _count_by(first, "fault").items() if name != CLEAN})
         self._accept(first.filter(pl.col("code").is_null()))
         self.injected["bots"] += int(first["bot"].sum())
         self.injected["hot_key"] += int(first["hot"].sum())
@@ -92,16 +92,16 @@ class Books:
         self.counts["accepted"] += accepted.height
         self.counts["bots"] += accepted["is_bot"].count()
         self.counts["hot"] += accepted.filter(pl.col("user_id") == HOT).height
-        self.accepted.update(_tally(accepted, "fault"))
+        self.accepted.update(_count_by(accepted, "fault"))
         for field in ("user_id", "anonymous_id"):
             self.counts[f"null_{field}"] += accepted.filter(pl.col(field).is_in(NULLISH)).height
         huge = accepted.filter(pl.col("fault") == "huge_lines")
         self.counts["huge_extra"] += huge.filter(huge_in_extra(pl.col("cut"))).height
-        self.types.update(_tally(accepted, "event_type"))
+        self.types.update(_count_by(accepted, "event_type"))
         self.seen[accepted["person"].drop_nulls().to_numpy()] = True
 
     def ledger(self) -> Ledger:
-        """What was counted; complete once all blocks are added."""
+        """The ledger; complete once all blocks are added."""
         count, by_fault = self.counts, self.accepted
         sources = {source: by_fault[fault] for fault, source in TIME_SOURCES.items()}
         return Ledger(
@@ -131,12 +131,12 @@ class Books:
         )
 
 
-def _tally(rows: pl.DataFrame, name: str) -> dict[str, int]:
+def _count_by(rows: pl.DataFrame, name: str) -> dict[str, int]:
     return dict(rows.group_by(name).len().iter_rows())
 
 
 class Expectation(NamedTuple):
-    """A question to the warehouse, in BigQuery's SQL, and the one number that must answer it."""
+    """A query of the warehouse, in BigQuery's SQL, and the number that it must return."""
 
     name: str
     sql: str
@@ -146,7 +146,7 @@ class Expectation(NamedTuple):
 _SENT_LONG_BEFORE = "TIMESTAMP_DIFF(received_time, sent_time, MICROSECOND) > 60000000"
 _AGE = "TIMESTAMP_DIFF(received_time, event_time, MICROSECOND)"
 _HOUR = 3_600_000_000  # microseconds
-_WRONG_TIME = {  # rows whose event_time is not what their time_source says
+_WRONG_TIME = {  # rows whose event_time contradicts their time_source
     "client": "event_time <> client_time",
     "skew_corrected": f"{_AGE} <> TIMESTAMP_DIFF(sent_time, client_time, MICROSECOND)",
     "future_clamped": "event_time <> received_time OR client_time <= received_time",
@@ -157,12 +157,12 @@ _TOO_LONG_TEXT = "TO_JSON_STRING(errors) LIKE '%$.text%'"
 
 
 def expectations(ledger: Ledger) -> list[Expectation]:
-    """What a warehouse that holds nothing but the ledger's file must answer.
+    """The numbers of a warehouse that holds nothing but the ledger's file.
 
-    Also of a stream that delivers the lines in their order and takes received_time from them.
+    They also hold for a stream that delivers the lines in order and takes received_time from them.
     """
     return [
-        *_of_the_books(ledger),
+        *_of_audit_counts(ledger),
         *_of_quarantine(ledger),
         *_of_events(ledger),
         *_of_times(ledger),
@@ -171,12 +171,12 @@ def expectations(ledger: Ledger) -> list[Expectation]:
 
 
 def unmet(ledger: Ledger, warehouse: Warehouse) -> list[str]:
-    """`name: expected, found` of each expectation that the warehouse answers otherwise."""
+    """`name: expected, found` of each expectation that the warehouse does not meet."""
     answers = [(each, pl.concat(warehouse.ask(each.sql)).item()) for each in expectations(ledger)]
     return [f"{each.name}: expected {each.expected}, found {got}" for each, got in answers if got != each.expected]
 
 
-def _of_the_books(ledger: Ledger) -> list[Expectation]:
+def _of_audit_counts(ledger: Ledger) -> list[Expectation]:
     totals = {
         "received": ledger.lines,
         "events": ledger.accepted,
@@ -186,11 +186,11 @@ def _of_the_books(ledger: Ledger) -> list[Expectation]:
         "out_of_range": 0,
         "replaced": 0,
     }
-    books = [
-        Expectation(f"books: {name}", f"SELECT COALESCE(SUM({name}), 0) FROM quality_1m_current", total)
+    sums = [
+        Expectation(f"audit counts: {name}", f"SELECT COALESCE(SUM({name}), 0) FROM quality_1m_current", total)
         for name, total in totals.items()
     ]
-    return [*books, _rows("books: unbalanced minutes", "quality_1m_current", "balance <> 0", 0)]
+    return [*sums, _rows("audit counts: unbalanced minutes", "quality_1m_current", "balance <> 0", 0)]
 
 
 def _of_quarantine(ledger: Ledger) -> list[Expectation]:

@@ -1,4 +1,4 @@
-"""Deliveries as the lines of a file: JSON of the native form, and the faults that are done to its bytes."""
+"""Deliveries as the lines of a file: JSON of the native format, and faults that edit its bytes."""
 
 import polars as pl
 
@@ -12,12 +12,12 @@ _FILLER = b"a long story, told again and again; "
 _HUGE_BYTES = 100_000
 
 
-def lines_of(made: pl.DataFrame) -> pl.DataFrame:
-    """Deliveries as arrival, index, copy, received_us (null where the line tells none) and line (Binary)."""
+def lines_of(deliveries: pl.DataFrame) -> pl.DataFrame:
+    """Deliveries as arrival, index, copy, received_us (null if the line has none) and line (Binary)."""
     cents = pl.col("cents")
     value = pl.format("{}.{}", cents // 100, (cents % 100).cast(pl.String).str.zfill(2))
     unread = pl.col("fault").is_in(UNREAD)
-    lines = made.select(
+    lines = deliveries.select(
         "arrival",
         "index",
         "copy",
@@ -42,20 +42,20 @@ def lines_of(made: pl.DataFrame) -> pl.DataFrame:
         .cast(pl.Binary)
         .alias("line"),
     )
-    spoilt = made.select("fault", "cut", row=pl.int_range(pl.len())).filter(pl.col("fault").is_in(_EDITED))
-    bare = lines["line"].to_list()
-    for fault, cut, row in spoilt.iter_rows():
-        bare[row] = _edited(bare[row], fault, cut)
-    return lines.with_columns(line=pl.Series(bare, dtype=pl.Binary))
+    edited = deliveries.select("fault", "cut", row=pl.int_range(pl.len())).filter(pl.col("fault").is_in(_EDITED))
+    texts = lines["line"].to_list()
+    for fault, cut, row in edited.iter_rows():
+        texts[row] = _edit(texts[row], fault, cut)
+    return lines.with_columns(line=pl.Series(texts, dtype=pl.Binary))
 
 
 def huge_in_extra(cut: pl.Expr) -> pl.Expr:
-    """Whether a huge line is so by an unknown field, else by its properties."""
+    """Whether a huge line has a huge unknown field, else huge properties."""
     return cut % 2 == 1
 
 
 def _field(name: str, value: pl.Expr | None = None, quote: str = '"') -> pl.Expr:
-    """The text `,"name":value`, empty where the value is null; by default the value is the column `name`."""
+    """The text `,"name":value`, empty if the value is null; the default value is the column `name`."""
     text = pl.format(f',"{name}":{quote}{{}}{quote}', pl.col(name) if value is None else value)
     return text.fill_null("")
 
@@ -64,15 +64,15 @@ def _time_field(name: str, ms: str) -> pl.Expr:
     return _field(name, pl.from_epoch(ms, "ms").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))
 
 
-def _edited(line: bytes, fault: str, cut: int) -> bytes:
-    """The line with what a fault does to its bytes."""
+def _edit(line: bytes, fault: str, cut: int) -> bytes:
+    """The line as edited by a fault of its bytes."""
     if fault == "truncated":
         return line[: 1 + cut % (len(line) - 1)]
     if fault == "not_json":
         return _NOT_JSON[cut % len(_NOT_JSON)]
     if fault == "bad_utf8":
-        return line.replace(b'"event_id":"', b'"event_id":"caf\xe9-')  # Latin-1, which is not UTF-8
-    if fault == "missing_id":  # left out, or null
+        return line.replace(b'"event_id":"', b'"event_id":"caf\xe9-')  # Latin-1, not UTF-8
+    if fault == "missing_id":  # absent or null
         return (b'{"event_id":null,' if cut % 2 else b"{") + line[line.index(b",") + 1 :]
     size = _HUGE_BYTES + cut % (3 * _HUGE_BYTES)
     story = (_FILLER * (size // len(_FILLER) + 1))[:size]

@@ -1,7 +1,7 @@
-"""Where simulated lines go: a file, compressed by its name, or stdout; all at once, or at a rate.
+"""Write simulated lines to a file, compressed by its name, or to stdout; as fast as possible or at a rate.
 
-write_whole(output, parts)       a file appears whole or not at all and replaces what was there
-write_paced(output, lines, rate) written as it comes, for whoever reads along
+write_whole(output, parts)       a file appears whole or not at all and replaces an existing one
+write_paced(output, lines, rate) line by line, for a reader that follows
 """
 
 import gzip
@@ -17,21 +17,21 @@ import zstandard
 from transforms.errors import OptionError
 
 STDOUT = "-"
-Line = TypeVar("Line")  # with or without what is told beside it
+Line = TypeVar("Line")  # bytes, or a pair with its time
 NAMES_IN_WORDS = "a file, compressed if it ends in .gz or .zst, or - for stdout"
-_OTHER = (".bz2", ".xz", ".zip", ".parquet", ".csv", ".lz4", ".tar", ".tgz")  # forms that are not written
-SHORTEST_SLEEP = 0.01  # seconds: lines that are due within it go together
-MOST_LINES = 1_000  # of a batch: a slow reader does not make it grow
+_OTHER = (".bz2", ".xz", ".zip", ".parquet", ".csv", ".lz4", ".tar", ".tgz")  # formats that are not supported
+SHORTEST_SLEEP = 0.01  # seconds: lines due within it are written together
+MOST_LINES = 1_000  # of a batch, so that a slow reader does not make it grow
 
 
 def check_output(option: str, output: str) -> None:
-    """Raises OptionError for a folder, a name that promises another form than JSON lines, or one in no folder."""
+    """Raises OptionError for a folder, a name of another format than JSON lines, or a file in a missing folder."""
     if output.lower().endswith(_OTHER) or not output:
         raise OptionError(f"--{option}: got {output!r}; allowed: {NAMES_IN_WORDS}")
     if output != STDOUT and Path(output).is_dir():
         raise OptionError(f"--{option}: got {output!r}, a folder; allowed: {NAMES_IN_WORDS}")
     if output != STDOUT:
-        with _named(Path(output)):
+        with _name_errors(Path(output)):
             Path(output).parent.stat()
 
 
@@ -39,16 +39,16 @@ def write_whole(output: str | Path, parts: Iterable[bytes]) -> None:
     """Write the parts one after the other; raises OptionError for a file that cannot be written."""
     path = Path(output)
     if str(output) == STDOUT or (path.exists() and not path.is_file()):  # a pipe or a device is never replaced
-        with _opened(output) as file:
+        with _open(output) as file:
             _write(file, parts)
         return
     partial = path.with_name(path.name + ".partial")
-    with suppress(OSError):  # of a run that was killed
+    with suppress(OSError):  # left by a killed run
         partial.unlink()
     try:
-        with _opened(partial, path) as file:
+        with _open(partial, path) as file:
             _write(file, parts)
-        with _named(path):
+        with _name_errors(path):
             partial.replace(path)
     finally:
         with suppress(OSError):
@@ -56,8 +56,8 @@ def write_whole(output: str | Path, parts: Iterable[bytes]) -> None:
 
 
 def write_paced(output: str | Path, lines: Iterable[bytes], rate: float) -> None:
-    """Write lines, `rate` a second, flushed as they come; raises OptionError for a file that cannot be written."""
-    with _opened(output) as file:
+    """Write lines, `rate` per second, and flush each batch; raises OptionError for a file that cannot be written."""
+    with _open(output) as file:
         for batch in paced(lines, rate):
             file.write(b"\n".join([*batch, b""]))
             file.flush()
@@ -69,9 +69,9 @@ def paced(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[list[Line]]:
-    """The lines in batches of at most MOST_LINES; line n comes n / rate seconds after the first, or a moment later.
+    """The lines in batches of at most MOST_LINES; line n is due n / rate seconds after the first.
 
-    Each line has its own deadline, so what a sleep takes too long is not added up.
+    Each line has its own deadline, so the delays of sleeps do not add up.
     """
     batch: list[Line] = []
     begun = clock()
@@ -93,19 +93,19 @@ def _write(file: IO[bytes], parts: Iterable[bytes]) -> None:
 
 
 @contextmanager
-def _opened(output: str | Path, named: Path | None = None) -> Iterator[IO[bytes]]:
-    """The file to write to, compressed as the name says that a person gave it; stdout is flushed, not closed."""
+def _open(output: str | Path, named: Path | None = None) -> Iterator[IO[bytes]]:
+    """Open the output, compressed according to its final name; stdout is flushed, not closed."""
     if str(output) == STDOUT:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     path = Path(output)
     named = named or path
-    with _named(named), ExitStack() as files:
-        # What is made aside is new: a link that somebody put there is not followed.
+    with _name_errors(named), ExitStack() as files:
+        # The temporary file is new: an existing link of that name is not followed.
         file: IO[bytes] = files.enter_context(path.open("wb" if named == path else "xb"))
         match named.suffix.lower():
-            case ".gz":  # with no name and time in its header: the same lines, the same bytes
+            case ".gz":  # no name and no time in the header: the same lines give the same bytes
                 packed = gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0)
                 file = cast(IO[bytes], files.enter_context(packed))
             case ".zst":
@@ -114,8 +114,8 @@ def _opened(output: str | Path, named: Path | None = None) -> Iterator[IO[bytes]
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Errors of the file system as OptionErrors that name the file."""
+def _name_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the file system into OptionErrors that name the file."""
     try:
         yield
     except BrokenPipeError:

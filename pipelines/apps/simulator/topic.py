@@ -1,7 +1,7 @@
-"""Simulated lines to a Pub/Sub topic: a message a line, in order, all at once or at a rate.
+"""Publish simulated lines to a Pub/Sub topic: one message per line, in order, as fast as possible or at a rate.
 
-The attribute `received_time` (milliseconds since 1970) is what the line tells; a line that tells none has none, and its
-time is that of its publishing. What is published twice because an answer was lost is a repeat that no ledger knows.
+The attribute `received_time` (milliseconds since 1970) is that of the line; a line without one has no attribute, and
+its publish time counts. A message published twice because a response was lost is a repeat that no ledger counts.
 """
 
 import time
@@ -16,14 +16,14 @@ from transforms.errors import SourceError
 
 ATTRIBUTE = "received_time"
 MOST_MESSAGES = 500  # of a request
-MOST_BYTES = 5_000_000  # of a request, which may have 10 MB
+MOST_BYTES = 5_000_000  # of a request, whose limit is 10 MB
 TRIES_SECONDS = 30.0
 
 Line = tuple[int | None, bytes]  # received_us, line
 
 
 def publish_lines(topic: str, lines: Iterable[Line], rate: float | None = None) -> None:
-    """Publish the lines, at `rate` a second or as fast as it goes. Errors: SourceError, if the topic takes none."""
+    """Publish the lines, `rate` per second or as fast as possible. Errors: SourceError if the topic accepts none."""
     pubsub = PubSub()
     try:
         publish_batches(pubsub, topic, _batches(lines) if rate is None else paced(lines, rate))
@@ -32,7 +32,7 @@ def publish_lines(topic: str, lines: Iterable[Line], rate: float | None = None) 
 
 
 def publish_batches(pubsub: PubSub, topic: str, batches: Iterable[list[Line]]) -> None:
-    """Publish each batch as it comes. Errors as above."""
+    """Publish each batch when it arrives. Errors as above."""
     for batch in batches:
         for part in requests(batch):
             _publish(pubsub, topic, part)
@@ -45,7 +45,7 @@ def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
 
 
 def requests(lines: Iterable[Line]) -> Iterator[list]:
-    """The lines as PubsubMessages, in lists that fit a request."""
+    """The lines as PubsubMessages, in lists that fit into a request."""
     messages: list = []
     size = 0
     for received_us, line in lines:
@@ -68,6 +68,6 @@ def _publish(pubsub: PubSub, topic: str, messages: list) -> None:
         except grpc.RpcError as error:
             if is_refusal(error) or time.monotonic() > end:
                 raise SourceError(
-                    f"topic {topic} takes no messages: {describe_error(error)}; fix that and restart"
+                    f"topic {topic} accepts no messages: {describe_error(error)}; fix it and start again"
                 ) from error
         time.sleep(wait)

@@ -1,20 +1,20 @@
-"""What the simulator's audience does and says: its journeys, contents, devices and sentences.
+"""The vocabulary of the simulated audience: journeys, content, devices and sentences.
 
-A table is drawn from evenly, so an entry that stands twice is twice as likely; None leaves the field out.
-Texts go into JSON as they are: no quotes, no backslashes.
+Entries of a table are drawn uniformly, so a repeated entry is more likely; None leaves the field out.
+Texts go into JSON unescaped: no quotes, no backslashes.
 """
 
 import numpy as np
 
 CHANNELS = ("web", "mobile", "social", "iot", "email")
-# Devices that gather events and tell when they sent them.
+# Devices that batch events and state when they sent them.
 BATCHING = (CHANNELS.index("mobile"), CHANNELS.index("iot"))
 DEVICES = ("desktop", "phone", "tablet", "sensor", "tv", "speaker", None)
 DEVICE_TABLE = np.array([[0, 1, 2, 6], [1, 1, 2, 6], [1, 0, 6, 6], [3, 4, 5, 6], [1, 0, 6, 6]])  # by channel
 BROWSE = ("web",) * 9 + ("mobile",) * 8 + ("social",) * 2 + ("email",)
 TALK = ("social",) * 9 + ("mobile",) * 6 + ("web",) * 5
 THINGS = ("iot",) * 20
-# Weight, channels to draw from, steps. Steps are about one content, until an impression or a search.
+# Weight, channels to draw from, steps. Steps share one content item until an impression or a search.
 JOURNEYS: tuple[tuple[int, tuple[str, ...], str], ...] = (
     (240, BROWSE, "impression"),
     (130, BROWSE, "impression impression impression"),
@@ -42,7 +42,7 @@ LENGTHS = np.array([len(steps) for steps in STEPS])
 FIRST_STEP = np.concatenate([[0], np.cumsum(LENGTHS)])[:-1]
 TYPES = sorted({step for steps in STEPS for step in steps})
 TYPE_OF_STEP = np.array([TYPES.index(step) for steps in STEPS for step in steps])
-# Whether a step shows a user_id: 0 before its journey's signup, 1 from then on, 2 if the user is a known one.
+# Whether a step has a user_id: 0 before the signup of its journey, 1 from then on, 2 if the user is a known one.
 LOGIN_OF_STEP = np.array(
     [int(i >= steps.index("signup")) if "signup" in steps else 2 for steps in STEPS for i in range(len(steps))]
 )
@@ -60,7 +60,7 @@ QUERIES = ("running shoes", "city bike", "crème brûlée", "weekend in Lisbon",
            "news today", "gift ideas", "tent 2p")  # fmt: skip
 PLACES = ("entrance", "aisle-3", "lobby", "stage", "checkout", "living-room")
 
-# Each text is one part of each row; feedback takes the row of its tone (0 bad, 1 mixed, 2 good).
+# Each text has one part of each row; feedback uses the row of its tone (0 bad, 1 mixed, 2 good).
 SUBJECTS = ("the checkout", "delivery", "the new app", "your newsletter", "the video player", "search",
             "the size guide")  # fmt: skip
 OPENINGS = (

@@ -7,19 +7,22 @@ import subprocess
 import sys
 import threading
 from base64 import b64encode
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from html.parser import HTMLParser
 
 import polars as pl
 import pytest
 
+from pipelines.apps.demo.files import write_report
+from pipelines.apps.report import charts
 from pipelines.apps.report.charts import percent
+from pipelines.apps.report.days import Shown, State
+from pipelines.apps.report.definitions import definitions
 from pipelines.apps.report.html import tiles
 from pipelines.apps.report.page import FIGURES, page, program
-from pipelines.apps.report.queries import QUESTIONS, Numbers, numbers_of
+from pipelines.apps.report.queries import QUESTIONS, Numbers, numbers_of, trim
 from pipelines.cli import main
-from pipelines.reference.metric_pages import definitions
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.tables import EVENTS, SESSIONS
 from pipelines.warehouse.tables import QUALITY_1M as QUALITY
@@ -48,15 +51,19 @@ def script() -> str:
     return program()
 
 
-def books(source: str, **counts) -> dict:
-    """A row of the books, of a closed minute."""
-    row = {"bucket_start": at(1), "bucket_end": at(1, 12, 1), "source": source, "input": "f", "firing": "on_time"}
+def books(source: str, day: int = 12, hour: int = 23, **counts) -> dict:
+    """A row of the audit counts, of a closed minute."""
+    row = {"bucket_start": at(day, hour), "bucket_end": at(day, hour, 1), "source": source, "input": "f"}
+    row |= {"firing": "on_time"}
     return row | {"generation": 1, "revision": 1} | counts
 
 
+TODAY = books("web", 13, 9, received=3, events=3)
+
+
 @pytest.fixture(scope="module")
-def full(tmp_path_factory, script):
-    """The file of a report in which every chart has rows, some of them with names that want to be more than text."""
+def stored_full(tmp_path_factory):
+    """A warehouse in which every chart has rows, some with markup in names; its last whole day is 12 March."""
     folder = tmp_path_factory.mktemp("full") / ("w" * 150)
     warehouse = LocalWarehouse.open(folder, time_zone="Europe/Berlin", create=True)
     hostile = [content(10, HOSTILE, 50, 20, 30), content(10, LONG, 50, 20, 30)]
@@ -64,7 +71,7 @@ def full(tmp_path_factory, script):
     channels = [
         {"bucket_start": at(day), "bucket_end": at(day, 12, 1), "channel": channel, "event_type": "page_view"}
         | {"events": 7 * day, "generation": 1, "revision": 1, "firing": "on_time"}
-        for day in (1, 2)
+        for day in (1, 2, 12, 13)
         for channel in ("web", "mobile", HOSTILE, None)
     ]
     write(
@@ -74,9 +81,15 @@ def full(tmp_path_factory, script):
         (EVENTS, [*FUNNEL, *PURCHASES]),
         (METRICS["content_1h"], CONTENTS + hostile),
         (METRICS["activity_1m"], channels),
-        (QUALITY, [books("web", received=9, events=8, quarantined=1), books(HOSTILE, received=2, events=2)]),
+        (QUALITY, [books("web", received=9, events=8, quarantined=1), books(HOSTILE, received=2, events=2), TODAY]),
     )
-    return written(numbers_of(warehouse), script, tmp_path_factory)
+    return warehouse
+
+
+@pytest.fixture(scope="module")
+def full(stored_full, script, tmp_path_factory):
+    """The file of its report."""
+    return written(numbers_of(stored_full), script, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -237,34 +250,82 @@ def test_the_page_holds_all_it_needs_and_forbids_the_rest(full):
     assert len(text.encode()) < 2_000_000
 
 
-def frame(*rows: tuple[date, int]) -> pl.DataFrame:
-    return pl.DataFrame(rows, ["day", "dau"], orient="row")
+def test_a_day_in_progress_is_marked_and_not_the_one_shown(full, opened):
+    shown = opened(full)
+    head = shown.locator("header").inner_text()
+    assert "Thursday, 12 March 2026 (Europe/Berlin)" in head
+    assert "until 13 March 2026, 09:01" in head and "also show 13 March, in progress." in head
+    assert shown.evaluate("document.getElementById('chart-volume').ariaLabel").endswith(" In progress: 2026-03-13.")
+    marked = (
+        "[...document.querySelectorAll('.chart')].filter(e => e.textContent.includes('in progress')).map(e => e.id)"
+    )
+    assert shown.evaluate(marked) == ["chart-volume"]  # nothing else has a row of that day
 
 
-def change(*rows: tuple[date, int]) -> tuple[str, str]:
-    answers = {name: pl.DataFrame() for name in QUESTIONS} | {"activity": frame(*rows)}
-    [tile] = tiles(Numbers("w", "UTC", answers))
-    return tile.value, tile.change
+def test_all_tiles_are_of_one_day_and_have_the_numbers_of_the_views(stored_full):
+    def ask(sql: str) -> float:
+        return float(pl.concat(stored_full.ask(sql)).item())
+
+    day = "WHERE day = '2026-03-12'"
+    assert {tile.name: tile.value for tile in tiles(numbers_of(stored_full))} == {
+        "Active people": f"{ask(f'SELECT dau FROM activity_by_day {day}'):,.0f}",
+        "New people": f"{ask(f'SELECT new_persons FROM lifecycle_by_day {day}'):,.0f}",
+        "Events": f"{ask(f'SELECT SUM(events) FROM engagement_by_channel {day}'):,.0f}",
+    }  # no session began on that day
+
+
+def test_a_chart_spans_the_days_that_have_data(stored_full):
+    numbers = numbers_of(stored_full)
+    spans = {name: (numbers[name]["day"].min().day, numbers[name]["day"].max().day) for name in ("activity", "volume")}
+    assert spans == {"activity": (1, 12), "volume": (1, 13)}
+    assert numbers["activity"].filter(pl.col("dau") == 0)["day"].dt.day().to_list() == [12, 11, 9, 7, 6, 4]  # holes
+    axis = charts.volume(numbers["volume"])["encoding"]["x"]
+    assert [(end["month"], end["date"]) for end in axis["scale"]["domain"]] == [(3, 1), (3, 14)]
+    last = numbers["activity"].filter(pl.col("day") > date(2026, 3, 8)).with_columns(pl.lit(0).alias("mau"))
+    empty = last.with_columns(pl.when(pl.col("day").dt.day() == 10).then("dau").otherwise(0), pl.lit(0).alias("wau"))
+    assert trim(empty, date(2026, 3, 11))["day"].dt.day().to_list() == [11, 10]
 
 
 DAY = date(2026, 3, 2)
-BEFORE = DAY - timedelta(days=1)
+AT = datetime(2026, 3, 3, 14, 37, tzinfo=UTC)
+BEFORE, AFTER = DAY - timedelta(days=1), DAY + timedelta(days=1)
 
 
-def test_a_headline_number_is_held_against_the_day_before_and_no_other():
+def of_day(**answers: pl.DataFrame) -> Numbers:
+    """The numbers of a report of DAY with these answers."""
+    empty = {name: pl.DataFrame() for name in QUESTIONS}
+    return Numbers("w", "UTC", empty | answers, Shown(DAY, State.WHOLE, (AFTER,)))
+
+
+def change(*rows: tuple[date, int]) -> tuple[str, str]:
+    [tile] = tiles(of_day(activity=pl.DataFrame(rows, ["day", "dau"], orient="row")))
+    return tile.value, tile.change
+
+
+def test_a_headline_number_is_compared_with_the_day_before_and_no_other():
     assert change((DAY, 1_200), (BEFORE, 1_000)) == ("1,200", "up 200 (20%)")
+    assert change((DAY, 1_005), (BEFORE, 1_000)) == ("1,005", "up 5 (0.5%)")
     assert change((DAY, 3), (BEFORE, 4)) == ("3", "down 1 (25%)")
     assert change((DAY, 3), (BEFORE, 3)) == ("3", "as the day before")
     assert change((DAY, 3), (BEFORE, 0)) == ("3", "up 3")
     assert change((DAY, 3), (BEFORE - timedelta(days=1), 9)) == ("3", "no day before")
+    assert change((AFTER, 1), (DAY, 3), (BEFORE, 4)) == ("3", "down 1 (25%)")
 
 
-def test_a_rate_is_held_against_the_day_before_in_points():
+def test_a_number_that_the_day_has_not_has_no_tile():
+    assert tiles(of_day(activity=pl.DataFrame([(BEFORE, 4)], ["day", "dau"], orient="row"))) == []
+
+
+def test_a_rate_is_compared_with_the_day_before_in_points():
     rows = pl.DataFrame(
-        {"day": [DAY, BEFORE], "sessions": [200, 50], "engaged_sessions": [150, 40], "bounces": [50, 10]}
+        {
+            "day": [AFTER, DAY, BEFORE],
+            "sessions": [9, 200, 50],
+            "engaged_sessions": [0, 150, 40],
+            "bounces": [9, 50, 10],
+        }
     )
-    answers = {name: pl.DataFrame() for name in QUESTIONS} | {"engagement": rows}
-    assert [tuple(tile) for tile in tiles(Numbers("w", "UTC", answers))] == [
+    assert [tuple(tile) for tile in tiles(of_day(engagement=rows))] == [
         ("Sessions", "200", "up 150 (300%)"),
         ("Engagement rate", "75.0%", "down 5.0 points"),
     ]
@@ -272,14 +333,31 @@ def test_a_rate_is_held_against_the_day_before_in_points():
 
 
 @pytest.mark.parametrize(
-    ("balance", "minutes", "said"),
+    ("shown", "said"),
     [
-        (0, 0, "Every record is in exactly one place."),
-        (3, 2, "3 records are still under way, in 2 open minutes."),
-        (3, 0, "3 records are in no place, or in two: run audience doctor --audit."),
+        (Shown(DAY, State.WHOLE, (), AT), "The last whole day in w: records were received until 3 March 2026, 14:37,"),
+        (Shown(DAY, State.IN_PROGRESS, (), AT), "w holds no whole day yet. This day is in progress: records were"),
+        (Shown(DAY, State.UNKNOWN), "The newest day in w. No audit count has a received time"),
+        (Shown(DAY, State.WHOLE, (), AT, 6), "6 events are dated later and not shown"),
+        (Shown(DAY, State.WHOLE, (), AT, 1), "1 event is dated later and not shown"),
+        (Shown(DAY, State.WHOLE, (AFTER, AFTER + timedelta(days=1)), AT), "show 3 March and 4 March, in progress."),
     ],
 )
-def test_the_books_say_whether_they_balance(balance, minutes, said):
+def test_the_page_says_which_day_it_shows_and_why(shown, said):
+    text = page(Numbers("w", "UTC", {name: pl.DataFrame() for name in QUESTIONS}, shown), "")
+    assert '<p class="day">Monday, 2 March 2026 (UTC), compared with the day before</p>' in text
+    assert said in text
+
+
+@pytest.mark.parametrize(
+    ("balance", "minutes", "said"),
+    [
+        (0, 0, "The counts reconcile: every record is in exactly one place."),
+        (3, 2, "3 records are in flight, in 2 open minutes."),
+        (3, 0, "3 records are missing or counted twice. Run audience doctor --audit."),
+    ],
+)
+def test_the_audit_counts_say_whether_they_reconcile(balance, minutes, said):
     row = {"source": "web", "records": 10.0, "events": 7.0, "duplicates": 0.0, "quarantined": 0.0, "others": 0.0}
     books = pl.DataFrame([row | {"balance": float(balance), "minutes_in_flight": minutes}])
     answers = {name: pl.DataFrame() for name in QUESTIONS} | {"books": books}
@@ -356,6 +434,19 @@ def test_a_mistake_is_one_line(argv, said, tmp_path, monkeypatch, capsys):
     told = capsys.readouterr().err
     assert told.startswith(said) or said.removeprefix("error: ") in told
     assert told.count("\n") == 1
+
+
+def test_the_demo_writes_a_report_or_says_in_a_line_what_it_lacks(stored, tmp_path, monkeypatch, capsys):
+    warehouse, path = LocalWarehouse.open(stored), tmp_path / "report.html"
+    write_report(warehouse, path)
+    assert path.read_text().startswith("<!doctype html>") and path.stat().st_mode & 0o777 == 0o600
+    assert capsys.readouterr() == (f"\nThe report is {path}: open it in a browser.\n", "")
+    path.unlink()
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    write_report(warehouse, path)
+    lacks = "\nno report: vl-convert-python, which draws the charts, is not installed; install it: "
+    assert capsys.readouterr() == ("", lacks + "pip install 'audience-insights[report]'\n")
+    assert not path.exists()
 
 
 def test_without_what_draws_the_error_says_what_to_install(tmp_path, monkeypatch, capsys):

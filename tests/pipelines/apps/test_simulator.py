@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from pipelines.apps.simulator.faults import CODES as CODES_BY_FAULT
-from pipelines.apps.simulator.faults import GROUPS, NAMES, PRESETS, described, read_faults
+from pipelines.apps.simulator.faults import GROUPS, NAMES, PRESETS, describe_faults, read_faults
 from pipelines.apps.simulator.simulate import Faults, Ledger, faults, simulate, simulate_lines
 from transforms.errors import OptionError
 
@@ -236,7 +236,7 @@ def test_a_fault_alone_does_what_it_says_and_nothing_else(tmp_path, name):
     lines = (tmp_path / "events.jsonl").read_bytes().splitlines()
     assert_balanced(lines, ledger)
     assert [fault for fault, count in ledger.injected.items() if count] == [name]
-    given, text = ledger.injected[name], described()[name]
+    given, text = ledger.injected[name], describe_faults()[name]
     recount = Recount(lines)
     if code := next((code for code in CODES if text.endswith(f": {code}")), None):
         assert recount.quarantined == dict.fromkeys(CODES, 0) | {code: given}
@@ -394,7 +394,7 @@ def test_the_first_and_the_last_day_hold_readable_times(tmp_path, start, days):
 def test_a_rate_out_of_bounds_is_refused():
     with pytest.raises(OptionError, match=r"faults.late: got 1.5; a rate is from 0 to 1"):
         Faults(late=1.5)
-    with pytest.raises(OptionError, match=r"faults: the rates add up to 1\.\d+; keep the sum to 1"):
+    with pytest.raises(OptionError, match=r"faults: the rates add up to 1\.\d+; their sum must be at most 1"):
         Faults(late=0.6, repeats_near=0.6)
 
 

@@ -64,8 +64,8 @@ def test_a_request_holds_what_it_may():
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ([], "error: name either a file with --output or a topic with --output_topic\n"),
-        (["--output", "e.jsonl", "--output_topic", "projects/demo-project/topics/t-1"], "error: name either a file"),
+        ([], "error: give either a file with --output or a topic with --output_topic\n"),
+        (["--output", "e.jsonl", "--output_topic", "projects/demo-project/topics/t-1"], "error: give either a file"),
         (["--output_topic", "events"], "error: --output_topic: got 'events'; allowed: projects/PROJECT/topics/NAME"),
         (["--output_topic", "projects/demo-project/topics/none"], "make it with `gcloud pubsub topics create none"),
     ],
@@ -77,8 +77,8 @@ def test_a_topic_that_will_not_do_is_refused_in_one_line(queue, capsys, given, t
     assert error.count("\n") == 1
 
 
-def test_a_topic_that_takes_nothing_is_named(queue, monkeypatch):
+def test_a_topic_that_accepts_nothing_is_named(queue, monkeypatch):
     monkeypatch.setenv(EMULATOR, queue.pubsub.emulator)
     gone = queue.topic + "-gone"
-    with pytest.raises(SourceError, match=f"topic {gone} takes no messages: NOT_FOUND"):
+    with pytest.raises(SourceError, match=f"topic {gone} accepts no messages: NOT_FOUND"):
         publish_lines(gone, [(None, b"1")])

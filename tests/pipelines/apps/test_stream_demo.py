@@ -57,21 +57,21 @@ def test_ten_seconds_of_events_are_in_the_warehouse_as_the_ledger_has_them(strea
     assert ask("SELECT COUNT(*) FROM activity_1m WHERE firing = 'early'").fetchone()[0] > 0
 
 
-def test_what_it_says_is_told_in_the_order_of_what_it_does(streamed):
+def test_it_says_in_order_what_it_does(streamed):
     _, ran = streamed
     told = [
         "Pub/Sub emulator at 127.0.0.1:",
         "runner PrismRunner",
         "publishing ",
-        "all is published",
+        "all messages are published",
         "draining: every",
     ]
     places = [ran.stderr.find(text) for text in [*told, '"row_seconds_p99"', "drained after", "drained: projects/"]]
     assert -1 not in places and places[:5] == sorted(places[:5]), ran.stderr
-    assert "the books have it\ndraining" in ran.stderr
-    titles = ("The books of the last minutes", "Activity by the minute", "Engagement by channel", "The ledger of what")
+    assert "the audit counts include them\ndraining" in ran.stderr
+    titles = ("Audit counts of the last minutes", "Activity of the last", "Engagement by channel", "The ledger of what")
     assert all(f"\n{title}" in ran.stdout for title in titles)
-    met = re.search(r"met +(\d+) of (\d+) figures", ran.stdout)
+    met = re.search(r"met +(\d+) of (\d+) numbers", ran.stdout)
     assert met and met[1] == met[2] and int(met[1]) > 50
     assert "NOT MET" not in ran.stdout
 
@@ -93,13 +93,13 @@ def test_into_a_data_set_of_bigquery_the_same_and_only_into_a_new_one(command, b
     words = [*command, "--dataset", dataset, "--folder", str(tmp_path / "demo")]
     ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
     assert ran.returncode == 0, ran.stderr + ran.stdout
-    met = re.search(r"met +(\d+) of (\d+) figures", ran.stdout)
+    met = re.search(r"met +(\d+) of (\d+) numbers", ran.stdout)
     assert met and met[1] == met[2] and int(met[1]) > 50
-    assert f"{dataset} of the emulator" in ran.stdout
+    assert f"{dataset} in the emulator" in ran.stdout
     with open_warehouse(dataset, None) as warehouse:
         assert differences(warehouse) == []
     assert main(words[3:]) == 2
-    assert f"--dataset: got '{dataset}', which exists; allowed: one that does not" in capsys.readouterr().err
+    assert f"--dataset: got '{dataset}', which exists; allowed: a new one" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
