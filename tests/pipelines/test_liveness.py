@@ -13,8 +13,8 @@ from pipelines.liveness import Liveness, line
 from pipelines.sources.pubsub_leases import Snapshot
 from pipelines.terminal import ERASE
 from pipelines.warehouse.appender import Figures
-from tests.pipelines.test_progress import ROOT, on_a_terminal, screen
 from tests.servers.needed import wait_until
+from tests.support.terminal import ROOT, on_a_terminal, screen
 
 NOTHING = Figures({}, None, None, None, 0, None, None)
 UNREAD = Snapshot(0, 0, 0, 0, 0, 0, 0, 0, None, None)

@@ -17,7 +17,7 @@ from pipelines.warehouse import bigquery_clients
 from pipelines.warehouse.bigquery import BigQueryWarehouse, label_of
 from pipelines.warehouse.tables import TABLES
 from pipelines.warehouse.views import VIEWS
-from tests.terraform import blocks
+from tests.support.terraform import blocks
 
 DECLARED = json.loads((TEMPLATES / "terraform/tables.json").read_text())
 ZONE = "Europe/London"
