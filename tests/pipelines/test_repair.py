@@ -13,6 +13,7 @@ from pipelines.recompute import recompute
 from pipelines.replay import replay
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.recount import differences
+from tests.support.once import copy_of
 from transforms.errors import OptionError
 
 DAY = "2026-03-01"
@@ -103,7 +104,7 @@ def with_late(tmp_path, house) -> House:
         native("other", "2026-03-02T11:00:00Z", "2026-03-05T11:00:00Z", user_id="u2"),
         "broken",
     ]
-    house.backfill(write(tmp_path, "e.jsonl", *lines))
+    copy_of("test_repair", lambda folder: House(folder).backfill(write(folder, "e.jsonl", *lines)), tmp_path)
     assert house.open_codes() == [("invalid_json", 1, 1), ("too_late", 1, 2)]
     house.sound()
     return house
