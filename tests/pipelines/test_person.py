@@ -34,7 +34,7 @@ from pipelines.warehouse.recount import differences
 from pipelines.warehouse.sink import shaped
 from pipelines.warehouse.tables import ERASURES, Column
 from pipelines.warehouse.writer import Run
-from tests.pipelines.encodings import written
+from tests.support.encodings import written
 from tests.support.once import copy_of
 from transforms.block import RAW_SCHEMA
 from transforms.errors import OptionError, WarehouseError
