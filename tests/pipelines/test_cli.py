@@ -293,14 +293,7 @@ def test_the_version_is_told(capsys):
     assert capsys.readouterr().out == "audience 0.1.0\n"
 
 
-NO_GRAPH = [
-    ["--help"],
-    ["backfill", "--help"],
-    ["backfill", "--shards=0"],
-    ["query", "SELECT 1"],
-    ["report"],
-    ["doctor"],
-]
+NO_GRAPH = ["--help", "backfill --help", "backfill --shards=0", "query SELECT", "report", "doctor"]
 
 
 def test_what_needs_no_graph_does_not_wait_for_beam():
