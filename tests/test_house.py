@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def row_loops(tree: ast.AST) -> list[int]:
     return [func.lineno for func in called if isinstance(func, ast.Attribute) and func.attr in ROW_LOOPS]
 
 
+@cache
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 

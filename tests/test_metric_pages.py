@@ -5,8 +5,9 @@ import re
 import pytest
 
 from pipelines.apps.reference.metric_pages import FOLDER, definitions, example, pages
-from pipelines.settings.config import read_funnel
-from pipelines.warehouse.views import VIEWS
+from pipelines.batch.days import table_of
+from pipelines.settings.config import read_config, read_funnel
+from pipelines.warehouse.views import VIEWS, bigquery_views
 
 # What is no metric: records themselves.
 RECORDS = {"events_unique", "quarantine_open", "quarantine_by_code"}
@@ -38,10 +39,7 @@ def test_an_example_asks_a_view_of_its_page_and_a_page_is_short(made):
 def test_what_a_page_says_of_the_shipped_funnel_and_of_the_weight_is_so():
     funnel = definitions()["funnel"].formula[0]
     assert f"{', '.join(read_funnel(None).steps)} within a day" in funnel and read_funnel(None).window == "1d"
-    from pipelines.warehouse.views import bigquery_views
-    from tests.pipelines.warehouse.test_views import CONTENT
-
-    sql = dict(bigquery_views([CONTENT], "UTC"))["content_leaderboard"]
+    sql = dict(bigquery_views(map(table_of, read_config(None)[0]), "UTC"))["content_leaderboard"]
     assert (
         set(re.findall(r"\+ (\d+)", sql))
         == {"20"}
