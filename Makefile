@@ -33,8 +33,8 @@ prism: $(PRISM)  ## Beam's runner for streams on this machine into .tools; needs
 
 tools: $(EMULATOR) $(CHECKOV) $(PRISM)  ## emulators of BigQuery and Cloud Storage, Beam's runner Prism and checkov into .tools, for tests and the demo
 
-test: $(STAMP)  ## run all tests, three files at a time
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 20
+test: $(STAMP)  ## run all tests, three files at a time; ARGS=tests/transforms/test_parse.py: those alone, in one process
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 20)
 
 lint: $(STAMP)  ## ruff, mypy, the build file against its schema, the image's by hadolint
 	$(BIN)/ruff check .

@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in argv
     command = None
     try:
-        command, values, rest = _parse([word for word in argv if word != "--debug"])
+        command, values, rest = parse_command([word for word in argv if word != "--debug"])
         status = command.run(values, rest)
         sys.stdout.flush()
         return status or 0
@@ -107,7 +107,8 @@ def _leave_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _parse(argv: list[str]) -> tuple[Command, argparse.Namespace, list[str]]:
+def parse_command(argv: list[str]) -> tuple[Command, argparse.Namespace, list[str]]:
+    """Parse the words after `audience`: (the command, the values of its options, what is left for Beam)."""
     parser = _Parser(prog="audience", description="Audience analytics from raw events.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"audience {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)

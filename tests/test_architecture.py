@@ -5,6 +5,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -82,6 +83,7 @@ def row_loops(tree: ast.AST) -> list[int]:
     return [func.lineno for func in called if isinstance(func, ast.Attribute) and func.attr in ROW_LOOPS]
 
 
+@cache
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 

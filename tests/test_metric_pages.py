@@ -5,9 +5,10 @@ import re
 import pytest
 
 from pipelines.apps.report.definitions import definitions
+from pipelines.batch.days import table_of
 from pipelines.reference.metric_pages import FOLDER, example, pages
 from pipelines.settings.config import read_config
-from pipelines.warehouse.views import VIEWS
+from pipelines.warehouse.views import VIEWS, bigquery_views
 
 # Views of records, which are no metrics.
 RECORDS = {"events_unique", "quarantine_open", "quarantine_by_code"}
@@ -38,14 +39,9 @@ def test_an_example_asks_a_view_of_its_page_and_a_page_is_short(generated):
 
 def test_what_a_page_says_of_the_shipped_funnel_and_of_the_weight_is_so():
     funnel = definitions()["funnel"].formula[0]
-    assert (
-        f"{', '.join(read_config(None).funnel.steps)} within a day" in funnel
-        and read_config(None).funnel.window == "1d"
-    )
-    from pipelines.warehouse.views import bigquery_views
-    from tests.pipelines.warehouse.test_views import CONTENT
-
-    sql = dict(bigquery_views([CONTENT], "UTC"))["content_leaderboard"]
+    steps, window = read_config(None).funnel.steps, read_config(None).funnel.window
+    assert f"{', '.join(steps)} within a day" in funnel and window == "1d"
+    sql = dict(bigquery_views(map(table_of, read_config(None).metrics), "UTC"))["content_leaderboard"]
     assert (
         set(re.findall(r"\+ (\d+)", sql))
         == {"20"}

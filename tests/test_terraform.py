@@ -10,7 +10,7 @@ from pipelines.cli import COMMANDS as COMMANDS_OF
 from pipelines.reference.terraform import tables_text
 from pipelines.settings.resolve import OPTIONS
 from pipelines.warehouse.bigquery.dataset import label_of
-from tests.terraform import FILES, FOLDER, GIVEN, blocks, code, evaluated, offline, parsed, terraform
+from tests.support.terraform import FILES, FOLDER, GIVEN, blocks, code, evaluated, offline, parsed, terraform
 
 ROOT = FOLDER.parents[1]
 DECLARED = json.loads(tables_text())

@@ -26,7 +26,7 @@ from pipelines.warehouse.local.stream_commits import Appender
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.recount import differences
 from pipelines.warehouse.tables import QUALITY_1M
-from tests.kept import book, rows_of
+from tests.support.previous_stream import book, rows_of
 from transforms.errors import WarehouseError
 
 PERSON, BROWSER = "killed-7391", "browser-7391"

@@ -1,6 +1,5 @@
 """Stream = batch: the same records, shuffled, repeated, late and conflicting, give equal final rows in every table."""
 
-import importlib.util
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -10,11 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.apps.simulator.simulate import Faults, faults, simulate
-
-# Tests are imported without packages, so what stands beside one is loaded by its path.
-_spec = importlib.util.spec_from_file_location("parity_runs", Path(__file__).with_name("runs.py"))
-runs = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(runs)
+from pipelines.warehouse.local.warehouse import LocalWarehouse
+from tests.parity import runs
 
 BUCKETED = ("activity_1m", "content_1h", "campaign_1h", "user_days")
 METRICS = (*BUCKETED, "sessions")
@@ -101,13 +97,21 @@ class _Clock:
         return self.seconds
 
 
+@pytest.fixture(scope="module")
+def one_block(tmp_path_factory) -> tuple[list[bytes], LocalWarehouse]:
+    """Lines with repeats and conflicts, and what comes of them in one block."""
+    folder = tmp_path_factory.mktemp("whole")
+    lines, _ = simulated(folder, 300, 3, faults(repeats=0.1, conflicts=0.05, malformed=0.05))
+    return lines, runs.bounded(folder / "whole", lines, 0, block_rows=10_000)
+
+
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(block_rows=st.sampled_from([7, 60, 333, 2000]), shards=st.integers(1, 9), seed=st.integers(0, 9))
-def test_blocks_cut_anywhere_in_any_order_with_any_shards_give_equal_rows(tmp_path_factory, block_rows, shards, seed):
-    folder = tmp_path_factory.mktemp("cuts")
-    lines, _ = simulated(folder, 300, 3, faults(repeats=0.1, conflicts=0.05, malformed=0.05))
-    whole = runs.bounded(folder / "whole", lines, 0, block_rows=10_000)
-    cut = runs.bounded(folder / "cut", lines, seed, block_rows, shards)
+def test_blocks_cut_anywhere_in_any_order_with_any_shards_give_equal_rows(
+    tmp_path_factory, one_block, block_rows, shards, seed
+):
+    lines, whole = one_block
+    cut = runs.bounded(tmp_path_factory.mktemp("cut") / "w", lines, seed, block_rows, shards)
     for table in ("events", "quarantine", *(f"{metric}_current" for metric in METRICS), "quality_1m_current"):
         assert_same(whole, cut, f"SELECT * FROM {table}")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import launcher
-from pipelines.cli import COMMANDS, _parse, main
+from pipelines.cli import COMMANDS, main, parse_command
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 
 ROOT = Path(__file__).parents[2]
@@ -254,7 +254,7 @@ def test_every_command_has_one_line_and_each_of_its_options_says_what_it_is(comm
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_example_of_every_command_parses(command):
     program, *words = shlex.split(COMMANDS[command].example)
-    found, values, rest = _parse(words)
+    found, values, rest = parse_command(words)
     assert program == "audience"
     assert (found, rest) == (COMMANDS[command], [])
     stated = {name for name, value in vars(values).items() if value not in (None, False, [])}
@@ -293,15 +293,15 @@ def test_the_version_is_told(capsys):
     assert capsys.readouterr().out == "audience 0.1.0\n"
 
 
-@pytest.mark.parametrize(
-    "argv",
-    [["--help"], ["backfill", "--help"], ["backfill", "--shards=0"], ["query", "SELECT 1"], ["report"], ["doctor"]],
-)
-def test_what_needs_no_graph_does_not_wait_for_beam(argv):
-    code = f"import sys\nfrom pipelines.cli import main\ntry: main({argv})\nexcept SystemExit: pass\n"
-    code += "print('apache_beam' in sys.modules, file=sys.stderr)"
-    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert ran.stderr.splitlines()[-1] == "False"
+NO_GRAPH = ["--help", "backfill --help", "backfill --shards=0", "query SELECT", "report", "doctor"]
+
+
+def test_what_needs_no_graph_does_not_wait_for_beam():
+    code = "import sys\nfrom pipelines.cli import main\n"
+    code += f"for argv in {NO_GRAPH}:\n  try: main(argv.split())\n  except SystemExit: pass\n"
+    code += "  assert 'apache_beam' not in sys.modules, argv\n"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_data_goes_to_stdout_and_the_summary_to_stderr(filled, capsys):

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import date
+from functools import cache
 from pathlib import Path
 
 import apache_beam as beam
@@ -50,6 +51,7 @@ PICKLED_BY_BEAM["cluster"] = {
 }
 
 
+@cache
 def graph(mode: str) -> beam.Pipeline:
     """The graph of the catalogue's metrics over files, here or as a job on a cluster, or over a stream; stored events
     join the bounded ones."""

@@ -195,17 +195,6 @@ def test_a_malformed_record_never_stops_a_run(tmp_path, run):
     assert {payload for (payload,) in ask(tmp_path, "SELECT payload FROM quarantine")} == set(lines)
 
 
-def test_several_worker_processes_write_the_same_rows(tmp_path, run):
-    lines = [event(f"e{n}", f"{DAY_ONE}T{n % 24:02}:00:00Z", user_id=f"u{n % 7}") for n in range(500)]
-    events = file(tmp_path, "e.jsonl", *lines, *lines[:20], "broken")
-    run(events, workers="2")
-    two = snapshot(tmp_path)
-    alone = tmp_path / "alone"
-    alone.mkdir()
-    backfill(resolve({"input": [events], "warehouse": str(alone / "warehouse"), "workers": "1"}))
-    assert two == snapshot(alone)
-
-
 def test_a_commit_that_finds_the_disk_full_says_so_and_leaves_nothing_behind(tmp_path, run, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

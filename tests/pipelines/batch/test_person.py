@@ -34,7 +34,8 @@ from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.recount import differences
 from pipelines.warehouse.sink import shaped
 from pipelines.warehouse.tables import ERASURES, Column
-from tests.pipelines.encodings import written
+from tests.support.encodings import written
+from tests.support.once import copy_of
 from transforms.block import RAW_SCHEMA
 from transforms.errors import OptionError, WarehouseError
 
@@ -65,10 +66,11 @@ THEIRS = [
 
 
 def backfilled(folder: Path, lines: list[str]) -> LocalWarehouse:
-    folder.mkdir()
-    (folder / "e.jsonl").write_text("".join(line + "\n" for line in lines))
-    backfill(resolve({"input": [str(folder / "e.jsonl")], "warehouse": str(folder / "w"), "workers": "1"}))
-    return LocalWarehouse.open(folder / "w")
+    def make(folder: Path) -> None:
+        (folder / "e.jsonl").write_text("".join(line + "\n" for line in lines))
+        backfill(resolve({"input": [str(folder / "e.jsonl")], "warehouse": str(folder / "w"), "workers": "1"}))
+
+    return LocalWarehouse.open(copy_of(("test_person", *lines), make, folder) / "w")
 
 
 def settings(warehouse: LocalWarehouse, **options):

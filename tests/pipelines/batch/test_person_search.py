@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines.batch.person.redaction import Redaction
 from pipelines.batch.person.search import ENCODED, INSIDE, MENTION, NAMING, Search
-from tests.pipelines.encodings import IDS, written
+from tests.support.encodings import IDS, written
 
 MAIL = "zq77+x@mail.example"
 

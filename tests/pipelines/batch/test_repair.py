@@ -13,6 +13,7 @@ from pipelines.cli import main
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.recount import differences
+from tests.support.once import copy_of
 from transforms.errors import OptionError
 
 DAY = "2026-03-01"
@@ -93,17 +94,21 @@ class House:
         assert differences(LocalWarehouse.open(self.folder / "warehouse")) == []
 
 
+# Two days with an event each, and two events that were too late for them: one of each day.
+TWO_DAYS = [
+    native("a", f"{DAY}T10:00:00Z", user_id="u1"),
+    native("late", f"{DAY}T11:00:00Z", "2026-03-04T11:00:00Z", user_id="u1"),
+    native("b", "2026-03-02T10:00:00Z", user_id="u1"),
+    native("other", "2026-03-02T11:00:00Z", "2026-03-05T11:00:00Z", user_id="u2"),
+    "broken",
+]
+
+
 @pytest.fixture
 def with_late(tmp_path, house) -> House:
-    """Two days with an event each, and two events that were too late for them: one of each day."""
-    lines = [
-        native("a", f"{DAY}T10:00:00Z", user_id="u1"),
-        native("late", f"{DAY}T11:00:00Z", "2026-03-04T11:00:00Z", user_id="u1"),
-        native("b", "2026-03-02T10:00:00Z", user_id="u1"),
-        native("other", "2026-03-02T11:00:00Z", "2026-03-05T11:00:00Z", user_id="u2"),
-        "broken",
-    ]
-    house.backfill(write(tmp_path, "e.jsonl", *lines))
+    copy_of(
+        ("test_repair", *TWO_DAYS), lambda folder: House(folder).backfill(write(folder, "e.jsonl", *TWO_DAYS)), tmp_path
+    )
     assert house.open_codes() == [("invalid_json", 1, 1), ("too_late", 1, 2)]
     house.sound()
     return house
@@ -122,14 +127,15 @@ def test_a_recompute_takes_in_what_was_too_late_for_its_days_and_leaves_the_rest
     assert with_late.snapshot() == once
 
 
-def test_a_recompute_of_everything_is_the_backfill_that_takes_late_events(with_late, tmp_path):
-    with_late.recompute()
-    assert with_late.ids() == ["a", "b", "late", "other"]
-    with_late.sound()
+def test_a_recompute_of_everything_is_the_backfill_that_takes_late_events(house, tmp_path):
+    house.backfill(write(tmp_path, "e.jsonl", *TWO_DAYS))
+    house.recompute()
+    assert house.ids() == ["a", "b", "late", "other"]
+    house.sound()
     (tmp_path / "other").mkdir()
     other = House(tmp_path / "other")
     other.backfill(str(tmp_path / "e.jsonl"), accept_late=True)
-    assert other.snapshot() == with_late.snapshot()
+    assert other.snapshot() == house.snapshot()
 
 
 def test_a_late_copy_of_a_stored_event_is_a_duplicate_and_moves_to_the_duplicates_of_its_books(tmp_path, house):

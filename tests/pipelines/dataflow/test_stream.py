@@ -1,12 +1,13 @@
 """The job that Dataflow gets, as the service would take it: captured over REST, without a cloud."""
 
+import io
 import json
 import os
-import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
@@ -14,9 +15,12 @@ from google.cloud.dataflow_v1beta3 import Job, JobType, WorkerIPAddressConfigura
 
 from pipelines.cli import main
 from pipelines.launcher import main as by_template
+from pipelines.sources.pubsub.client import EMULATOR
 from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 from tests.servers.dataflow import Dataflow, dataflow_service
+from tests.servers.pubsub import Queue
 from tests.servers.sockets import assert_private, watched
+from tests.support.dataflow_worker import read_by_a_worker
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "steps_dataflow.txt"
 IMAGE = "europe-docker.pkg.dev/my-project/audience/audience:abc"
@@ -28,30 +32,75 @@ def service() -> Iterator[Dataflow]:
         yield running
 
 
+def words(subscription: str, dataset: str, service: Dataflow, folder: Path) -> list[str]:
+    """What a person types to launch the stream."""
+    (folder / "temp").mkdir()
+    return [
+        "run",
+        "--runner=DataflowRunner",
+        f"--input_subscription={subscription}",
+        f"--dataset={dataset}",
+        "--project=my-project",
+        "--region=europe-west1",
+        f"--temp_location={folder / 'temp'}",
+        "--job_name=audience",
+        f"--dataflow_endpoint={service.endpoint}",
+        "--no_auth",
+    ]
+
+
+def new_dataset() -> str:
+    return f"demo-project.flow_{uuid.uuid4().hex[:8]}"
+
+
 @pytest.fixture
 def launched(service, bigquery, queue, tmp_path) -> Callable[..., int]:
     """Launches the stream as a person does; the exit status."""
-    (tmp_path / "temp").mkdir()
+    given = words(queue.subscription, new_dataset(), service, tmp_path)
+    return lambda *more: main([*given, *more])
 
-    def launch(*more: str) -> int:
-        return main(
-            [
-                "run",
-                "--runner=DataflowRunner",
-                f"--input_subscription={queue.subscription}",
-                f"--dataset={launch.dataset}",
-                "--project=my-project",
-                "--region=europe-west1",
-                f"--temp_location={tmp_path / 'temp'}",
-                "--job_name=audience",
-                f"--dataflow_endpoint={service.endpoint}",
-                "--no_auth",
-                *more,
-            ]
-        )
 
-    launch.dataset = f"demo-project.flow_{uuid.uuid4().hex[:8]}"
-    return launch
+class Launched(NamedTuple):
+    """A job that was launched, which the tests only look at: a launch makes a data set, and takes seconds."""
+
+    subscription: str
+    dataset: str
+    said: str
+    job: dict
+    environment: dict[str, str]
+    listened: set  # what its launch has listened on
+
+
+@pytest.fixture(scope="module")
+def one(bigquery_server, pubsub_emulator, tmp_path_factory) -> Iterator[Launched]:
+    """With each option that a job takes."""
+    environment = {**bigquery_server.environment, EMULATOR: pubsub_emulator.host, "SOME_TOKEN": "very-secret"}
+    said = io.StringIO()
+    with dataflow_service() as service, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "stderr", said)
+        queue, dataset = Queue(pubsub_emulator.host), new_dataset()
+        before = assert_private(os.getpid())
+        with watched() as found:
+            status = main(
+                [
+                    *words(queue.subscription, dataset, service, tmp_path_factory.mktemp("one")),
+                    f"--sdk_container_image={IMAGE}",
+                    "--service_account_email=audience@my-project.iam.gserviceaccount.com",
+                    "--subnetwork=regions/europe-west1/subnetworks/private",
+                    "--no_use_public_ips",
+                    "--num_workers=1",
+                    "--max_num_workers=5",
+                    "--machine_type=n2-standard-4",
+                    "--labels=team=audience",
+                    "--id_label=key",
+                    "--timestamp_attribute=received_time",
+                ]
+            )
+        assert status == 0, said.getvalue()
+        yield Launched(queue.subscription, dataset, said.getvalue(), service.created(), environment, found - before)
+        queue.pubsub.close()
 
 
 def job_of(body: dict) -> Job:
@@ -65,24 +114,9 @@ def graph_of(job: dict) -> beam_runner_api_pb2.Pipeline:
     return beam_runner_api_pb2.Pipeline.FromString(Path(options["pipelineUrl"]).read_bytes())
 
 
-def test_the_job_streams_from_the_subscription_in_the_image_with_the_bounds_that_were_given(
-    launched, service, queue, capsys
-):
-    assert (
-        launched(
-            f"--sdk_container_image={IMAGE}",
-            "--service_account_email=audience@my-project.iam.gserviceaccount.com",
-            "--subnetwork=regions/europe-west1/subnetworks/private",
-            "--no_use_public_ips",
-            "--num_workers=1",
-            "--max_num_workers=5",
-            "--machine_type=n2-standard-4",
-            "--labels=team=audience",
-        )
-        == 0
-    )
-    assert "console.cloud.google.com/dataflow/jobs/europe-west1/" in capsys.readouterr().err
-    job = job_of(service.created())
+def test_the_job_streams_from_the_subscription_in_the_image_with_the_bounds_that_were_given(one):
+    assert "console.cloud.google.com/dataflow/jobs/europe-west1/" in one.said
+    job = job_of(one.job)
     (pool,) = job.environment.worker_pools
     assert (job.name, job.type_, dict(job.labels)) == ("audience", JobType.JOB_TYPE_STREAMING, {"team": "audience"})
     assert {"enable_streaming_engine", "use_runner_v2"} <= set(job.environment.experiments)
@@ -98,16 +132,16 @@ def test_the_job_streams_from_the_subscription_in_the_image_with_the_bounds_that
     assert pool.machine_type == "n2-standard-4"
 
 
-def test_its_graph_is_the_one_of_the_golden_list_read_by_dataflow_itself(launched, service, queue):
-    before = assert_private(os.getpid())
-    with watched() as found:
-        assert launched("--id_label=key", "--timestamp_attribute=received_time") == 0
-    assert found <= before, "to launch a job is to listen on nothing"
-    components = graph_of(service.created()).components
+def test_to_launch_a_job_is_to_listen_on_nothing(one):
+    assert one.listened == set()
+
+
+def test_its_graph_is_the_one_of_the_golden_list_read_by_dataflow_itself(one):
+    components = graph_of(one.job).components
     transforms = components.transforms.values()
     (read,) = (each for each in transforms if each.spec.urn == "beam:transform:pubsub_read:v1")
     payload = beam_runner_api_pb2.PubSubReadPayload.FromString(read.spec.payload)
-    assert payload.subscription == queue.subscription
+    assert payload.subscription == one.subscription
     assert (payload.id_attribute, payload.timestamp_attribute) == ("key", "received_time")
     assert payload.with_attributes
     names = {each.unique_name for each in transforms}
@@ -116,47 +150,22 @@ def test_its_graph_is_the_one_of_the_golden_list_read_by_dataflow_itself(launche
     assert environments == {"beam:env:docker:v1"}
 
 
-UNPICKLE = """
-import sys
-from apache_beam.internal import pickler
-from apache_beam.portability.api import beam_runner_api_pb2 as api
-
-pickler.set_library("cloudpickle")
-steps = api.Pipeline.FromString(open(sys.argv[1], "rb").read()).components.transforms.values()
-loaded = 0
-for step in steps:
-    if step.spec.urn == "beam:transform:pardo:v1":
-        fn = api.ParDoPayload.FromString(step.spec.payload).do_fn
-        if fn.urn == "beam:dofn:pickled_python_info:v1":
-            pickler.loads(fn.payload)
-            loaded += 1
-print(loaded)
-"""
+def test_a_worker_that_has_the_package_alone_reads_every_step(one, tmp_path):
+    options = one.job["environment"]["sdkPipelineOptions"]["options"]
+    assert read_by_a_worker(options["pipelineUrl"], tmp_path) > 20
 
 
-def test_a_worker_that_has_the_package_alone_reads_every_step(launched, service, tmp_path):
-    assert launched() == 0
-    options = service.created()["environment"]["sdkPipelineOptions"]["options"]
-    words = [sys.executable, "-I", "-c", UNPICKLE, options["pipelineUrl"]]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 20
-
-
-def test_what_it_needs_in_bigquery_is_there_before_a_worker_starts(launched):
-    assert launched() == 0
-    warehouse = BigQueryWarehouse.open(launched.dataset)
+def test_what_it_needs_in_bigquery_is_there_before_a_worker_starts(one, bigquery):
+    warehouse = BigQueryWarehouse.open(one.dataset)
     assert {"events", "quarantine", "quality_1m", "activity_1m"} <= set(warehouse.tables())
     warehouse.close()
 
 
-def test_no_value_of_the_environment_is_in_the_job_or_its_graph(launched, service, monkeypatch):
-    monkeypatch.setenv("SOME_TOKEN", "very-secret")
-    assert launched() == 0
-    job = service.created()
-    sent = json.dumps(job).encode() + graph_of(job).SerializeToString()
-    for name in ("SOME_TOKEN", "PUBSUB_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST", "BIGQUERY_STORAGE_EMULATOR_HOST"):
-        assert os.environ[name].encode() not in sent, name
+def test_no_value_of_the_environment_is_in_the_job_or_its_graph(one):
+    sent = json.dumps(one.job).encode() + graph_of(one.job).SerializeToString()
+    assert {"SOME_TOKEN", EMULATOR, "BIGQUERY_EMULATOR_HOST", "BIGQUERY_STORAGE_EMULATOR_HOST"} <= set(one.environment)
+    for name, value in one.environment.items():
+        assert value.encode() not in sent, name
 
 
 def test_an_update_replaces_the_running_job_of_its_name_and_maps_renamed_steps(launched, service):

@@ -1,6 +1,7 @@
 """No port is open beyond this machine, and no socket of a local run to other users of it.
 
-test_stream.py and test_stream_demo.py look at the stream and the demo that they run.
+test_stream.py and test_stream_demo.py look at the stream and the demo that they run, test_worker_processes.py at a
+backfill.
 """
 
 import os
@@ -22,29 +23,15 @@ from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPool
 from pipelines.apps.doctor.check import FOUND, MISSING, WRONG
 from pipelines.apps.doctor.machine import machine_checks, optional_checks
 from pipelines.apps.doctor.warehouse import socket_checks
-from pipelines.cli import main
 from pipelines.runners import choose as runners
 from pipelines.runners import private_sockets as sockets
 from pipelines.runners.private_sockets import PREFIX, private_folder, private_sockets
 from pipelines.system.listening import listeners, tree
 from tests.servers.needed import wait_until
-from tests.servers.sockets import assert_private, closed, stranger_reaches, watched
+from tests.servers.sockets import assert_private, closed, stranger_reaches
 from transforms.errors import RunnerError
 
 ROOT = Path(__file__).parents[3]
-EVENT = '{"event_id": "e%d", "event_type": "click", "event_time": "2026-03-01T10:00:00Z"}\n'
-
-
-def test_a_backfill_with_worker_processes_listens_on_private_sockets_alone(tmp_path, capsys):
-    (tmp_path / "e.jsonl").write_text("".join(EVENT % n for n in range(2_000)))
-    place = ["--warehouse", str(tmp_path / "w")]
-    with watched() as found:
-        assert main(["backfill", "--input", str(tmp_path / "e.jsonl"), *place, "--workers", "2"]) == 0
-    capsys.readouterr()
-    ours = {each.address for each in found if PREFIX in each.address}
-    assert len(ours) >= 4  # control, data, state, logs
-    assert {each.kind for each in found if each.address in ours} == {"unix"}
-    assert not any(Path(path).parent.exists() for path in ours)
 
 
 def test_each_server_that_tests_and_the_demo_start_is_on_loopback(bigquery_server, storage_server, pubsub_emulator):

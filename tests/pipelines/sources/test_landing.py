@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -23,26 +22,11 @@ from pipelines.sources.landing import (
     Landing,
     read_landed,
 )
-from transforms.block import RAW_SCHEMA, TIME
+from tests.support.raw_block import NOON, block
+from transforms.block import TIME
 from transforms.errors import SourceError, WarehouseError
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NONE_DONE = pl.DataFrame(schema={"input": pl.String, "bucket_start": TIME, "received": pl.Int64})
-
-
-def block(*seconds: int) -> pl.DataFrame:
-    """A RAW_SCHEMA block of records received that many seconds after noon."""
-    times = [NOON + timedelta(seconds=second) for second in seconds]
-    return pl.DataFrame(
-        {
-            "payload": [f"{second}".encode() for second in seconds],
-            "received_time": times,
-            "source": ["events"] * len(seconds),
-            "position": [f"{second}" for second in seconds],
-            "attributes": [None] * len(seconds),
-        },
-        schema=RAW_SCHEMA,
-    )
 
 
 def minute(number: int) -> int:
@@ -216,7 +200,7 @@ def test_each_file_is_opened_once(tmp_path, monkeypatch):
 LAND_FOR_EVER = """
 import sys
 from pipelines.sources.landing import Lander
-from tests.pipelines.sources.test_landing import block
+from tests.support.raw_block import block
 lander, number = Lander(sys.argv[1], "in", sys.argv[2], 0), 0
 while True:
     lander.land(block(*range(number, number + 50)))

@@ -1,10 +1,11 @@
 """A stream that is killed anywhere and goes on from seeds ends as one that never was."""
 
-import importlib.util
 import random
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import apache_beam as beam
@@ -29,16 +30,11 @@ from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
+from tests.parity import runs
 from transforms.aggregate import Launch, MetricAggregation
 from transforms.block import EVENT_SCHEMA, TIME, BlockCoder
 from transforms.lateness import allowed_lateness
 from transforms.quality import COUNTS
-
-_spec = importlib.util.spec_from_file_location(
-    "parity_runs", Path(__file__).parents[2] / "parity" / "runs.py"
-)  # tests are imported without packages
-runs = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(runs)
 
 METRICS = ("activity_1m", "content_1h", "campaign_1h", "user_days", "sessions")
 FAULTS = faults(repeats=0.15, conflicts=0.0, late=0.05, too_late=0.02, malformed=0.05, fast_clock=0.03, future=0.02)
@@ -291,6 +287,21 @@ def test_only_files_that_hold_rows_of_the_minutes_are_written_anew_and_other_inp
     assert len(before & set(warehouse.files("events"))) == 2
 
 
+@pytest.fixture(scope="module")
+def without_a_cut(tmp_path_factory) -> Callable[[int], tuple[list[list], Life]]:
+    """(polls, what a stream without a cut makes of them) by a number; the stream runs once."""
+
+    @cache
+    def run(number: int) -> tuple[list[list], Life]:
+        folder, rand = tmp_path_factory.mktemp("whole"), random.Random(number)
+        polls = polls_of(simulated(folder, 150, number), rand, again=0.3)
+        life = Life(folder / "whole", rand)
+        life.launch(polls)
+        return polls, life
+
+    return run
+
+
 # Without shrinking: each example is some runs of the whole graph.
 @settings(
     max_examples=4,
@@ -298,22 +309,19 @@ def test_only_files_that_hold_rows_of_the_minutes_are_written_anew_and_other_inp
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@example(cuts=[(0.5, 1.0)], seed=1)  # nothing is lost: the minute that is cut goes on from books that are stored
+@example(
+    cuts=[(0.5, 1.0)], seed=1, stream=1
+)  # nothing is lost: the minute that is cut goes on from books that are stored
 @given(
     cuts=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=2),
     seed=st.integers(0, 99),
+    stream=st.integers(0, 1),
 )
 def test_killed_anywhere_and_gone_on_with_seeds_nothing_differs_from_a_stream_without_a_cut(
-    tmp_path_factory, cuts, seed
+    tmp_path_factory, without_a_cut, cuts, seed, stream
 ):
-    folder = tmp_path_factory.mktemp("cut")
-    lines = simulated(folder, 150, seed % 5)
-    rand = random.Random(seed)
-    polls = polls_of(lines, rand, again=0.3)
-    whole = Life(folder / "whole", rand)
-    whole.launch(polls)
-    cut = Life(folder / "cut", rand)
-    rest = polls
+    rest, whole = without_a_cut(stream)
+    cut = Life(tmp_path_factory.mktemp("cut"), random.Random(seed))
     for at, killed_at in cuts:
         upto = round(at * len(rest))
         cut.launch(rest[:upto], killed_at)

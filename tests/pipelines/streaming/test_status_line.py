@@ -13,8 +13,8 @@ from pipelines.streaming import status_line as liveness
 from pipelines.streaming.status_line import Liveness, line
 from pipelines.system.terminal import ERASE
 from pipelines.warehouse.local.stream_commits import Figures
-from tests.pipelines.system.test_progress import ROOT, on_a_terminal, screen
 from tests.servers.needed import wait_until
+from tests.support.terminal import ROOT, on_a_terminal, screen
 
 NOTHING = Figures({}, None, None, None, 0, None, None)
 UNREAD = Snapshot(0, Backlog(0, 0, None), None)

@@ -20,7 +20,7 @@ from pipelines.streaming.stop import ABOUT, About, folder_of, running
 from pipelines.warehouse.bigquery import clients as bigquery_clients
 from pipelines.warehouse.bigquery.restore import Remains, in_minutes, received
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
-from tests.kept import MINUTE, book, land, rows_of, write
+from tests.support.previous_stream import MINUTE, book, land, rows_of, write
 from transforms.block import TIME, BlockCoder
 from transforms.errors import WarehouseError
 from transforms.redelivered import KeepFirstRefusal

@@ -13,7 +13,7 @@ from pipelines.sources.landing import LANDING, Again
 from pipelines.streaming.recovery.local import LocalRecovery
 from pipelines.streaming.stream import _describe, recovery_of
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M
-from tests.kept import book, land, write
+from tests.support.previous_stream import book, land, write
 
 OLD, NEW = "projects/demo-project/subscriptions/old", "projects/demo-project/subscriptions/new"
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)

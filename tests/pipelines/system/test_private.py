@@ -12,6 +12,7 @@ from pipelines.apps.doctor.privacy import access_checks
 from pipelines.cli import main
 from pipelines.system.private import make_folder, umask
 from pipelines.warehouse.local.warehouse import LocalWarehouse
+from tests.support.files import modes
 from transforms.errors import WarehouseError
 
 RECORDS = [
@@ -20,12 +21,6 @@ RECORDS = [
 ]
 # Only who is in several groups, or may do all, can give a folder to another.
 GROUPS = sorted({*os.getgroups(), *((1,) if os.geteuid() == 0 else ())} - {os.getegid()})
-
-
-def modes(folder: Path) -> set[str]:
-    """The modes of folders (d) and files (f) in a folder, itself included."""
-    every = [folder, *folder.rglob("*")]
-    return {f"{'d' if each.is_dir() else 'f'}{stat.S_IMODE(each.lstat().st_mode):o}" for each in every}
 
 
 @pytest.fixture
@@ -42,7 +37,7 @@ def backfill(*words: str) -> int:
 
 
 def test_what_any_command_writes_is_for_its_owner(home):
-    assert backfill("--workers", "2") == 0  # processes of their own write what is staged
+    assert backfill("--workers", "1") == 0  # by processes of their own: test_worker_processes.py
     assert main(["report", "--warehouse", "wh", "--output", "r.html"]) == 0
     assert main(["mapping", "--from", "e.jsonl", "--output", "m.yaml"]) == 0
     assert main(["simulate", "--events", "10", "--output", "s.jsonl.gz", "--ledger", "l.json"]) == 0

@@ -3,7 +3,6 @@
 import gzip
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -13,13 +12,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from pipelines.cli import main
 from pipelines.sources.files.discover import find_files
 from pipelines.sources.files.read import CsvFormat, cut, read
 from pipelines.system.progress import FOLDER, Line, Notes, Read, Watch, noted, size
 from pipelines.system.terminal import ERASE
+from tests.support.terminal import on_a_terminal, screen, with_a_terminal
 
 ROOT = Path(__file__).parents[3]
-# Every 0.02 s instead of 0.5, so that a short run draws as many lines as a long one.
+# As the fixture `often`, for a process of its own.
 DRAWN = (
     "import sys, pipelines.system.progress as p; p.EVERY = 0.02; "
     "from pipelines.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -43,42 +44,22 @@ def inputs(tmp_path_factory) -> str:
 
 
 def backfill(inputs: str, warehouse: Path, *more: str) -> list[str]:
-    return [sys.executable, "-c", DRAWN, "backfill", "--input", inputs, "--warehouse", str(warehouse), *more]
+    return ["backfill", "--input", inputs, "--warehouse", str(warehouse), *more]
 
 
-def on_a_terminal(command: list[str], **environment: str) -> tuple[str, int]:
-    """(all that the terminal was sent, exit status) of a command whose stderr is one."""
-    master, slave = pty.openpty()
-    running = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=slave, env=os.environ | {"TERM": "xterm"} | environment
-    )
-    os.close(slave)
-    sent = b""
-    while True:
-        try:
-            data = os.read(master, 1 << 16)
-        except OSError:  # how Linux tells that the other side was closed
-            break
-        if not data:
-            break
-        sent += data
-    os.close(master)
-    running.communicate()
-    return sent.decode(), running.returncode
-
-
-def screen(sent: str) -> list[str]:
-    """What stands on the terminal at the end."""
-    lines = []
-    for line in sent.replace("\r\n", "\n").split("\n"):
-        # Each line drawn begins with a return and ends by erasing what is right of it.
-        lines.append(re.split("\r|\x1b\\[K", line)[-1])
-    return lines
+@pytest.fixture
+def often(monkeypatch) -> None:
+    """Every 0.02 s instead of 0.5, so that a short run draws as many lines as a long one."""
+    monkeypatch.setattr("pipelines.system.progress.EVERY", 0.02)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_terminal_shows_what_is_read_and_is_left_clean(workers, inputs, tmp_path):
-    sent, status = on_a_terminal(backfill(inputs, tmp_path / "w", "--workers", workers))
+def test_a_terminal_shows_what_is_read_and_is_left_clean(workers, often, inputs, tmp_path):
+    words = backfill(inputs, tmp_path / "w", "--workers", workers)
+    if workers == "2":  # whose stderr is the terminal as well
+        sent, status = on_a_terminal([sys.executable, "-c", DRAWN, *words])
+    else:
+        sent, status = with_a_terminal(lambda: main(words))
     assert status == 0, sent
     drawn = re.findall(r"\r([^\r\x1b]+)\x1b\[K", sent)
     pattern = r"reading  (\d+)%  [\d.]+ k?B of [\d.]+ kB  ([\d,]+) events  [\d,]+ a second  0:\d\d"
@@ -95,10 +76,10 @@ def test_a_terminal_shows_what_is_read_and_is_left_clean(workers, inputs, tmp_pa
     assert "\x1b" not in "".join(left)
 
 
-def test_a_first_pass_over_the_input_is_told_by_its_own_words(inputs, tmp_path):
-    command = backfill(inputs, tmp_path / "w", "--workers", "1", "--add")
-    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
-    sent, status = on_a_terminal(command)
+def test_a_first_pass_over_the_input_is_told_by_its_own_words(often, inputs, tmp_path):
+    words = backfill(inputs, tmp_path / "w", "--workers", "1", "--add")
+    assert main(words) == 0
+    sent, status = with_a_terminal(lambda: main(words))
     assert status == 0, sent
     drawn = re.findall(r"\r([^\r\x1b]+)\x1b\[K", sent)
     first = [at for at, line in enumerate(drawn) if line.startswith("finding the days  ")]
@@ -107,11 +88,11 @@ def test_a_first_pass_over_the_input_is_told_by_its_own_words(inputs, tmp_path):
     assert all("%" in drawn[at] for at in second)  # what the first pass read is no part of it
 
 
-def test_a_mistake_on_a_terminal_is_one_line_behind_an_erased_one(inputs, tmp_path):
+def test_a_mistake_on_a_terminal_is_one_line_behind_an_erased_one(often, tmp_path):
     torn = tmp_path / "torn.jsonl.gz"
     whole = gzip.compress("".join(event(n) + os.urandom(9).hex() for n in range(30_000)).encode())
     torn.write_bytes(whole[:-9])
-    sent, status = on_a_terminal(backfill(str(torn), tmp_path / "w", "--workers", "1"))
+    sent, status = with_a_terminal(lambda: main(backfill(str(torn), tmp_path / "w", "--workers", "1")))
     assert status == 2
     assert ERASE in sent
     assert screen(sent) == [
@@ -120,15 +101,15 @@ def test_a_mistake_on_a_terminal_is_one_line_behind_an_erased_one(inputs, tmp_pa
     ]
 
 
-def test_a_stderr_that_is_no_terminal_is_sent_no_control_character(inputs, tmp_path):
-    ran = subprocess.run(backfill(inputs, tmp_path / "w", "--workers", "1"), cwd=ROOT, capture_output=True, check=False)
-    assert ran.returncode == 0
-    assert re.search(rb"[\x00-\x09\x0b-\x1f\x7f]", ran.stderr + ran.stdout) is None
-    assert ran.stderr.startswith(b"00.jsonl.gz and 39 more #")
+def test_a_stderr_that_is_no_terminal_is_sent_no_control_character(often, inputs, tmp_path, capfd):
+    assert main(backfill(inputs, tmp_path / "w", "--workers", "1")) == 0
+    said = capfd.readouterr()
+    assert re.search(r"[\x00-\x09\x0b-\x1f\x7f]", said.err + said.out) is None
+    assert said.err.startswith("00.jsonl.gz and 39 more #")
 
 
-def test_a_terminal_that_cannot_erase_is_sent_no_control_character(inputs, tmp_path):
-    sent, status = on_a_terminal(backfill(inputs, tmp_path / "w", "--workers", "1"), TERM="dumb")
+def test_a_terminal_that_cannot_erase_is_sent_no_control_character(often, inputs, tmp_path):
+    sent, status = with_a_terminal(lambda: main(backfill(inputs, tmp_path / "w", "--workers", "1")), TERM="dumb")
     assert status == 0
     assert re.search(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]", sent) is None  # a terminal makes \r\n of \n
 

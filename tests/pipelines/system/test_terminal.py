@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipelines.cli import COMMANDS, _parse, main
+from pipelines.cli import COMMANDS, main, parse_command
 from pipelines.system.csv_line import csv_line
 from pipelines.system.terminal import by_lines, guarded, option, put, shown, word
 from transforms.mapping import load_mapping
@@ -225,7 +225,7 @@ def test_a_command_to_paste_finds_the_person_and_runs_nothing(first, say, filled
     _, err = say("person", *(word for n in range(first, first + len(ids)) for word in ("--find", f"an{n}")))
     [pasted] = [line.removeprefix("next: ") for line in err.splitlines() if line.startswith("next: ")]
     argv = of_a_shell(pasted)
-    assert sorted(_parse(argv)[1].find) == sorted(ids)
+    assert sorted(parse_command(argv)[1].find) == sorted(ids)
     if "$'" not in pasted:
         assert shlex.split(pasted)[1:] == argv
     assert sorted(path.name for path in filled[0].iterdir() if not path.name.startswith(("e", "r"))) == ["warehouse"]
@@ -247,8 +247,8 @@ def test_a_proposal_is_a_mapping_whatever_the_keys_and_values_say(say, filled):
     _, err = say("mapping", "--from", sample, "--output=-m\u202e.yaml")
     pasted = [line.removeprefix("next: ") for line in err.splitlines() if line.startswith("next: ")]
     check, backfill = map(of_a_shell, pasted)
-    assert (_parse(check)[1].check, _parse(check)[1].input) == ("-m\u202e.yaml", [sample])
-    assert (_parse(backfill)[1].mapping, _parse(backfill)[1].input) == (["-m\u202e.yaml"], [sample])
+    assert (parse_command(check)[1].check, parse_command(check)[1].input) == ("-m\u202e.yaml", [sample])
+    assert (parse_command(backfill)[1].mapping, parse_command(backfill)[1].input) == (["-m\u202e.yaml"], [sample])
     say(*check, status=1)
 
 

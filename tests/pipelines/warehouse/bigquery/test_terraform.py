@@ -18,7 +18,7 @@ from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.tables import TABLES
 from pipelines.warehouse.views import VIEWS
-from tests.terraform import blocks
+from tests.support.terraform import blocks
 
 DECLARED = json.loads((TEMPLATES / "terraform/tables.json").read_text())
 ZONE = "Europe/London"

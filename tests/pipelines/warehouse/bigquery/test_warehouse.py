@@ -100,7 +100,7 @@ def files(tmp_path_factory) -> list[str]:
     """Two inputs of the same days, with every fault."""
     folder = tmp_path_factory.mktemp("files")
     for name, seed in (("one", 1), ("two", 2)):
-        simulate(1_000, seed, folder / f"{name}.jsonl", faults=Faults(too_late=0.05))
+        simulate(400, seed, folder / f"{name}.jsonl", faults=Faults(too_late=0.05))
     return [str(folder / "one.jsonl"), str(folder / "two.jsonl")]
 
 
@@ -126,7 +126,7 @@ def test_every_run_leaves_in_bigquery_what_it_leaves_in_a_folder(houses, files, 
             house.run(run, **options)
         assert_alike(remote, local)
     before = remote.said()
-    assert len(before["events"]) > 900 and before["baskets_1d_current"]["worth_histogram"].list.len().max() > 1
+    assert len(before["events"]) > 350 and before["baskets_1d_current"]["worth_histogram"].list.len().max() > 1
     remote.run(backfill, input=files[:1], replace=True, **days)
     again = remote.said()
     assert all(again[name].equals(before[name]) for name in ASKED)

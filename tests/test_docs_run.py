@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli import _parse
+from pipelines.cli import parse_command
 from pipelines.runners.in_process import beam_options
 
 ROOT = Path(__file__).parents[1]
@@ -79,7 +79,7 @@ def test_what_is_shown_and_not_run_are_commands_with_options_that_they_have():
                 assert {word for word in words if "=" not in word} <= targets, f"{page}: {line}"
             elif program not in ("terraform", "chgrp", "chmod"):
                 assert program == "audience", f"{page}: {line}"
-                command, _, rest = _parse(words)
+                command, _, rest = parse_command(words)
                 left = beam_options(rest) if command.takes_beam_options else rest  # refuses what Beam lacks
                 assert left == rest and (command.takes_beam_options or not rest), f"{page}: {line}"
             seen.add((program, words[0]))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import hcl2
 import pytest
 
-FOLDER = Path(__file__).parents[1] / "templates/terraform"
+FOLDER = Path(__file__).parents[2] / "templates/terraform"
 FILES = sorted(FOLDER.glob("*.tf"))
 OFFLINE = ("variables.tf", "locals.tf", "tables.json", "dashboard.json.tftpl")  # they name no provider
 GIVEN = {"project": "my-project", "region": "europe-west1", "location": "EU"}
