@@ -23,7 +23,7 @@ from transforms.aggregate import Aggregate, Aggregation, BooksAggregation, Launc
 from transforms.block import tag_input
 from transforms.deduplicate import Deduplicate
 from transforms.event_time import settle_event_time
-from transforms.in_range import Days, KeepDays, as_events, in_days
+from transforms.in_range import Days, KeepDays, as_events, reject_outside
 from transforms.lateness import allowed_lateness, never_late, too_late, too_late_for_stream
 from transforms.mapping import Mapping
 from transforms.match import Match
@@ -143,7 +143,7 @@ def _lateness(job: Job):
     if job.streaming:
         return compose(rule, too_late_for_stream(allowed_lateness(job.max_lateness), job.clock))
     if job.input is None and job.days:  # quarantined records of other days stay in quarantine
-        return compose(rule, in_days(job.days))
+        return compose(rule, reject_outside(job.days))
     return rule
 
 

@@ -15,7 +15,7 @@ TIME_TRAVEL_HOURS = 168  # default of a dataset
 SUBSCRIPTIONS = 5  # listed at most
 
 
-def elsewhere(warehouse: Warehouse) -> list[str]:
+def list_copies(warehouse: Warehouse) -> list[str]:
     """Return what keeps copies, a line each."""
     lines = ["input files, exports, backups and snapshots: until you delete them"]
     if not isinstance(warehouse, LocalWarehouse):

@@ -309,7 +309,7 @@ def _crossing(spec: MetricSpec, traffic: Traffic, rate: float, how: How, behind:
     return _Crossing(elements, rows, elements * _frame_bytes(spec) + rows * size, cpu / 1e6)
 
 
-def the_books(traffic: Traffic, rate: float, how: How) -> MetricFlow:
+def audit_counts(traffic: Traffic, rate: float, how: How) -> MetricFlow:
     """Return the flow of `quality_1m` for one subscription: a row per minute and firing, an element per entry."""
     blocks, partitions = blocks_a_second(rate, how), partitions_a_second(traffic, rate, how)
     refused = occupied(1.0, rate / blocks * traffic.quarantined) if blocks else 0.0

@@ -93,7 +93,7 @@ PERSONS = (
 RECORDS = ("quality_1m_current", "quality_summary", "quarantine_by_code")
 
 
-def suppressed(name: str, sql: str, alone: Callable[[str], str], groups: Mapping[str, Group] = GROUPS) -> str:
+def suppress(name: str, sql: str, alone: Callable[[str], str], groups: Mapping[str, Group] = GROUPS) -> str:
     """Return the SQL of the view for readers; `alone` expands SQL down to the tables."""
     if name not in groups:
         return sql

@@ -21,8 +21,8 @@ from transforms.mapping_functions import (
     coalesce,
     column_of,
     concat,
-    hashed,
-    joined,
+    concatenate,
+    hash_texts,
     product,
     texts_of,
     to_time,
@@ -30,7 +30,7 @@ from transforms.mapping_functions import (
 )
 from transforms.mapping_spec import Event, Mapping, load_mapping, required_columns
 from transforms.match import holds, text_of
-from transforms.paths import Path, Table, parse_path, pruned, read, without
+from transforms.paths import Path, Table, parse_path, prune, read, remove_at
 from transforms.records import Refused, encode_json, errors_json, read_slices, refuse
 from transforms.stage import rejections
 from transforms.times import RFC3339
@@ -148,7 +148,7 @@ def gather(
 
 def join(parts: Sequence[Gathered]) -> Gathered:
     """Concatenate the parts."""
-    columns = {path: joined([part.columns[path] for part in parts]) for path in parts[0].columns}
+    columns = {path: concatenate([part.columns[path] for part in parts]) for path in parts[0].columns}
     return Gathered(
         columns,
         pl.concat([part.derived for part in parts]),
@@ -168,7 +168,7 @@ def _derived_ids(records, columns: Columns, mapping: Mapping, plan: Plan, places
         lacking = stated.is_null().to_list()
     source, here = mapping.source.encode(), places or [()] * len(records)
     ids = [
-        "derived:" + hash128((source, encode_json(without(record, plan.transport)), *place)) if lacks else None
+        "derived:" + hash128((source, encode_json(remove_at(record, plan.transport)), *place)) if lacks else None
         for record, lacks, place in zip(records, lacking, here, strict=True)
     ]
     return pl.Series(ids, dtype=pl.String)
@@ -191,7 +191,7 @@ def _extra(records: Sequence[Record], plan: Plan) -> pl.Series:
             for record in records
         ]
         return _json(left)
-    return _json([pruned({key: at[key] for key in at if key not in taken}, plan.trimmed) for at in records])
+    return _json([prune({key: at[key] for key in at if key not in taken}, plan.trimmed) for at in records])
 
 
 def _json(objects: Iterable[Record | None]) -> pl.Series:
@@ -284,7 +284,7 @@ def _value_of(part: Part, columns: Columns, height: int) -> Column:
 def _combined(part: Part, columns: Sequence[Column]) -> Column:
     assert isinstance(part, Field)
     ways: Iterator[tuple[Any, Callable]] = zip(
-        (part.coalesce, part.concat, part.hash, part.product), (coalesce, concat, hashed, product), strict=True
+        (part.coalesce, part.concat, part.hash, part.product), (coalesce, concat, hash_texts, product), strict=True
     )
     return next(combine for stated, combine in ways if stated)(columns)
 

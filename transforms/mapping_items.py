@@ -21,7 +21,7 @@ from transforms.mapping import Columns, Gathered, Mapped, Plan, Slices, gather, 
 from transforms.mapping_functions import column_of
 from transforms.mapping_spec import MOST_ELEMENTS, Mapping
 from transforms.match import Match, holds, paths_in
-from transforms.paths import Path, Record, parse_path, read, replaced
+from transforms.paths import Path, Record, parse_path, read, replace_at
 from transforms.records import encode_json, errors_json
 from transforms.stage import rejections
 
@@ -99,7 +99,7 @@ def _weights(
     path = parse_path(mapping.exploded.path)
     for record, row, values in zip(records, rows, read(records, path), strict=True):
         count = len(values) if type(values) is list and row not in known else 1
-        around = sizes[row] if count < FEW else len(encode_json(replaced(record, path, None)))
+        around = sizes[row] if count < FEW else len(encode_json(replace_at(record, path, None)))
         # More than this is refused.
         yield rules * (min(around * count, MOST_REPEATED) + sizes[row] + EVENT_BYTES * min(count, MOST_ELEMENTS))
 
@@ -178,7 +178,7 @@ def _items(
             items.refused.append((row, item.element, *problem))
             continue
         elements = range(len(values)) if item.element is None else (item.element,)
-        made.extend(replaced(record, path, values[element]) for element in elements)
+        made.extend(replace_at(record, path, values[element]) for element in elements)
         items.rows.extend([row] * len(elements))
         items.elements.extend(elements)
         items.known.extend([item] * len(elements))
@@ -200,7 +200,7 @@ def _unexploded(values: Any, path: str, most: int, known: Known) -> tuple[str, s
 
 def _overgrown(record: Record, path: Path, elements: int) -> tuple[str, str] | None:
     """The (code, message) of a record whose elements, each with all of it that is around them, are too many bytes."""
-    around = len(encode_json(replaced(record, path, None)))
+    around = len(encode_json(replace_at(record, path, None)))
     if around * elements <= MOST_REPEATED:
         return None
     return "too_many_elements", f"the elements would repeat over {MOST_REPEATED >> 20} MB of the enclosing record"

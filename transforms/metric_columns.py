@@ -41,7 +41,7 @@ _LITERAL_TYPES: dict = {
 }
 
 
-def called(column: str) -> str:
+def describe_type(column: str) -> str:
     """Return the name of a column's type for messages."""
     return "JSON" if column in ("properties", "extra") else BIGQUERY[COLUMNS[column]]
 
@@ -58,7 +58,7 @@ def check_field(kind: str, field: str) -> None:
     types, allowed = FIELD_TYPES[kind]
     if COLUMNS[field] not in types:
         fit = ", ".join(name for name, dtype in COLUMNS.items() if dtype in types)
-        raise ValueError(f"{kind}: {field!r} is {called(field)}; it takes {allowed}: {fit}")
+        raise ValueError(f"{kind}: {field!r} is {describe_type(field)}; it takes {allowed}: {fit}")
 
 
 def check_condition(column: str, values: tuple[Scalar, ...]) -> None:
@@ -66,14 +66,16 @@ def check_condition(column: str, values: tuple[Scalar, ...]) -> None:
     check_column(column, "where")
     dtype = COLUMNS[column]
     if dtype not in _LITERAL_TYPES:
-        raise ValueError(f"where: {column!r} is {called(column)}, which has no equality to ask for; use another column")
+        raise ValueError(
+            f"where: {column!r} is {describe_type(column)}, which has no equality to ask for; use another column"
+        )
     if not values:
         raise ValueError(f"where: {column!r} has no value; give one, or a list of them")
     types, allowed = _LITERAL_TYPES[dtype]
     for value in values:
         # in Python, but not in a table, true is a whole number
         if not isinstance(value, types) or (isinstance(value, bool) and dtype != pl.Boolean):
-            raise ValueError(f"where: {column!r} is {called(column)}, got {value!r}; it takes {allowed}")
+            raise ValueError(f"where: {column!r} is {describe_type(column)}, got {value!r}; it takes {allowed}")
         if dtype == NUMERIC and not abs(value) < 1e29:
             raise ValueError(f"where: {column!r} got {value!r}, which is outside NUMERIC(38,9)")
 

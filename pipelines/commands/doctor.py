@@ -59,13 +59,13 @@ def _before_launch(values, place: Place) -> list:
 def _audit(place: Place, form: str) -> int:
     import polars as pl
 
-    from pipelines.doctor_warehouse import written_by
+    from pipelines.doctor_warehouse import find_writer
     from pipelines.warehouse.query import Result, render
     from pipelines.warehouse.recount import Difference, differences
     from pipelines.warehouse.warehouse import opened
 
     with opened(*place) as warehouse:
-        writer = written_by(warehouse)
+        writer = find_writer(warehouse)
         found = differences(warehouse, writing=writer is not None)
     rows = pl.DataFrame(found, schema=list(Difference._fields), orient="row")
     put(render(Result(rows.columns, iter([rows])), form), form)

@@ -191,7 +191,7 @@ class Jobs:
         self.workers = 1  # as processes of their own from 2 on
         self.run = self.as_the_service
         # In the service's place: everything else of a launch is what a person's is.
-        monkeypatch.setattr(dataflow_backfill, "submitted", lambda job, options: self.run(job, options))
+        monkeypatch.setattr(dataflow_backfill, "submit", lambda job, options: self.run(job, options))
 
     def __call__(self, pattern: str, **options: object) -> None:
         given = {"input": [f"{self.storage.url}/{pattern}"], "dataset": self.dataset, **options}

@@ -22,7 +22,7 @@ from pipelines.backfill import backfill
 from pipelines.cli import main
 from pipelines.options import resolve
 from pipelines.person import also_known_as, erase
-from pipelines.person_places import LIVE, OWN, REPLACED, STAGED, alike, find
+from pipelines.person_places import LIVE, OWN, REPLACED, STAGED, find, find_similar
 from pipelines.person_proof import FILE, key_of, proofs
 from pipelines.person_search import ENCODED, INSIDE, MENTION, NAMING, Search
 from pipelines.recompute import recompute
@@ -109,7 +109,7 @@ def test_a_person_is_found_in_every_table_and_not_taken_for_one_whose_id_begins_
     }
     assert also_known_as(warehouse, ["u1"]) == ["a1"]
     assert found_in(warehouse, "nobody") == {}
-    assert alike(warehouse, ["U1", "u3"]) == ["u1"]
+    assert find_similar(warehouse, ["U1", "u3"]) == ["u1"]
 
 
 def test_what_stays_is_as_if_they_had_never_been_sketches_too(warehouse, tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipelines.progress import FOLDER, Line, Notes, Read, Watch, noted, size
+from pipelines.progress import FOLDER, Line, Notes, Read, Watch, read_notes, size
 from pipelines.sources.files import CsvFormat, cut, read
 from pipelines.sources.inputs import find_files
 from pipelines.terminal import ERASE
@@ -168,7 +168,7 @@ def test_what_is_noted_of_a_file_are_its_bytes_and_its_rows(name, block_bytes, t
         rows += sum(len(block) for block in read(part, "shop", CsvFormat(), block_bytes, notes))
     notes.flush()
     header = len(b"a,b\n") if name == "range.csv" and block_bytes == 64 else 0  # no range holds it
-    assert noted(tmp_path / FOLDER) == Read(path.stat().st_size - header, rows)
+    assert read_notes(tmp_path / FOLDER) == Read(path.stat().st_size - header, rows)
 
 
 def test_notes_of_threads_and_processes_add_up(tmp_path):
@@ -181,16 +181,16 @@ def test_notes_of_threads_and_processes_add_up(tmp_path):
     notes.flush()
     code = "import sys; from pipelines.progress import Notes; n = Notes(sys.argv[1]); n(5, 2); n(5, 2); n.flush()"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=True)
-    assert noted(tmp_path) == Read(4 * 3000 + 10, 4000 + 4)
+    assert read_notes(tmp_path) == Read(4 * 3000 + 10, 4000 + 4)
 
 
 def test_a_process_writes_a_note_at_once_and_then_seldom(tmp_path):
     notes = Notes(str(tmp_path))
     notes(1, 1)
     notes(1, 1)
-    assert noted(tmp_path) == Read(1, 1)
+    assert read_notes(tmp_path) == Read(1, 1)
     notes.flush()
-    assert noted(tmp_path) == Read(2, 2)
+    assert read_notes(tmp_path) == Read(2, 2)
 
 
 def test_notes_that_cannot_be_written_disturb_no_reader(tmp_path):

@@ -19,7 +19,7 @@ from pipelines.simulator import simulate
 from pipelines.warehouse.local import LocalWarehouse
 from transforms import sessions_stream
 from transforms.block import BlockCoder
-from transforms.session_summaries import SUMMARY_SCHEMA, merge, of_events
+from transforms.session_summaries import SUMMARY_SCHEMA, merge, summarize_events
 from transforms.sessions import STEPS
 
 SQL = (Path(__file__).parents[1] / "oracle" / "sessions.sql").read_text()
@@ -147,7 +147,7 @@ def test_a_session_takes_in_the_state_of_a_stream_what_the_documents_say(tmp_pat
     simulate(5_000, 1, tmp_path / "events.jsonl", start=FIRST)
     backfill(resolve({"input": [str(tmp_path / "events.jsonl")], "warehouse": str(tmp_path / "w"), "workers": "1"}))
     stored = LocalWarehouse.open(tmp_path / "w").scan("events").collect()
-    sessions = merge([of_events(stored, STEPS)]).select(SUMMARY_SCHEMA.keys())
+    sessions = merge([summarize_events(stored, STEPS)]).select(SUMMARY_SCHEMA.keys())
     assert len(sessions) > 500
     told = re.search(r"About\s+(\d+) bytes per session", sessions_stream.__doc__)[1]
     assert len(BlockCoder().encode(sessions)) / len(sessions) == pytest.approx(int(told), rel=0.15)

@@ -19,7 +19,15 @@ from hypothesis import strategies as st
 from transforms import cold_sessions, sessions_stream
 from transforms.aggregate import Launch
 from transforms.block import EVENT_SCHEMA, TIME, BlockCoder
-from transforms.session_summaries import REVENUE, SUMMARY_SCHEMA, merge, of_events, of_visitors, table_rows, tombstones
+from transforms.session_summaries import (
+    REVENUE,
+    SUMMARY_SCHEMA,
+    merge,
+    select_visits,
+    summarize_events,
+    table_rows,
+    tombstones,
+)
 from transforms.sessions import SPANNING_SCHEMA, STEPS, Sessions, TargetDays, _ByVisitor
 from transforms.sessions_stream import PublishSessions
 
@@ -39,7 +47,7 @@ def events(*given: dict) -> pl.DataFrame:
 
 
 def summed(*blocks: pl.DataFrame) -> pl.DataFrame:
-    return merge([of_events(block, STEPS) for block in blocks])
+    return merge([summarize_events(block, STEPS) for block in blocks])
 
 
 def told(frame: pl.DataFrame) -> list[tuple]:
@@ -247,7 +255,7 @@ class Shard:
 
     def put(self, block: pl.DataFrame) -> None:
         self.step.process(
-            (0, of_visitors(block)), self.bags["pending"], self.cells["progress"], soon=self.soon, due=self.due
+            (0, select_visits(block)), self.bags["pending"], self.cells["progress"], soon=self.soon, due=self.due
         )
         self.fire()
 
@@ -273,7 +281,7 @@ class Shard:
     @property
     def held(self) -> int:
         hot = self.cells["hot"].value
-        left = cold_sessions.compacted(self.bags["cold"].read, pl.lit(True))
+        left = cold_sessions.compact(self.bags["cold"].read, pl.lit(True))
         return (0 if hot is None else hot.height) + left.rows
 
 

@@ -11,7 +11,7 @@ from pipelines.backfill import backfill
 from pipelines.bounded import warehouse_of
 from pipelines.options import resolve
 from pipelines.person import Erased, erase
-from pipelines.person_elsewhere import elsewhere
+from pipelines.person_elsewhere import list_copies
 from pipelines.person_places import find
 from pipelines.person_proof import key_of, proofs
 from pipelines.person_search import INSIDE, Search
@@ -151,7 +151,7 @@ def test_every_run_leaves_in_bigquery_what_it_leaves_in_a_folder(houses, files, 
         found, _ = find(warehouse, Search(people))
         assert {each.kind for each in found} <= {INSIDE}
         assert len(proofs(warehouse, people, key_of(warehouse, key)).of_ids) == 2
-        assert any("time travel keeps deleted rows for 7 days" in line for line in elsewhere(warehouse))
+        assert any("time travel keeps deleted rows for 7 days" in line for line in list_copies(warehouse))
 
 
 def by_place(erased: Erased) -> set[tuple]:
