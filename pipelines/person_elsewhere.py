@@ -1,7 +1,7 @@
 """Describe where copies of erased data may remain, and for how long: places that no command reaches.
 
-elsewhere(warehouse) -> lines; for BigQuery with the dataset's time travel, for Pub/Sub with the subscriptions that the
-audit counts name
+list_copies(warehouse) -> lines; for BigQuery with the dataset's time travel, for Pub/Sub with the subscriptions in the
+audit counts
 """
 
 import polars as pl

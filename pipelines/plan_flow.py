@@ -7,7 +7,7 @@ rows, bytes and state of a metric are upper bounds. The coefficients are in plan
     How             the settings of the stream
     deduplication   -> Flow
     aggregation     -> MetricFlow, one per metric
-    the_books       -> MetricFlow of quality_1m
+    audit_counts    -> MetricFlow of quality_1m
 
 Sessions are in plan_sessions.py.
 """

@@ -136,7 +136,7 @@ def _draw(line: "Line", stop: threading.Event) -> None:
 
 
 class Line:
-    """The line of one run of a pipeline. What was noted before it began belongs to another."""
+    """The line of one run of a pipeline. Notes from before it began belong to another run."""
 
     def __init__(self, staging: Path, bytes: int, words: str | None = None, now: float | None = None):
         self.staging, self.total, self.words = staging, bytes, words
@@ -183,11 +183,11 @@ def _measure(folder: Path) -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
-def size(bytes: int) -> str:
+def size(bytes: float) -> str:
     """Format bytes in three or four digits."""
     amount, unit = float(bytes), "B"
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if amount < 1000 or unit == "TB":
             break
         amount /= 1000
-    return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"
+    return f"{amount:,.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""Distinct counts that do not depend on where blocks are cut, on their order, or on how partials were merged.
+"""Distinct counts that do not depend on how blocks are split, on their order, or on how partials are merged.
 
 A set of up to LIMIT values is kept as a sorted list of its 64-bit hashes; a larger set is kept as the 4096 registers of
 an Apache DataSketches HLL (lg_k 12). Both depend only on the set, and so do the count and even the bytes of the sketch.

@@ -1,6 +1,6 @@
 """Sessions as mergeable summaries: a visitor's activity without a gap of 30 minutes. Pure functions.
 
-    events -> of_visitors -> summarized -> merge (any number of times, in any order and grouping) -> table_rows
+    events -> select_visits -> summarize -> merge (any number of times, in any order and grouping) -> table_rows
 
 Visitor   anonymous_id, or the user_id of an event without one, so that a login does not split a session. An event with
           neither belongs to no session.

@@ -222,7 +222,7 @@ def test_the_line_tells_each_phase_in_words(tmp_path):
 
 @pytest.mark.parametrize(
     ("bytes", "said"),
-    [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (15_400, "15 kB"), (2_340_000, "2.3 MB"), (7 * 10**15, "7000 TB")],
+    [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (15_400, "15 kB"), (2_340_000, "2.3 MB"), (7 * 10**15, "7,000 TB")],
 )
 def test_a_size_has_few_digits(bytes, said):
     assert size(bytes) == said
