@@ -23,7 +23,7 @@ WORKERS = {
 
 
 def add_options(parser) -> None:
-    parser.add_argument("action", metavar="|".join(deploy.ACTIONS), help="What to do")
+    parser.add_argument("action", metavar="|".join(deploy.ACTIONS), help="Action to perform")
     parser.add_argument("--project", help="Google Cloud project")
     parser.add_argument("--region", help="Region of the job, e.g. europe-west1")
     parser.add_argument("--bucket", help="Bucket for three folders: BUCKET/temp, BUCKET/staging, BUCKET/templates")

@@ -131,7 +131,8 @@ def unfold(records: list[Record], path: Path) -> list[Record]:
 def lists_of_objects(found: list[Seen]) -> list[Seen]:
     """Return the paths that mostly hold lists of objects."""
     lists = [seen for seen in found if seen.kinds["list"] > len(seen.values) / 2]
-    return [seen for seen in lists if all(isinstance(each, dict) for value in seen.present for each in value[:1])]
+    first = {seen.path: [value[0] for value in seen.present if isinstance(value, list) and value] for seen in lists}
+    return [seen for seen in lists if all(isinstance(element, dict) for element in first[seen.path])]
 
 
 def _replace(record: Record, path: Path, element: Any) -> Record:
