@@ -138,8 +138,8 @@ def test_its_steps_are_those_of_the_golden_list(launched, service):
     golden = {
         step
         for step in (Path(__file__).parent / "golden" / "steps_cluster.txt").read_text().splitlines()
-        # Of days that are added, and of days that lie beside.
-        if not step.startswith(("Read stored", "Join stored", "Read neighbor days", "Read sessions", "Sessions/Mark"))
+        # Steps of days that are merged into, and of neighbor days.
+        if not step.startswith(("Read stored", "Join stored", "Read neighbor days", "Read spanning", "Sessions/Tag"))
     }
     assert launched() == 0
     assert golden <= {each.unique_name for each in graph_of(service.created()).components.transforms.values()}
