@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pipelines.backfill import Ending, commit
 from pipelines.bounded import Summary, neighbor_days, warehouse_of
-from pipelines.summary import books_lines
+from pipelines.summary import audit_lines
 from pipelines.warehouse import staged
 from pipelines.warehouse.bigquery import BigQueryWarehouse
 from pipelines.warehouse.bigquery_claim import Claim
@@ -56,7 +56,7 @@ class CommitOnce:
                     if not isinstance(error, OvertakenError) or self.claim.before is not None or not left:
                         raise
                 else:
-                    return books_lines(Summary(self.ending.input, counts, written, time.time() - self.launched))
+                    return audit_lines(Summary(self.ending.input, counts, written, time.time() - self.launched))
         return [f"{self.ending.input}: already committed by another attempt of this step"]
 
     def _check_neighbors(self, warehouse: BigQueryWarehouse, entries: list[FileEntry]) -> None:

@@ -10,7 +10,7 @@ from pipelines.commands import say
 from pipelines.config import TEMPLATES
 from pipelines.options import resolve
 from pipelines.simulator import faults, simulate
-from pipelines.summary import books_lines, program
+from pipelines.summary import audit_lines, program
 from pipelines.terminal import option, put, shown
 from pipelines.warehouse.local import LocalWarehouse
 from pipelines.warehouse.query import render, run_query
@@ -67,7 +67,7 @@ def demo(folder: str) -> None:
     sample, mapping = TEMPLATES / "samples/ad-impressions/men.csv.gz", TEMPLATES / "mappings/ad-impressions.yaml"
     for given in ({"input": [str(sample)], "mapping": str(mapping)}, {"input": [str(simulated)]}):
         say(f"\nbackfilling {given['input'][0]}")
-        say("\n".join(books_lines(backfill(resolve(given | {"warehouse": warehouse})))))
+        say("\n".join(audit_lines(backfill(resolve(given | {"warehouse": warehouse})))))
     answer(LocalWarehouse.open(warehouse), QUESTIONS)
     place = option("warehouse", warehouse)
     print(f"\nThe warehouse is in {shown(warehouse)}: Parquet files, and every table and view by name:\n")
