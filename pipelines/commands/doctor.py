@@ -62,14 +62,14 @@ def _before_launch(values, place: Place) -> list:
 def _audit(place: Place, form: str) -> int:
     import polars as pl
 
-    from pipelines.apps.doctor.warehouse import written_by
+    from pipelines.apps.doctor.warehouse import find_writer
     from pipelines.warehouse.interface import Result
     from pipelines.warehouse.open import open_warehouse
     from pipelines.warehouse.recount import Difference, differences
     from pipelines.warehouse.render import render
 
     with open_warehouse(*place) as warehouse:
-        writer = written_by(warehouse)
+        writer = find_writer(warehouse)
         found = differences(warehouse, writing=writer is not None)
     rows = pl.DataFrame(found, schema=list(Difference._fields), orient="row")
     put(render(Result(rows.columns, iter([rows])), form), form)

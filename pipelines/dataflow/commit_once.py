@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pipelines.batch.backfill import Ending, commit
 from pipelines.batch.days import neighbor_days, warehouse_of
-from pipelines.batch.summary import Summary, books_lines
+from pipelines.batch.summary import Summary, audit_lines
 from pipelines.warehouse import staged
 from pipelines.warehouse.bigquery.commit_token import Claim
 from pipelines.warehouse.bigquery.run import BigQueryRun
@@ -56,7 +56,7 @@ class CommitOnce:
                     if not isinstance(error, OvertakenError) or self.claim.before is not None or not left:
                         raise
                 else:
-                    return books_lines(Summary(self.ending.input, counts, written, time.time() - self.launched))
+                    return audit_lines(Summary(self.ending.input, counts, written, time.time() - self.launched))
         return [f"{self.ending.input}: already committed by another attempt of this step"]
 
     def _check_neighbors(self, warehouse: BigQueryWarehouse, entries: list[FileEntry]) -> None:

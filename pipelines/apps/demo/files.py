@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.batch.backfill import backfill
-from pipelines.batch.summary import books_lines, program
+from pipelines.batch.summary import audit_lines, program
 from pipelines.settings.config import TEMPLATES
 from pipelines.settings.resolve import resolve
 from pipelines.system.terminal import option, put, say, shown
@@ -67,7 +67,7 @@ def demo(folder: str) -> None:
     sample, mapping = TEMPLATES / "samples/ad-impressions/men.csv.gz", TEMPLATES / "mappings/ad-impressions.yaml"
     for given in ({"input": [str(sample)], "mapping": str(mapping)}, {"input": [str(simulated)]}):
         say(f"\nbackfilling {given['input'][0]}")
-        say("\n".join(books_lines(backfill(resolve(given | {"warehouse": warehouse})))))
+        say("\n".join(audit_lines(backfill(resolve(given | {"warehouse": warehouse})))))
     answer(LocalWarehouse.open(warehouse), QUESTIONS)
     place = option("warehouse", warehouse)
     print(f"\nThe warehouse is in {shown(warehouse)}: Parquet files, and every table and view by name:\n")
