@@ -212,11 +212,11 @@ def look(sessions: int = 200_000, frames: int = 100) -> Look:
     kept = pl.concat(events.kept)
     kept = kept.with_columns(anonymous_id="event_id")
     for part in kept.iter_slices(-(-len(kept) // frames)):
-        merged = summaries.merge([summaries.of_events(part, STEPS)]).select(summaries.SUMMARY_SCHEMA.keys())
+        merged = summaries.merge([summaries.summarize_events(part, STEPS)]).select(summaries.SUMMARY_SCHEMA.keys())
         bag.append(cold_sessions.encode(merged.with_columns(standing=pl.concat_list("start"), changed=pl.lit(False))))
-    wanted = summaries.of_visitors(kept).select("key").gather_every(100)
+    wanted = summaries.select_visits(kept).select("key").gather_every(100)
     began = time.process_time()
-    found = cold_sessions.of_visitors(bag, wanted)
+    found = cold_sessions.select_visitors(bag, wanted)
     took = time.process_time() - began
     assert len(found) == len(wanted), "a session was not found"
     return Look(took / len(kept) * 1e6, sum(map(len, bag)) / len(kept))

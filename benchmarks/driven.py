@@ -32,7 +32,7 @@ from transforms.lateness import allowed_lateness, too_late
 from transforms.metrics.spec import MetricSpec
 from transforms.parse import parse
 from transforms.sessions import summaries
-from transforms.sessions.cold import compacted
+from transforms.sessions.cold import compact
 from transforms.sessions.sessions import STEPS
 from transforms.sessions.streaming import PublishSessions
 from transforms.validate import validator
@@ -236,7 +236,7 @@ class Driven:
     def _take_visits(self, events: pl.DataFrame) -> None:
         """Process each partition by itself, as if a bundle held no more."""
         with self.figures.timed("sessions: by visitor"):
-            pieces = summaries.by_shard(summaries.of_visitors(events), self.shards)
+            pieces = summaries.split_by_shard(summaries.select_visits(events), self.shards)
         for shard, visits in pieces:
             visits = self.figures.crossed(SESSIONS.name, visits)
             if shard not in self.visitors:
@@ -309,7 +309,7 @@ class Driven:
     def published_rows(self, name: str) -> int:
         """Rows that the state of a metric holds published, or sessions that are held."""
         if name == SESSIONS.name:
-            cold = [compacted(key.cells["cold"].read, pl.lit(True)).rows for key in self.visitors.values()]
+            cold = [compact(key.cells["cold"].read, pl.lit(True)).rows for key in self.visitors.values()]
             hot = [key.cells["hot"].read() for key in self.visitors.values()]
             return sum(cold) + sum(len(frame) for frame in hot if frame is not None)
         frames = [key.cells["published"].read() for key in self.open[name].values()]

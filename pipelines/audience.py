@@ -20,7 +20,7 @@ from pipelines.warehouse.sink import Sink
 from pipelines.warehouse.tables import EVENTS, QUARANTINE, SESSIONS
 from transforms.aggregate import Aggregate, Aggregation, BooksAggregation, Launch
 from transforms.block import tag_input
-from transforms.days import Days, KeepDays, as_events, in_days
+from transforms.days import Days, KeepDays, as_events, reject_outside
 from transforms.deduplicate import Deduplicate
 from transforms.event_time import settle_event_time
 from transforms.lateness import allowed_lateness, never_late, too_late, too_late_for_stream
@@ -142,7 +142,7 @@ def _lateness(job: Job):
     if job.streaming:
         return compose(rule, too_late_for_stream(allowed_lateness(job.max_lateness), job.clock))
     if job.input is None and job.days:  # quarantined records of other days stay in quarantine
-        return compose(rule, in_days(job.days))
+        return compose(rule, reject_outside(job.days))
     return rule
 
 

@@ -318,8 +318,8 @@ class Publish(beam.DoFn):
         changed = self.what.merge(partials)
         before = published.read()
         if before is None:
-            before = seeds.published(self.seeds, self.what.name, seeds.Place(*key))
-        last = so_far.revision or seeds.revision(self.seeds)
+            before = seeds.read_published(self.seeds, self.what.name, seeds.Place(*key))
+        last = so_far.revision or seeds.read_revision(self.seeds)
         stamp = max(int(self.now() * 1_000_000), last + 1)
         merged = changed if before is None else self.what.merge([before, changed])
         published.write(merged)

@@ -140,7 +140,7 @@ def held_bytes(block: pl.DataFrame) -> int:
     return sum(texts) + 8 * block.width * block.height
 
 
-def within(block: pl.DataFrame, most_bytes: int) -> Iterator[pl.DataFrame]:
+def split_to_size(block: pl.DataFrame, most_bytes: int) -> Iterator[pl.DataFrame]:
     """Yield the rows in nonempty blocks of at most `most_bytes`; a single larger row is a block of its own."""
     if held_bytes(block) <= most_bytes:
         if not block.is_empty():

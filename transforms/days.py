@@ -75,7 +75,7 @@ class _KeepDays(beam.DoFn):
             yield kept
 
 
-def in_days(days: Days) -> RecordFilter:
+def reject_outside(days: Days) -> RecordFilter:
     """Reject events outside these days: quarantined records of other days stay in quarantine."""
     return _InDays(days)
 

@@ -298,7 +298,7 @@ _CACHE = SeenCache()
 @functools.lru_cache(maxsize=256)
 def _claims(folder: str | None, place: seeds.Place, of: str) -> Claims:
     """Return the claims of the restored state, which never changes."""
-    return Claims(np.frombuffer(seeds.claims(folder, place, of), CLAIM)) if folder else NO_CLAIMS
+    return Claims(np.frombuffer(seeds.read_claims(folder, place, of), CLAIM)) if folder else NO_CLAIMS
 
 
 class KeepFirst(beam.DoFn):
@@ -342,7 +342,7 @@ class KeepFirst(beam.DoFn):
         loaded = seen is None
         if seen is None:
             # The restored entries are never copied to state: they do not change, and may be large.
-            seed = seeds.seen(self.seeds, place, self.NAME)
+            seed = seeds.read_seen(self.seeds, place, self.NAME)
             seen = Seen().with_(np.frombuffer(b"".join([seed, *seen_state.read()]), SEEN))
         outputs, entries = self.keep(rows, seen, _claims(self.seeds, place, self.NAME))
         if len(entries):

@@ -14,7 +14,7 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.pvalue import TaggedOutput
 
-from transforms.block import within
+from transforms.block import split_to_size
 from transforms.mapping import Mapping, map_block
 from transforms.quality import redate
 from transforms.records.native import parse_native
@@ -50,9 +50,9 @@ class _Parse(beam.DoFn):
         for passed, rejected in parse_in_parts(records, self.mappings.get(source), self.source):
             settled = pl.concat(part.select("source", "received_time", "input", "part") for part in (passed, rejected))
             yield TaggedOutput("books", redate(settled, source, queue=queue))
-            for block in within(rejected, MOST_BYTES):
+            for block in split_to_size(rejected, MOST_BYTES):
                 yield TaggedOutput("rejected", block)
-            yield from within(passed, MOST_BYTES)
+            yield from split_to_size(passed, MOST_BYTES)
 
 
 class Parsed(NamedTuple):

@@ -29,7 +29,7 @@ def add_seen(folder: str, place: Place, entries: bytes, of: str = "") -> None:
     _append(folder, _step(of, "seen"), place, entries)
 
 
-def seen(folder: str | None, place: Place, of: str = "") -> bytes:
+def read_seen(folder: str | None, place: Place, of: str = "") -> bytes:
     """Return its entries; none if there is no restored state."""
     return _read(folder, _step(of, "seen"), place)
 
@@ -39,7 +39,7 @@ def add_claims(folder: str, place: Place, claims: bytes, of: str = "") -> None:
     _append(folder, _step(of, "claims"), place, claims)
 
 
-def claims(folder: str | None, place: Place, of: str = "") -> bytes:
+def read_claims(folder: str | None, place: Place, of: str = "") -> bytes:
     """Return its claims; none if there is no restored state."""
     return _read(folder, _step(of, "claims"), place)
 
@@ -56,7 +56,7 @@ def write_published(folder: str, name: str, parts: Iterable[tuple[Place, pl.Data
         rows.write_ipc(into / f"{place.window}-{place.shard}", compression="lz4", compat_level=pl.CompatLevel.oldest())
 
 
-def published(folder: str | None, name: str, place: Place) -> pl.DataFrame | None:
+def read_published(folder: str | None, name: str, place: Place) -> pl.DataFrame | None:
     """Return the merged partial rows for Publish; None if there is no restored state."""
     found = _read(folder, f"published/{name}", place)
     return pl.read_ipc(found) if found else None
@@ -67,7 +67,7 @@ def write_revision(folder: str, revision: int) -> None:
     (Path(folder) / "revision").write_text(str(revision))
 
 
-def revision(folder: str | None) -> int:
+def read_revision(folder: str | None) -> int:
     """Return that revision, or 0."""
     path = Path(folder) / "revision" if folder else None
     return int(path.read_text()) if path and path.exists() else 0

@@ -111,10 +111,10 @@ def load(text: str, type_: type[T], where: str) -> T:
     try:
         return msgspec.convert(document, type_)
     except msgspec.ValidationError as problem:
-        raise ConfigError(f"{where}: {_explained(str(problem), document, type_)}") from None
+        raise ConfigError(f"{where}: {_explain(str(problem), document, type_)}") from None
 
 
-def _explained(problem: str, document: Any, type_: Any) -> str:
+def _explain(problem: str, document: Any, type_: Any) -> str:
     """`$.path: got ..., allowed ...` from the words of msgspec."""
     found = _AT.match(problem)
     assert found is not None

@@ -82,7 +82,7 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         tables = (EVENTS.name, QUARANTINE.name, QUALITY_1M.name, *into.derived)
         discarded = into.run.discard(tables, _replaced_days(settings, []) if settings.replace else ())
         watch = Watch(into.run.staging, size)
-        job = limited(job_of(settings, into, read, watch.notes), settings, into)
+        job = limit_job(job_of(settings, into, read, watch.notes), settings, into)
         workers = worker_count(settings.workers, size)
         with watch.saying("finding the days"):
             touched = _days_touched(job, into, workers, beam_options)
@@ -143,7 +143,7 @@ def job_of(settings: Settings, into: Opened, read: Input, notes: Notes) -> Job:
     )
 
 
-def limited(job: Job, settings: Settings, into: Opened) -> Job:
+def limit_job(job: Job, settings: Settings, into: Opened) -> Job:
     """Return the job with the limit on days: it fails while it reads if the events span more days than allowed."""
     folder = made(into.run.staging / "limit")
     return replace(job, limit=NoteDays(folder, into.warehouse.time_zone, job.days, settings.max_days))

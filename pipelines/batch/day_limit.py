@@ -14,7 +14,7 @@ from transforms.block import day_of
 from transforms.days import Days
 from transforms.errors import SourceError
 
-_noted: dict[str, set[date]] = {}  # by folder: what this process has noted; a process may run several pipelines
+_noted: dict[str, set[date]] = {}  # folder -> days that this process has recorded; a process may run several pipelines
 
 
 class NoteDays:

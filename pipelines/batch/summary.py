@@ -20,8 +20,8 @@ PLACES = ("events", "duplicates", "quarantined", "out_of_range", "replaced", "er
 
 
 class Summary(NamedTuple):
-    """What a run did: its audit counts, the days it wrote, its duration, the losses from damaged files, and the number
-    of its input files."""
+    """What a run did: counts of its books, the days it wrote, how long it took, what of damaged files is lost, and how
+    many files it was given."""
 
     input: str
     counts: dict[str, int]
@@ -47,7 +47,7 @@ def summary_lines(done: Summary, warehouse: Warehouse) -> list[str]:
         )
     if done.counts["events"]:
         questions.insert(0, "SELECT * FROM engagement_by_channel ORDER BY day, channel")
-    lines = [*books_lines(done), f"  warehouse     {shown(warehouse.name)}"]
+    lines = [*audit_lines(done), f"  warehouse     {shown(warehouse.name)}"]
     if done.counts["received"] and not done.counts["events"]:
         lines.append("no event was accepted" + (": query why" if questions else ""))
     if done.files and not done.counts["received"]:
@@ -71,7 +71,7 @@ def _late(done: Summary, warehouse: Warehouse, option: str) -> str | None:
     return f"next: {program()} recompute{option} {days}   # accepts the {count:,} late events"
 
 
-def books_lines(done: Summary) -> list[str]:
+def audit_lines(done: Summary) -> list[str]:
     """Return the audit counts of a run and the days it wrote."""
     counts = done.counts
     balance = counts["received"] + counts["exploded"] - sum(counts[place] for place in PLACES)

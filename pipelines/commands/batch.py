@@ -33,7 +33,7 @@ def run(name: str, values, rest) -> None:
 
         rest = beam_options(rest)
     from pipelines.batch.days import warehouse_of
-    from pipelines.batch.summary import books_lines, summary_lines
+    from pipelines.batch.summary import audit_lines, summary_lines
 
     done = _run_of(name)(settings, rest)
     try:
@@ -42,7 +42,7 @@ def run(name: str, values, rest) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as problem:  # the rows are committed: the run has succeeded whatever happens from here on
-        lines = [*books_lines(done), f"committed, but the rest of this summary failed: {first_line(problem)}"]
+        lines = [*audit_lines(done), f"committed, but the rest of this summary failed: {first_line(problem)}"]
     say("\n".join(lines))
 
 

@@ -25,7 +25,7 @@ WORKERS = {
 
 
 def add_options(parser) -> None:
-    parser.add_argument("action", metavar="|".join(deploy.ACTIONS), help="What to do")
+    parser.add_argument("action", metavar="|".join(deploy.ACTIONS), help="Action to perform")
     parser.add_argument("--project", help="Google Cloud project")
     parser.add_argument("--region", help="Region of the job, e.g. europe-west1")
     parser.add_argument("--bucket", help="Bucket for three folders: BUCKET/temp, BUCKET/staging, BUCKET/templates")
@@ -65,9 +65,9 @@ def run(values, rest) -> None:
         return _do(values, deploy.jobs(target))
     if action in deploy.LOSES:
         say(deploy.LOSES[action])
-        id = "JOB_ID" if values.dry_run else deploy.running(target, deploy.by_gcloud)
+        id = "JOB_ID" if values.dry_run else deploy.running(target, deploy.run_gcloud)
         return _do(values, deploy.end(target, action, id))
-    renamed = _renamed(values.transform_name_mapping) if action == "update" else None
+    renamed = _parse_name_mapping(values.transform_name_mapping) if action == "update" else None
     if renamed is not None:
         _check_update(values, target, renamed)
     return _do(values, deploy.start(target, _parameters(values), renamed, action != "backfill"))
@@ -126,7 +126,7 @@ def _parameters(values) -> dict[str, str]:
     return {name: value[0] if isinstance(value, list) else value for name, value in given.items()}
 
 
-def _renamed(pairs: list[str] | None) -> dict[str, str]:
+def _parse_name_mapping(pairs: list[str] | None) -> dict[str, str]:
     for pair in pairs or ():
         if not all(pair.partition("=")):
             raise OptionError(f"--transform_name_mapping: got {pair!r}; allowed: OLD=NEW, two step names")
@@ -136,11 +136,11 @@ def _renamed(pairs: list[str] | None) -> dict[str, str]:
 def _check_update(values, target, renamed: dict[str, str]) -> None:
     if values.dry_run:
         print(shlex.join(deploy.jobs(target)))
-        print(shlex.join(deploy.described(target, "JOB_ID")))
+        print(shlex.join(deploy.describe(target, "JOB_ID")))
         return
     from pipelines.dataflow.job import step_names
 
-    job = json.loads(deploy.by_gcloud(deploy.described(target, deploy.running(target, deploy.by_gcloud))))
+    job = json.loads(deploy.run_gcloud(deploy.describe(target, deploy.running(target, deploy.run_gcloud))))
     deploy.check_names(job, step_names(resolve(_parameters(values), "run")), renamed)
 
 
@@ -148,7 +148,7 @@ def _do(values, words: list[str]) -> None:
     if values.dry_run:
         print(shlex.join(words))
     else:
-        print(deploy.by_gcloud(words), end="")
+        print(deploy.run_gcloud(words), end="")
 
 
 COMMAND = Command(

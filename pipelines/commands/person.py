@@ -59,7 +59,7 @@ def _find(settings, ids: list[str], form: str, proof_key: str | None) -> None:
 
     from pipelines.batch.days import warehouse_of
     from pipelines.batch.person.erase import also_known_as
-    from pipelines.batch.person.places import LANDED, LIVE, Found, alike, find
+    from pipelines.batch.person.places import LANDED, LIVE, Found, find, find_similar
     from pipelines.batch.person.proof import key_of, proofs
     from pipelines.batch.person.search import Search
     from pipelines.batch.summary import DEFAULT, program
@@ -68,7 +68,7 @@ def _find(settings, ids: list[str], form: str, proof_key: str | None) -> None:
 
     with warehouse_of(settings) as warehouse:
         found, unread = find(warehouse, Search(ids))
-        others, similar = also_known_as(warehouse, ids), alike(warehouse, ids)
+        others, similar = also_known_as(warehouse, ids), find_similar(warehouse, ids)
         proved = proofs(warehouse, ids, key_of(warehouse, proof_key))
     rows = pl.DataFrame(found, schema=list(Found._fields), orient="row")
     put(render(Result(rows.columns, iter([rows])), form), form)
@@ -83,28 +83,28 @@ def _find(settings, ids: list[str], form: str, proof_key: str | None) -> None:
     if unread:
         say(f"not searched: {unread:,} unreadable files that are not live, left behind by a killed run")
     if others:
-        say(f"also known as {_listed(others)}")
+        say(f"also known as {_join_ids(others)}")
     place = "" if warehouse.option == DEFAULT else f" {warehouse.option}"
     if named := [other for other in others[:_SHOWN] if "\0" not in other]:  # no word of a command holds one
         say(f"next: {program()} person {' '.join(option('find', other) for other in named)}{place}")
     if similar:
-        say(f"similar identifiers, treated as other people: {_listed(similar)}")
+        say(f"similar identifiers, treated as other people: {_join_ids(similar)}")
 
 
 def _delete(settings, ids: list[str], proof_key: str | None, mentions: str | None) -> None:
     from pipelines.batch.days import warehouse_of
-    from pipelines.batch.person.elsewhere import elsewhere
+    from pipelines.batch.person.elsewhere import list_copies
     from pipelines.batch.person.erase import also_known_as, erase
 
     with warehouse_of(settings) as warehouse:
         others = also_known_as(warehouse, ids)
     done = erase(settings, ids, proof_key, mentions)
     with warehouse_of(settings) as warehouse:
-        copies = elsewhere(warehouse)
+        copies = list_copies(warehouse)
     for line in _summary(done):
         say(line)
     if others:
-        say(f"also known as {_listed(others)}: rows with only those identifiers remain; delete them too")
+        say(f"also known as {_join_ids(others)}: rows with only those identifiers remain; delete them too")
     for line in copies:
         say(f"not covered: {line}")
 
@@ -133,7 +133,7 @@ def _summary(done) -> list[str]:
     return [*lines, "the proof is in the table erasures; keep its key apart from the data"]
 
 
-def _listed(ids: list[str]) -> str:
+def _join_ids(ids: list[str]) -> str:
     return ", ".join(map(shown, ids[:_SHOWN])) + (", ..." if len(ids) > _SHOWN else "")
 
 

@@ -66,9 +66,9 @@ def run(values, rest) -> None:
         raise OptionError("--duplicates and --quarantined: they leave no events; allowed: a sum less than 1")
     from pipelines.apps.plan.coefficients import DISTINCT, PRICES
 
-    distinct = _named("distinct", values.distinct, {**DISTINCT, "person": 0.0}, 1)
+    distinct = _override("distinct", values.distinct, {**DISTINCT, "person": 0.0}, 1)
     distinct["person"] = distinct["person"] or max(1.0, numbers["events_per_second"] * 86_400 / 20)
-    prices = _named("price", values.price, {name: price.dollars for name, price in PRICES.items()}, 0)
+    prices = _override("price", values.price, {name: price.dollars for name, price in PRICES.items()}, 0)
     _plan(values, numbers, distinct, prices)
 
 
@@ -114,7 +114,7 @@ def _plan(values, numbers: dict[str, float], distinct: dict[str, float], prices:
         print("\n".join(plan_lines(plan, traffic)))
 
 
-def _named(option: str, words: list[str], known: Mapping[str, float], least: float) -> dict[str, float]:
+def _override(option: str, words: list[str], known: Mapping[str, float], least: float) -> dict[str, float]:
     """Return the known numbers, as changed by words of the form NAME=NUMBER."""
     numbers = dict(known)
     for word in words:

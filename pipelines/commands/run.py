@@ -9,7 +9,7 @@ from transforms.errors import OptionError
 
 def add_options(parser) -> None:
     add_all(parser, options_of("run"))
-    group = parser.add_argument_group("machine")
+    group = parser.add_argument_group("runner")
     group.add_argument(
         "--runner", help="Beam runner: PrismRunner, DirectRunner or DataflowRunner (default: the best one available)"
     )

@@ -16,7 +16,7 @@ from pipelines.audience import Job
 from pipelines.batch.backfill import check_days, ending_of, inspect_files, job_of, range_of
 from pipelines.batch.days import Opened, days_with_events, neighbor_days, opened, spanning_sql
 from pipelines.dataflow.commit_once import CommitOnce
-from pipelines.dataflow.job import Launched, job_options, submitted
+from pipelines.dataflow.job import Launched, job_options, submit
 from pipelines.settings.resolve import Settings, check_on_cluster
 from pipelines.sources.files.discover import FileInput
 from pipelines.sources.files.standard_input import NAME
@@ -48,12 +48,12 @@ def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
         check_days(settings, into)
         job = job_of(settings, into, read, Notes())
         _check_range(settings, into)
-        added = _added(settings, into)
+        added = _days_to_merge(settings, into)
         into.run.may_write(added)
-        return submitted(on_a_cluster(job, settings, into, added, folder_of(options, into)), options)
+        return submit(build_cluster_job(job, settings, into, added, folder_of(options, into)), options)
 
 
-def on_a_cluster(job: Job, settings: Settings, into: Opened, added: list[date], folder: str) -> Job:
+def build_cluster_job(job: Job, settings: Settings, into: Opened, added: list[date], folder: str) -> Job:
     """Return the job for workers that share no disk; it runs to its end without the process that launched it."""
     run = into.run
     dataset, zone, days = into.warehouse.name, into.warehouse.time_zone, job.days.listed() if job.days else None
@@ -95,7 +95,7 @@ def _check_range(settings: Settings, into: Opened) -> None:
         )
 
 
-def _added(settings: Settings, into: Opened) -> list[date]:
+def _days_to_merge(settings: Settings, into: Opened) -> list[date]:
     days = range_of(settings, into.warehouse)
     if not settings.add or days is None:
         return []

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pipelines.batch.backfill import Ending, commit
 from pipelines.batch.days import neighbor_days, warehouse_of
-from pipelines.batch.summary import Summary, books_lines
+from pipelines.batch.summary import Summary, audit_lines
 from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.interface import CommitToken, Warehouse
 from pipelines.warehouse.tables import EVENTS
@@ -52,7 +52,7 @@ class CommitOnce:
                     if not isinstance(error, OvertakenError) or self.token.before is not None or not left:
                         raise
                 else:
-                    return books_lines(Summary(self.ending.input, counts, written, time.time() - self.launched))
+                    return audit_lines(Summary(self.ending.input, counts, written, time.time() - self.launched))
         return [f"{self.ending.input}: already committed by another attempt of this step"]
 
     def _check_neighbors(self, warehouse: Warehouse, entries: list[FileEntry]) -> None:

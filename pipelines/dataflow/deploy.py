@@ -74,7 +74,7 @@ def tag_of(image: str) -> str:
     return named["tag"]
 
 
-def by_digest(image: str) -> str:
+def pin_digest(image: str) -> str:
     """Return an image as a job names it: by its digest if one is given."""
     named = _IMAGE.fullmatch(image)
     return f"{named['name']}{named['digest']}" if named and named["digest"] else image
@@ -107,7 +107,7 @@ def start(
     """Start a job from the template; with `renamed` (old step -> new), it replaces the running job of its name."""
     given = [
         *(f"{name}={value}" for name, value in parameters.items()),
-        f"sdk_container_image={by_digest(target.image)}",
+        f"sdk_container_image={pin_digest(target.image)}",
     ]
     delimiter = _delimiter(given)
     words = [
@@ -161,7 +161,7 @@ def end(target: Target, action: str, id: str) -> list[str]:
     return ["gcloud", "dataflow", "jobs", action, id, *target.place]
 
 
-def described(target: Target, id: str) -> list[str]:
+def describe(target: Target, id: str) -> list[str]:
     """Describe a job in full, including its step names, as JSON."""
     return ["gcloud", "dataflow", "jobs", "describe", id, "--full", "--format=json", *target.place]
 
@@ -194,7 +194,7 @@ def check_names(job: Mapping, new: set[str], renamed: Mapping[str, str]) -> None
         )
 
 
-def by_gcloud(words: Sequence[str]) -> str:
+def run_gcloud(words: Sequence[str]) -> str:
     """Run a command and return its output. Errors: RunnerError with its last line."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=False)

@@ -65,7 +65,7 @@ def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
     if options.view_as(GoogleCloudOptions).update:
         running_job(options)
     with opened(settings, create=True, streaming=True) as into:
-        return submitted(_job(into.job, settings, queue), options)
+        return submit(_job(into.job, settings, queue), options)
 
 
 def job_options(beam_options: Sequence[str], streaming: bool = True) -> PipelineOptions:
@@ -160,7 +160,7 @@ def _job(job: Job, settings: Settings, queue: Queue) -> Job:
     )
 
 
-def submitted(job: Job, options: PipelineOptions) -> Launched:
+def submit(job: Job, options: PipelineOptions) -> Launched:
     """Submit the job to the service, or write it where the launcher of a template expects it. Errors: RunnerError."""
     pipeline = beam.Pipeline(options=options)
     build(pipeline, job)

@@ -1,6 +1,6 @@
 """Suppress small groups: readers' views omit counts of fewer people than a threshold.
 
-    suppressed(name, sql, alone) -> the SQL of the view for readers, with {{minimum_group}} as the threshold
+    suppress(name, sql, alone) -> the SQL of the view for readers, with {{minimum_group}} as the threshold
 
 GROUPS declares for each view which columns count people, and what is computed from them. A row about fewer people is
 omitted; within a row, a count of fewer people is NULL, and so is what is computed from it. If a view has none,
@@ -93,7 +93,7 @@ PERSONS = (
 RECORDS = ("quality_1m_current", "quality_summary", "quarantine_by_code")
 
 
-def suppressed(name: str, sql: str, alone: Callable[[str], str], groups: Mapping[str, Group] = GROUPS) -> str:
+def suppress(name: str, sql: str, alone: Callable[[str], str], groups: Mapping[str, Group] = GROUPS) -> str:
     """Return the SQL of the view for readers; `alone` expands SQL down to the tables."""
     if name not in groups:
         return sql

@@ -16,7 +16,7 @@ import sqlglot
 from google.cloud.bigquery import TableReference
 from sqlglot import exp
 
-from pipelines.reference.small_groups import suppressed
+from pipelines.reference.small_groups import suppress
 from pipelines.settings.config import read_config
 from pipelines.warehouse.bigquery.dataset import FORMAT, FORMAT_LABEL, first_commit
 from pipelines.warehouse.bigquery.schema import table_resource, view_description
@@ -59,23 +59,23 @@ def views(tables: list[Table]) -> list[dict[str, str]]:
         {
             "name": name,
             "description": view_description(text),
-            "sql": suppressed(name, _written(text, sql), lambda people: _written(people, sql)),
+            "sql": suppress(name, _expand_sql(text, sql), lambda people: _expand_sql(people, sql)),
         }
         for name, text in sql.items()
     ]
 
 
-def _written(text: str, views: dict[str, str]) -> str:
-    return _alone(text, views).sql(dialect="bigquery", pretty=True, comments=False)
+def _expand_sql(text: str, views: dict[str, str]) -> str:
+    return _expand(text, views).sql(dialect="bigquery", pretty=True, comments=False)
 
 
-def _alone(text: str, views: dict[str, str]) -> exp.Expr:
+def _expand(text: str, views: dict[str, str]) -> exp.Expr:
     """Return a view's SQL with fully qualified tables, and with other views expanded in place."""
     tree = sqlglot.parse_one(text, read="bigquery")
     own = {cte.alias for cte in tree.find_all(exp.CTE)}
     for table in list(tree.find_all(exp.Table)):
         if table.name in views:
-            table.replace(exp.Subquery(this=_alone(views[table.name], views), alias=exp.to_identifier(table.name)))
+            table.replace(exp.Subquery(this=_expand(views[table.name], views), alias=exp.to_identifier(table.name)))
         elif table.name not in own:
             table.set("db", exp.to_identifier("{{dataset}}", quoted=True))
             table.set("catalog", exp.to_identifier("{{project}}", quoted=True))

@@ -44,7 +44,7 @@ def _metrics(stated: Stated, path: str | None) -> Iterator[str]:
     yield from ("# unit: that of each measure; default: the shipped catalogue; from: stated at each", "metrics:")
     for name, form in stated.metrics.items():
         yield f"  # from: {_from('file' if name in stated.own_metrics else 'default', path)}"
-        yield from _written(name, form, "  ")
+        yield from _format_key(name, form, "  ")
 
 
 def _keys(struct: msgspec.Struct, own: frozenset[str], path: str | None) -> Iterator[str]:
@@ -68,11 +68,11 @@ def _from(origin: str, path: str | None) -> str:
     return f"file {path!r}" if origin == "file" else origin
 
 
-def _written(key: str, value: Any, indent: str, deep: int = 3) -> Iterator[str]:
+def _format_key(key: str, value: Any, indent: str, deep: int = 3) -> Iterator[str]:
     """Yield a key and its value as lines; what is nested deeper than `deep` goes on the line of its key."""
     if isinstance(value, dict) and value and deep > 1:
         yield f"{indent}{flow(key)}:"
         for inner, each in value.items():
-            yield from _written(inner, each, indent + "  ", deep - 1)
+            yield from _format_key(inner, each, indent + "  ", deep - 1)
     else:
         yield f"{indent}{flow(key)}: {flow(value)}"

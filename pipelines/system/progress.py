@@ -75,7 +75,7 @@ def _write(folder: str, total: _Total) -> None:
         os.replace(f"{path}.tmp", path)
 
 
-def noted(folder: Path) -> Read:
+def read_notes(folder: Path) -> Read:
     """Return the sum of what all processes have recorded in a folder."""
     found = [_NOTE.unpack(path.read_bytes()) for path in folder.iterdir() if path.suffix != ".tmp"]
     return Read(sum(bytes for bytes, _ in found), sum(rows for _, rows in found))
@@ -136,25 +136,25 @@ def _draw(line: "Line", stop: threading.Event) -> None:
 
 
 class Line:
-    """The line of one run of a pipeline. What was noted before it began belongs to another."""
+    """The line of one run of a pipeline. Notes from before it began belong to another run."""
 
     def __init__(self, staging: Path, bytes: int, words: str | None = None, now: float | None = None):
         self.staging, self.total, self.words = staging, bytes, words
         self.began = self.idle = time.monotonic() if now is None else now  # idle: when nothing had been read yet
-        self.before = noted(staging / FOLDER)
+        self.before = read_notes(staging / FOLDER)
         self.staged: dict[str, tuple[int, int]] = {}
         self.last = ""  # the table that grew last
 
     def text(self, now: float) -> str:
         """Return the text of the line; `now` is in seconds of the monotonic clock."""
-        every = noted(self.staging / FOLDER)
+        every = read_notes(self.staging / FOLDER)
         read = Read(every.bytes - self.before.bytes, every.rows - self.before.rows)
         took = f"{int(now - self.began) // 60}:{int(now - self.began) % 60:02}"
         if not read.bytes:
             self.idle = now
             return f"{self.words or 'starting'}  {took}"
         events = f"{read.rows:,} events"
-        staged = {folder.name: _measured(folder) for folder in self.staging.iterdir() if _is_table(folder)}
+        staged = {folder.name: _measure(folder) for folder in self.staging.iterdir() if _is_table(folder)}
         if read.bytes >= NEARLY_ALL * self.total or staged:
             return f"{self.words or self._after_reading(staged)}  {events}  {took}"
         done = f"{100 * read.bytes // self.total}%  {size(read.bytes)} of {size(self.total)}"
@@ -177,17 +177,17 @@ def _is_table(folder: Path) -> bool:
     return folder.name not in (FOLDER, "spill", "days", "confirmed", "quarantine") and any(folder.glob("*/*.parquet"))
 
 
-def _measured(folder: Path) -> tuple[int, int]:
+def _measure(folder: Path) -> tuple[int, int]:
     """Return (files, bytes) of a staged table."""
     sizes = [path.stat().st_size for path in folder.glob("*/*.parquet")]
     return len(sizes), sum(sizes)
 
 
-def size(bytes: int) -> str:
+def size(bytes: float) -> str:
     """Format bytes in three or four digits."""
     amount, unit = float(bytes), "B"
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if amount < 1000 or unit == "TB":
             break
         amount /= 1000
-    return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"
+    return f"{amount:,.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"

@@ -27,7 +27,7 @@ def test_a_mapping_and_a_configuration_in_a_bucket_are_those_of_the_file(storage
 @pytest.mark.parametrize("path", ["{bucket}/none.yaml", "s4://bucket/none.yaml"])
 def test_one_that_is_not_there_is_one_line(path, storage):
     named = path.format(bucket=storage.url)
-    with pytest.raises(ConfigError, match=f"{named}: the mapping cannot be read: .*; check --mapping$") as raised:
+    with pytest.raises(ConfigError, match=f"{named}: cannot read the mapping: .*; check --mapping$") as raised:
         read_mapping(named)
     assert "\n" not in str(raised.value)
 

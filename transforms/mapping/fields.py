@@ -142,4 +142,4 @@ def _problem(name: str, text: str) -> str | None:
     if name == "channel":
         return None if text in CHANNELS else ", ".join(CHANNELS)
     failures = cast(Column(pl.Series([text])), TYPES[name]).failures
-    return failures[0].message.replace("not ", "", 1).replace("none of ", "", 1) if failures else None
+    return failures[0].message.replace("not ", "", 1) if failures else None

@@ -149,7 +149,7 @@ def concat(columns: Sequence[Column]) -> Column:
     return _joined(columns, pl.concat_str(_numbered(columns)))
 
 
-def hashed(columns: Sequence[Column]) -> Column:
+def hash_texts(columns: Sequence[Column]) -> Column:
     """Return xxh3-128 of the texts, separated, as 32 hex digits; a null counts as empty, unless all are null."""
     parts = _numbered(columns)
     texts = pl.concat_str(parts, separator=SEPARATOR)
@@ -200,7 +200,7 @@ def _multiplied(factors: Iterable[Any]) -> Decimal | None:
         return None
 
 
-def joined(columns: Sequence[Column]) -> Column:
+def concatenate(columns: Sequence[Column]) -> Column:
     """Concatenate columns; a failure keeps its rows."""
     dtypes = {column.values.dtype for column in columns if column.values.null_count() < len(column.values)}
     dtype = dtypes.pop() if len(dtypes) == 1 else pl.String

@@ -1,7 +1,7 @@
 """Gather: what the rules of a mapping read of decoded records, as columns: values, derived ids, properties, the rest.
 
-`plans_of` works out once what a rule asks of each record; `gather` reads a few thousand records at a time, while they
-are in the processor's cache, and does not change them.
+`plans_of` works out once what a rule asks of each record; `gather` reads some thousand records at a time while they are
+in the processor's cache, and leaves them as they are.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,10 +12,10 @@ import polars as pl
 
 from transforms.block import hash128
 from transforms.mapping.fields import TIMES
-from transforms.mapping.functions import column_of, joined
+from transforms.mapping.functions import column_of, concatenate
 from transforms.mapping.spec import Event, Mapping
 from transforms.mapping.values import Columns, Record, evaluate
-from transforms.records.paths import Path, Table, parse_path, pruned, read, without
+from transforms.records.paths import Path, Table, parse_path, prune, read, remove_at
 from transforms.records.payloads import encode_json
 
 Slices = Iterable[tuple[Sequence[Record], list[int]]]  # records, and the rows of the raw block that they are
@@ -89,7 +89,7 @@ def gather(
 
 def join(parts: Sequence[Gathered]) -> Gathered:
     """Concatenate the parts."""
-    columns = {path: joined([part.columns[path] for part in parts]) for path in parts[0].columns}
+    columns = {path: concatenate([part.columns[path] for part in parts]) for path in parts[0].columns}
     return Gathered(
         columns,
         pl.concat([part.derived for part in parts]),
@@ -109,7 +109,7 @@ def _derived_ids(records, columns: Columns, mapping: Mapping, plan: Plan, places
         lacking = stated.is_null().to_list()
     source, here = mapping.source.encode(), places or [()] * len(records)
     ids = [
-        "derived:" + hash128((source, encode_json(without(record, plan.transport)), *place)) if lacks else None
+        "derived:" + hash128((source, encode_json(remove_at(record, plan.transport)), *place)) if lacks else None
         for record, lacks, place in zip(records, lacking, here, strict=True)
     ]
     return pl.Series(ids, dtype=pl.String)
@@ -132,7 +132,7 @@ def _extra(records: Sequence[Record], plan: Plan) -> pl.Series:
             for record in records
         ]
         return _json(left)
-    return _json([pruned({key: at[key] for key in at if key not in taken}, plan.trimmed) for at in records])
+    return _json([prune({key: at[key] for key in at if key not in taken}, plan.trimmed) for at in records])
 
 
 def _json(objects: Iterable[Record | None]) -> pl.Series:

@@ -23,7 +23,7 @@ from transforms.mapping.settle import Mapped, settle
 from transforms.mapping.spec import MOST_ELEMENTS, Mapping
 from transforms.mapping.values import Columns
 from transforms.records.match import Match, holds, paths_in
-from transforms.records.paths import Path, Record, parse_path, read, replaced
+from transforms.records.paths import Path, Record, parse_path, read, replace_at
 from transforms.records.payloads import encode_json, errors_json
 from transforms.stage import rejections
 
@@ -101,7 +101,7 @@ def _weights(
     path = parse_path(mapping.exploded.path)
     for record, row, values in zip(records, rows, read(records, path), strict=True):
         count = len(values) if type(values) is list and row not in known else 1
-        around = sizes[row] if count < FEW else len(encode_json(replaced(record, path, None)))
+        around = sizes[row] if count < FEW else len(encode_json(replace_at(record, path, None)))
         # More than this is refused.
         yield rules * (min(around * count, MOST_REPEATED) + sizes[row] + EVENT_BYTES * min(count, MOST_ELEMENTS))
 
@@ -180,7 +180,7 @@ def _items(
             items.refused.append((row, item.element, *problem))
             continue
         elements = range(len(values)) if item.element is None else (item.element,)
-        made.extend(replaced(record, path, values[element]) for element in elements)
+        made.extend(replace_at(record, path, values[element]) for element in elements)
         items.rows.extend([row] * len(elements))
         items.elements.extend(elements)
         items.known.extend([item] * len(elements))
@@ -202,7 +202,7 @@ def _unexploded(values: Any, path: str, most: int, known: Known) -> tuple[str, s
 
 def _overgrown(record: Record, path: Path, elements: int) -> tuple[str, str] | None:
     """The (code, message) of a record whose elements, each with all of it that is around them, are too many bytes."""
-    around = len(encode_json(replaced(record, path, None)))
+    around = len(encode_json(replace_at(record, path, None)))
     if around * elements <= MOST_REPEATED:
         return None
     return "too_many_elements", f"the elements would repeat over {MOST_REPEATED >> 20} MB of the enclosing record"

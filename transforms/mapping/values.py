@@ -13,7 +13,7 @@ from transforms.mapping.functions import (
     cast,
     coalesce,
     concat,
-    hashed,
+    hash_texts,
     product,
     texts_of,
     translate,
@@ -59,7 +59,7 @@ def value_of(part: Part, columns: Columns, height: int) -> Column:
 def _combined(part: Part, columns: Sequence[Column]) -> Column:
     assert isinstance(part, Field)
     ways: Iterator[tuple[Any, Callable]] = zip(
-        (part.coalesce, part.concat, part.hash, part.product), (coalesce, concat, hashed, product), strict=True
+        (part.coalesce, part.concat, part.hash, part.product), (coalesce, concat, hash_texts, product), strict=True
     )
     return next(combine for stated, combine in ways if stated)(columns)
 

@@ -33,7 +33,7 @@ FIELD_TYPES: dict[str, tuple[tuple, str]] = {
     "quantile": (NUMBERS, "a number"),
 }
 _LITERAL_TYPES: dict = {
-    pl.String: ((str,), "a text (in quotes, if YAML takes it for something else)"),
+    pl.String: ((str,), "a string (quoted, if YAML would read it as another type)"),
     pl.Boolean: ((bool,), "true or false"),
     pl.Int64: ((int,), "a whole number"),
     NUMERIC: ((int, float), "a number"),
@@ -41,7 +41,7 @@ _LITERAL_TYPES: dict = {
 }
 
 
-def called(column: str) -> str:
+def describe_type(column: str) -> str:
     """Return the name of a column's type for messages."""
     return "JSON" if column in ("properties", "extra") else BIGQUERY[COLUMNS[column]]
 
@@ -49,7 +49,7 @@ def called(column: str) -> str:
 def check_column(name: str, place: str) -> None:
     """Raise ValueError unless events have this column; `place` is the key that names it."""
     if name not in COLUMNS:
-        raise ValueError(f"{place}: {name!r} is no column of an event; columns are {', '.join(COLUMNS)}")
+        raise ValueError(f"{place}: {name!r} is not a column of events; allowed: {', '.join(COLUMNS)}")
 
 
 def check_field(kind: str, field: str) -> None:
@@ -58,7 +58,7 @@ def check_field(kind: str, field: str) -> None:
     types, allowed = FIELD_TYPES[kind]
     if COLUMNS[field] not in types:
         fit = ", ".join(name for name, dtype in COLUMNS.items() if dtype in types)
-        raise ValueError(f"{kind}: {field!r} is {called(field)}; it takes {allowed}: {fit}")
+        raise ValueError(f"{kind}: {field!r} is {describe_type(field)}; allowed: {allowed}: {fit}")
 
 
 def check_condition(column: str, values: tuple[Scalar, ...]) -> None:
@@ -66,14 +66,16 @@ def check_condition(column: str, values: tuple[Scalar, ...]) -> None:
     check_column(column, "where")
     dtype = COLUMNS[column]
     if dtype not in _LITERAL_TYPES:
-        raise ValueError(f"where: {column!r} is {called(column)}, which has no equality to ask for; use another column")
+        raise ValueError(
+            f"where: {column!r} is {describe_type(column)}, which cannot be compared for equality; use another column"
+        )
     if not values:
         raise ValueError(f"where: {column!r} has no value; give one, or a list of them")
     types, allowed = _LITERAL_TYPES[dtype]
     for value in values:
         # in Python, but not in a table, true is a whole number
         if not isinstance(value, types) or (isinstance(value, bool) and dtype != pl.Boolean):
-            raise ValueError(f"where: {column!r} is {called(column)}, got {value!r}; it takes {allowed}")
+            raise ValueError(f"where: {column!r} is {describe_type(column)}, got {value!r}; allowed: {allowed}")
         if dtype == NUMERIC and not abs(value) < 1e29:
             raise ValueError(f"where: {column!r} got {value!r}, which is outside NUMERIC(38,9)")
 

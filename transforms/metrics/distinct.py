@@ -1,4 +1,4 @@
-"""Distinct counts that do not depend on where blocks are cut, on their order, or on how partials were merged.
+"""Distinct counts that do not depend on how blocks are split, on their order, or on how partials are merged.
 
 A set of up to LIMIT values is kept as a sorted list of its 64-bit hashes; a larger set is kept as the 4096 registers of
 an Apache DataSketches HLL (lg_k 12). Both depend only on the set, and so do the count and even the bytes of the sketch.
@@ -35,11 +35,11 @@ _SET_MAX = np.array([24, 48, 96, 192, 384])
 _RANK_WEIGHT = np.ldexp(1.0, -np.arange(64))
 
 
-def _rotated(value: np.ndarray, bits: int) -> np.ndarray:
+def _rotate(value: np.ndarray, bits: int) -> np.ndarray:
     return (value << _U64(bits)) | (value >> _U64(64 - bits))
 
 
-def _mixed(value: np.ndarray) -> np.ndarray:
+def _mix(value: np.ndarray) -> np.ndarray:
     value = (value ^ (value >> _U64(33))) * _U64(0xFF51AFD7ED558CCD)
     value = (value ^ (value >> _U64(33))) * _U64(0xC4CEB9FE1A85EC53)
     return value ^ (value >> _U64(33))
@@ -52,12 +52,12 @@ def coupons(hashes: np.ndarray) -> np.ndarray:
     """
     with np.errstate(over="ignore"):
         first: np.ndarray = (
-            _SEED ^ (_rotated(hashes * _U64(0x87C37B91114253D5), 31) * _U64(0x4CF5AD432745937F)) ^ _U64(8)
+            _SEED ^ (_rotate(hashes * _U64(0x87C37B91114253D5), 31) * _U64(0x4CF5AD432745937F)) ^ _U64(8)
         )
         second = np.full_like(first, _SEED ^ _U64(8))
         first = first + second
         second = second + first
-        first, second = _mixed(first), _mixed(second)
+        first, second = _mix(first), _mix(second)
         first = first + second
         second = second + first
     rank = np.minimum(leading_zeros(second), 62) + 1
@@ -108,7 +108,7 @@ def _columns(name: str, groups: int, group: np.ndarray, hashes: np.ndarray, dens
     ]
 
 
-def of_codes(name: str, groups: int, group: np.ndarray, codes: np.ndarray, hashes: np.ndarray) -> list[pl.Series]:
+def build_sets(name: str, groups: int, group: np.ndarray, codes: np.ndarray, hashes: np.ndarray) -> list[pl.Series]:
     """Return the set of each group, from one row per event.
 
     group    int64, the group of each row, 0 to groups - 1
@@ -126,7 +126,7 @@ def _pairs(group: np.ndarray, codes: np.ndarray, hashes: np.ndarray) -> tuple[np
     return (pairs >> _U64(32)).astype(np.int64), hashes[pairs & _U64(0xFFFFFFFF)]
 
 
-def merged(name: str, groups: int, group: np.ndarray, frame: pl.DataFrame) -> list[pl.Series]:
+def merge(name: str, groups: int, group: np.ndarray, frame: pl.DataFrame) -> list[pl.Series]:
     """Return the union of the sets in each group.
 
     group   int64, the group of each row of `frame`, which has both columns of the measure
@@ -142,10 +142,10 @@ def merged(name: str, groups: int, group: np.ndarray, frame: pl.DataFrame) -> li
     return _columns(name, groups, owner, found, dense, registers)
 
 
-def finished(name: str, frame: pl.DataFrame) -> list[pl.Series]:
+def finish(name: str, frame: pl.DataFrame) -> list[pl.Series]:
     """Return the count (Int64) and the serialized sketch (Binary, compact) of each set."""
     counts = frame[name].list.len().cast(pl.Int64).to_numpy().copy()
-    sketches = _written(frame[name].explode(empty_as_null=False).to_numpy(), counts)
+    sketches = _serialize(frame[name].explode(empty_as_null=False).to_numpy(), counts)
     full = np.flatnonzero(frame[name + REGISTERS].is_not_null().to_numpy())
     if len(full):
         found = [_read(row) for row in frame[name + REGISTERS].drop_nulls().to_list()]
@@ -154,7 +154,7 @@ def finished(name: str, frame: pl.DataFrame) -> list[pl.Series]:
     return [pl.Series(name, counts), sketches.alias(name + SKETCH)]
 
 
-def _written(hashes: np.ndarray, sizes: np.ndarray) -> pl.Series:
+def _serialize(hashes: np.ndarray, sizes: np.ndarray) -> pl.Series:
     """Return the compact serialized sketch of each list of hashes.
 
     Up to 7 coupons: 8 bytes of preamble; above: 12; then the coupons, little-endian, here in ascending order. The

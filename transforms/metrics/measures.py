@@ -68,10 +68,10 @@ def partial(events: pl.DataFrame, spec: MetricSpec, time_zone: str = "UTC") -> p
         used = rows.select(_holds(measure) & pl.col(measure.field).is_not_null()).to_series().to_numpy()
         if measure.kind == "distinct":
             code, hashes = codes[measure.field]
-            ragged += distinct.of_codes(name, grouped.height, group[used], code[used], hashes)
+            ragged += distinct.build_sets(name, grouped.height, group[used], code[used], hashes)
         else:
             values = rows[measure.field].cast(pl.Float64).to_numpy()[used]
-            ragged.append(quantile.of_values(name, grouped.height, group[used], values))
+            ragged.append(quantile.build_histograms(name, grouped.height, group[used], values))
     return grouped.with_columns(ragged).select(partial_schema(spec).keys())
 
 
@@ -88,9 +88,9 @@ def merge(frames: list[pl.DataFrame], spec: MetricSpec) -> pl.DataFrame:
     ragged: list[pl.Series] = []
     for name, measure in spec.measures.items():
         if measure.kind == "distinct":
-            ragged += distinct.merged(name, grouped.height, group, rows)
+            ragged += distinct.merge(name, grouped.height, group, rows)
         elif measure.kind == "quantile":
-            ragged.append(quantile.merged(name, grouped.height, group, rows))
+            ragged.append(quantile.merge(name, grouped.height, group, rows))
     return grouped.with_columns(ragged).select(partial_schema(spec).keys()).sort(spec.keys)
 
 
@@ -99,9 +99,9 @@ def finish(frame: pl.DataFrame, spec: MetricSpec, time_zone: str = "UTC") -> pl.
     made: list[pl.Series] = []
     for name, measure in spec.measures.items():
         if measure.kind == "distinct":
-            made += distinct.finished(name, frame)
+            made += distinct.finish(name, frame)
         elif measure.kind == "quantile":
-            made += quantile.finished(name, measure.q, frame)
+            made += quantile.finish(name, measure.q, frame)
         else:
             made.append(frame[name])
     start = frame["bucket_start"]

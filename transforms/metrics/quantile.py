@@ -53,7 +53,7 @@ def _histograms(name: str, groups: int, group: np.ndarray, number: np.ndarray, c
     return lists(name, np.bincount(keys >> _BITS, minlength=groups), rows)
 
 
-def of_values(name: str, groups: int, group: np.ndarray, values: np.ndarray) -> pl.Series:
+def build_histograms(name: str, groups: int, group: np.ndarray, values: np.ndarray) -> pl.Series:
     """Return the histogram of each group, from one row per event.
 
     group    int64, the group of each row, 0 to groups - 1
@@ -64,14 +64,14 @@ def of_values(name: str, groups: int, group: np.ndarray, values: np.ndarray) -> 
     return _histograms(name, groups, group[finite], number, np.ones(len(number), np.int64))
 
 
-def merged(name: str, groups: int, group: np.ndarray, frame: pl.DataFrame) -> pl.Series:
+def merge(name: str, groups: int, group: np.ndarray, frame: pl.DataFrame) -> pl.Series:
     """Return the sum of the histograms of each group; `group` is the group of each row of `frame`."""
     rows = frame[name].explode(empty_as_null=False).struct.unnest()
     owner = np.repeat(group, frame[name].list.len().to_numpy())
     return _histograms(name, groups, owner, rows["bin"].to_numpy(), rows["count"].to_numpy())
 
 
-def finished(name: str, q: tuple[float, ...], frame: pl.DataFrame) -> list[pl.Series]:
+def finish(name: str, q: tuple[float, ...], frame: pl.DataFrame) -> list[pl.Series]:
     """A Float64 column for each of `q` (null where nothing was counted), and the histogram."""
     sizes = frame[name].list.len().to_numpy()
     rows = frame[name].explode(empty_as_null=False).struct.unnest()

@@ -34,11 +34,11 @@ from transforms.metrics.columns import (
     FIELD_TYPES,
     PERSON,
     Scalar,
-    called,
     check_bucket,
     check_column,
     check_condition,
     check_field,
+    describe_type,
     seconds,
 )
 from transforms.metrics.distinct import LIMIT, REGISTERS, SKETCH
@@ -179,7 +179,7 @@ class MetricSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name in self.dimensions:
             check_column(name, "dimensions")
             if COLUMNS[name] not in (pl.String, pl.Boolean) or name in ("properties", "extra"):
-                raise ValueError(f"dimensions: {name!r} is {called(name)}; a dimension is a string or a boolean")
+                raise ValueError(f"dimensions: {name!r} is {describe_type(name)}; a dimension is a string or a boolean")
         for name in self.where_set:
             check_column(name, "where_set")
         self._check_names()

@@ -82,7 +82,7 @@ def read(records: Sequence[Record], path: Path) -> list[Any]:
     return values
 
 
-def pruned(record: Record, paths: Iterable[Path]) -> Record:
+def prune(record: Record, paths: Iterable[Path]) -> Record:
     """Return a copy of the record without the values at the paths of keys, and without parents that become empty.
 
     The record itself is not changed.
@@ -107,13 +107,13 @@ def _pruned(record: Record, path: Path) -> Record:
     return record | {first: left} if left else {key: value for key, value in record.items() if key != first}
 
 
-def replaced(record: Record, path: Path, value: Any) -> Record:
+def replace_at(record: Record, path: Path, value: Any) -> Record:
     """Return a copy of the record with the value at an existing path of keys; the record itself is not changed."""
     first, *inner = path
-    return record | {first: replaced(record[first], tuple(inner), value) if inner else value}
+    return record | {first: replace_at(record[first], tuple(inner), value) if inner else value}
 
 
-def without(record: Record, paths: Iterable[Path]) -> Record:
+def remove_at(record: Record, paths: Iterable[Path]) -> Record:
     """Return a copy of the record without the values at the paths; the record itself is not changed."""
     for path in paths:
         record = _without(record, path)

@@ -19,12 +19,12 @@ encode = _CODER.encode
 decode = _CODER.decode
 
 
-def taken_away(sessions: pl.DataFrame) -> bytes:
+def removals(sessions: pl.DataFrame) -> bytes:
     """Return the rows that remove these sessions."""
     return encode(sessions.with_columns(events=pl.lit(0, pl.Int64)))
 
 
-def of_visitors(bag: Iterable[bytes], keys: pl.DataFrame) -> pl.DataFrame:
+def select_visitors(bag: Iterable[bytes], keys: pl.DataFrame) -> pl.DataFrame:
     """Return the sessions of the visitors with these keys."""
     found = [decode(frame).join(keys, on="key", how="semi") for frame in bag]
     last = pl.concat([empty(SUMMARY_SCHEMA), *found]).unique(SESSION, keep="last", maintain_order=True)
@@ -39,9 +39,9 @@ class Compacted(NamedTuple):
     oldest: int
 
 
-def compacted(read: Callable[[], Iterable[bytes]], alive: pl.Expr) -> Compacted:
+def compact(read: Callable[[], Iterable[bytes]], alive: pl.Expr) -> Compacted:
     """Compact a bag to the rows that count and are alive; `read` reads it again. Memory: the result and one frame."""
-    gone = _gone(read())
+    gone = _find_removed(read())
     made, gathered, rows, oldest = Compacted([], 0, 0), [empty(SUMMARY_SCHEMA)], 0, []
     for place, data in enumerate(read()):
         left = decode(data).filter((pl.col("events") > 0) & alive)
@@ -57,7 +57,7 @@ def compacted(read: Callable[[], Iterable[bytes]], alive: pl.Expr) -> Compacted:
     return made._replace(rows=rows, oldest=min(oldest, default=0))
 
 
-def _gone(bag: Iterable[bytes]) -> pl.DataFrame:
+def _find_removed(bag: Iterable[bytes]) -> pl.DataFrame:
     """Return the sessions that were removed, and in which frame."""
     marks = [
         decode(data).filter(pl.col("events") == 0).select(*SESSION, place=pl.lit(place))

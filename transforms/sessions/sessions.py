@@ -127,11 +127,11 @@ class _ByVisitor(beam.DoFn):
         self.gathered: list[pl.DataFrame] = []
 
     def process(self, events):
-        self.gathered.append(summaries.of_visitors(events))
+        self.gathered.append(summaries.select_visits(events))
 
     def finish_bundle(self):
         if self.gathered:
-            for shard, visits in summaries.by_shard(pl.concat(self.gathered), self.shards):
+            for shard, visits in summaries.split_by_shard(pl.concat(self.gathered), self.shards):
                 earliest = Timestamp(micros=visits.select(pl.col("event_time").dt.epoch("us").min()).item())
                 yield WindowedValue((shard, visits), earliest, [GlobalWindow()])
 
@@ -147,7 +147,7 @@ class _Gather(beam.DoFn):
         self.rows = 0
 
     def process(self, events):
-        self.gathered.append(summaries.of_visitors(events))
+        self.gathered.append(summaries.select_visits(events))
         self.rows += len(self.gathered[-1])
         if self.rows >= GATHER_ROWS:
             yield from self._flush()
@@ -159,12 +159,12 @@ class _Gather(beam.DoFn):
         if self.rows:
             frame = pl.concat(self.gathered)
             self.start_bundle()
-            for shard, piece in summaries.by_shard(frame, self.shards):
+            for shard, piece in summaries.split_by_shard(frame, self.shards):
                 yield shard, (False, spill(piece, self.folder))
 
 
 def _mark(frame: pl.DataFrame, shards: int):
-    for shard, piece in summaries.by_shard(frame, shards):
+    for shard, piece in summaries.split_by_shard(frame, shards):
         yield shard, (True, spill(piece, None))
 
 
@@ -188,7 +188,7 @@ class _PublishOnce(beam.DoFn):
                 yield stamped(found, "on_time", int(now * 1_000_000), now, self.launch)
 
     def _sessions(self, pieces: list[Part], reach: list[pl.DataFrame], mine: pl.Expr) -> pl.DataFrame:
-        merged = summaries.merge([summaries.summarized(piece.load().filter(mine), self.steps) for piece in pieces])
+        merged = summaries.merge([summaries.summarize(piece.load().filter(mine), self.steps) for piece in pieces])
         standing = pl.concat([pl.DataFrame(schema=SPANNING_SCHEMA), *reach]).filter(mine)
         return pl.concat(_correct(merged, standing, self.target_days))
 
@@ -211,4 +211,4 @@ def _correct(merged: pl.DataFrame, standing: pl.DataFrame, target_days: TargetDa
     reached = near.filter((pl.col("start") - pl.col("until") < GAP) & (pl.col("since") - pl.col("end") < GAP))["row"]
     ours |= changed & pl.Series(range(len(merged)), dtype=reached.dtype).is_in(reached.implode())
     gone = standing.join(merged, on=["key", "start"], how="anti")
-    return [summaries.table_rows(merged.filter(ours)), summaries.taken_back(gone)]
+    return [summaries.table_rows(merged.filter(ours)), summaries.retractions(gone)]

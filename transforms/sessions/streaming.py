@@ -158,7 +158,7 @@ class PublishSessions(beam.DoFn):
         show = sessions.filter(shown)
         now, stamp = self.now(), so_far.revision
         if not show.is_empty():
-            stamp = max(int(now * 1_000_000), (stamp or seeds.revision(self.seeds)) + 1)
+            stamp = max(int(now * 1_000_000), (stamp or seeds.read_revision(self.seeds)) + 1)
             firing = pl.when(ended > over).then(pl.lit("early")).when(ended > so_far.over).then(pl.lit("on_time"))
             named = show.select(firing.otherwise(pl.lit("late")).alias("firing")).to_series()
             gone = summaries.tombstones(show)
@@ -186,7 +186,7 @@ class PublishSessions(beam.DoFn):
         bag; and the events that wait for the next lookup of cold sessions."""
         before = hot.read()
         if before is None:
-            before = seeds.published(self.seeds, NAME, seeds.Place(0, shard))
+            before = seeds.read_published(self.seeds, NAME, seeds.Place(0, shard))
         visits = pl.concat(list(pending.read())) if so_far.pending else empty(VISIT_SCHEMA)
         old = visits.filter(pl.col("event_time").dt.epoch("us") < so_far.over - _HOT) if so_far.cold else visits.clear()
         waits = old if over - so_far.looked < _COLD_EVERY else old.clear()
@@ -197,17 +197,17 @@ class PublishSessions(beam.DoFn):
         came = visits.select(pl.col("key").unique())
         rest = before.join(came, on="key", how="anti", maintain_order="left").with_columns(_UNMERGED)
         touched = before.join(came, on="key", how="semi", maintain_order="left")
-        frames = [summaries.summarized(visits, self.steps), touched]
+        frames = [summaries.summarize(visits, self.steps), touched]
         if old.is_empty() or not waits.is_empty():
             return pl.concat([rest, summaries.merge(frames)]), waits, so_far
         so_far = so_far._replace(looked=over)
-        found = cold_sessions.of_visitors(cold.read(), old.select(pl.col("key").unique()))
+        found = cold_sessions.select_visitors(cold.read(), old.select(pl.col("key").unique()))
         merged = summaries.merge([*frames, found])
         # A cold session that does not change stays in the bag.
         same = merged.filter((pl.col("members") == 1) & ~pl.col("changed")).join(found, on=SESSION, how="semi")
         moved = found.join(same, on=SESSION, how="anti")
         if not moved.is_empty():
-            cold.add(cold_sessions.taken_away(moved))
+            cold.add(cold_sessions.removals(moved))
             so_far = so_far._replace(cold=so_far.cold + 1, cold_rows=so_far.cold_rows + len(moved))
         return pl.concat([rest, merged.join(same, on=SESSION, how="anti")]), waits, so_far
 
@@ -226,7 +226,7 @@ class PublishSessions(beam.DoFn):
         oldest = min(filter(None, (so_far.oldest, _least(sessions))), default=0)
         expired = oldest > 0 and self._sweep(shard, oldest) <= so_far.over
         if frames and (frames > COLD_FRAMES + rows // FRAME_ROWS or expired):
-            left = cold_sessions.compacted(cold.read, alive)
+            left = cold_sessions.compact(cold.read, alive)
             cold.clear()
             for frame in left.frames:
                 cold.add(frame)

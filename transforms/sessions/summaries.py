@@ -1,6 +1,6 @@
 """Sessions as mergeable summaries: a visitor's activity without a gap of 30 minutes. Pure functions.
 
-    events -> of_visitors -> summarized -> merge (any number of times, in any order and grouping) -> table_rows
+    events -> select_visits -> summarize -> merge (any number of times, in any order and grouping) -> table_rows
 
 Visitor   anonymous_id, or the user_id of an event without one, so that a login does not split a session. An event with
           neither belongs to no session.
@@ -95,18 +95,18 @@ def visitors(frame: pl.DataFrame) -> pl.Series:
     return hash64(frame.select(_VISITOR).to_series()).alias("key")
 
 
-def of_visitors(events: pl.DataFrame) -> pl.DataFrame:
+def select_visits(events: pl.DataFrame) -> pl.DataFrame:
     """VISIT_SCHEMA: the events that are of a visitor, and of them what a summary is made of."""
     named = events.filter(pl.coalesce("anonymous_id", "user_id").is_not_null())
     return named.select(visitors(named), *list(VISIT_SCHEMA)[1:])
 
 
-def of_events(events: pl.DataFrame, steps: Sequence[str]) -> pl.DataFrame:
+def summarize_events(events: pl.DataFrame, steps: Sequence[str]) -> pl.DataFrame:
     """Each event of a visitor as a summary, unmerged; `steps` are the event types of the funnel, in order."""
-    return summarized(of_visitors(events), steps)
+    return summarize(select_visits(events), steps)
 
 
-def summarized(visits: pl.DataFrame, steps: Sequence[str]) -> pl.DataFrame:
+def summarize(visits: pl.DataFrame, steps: Sequence[str]) -> pl.DataFrame:
     """Each row of VISIT_SCHEMA as a summary, unmerged."""
     kind, time = pl.col("event_type"), pl.col("event_time")
     paid = (kind == COUNTED["purchases"]) & pl.col("value").is_not_null()
@@ -247,10 +247,10 @@ def tombstones(summaries: pl.DataFrame) -> pl.DataFrame:
     """The rows that take back what stands of these sessions under another start than their own."""
     stand = summaries.select("key", "anonymous_id", "user_id", "start", "standing").explode("standing")
     gone = stand.filter(pl.col("standing") != pl.col("start")).drop("start")
-    return taken_back(gone.rename({"standing": "start"}))
+    return retractions(gone.rename({"standing": "start"}))
 
 
-def taken_back(sessions: pl.DataFrame) -> pl.DataFrame:
+def retractions(sessions: pl.DataFrame) -> pl.DataFrame:
     """The tombstones of sessions (key, anonymous_id, user_id, start)."""
     nothing = empty(SUMMARY_SCHEMA)
     bare = sessions.select("key", "anonymous_id", "user_id", "start", end="start")
@@ -269,7 +269,7 @@ def _ids(summaries: pl.DataFrame) -> pl.Series:
     return pl.Series([hash128((part,)) for part in parts], dtype=pl.String)
 
 
-def by_shard(frame: pl.DataFrame, shards: int) -> list[tuple[int, pl.DataFrame]]:
+def split_by_shard(frame: pl.DataFrame, shards: int) -> list[tuple[int, pl.DataFrame]]:
     """Split a frame with `key` into [(shard, rows)].
 
     Sorted, so that a retried block yields the same elements in the same order.

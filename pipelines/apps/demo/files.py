@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.apps.report.page import report
 from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.batch.backfill import backfill
-from pipelines.batch.summary import books_lines, program
+from pipelines.batch.summary import audit_lines, program
 from pipelines.settings.config import TEMPLATES
 from pipelines.settings.resolve import resolve
 from pipelines.system.private import write_whole
@@ -69,7 +69,7 @@ def demo(folder: str) -> None:
     sample, mapping = TEMPLATES / "samples/ad-impressions/men.csv.gz", TEMPLATES / "mappings/ad-impressions.yaml"
     for options in ({"input": [str(sample)], "mapping": str(mapping)}, {"input": [str(simulated)]}):
         say(f"\nbackfilling {options['input'][0]}")
-        say("\n".join(books_lines(backfill(resolve(options | {"warehouse": warehouse})))))
+        say("\n".join(audit_lines(backfill(resolve(options | {"warehouse": warehouse})))))
     answer(LocalWarehouse.open(warehouse), QUESTIONS)
     write_report(LocalWarehouse.open(warehouse), home / "report.html")
     place = option("warehouse", warehouse)

@@ -39,9 +39,9 @@ def warehouse_checks(folder: str, deep: bool = False) -> list[Check]:
     detail = f"format {manifest.format}, days in {warehouse.time_zone}, {written_by}"
     sockets = socket_checks(writer) if writer else []
     tables = [_table(name, days) for name, days in sorted(manifest.files.items()) if any(days.values())]
-    left = [] if writer else _left(warehouse.folder, manifest)
+    left = [] if writer else _list_left_over(warehouse.folder, manifest)
     rows = [Check(WAREHOUSE, folder, FOUND, detail, facts=about), *sockets, *tables]
-    return [*rows, *_damaged(warehouse, manifest, deep), *left]
+    return [*rows, *_check_files(warehouse, manifest, deep), *left]
 
 
 def socket_checks(writer: int) -> list[Check]:
@@ -59,7 +59,7 @@ def socket_checks(writer: int) -> list[Check]:
     return [Check(WAREHOUSE, name, WRONG, detail, get="stop it; for a stream, run make prism", facts=facts)]
 
 
-def _damaged(warehouse: LocalWarehouse, manifest: Manifest, deep: bool) -> list[Check]:
+def _check_files(warehouse: LocalWarehouse, manifest: Manifest, deep: bool) -> list[Check]:
     """Return a row for each damaged file, except one that a run has replaced meanwhile."""
     files = damage.live(warehouse.folder, manifest, manifest.tables)
     found = list(damage.faults(files, manifest.tables, deep))
@@ -83,7 +83,7 @@ def _damaged(warehouse: LocalWarehouse, manifest: Manifest, deep: bool) -> list[
     return rows
 
 
-def _left(folder: Path, manifest: Manifest) -> list[Check]:
+def _list_left_over(folder: Path, manifest: Manifest) -> list[Check]:
     """Return a row for each staging folder and each data file that is not live, while no run is writing.
 
     Files of the last ten minutes share one row: most were replaced by a commit, and stay for readers.

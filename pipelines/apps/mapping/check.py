@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from pipelines.apps.mapping.rehearsal import Rehearsal, mapped, rehearse
+from pipelines.apps.mapping.rehearsal import Rehearsal, apply_mapping, rehearse
 from pipelines.apps.mapping.sample import blocks, first_rows
 from pipelines.settings.config import read_mapping
 from pipelines.sources.files.read import CsvFormat, check_inputs
@@ -100,7 +100,7 @@ def check(raw: Sequence[pl.DataFrame], mapping: Mapping) -> Checked:
     """Run RAW_SCHEMA blocks through the mapping."""
     done = rehearse(raw, mapping)
     events = pl.concat([done.events, done.duplicates])
-    failed = _failed(done)
+    failed = _group_failures(done)
     times = events["event_time"]
     checked = Check(
         records=done.records,
@@ -115,14 +115,14 @@ def check(raw: Sequence[pl.DataFrame], mapping: Mapping) -> Checked:
         failed=[failure for failure, _ in failed],
         event_types=_counts(events["event_type"]),
         time_sources=_counts(events["time_source"]),
-        fields=_filled(events, mapping),
-        unmapped=list(_unmapped(raw, mapping)),
+        fields=_describe_fields(events, mapping),
+        unmapped=list(_find_unmapped(raw, mapping)),
         extra=_extra(events["extra"]),
     )
     return Checked(checked, [record for _, record in failed])
 
 
-def _failed(done: Rehearsal) -> list[tuple[Failed, str]]:
+def _group_failures(done: Rehearsal) -> list[tuple[Failed, str]]:
     """Return the rejections by stage, code and path, the most frequent first, each with its first record."""
     groups: dict[tuple[str, str, str], Failed] = {}
     records: dict[tuple[str, str, str], str] = {}
@@ -141,7 +141,7 @@ def _failed(done: Rehearsal) -> list[tuple[Failed, str]]:
     return [(groups[key], records[key]) for key in ordered]
 
 
-def _filled(events: pl.DataFrame, mapping: Mapping) -> list[Filled]:
+def _describe_fields(events: pl.DataFrame, mapping: Mapping) -> list[Filled]:
     fields, is_mapped = [], any("received_time" in rule.fields for rule in mapping.rules())
     for name in ("event_time", "received_time", "sent_time", *FIELDS):
         values = events[name].drop_nulls()
@@ -150,7 +150,7 @@ def _filled(events: pl.DataFrame, mapping: Mapping) -> list[Filled]:
             continue
         counted = values.value_counts(name="n").sort(["n", name], descending=[True, False])
         texts = [_example(value) for value in counted[name].head(EXAMPLES).to_list()]
-        examples = [shortened(text, LONGEST) for text in texts if not text.startswith("derived:")]
+        examples = [shorten(text, LONGEST) for text in texts if not text.startswith("derived:")]
         fields.append(Filled(name, len(values) / len(events), len(counted), examples))
     return fields
 
@@ -163,7 +163,7 @@ def _example(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _unmapped(raw: Sequence[pl.DataFrame], mapping: Mapping) -> Iterator[Unmapped]:
+def _find_unmapped(raw: Sequence[pl.DataFrame], mapping: Mapping) -> Iterator[Unmapped]:
     """Yield the values that a map lacks, whether they fail or become `else`."""
     with_map: list[tuple[str, Field]] = []
     for rule in mapping.rules():  # a field that several rules share counts once
@@ -177,7 +177,7 @@ def _unmapped(raw: Sequence[pl.DataFrame], mapping: Mapping) -> Iterator[Unmappe
         )
         counts: Counter[str] = Counter()
         for block in raw:
-            texts = mapped(block, alone)[0]["text"].drop_nulls()
+            texts = apply_mapping(block, alone)[0]["text"].drop_nulls()
             counts.update(_counts(texts.filter(~texts.is_in(list(field.map or ())))))
         yield from (Unmapped(name, value, count) for value, count in counts.most_common())
 
@@ -197,7 +197,7 @@ def _time_text(time: Any) -> str | None:
     return None if time is None else time.isoformat().replace("+00:00", "Z")
 
 
-def shortened(text: str, most: int) -> str:
+def shorten(text: str, most: int) -> str:
     """Return at most `most` characters of the text on one line, with terminal control characters escaped."""
     line = shown(text[: most + 1])  # no more than can be shown
     return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -59,7 +59,7 @@ def attempt(found: Guesses, name: str, seen: Seen, how: dict[str, Any], others: 
         return False
     notes = [because(tried, "") + ", which are quarantined; on_error: null keeps them"] if tried.failed else []
     if named := [each.spelled for each in others[:3]]:
-        notes.append(f"alternatively {listed(named)}")
+        notes.append(f"alternatively {join_names(named)}")
     found.add(Guess(name, {"path": seen.spelled, **how}, tried.share, tuple(notes)), seen)
     return True
 
@@ -73,7 +73,7 @@ def because(tried: Trial, what: str) -> str:
     return ": ".join(filter(None, (what, f"{codes} of {tried.records:,} records" if codes else "")))
 
 
-def listed(names: Iterable[str]) -> str:
+def join_names(names: Iterable[str]) -> str:
     listed = list(names)
     return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
 

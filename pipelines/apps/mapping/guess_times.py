@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from pipelines.apps.mapping.found import ENDING, UNNAMED, Guess, Guesses, listed, rank
+from pipelines.apps.mapping.found import ENDING, UNNAMED, Guess, Guesses, join_names, rank
 from pipelines.apps.mapping.profile import Seen
 from pipelines.apps.mapping.times import CLOCK, NUMBER, TimeForm, counts_nanoseconds, time_form
 from pipelines.apps.mapping.trial import trial
@@ -73,7 +73,7 @@ def guess_times(found: Guesses) -> None:
 def _guess_event_time(found: Guesses, best: _Time, *others: _Time) -> None:
     notes = [best.form.note] if best.form.note else []
     if others:
-        notes.append(f"other times: {listed(other.seen.spelled for other in others)}")
+        notes.append(f"other times: {join_names(other.seen.spelled for other in others)}")
     clock = _clock_beside(best, found.seen)
     if clock is None:
         stated: dict[str, Any] = {"path": best.seen.spelled, "time": best.form.form}

@@ -1,7 +1,7 @@
 """Guess which paths hold the event type and the channel, and map their words to the well-known vocabulary."""
 
 from pipelines.apps.mapping.found import Guess, Guesses, attempt, some_lack
-from pipelines.apps.mapping.profile import Seen, snaked
+from pipelines.apps.mapping.profile import Seen, to_snake_case
 from pipelines.apps.mapping.trial import trial
 from pipelines.apps.mapping.words import CHANNELS, EVENT_TYPES
 
@@ -26,7 +26,7 @@ def guess_type(found: Guesses, name: str) -> None:
 
 def _typed(seen: Seen, texts: list[str]) -> Guess:
     """Guess an event type: as is if the values are valid names, in snake case if that makes them valid, else a map."""
-    forms = dict(zip(texts, snaked(tuple(texts)), strict=True))
+    forms = dict(zip(texts, to_snake_case(tuple(texts)), strict=True))
     made = {text: well_known(form) or form for text, form in forms.items()}
     lacking = {"default": "other"} if seen.share < 1 else {}
     notes = (f"{some_lack(seen)}: other",) if lacking else ()
@@ -51,7 +51,7 @@ def well_known(word: str) -> str | None:
 
 def guess_channel(found: Guesses, name: str) -> None:
     for each in found.candidates(name):
-        words = {text: CHANNELS.get(snaked((text,))[0]) for text in list(each.counts)[: MOST_WORDS + 1]}
+        words = {text: CHANNELS.get(to_snake_case((text,))[0]) for text in list(each.counts)[: MOST_WORDS + 1]}
         known = sum(each.counts[text] for text, made in words.items() if made)
         if known < len(each.present) / 2 or len(words) > MOST_WORDS:
             found.refused[each.spelled] = "no channel: its values are not channels such as web, mobile, email"

@@ -75,10 +75,10 @@ class Seen:
         keys = [str(key) for key in self.path[self.unfolded :] or self.path]
         while len(keys) > 1 and keys[0].lower() in WRAPPERS:
             keys = keys[1:]
-        whole = snaked(tuple(keys))
+        whole = to_snake_case(tuple(keys))
         last = whole[-1]
         if len(keys) == 1:
-            return (last, *(["_".join(snaked(tuple(map(str, self.path[-2:]))))] if len(self.path) > 1 else []))
+            return (last, *(["_".join(to_snake_case(tuple(map(str, self.path[-2:]))))] if len(self.path) > 1 else []))
         return ("_".join(whole[-2:]), *([last] if last not in _SAYS_LITTLE else []))
 
 
@@ -87,7 +87,7 @@ def text_of(value: Any) -> str:
     return value if isinstance(value, str) else encode_json(value).decode()
 
 
-def snaked(keys: tuple[str, ...]) -> tuple[str, ...]:
+def to_snake_case(keys: tuple[str, ...]) -> tuple[str, ...]:
     """Convert keys to snake case."""
     return tuple(snake(pl.Series(list(keys), dtype=pl.String)).to_list())
 
@@ -124,19 +124,20 @@ def unfold(records: list[Record], path: Path) -> list[Record]:
     unfolded = []
     for record, found in zip(records, read(records, path), strict=True):
         elements = found if isinstance(found, list) and found else [None]
-        unfolded += [_replaced(record, path, element) for element in elements]
+        unfolded += [_replace(record, path, element) for element in elements]
     return unfolded
 
 
 def lists_of_objects(found: list[Seen]) -> list[Seen]:
     """Return the paths that mostly hold lists of objects."""
     lists = [seen for seen in found if seen.kinds["list"] > len(seen.values) / 2]
-    return [seen for seen in lists if all(isinstance(each, dict) for value in seen.present for each in value[:1])]
+    first = {seen.path: [value[0] for value in seen.present if isinstance(value, list) and value] for seen in lists}
+    return [seen for seen in lists if all(isinstance(element, dict) for element in first[seen.path])]
 
 
-def _replaced(record: Record, path: Path, element: Any) -> Record:
+def _replace(record: Record, path: Path, element: Any) -> Record:
     first, *rest = path
-    inner = _replaced(record[first], tuple(rest), element) if rest and isinstance(record.get(first), dict) else element
+    inner = _replace(record[first], tuple(rest), element) if rest and isinstance(record.get(first), dict) else element
     return {**record, first: inner}
 
 

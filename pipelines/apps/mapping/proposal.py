@@ -13,8 +13,15 @@ from pipelines.apps.mapping.found import FAILING, Guess, Guesses, share_text
 from pipelines.apps.mapping.guess import guesses
 from pipelines.apps.mapping.guess_times import times_of
 from pipelines.apps.mapping.guess_words import well_known
-from pipelines.apps.mapping.profile import Seen, lists_of_objects, profile, profile_elements, snaked, spell
-from pipelines.apps.mapping.rehearsal import INPUT, Rehearsal, rehearse, settled
+from pipelines.apps.mapping.profile import (
+    Seen,
+    lists_of_objects,
+    profile,
+    profile_elements,
+    spell,
+    to_snake_case,
+)
+from pipelines.apps.mapping.rehearsal import INPUT, Rehearsal, apply_rules, rehearse
 from pipelines.apps.mapping.sample import Form, form_of, found_files, spread_rows
 from pipelines.sources.files.read import FileInput
 from pipelines.sources.files.standard_input import known_as
@@ -50,12 +57,12 @@ def propose(patterns: Sequence[str], format: str = "auto", rows: int = SAMPLE_RO
     source = source_name(files)
     raw = spread_rows(files, form.csv, source, rows)
     records = _records(raw, patterns, form)
-    found, unfolded = _found(records)
+    found, unfolded = _make_guesses(records)
     if "event_time" not in found.made and "received_time" not in found.made:
-        raise SourceError(f"{_named(patterns)}: {_no_time(found)}")
+        raise SourceError(f"{_join_patterns(patterns)}: {_no_time(found)}")
     if "event_type" not in found.made:
         found.made["event_type"] = _constant_type(files, found)
-    return _settled(source, form, found, raw, unfolded)
+    return _refine(source, form, found, raw, unfolded)
 
 
 def _records(raw: list[pl.DataFrame], patterns: Sequence[str], form: Form) -> list[Record]:
@@ -68,19 +75,19 @@ def _records(raw: list[pl.DataFrame], patterns: Sequence[str], form: Form) -> li
     if records and any(records):
         return records
     if not raw:
-        raise SourceError(f"{_named(patterns)}: contains no records; name a file that has some")
+        raise SourceError(f"{_join_patterns(patterns)}: contains no records; name a file that has some")
     rejected = pl.concat(refused)
     if rejected.is_empty():
-        raise SourceError(f"{_named(patterns)}: its records are empty; name a file whose records have values")
+        raise SourceError(f"{_join_patterns(patterns)}: its records are empty; name a file whose records have values")
     [error, *_] = msgspec.json.decode(rejected["errors"][0])
     position = rejected["position"][0]
     raise SourceError(
-        f"{_named(patterns)}: none of {len(rejected):,} records can be read as {form.format}: {position}:"
+        f"{_join_patterns(patterns)}: none of {len(rejected):,} records can be read as {form.format}: {position}:"
         f" {error['message']}; allowed: JSON lines, CSV, Parquet; if the format was inferred wrongly, set --format"
     )
 
 
-def _found(records: list[Record]) -> tuple[Guesses, Seen | None]:
+def _make_guesses(records: list[Record]) -> tuple[Guesses, Seen | None]:
     """Return the guesses; if only a list of objects has a time, unfold that list."""
     seen = profile(records)
     if not times_of(seen):
@@ -101,7 +108,9 @@ def _no_time(found: Guesses) -> str:
 def _constant_type(files: Sequence[FileInput], found: Guesses) -> Guess:
     """Guess a constant event type from the names of the file and of the paths, else `event`."""
     path = Path(files[0].path)
-    words = [word for text in (path.name.split(".")[0], path.parent.name) for word in snaked((text,))[0].split("_")]
+    words = [
+        word for text in (path.name.split(".")[0], path.parent.name) for word in to_snake_case((text,))[0].split("_")
+    ]
     known = [made for word in words if len(word) > 3 and (made := well_known(word))]
     names = {word for seen in found.seen for name in seen.names for word in name.split("_")}
     if known:
@@ -119,18 +128,18 @@ def _constant_type(files: Sequence[FileInput], found: Guesses) -> Guess:
     return Guess("event_type", {"const": made}, 1.0, tuple(notes))
 
 
-def _settled(source: str, form: Form, found: Guesses, raw: list[pl.DataFrame], unfolded: Seen | None) -> Proposal:
+def _refine(source: str, form: Form, found: Guesses, raw: list[pl.DataFrame], unfolded: Seen | None) -> Proposal:
     """Rehearse the whole mapping, and drop each guess that quarantines too many records."""
     while True:
         made = [found.made[name] for name in (*TIMES, *TYPES) if name in found.made]
-        unused = [seen.spelled for seen in found.seen if seen.spelled not in _used(made)]
+        unused = [seen.spelled for seen in found.seen if seen.spelled not in _used_paths(made)]
         text = document(_head(source, form, unfolded), [_line(guess) for guess in made])
         rehearsed = rehearse(raw, load_mapping(text, source))
         wrong = _most_failing(rehearsed)
         if wrong is None or wrong not in found.made or found.made[wrong].field == "event_type":
             break
         guess = found.made.pop(wrong)
-        for path in _used([guess]):
+        for path in _used_paths([guess]):
             found.refused[path] = f"no {wrong}: it would quarantine too many records"
     notes = _remarks(found, unused, rehearsed, unfolded, _is_native(raw))
     share = share_text(rehearsed.passed() / rehearsed.records)
@@ -170,7 +179,7 @@ def _head(source: str, form: Form, unfolded: Seen | None) -> list[Line]:
 
 def _is_native(raw: list[pl.DataFrame]) -> bool:
     """Return whether nearly all records are in the native format."""
-    passed = sum(len(settled(block, None)[0]) for block in raw)
+    passed = sum(len(apply_rules(block, None)[0]) for block in raw)
     return passed > (1 - FAILING) * sum(map(len, raw))
 
 
@@ -179,7 +188,7 @@ def _line(guess: Guess) -> Line:
     return Line(guess.field, guess.stated, "; ".join((share, *guess.notes)), guess.comments)
 
 
-def _used(made: list[Guess]) -> set[str]:
+def _used_paths(made: list[Guess]) -> set[str]:
     stated = [guess.stated for guess in made]
     parts = [part for each in stated for part in each.get("concat", [])]
     return {part["path"] for part in (*stated, *parts) if "path" in part}
@@ -226,5 +235,5 @@ def source_name(files: Sequence[FileInput]) -> str:
     return "events"
 
 
-def _named(patterns: Sequence[str]) -> str:
+def _join_patterns(patterns: Sequence[str]) -> str:
     return " ".join(map(known_as, patterns))

@@ -40,7 +40,7 @@ def rehearse(raw: Iterable[pl.DataFrame], mapping: Mapping, max_lateness: timede
     records, events, rejected = 0, [empty(FLOW_SCHEMA)], [empty(REJECTED_SCHEMA)]
     for block in raw:
         records += len(block)
-        accepted, refused = settled(block, mapping, max_lateness)
+        accepted, refused = apply_rules(block, mapping, max_lateness)
         events.append(accepted)
         rejected.append(refused)
     days = [keep_smallest(part.events) for part in split(pl.concat(events), DAY, 1)]
@@ -48,11 +48,11 @@ def rehearse(raw: Iterable[pl.DataFrame], mapping: Mapping, max_lateness: timede
     return Rehearsal(records, pl.concat(kept), pl.concat(duplicates), pl.concat(conflicts), pl.concat(rejected))
 
 
-def settled(
+def apply_rules(
     raw: pl.DataFrame, mapping: Mapping | None, max_lateness: timedelta = DAY
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return a raw block as (FLOW_SCHEMA, REJECTED_SCHEMA), before deduplication."""
-    block, rejected = mapped(raw, mapping)
+    block, rejected = apply_mapping(raw, mapping)
     refused = [rejected]
     for rule in (validator(NULL_IDS), settle_event_time, too_late(max_lateness)):
         block, rejected = rule(block)
@@ -60,6 +60,6 @@ def settled(
     return as_events(block), pl.concat(refused)
 
 
-def mapped(raw: pl.DataFrame, mapping: Mapping | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+def apply_mapping(raw: pl.DataFrame, mapping: Mapping | None) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return a raw block as (PARSED_SCHEMA, REJECTED_SCHEMA); without a mapping, it is in the native format."""
     return parse(tag_input(raw, INPUT), mapping, mapping.source if mapping else INPUT)

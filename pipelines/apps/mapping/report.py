@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.apps.mapping.check import Check, Checked, shortened
+from pipelines.apps.mapping.check import Check, Checked, shorten
 from pipelines.apps.mapping.document import inline
 from pipelines.apps.mapping.found import share_text
 from pipelines.apps.mapping.proposal import Proposal
@@ -25,14 +25,14 @@ def proposal_lines(made: Proposal) -> Iterator[str]:
         (
             guess.field,
             share_text(guess.share),
-            shortened(inline({k: v for k, v in guess.stated.items() if k not in ("map", "else")}), LONGEST_GUESS),
-            shortened("; ".join(guess.notes), LONGEST_RECORD),
+            shorten(inline({k: v for k, v in guess.stated.items() if k not in ("map", "else")}), LONGEST_GUESS),
+            shorten("; ".join(guess.notes), LONGEST_RECORD),
         )
         for guess in made.guesses
     ]
     yield from _table(("field", "records", "read from", "note"), rows)
     if made.unused:
-        yield f"not used: {shortened(', '.join(made.unused), LONGEST_RECORD)}"
+        yield f"not used: {shorten(', '.join(made.unused), LONGEST_RECORD)}"
 
 
 def check_lines(checked: Checked) -> Iterator[str]:
@@ -67,7 +67,7 @@ def _failures(checked: Checked) -> Iterator[str]:
     yield from _table(("stage", "code", "path", "records", "share"), rows)
     for each, record in zip(failed[:MOST_LINES], checked.records, strict=False):
         yield shown(f"{each.code}: {each.message}")
-        yield f"  {shown(each.position)}: {shortened(record, LONGEST_RECORD)}"
+        yield f"  {shown(each.position)}: {shorten(record, LONGEST_RECORD)}"
 
 
 def _fields(check: Check) -> list[tuple[Any, ...]]:
@@ -75,7 +75,7 @@ def _fields(check: Check) -> list[tuple[Any, ...]]:
 
 
 def _texts(unmapped: Any) -> tuple[Any, ...]:
-    return unmapped.field, shortened(unmapped.value, LONGEST_GUESS), unmapped.records
+    return unmapped.field, shorten(unmapped.value, LONGEST_GUESS), unmapped.records
 
 
 def _table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 import polars as pl
 
-from pipelines.apps.mapping.rehearsal import mapped
+from pipelines.apps.mapping.rehearsal import apply_mapping
 from transforms.block import RAW_SCHEMA
 from transforms.mapping import Mapping
 from transforms.records.payloads import encode_json
@@ -38,7 +38,7 @@ def trial(values: list[Any], field: str, stated: dict[str, Any]) -> Trial:
     """Read `values`, one per record, into `field` as `stated`, with a path that holds them."""
     fields = _FIXED | {field: {**stated, "path": "value"}}
     mapping = msgspec.convert({"source": "sample", "fields": fields}, Mapping)
-    passed, unmapped = mapped(raw_of([{} if value is None else {"value": value} for value in values]), mapping)
+    passed, unmapped = apply_mapping(raw_of([{} if value is None else {"value": value} for value in values]), mapping)
     passed, invalid = validator(NULL_IDS)(passed)
     read = passed["client_time" if field == "event_time" else field]
     codes = Counter(unmapped["code"].to_list() + invalid["code"].to_list())

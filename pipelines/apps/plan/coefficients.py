@@ -74,7 +74,7 @@ BLOCK_ROWS = 10_000.0  # a reader hands a block on once it has so many (pipeline
 TOKEN_BYTES = 16.0  # of the deduplication, a key, written with each partition (transforms/deduplicate.py)
 STAMP_COLUMNS = 6  # of a metric's row: bucket_end, firing, generation, revision, emitted_time, pipeline_version
 SKETCH_BYTES = 2_089.0  # a sketch in a table above 256 values: HLL_4, lg_k 12
-DELAYED_SECONDS = 600.0  # what is delayed comes evenly within it
+DELAYED_SECONDS = 600.0  # delayed events arrive evenly within it
 STRAGGLING_SECONDS = 2.0  # of a bucket that was just shown, what the firing at its end still finds
 INSERT_LEAST_BYTES = 1_024.0  # what insertAll bills of a shorter row
 

@@ -23,12 +23,12 @@ from pipelines.apps.plan.steps import (
     MetricFlow,
     Traffic,
     aggregation,
+    audit_counts,
     blocks_a_second,
     deduplication,
     partitions_a_second,
     settling,
     text_factor,
-    the_books,
 )
 from pipelines.settings.options import EXACTLY_ONCE, INSERTS
 from transforms.seen import SEEN
@@ -64,7 +64,7 @@ def _steps(traffic: Traffic, rate: float, how: How) -> _Steps:
         deduplication(traffic, rate, how),
         tuple(aggregation(spec, traffic, rate, how) for spec in how.metrics),
         sessions(traffic, rate, how),
-        the_books(traffic, rate, how),
+        audit_counts(traffic, rate, how),
     )
 
 

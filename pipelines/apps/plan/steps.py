@@ -7,7 +7,7 @@ rows, bytes and state of a metric are upper bounds. The coefficients are in plan
     How             the settings of the stream
     deduplication   -> Flow
     aggregation     -> MetricFlow, one per metric
-    the_books       -> MetricFlow of quality_1m
+    audit_counts    -> MetricFlow of quality_1m
 
 Sessions are in plan_sessions.py.
 """
@@ -309,7 +309,7 @@ def _crossing(spec: MetricSpec, traffic: Traffic, rate: float, how: How, behind:
     return _Crossing(elements, rows, elements * _frame_bytes(spec) + rows * size, cpu / 1e6)
 
 
-def the_books(traffic: Traffic, rate: float, how: How) -> MetricFlow:
+def audit_counts(traffic: Traffic, rate: float, how: How) -> MetricFlow:
     """Return the flow of `quality_1m` for one subscription: a row per minute and firing, an element per entry."""
     blocks, partitions = blocks_a_second(rate, how), partitions_a_second(traffic, rate, how)
     refused = occupied(1.0, rate / blocks * traffic.quarantined) if blocks else 0.0

@@ -6,6 +6,7 @@ from typing import Any
 from pipelines.apps.plan import coefficients as figures
 from pipelines.apps.plan.result import Plan
 from pipelines.apps.plan.steps import Traffic
+from pipelines.system.progress import size
 
 NAMES = {
     "pubsub": "Pub/Sub publish and delivery",
@@ -95,15 +96,6 @@ def _table(header: tuple[str, ...], rows: list[list[str]]) -> Iterator[str]:
         ]
         yield "  ".join(cells).rstrip()
     yield ""
-
-
-def size(bytes: float) -> str:
-    """Format bytes in three or four digits."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if bytes < 1000:
-            return f"{bytes:.0f} {unit}" if bytes >= 10 or unit == "B" else f"{bytes:.1f} {unit}"
-        bytes /= 1000
-    return f"{bytes:,.0f} TB" if bytes >= 10 else f"{bytes:.1f} TB"
 
 
 def as_json(plan: Plan, traffic: Traffic, prices: dict[str, float]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Describe where copies of erased data may remain, and for how long: places that no command reaches.
 
-elsewhere(warehouse) -> lines; for BigQuery with the dataset's time travel, for Pub/Sub with the subscriptions that the
-audit counts name
+list_copies(warehouse) -> lines; for BigQuery with the dataset's time travel, for Pub/Sub with the subscriptions in the
+audit counts
 """
 
 import polars as pl
@@ -12,7 +12,7 @@ from pipelines.warehouse.tables import QUALITY_1M
 SUBSCRIPTIONS = 5  # listed at most
 
 
-def elsewhere(warehouse: Warehouse) -> list[str]:
+def list_copies(warehouse: Warehouse) -> list[str]:
     """Return what keeps copies, a line each."""
     lines = ["input files, exports, backups and snapshots: until you delete them"]
     lines += warehouse.retention()

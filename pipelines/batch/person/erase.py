@@ -34,12 +34,12 @@ from pipelines.batch.person.places import (
     RECORD,
     Found,
     Hits,
-    counted,
-    in_rows,
-    in_tables,
+    belongs_to,
+    count_hits,
     named_records,
-    of_people,
-    searched,
+    search_rows,
+    search_tables,
+    searchable_columns,
 )
 from pipelines.batch.person.proof import make_key, proofs, rows
 from pipelines.batch.person.redaction import Redaction
@@ -116,12 +116,12 @@ class _Plan(NamedTuple):
         """Return whether a row of the table is deleted or redacted."""
         mentions = [_holds(each) for each in self.redacted(table)]
         own = [
-            of_people(self.ids, {each.column}) for each in self.hits if each.table == table and each.column in PERSON
+            belongs_to(self.ids, {each.column}) for each in self.hits if each.table == table and each.column in PERSON
         ]
         return pl.any_horizontal(pl.lit(False), *own, *mentions)
 
 
-def landed(warehouse: Warehouse) -> int:
+def count_landed(warehouse: Warehouse) -> int:
     """Return the number of records that a stream has landed but not yet committed to the tables."""
     if warehouse.local_path is None:
         return 0
@@ -131,7 +131,7 @@ def landed(warehouse: Warehouse) -> int:
 def also_known_as(warehouse: Warehouse, ids: Sequence[str]) -> list[str]:
     """Return the other identifiers that occur with these in events: a person before and after signing in."""
     names = ("user_id", "anonymous_id")
-    events = warehouse.scan(EVENTS.name, columns=names).filter(of_people(ids, names))
+    events = warehouse.scan(EVENTS.name, columns=names).filter(belongs_to(ids, names))
     others = pl.concat([events.select(pl.col(name).alias("id")) for name in names]).unique()
     return sorted(set(others.collect()["id"].drop_nulls()) - set(ids))
 
@@ -150,38 +150,38 @@ def erase(
     """
     with opened(settings) as into:
         warehouse, run = into.warehouse, into.run
-        if count := landed(warehouse):
+        if count := count_landed(warehouse):
             raise WarehouseError(
                 f"{count:,} landed records of a stream are not committed yet, and may name the person; restart the "
                 "stream (`audience run`), drain it (`audience stop --drain`), then delete"
             )
         key = make_key(warehouse, proof_key)
-        plan = _planned(warehouse, Search(ids), mentions)
+        plan = _make_plan(warehouse, Search(ids), mentions)
         outcomes = _outcomes(warehouse, plan)
-        done = Erased(_deleted(warehouse, plan), _days(warehouse, plan), _kept_sketches(into), outcomes)
+        done = Erased(_count_deleted(warehouse, plan), _days(warehouse, plan), _kept_sketches(into), outcomes)
         earlier = proofs(warehouse, ids, key).of_ids
         if {id for id, _, _ in earlier} == set(ids) and not _changes(outcomes):
             run.purge()  # files left behind by a killed run
             return done._replace(before=max(time for _, time, _ in earlier))
         redaction = Redaction(plan.search)
-        renamed = _renamed(warehouse, plan)
-        entries = _rebuilt(into, plan, redaction, done.days, beam_options) if done.days else []
+        renamed = _find_renamed(warehouse, plan)
+        entries = _rebuild_days(into, plan, redaction, done.days, beam_options) if done.days else []
         rest, rewritten = _other_rows(into, plan, redaction, done.days)
         _check(entries + rewritten, warehouse, plan)
         columns = [each._asdict() for each in outcomes]
         said = {"rows": done.rows, "columns": columns, "sketches": done.kept_sketches, "days": done.days}
-        proof = _written(into, ERASURES, rows(plan.ids, key, said))
-        moved = _moved(warehouse, plan, renamed)
+        proof = _write_rows(into, ERASURES, rows(plan.ids, key, said))
+        moved = _count_moved(warehouse, plan, renamed)
         derived, launch = into.derived, into.job.launch
         books.commit(run, entries + rewritten + proof, done.days, derived, launch, None, moved, rest)
         run.purge()
-        if left := _deleted(warehouse, _planned(warehouse, plan.search, REDACT)):  # a stream is writing, too
+        if left := _count_deleted(warehouse, _make_plan(warehouse, plan.search, REDACT)):  # a stream is writing, too
             raise WarehouseError(f"rows written meanwhile name the person: {left}; run it again")
         return done
 
 
-def _planned(warehouse: Warehouse, search: Search, mentions: str | None) -> _Plan:
-    plan = _Plan(search, list(in_tables(warehouse, search)), named_records(warehouse, search), mentions != KEEP)
+def _make_plan(warehouse: Warehouse, search: Search, mentions: str | None) -> _Plan:
+    plan = _Plan(search, list(search_tables(warehouse, search)), named_records(warehouse, search), mentions != KEEP)
     others = [each.of_kind(*NAMING)["rows"].sum() for name in warehouse.tables() for each in plan.redacted(name)]
     many = max([*others, len(plan.named)])
     if mentions is None and many > MANY:
@@ -195,14 +195,16 @@ def _planned(warehouse: Warehouse, search: Search, mentions: str | None) -> _Pla
 
 def _outcomes(warehouse: Warehouse, plan: _Plan) -> list[Outcome]:
     """Return the outcome for everything that was found."""
-    found = [each for hits in plan.hits if hits.table != QUARANTINE.name for each in counted(hits)]
+    found = [each for hits in plan.hits if hits.table != QUARANTINE.name for each in count_hits(hits)]
     gone = pl.col("quarantine_id").is_in(plan.named["quarantine_id"].unique().to_list())
-    types = searched(QUARANTINE)
+    types = searchable_columns(QUARANTINE)
     scan = warehouse.scan(QUARANTINE.name, columns=["quarantine_id", QUARANTINE.partition, *types])
     outcomes = [_outcome(each, plan) for each in found]
     for rows_of, deleted in ((scan.filter(gone), True), (scan.filter(~gone), False)):
         names = {name: types[name] for name in (RECORD if deleted else types)}
-        for each in (each for hits in in_rows(QUARANTINE.name, rows_of, names, plan.search) for each in counted(hits)):
+        for each in (
+            each for hits in search_rows(QUARANTINE.name, rows_of, names, plan.search) for each in count_hits(hits)
+        ):
             deletes = deleted and each.kind in NAMING
             if deletes or not deleted:
                 outcomes.append(Outcome(*each[:3], "deleted", each.rows) if deletes else _outcome(each, plan))
@@ -224,12 +226,12 @@ def _changes(outcomes: Iterable[Outcome]) -> bool:
     return any(each.outcome != "kept" for each in outcomes)
 
 
-def _deleted(warehouse: Warehouse, plan: _Plan) -> dict[str, int]:
+def _count_deleted(warehouse: Warehouse, plan: _Plan) -> dict[str, int]:
     """Return the number of rows to delete by table, without tables that have none."""
     counts = {QUARANTINE.name: len(plan.named)}
     for table in {each.table for each in plan.hits if not each.of_kind(OWN).is_empty()}:
-        names = [name for name in searched(warehouse.table(table)) if name in PERSON]
-        own = warehouse.scan(table, columns=names).filter(of_people(plan.ids, names))
+        names = [name for name in searchable_columns(warehouse.table(table)) if name in PERSON]
+        own = warehouse.scan(table, columns=names).filter(belongs_to(plan.ids, names))
         counts[table] = own.select(pl.len()).collect().item()
     return {name: counts[name] for name in sorted(counts) if counts[name]}
 
@@ -254,17 +256,17 @@ def _holds(hits: Hits) -> pl.Expr:
     return pl.col(hits.column).is_in(hits.of_kind(*NAMING)["value"].to_list()).fill_null(False)
 
 
-def _renamed(warehouse: Warehouse, plan: _Plan) -> pl.DataFrame:
+def _find_renamed(warehouse: Warehouse, plan: _Plan) -> pl.DataFrame:
     """Return the origins of the remaining events whose event_id is redacted."""
     holds = [_holds(each) for each in plan.redacted(EVENTS.name) if each.column == "event_id"]
     if not holds:
         return pl.DataFrame(schema={name: polars_schema(EVENTS)[name] for name in _ORIGIN})
     names = [*_ORIGIN, "event_id", "user_id", "anonymous_id"]
-    stay = warehouse.scan(EVENTS.name, columns=names).filter(holds[0] & ~of_people(plan.ids, names))
+    stay = warehouse.scan(EVENTS.name, columns=names).filter(holds[0] & ~belongs_to(plan.ids, names))
     return stay.select(_ORIGIN).collect()
 
 
-def _rebuilt(
+def _rebuild_days(
     into: Opened, plan: _Plan, redaction: Redaction, days: list[date], beam_options: Sequence[str]
 ) -> list[FileEntry]:
     """Rebuild the events and metrics of the days without the people."""
@@ -273,7 +275,7 @@ def _rebuilt(
     files = []
     for number, file in enumerate(into.warehouse.files(EVENTS.name, days)):
         events = pl.read_parquet(file)
-        stays = events.filter(~of_people(plan.ids, ("user_id", "anonymous_id"))).with_columns(redacts)
+        stays = events.filter(~belongs_to(plan.ids, ("user_id", "anonymous_id"))).with_columns(redacts)
         if not stays.is_empty():
             files.append(folder / f"{number}.parquet")
             stays.write_parquet(files[-1], compression="zstd", compression_level=1)
@@ -302,19 +304,19 @@ def _other_rows(
         if not touched:
             continue
         redacted = plan.redacted(table.name)
-        columns = {each.column for each in redacted} | {name for name in searched(table) if name in PERSON}
+        columns = {each.column for each in redacted} | {name for name in searchable_columns(table) if name in PERSON}
         values = {value for each in redacted for value in each.of_kind(*NAMING)["value"]} | set(plan.ids)
         keep = WithoutInDays(
             tuple(sorted(columns)), frozenset(values), table.partition, rebuilt, into.warehouse.time_zone
         )
         rest.append(books.Rest(table.name, touched | rebuilt, keep))
-        mentions = pl.any_horizontal(pl.lit(False), *map(_holds, redacted)) & ~of_people(plan.ids, columns)
+        mentions = pl.any_horizontal(pl.lit(False), *map(_holds, redacted)) & ~belongs_to(plan.ids, columns)
         stays = into.warehouse.scan(table.name, touched).filter(mentions).collect()
-        entries += _written(into, table, stays.with_columns(redaction.columns(redacted, set())))
+        entries += _write_rows(into, table, stays.with_columns(redaction.columns(redacted, set())))
     return rest, entries
 
 
-def _written(into: Opened, table: Table, frame: pl.DataFrame) -> list[FileEntry]:
+def _write_rows(into: Opened, table: Table, frame: pl.DataFrame) -> list[FileEntry]:
     if frame.is_empty():
         return []
     parts = by_day(frame, table.partition, into.warehouse.time_zone)
@@ -337,8 +339,8 @@ def _check(entries: list[FileEntry], warehouse: Warehouse, plan: _Plan) -> None:
     for entry in entries:
         if entry.table == QUALITY_1M.name:
             continue
-        names = {name: dtype for name, dtype in searched(tables[entry.table]).items() if name not in NAMES}
-        for hits in in_rows(entry.table, pl.scan_parquet(entry.path), names, plan.search):
+        names = {name: dtype for name, dtype in searchable_columns(tables[entry.table]).items() if name not in NAMES}
+        for hits in search_rows(entry.table, pl.scan_parquet(entry.path), names, plan.search):
             left = hits.of_kind(OWN, *(NAMING if plan.redact else ()))
             if not left.is_empty():
                 raise WarehouseError(
@@ -347,11 +349,11 @@ def _check(entries: list[FileEntry], warehouse: Warehouse, plan: _Plan) -> None:
                 )
 
 
-def _moved(warehouse: Warehouse, plan: _Plan, renamed: pl.DataFrame) -> list[pl.DataFrame]:
+def _count_moved(warehouse: Warehouse, plan: _Plan, renamed: pl.DataFrame) -> list[pl.DataFrame]:
     """Return audit entries that count the people's events, and their open quarantined records, as `erased`."""
     names = [*_ORIGIN, "user_id", "anonymous_id"]
     stored = warehouse.scan(EVENTS.name, columns=names)
-    events = stored.filter(of_people(plan.ids, names)).select(_ORIGIN).collect()
+    events = stored.filter(belongs_to(plan.ids, names)).select(_ORIGIN).collect()
     passed = plan.named.filter(pl.col("code").is_null()).select("input", "quarantine_id")
     still_open = plan.named.join(passed, on=["input", "quarantine_id"], how="anti")
     still_open = still_open.sort("attempt").unique(["input", "quarantine_id"], keep="last").select(_ORIGIN)

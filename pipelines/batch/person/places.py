@@ -63,30 +63,30 @@ class Hits(NamedTuple):
         return self.values.filter(pl.col("kind").is_in(list(kinds)))
 
 
-def searched(table: Table) -> dict[str, pl.DataType | type[pl.DataType]]:
+def searchable_columns(table: Table) -> dict[str, pl.DataType | type[pl.DataType]]:
     """Return the columns of a table that may name a person, with their types."""
     texts = {name: dtype for name, dtype in polars_schema(table).items() if name not in PRODUCT}
     return {name: dtype for name, dtype in texts.items() if dtype == pl.String or name == "payload"}
 
 
-def of_people(ids: Sequence[str], columns: Iterable[str]) -> pl.Expr:
+def belongs_to(ids: Sequence[str], columns: Iterable[str]) -> pl.Expr:
     """Return whether one of the columns assigns a row to one of these people; false if there are no such columns."""
     conditions = [pl.col(name).is_in(list(ids)).fill_null(False) for name in columns if name in PERSON]
     return pl.any_horizontal(conditions) if conditions else pl.lit(False)
 
 
-def in_tables(warehouse: Warehouse, search: Search) -> Iterator[Hits]:
+def search_tables(warehouse: Warehouse, search: Search) -> Iterator[Hits]:
     """Yield the hits of every table."""
     for table in warehouse.tables().values():
         if table.name != ERASURES.name:
-            names = searched(table)
+            names = searchable_columns(table)
             rows = warehouse.scan(table.name, columns=[*dict.fromkeys([table.partition, *names])])
-            yield from in_rows(table.name, rows, names, search, table.partition)
+            yield from search_rows(table.name, rows, names, search, table.partition)
 
 
-def in_rows(table: str, rows: pl.LazyFrame, names: dict, search: Search, time: str | None = None) -> Iterator[Hits]:
+def search_rows(table: str, rows: pl.LazyFrame, names: dict, search: Search, time: str | None = None) -> Iterator[Hits]:
     """Yield the hits in rows of a table, by column; `time` names the column of `first` and `last`."""
-    own = of_people(search.ids, names)
+    own = belongs_to(search.ids, names)
     for name, dtype in names.items():
         part = rows if name in PERSON else rows.filter(~own)
         near = part.filter(search.near(pl.col(name), dtype)).group_by(pl.col(name).alias("value"))
@@ -104,26 +104,26 @@ def in_rows(table: str, rows: pl.LazyFrame, names: dict, search: Search, time: s
 
 def find(warehouse: Warehouse, search: Search) -> tuple[list[Found], int]:
     """Return everything that names the person, and how many files could not be searched."""
-    found = [each for hits in in_tables(warehouse, search) for each in counted(hits)]
+    found = [each for hits in search_tables(warehouse, search) for each in count_hits(hits)]
     unread = 0
     for place, table, path in _not_live(warehouse):
         try:
-            found += [each for hits in _in_file(table, path, search) for each in counted(hits, place)]
+            found += [each for hits in _search_file(table, path, search) for each in count_hits(hits, place)]
         except FileNotFoundError:  # a writer has removed it meanwhile
             continue
         except (OSError, pl.exceptions.PolarsError):
             unread += path.exists() and path.stat().st_size > 0
-    return _summed(found), unread
+    return _sum_rows(found), unread
 
 
-def counted(hits: Hits, place: str = LIVE) -> list[Found]:
+def count_hits(hits: Hits, place: str = LIVE) -> list[Found]:
     """Return the hits of a column, one row per kind."""
     by_kind = hits.values.group_by("kind").agg(pl.col("rows").sum(), pl.col("first").min(), pl.col("last").max())
     rows = by_kind.sort("kind", descending=True).iter_rows()
     return [Found(hits.table, hits.column, kind, count, first, last, place) for kind, count, first, last in rows]
 
 
-def _summed(found: list[Found]) -> list[Found]:
+def _sum_rows(found: list[Found]) -> list[Found]:
     """Sum the rows of many files."""
     rows: dict[tuple, Found] = {}
     for each in found:
@@ -143,7 +143,7 @@ def _not_live(warehouse: Warehouse) -> Iterator[tuple[str, str, Path]]:
                 yield LANDED, LANDING, path
 
 
-def _in_file(table: str, path: Path, search: Search) -> list[Hits]:
+def _search_file(table: str, path: Path, search: Search) -> list[Hits]:
     """Return the hits in a file, whatever its columns."""
     rows = (
         pl.read_ipc(path).lazy() if path.suffix == ".arrow" else pl.read_parquet(path, hive_partitioning=False).lazy()
@@ -153,7 +153,7 @@ def _in_file(table: str, path: Path, search: Search) -> list[Hits]:
         for name, dtype in rows.collect_schema().items()
         if name not in PRODUCT and (dtype == pl.String or name == "payload")
     }
-    return list(in_rows(table, rows, names, search))
+    return list(search_rows(table, rows, names, search))
 
 
 def named_records(warehouse: Warehouse, search: Search) -> pl.DataFrame:
@@ -172,9 +172,9 @@ def named_records(warehouse: Warehouse, search: Search) -> pl.DataFrame:
     return scan.drop(*RECORD).join(found.lazy(), on=keys, how="semi", nulls_equal=True).collect()
 
 
-def alike(warehouse: Warehouse, ids: Sequence[str]) -> list[str]:
+def find_similar(warehouse: Warehouse, ids: Sequence[str]) -> list[str]:
     """Return identifiers in `events` that differ from these only in case or Unicode normal form."""
-    wanted = set(map(_folded, ids))
+    wanted = set(map(_fold, ids))
     plain = [folded for folded in wanted if folded.isascii()]
     found: set[str] = set()
     for name in PERSON[:2]:
@@ -182,9 +182,9 @@ def alike(warehouse: Warehouse, ids: Sequence[str]) -> list[str]:
         # Python folds slowly; for ASCII letters, Polars can lower the case.
         near = column.str.to_lowercase().is_in(plain) | column.str.contains(r"[^\x00-\x7f]")
         values = warehouse.scan(EVENTS.name, columns=[name]).filter(near.fill_null(False)).unique().collect()[name]
-        found |= {value for value in values if _folded(value) in wanted}
+        found |= {value for value in values if _fold(value) in wanted}
     return sorted(found - set(ids))
 
 
-def _folded(id: str) -> str:
+def _fold(id: str) -> str:
     return normalize("NFKC", normalize("NFKC", id).casefold())

@@ -38,7 +38,7 @@ class StoredSessions:
     def see(self, events: pl.DataFrame) -> None:
         """Take in a block of events; those before `since` are left out."""
         wanted = events.filter(pl.col("event_time") >= pl.lit(self.since, TIME))
-        self.gathered = take_in(self.gathered, summaries.of_events(wanted, self.steps), summaries.merge)
+        self.gathered = take_in(self.gathered, summaries.summarize_events(wanted, self.steps), summaries.merge)
 
     def held(self) -> pl.DataFrame:
         """SUMMARY_SCHEMA: those that an event may still change, as they will be published."""
@@ -65,7 +65,7 @@ def differences(warehouse: Restorable, held: pl.DataFrame, since: datetime, olde
     return pl.concat(
         [
             fresh.join(changed, on="session_id", how="semi"),
-            summaries.taken_back(gone.with_columns(summaries.visitors(gone))),
+            summaries.retractions(gone.with_columns(summaries.visitors(gone))),
         ]
     )
 
@@ -90,7 +90,7 @@ def write(run: RestoreRun, rows: pl.DataFrame, launch: Launch, now: datetime, re
 
 def write_seeds(folder: str, held: pl.DataFrame, shards: int) -> None:
     """Write the state that PublishSessions starts from."""
-    parts = summaries.by_shard(held, shards)
+    parts = summaries.split_by_shard(held, shards)
     seeds.write_published(folder, NAME, [(seeds.Place(0, shard), part) for shard, part in parts])
 
 

@@ -23,11 +23,11 @@ from pipelines.apps.plan.steps import (
     MetricFlow,
     Traffic,
     aggregation,
+    audit_counts,
     blocks_a_second,
     deduplication,
     groups_of,
     occupied,
-    the_books,
 )
 from pipelines.apps.simulator.faults import faults
 from pipelines.settings.config import read_config
@@ -163,7 +163,7 @@ def test_bytes_and_state_of_a_metric_are_from_above_at_most_three_times(spec):
 
 
 def test_the_books_take_an_entry_of_every_step_that_ends_a_record(run):
-    flow = the_books(run.traffic, run.traffic.per_second, how())
+    flow = audit_counts(run.traffic, run.traffic.per_second, how())
     assert flow.flow.elements * SECONDS == pytest.approx(run.stream.figures.elements["quality_1m"], rel=0.25)
     assert flow.flow.bytes * SECONDS == pytest.approx(run.stream.figures.edge_bytes["quality_1m"], rel=0.25)
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from pipelines.batch.backfill import backfill
 from pipelines.batch.person.erase import also_known_as, erase
-from pipelines.batch.person.places import LIVE, OWN, REPLACED, STAGED, alike, find
+from pipelines.batch.person.places import LIVE, OWN, REPLACED, STAGED, find, find_similar
 from pipelines.batch.person.proof import FILE, key_of, proofs
 from pipelines.batch.person.search import ENCODED, INSIDE, MENTION, NAMING, Search
 from pipelines.batch.recompute import recompute
@@ -111,7 +111,7 @@ def test_a_person_is_found_in_every_table_and_not_taken_for_one_whose_id_begins_
     }
     assert also_known_as(warehouse, ["u1"]) == ["a1"]
     assert found_in(warehouse, "nobody") == {}
-    assert alike(warehouse, ["U1", "u3"]) == ["u1"]
+    assert find_similar(warehouse, ["U1", "u3"]) == ["u1"]
 
 
 def test_what_stays_is_as_if_they_had_never_been_sketches_too(warehouse, tmp_path):

@@ -20,7 +20,7 @@ from pipelines.warehouse.local.warehouse import LocalWarehouse
 from transforms.block import BlockCoder
 from transforms.sessions import streaming as sessions_stream
 from transforms.sessions.sessions import STEPS
-from transforms.sessions.summaries import SUMMARY_SCHEMA, merge, of_events
+from transforms.sessions.summaries import SUMMARY_SCHEMA, merge, summarize_events
 
 SQL = (Path(__file__).parents[2] / "oracle" / "sessions.sql").read_text()
 FIRST = date(2026, 3, 1)
@@ -147,7 +147,7 @@ def test_a_session_takes_in_the_state_of_a_stream_what_the_documents_say(tmp_pat
     simulate(5_000, 1, tmp_path / "events.jsonl", start=FIRST)
     backfill(resolve({"input": [str(tmp_path / "events.jsonl")], "warehouse": str(tmp_path / "w"), "workers": "1"}))
     stored = LocalWarehouse.open(tmp_path / "w").scan("events").collect()
-    sessions = merge([of_events(stored, STEPS)]).select(SUMMARY_SCHEMA.keys())
+    sessions = merge([summarize_events(stored, STEPS)]).select(SUMMARY_SCHEMA.keys())
     assert len(sessions) > 500
     told = re.search(r"About\s+(\d+) bytes per session", sessions_stream.__doc__)[1]
     assert len(BlockCoder().encode(sessions)) / len(sessions) == pytest.approx(int(told), rel=0.15)

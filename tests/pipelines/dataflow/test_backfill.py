@@ -165,8 +165,8 @@ def test_its_steps_are_those_of_the_golden_list(one):
     golden = {
         step
         for step in (Path(__file__).parents[1] / "golden" / "steps_cluster.txt").read_text().splitlines()
-        # Of days that are added, and of days that lie beside.
-        if not step.startswith(("Read stored", "Join stored", "Read neighbor days", "Read sessions", "Sessions/Mark"))
+        # Steps of days that are merged into, and of neighbor days.
+        if not step.startswith(("Read stored", "Join stored", "Read neighbor days", "Read spanning", "Sessions/Tag"))
     }
     assert golden <= {each.unique_name for each in graph_of(one.body).components.transforms.values()}
 
@@ -213,7 +213,7 @@ class Jobs:
         self.workers = 1  # as processes of their own from 2 on
         self.run = self.as_the_service
         # In the service's place: everything else of a launch is what a person's is.
-        monkeypatch.setattr(dataflow_backfill, "submitted", lambda job, options: self.run(job, options))
+        monkeypatch.setattr(dataflow_backfill, "submit", lambda job, options: self.run(job, options))
 
     def __call__(self, pattern: str, **options: object) -> None:
         given = {"input": [f"{self.storage.url}/{pattern}"], "dataset": self.dataset, **options}

@@ -182,7 +182,7 @@ def test_an_update_of_no_job_is_one_line_and_asks_once(launched, service, capsys
     assert launched("--update") == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "no job 'audience' runs in my-project, europe-west1; start it without --update" in said
+    assert "no job 'audience' is running in my-project, europe-west1; start it without --update" in said
     assert [asked.method for asked in service.asked] == ["GET"]
 
 
@@ -196,7 +196,7 @@ def test_a_service_that_refuses_to_tell_its_jobs_is_one_line(launched, service, 
 
 def test_what_is_of_one_machine_or_of_dataflow_alone_is_refused_elsewhere(launched, service, capsys):
     assert launched("--readers=3") == 2
-    assert "--readers is of a stream on this machine; leave it out" in capsys.readouterr().err
+    assert "--readers is only for a stream on this machine; leave it out" in capsys.readouterr().err
     words = ["--input_subscription=projects/my-project/subscriptions/events", "--id_label=key"]
     assert main(["run", *words]) == 2
     assert "--id_label is only for Dataflow" in capsys.readouterr().err

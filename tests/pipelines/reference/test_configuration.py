@@ -14,7 +14,7 @@ from transforms.sessions.funnel import Funnel
 
 @pytest.mark.parametrize(("path", "text"), list(files()), ids=lambda value: getattr(value, "name", ""))
 def test_a_generated_file_is_as_the_declarations_say(path, text):
-    assert path.read_text(encoding="utf-8") == text, "make it anew: python -m pipelines.reference"
+    assert path.read_text(encoding="utf-8") == text, "generate it again: python -m pipelines.reference"
 
 
 @pytest.mark.parametrize("struct", [Quality, Funnel, MetricSpec, Measure], ids=lambda struct: struct.__name__)

@@ -15,7 +15,7 @@ import pytest
 from pipelines.cli import main
 from pipelines.sources.files.discover import find_files
 from pipelines.sources.files.read import CsvFormat, cut, read
-from pipelines.system.progress import FOLDER, Line, Notes, Read, Watch, noted, size
+from pipelines.system.progress import FOLDER, Line, Notes, Read, Watch, read_notes, size
 from pipelines.system.terminal import ERASE
 from tests.support.terminal import on_a_terminal, screen, with_a_terminal
 
@@ -150,7 +150,7 @@ def test_what_is_noted_of_a_file_are_its_bytes_and_its_rows(name, block_bytes, t
         rows += sum(len(block) for block in read(part, "shop", CsvFormat(), block_bytes, notes))
     notes.flush()
     header = len(b"a,b\n") if name == "range.csv" and block_bytes == 64 else 0  # no range holds it
-    assert noted(tmp_path / FOLDER) == Read(path.stat().st_size - header, rows)
+    assert read_notes(tmp_path / FOLDER) == Read(path.stat().st_size - header, rows)
 
 
 def test_notes_of_threads_and_processes_add_up(tmp_path):
@@ -165,16 +165,16 @@ def test_notes_of_threads_and_processes_add_up(tmp_path):
         "import sys; from pipelines.system.progress import Notes; n = Notes(sys.argv[1]); n(5, 2); n(5, 2); n.flush()"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=True)
-    assert noted(tmp_path) == Read(4 * 3000 + 10, 4000 + 4)
+    assert read_notes(tmp_path) == Read(4 * 3000 + 10, 4000 + 4)
 
 
 def test_a_process_writes_a_note_at_once_and_then_seldom(tmp_path):
     notes = Notes(str(tmp_path))
     notes(1, 1)
     notes(1, 1)
-    assert noted(tmp_path) == Read(1, 1)
+    assert read_notes(tmp_path) == Read(1, 1)
     notes.flush()
-    assert noted(tmp_path) == Read(2, 2)
+    assert read_notes(tmp_path) == Read(2, 2)
 
 
 def test_notes_that_cannot_be_written_disturb_no_reader(tmp_path):
@@ -206,7 +206,7 @@ def test_the_line_tells_each_phase_in_words(tmp_path):
 
 @pytest.mark.parametrize(
     ("bytes", "said"),
-    [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (15_400, "15 kB"), (2_340_000, "2.3 MB"), (7 * 10**15, "7000 TB")],
+    [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (15_400, "15 kB"), (2_340_000, "2.3 MB"), (7 * 10**15, "7,000 TB")],
 )
 def test_a_size_has_few_digits(bytes, said):
     assert size(bytes) == said

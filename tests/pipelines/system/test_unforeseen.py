@@ -107,8 +107,8 @@ class Broken:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_an_error_of_the_graph_names_its_step_also_from_worker_processes(workers, tmp_path, monkeypatch, capfd):
-    limited = backfill.limited
-    monkeypatch.setattr(backfill, "limited", lambda *given: replace(limited(*given), limit=Broken()))
+    limited = backfill.limit_job
+    monkeypatch.setattr(backfill, "limit_job", lambda *given: replace(limited(*given), limit=Broken()))
     assert run(tmp_path, "--workers", workers) == 1
     said = capfd.readouterr().err
     assert said.startswith("error: unforeseen: UnpicklingError: a bug of ours (in audience backfill, step '")
@@ -172,8 +172,8 @@ class Killed:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's children")
 def test_a_worker_process_that_is_killed_ends_the_run_with_one_line(tmp_path, monkeypatch, capfd):
-    limited = backfill.limited
-    monkeypatch.setattr(backfill, "limited", lambda *given: replace(limited(*given), limit=Killed()))
+    limited = backfill.limit_job
+    monkeypatch.setattr(backfill, "limit_job", lambda *given: replace(limited(*given), limit=Killed()))
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back what the run leaves
     assert run(tmp_path, "--workers", "2") == 2
     said = capfd.readouterr().err

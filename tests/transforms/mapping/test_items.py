@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.block import RAW_SCHEMA, tag_input, within
+from transforms.block import RAW_SCHEMA, split_to_size, tag_input
 from transforms.errors import AudienceError, ConfigError
 from transforms.mapping import items as mapping_items
 from transforms.mapping import load_mapping, map_records, required_columns
@@ -207,10 +207,10 @@ def test_product_and_match_are_sources_of_a_value():
 
 def test_a_block_is_cut_where_its_payloads_are_too_many_bytes():
     block = pl.DataFrame({"payload": [b"x" * 92] * 10})
-    assert [part.height for part in within(block, 400)] == [4, 4, 2]
-    assert [part.height for part in within(block, 5)] == [1] * 10
-    assert [part.height for part in within(block, 1_000)] == [10]
-    assert list(within(block.clear(), 5)) == []
+    assert [part.height for part in split_to_size(block, 400)] == [4, 4, 2]
+    assert [part.height for part in split_to_size(block, 5)] == [1] * 10
+    assert [part.height for part in split_to_size(block, 1_000)] == [10]
+    assert list(split_to_size(block.clear(), 5)) == []
 
 
 ITEMS = st.fixed_dictionaries({"id": st.integers(0, 9), "seen": st.just(1), "clicked": st.integers(0, 1)})

@@ -395,7 +395,7 @@ BAD_FIELDS = [
     ),
     ("channel: {const: tv}", ".channel.const", "got 'tv', allowed web, mobile, social"),
     ("value: {path: v, default: x}", ".value.default", "got 'x', allowed a number of at most 18 digits"),
-    ("is_bot: {const: maybe}", ".is_bot.const", "got 'maybe', allowed true, 1, yes, false, 0, no"),
+    ("is_bot: {const: maybe}", ".is_bot.const", "got 'maybe', allowed one of true, 1, yes, false, 0, no"),
     (
         "event_time: {path: t, time: '%H'}",
         ".event_time.time",

@@ -22,17 +22,17 @@ def sets(*members: np.ndarray) -> pl.DataFrame:
     """One row a set."""
     hashes, codes = np.unique(np.concatenate(members), return_inverse=True)
     group = np.repeat(np.arange(len(members)), [len(each) for each in members])
-    return pl.DataFrame(distinct.of_codes("users", len(members), group, codes, hashes))
+    return pl.DataFrame(distinct.build_sets("users", len(members), group, codes, hashes))
 
 
 def union(*frames: pl.DataFrame) -> pl.DataFrame:
     """All rows in one set."""
     rows = pl.concat(frames)
-    return pl.DataFrame(distinct.merged("users", 1, np.zeros(rows.height, np.int64), rows))
+    return pl.DataFrame(distinct.merge("users", 1, np.zeros(rows.height, np.int64), rows))
 
 
 def finished(frame: pl.DataFrame) -> tuple[int, bytes]:
-    return pl.DataFrame(distinct.finished("users", frame)).row(0)
+    return pl.DataFrame(distinct.finish("users", frame)).row(0)
 
 
 def library_sketch(hashes: np.ndarray) -> datasketches.hll_sketch:
@@ -99,7 +99,7 @@ def test_repeats_count_once_and_an_empty_set_is_zero():
     once = values(3)
     assert finished(sets(np.repeat(once, 4)))[0] == 3
     assert finished(union(sets(once), sets(once[1:])))[0] == 3
-    frame = pl.DataFrame(distinct.finished("users", sets(once, np.empty(0, np.uint64), once)))
+    frame = pl.DataFrame(distinct.finish("users", sets(once, np.empty(0, np.uint64), once)))
     assert frame["users"].to_list() == [3, 0, 3]
     assert datasketches.hll_sketch.deserialize(frame["users" + SKETCH][1]).is_empty()
 
@@ -134,7 +134,7 @@ def test_sketches_of_hours_union_to_the_estimate_of_the_day():
     rng = np.random.default_rng(3)
     hours = [day[rng.random(len(day)) < share] for share in (0.001, 0.002, 0.01, 0.04, 0.3, 0.5, 0.6)]
     seen = np.unique(np.concatenate(hours))
-    rows = pl.DataFrame(distinct.finished("users", sets(*hours)))
+    rows = pl.DataFrame(distinct.finish("users", sets(*hours)))
     estimate = library_union(rows["users" + SKETCH]).get_estimate()
     assert abs(estimate - len(seen)) <= 3 * RELATIVE_ERROR * len(seen)
     # every hour's set is in one sketch or another, so nothing is lost by the roll-up

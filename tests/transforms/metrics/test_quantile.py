@@ -21,7 +21,7 @@ NUMBERS = st.one_of(
 def histogram(*groups: list[float]) -> pl.DataFrame:
     """One row a group."""
     group = np.repeat(np.arange(len(groups)), [len(each) for each in groups])
-    return quantile.of_values(
+    return quantile.build_histograms(
         "m", len(groups), group, np.concatenate([np.array(each, float) for each in groups])
     ).to_frame()
 
@@ -29,11 +29,11 @@ def histogram(*groups: list[float]) -> pl.DataFrame:
 def merged(frames: list[pl.DataFrame]) -> pl.DataFrame:
     """All rows in one group."""
     rows = pl.concat(frames)
-    return quantile.merged("m", 1, np.zeros(rows.height, np.int64), rows).to_frame()
+    return quantile.merge("m", 1, np.zeros(rows.height, np.int64), rows).to_frame()
 
 
 def quantiles(frame: pl.DataFrame, q: tuple[float, ...]) -> list[dict]:
-    columns = quantile.finished("m", q, frame)
+    columns = quantile.finish("m", q, frame)
     return pl.DataFrame(columns).drop("m_histogram").to_dicts()
 
 

@@ -26,8 +26,8 @@ from transforms.sessions.summaries import (
     REVENUE,
     SUMMARY_SCHEMA,
     merge,
-    of_events,
-    of_visitors,
+    select_visits,
+    summarize_events,
     table_rows,
     tombstones,
 )
@@ -48,7 +48,7 @@ def events(*given: dict) -> pl.DataFrame:
 
 
 def summed(*blocks: pl.DataFrame) -> pl.DataFrame:
-    return merge([of_events(block, STEPS) for block in blocks])
+    return merge([summarize_events(block, STEPS) for block in blocks])
 
 
 def told(frame: pl.DataFrame) -> list[tuple]:
@@ -256,7 +256,7 @@ class Shard:
 
     def put(self, block: pl.DataFrame) -> None:
         self.step.process(
-            (0, of_visitors(block)), self.bags["pending"], self.cells["progress"], soon=self.soon, due=self.due
+            (0, select_visits(block)), self.bags["pending"], self.cells["progress"], soon=self.soon, due=self.due
         )
         self.fire()
 
@@ -282,7 +282,7 @@ class Shard:
     @property
     def held(self) -> int:
         hot = self.cells["hot"].value
-        left = cold_sessions.compacted(self.bags["cold"].read, pl.lit(True))
+        left = cold_sessions.compact(self.bags["cold"].read, pl.lit(True))
         return (0 if hot is None else hot.height) + left.rows
 
 

@@ -135,7 +135,7 @@ def test_it_counts_what_a_backfill_counts(seed, tmp_path):
 
 
 def test_mistakes_are_clear(given, tmp_path):
-    with pytest.raises(ConfigError, match=r"none.yaml: the mapping cannot be read"):
+    with pytest.raises(ConfigError, match=r"none.yaml: cannot read the mapping"):
         check_file(str(tmp_path / "none.yaml"), [given[1]])
     (tmp_path / "empty.jsonl").write_text("\n\n")
     with pytest.raises(SourceError, match=r"empty.jsonl: contains no records; name a file that has some"):

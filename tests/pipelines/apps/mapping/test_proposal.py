@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.apps.mapping.check import check
-from pipelines.apps.mapping.profile import profile_elements
+from pipelines.apps.mapping.profile import lists_of_objects, profile, profile_elements
 from pipelines.apps.mapping.proposal import propose
 from pipelines.apps.mapping.sample import blocks, found_files
 from pipelines.sources.files.read import CsvFormat
@@ -326,6 +326,11 @@ def test_of_records_with_a_list_of_events_each_element_is_read(tmp_path):
     assert len(made.rehearsal.events) == 60
 
 
+def test_a_list_of_objects_may_be_another_value_in_some_records():
+    records = [{"hits": [{"at": 1}]}, {"hits": [{"at": 9}]}, {"hits": True}]
+    assert [seen.spelled for seen in lists_of_objects(profile(records))] == ["hits"]
+
+
 def test_an_element_of_a_list_is_a_record_with_all_that_stands_around_it():
     records = [{"hits": [{"at": 1}, {"at": 2}], "sid": "a"}, {"hits": [{"at": 9}], "sid": "b"}]
     seen = {each.spelled: each.values for each in profile_elements(records, ("hits",))}
@@ -410,7 +415,7 @@ WRONG = {
     "nanoseconds": ("x.jsonl", b'{"ts": 1772359200000000000}\n', "ts holds epoch nanoseconds"),
     "an array": ("x.json", b'[{"ts": 1}]', "one JSON array, allowed one object per line; convert it: jq -c '.[]'"),
     "a document": ("x.json", b'{\n  "ts": 1\n}\n', "multi-line JSON, allowed one object per line; convert it"),
-    "no text": ("x.bin", b"\x00\x01\x02", "is not a text file; allowed"),
+    "no text": ("x.bin", b"\x00\x01\x02", "x.bin: not a text file; allowed"),
     "no Parquet": ("x.parquet", b"a,b\n", "x.parquet: cannot be read: "),
     "a torn file": ("x.jsonl.gz", gzip.compress(b'{"ts": 1}\n' * 99)[:30], "ends too early; mend the file"),
 }

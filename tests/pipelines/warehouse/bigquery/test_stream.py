@@ -37,7 +37,7 @@ from transforms.aggregate import Launch, stamped
 from transforms.block import EVENT_SCHEMA
 from transforms.errors import WarehouseError
 from transforms.quarantine import identify
-from transforms.sessions.summaries import merge, of_events, table_rows
+from transforms.sessions.summaries import merge, summarize_events, table_rows
 
 NOW = datetime.now(UTC)
 OUT_OF_BOUNDS = datetime(1999, 12, 31, tzinfo=UTC)
@@ -151,7 +151,7 @@ def test_a_session_arrives_with_its_revenue(client, method):
     dataset = made(client, (SESSIONS, QUARANTINE))
     bought = {"event_type": "purchase", "anonymous_id": "a", "value": Decimal("1.25"), "event_time": NOW}
     block = pl.DataFrame([bought | {"currency": "EUR"}, bought], schema=EVENT_SCHEMA)
-    rows = table_rows(merge([of_events(block, ("page_view", "purchase"))]))
+    rows = table_rows(merge([summarize_events(block, ("page_view", "purchase"))]))
     run(dataset, method, [stamped(rows, "on_time", 5, NOW.timestamp(), Launch(1, "t"))], SESSIONS, None)
     (row,) = written(client, dataset, "sessions", "session_id, revenue, furthest_step, is_converted")
     money = [{"currency": None, "value": Decimal("1.25")}, {"currency": "EUR", "value": Decimal("1.25")}]

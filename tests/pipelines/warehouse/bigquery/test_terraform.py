@@ -10,7 +10,7 @@ import sqlglot
 from google.cloud import bigquery as google
 
 from pipelines.cli import main
-from pipelines.reference.small_groups import GROUPS, PERSONS, RECORDS, THRESHOLD, Group, suppressed
+from pipelines.reference.small_groups import GROUPS, PERSONS, RECORDS, THRESHOLD, Group, suppress
 from pipelines.settings.config import TEMPLATES, read_config
 from pipelines.warehouse.bigquery import clients as bigquery_clients
 from pipelines.warehouse.bigquery.dataset import label_of
@@ -158,7 +158,7 @@ def test_a_group_below_the_threshold_does_not_show_and_one_at_it_does(made, clie
 def test_a_number_of_few_people_in_a_large_group_is_null():
     """And so is what is computed of it, or of another such number."""
     group = Group("users", {"buyers": ("revenue", "rate"), "sellers": ("rate",)})
-    sql = suppressed("view", "SELECT * FROM source", str, {"view": group}).replace(THRESHOLD, "3")
+    sql = suppress("view", "SELECT * FROM source", str, {"view": group}).replace(THRESHOLD, "3")
     with duckdb.connect() as connection:
         connection.sql(
             "CREATE TABLE source AS SELECT * FROM (VALUES (9, 3, 30, 0.5, 3), (9, 2, 20, 0.4, 3), (9, 3, 30, 0.3, 2), "

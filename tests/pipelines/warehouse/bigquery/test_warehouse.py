@@ -11,7 +11,7 @@ from pipelines.apps.simulator.faults import Faults
 from pipelines.apps.simulator.simulate import simulate
 from pipelines.batch.backfill import backfill
 from pipelines.batch.days import warehouse_of
-from pipelines.batch.person.elsewhere import elsewhere
+from pipelines.batch.person.elsewhere import list_copies
 from pipelines.batch.person.erase import Erased, erase
 from pipelines.batch.person.places import find
 from pipelines.batch.person.proof import key_of, proofs
@@ -151,7 +151,7 @@ def test_every_run_leaves_in_bigquery_what_it_leaves_in_a_folder(houses, files, 
         found, _ = find(warehouse, Search(people))
         assert {each.kind for each in found} <= {INSIDE}
         assert len(proofs(warehouse, people, key_of(warehouse, key)).of_ids) == 2
-        assert any("time travel keeps deleted rows for 7 days" in line for line in elsewhere(warehouse))
+        assert any("time travel keeps deleted rows for 7 days" in line for line in list_copies(warehouse))
 
 
 def by_place(erased: Erased) -> set[tuple]:
