@@ -12,18 +12,10 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import NamedTuple
 
+from pipelines.assemble import NATIVE_SOURCE, Opened, make_folder, open_run
 from pipelines.audience import Job, build
 from pipelines.batch.day_limit import NoteDays, refuse_spread
-from pipelines.batch.days import (
-    NATIVE_SOURCE,
-    Opened,
-    days_found,
-    days_with_events,
-    made,
-    opened,
-    with_neighbors,
-    with_stored,
-)
+from pipelines.batch.days import days_found, days_with_events, with_neighbors, with_stored
 from pipelines.batch.summary import Summary
 from pipelines.runners.in_process import run_bounded, worker_count
 from pipelines.settings.config import read_mapping
@@ -74,7 +66,7 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
     """Run the graph over files and commit what it wrote."""
     started = time.monotonic()
     read = inspect_files(settings)
-    with opened(settings, create=True) as into:
+    with open_run(settings, create=True) as into:
         check_days(settings, into)
         if NAME in settings.input:
             read = inspect_files(settings, spool(into.run.staging))
@@ -145,7 +137,7 @@ def job_of(settings: Settings, into: Opened, read: Input, notes: Notes) -> Job:
 
 def limit_job(job: Job, settings: Settings, into: Opened) -> Job:
     """Return the job with the limit on days: it fails while it reads if the events span more days than allowed."""
-    folder = made(into.run.staging / "limit")
+    folder = make_folder(into.run.staging / "limit")
     return replace(job, limit=NoteDays(folder, into.warehouse.time_zone, job.days, settings.max_days))
 
 

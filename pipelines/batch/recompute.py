@@ -10,8 +10,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pipelines.assemble import NATIVE_SOURCE, Opened, open_run
 from pipelines.audience import build
-from pipelines.batch.days import NATIVE_SOURCE, Opened, days_with_events, opened, with_neighbors, with_stored
+from pipelines.batch.days import days_with_events, with_neighbors, with_stored
 from pipelines.batch.replay import needed_mappings
 from pipelines.batch.summary import Summary
 from pipelines.runners.in_process import run_bounded, worker_count
@@ -30,7 +31,7 @@ def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
     """Run the graph over stored events and quarantined late events, and commit the days."""
     started = time.monotonic()
     mappings = tuple(read_mapping(path) for path in settings.mapping)
-    with opened(settings) as into:
+    with open_run(settings) as into:
         warehouse, run = into.warehouse, into.run
         days = Days(settings.start, settings.end, warehouse.time_zone) if settings.start and settings.end else None
         discarded = run.discard(into.derived, days.listed() if days else sorted(days_with_events(warehouse)))

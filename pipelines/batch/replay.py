@@ -9,16 +9,10 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from pipelines.assemble import NATIVE_SOURCE, open_run
 from pipelines.audience import build
 from pipelines.batch.day_limit import refuse_spread
-from pipelines.batch.days import (
-    NATIVE_SOURCE,
-    days_found,
-    days_with_events,
-    opened,
-    with_neighbors,
-    with_stored,
-)
+from pipelines.batch.days import days_found, days_with_events, with_neighbors, with_stored
 from pipelines.batch.summary import Summary
 from pipelines.runners.in_process import run_bounded, worker_count
 from pipelines.settings.config import read_mapping
@@ -38,7 +32,7 @@ def replay(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
     started = time.monotonic()
     mappings = tuple(read_mapping(path) for path in settings.mapping)
     formats = [MAPPED + mapping.source for mapping in mappings] or ["native"]
-    with opened(settings) as into:
+    with open_run(settings) as into:
         warehouse, run = into.warehouse, into.run
         where = f"source_format IN ({', '.join(map(literal, formats))})"
         where += "" if settings.accept_late else " AND stage <> 'late'"

@@ -32,12 +32,12 @@ def run(name: str, values, rest) -> None:
         from pipelines.runners.in_process import beam_options
 
         rest = beam_options(rest)
-    from pipelines.batch.days import warehouse_of
+    from pipelines.assemble import open_configured
     from pipelines.batch.summary import audit_lines, summary_lines
 
     done = _run_of(name)(settings, rest)
     try:
-        with warehouse_of(settings) as warehouse:
+        with open_configured(settings) as warehouse:
             lines = summary_lines(done, warehouse)
     except KeyboardInterrupt:
         raise

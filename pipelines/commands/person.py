@@ -57,7 +57,7 @@ def _is_text(id: str) -> bool:
 def _find(settings, ids: list[str], form: str, proof_key: str | None) -> None:
     import polars as pl
 
-    from pipelines.batch.days import warehouse_of
+    from pipelines.assemble import open_configured
     from pipelines.batch.person.erase import also_known_as
     from pipelines.batch.person.places import LANDED, LIVE, Found, find, find_similar
     from pipelines.batch.person.proof import key_of, proofs
@@ -66,7 +66,7 @@ def _find(settings, ids: list[str], form: str, proof_key: str | None) -> None:
     from pipelines.warehouse.interface import Result
     from pipelines.warehouse.render import render
 
-    with warehouse_of(settings) as warehouse:
+    with open_configured(settings) as warehouse:
         found, unread = find(warehouse, Search(ids))
         others, similar = also_known_as(warehouse, ids), find_similar(warehouse, ids)
         proved = proofs(warehouse, ids, key_of(warehouse, proof_key))
@@ -92,14 +92,14 @@ def _find(settings, ids: list[str], form: str, proof_key: str | None) -> None:
 
 
 def _delete(settings, ids: list[str], proof_key: str | None, mentions: str | None) -> None:
-    from pipelines.batch.days import warehouse_of
+    from pipelines.assemble import open_configured
     from pipelines.batch.person.elsewhere import list_copies
     from pipelines.batch.person.erase import also_known_as, erase
 
-    with warehouse_of(settings) as warehouse:
+    with open_configured(settings) as warehouse:
         others = also_known_as(warehouse, ids)
     done = erase(settings, ids, proof_key, mentions)
-    with warehouse_of(settings) as warehouse:
+    with open_configured(settings) as warehouse:
         copies = list_copies(warehouse)
     for line in _summary(done):
         say(line)

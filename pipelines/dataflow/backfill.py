@@ -12,9 +12,10 @@ from datetime import date
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
+from pipelines.assemble import Opened, open_run
 from pipelines.audience import Job
 from pipelines.batch.backfill import check_days, ending_of, inspect_files, job_of, range_of
-from pipelines.batch.days import Opened, days_with_events, neighbor_days, opened, spanning_sql
+from pipelines.batch.days import days_with_events, neighbor_days, spanning_sql
 from pipelines.dataflow.commit_once import CommitOnce
 from pipelines.dataflow.job import Launched, job_options, submit
 from pipelines.settings.resolve import Settings, check_on_cluster
@@ -44,7 +45,7 @@ def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
         )
     read = inspect_files(settings)
     _check_reach(read.files, options)
-    with opened(settings, create=True) as into:
+    with open_run(settings, create=True) as into:
         check_days(settings, into)
         job = job_of(settings, into, read, Notes())
         _check_range(settings, into)

@@ -10,8 +10,9 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
+from pipelines.assemble import open_configured
 from pipelines.batch.backfill import Ending, commit
-from pipelines.batch.days import neighbor_days, warehouse_of
+from pipelines.batch.days import neighbor_days
 from pipelines.batch.summary import Summary, audit_lines
 from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.interface import CommitToken, Warehouse
@@ -31,7 +32,7 @@ class CommitOnce:
 
     def __call__(self, entries: list[FileEntry]) -> None:
         """Commit unless that was done, then remove the staged files. Errors: WarehouseError, as `backfill.commit`."""
-        with warehouse_of(self.ending.settings) as warehouse:
+        with open_configured(self.ending.settings) as warehouse:
             for line in self._committed(warehouse, entries):
                 logging.getLogger(__name__).info(line)
             with suppress(Exception):  # the rows are committed; the bucket's lifecycle removes old files anyway

@@ -26,8 +26,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import dataflow_v1beta3
 
+from pipelines.assemble import mappings_of, new_job, open_run
 from pipelines.audience import Job, build
-from pipelines.batch.days import mappings_of, new_job, opened
 from pipelines.settings.config import read_config
 from pipelines.settings.resolve import Settings
 from pipelines.sources.queue import Queue
@@ -64,7 +64,7 @@ def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
     queue.check()
     if options.view_as(GoogleCloudOptions).update:
         running_job(options)
-    with opened(settings, create=True, streaming=True) as into:
+    with open_run(settings, create=True, streaming=True) as into:
         return submit(_job(into.job, settings, queue), options)
 
 
@@ -129,10 +129,10 @@ def running_job(options: PipelineOptions) -> str:
 
 def step_names(settings: Settings) -> set[str]:
     """Return the step names of the graph for these options, without calling any service."""
-    metrics, quality, _ = read_config(settings.config)
-    sink = BigQueryStreamSink(f"{settings.dataset}", tables_of(metrics), settings.write_method)
+    configuration = read_config(settings.config)
+    sink = BigQueryStreamSink(f"{settings.dataset}", tables_of(configuration.metrics), settings.write_method)
     pipeline = beam.Pipeline("FnApiRunner", PipelineOptions(["--streaming"]))  # named as on any runner
-    job = new_job(settings, metrics, quality, sink, "UTC", streaming=True)
+    job = new_job(settings, configuration, sink, time_zone="UTC", streaming=True)
     build(pipeline, _job(job, settings, choose_queue(settings._asdict())))
     return {name for name in pipeline.applied_labels if name}
 

@@ -20,9 +20,9 @@ import apache_beam as beam
 import polars as pl
 import pytest
 
+from pipelines.assemble import open_run
 from pipelines.audience import build
 from pipelines.batch.backfill import inspect_files, job_of
-from pipelines.batch.days import opened
 from pipelines.cli import main
 from pipelines.settings.resolve import resolve
 from pipelines.system.progress import Notes
@@ -206,7 +206,7 @@ def test_every_command_leaves_each_value_where_it_belongs_and_secrets_nowhere(ho
 def test_the_graph_of_a_run_carries_no_secret_and_nothing_of_the_data(house):
     given = {"input": [str(house.input)], "mapping": [str(house.source / "mapping.yaml")], "warehouse": "warehouse"}
     settings = resolve(given)
-    with opened(settings, create=True) as into:
+    with open_run(settings, create=True) as into:
         pipeline = beam.Pipeline()
         build(pipeline, job_of(settings, into, inspect_files(settings), Notes(into.run.staging / "notes")))
         content = b"".join(unpacked(pipeline.to_runner_api().SerializeToString()))

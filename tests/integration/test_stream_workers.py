@@ -19,9 +19,9 @@ from apache_beam.testing.test_stream import TestStream
 from apache_beam.transforms.window import TimestampedValue
 
 from pipelines.apps.simulator.simulate import faults, simulate
+from pipelines.assemble import open_run
 from pipelines.audience import build
 from pipelines.batch.backfill import backfill
-from pipelines.batch.days import opened
 from pipelines.runners.choose import PRISM_WORK_ROUND, prism_at
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
@@ -77,7 +77,7 @@ def test_a_stream_whose_workers_are_other_processes_gives_the_rows_of_a_backfill
     queue = "projects/demo-project/subscriptions/events"
     settings = resolve({"dataset": dataset, "input_subscription": queue}, "run")
     with (
-        opened(settings, create=True, streaming=True) as into,
+        open_run(settings, create=True, streaming=True) as into,
         worker_pool(tmp_path) as pool,
         prism_at(prism, tmp_path / "prism.log") as (endpoint, _),
     ):

@@ -25,8 +25,9 @@ from typing import NamedTuple
 
 import polars as pl
 
+from pipelines.assemble import Opened, make_folder, open_run
 from pipelines.audience import build
-from pipelines.batch.days import Opened, made, opened, with_neighbors
+from pipelines.batch.days import with_neighbors
 from pipelines.batch.person.places import (
     NAMES,
     OWN,
@@ -148,7 +149,7 @@ def erase(
     proof_key  file with the key of the proof; None: that of the local warehouse
     mentions   REDACT or KEEP; None: redact, unless there are more than MANY
     """
-    with opened(settings) as into:
+    with open_run(settings) as into:
         warehouse, run = into.warehouse, into.run
         if count := count_landed(warehouse):
             raise WarehouseError(
@@ -270,7 +271,7 @@ def _rebuild_days(
     into: Opened, plan: _Plan, redaction: Redaction, days: list[date], beam_options: Sequence[str]
 ) -> list[FileEntry]:
     """Rebuild the events and metrics of the days without the people."""
-    folder = made(into.run.staging / "stays")
+    folder = make_folder(into.run.staging / "stays")
     redacts = redaction.columns(plan.redacted(EVENTS.name), {"properties", "extra"})
     files = []
     for number, file in enumerate(into.warehouse.files(EVENTS.name, days)):

@@ -20,7 +20,7 @@ from typing import cast
 
 import polars as pl
 
-from pipelines.batch.days import Opened
+from pipelines.assemble import Opened
 from pipelines.settings.options import INSERTS
 from pipelines.settings.resolve import Settings
 from pipelines.sources.landing import Again, Landing

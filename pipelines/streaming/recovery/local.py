@@ -15,7 +15,7 @@ from typing import cast
 
 import polars as pl
 
-from pipelines.batch.days import Opened
+from pipelines.assemble import Opened
 from pipelines.settings.resolve import Settings
 from pipelines.sources.landing import LANDING, Again, Landing
 from pipelines.streaming.recovery.restore import resume, stream_of

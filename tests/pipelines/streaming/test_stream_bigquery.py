@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.test_stream import TestStream
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipelines.batch.days import opened
+from pipelines.assemble import open_run
 from pipelines.cli import main
 from pipelines.settings.resolve import resolve
 from pipelines.streaming.recovery.bigquery import BigQueryRecovery
@@ -52,7 +52,7 @@ def landed(tmp_path, dataset: str, at: datetime, rows: int, input: str = INPUT) 
 def test_what_the_books_have_is_removed_and_the_rest_is_read_again(dataset, tmp_path):
     given = settings(dataset, tmp_path)
     done, waiting = (landed(tmp_path, dataset, NOON + n * MINUTE, 3) for n in range(2))
-    with opened(given, create=True, streaming=True) as into:
+    with open_run(given, create=True, streaming=True) as into:
         write(
             into, QUALITY_1M, book(NOON, done, received=3, events=3), book(NOON + MINUTE, waiting, received=2, events=2)
         )
@@ -74,7 +74,7 @@ def test_what_the_books_have_is_removed_and_the_rest_is_read_again(dataset, tmp_
 def test_what_another_subscription_landed_is_done_once_its_own_books_have_it(dataset, tmp_path):
     given = settings(dataset, tmp_path)
     other = landed(tmp_path, dataset, NOON, 2, f"{INPUT}-2")
-    with opened(given, create=True, streaming=True) as into:
+    with open_run(given, create=True, streaming=True) as into:
         with BigQueryRecovery(into, given, INPUT).open() as kept:
             assert (kept.waiting, len(kept.again())) == (2, 1)
         write(into, QUALITY_1M, book(NOON, other, received=2, events=2))
@@ -83,7 +83,7 @@ def test_what_another_subscription_landed_is_done_once_its_own_books_have_it(dat
 
 
 def test_the_books_of_another_subscription_settle_nothing(dataset, tmp_path):
-    with opened(settings(dataset, tmp_path), create=True, streaming=True) as into:
+    with open_run(settings(dataset, tmp_path), create=True, streaming=True) as into:
         inputs = (INPUT, f"{INPUT}@a.0.1", f"{INPUT}-2", f"{INPUT}-2@a.0.1")
         write(into, QUALITY_1M, *(book(NOON, input, received=1, events=1) for input in inputs))
         found = received(into.warehouse, [INPUT], NOON)
@@ -94,7 +94,7 @@ def test_the_books_of_another_subscription_settle_nothing(dataset, tmp_path):
 def test_a_restart_sees_each_event_once_and_none_that_is_read_again(dataset, tmp_path):
     undone = pl.DataFrame({"input": ["a"], "bucket_start": [NOON]}, schema={"input": pl.String, "bucket_start": TIME})
     second, day = timedelta(seconds=1), timedelta(days=1)
-    with opened(settings(dataset, tmp_path), create=True, streaming=True) as into:
+    with open_run(settings(dataset, tmp_path), create=True, streaming=True) as into:
         write(
             into,
             EVENTS,
@@ -129,7 +129,7 @@ def refusal(id: str, at: datetime, input: str | None) -> dict:
 def test_a_restart_knows_what_was_refused_and_which_delivery_of_it_is_stored(dataset, tmp_path):
     given = settings(dataset, tmp_path)
     waiting, settled = (landed(tmp_path, dataset, NOON + n * MINUTE, 2) for n in range(2))
-    with opened(given, create=True, streaming=True) as into:
+    with open_run(given, create=True, streaming=True) as into:
         write(into, QUALITY_1M, book(NOON + MINUTE, settled, received=2, quarantined=2))
         known, other = refusal("known", NOON + MINUTE, settled), refusal("other", NOON + MINUTE, "elsewhere")
         stored = refusal("again", NOON, waiting)
@@ -156,7 +156,7 @@ def test_many_minutes_make_a_short_question():
 
 def test_of_two_streams_from_one_folder_the_second_is_refused(dataset, tmp_path):
     given = settings(dataset, tmp_path)
-    with opened(given, create=True, streaming=True) as into, BigQueryRecovery(into, given, INPUT).open() as kept:
+    with open_run(given, create=True, streaming=True) as into, BigQueryRecovery(into, given, INPUT).open() as kept:
         with pytest.raises(WarehouseError, match=r"is being written by process .* or use another --landing"):
             BigQueryRecovery(into, given, INPUT).open().__enter__()
         assert running(kept.folder) is None

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines.batch.days import opened
+from pipelines.assemble import open_run
 from pipelines.cli import main
 from pipelines.runners.choose import LEGACY, RUNNERS
 from pipelines.settings.resolve import resolve
@@ -23,7 +23,7 @@ NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - t
 def test_what_another_subscription_landed_is_done_once_its_own_books_have_it(received, waiting, tmp_path):
     warehouse = tmp_path / "warehouse"
     settings = resolve({"input_subscription": NEW, "warehouse": str(warehouse)}, "run")
-    with opened(settings, create=True, streaming=True) as into:
+    with open_run(settings, create=True, streaming=True) as into:
         other = land(warehouse / LANDING, OLD, NOON, 2)
         write(into, QUALITY_1M, book(NOON, other, received=received, events=received))
         with LocalRecovery(into, settings, NEW).open() as kept:
@@ -38,10 +38,10 @@ def test_what_another_subscription_landed_is_done_once_its_own_books_have_it(rec
 def test_state_is_rebuilt_only_where_the_runner_loses_it(rebuilds, events, tmp_path):
     settings = resolve({"input_subscription": NEW, "warehouse": str(tmp_path / "warehouse")}, "run")
     stored = {"event_id": "1", "event_type": "click", "source": "web", "input": NEW}
-    with opened(settings, create=True, streaming=True) as into:
+    with open_run(settings, create=True, streaming=True) as into:
         write(into, EVENTS, stored | dict.fromkeys(("event_time", "received_time", "client_time"), NOON))
     with (
-        opened(settings, streaming=True) as into,
+        open_run(settings, streaming=True) as into,
         LocalRecovery(into, settings, NEW, rebuilds).open() as recovery,
     ):
         assert (recovery.events, recovery.seeds is not None) == (events, rebuilds)
@@ -50,7 +50,7 @@ def test_state_is_rebuilt_only_where_the_runner_loses_it(rebuilds, events, tmp_p
 
 def test_the_kind_of_the_warehouse_and_the_state_of_the_runner_choose_the_recovery(tmp_path):
     settings = resolve({"input_subscription": NEW, "warehouse": str(tmp_path / "warehouse")}, "run")
-    with opened(settings, create=True, streaming=True) as into:
+    with open_run(settings, create=True, streaming=True) as into:
         for runner in RUNNERS.values():
             recovery = recovery_of(into, settings, NEW, runner)
             assert isinstance(recovery, LocalRecovery)
@@ -59,7 +59,9 @@ def test_the_kind_of_the_warehouse_and_the_state_of_the_runner_choose_the_recove
 
 def test_a_runner_that_cannot_read_them_again_takes_out_nothing(queue, tmp_path, capsys):
     warehouse = tmp_path / "warehouse"
-    with opened(resolve({"input_subscription": NEW, "warehouse": str(warehouse)}, "run"), create=True, streaming=True):
+    with open_run(
+        resolve({"input_subscription": NEW, "warehouse": str(warehouse)}, "run"), create=True, streaming=True
+    ):
         pass
     land(warehouse / LANDING, OLD, NOON, 2)
     words = ["run", f"--runner={LEGACY}", "--input_subscription", queue.subscription, "--warehouse", str(warehouse)]

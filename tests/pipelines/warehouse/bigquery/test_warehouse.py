@@ -9,8 +9,8 @@ import pytest
 
 from pipelines.apps.simulator.faults import Faults
 from pipelines.apps.simulator.simulate import simulate
+from pipelines.assemble import open_configured
 from pipelines.batch.backfill import backfill
-from pipelines.batch.days import warehouse_of
 from pipelines.batch.person.elsewhere import list_copies
 from pipelines.batch.person.erase import Erased, erase
 from pipelines.batch.person.places import find
@@ -51,7 +51,7 @@ class House:
         return what(resolve({"workers": "1", **self.place, **options}, what.__name__))
 
     def ask(self, sql: str) -> pl.DataFrame:
-        with warehouse_of(resolve(self.place, "recompute")) as warehouse:
+        with open_configured(resolve(self.place, "recompute")) as warehouse:
             return pl.concat(warehouse.ask(sql))
 
     def said(self) -> dict[str, pl.DataFrame]:
@@ -59,7 +59,7 @@ class House:
         return {name: comparable(self.ask(f"SELECT * FROM {name}")) for name in ASKED}
 
     def differences(self):
-        with warehouse_of(resolve(self.place, "recompute")) as warehouse:
+        with open_configured(resolve(self.place, "recompute")) as warehouse:
             return differences(warehouse)
 
 
@@ -147,7 +147,7 @@ def test_every_run_leaves_in_bigquery_what_it_leaves_in_a_folder(houses, files, 
         assert house.ask(f"SELECT COUNT(*) FROM events WHERE user_id = '{someone}'").item() == 0
         assert house.ask(f"SELECT COUNT(*) FROM content_1h WHERE content_id = '{content}'").item() == 0
         assert house.ask("SELECT COUNT(DISTINCT subject_hmac) FROM erasures").item() == 2
-    with warehouse_of(resolve(remote.place, "recompute")) as warehouse:
+    with open_configured(resolve(remote.place, "recompute")) as warehouse:
         found, _ = find(warehouse, Search(people))
         assert {each.kind for each in found} <= {INSIDE}
         assert len(proofs(warehouse, people, key_of(warehouse, key)).of_ids) == 2
