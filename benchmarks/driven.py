@@ -23,7 +23,7 @@ from pipelines.warehouse.bigquery.stream.rows import arrow_schema, record_batch
 from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, SESSIONS, TYPES, Table
 from transforms import quality
-from transforms.aggregate import Aggregation, BooksAggregation, Launch, MetricAggregation, Publish, scatter
+from transforms.aggregate import Aggregation, BooksAggregation, MetricAggregation, Publish, scatter
 from transforms.block import BlockCoder, tag_input
 from transforms.days import as_events
 from transforms.deduplicate import KeepFirst, split
@@ -31,6 +31,7 @@ from transforms.event_time import settle_event_time
 from transforms.lateness import allowed_lateness, too_late
 from transforms.metrics.spec import MetricSpec
 from transforms.parse import parse
+from transforms.publication import Firing, Launch
 from transforms.sessions import summaries
 from transforms.sessions.cold import compact
 from transforms.sessions.sessions import STEPS
@@ -150,17 +151,16 @@ class Driven:
         self.kept: list[pl.DataFrame] = []  # all events that stayed: what a check counts again
         self.validate, self.too_late = validator(), too_late(max_lateness)
         lateness = allowed_lateness(max_lateness)
-        self.keep = KeepFirst(window, lateness)
+        self.keep = KeepFirst(window, Firing(streaming=True, lateness=lateness))
         self.keep.setup()
         self.metrics: list[Aggregation] = [MetricAggregation(spec, "UTC", early) for spec in metrics]
         self.books = BooksAggregation()
         self.aggregations = [*self.metrics, self.books]
         self.tables = {spec.name: table_of(spec) for spec in metrics} | {QUALITY_1M.name: QUALITY_1M}
         launch = Launch(1, "driven")
-        self.publish = {
-            what.name: Publish(what, launch, what.early, lateness, lambda: self.now) for what in self.aggregations
-        }
-        self.sessions = PublishSessions(launch, STEPS, early, lateness, lambda: self.now)
+        firing = Firing(streaming=True, lateness=lateness, early=early, clock=lambda: self.now)
+        self.publish = {what.name: Publish(what, launch, firing) for what in self.aggregations}
+        self.sessions = PublishSessions(launch, STEPS, firing)
         self.tables[SESSIONS.name] = SESSIONS
         self.seen: dict[tuple, Key] = {}
         self.visitors: dict[int, Key] = {}  # by shard

@@ -30,10 +30,11 @@ from pipelines.warehouse.tables import (
     SESSIONS,
     Table,
 )
-from transforms.aggregate import Launch, MetricAggregation
+from transforms.aggregate import MetricAggregation
 from transforms.lateness import allowed_lateness
 from transforms.mapping import Mapping
 from transforms.metrics.spec import MetricSpec
+from transforms.publication import Launch
 
 NATIVE_SOURCE = "events"  # the source of native records that do not state one
 

@@ -18,7 +18,7 @@ import polars as pl
 
 from pipelines.warehouse.sink import Sink
 from pipelines.warehouse.tables import EVENTS, QUARANTINE, SESSIONS
-from transforms.aggregate import Aggregate, Aggregation, BooksAggregation, Launch
+from transforms.aggregate import Aggregate, Aggregation, BooksAggregation
 from transforms.block import tag_input
 from transforms.days import Days, KeepDays, as_events, reject_outside
 from transforms.deduplicate import Deduplicate
@@ -26,6 +26,7 @@ from transforms.event_time import settle_event_time
 from transforms.lateness import allowed_lateness, never_late, too_late, too_late_for_stream
 from transforms.mapping import Mapping
 from transforms.parse import Parse
+from transforms.publication import Firing, Launch
 from transforms.quality import CountOutcome
 from transforms.quarantine import LeaveQuarantine, Quarantine
 from transforms.records.match import Match
@@ -66,6 +67,17 @@ class Job:
     seeds: str | None = None  # folder of the restored state of a stream, see transforms/restored_state.py
     clock: Callable[[], float] = time.time  # seconds; decides when a stream fires, and which events are too late
 
+    @property
+    def firing(self) -> Firing:
+        """When the steps emit."""
+        return Firing(
+            streaming=self.streaming,
+            lateness=allowed_lateness(self.max_lateness),
+            early=self.early,
+            clock=self.clock,
+            restored=self.seeds,
+        )
+
 
 class Settled(NamedTuple):
     """The head of the graph: records in time, their events, the rejected records, and audit entries."""
@@ -99,7 +111,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     head = settle(pipeline, job)
 
     unique = _with_stored(head.events, job) | "Deduplicate" >> Deduplicate(
-        job.dedup_window, job.shards, job.streaming, allowed_lateness(job.max_lateness), job.spill_folder, job.seeds
+        window=job.dedup_window, shards=job.shards, firing=job.firing, spill_folder=job.spill_folder
     )
     kept = unique.passed | "Keep the days" >> KeepDays(job.days)
     events = kept.passed | "Write events" >> job.sink.write(EVENTS, "events")
@@ -126,7 +138,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
         (BooksAggregation(), books | "Join audit counts" >> beam.Flatten()),
     ]
     published = [
-        (blocks | f"Aggregate {what.name}" >> _aggregate(what, job))
+        (blocks | f"Aggregate {what.name}" >> Aggregate(what, job.launch, job.firing))
         | f"Write {what.name}" >> job.sink.write(job.sink.table(what.name))
         for what, blocks in aggregations
     ]
@@ -157,7 +169,7 @@ def _once(rows, job: Job) -> _Refused:
     if not job.streaming:
         return _Refused(rows, [])
     first = rows | "Keep the first refusal" >> KeepFirstRefusal(
-        job.dedup_window, job.shards, allowed_lateness(job.max_lateness), job.seeds, job.clock
+        window=job.dedup_window, shards=job.shards, firing=job.firing
     )
     return _Refused(first.passed, [first.books])
 
@@ -188,17 +200,9 @@ def _sessions(events, job: Job):
         inputs["spanning_sessions"] = events.pipeline | "Read spanning sessions" >> job.spanning_sessions
     return inputs | "Sessions" >> Sessions(
         job.launch,
-        job.funnel,
-        job.shards,
-        job.streaming,
-        allowed_lateness(job.max_lateness),
-        job.early,
-        job.target_days,
-        job.spill_folder,
-        job.seeds,
-        job.clock,
+        firing=job.firing,
+        steps=job.funnel,
+        shards=job.shards,
+        target_days=job.target_days,
+        spill_folder=job.spill_folder,
     )
-
-
-def _aggregate(what: Aggregation, job: Job) -> Aggregate:
-    return Aggregate(what, job.launch, job.streaming, allowed_lateness(job.max_lateness), job.clock, job.seeds)

@@ -11,8 +11,9 @@ state at the end of the window, whatever the allowed lateness).
 
 State   of a stream, per window and shard: `pending` partial frames, compacted to one above COMPACT_AT, and `published`,
         the merged rows so far; freed at the window's end + lateness. `published` starts with the restored state in
-        `seeds`, if any (seeds.py). Bounded: none, one shuffle. (The in-process runner of Beam 2.77 fires the timers of
-        only one stateful step if it fuses several into a stage: of four metrics, three stayed empty.)
+        `firing.restored`, if any (restored_state.py). Bounded: none, one shuffle. (The in-process runner of Beam 2.77
+        fires the timers of only one stateful step if it fuses several into a stage: of four metrics, three stayed
+        empty.)
 Emits   bounded: once, when the input has ended. Stream: early (a processing-time timer after a change), on time (the
         window's end), late (a processing-time timer after a late change), and at expiry what is still pending. A firing
         emits only the groups that were pending: the changed rows. Rows are appended, never updated: the current row of
@@ -34,13 +35,15 @@ from apache_beam.utils.timestamp import Duration, Timestamp
 
 from transforms import quality
 from transforms import restored_state as seeds
-from transforms.block import SEPARATOR, TIME, BlockCoder, hash64
+from transforms.block import SEPARATOR, BlockCoder, hash64
 from transforms.metrics import measures
 from transforms.metrics.spec import MetricSpec
+from transforms.publication import LATE_EVERY, Firing, Launch, set_firing, stamp_rows
+from transforms.windows import MICROSECOND, end_of, number_of, start_of, to_micros
 
 COMPACT_AT = 64
 DAY = timedelta(days=1)
-LATE_EVERY = timedelta(minutes=1)
+BOUNDED = Firing()
 Keyed = tuple[tuple[int, int], pl.DataFrame]  # ((window, shard), partial rows); window n is [n, n + 1) times the scope
 
 
@@ -114,49 +117,30 @@ class BooksAggregation(NamedTuple):
         return merged.with_columns(bucket_end=pl.col("bucket_start") + quality.MINUTE)
 
 
-class Launch(NamedTuple):
-    """What a run stamps on its rows: `generation` survives an update, and is the newest in a backfill."""
-
-    generation: int
-    version: str
-
-
 class Aggregate(beam.PTransform):
-    """`streaming` affects when it fires, never the values; `lateness` is how long a stream keeps a window."""
+    """One metric, or the audit counts. `what` states its own interval of early firings."""
 
-    def __init__(
-        self,
-        what: Aggregation,
-        launch: Launch,
-        streaming: bool = False,
-        lateness: timedelta = 3 * DAY,
-        clock: Callable[[], float] = time.time,
-        seeds: str | None = None,
-    ):
+    def __init__(self, what: Aggregation, launch: Launch, firing: Firing = BOUNDED):
         super().__init__()
-        self.what, self.launch, self.streaming, self.lateness, self.clock = what, launch, streaming, lateness, clock
-        self.seeds = seeds
+        self.what, self.launch, self.firing = what, launch, firing
 
     def expand(self, blocks):
-        scope = self.what.bucket if self.streaming else max(self.what.bucket, DAY)
+        scope = self.what.bucket if self.firing.streaming else max(self.what.bucket, DAY)
         partials = blocks | "Aggregate each block" >> beam.ParDo(_Partial(self.what, scope)).with_output_types(Keyed)
-        if self.streaming:
-            publish = beam.ParDo(
-                Publish(self.what, self.launch, self.what.early, self.lateness, self.clock, self.seeds)
-            )
+        if self.firing.streaming:
+            publish = beam.ParDo(Publish(self.what, self.launch, self.firing))
         else:
             partials = partials | "Gather each window and shard" >> beam.GroupByKey()
-            publish = beam.ParDo(PublishOnce(self.what, self.launch, self.clock))
+            publish = beam.ParDo(PublishOnce(self.what, self.launch, self.firing.clock))
         return partials | "Merge and publish" >> publish.with_output_types(pl.DataFrame)
 
 
 def scatter(partial: pl.DataFrame, bucket: timedelta, scope: timedelta, shards: int, keys: tuple[str, ...]):
     """Split partial rows into [((window, shard), rows)]."""
-    width = int(scope.total_seconds() * 1_000_000)
     # Use the window in which a bucket ends: a day of another time zone begins in one window and ends in the next, and
     # only the latter stays open until its last events may arrive.
-    last = (pl.col("bucket_start") + bucket - timedelta(microseconds=1)).dt.epoch("us").fill_null(0)
-    marked = partial.with_columns(_window=last // width, _shard=_shard(partial, shards, keys))
+    last = number_of(pl.col("bucket_start") + bucket - MICROSECOND, scope).fill_null(0)
+    marked = partial.with_columns(_window=last, _shard=_shard(partial, shards, keys))
     pieces = marked.partition_by("_window", "_shard", as_dict=True, include_key=False)
     # Sorted, so that a retried block yields the same elements in the same order.
     ordered = sorted(pieces.items(), key=lambda piece: piece[0])
@@ -177,7 +161,7 @@ class _Partial(beam.DoFn):
     def process(self, block):
         partial = self.what.partial(block)
         for key, rows in scatter(partial, self.what.bucket, self.scope, self.what.shards, self.what.keys):
-            yield TimestampedValue((key, rows), key[0] * self.scope.total_seconds())
+            yield TimestampedValue((key, rows), start_of(key[0], self.scope))
 
 
 class PublishOnce(beam.DoFn):
@@ -189,7 +173,7 @@ class PublishOnce(beam.DoFn):
     def process(self, gathered):
         now = self.now()
         rows = self.what.finish(self.what.merge(list(gathered[1])))
-        yield stamped(rows, "on_time", int(now * 1_000_000), now, self.launch)
+        yield stamp_rows(rows, "on_time", to_micros(now), now, self.launch)
 
 
 class Progress(NamedTuple):
@@ -212,17 +196,10 @@ class Publish(beam.DoFn):
     END = TimerSpec("end", TimeDomain.WATERMARK)
     EXPIRE = TimerSpec("expire", TimeDomain.WATERMARK)
 
-    def __init__(
-        self,
-        what: Aggregation,
-        launch: Launch,
-        early: timedelta | None,
-        lateness: timedelta,
-        now: Callable[[], float] = time.time,
-        seeds: str | None = None,
-    ):
-        self.what, self.launch, self.early = what, launch, early
-        self.lateness, self.now, self.seeds = Duration(lateness.total_seconds()), now, seeds
+    def __init__(self, what: Aggregation, launch: Launch, firing: Firing):
+        self.what, self.launch = what, launch
+        self.now, self.restored = firing.clock, firing.restored
+        self.lateness = Duration(firing.lateness.total_seconds())
 
     def process(
         self,
@@ -248,7 +225,7 @@ class Publish(beam.DoFn):
             pending.clear()
             pending.add(merged)
             count = 1
-        waiting = so_far.waiting or fires_soon(LATE_EVERY if so_far.ended else self.early, self.now(), soon)
+        waiting = so_far.waiting or set_firing(LATE_EVERY if so_far.ended else self.what.early, self.now(), soon)
         progress.write(so_far._replace(pending=count, waiting=waiting))
 
     def _end_of(self, partial, window):
@@ -259,7 +236,7 @@ class Publish(beam.DoFn):
         return end if start is None else min(end, Timestamp.of(start.timestamp()) + width)
 
     def _end(self, window):
-        return Timestamp.of((window + 1) * self.what.bucket.total_seconds())
+        return Timestamp.of(end_of(window, self.what.bucket))
 
     def _expiry(self, window):
         """Return the window's end plus lateness; for an expired window, such as audit counts of old messages, now plus
@@ -318,37 +295,17 @@ class Publish(beam.DoFn):
         changed = self.what.merge(partials)
         before = published.read()
         if before is None:
-            before = seeds.read_published(self.seeds, self.what.name, seeds.Place(*key))
-        last = so_far.revision or seeds.read_revision(self.seeds)
-        stamp = max(int(self.now() * 1_000_000), last + 1)
+            before = seeds.read_published(self.restored, self.what.name, seeds.Place(*key))
+        last = so_far.revision or seeds.read_revision(self.restored)
+        stamp = max(to_micros(self.now()), last + 1)
         merged = changed if before is None else self.what.merge([before, changed])
         published.write(merged)
         progress.write(so_far._replace(pending=0, revision=stamp))
         keys = ["bucket_start", *self.what.keys]
         touched = merged.join(changed.select(keys), on=keys, how="semi", nulls_equal=True)
-        yield stamped(self.what.finish(touched), firing, stamp, self.now(), self.launch)
-
-
-def fires_soon(wait: timedelta | None, now: float, soon) -> bool:
-    """Set a firing in processing time, and return whether it is set. All keys fire together, in one bundle."""
-    if wait is None:
-        return False
-    every = wait.total_seconds()
-    soon.set(Timestamp.of((now // every + 1) * every))
-    return True
+        yield stamp_rows(self.what.finish(touched), firing, stamp, self.now(), self.launch)
 
 
 def _read(progress) -> Progress:
     held = progress.read()
     return Progress() if held is None else Progress(*held)
-
-
-def stamped(rows: pl.DataFrame, firing: str, revision: int, now: float, launch: Launch) -> pl.DataFrame:
-    """Return the rows with the columns that identify the publication of their key."""
-    return rows.with_columns(
-        firing=pl.lit(firing),
-        generation=pl.lit(launch.generation, pl.Int64),
-        revision=pl.lit(revision, pl.Int64),
-        emitted_time=pl.lit(int(now * 1_000_000)).cast(TIME),
-        pipeline_version=pl.lit(launch.version),
-    )

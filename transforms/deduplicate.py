@@ -33,10 +33,12 @@ from apache_beam.utils.timestamp import Timestamp
 
 from transforms import restored_state as seeds
 from transforms.block import FIELDS, FLOW_COLUMNS, SEPARATOR, hash64, held_bytes
-from transforms.quality import count
+from transforms.publication import Firing
+from transforms.quality import MINUTE, count
 from transforms.seen import CLAIM, SEEN, Claims, Seen, SeenCache
 from transforms.shuffle_files import Part, parts, spill
-from transforms.stage import in_global_window
+from transforms.stage import Gathering
+from transforms.windows import end_of, number_of
 
 GATHER_ROWS = 200_000  # rows that are split, or compared, together: small frames cost as much as large ones
 GATHER_BYTES = 128 << 20  # the same limit in bytes
@@ -44,6 +46,7 @@ GROUP_ROWS = 500_000  # rows that are compared at a time; more of one window and
 GROUP_BYTES = 512 << 20  # the same limit in bytes
 KEY = "_key"  # hash of (source, event_id), computed once and carried to where it is compared
 WINDOW = "_window"  # number of the dedup window, also computed once
+BOUNDED = Firing()
 _SAME = [WINDOW, "source", "event_id"]
 Keyed = tuple[tuple[int, int], pl.DataFrame]  # ((window, shard), a block)
 Gathered = tuple[tuple[int, int], tuple[int, str, pl.DataFrame]]  # (window, shard), a spilled block
@@ -71,7 +74,7 @@ def split(events: pl.DataFrame, window: timedelta, shards: int) -> list[Partitio
     key = hash64(events.select(pl.concat_str("source", "event_id", separator=SEPARATOR)).to_series())
     marked = events.with_columns(
         key.alias(KEY),
-        (dedup_time().dt.epoch("us") // int(window.total_seconds() * 1_000_000)).alias(WINDOW),
+        number_of(dedup_time(), window).alias(WINDOW),
     ).with_columns(_shard=pl.col(KEY) % shards)
     partitions = marked.partition_by(WINDOW, "_shard", as_dict=True, include_key=True)
     return [
@@ -132,26 +135,23 @@ class Deduplicated(NamedTuple):
 
 
 class Deduplicate(beam.PTransform):
-    """`streaming` selects the stateful step, which starts from the restored state in `seeds` (seeds.py); a bounded
-    local run keeps shuffled data in `spill_folder`."""
+    """A stream has the stateful step; a batch run on this machine keeps shuffled data in `spill_folder`."""
 
     def __init__(
         self,
+        *,
         window: timedelta = timedelta(days=1),
         shards: int = 4,
-        streaming: bool = False,
-        lateness: timedelta = timedelta(days=3),
+        firing: Firing = BOUNDED,
         spill_folder: str | None = None,
-        seeds: str | None = None,
     ):
         super().__init__()
-        self.window, self.shards, self.streaming = window, shards, streaming
-        self.lateness, self.spill_folder, self.seeds = lateness, spill_folder, seeds
+        self.window, self.shards, self.firing, self.spill_folder = window, shards, firing, spill_folder
 
     def expand(self, events):
-        if self.streaming:
+        if self.firing.streaming:
             partitions = events | "Split by window and shard" >> beam.ParDo(_Split(self)).with_output_types(Keyed)
-            keep = beam.ParDo(KeepFirst(self.window, self.lateness, self.seeds))
+            keep = beam.ParDo(KeepFirst(self.window, self.firing))
         else:
             partitions = (
                 events
@@ -175,55 +175,33 @@ class _Split(beam.DoFn):
             yield TimestampedValue(((partition.window, partition.shard), partition.events), partition.at)
 
 
-class _SplitGathered(beam.DoFn):
+class _SplitGathered(Gathering):
     """For a batch run: splits GATHER_ROWS at a time, since stray days would make many tiny partitions."""
+
+    most_rows, most_bytes = GATHER_ROWS, GATHER_BYTES
 
     def __init__(self, options: Deduplicate):
         self.window, self.shards, self.folder = options.window, options.shards, options.spill_folder
 
-    def start_bundle(self):
-        self.gathered: list[pl.DataFrame] = []
-        self.rows = self.bytes = 0
+    def hold(self, events):
+        yield events, len(events), held_bytes(events)
 
-    def process(self, events):
-        self.gathered.append(events)
-        self.rows += len(events)
-        self.bytes += held_bytes(events)
-        if self.rows >= GATHER_ROWS or self.bytes >= GATHER_BYTES:
-            yield from self._flush()
-
-    def finish_bundle(self):
-        return map(in_global_window, self._flush())
-
-    def _flush(self):
-        if self.gathered:
-            events = pl.concat(self.gathered)
-            self.start_bundle()
-            for partition in split(events, self.window, self.shards):
-                yield (partition.window, partition.shard), spill(partition.events, self.folder)
+    def flush(self, blocks, rows, size):
+        for partition in split(pl.concat(blocks), self.window, self.shards):
+            yield (partition.window, partition.shard), spill(partition.events, self.folder)
 
 
-class _KeepSmallest(beam.DoFn):
+class _KeepSmallest(Gathering):
     """Deduplicates whole windows and shards; small ones are compared together."""
 
-    def start_bundle(self):
-        self.gathered: list[Part] = []
-        self.rows = self.bytes = 0
+    most_rows, most_bytes = GATHER_ROWS, GATHER_BYTES
 
-    def process(self, gathered):
-        more = parts(gathered[1])
-        self.gathered += more
-        self.rows += sum(part.rows for part in more)
-        self.bytes += sum(part.held for part in more)
-        if self.rows >= GATHER_ROWS or self.bytes >= GATHER_BYTES:
-            yield from self._flush()
+    def hold(self, gathered):
+        for part in parts(gathered[1]):
+            yield part, part.rows, part.held
 
-    def finish_bundle(self):
-        return map(in_global_window, self._flush())
-
-    def _flush(self):
-        partitions, groups = self.gathered, math.ceil(max(self.rows / GROUP_ROWS, self.bytes / GROUP_BYTES))
-        self.start_bundle()
+    def flush(self, partitions: list[Part], rows, size):
+        groups = math.ceil(max(rows / GROUP_ROWS, size / GROUP_BYTES))
         for group in range(groups):
             # The shard uses the low bits of the hash: the high bits are still evenly distributed.
             mine = pl.col(KEY) // pl.lit(2**32, pl.UInt64) % groups == group
@@ -268,7 +246,7 @@ def keep_unseen(events: pl.DataFrame, seen: Seen, claims: Claims = NO_CLAIMS) ->
 
 def delivery(events: pl.DataFrame) -> pl.Series:
     """Return the hash of the input and of the minute of receipt: the unit that is read again as a whole, or not."""
-    minute = pl.col("received_time").dt.epoch("us") // 60_000_000
+    minute = number_of(pl.col("received_time"), MINUTE)
     return hash64(events.select(pl.concat_str(pl.col("input").fill_null(""), minute, separator=SEPARATOR)).to_series())
 
 
@@ -312,8 +290,8 @@ class KeepFirst(beam.DoFn):
     TOKEN = ReadModifyWriteStateSpec("token", BytesCoder())
     EXPIRE = TimerSpec("expire", TimeDomain.WATERMARK)
 
-    def __init__(self, window: timedelta, lateness: timedelta, seeds: str | None = None):
-        self.window, self.lateness, self.seeds = window, lateness, seeds
+    def __init__(self, window: timedelta, firing: Firing):
+        self.window, self.lateness, self.restored, self.clock = window, firing.lateness, firing.restored, firing.clock
         self.run = secrets.token_hex(8)  # two pipelines in one process must not share cache entries
 
     def keep(self, rows: pl.DataFrame, seen: Seen, claims: Claims):
@@ -323,7 +301,7 @@ class KeepFirst(beam.DoFn):
 
     def ends(self, window: int) -> float:
         """Return when the state of a window is freed: seconds since 1970, by the watermark."""
-        return ((window + 1) * self.window + self.lateness).total_seconds()
+        return end_of(window, self.window) + self.lateness.total_seconds()
 
     def process(
         self,
@@ -342,9 +320,9 @@ class KeepFirst(beam.DoFn):
         loaded = seen is None
         if seen is None:
             # The restored entries are never copied to state: they do not change, and may be large.
-            seed = seeds.read_seen(self.seeds, place, self.NAME)
+            seed = seeds.read_seen(self.restored, place, self.NAME)
             seen = Seen().with_(np.frombuffer(b"".join([seed, *seen_state.read()]), SEEN))
-        outputs, entries = self.keep(rows, seen, _claims(self.seeds, place, self.NAME))
+        outputs, entries = self.keep(rows, seen, _claims(self.restored, place, self.NAME))
         if len(entries):
             seen_state.add(entries.tobytes())
             seen = seen.with_(entries)

@@ -15,6 +15,7 @@ import apache_beam as beam
 import polars as pl
 
 from transforms.block import TIME, hash128
+from transforms.windows import to_micros
 
 
 class Quarantine(beam.PTransform):
@@ -81,6 +82,6 @@ def identify(rejected: pl.DataFrame, version: str, now: float) -> pl.DataFrame:
     ]
     return rejected.with_columns(
         quarantine_id=pl.coalesce("quarantine_id", pl.Series(ids, dtype=pl.String)),
-        failed_time=pl.lit(int(now * 1_000_000)).cast(TIME),
+        failed_time=pl.lit(to_micros(now)).cast(TIME),
         pipeline_version=pl.lit(version),
     )

@@ -14,7 +14,7 @@ State   that of KeepFirst (deduplicate.py): 16 bytes per refusal, freed when its
 Emits   at once
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 
 import apache_beam as beam
@@ -24,18 +24,19 @@ from apache_beam.pvalue import TaggedOutput
 
 from transforms.block import hash64
 from transforms.deduplicate import KEY, WINDOW, Deduplicated, KeepFirst, Keyed, delivery
+from transforms.publication import Firing
 from transforms.quality import count
 from transforms.seen import CLAIM, SEEN, Claims, Seen
+from transforms.windows import number_of
 
 NAME = "refused"  # of its restored state
 
 
 def split_refusals(rows: pl.DataFrame, window: timedelta, shards: int) -> Iterator[Keyed]:
     """Split rows of `quarantine` by (window, shard), with KEY."""
-    width = int(window.total_seconds() * 1_000_000)
     marked = rows.with_columns(
         hash64(rows["quarantine_id"]).alias(KEY),
-        (pl.col("received_time").dt.epoch("us").fill_null(0) // width).alias(WINDOW),
+        number_of(pl.col("received_time"), window).fill_null(0).alias(WINDOW),
     ).with_columns(_shard=pl.col(KEY) % shards)
     for (number, shard), partition in sorted(
         marked.partition_by(WINDOW, "_shard", as_dict=True, include_key=False).items()
@@ -72,19 +73,17 @@ def claim_entries(partition: pl.DataFrame) -> np.ndarray:
 
 
 class KeepFirstRefusal(beam.PTransform):
-    """`seeds` is the folder of the restored state (seeds.py); `clock` returns the time in seconds."""
+    """Keep the first delivery of each refusal, in windows of `window` of the received time."""
 
-    def __init__(
-        self, window: timedelta, shards: int, lateness: timedelta, seeds: str | None, clock: Callable[[], float]
-    ):
+    def __init__(self, *, window: timedelta, shards: int, firing: Firing):
         super().__init__()
-        self.window, self.shards, self.lateness, self.seeds, self.clock = window, shards, lateness, seeds, clock
+        self.window, self.shards, self.firing = window, shards, firing
 
     def expand(self, rows):
         keyed = rows | "Split by window and shard" >> beam.FlatMap(
             split_refusals, self.window, self.shards
         ).with_output_types(Keyed)
-        keep = beam.ParDo(_Keep(self.window, self.lateness, self.seeds, self.clock))
+        keep = beam.ParDo(_Keep(self.window, self.firing))
         keep = keep.with_output_types(pl.DataFrame, books=pl.DataFrame).with_outputs("books", main="passed")
         kept = keyed | "Keep one of each id" >> keep
         return Deduplicated(kept.passed, kept.books)
@@ -94,10 +93,6 @@ class _Keep(KeepFirst):
     """The step, keyed by window and shard."""
 
     NAME = NAME
-
-    def __init__(self, window: timedelta, lateness: timedelta, seeds: str | None, clock: Callable[[], float]):
-        super().__init__(window, lateness, seeds)
-        self.clock = clock
 
     def ends(self, window: int) -> float:
         """Return when the state of a window is freed; its rows may be old."""

@@ -30,10 +30,10 @@ from pipelines.warehouse.file_sinks import read_confirmed
 from pipelines.warehouse.interface import Discarded, Reader, Warehouse, WarehouseRun
 from pipelines.warehouse.losses import report_lines
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
-from transforms.aggregate import Launch
 from transforms.days import Days
 from transforms.errors import WarehouseError
 from transforms.mapping import Mapping, required_columns
+from transforms.publication import Launch
 
 
 class Input(NamedTuple):

@@ -21,8 +21,9 @@ from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.staged import scan, write_file
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Table
 from transforms import quality
-from transforms.aggregate import Launch, stamped
 from transforms.block import day_of, empty
+from transforms.publication import Launch, stamp_rows
+from transforms.windows import to_micros
 
 KEYS = ["bucket_start", "source", "input"]
 # What makes one delivery of an event: a stored one that is gone from a day was taken out.
@@ -130,7 +131,7 @@ def _corrections(run: WarehouseRun, changes: pl.DataFrame, launch: Launch) -> li
     # Above every row that is corrected, also where launches were given generations by hand.
     now = time.time()
     launch = launch._replace(generation=max([launch.generation, *current["generation"]]))
-    revision = max([int(now * 1_000_000), *(current["revision"] + 1)])
-    rows = shaped(stamped(rows, "on_time", revision, now, launch), QUALITY_1M)
+    revision = max([to_micros(now), *(current["revision"] + 1)])
+    rows = shaped(stamp_rows(rows, "on_time", revision, now, launch), QUALITY_1M)
     parts = by_day(rows, QUALITY_1M.partition, run.warehouse.time_zone)
     return [write_file(run.folder, QUALITY_1M.name, day, part) for day, part in parts]

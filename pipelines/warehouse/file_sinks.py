@@ -22,7 +22,7 @@ from pipelines.warehouse.tables import EVENTS, Table
 from pipelines.warehouse.write_stats import points
 from transforms.block import held_bytes
 from transforms.quality import count, merge
-from transforms.stage import in_global_window
+from transforms.stage import Gathering
 
 BUNDLE_ROWS = 250_000  # rows of a table that a bundle gathers before it writes a file
 BUNDLE_BYTES = 128 << 20  # the same, of rows that are long
@@ -88,31 +88,19 @@ class WriteFiles(beam.PTransform):
         return everywhere | "Write files" >> writing.with_outputs("books", main="files")
 
 
-class _WriteFiles(beam.DoFn):
+class _WriteFiles(Gathering):
+    most_rows, most_bytes = BUNDLE_ROWS, BUNDLE_BYTES
+
     def __init__(self, sink: WriteFiles):
         self.staging, self.table, self.zone, self.outcome = sink.staging, sink.table, sink.zone, sink.outcome
         self.note = sink.note
 
-    def start_bundle(self):
-        self.gathered: list[pl.DataFrame] = []
-        self.rows = self.bytes = 0
+    def hold(self, rows):
+        yield rows, len(rows), held_bytes(rows)
 
-    def process(self, rows):
-        self.gathered.append(rows)
-        self.rows += len(rows)
-        self.bytes += held_bytes(rows)
-        if self.rows >= BUNDLE_ROWS or self.bytes >= BUNDLE_BYTES:
-            yield from self._flush()
-
-    def finish_bundle(self):
-        return map(in_global_window, self._flush())
-
-    def _flush(self):
-        if not self.gathered:
-            return
-        rows = pl.concat(shaped(part, self.table) for part in self.gathered)
-        entries = [count(_fresh(part), self.outcome) for part in self.gathered] if self.outcome else []
-        self.start_bundle()
+    def flush(self, gathered, height, size):
+        rows = pl.concat(shaped(part, self.table) for part in gathered)
+        entries = [count(_fresh(part), self.outcome) for part in gathered] if self.outcome else []
         days = by_day(rows, self.table.partition, self.zone)
         written = [write_file(self.staging, self.table.name, day, part) for day, part in days]
         if self.note:

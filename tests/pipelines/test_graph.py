@@ -29,8 +29,9 @@ from pipelines.sources.stored import ReadReachAsked, ReadStoredDays
 from pipelines.warehouse.file_sinks import FileSink
 from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
-from transforms.aggregate import Launch, MetricAggregation
+from transforms.aggregate import MetricAggregation
 from transforms.block import BlockCoder
+from transforms.publication import Launch
 
 GOLDEN = Path(__file__).parent / "golden"
 MODES = ["bounded", "cluster", "streaming"]

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms import aggregate, quality
-from transforms.aggregate import Aggregate, BooksAggregation, Launch, MetricAggregation, scatter
+from transforms.aggregate import Aggregate, BooksAggregation, MetricAggregation, scatter
 from transforms.block import EVENT_SCHEMA, TIME, BlockCoder
 from transforms.metrics.spec import read_metrics
+from transforms.publication import Firing, Launch
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -68,7 +69,7 @@ class Stream:
         ended = self.watermark(NOON + 30 * DAY).stream.advance_watermark_to_infinity()
         source = ended.with_output_types(pl.DataFrame)
         with beam.Pipeline("BundleBasedDirectRunner", options=PipelineOptions(["--streaming"])) as pipeline:
-            made = pipeline | source | Aggregate(what, LAUNCH, streaming=True, lateness=3 * DAY, clock=clock)
+            made = pipeline | source | Aggregate(what, LAUNCH, Firing(streaming=True, clock=clock))
             assert_that(made | beam.FlatMap(told), equal_to(list(expected)))
 
 
@@ -146,7 +147,7 @@ def test_compacting_what_is_pending_changes_no_row(monkeypatch, compact_at):
 
 def test_pending_frames_are_compacted_to_one_above_the_limit(monkeypatch):
     monkeypatch.setattr(aggregate, "COMPACT_AT", 3)
-    publish = aggregate.Publish(metric(), LAUNCH, None, DAY)
+    publish = aggregate.Publish(metric(), LAUNCH, Firing(streaming=True, lateness=DAY))
     pending, states = Held(), {name: Held() for name in ("progress", "soon", "end", "expire")}
     heights = []
     for _ in range(8):
@@ -198,7 +199,7 @@ def test_a_day_of_a_time_zone_is_open_to_its_last_event_as_long_as_any_day():
 
 def bounded(blocks: list[pl.DataFrame], what, *expected: tuple) -> None:
     with beam.Pipeline("FnApiRunner") as pipeline:
-        made = pipeline | beam.Create(blocks, reshuffle=False) | Aggregate(what, LAUNCH, clock=lambda: 5.0)
+        made = pipeline | beam.Create(blocks, reshuffle=False) | Aggregate(what, LAUNCH, Firing(clock=lambda: 5.0))
         assert_that(made | beam.FlatMap(told), equal_to(list(expected)))
 
 

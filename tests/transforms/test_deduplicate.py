@@ -11,6 +11,7 @@ from transforms import deduplicate
 from transforms import restored_state as seeds
 from transforms.block import FLOW_SCHEMA
 from transforms.deduplicate import KEY, WINDOW, KeepFirst, claim_entries, keep_smallest, keep_unseen, split
+from transforms.publication import Firing
 from transforms.seen import SEEN, Claims, Seen, SeenCache
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -147,7 +148,7 @@ def test_the_step_reads_the_claims_of_its_seeds(monkeypatch, tmp_path):
     monkeypatch.setattr(deduplicate, "_CACHE", SeenCache())
     stored = keyed(events(("a", 60, "x")))
     seeds.add_claims(str(tmp_path), seeds.Place(0, 0), claim_entries(stored).tobytes())
-    step = KeepFirst(DAY, 3 * DAY, str(tmp_path))
+    step = KeepFirst(DAY, Firing(streaming=True, restored=str(tmp_path)))
     key = Key()
 
     def passed(block: pl.DataFrame) -> list[datetime]:
@@ -222,7 +223,7 @@ class Key:
 
 def test_a_failed_bundle_another_workers_bundle_and_the_first_worker_again_lose_and_double_nothing(monkeypatch):
     key = Key()
-    key.dofn = KeepFirst(DAY, 3 * DAY)
+    key.dofn = KeepFirst(DAY, Firing(streaming=True))
     one, other = SeenCache(), SeenCache()
     out = key.bundle(one, ["a"], True, monkeypatch)
     out += key.bundle(one, ["b"], False, monkeypatch)  # in the cache of `one`, in no state

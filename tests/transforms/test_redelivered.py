@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from transforms import restored_state as seeds
 from transforms.block import REJECTED_SCHEMA, BlockCoder
+from transforms.publication import Firing
 from transforms.quarantine import identify
 from transforms.redelivered import NAME, KeepFirstRefusal, claim_entries, keep_first, seen_entries, split_refusals
 from transforms.seen import CLAIM, Claims, Seen
@@ -78,7 +79,11 @@ def test_a_record_without_a_received_time_has_a_window_too():
 
 
 def outcomes(source: TestStream, *, expected: list[str], books: list[int], **options) -> None:
-    keep = KeepFirstRefusal(DAY, 2, 3 * DAY, options.get("seeds"), options.get("clock", float))
+    keep = KeepFirstRefusal(
+        window=DAY,
+        shards=2,
+        firing=Firing(streaming=True, clock=options.get("clock", float), restored=options.get("seeds")),
+    )
     streaming = PipelineOptions(["--streaming"])
     with beam.Pipeline("BundleBasedDirectRunner", options=streaming) as pipeline:
         kept = pipeline | source.with_output_types(pl.DataFrame) | keep

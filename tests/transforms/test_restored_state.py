@@ -11,10 +11,11 @@ from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import TimestampedValue
 
 from transforms import restored_state as seeds
-from transforms.aggregate import Aggregate, Launch, MetricAggregation
+from transforms.aggregate import Aggregate, MetricAggregation
 from transforms.block import FLOW_SCHEMA, BlockCoder
 from transforms.deduplicate import Deduplicate, seen_entries, split
 from transforms.metrics.spec import read_metrics
+from transforms.publication import Firing, Launch
 from transforms.restored_state import Place
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -69,7 +70,11 @@ def test_what_was_kept_before_is_a_duplicate_and_another_payload_a_conflict(tmp_
         seeds.add_seen(str(tmp_path), Place(piece.window, piece.shard), seen_entries(piece.events).tobytes())
     source = stream(events("a"), events("b", content="y"), events("c"), events("c"), events("a", at=NOON + DAY))
     with streaming() as pipeline:
-        kept = pipeline | source | Deduplicate(DAY, shards, streaming=True, seeds=str(tmp_path))
+        kept = (
+            pipeline
+            | source
+            | Deduplicate(window=DAY, shards=shards, firing=Firing(streaming=True, restored=str(tmp_path)))
+        )
         passed = kept.passed | beam.FlatMap(lambda block: block.select("event_id", "client_time").rows())
         assert_that(passed, equal_to([("c", NOON), ("a", NOON + DAY)]))
         counts = kept.books | beam.Map(lambda block: (block["duplicates"].sum(), block["conflicts"].sum()))
@@ -81,7 +86,11 @@ def test_entries_are_added_block_by_block_and_read_once_a_window_even_if_nothing
         [piece] = split(events(id), DAY, 1)
         seeds.add_seen(str(tmp_path), Place(piece.window, 0), seen_entries(piece.events).tobytes())
     with streaming() as pipeline:
-        kept = pipeline | stream(*map(events, "abcab")) | Deduplicate(DAY, 1, streaming=True, seeds=str(tmp_path))
+        kept = (
+            pipeline
+            | stream(*map(events, "abcab"))
+            | Deduplicate(window=DAY, shards=1, firing=Firing(streaming=True, restored=str(tmp_path)))
+        )
         assert_that(kept.passed, equal_to([]))
     day = int(NOON.timestamp()) // 86_400
     assert reads == [("seen", day, 0), ("claims", day, 0)]
@@ -93,7 +102,7 @@ def told(rows: pl.DataFrame) -> list[tuple]:
 
 def published(folder, source, *expected) -> None:
     with streaming() as pipeline:
-        aggregate = Aggregate(METRIC, Launch(7, "1"), streaming=True, lateness=3 * DAY, clock=float, seeds=folder)
+        aggregate = Aggregate(METRIC, Launch(7, "1"), Firing(streaming=True, clock=float, restored=folder))
         assert_that(pipeline | source | aggregate | beam.FlatMap(told), equal_to(list(expected)))
 
 

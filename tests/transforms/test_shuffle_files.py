@@ -88,7 +88,8 @@ def test_what_is_joined_of_several_steps_is_all_that_they_made(tmp_path, spilled
 def test_long_events_are_gathered_by_their_bytes(tmp_path):
     options = Deduplicate(shards=1, spill_folder=str(tmp_path))
     gather, keep = _SplitGathered(options), _KeepSmallest()
-    with patch.object(deduplicate, "GATHER_BYTES", 2_500_000), patch.object(deduplicate, "GROUP_BYTES", 2_500_000):
+    gather.most_bytes = keep.most_bytes = 2_500_000
+    with patch.object(deduplicate, "GROUP_BYTES", 2_500_000):
         gather.start_bundle()
         flushed = [list(gather.process(long_events(10, 100_000, f"{n}-"))) for n in range(6)]
         assert [len(made) for made in flushed] == [0, 0, 1, 0, 0, 1]

@@ -11,27 +11,27 @@ Emits   bounded: once, when the input has ended. Stream: when a session closes (
 """
 
 import math
-import time
-from collections.abc import Callable, Collection, Sequence
-from datetime import date, timedelta
+from collections.abc import Collection, Sequence
+from datetime import date
 from typing import NamedTuple
 
 import apache_beam as beam
 import numpy as np
 import polars as pl
-from apache_beam.transforms.window import GlobalWindow
+from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
-from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms.aggregate import Launch, stamped
 from transforms.block import TIME, day_of
 from transforms.deduplicate import GATHER_ROWS, GROUP_ROWS
+from transforms.publication import Firing, Launch, stamp_rows
 from transforms.sessions import summaries
 from transforms.sessions.streaming import PublishSessions
 from transforms.sessions.summaries import GAP
 from transforms.shuffle_files import Part, parts, spill
-from transforms.stage import in_global_window
+from transforms.stage import Gathering
+from transforms.windows import to_micros
 
+BOUNDED = Firing()
 STEPS = ("page_view", "add_to_cart", "purchase")
 # Stored sessions with an event in a day that is not written, and in or near a day that is written.
 SPANNING_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -66,7 +66,7 @@ EVERYTHING = TargetDays(None, "UTC")
 
 
 class Sessions(beam.PTransform):
-    """`steps` are the event types of the funnel, in order; `lateness` is how long a stream can correct a session.
+    """`steps` are the event types of the funnel, in order; a stream corrects a session as long as `firing.lateness`.
 
     Applied to a dict of PCollections: `events`; in a batch run also, if there are any, `neighbor_events` (of the days
     on both sides) and `spanning_sessions` (SPANNING_SCHEMA frames).
@@ -75,26 +75,22 @@ class Sessions(beam.PTransform):
     def __init__(
         self,
         launch: Launch,
+        *,
+        firing: Firing = BOUNDED,
         steps: Sequence[str] = STEPS,
         shards: int = 4,
-        streaming: bool = False,
-        lateness: timedelta = timedelta(days=3),
-        early: timedelta | None = None,
         target_days: TargetDays = EVERYTHING,
         spill_folder: str | None = None,
-        seeds: str | None = None,
-        clock: Callable[[], float] = time.time,
     ):
         super().__init__()
-        self.launch, self.steps, self.shards, self.streaming = launch, tuple(steps), shards, streaming
-        self.lateness, self.early, self.target_days = lateness, early, target_days
-        self.spill_folder, self.seeds, self.clock = spill_folder, seeds, clock
+        self.launch, self.firing, self.steps, self.shards = launch, firing, tuple(steps), shards
+        self.target_days, self.spill_folder = target_days, spill_folder
 
     def expand(self, inputs):
-        if self.streaming:
+        if self.firing.streaming:
             keyed = beam.ParDo(_ByVisitor(self.shards)).with_output_types(Keyed)
             pieces = inputs["events"] | "Key by visitor" >> keyed
-            step = PublishSessions(self.launch, self.steps, self.early, self.lateness, self.clock, self.seeds)
+            step = PublishSessions(self.launch, self.steps, self.firing)
             publish = beam.ParDo(step)
             return pieces | "Merge and publish" >> publish.with_output_types(pl.DataFrame)
         sides = [inputs[name] for name in ("events", "neighbor_events") if name in inputs]
@@ -114,7 +110,7 @@ class Sessions(beam.PTransform):
         )
 
 
-class _ByVisitor(beam.DoFn):
+class _ByVisitor(Gathering):
     """Gathers a bundle and splits it by shard: elements are expensive, and a bundle has many blocks on a busy runner.
 
     Each output gets a new timestamp: a block has the time of a client's clock, which may be years ahead, and a draining
@@ -123,44 +119,31 @@ class _ByVisitor(beam.DoFn):
     def __init__(self, shards: int):
         self.shards = shards
 
-    def start_bundle(self):
-        self.gathered: list[pl.DataFrame] = []
+    def hold(self, events):
+        visits = summaries.select_visits(events)
+        yield visits, len(visits), 0
 
-    def process(self, events):
-        self.gathered.append(summaries.select_visits(events))
-
-    def finish_bundle(self):
-        if self.gathered:
-            for shard, visits in summaries.split_by_shard(pl.concat(self.gathered), self.shards):
-                earliest = Timestamp(micros=visits.select(pl.col("event_time").dt.epoch("us").min()).item())
-                yield WindowedValue((shard, visits), earliest, [GlobalWindow()])
+    def flush(self, gathered, rows, size):
+        for shard, visits in summaries.split_by_shard(pl.concat(gathered), self.shards):
+            earliest = Timestamp(micros=visits.select(pl.col("event_time").dt.epoch("us").min()).item())
+            yield TimestampedValue((shard, visits), earliest)
 
 
-class _Gather(beam.DoFn):
-    """GATHER_ROWS events at a time: small frames cost as much as large ones."""
+class _Gather(Gathering):
+    """For a batch run: GATHER_ROWS events at a time."""
+
+    most_rows = GATHER_ROWS
 
     def __init__(self, options: Sessions):
         self.shards, self.folder = options.shards, options.spill_folder
 
-    def start_bundle(self):
-        self.gathered: list[pl.DataFrame] = []
-        self.rows = 0
+    def hold(self, events):
+        visits = summaries.select_visits(events)
+        yield visits, len(visits), 0
 
-    def process(self, events):
-        self.gathered.append(summaries.select_visits(events))
-        self.rows += len(self.gathered[-1])
-        if self.rows >= GATHER_ROWS:
-            yield from self._flush()
-
-    def finish_bundle(self):
-        return map(in_global_window, self._flush())
-
-    def _flush(self):
-        if self.rows:
-            frame = pl.concat(self.gathered)
-            self.start_bundle()
-            for shard, piece in summaries.split_by_shard(frame, self.shards):
-                yield shard, (False, spill(piece, self.folder))
+    def flush(self, gathered, rows, size):
+        for shard, partition in summaries.split_by_shard(pl.concat(gathered), self.shards):
+            yield shard, (False, spill(partition, self.folder))
 
 
 def _mark(frame: pl.DataFrame, shards: int):
@@ -173,7 +156,7 @@ class _PublishOnce(beam.DoFn):
 
     def __init__(self, options: Sessions):
         self.launch, self.steps = options.launch, options.steps
-        self.target_days, self.clock = options.target_days, options.clock
+        self.target_days, self.clock = options.target_days, options.firing.clock
 
     def process(self, gathered):
         crossed = list(gathered[1])
@@ -185,7 +168,7 @@ class _PublishOnce(beam.DoFn):
             found = self._sessions(pieces, reach, mine)
             if not found.is_empty():
                 now = self.clock()
-                yield stamped(found, "on_time", int(now * 1_000_000), now, self.launch)
+                yield stamp_rows(found, "on_time", to_micros(now), now, self.launch)
 
     def _sessions(self, pieces: list[Part], reach: list[pl.DataFrame], mine: pl.Expr) -> pl.DataFrame:
         merged = summaries.merge([summaries.summarize(piece.load().filter(mine), self.steps) for piece in pieces])

@@ -12,8 +12,7 @@ Emits   at whole minutes of event time in which a session closes (`on_time`; les
         and with `early` also open sessions. A corrected session is followed by the tombstones of those merged into it.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -26,12 +25,13 @@ from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateS
 from apache_beam.utils.timestamp import Timestamp
 
 from transforms import restored_state as seeds
-from transforms.aggregate import LATE_EVERY, Launch, fires_soon, stamped
 from transforms.block import BlockCoder, empty
+from transforms.publication import LATE_EVERY, Firing, Launch, set_firing, stamp_rows
 from transforms.sessions import cold as cold_sessions
 from transforms.sessions import summaries
 from transforms.sessions.cold import FRAME_ROWS, SESSION
 from transforms.sessions.summaries import GAP, SUMMARY_SCHEMA, VISIT_SCHEMA
+from transforms.windows import to_micros
 
 HOT = timedelta(minutes=15)
 COLD_EVERY = timedelta(minutes=15)  # a look at the cold sessions reads all of a shard's
@@ -40,8 +40,8 @@ SWEEP = timedelta(hours=6)  # interval at which expired sessions are freed
 COLD_FRAMES = 256  # with so many more frames than its rows need, the bag is rewritten in longer frames
 NAME = "sessions"
 _CATCH_UP = 8  # a stream that is behind fires each time it has caught up this fraction of its delay
-_MINUTE, _APART = 60_000_000, 7 * 60_000_000  # microseconds
-_GAP, _HOT, _COLD_EVERY, _SWEEP = (each // timedelta(microseconds=1) for each in (GAP, HOT, COLD_EVERY, SWEEP))
+_MINUTE, _APART = to_micros(timedelta(minutes=1)), to_micros(timedelta(minutes=7))
+_GAP, _HOT, _COLD_EVERY, _SWEEP = map(to_micros, (GAP, HOT, COLD_EVERY, SWEEP))
 _UNMERGED = pl.lit(1, pl.UInt32).alias("members")
 
 
@@ -73,13 +73,11 @@ class PublishSessions(beam.DoFn):
         self,
         launch: Launch,
         steps: Sequence[str],
-        early: timedelta | None,
-        lateness: timedelta,
-        now: Callable[[], float] = time.time,
-        seeds: str | None = None,
+        firing: Firing,
     ):
-        self.launch, self.steps, self.early, self.now, self.seeds = launch, tuple(steps), early, now, seeds
-        self.kept_for = (GAP + lateness) // timedelta(microseconds=1)
+        self.launch, self.steps, self.early = launch, tuple(steps), firing.early
+        self.now, self.restored = firing.clock, firing.restored
+        self.kept_for = to_micros(GAP + firing.lateness)
         self.held = Metrics.distribution("audience", "sessions-held")
 
     def process(
@@ -105,13 +103,13 @@ class PublishSessions(beam.DoFn):
         wanted = self._firing_for(int(coming.min())) if len(coming) else 0
         if not wanted and not so_far.due:
             wanted = so_far.over  # at once: without a firing in event time a drain would wait for the clock
-        waiting = so_far.waiting or fires_soon(LATE_EVERY if late else self.early, self.now(), soon)
+        waiting = so_far.waiting or set_firing(LATE_EVERY if late else self.early, self.now(), soon)
         progress.write(so_far._replace(pending=count, due=self._set_due(so_far, wanted, due), waiting=waiting))
 
     def _firing_for(self, micros: int) -> int:
         """Return when sessions that close at `micros` are published: at the next whole minute, or less often in a
         stream that is far behind, which would otherwise fire for each minute of its delay."""
-        behind = int(self.now() * 1_000_000) - micros
+        behind = to_micros(self.now()) - micros
         return _up(micros, max(_MINUTE, behind // _CATCH_UP // _MINUTE * _MINUTE))
 
     def _set_due(self, so_far: Progress, wanted: int, due) -> int:
@@ -158,13 +156,13 @@ class PublishSessions(beam.DoFn):
         show = sessions.filter(shown)
         now, stamp = self.now(), so_far.revision
         if not show.is_empty():
-            stamp = max(int(now * 1_000_000), (stamp or seeds.read_revision(self.seeds)) + 1)
+            stamp = max(to_micros(now), (stamp or seeds.read_revision(self.restored)) + 1)
             firing = pl.when(ended > over).then(pl.lit("early")).when(ended > so_far.over).then(pl.lit("on_time"))
             named = show.select(firing.otherwise(pl.lit("late")).alias("firing")).to_series()
             gone = summaries.tombstones(show)
-            yield stamped(summaries.table_rows(show), "late", stamp, now, self.launch).with_columns(named)
+            yield stamp_rows(summaries.table_rows(show), "late", stamp, now, self.launch).with_columns(named)
             if not gone.is_empty():
-                yield stamped(gone, "late", stamp, now, self.launch)
+                yield stamp_rows(gone, "late", stamp, now, self.launch)
             sessions = sessions.with_columns(
                 standing=pl.when(shown).then(pl.concat_list("start")).otherwise("standing"),
                 changed=pl.col("changed") & ~shown,
@@ -186,7 +184,7 @@ class PublishSessions(beam.DoFn):
         bag; and the events that wait for the next lookup of cold sessions."""
         before = hot.read()
         if before is None:
-            before = seeds.read_published(self.seeds, NAME, seeds.Place(0, shard))
+            before = seeds.read_published(self.restored, NAME, seeds.Place(0, shard))
         visits = pl.concat(list(pending.read())) if so_far.pending else empty(VISIT_SCHEMA)
         old = visits.filter(pl.col("event_time").dt.epoch("us") < so_far.over - _HOT) if so_far.cold else visits.clear()
         waits = old if over - so_far.looked < _COLD_EVERY else old.clear()

@@ -19,7 +19,7 @@ from pipelines.apps.plan.steps import (
     partitions_a_second,
     text_factor,
 )
-from transforms.aggregate import LATE_EVERY
+from transforms.publication import LATE_EVERY
 from transforms.sessions.streaming import COLD_EVERY, COLD_FRAMES, HOT, NAME, SWEEP
 from transforms.sessions.summaries import GAP
 

@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 from pipelines.apps.plan import coefficients as figures
 from pipelines.apps.plan.coefficients import EVENT_TYPES, FOLLOWS, PRESENT
-from transforms.aggregate import LATE_EVERY
 from transforms.lateness import allowed_lateness
 from transforms.metrics.distinct import LIMIT
 from transforms.metrics.spec import MetricSpec
+from transforms.publication import LATE_EVERY
 from transforms.seen import SEEN
 
 DAY = 86_400.0

@@ -12,11 +12,11 @@ from collections.abc import Callable
 import apache_beam as beam
 import polars as pl
 from apache_beam.io.gcp.pubsub import ReadFromPubSub
-from apache_beam.transforms.window import GlobalWindow, TimestampedValue
+from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
-from apache_beam.utils.windowed_value import WindowedValue
 
 from pipelines.sources.pubsub.messages import Poll, block_of, encode_attributes, received_times
+from transforms.stage import Gathering
 
 BLOCK_ROWS, BLOCK_BYTES = 10_000, 16 << 20
 
@@ -55,31 +55,18 @@ class ReadPubSubThroughBeam(beam.PTransform):
         return messages | "Gather blocks" >> beam.ParDo(self.gather).with_output_types(pl.DataFrame)
 
 
-class _Gather(beam.DoFn):
+class _Gather(Gathering):
     """The messages of a bundle as blocks. The clock is for a message that lost its time of publishing on the way."""
 
     def __init__(self, source: str, timestamp_attribute: str | None, clock: Callable[[], float]):
         self.source, self.timestamp_attribute, self.clock = source, timestamp_attribute, clock
 
-    def start_bundle(self):
-        self.messages, self.bytes = [], 0
+    def hold(self, message):
+        yield message, 1, len(message.data or b"")
 
-    def process(self, message):
-        self.messages.append(message)
-        self.bytes += len(message.data or b"")
-        if len(self.messages) >= BLOCK_ROWS or self.bytes >= BLOCK_BYTES:
-            block, earliest = self._block()
-            yield TimestampedValue(block, earliest)
-
-    def finish_bundle(self):
-        if self.messages:
-            block, earliest = self._block()
-            yield WindowedValue(block, earliest, [GlobalWindow()])
-
-    def _block(self) -> tuple[pl.DataFrame, Timestamp]:
-        block = block_of([poll_of_messages(self.messages, self.timestamp_attribute, self.clock())], self.source)
-        self.messages, self.bytes = [], 0
-        return block, Timestamp(micros=block["received_time"].dt.epoch("us").min())
+    def flush(self, messages, rows, size):
+        block = block_of([poll_of_messages(messages, self.timestamp_attribute, self.clock())], self.source)
+        yield TimestampedValue(block, Timestamp(micros=block["received_time"].dt.epoch("us").min()))
 
 
 def poll_of_messages(messages: list, timestamp_attribute: str | None, now: float) -> Poll:

@@ -33,12 +33,14 @@ from pipelines.warehouse.interface import Restorable, RestoreRun
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS, Table
 from transforms import restored_state as seeds
-from transforms.aggregate import Aggregation, BooksAggregation, Launch, scatter, stamped
+from transforms.aggregate import Aggregation, BooksAggregation, scatter
 from transforms.block import EVENT_SCHEMA, SEPARATOR, TIME
 from transforms.deduplicate import claim_entries, dedup_time, seen_entries, split
 from transforms.lateness import allowed_lateness
+from transforms.publication import Launch, stamp_rows
 from transforms.quality import BOOKS_SCHEMA
 from transforms.sessions.sessions import STEPS
+from transforms.windows import MICROSECOND, number_of, to_micros
 
 CLOCKS_CHANGE = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -177,7 +179,7 @@ class _Stored:
         self.events = 0
         widest = max((what.bucket for what in stream.metrics), default=DAY)
         self.measured = pl.col("event_time") >= _utc(_earliest(oldest, widest))
-        width = _width(stream.dedup_window)
+        width = to_micros(stream.dedup_window)
         self.first_window = _micros(oldest) // width
         self.since = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.first_window * width)
         since = _utc(self.since)
@@ -260,7 +262,7 @@ def _entries(
     if rows.is_empty():
         return []
     table: Table = run.warehouse.table(what.name)
-    made = stamped(rows, "early", revision, now.timestamp(), launch).with_columns(
+    made = stamp_rows(rows, "early", revision, now.timestamp(), launch).with_columns(
         firing=pl.when(pl.col("bucket_end") <= _utc(now)).then(pl.lit("late")).otherwise(pl.lit("early"))
     )
     days: Iterable = by_day(shaped(made, table), table.partition, run.warehouse.time_zone)
@@ -278,21 +280,16 @@ def _days_of(warehouse: Restorable, what: Aggregation, oldest: datetime) -> list
 
 def _is_open(what: Aggregation, oldest: datetime) -> pl.Expr:
     """Whether the window of a row, as `scatter` decides it, had not been freed at `oldest` + lateness."""
-    width = _width(what.bucket)
-    last = (pl.col("bucket_start") + what.bucket - timedelta(microseconds=1)).dt.epoch("us").fill_null(0)
-    return (last // width + 1) * width > _micros(oldest)
+    last = number_of(pl.col("bucket_start") + what.bucket - MICROSECOND, what.bucket).fill_null(0)
+    return (last + 1) * to_micros(what.bucket) > _micros(oldest)
 
 
 def _end(what: Aggregation, place: seeds.Place) -> int:
-    return (place.window + 1) * _width(what.bucket)
-
-
-def _width(width: timedelta) -> int:
-    return int(width.total_seconds() * 1_000_000)
+    return (place.window + 1) * to_micros(what.bucket)
 
 
 def _micros(moment: datetime) -> int:
-    return (moment - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+    return to_micros(moment - datetime.fromtimestamp(0, UTC))
 
 
 def _utc(moment: datetime) -> pl.Expr:

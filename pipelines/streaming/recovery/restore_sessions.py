@@ -18,8 +18,8 @@ from pipelines.warehouse.interface import Restorable, RestoreRun
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import SESSIONS
 from transforms import restored_state as seeds
-from transforms.aggregate import Launch, stamped
 from transforms.block import TIME
+from transforms.publication import Launch, stamp_rows
 from transforms.sessions import summaries
 from transforms.sessions.streaming import NAME
 from transforms.sessions.summaries import GAP, SUMMARY_SCHEMA
@@ -81,7 +81,7 @@ def write(run: RestoreRun, rows: pl.DataFrame, launch: Launch, now: datetime, re
     if rows.is_empty():
         return []
     is_open = (pl.col("session_end") + GAP > pl.lit(now, TIME)) & ~pl.col("is_tombstone")
-    made = stamped(rows, "late", revision, now.timestamp(), launch).with_columns(
+    made = stamp_rows(rows, "late", revision, now.timestamp(), launch).with_columns(
         firing=pl.when(is_open).then(pl.lit("early")).otherwise(pl.lit("late"))
     )
     days = by_day(shaped(made, SESSIONS), SESSIONS.partition, run.warehouse.time_zone)

@@ -20,6 +20,7 @@ from pipelines.warehouse.conditions import days_from, in_days, literal
 from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Table, polars_schema
 from transforms.block import TIME
+from transforms.windows import to_micros
 
 _TIMES = {EVENTS.name: "received_time", QUALITY_1M.name: "bucket_start"}  # by which a row is of a minute
 
@@ -71,7 +72,7 @@ class Remains:
     def __init__(self, warehouse: Dataset, undone: pl.DataFrame, dedup_window: timedelta, folder: Path):
         self.warehouse, self.undone, self.folder = warehouse, undone, folder
         self.time_zone = warehouse.time_zone
-        self._window = int(dedup_window.total_seconds() * 1_000_000)
+        self._window = to_micros(dedup_window)
         self._known: dict[tuple, list[Path]] = {}
 
     def table(self, name: str) -> Table:

@@ -23,6 +23,7 @@ from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
 from tests.support.previous_stream import MINUTE, book, land, rows_of, write
 from transforms.block import TIME, BlockCoder
 from transforms.errors import WarehouseError
+from transforms.publication import Firing
 from transforms.redelivered import KeepFirstRefusal
 
 INPUT = "projects/demo-project/subscriptions/events"
@@ -135,7 +136,9 @@ def test_a_restart_knows_what_was_refused_and_which_delivery_of_it_is_stored(dat
         stored = refusal("again", NOON, waiting)
         write(into, QUARANTINE, known, {**known, "attempt": 2, "code": None}, other, stored)
         with BigQueryRecovery(into, given, INPUT).open() as kept:
-            keep = KeepFirstRefusal(timedelta(days=1), 4, timedelta(days=3), kept.seeds, float)
+            keep = KeepFirstRefusal(
+                window=timedelta(days=1), shards=4, firing=Firing(streaming=True, clock=float, restored=kept.seeds)
+            )
             rows = [known, other, {**stored, "input": settled}, stored, refusal("new", NOON, waiting)]
             blocks = TestStream(coder=BlockCoder())
             for row in rows:

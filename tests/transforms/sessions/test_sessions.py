@@ -16,8 +16,8 @@ from apache_beam.transforms.window import TimestampedValue
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.aggregate import Launch
 from transforms.block import EVENT_SCHEMA, TIME, BlockCoder
+from transforms.publication import Firing, Launch
 from transforms.sessions import cold as cold_sessions
 from transforms.sessions import streaming as sessions_stream
 from transforms.sessions.sessions import SPANNING_SCHEMA, STEPS, Sessions, TargetDays, _ByVisitor
@@ -247,7 +247,9 @@ class Shard:
 
     def __init__(self, early: timedelta | None = None, lateness: timedelta = DAY):
         self.clock = NOON.timestamp()
-        self.step = PublishSessions(LAUNCH, STEPS, early, lateness, lambda: self.clock)
+        self.step = PublishSessions(
+            LAUNCH, STEPS, Firing(streaming=True, early=early, lateness=lateness, clock=lambda: self.clock)
+        )
         self.bags = {name: Bag() for name in ("pending", "cold")}
         self.cells = {name: Cell() for name in ("hot", "progress")}
         self.soon, self.due = Cell(), Cell()
@@ -434,10 +436,12 @@ def test_a_stream_in_any_order_says_in_the_end_what_a_loop_over_the_events_says(
     assert keys.n_unique() == keys.height
 
 
-def on_runner(folder: Path, blocks, runner: str, options: list[str], **how) -> list[pl.DataFrame]:
+def on_runner(
+    folder: Path, blocks, runner: str, options: list[str], streaming: bool = False, **how
+) -> list[pl.DataFrame]:
     """What is published: what leaves a timer that a timer has set comes too late for Beam's own `assert_that`."""
     with beam.Pipeline(runner, options=PipelineOptions(options)) as pipeline:
-        made = blocks(pipeline) | Sessions(LAUNCH, clock=lambda: 5.0, **how)
+        made = blocks(pipeline) | Sessions(LAUNCH, firing=Firing(streaming=streaming, clock=lambda: 5.0), **how)
         made | beam.Map(keep, str(folder))
     return [pl.read_ipc_stream(path) for path in folder.glob("*.arrow")]
 
@@ -538,7 +542,7 @@ def test_what_goes_to_the_step_of_a_stream_is_an_element_a_shard_stamped_with_it
     step = _ByVisitor(shards=1)
     step.start_bundle()
     for block in (events({"at": 9}, {"at": 7, "who": "b"}), events({"at": 50, "who": "c"}, {"at": 0, "who": None})):
-        step.process(block)
+        assert list(step.process(block)) == []
     (element,) = step.finish_bundle()
     assert element.timestamp.seconds() == int((NOON + 7 * MINUTE).timestamp())
     shard, visits = element.value

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-import apache_beam as beam
 import msgspec
 import polars as pl
 from apache_beam.metrics import Metrics
@@ -19,7 +18,7 @@ from pipelines.warehouse.tables import EVENTS, QUARANTINE, Table
 from pipelines.warehouse.write_stats import Tally
 from transforms.errors import WarehouseError
 from transforms.quality import count
-from transforms.stage import in_global_window
+from transforms.stage import Gathering
 
 MOST_ROWS = 20_000  # that a bundle gathers before it writes them
 MOST_BYTES = 8_000_000  # the same, as Polars holds them: about one request
@@ -44,36 +43,26 @@ class To(NamedTuple):
         return self.dataset.rpartition(".")[0]
 
 
-class Gather(beam.DoFn):
-    """Gathers the rows of a bundle, in the columns of the table, and gives them to `flush` at least once a bundle."""
+class GatherRows(Gathering):
+    """Gathers the rows of a bundle, in the columns of the table, and writes them at least once a bundle."""
+
+    most_rows, most_bytes = MOST_ROWS, MOST_BYTES
 
     def __init__(self, to: To):
         self.to, self.measured = to, Measured()
 
-    def flush(self, rows: pl.DataFrame) -> Iterator:
-        """The outputs for these rows."""
+    def write(self, rows: pl.DataFrame) -> Iterator:
+        """Write the rows, and yield the outputs."""
         raise NotImplementedError
 
-    def start_bundle(self):
-        self.gathered: list[pl.DataFrame] = []
-        self.rows, self.bytes = 0, 0
-
-    def process(self, rows):
+    def hold(self, rows):
         rows = shaped(rows, self.to.table)
-        self.gathered.append(with_payloads_cut(rows) if self.to.table.name == QUARANTINE.name else rows)
-        self.rows += len(rows)
-        self.bytes += rows.estimated_size()
-        if self.rows >= MOST_ROWS or self.bytes >= MOST_BYTES:
-            yield from self._flush()
+        rows = with_payloads_cut(rows) if self.to.table.name == QUARANTINE.name else rows
+        yield rows, len(rows), rows.estimated_size()
 
-    def finish_bundle(self):
-        return map(in_global_window, self._flush())
-
-    def _flush(self) -> Iterator:
-        if self.rows:
-            rows = pl.concat(self.gathered)
-            self.start_bundle()
-            yield from self.flush(rows)
+    def flush(self, gathered, height, size):
+        if height:
+            yield from self.write(pl.concat(gathered))
 
 
 class Confirmed(msgspec.Struct, frozen=True):

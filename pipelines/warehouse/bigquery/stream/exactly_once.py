@@ -35,7 +35,7 @@ from pipelines.warehouse.bigquery import clients as bigquery_clients
 from pipelines.warehouse.bigquery.retry import call_with_retries
 from pipelines.warehouse.bigquery.stream import rows as bigquery_rows
 from pipelines.warehouse.bigquery.stream.at_least_once import TOO_LONG, Refusal, final, path_in
-from pipelines.warehouse.bigquery.stream.bundle import Gather, Measured, To, emit_outcomes, refused_own
+from pipelines.warehouse.bigquery.stream.bundle import GatherRows, Measured, To, emit_outcomes, refused_own
 from pipelines.warehouse.tables import EVENTS
 from transforms.block import BlockCoder
 from transforms.errors import WarehouseError
@@ -74,7 +74,7 @@ class WriteExactly(beam.PTransform):
         return Written(written.files, written.books, refused)
 
 
-class _Gather(Gather):
+class _Gather(GatherRows):
     def __init__(self, to: To):
         super().__init__(to)
         self.dealt = 0
@@ -82,7 +82,7 @@ class _Gather(Gather):
     def setup(self):
         self.schema = bigquery_rows.arrow_schema(self.to.table)
 
-    def flush(self, rows):
+    def write(self, rows):
         most = bigquery_rows.REQUEST_BYTES
         for first, length, written in bigquery_rows.cut_to_size(bigquery_rows.record_batch(rows, self.schema), most):
             part = rows.slice(first, length)

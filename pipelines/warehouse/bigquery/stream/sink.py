@@ -23,7 +23,7 @@ from apache_beam.transforms.window import GlobalWindows
 from pipelines.settings.options import EXACTLY_ONCE, INSERTS, STORAGE_WRITE
 from pipelines.warehouse.bigquery.retry import Limits
 from pipelines.warehouse.bigquery.stream.at_least_once import InsertWriter, StorageWriter, Writer
-from pipelines.warehouse.bigquery.stream.bundle import Gather, To, emit_outcomes
+from pipelines.warehouse.bigquery.stream.bundle import GatherRows, To, emit_outcomes
 from pipelines.warehouse.bigquery.stream.exactly_once import WriteExactly
 from pipelines.warehouse.tables import Table
 
@@ -74,7 +74,7 @@ class WriteRows(beam.PTransform):
         return everywhere | "Write rows" >> writing.with_outputs("books", "refused", main="files")
 
 
-class _WriteRows(Gather):
+class _WriteRows(GatherRows):
     def __init__(self, write: WriteRows):
         super().__init__(write.to)
         self.make = write.writer
@@ -86,7 +86,7 @@ class _WriteRows(Gather):
     def teardown(self):
         self.writer.close()
 
-    def flush(self, rows):
+    def write(self, rows):
         began = time.monotonic()
         refusals = self.writer.write(rows)
         self.measured.append.update(round((time.monotonic() - began) * 1000))

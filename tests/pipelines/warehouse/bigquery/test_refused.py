@@ -22,11 +22,11 @@ from pipelines.warehouse.bigquery.stream.refused import refused_events, without_
 from pipelines.warehouse.bigquery.stream.sink import BigQueryStreamSink
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
 from tests.servers.tables import fetched, made
-from transforms.aggregate import Launch
 from transforms.block import EVENT_SCHEMA, RAW_SCHEMA, BlockCoder
 from transforms.days import as_events
 from transforms.event_time import settle_event_time
 from transforms.parse import parse
+from transforms.publication import Launch
 from transforms.quarantine import identify
 from transforms.validate import NULL_IDS, validator
 

@@ -33,9 +33,9 @@ from pipelines.warehouse.bigquery.stream.sink import BigQueryStreamSink
 from pipelines.warehouse.tables import EVENTS, QUARANTINE, SESSIONS, Column, histogram_column, metric_table
 from tests.servers.faulty import faulty_grpc, faulty_http
 from tests.servers.tables import fetched, made
-from transforms.aggregate import Launch, stamped
 from transforms.block import EVENT_SCHEMA
 from transforms.errors import WarehouseError
+from transforms.publication import Launch, stamp_rows
 from transforms.quarantine import identify
 from transforms.sessions.summaries import merge, summarize_events, table_rows
 
@@ -152,7 +152,7 @@ def test_a_session_arrives_with_its_revenue(client, method):
     bought = {"event_type": "purchase", "anonymous_id": "a", "value": Decimal("1.25"), "event_time": NOW}
     block = pl.DataFrame([bought | {"currency": "EUR"}, bought], schema=EVENT_SCHEMA)
     rows = table_rows(merge([summarize_events(block, ("page_view", "purchase"))]))
-    run(dataset, method, [stamped(rows, "on_time", 5, NOW.timestamp(), Launch(1, "t"))], SESSIONS, None)
+    run(dataset, method, [stamp_rows(rows, "on_time", 5, NOW.timestamp(), Launch(1, "t"))], SESSIONS, None)
     (row,) = written(client, dataset, "sessions", "session_id, revenue, furthest_step, is_converted")
     money = [{"currency": None, "value": Decimal("1.25")}, {"currency": "EUR", "value": Decimal("1.25")}]
     assert row == (rows["session_id"][0], money, 2, True)

@@ -1,0 +1,31 @@
+"""Windows: fixed spans of time by their number; window n of a width is [n, n + 1) times the width since 1970.
+
+The number is a part of the key of stateful steps. Beam's own windows all stay global (aggregate.py says why).
+"""
+
+from datetime import timedelta
+
+import polars as pl
+
+MICROS = 1_000_000  # in a second
+MICROSECOND = timedelta(microseconds=1)
+
+
+def to_micros(time: float | timedelta) -> int:
+    """Return seconds since 1970, or a width, in whole microseconds."""
+    return time // MICROSECOND if isinstance(time, timedelta) else int(time * MICROS)
+
+
+def number_of(time: pl.Expr, width: timedelta) -> pl.Expr:
+    """Return the number of the window of a time: Int64, null where the time is."""
+    return time.dt.epoch("us") // to_micros(width)
+
+
+def start_of(window: int, width: timedelta) -> float:
+    """Return when a window begins, in seconds since 1970."""
+    return window * width.total_seconds()
+
+
+def end_of(window: int, width: timedelta) -> float:
+    """Return when a window ends, in seconds since 1970."""
+    return start_of(window + 1, width)
