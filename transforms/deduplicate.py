@@ -36,14 +36,10 @@ from transforms.block import FIELDS, FLOW_COLUMNS, SEPARATOR, hash64, held_bytes
 from transforms.publication import Firing
 from transforms.quality import MINUTE, count
 from transforms.seen import CLAIM, SEEN, Claims, Seen, SeenCache
-from transforms.shuffle_files import Part, parts, spill
+from transforms.shuffle_files import GATHER_BYTES, GATHER_ROWS, GROUP_BYTES, GROUP_ROWS, Part, parts, spill
 from transforms.stage import Gathering
 from transforms.windows import end_of, number_of
 
-GATHER_ROWS = 200_000  # rows that are split, or compared, together: small frames cost as much as large ones
-GATHER_BYTES = 128 << 20  # the same limit in bytes
-GROUP_ROWS = 500_000  # rows that are compared at a time; more of one window and shard are split by bits of their hash
-GROUP_BYTES = 512 << 20  # the same limit in bytes
 KEY = "_key"  # hash of (source, event_id), computed once and carried to where it is compared
 WINDOW = "_window"  # number of the dedup window, also computed once
 BOUNDED = Firing()

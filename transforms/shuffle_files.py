@@ -21,6 +21,10 @@ import polars as pl
 
 from transforms.block import held_bytes
 
+GATHER_ROWS = 200_000  # rows that are split, or compared, together: small frames cost as much as large ones
+GATHER_BYTES = 128 << 20  # the same limit in bytes
+GROUP_ROWS = 500_000  # rows that are compared at a time; more of one window and shard are split by bits of their hash
+GROUP_BYTES = 512 << 20  # the same limit in bytes
 INLINE_ROWS = 1_000  # a file costs more than it saves below
 INLINE_BYTES = 1 << 20  # of few rows that are long
 Spilled = tuple[int, str, pl.DataFrame]  # rows, the path of the file, the block if there is none

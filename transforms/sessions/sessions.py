@@ -22,12 +22,11 @@ from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
 from transforms.block import TIME, day_of
-from transforms.deduplicate import GATHER_ROWS, GROUP_ROWS
 from transforms.publication import Firing, Launch, stamp_rows
 from transforms.sessions import summaries
 from transforms.sessions.streaming import PublishSessions
 from transforms.sessions.summaries import GAP
-from transforms.shuffle_files import Part, parts, spill
+from transforms.shuffle_files import GATHER_ROWS, GROUP_ROWS, Part, parts, spill
 from transforms.stage import Gathering
 from transforms.windows import to_micros
 
