@@ -13,7 +13,13 @@ from tests.servers.process import ServerMissing
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-pytest_plugins = ["tests.servers.browser", "tests.servers.credentials", "tests.servers.pubsub", "tests.servers.storage"]
+pytest_plugins = [
+    "tests.servers.browser",
+    "tests.servers.credentials",
+    "tests.servers.left_out",
+    "tests.servers.pubsub",
+    "tests.servers.storage",
+]
 
 
 @pytest.fixture(scope="session")
