@@ -16,6 +16,7 @@ hypothesis.settings.load_profile("untimed")
 pytest_plugins = [
     "tests.servers.browser",
     "tests.servers.credentials",
+    "tests.servers.left_out",
     "tests.servers.pubsub",
     "tests.servers.storage",
     "tests.support.beam_introspection",

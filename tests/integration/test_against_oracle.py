@@ -13,6 +13,7 @@ from pipelines.batch.backfill import backfill
 from pipelines.settings.config import TEMPLATES
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.local.warehouse import LocalWarehouse
+from tests.integration.real_sets import read_set
 
 _spec = importlib.util.spec_from_file_location("oracle", Path(__file__).parents[1] / "oracle" / "oracle.py")
 _module = importlib.util.module_from_spec(_spec)
@@ -88,13 +89,14 @@ def both(request, tmp_path_factory):
         root, pattern = folder, "*.jsonl"
     if not root.exists():
         pytest.skip(f"NO REAL DATA: {root.name} is not beside this checkout")
-    given = {"input": [str(root / pattern)], "warehouse": str(folder / "warehouse")}
+    warehouse, files = folder / "warehouse", str(root / pattern)
     if kind in MAPPINGS:
-        given["mapping"] = str(TEMPLATES / "mappings" / f"{MAPPINGS[kind]}.yaml")
-    backfill(resolve(given))
-    oracle = _module.oracle(sorted(glob.glob(str(root / pattern))), kind)
+        warehouse = read_set(tmp_path_factory, kind, files, MAPPINGS[kind])
+    else:
+        backfill(resolve({"input": [files], "warehouse": str(warehouse)}))
+    oracle = _module.oracle(sorted(glob.glob(files)), kind)
     oracle.execute("SET TimeZone = 'UTC'")
-    return kind, LocalWarehouse.open(folder / "warehouse").connect(), oracle
+    return kind, LocalWarehouse.open(warehouse).connect(), oracle
 
 
 def ordered(connection, sql: str) -> pl.DataFrame:

@@ -238,7 +238,7 @@ def test_a_stream_leaves_each_value_where_it_belongs_and_nothing_in_its_landing_
     assert house.seen("broken") >= {"table quarantine.payload"}
     with streaming(queue, prism, house.folder, *options) as stream:
         wait_until(lambda: "reading" in stream.said() or stream.process.poll() is not None, 60, "it reads")
-        drain(stream.warehouse)
+        drain("--warehouse", str(stream.warehouse))
         assert stream.process.wait(60) == 0, stream.said()
     house.said.append(("said by run", log.read_bytes()))
     log.unlink()

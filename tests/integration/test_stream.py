@@ -3,53 +3,50 @@
 import gzip
 import json
 import random
-import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
 from pipelines.apps.doctor.check import FOUND
 from pipelines.apps.doctor.warehouse import socket_checks
-from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.batch.backfill import backfill
+from pipelines.batch.recompute import recompute
 from pipelines.settings.resolve import resolve
+from tests.integration.records import backfilled, event
 from tests.integration.same import METRICS, UNBALANCED, assert_same
+from tests.integration.streams import (
+    EVENTS,
+    LONG,
+    RECEIVED,
+    TRUSTED,
+    assert_nothing_lost_or_double,
+    drained,
+    send,
+    until_balanced,
+)
 from tests.servers.sockets import assert_private
-from tests.servers.stream import ROOT, ask, drain, publish, received_times, streaming
+from tests.servers.stream import ROOT, ask, drain, drain_as_a_person, publish, received_times, streaming
+from transforms.lateness import MARGIN, allowed_lateness
 
 SHARED = ROOT.parent / "shared" / "data"
 
 
-@pytest.fixture(scope="module")
-def simulated(tmp_path_factory) -> tuple[Path, list[bytes], object]:
-    """(file, its lines, ledger): two days until today, with every fault that a queue and a file decide alike."""
-    file = tmp_path_factory.mktemp("simulated") / "events.jsonl"
-    start = datetime.now(UTC).date() - timedelta(days=2)
-    given = faults("many", no_time=0.0, conflicts=0.0, missing_id=0.0, huge_lines=0.0)
-    ledger = simulate(4_000, 11, file, days=1, start=start, faults=given)
-    return file, file.read_bytes().splitlines(), ledger
-
-
 def test_a_shuffled_repeated_stream_gives_the_rows_of_a_backfill_and_a_backfill_over_it_changes_none(
-    simulated, queue, prism, tmp_path
+    records, queue, prism, tmp_path
 ):
-    file, lines, _ = simulated
+    lines = records.lines
     order = list(zip(lines, received_times(lines), strict=True))
     random.Random(3).shuffle(order)
-    with streaming(queue, prism, tmp_path, "--timestamp_attribute", "received_time") as stream:
+    with streaming(queue, prism, tmp_path, *TRUSTED) as stream:
         publish(queue, *map(list, zip(*order, strict=True)))
-        stream.until_counted("SELECT sum(received) FROM quality_1m_current", len(lines))
+        stream.until_counted(RECEIVED, len(lines))
         listening = assert_private(stream.process.pid)
         assert {each.kind for each in listening} == {"unix"}
         assert {each.program for each in listening} == {"audience", "Prism"}
         [looked] = socket_checks(stream.process.pid)
         assert (looked.state, looked.facts) == (FOUND, {"listening": []})
-        drain(stream.warehouse)
+        drain_as_a_person(stream.warehouse)
         assert stream.process.wait(60) == 0, stream.said()
-    batch = tmp_path / "batch"
-    backfill(resolve({"input": [str(file)], "warehouse": str(batch), "workers": "1"}))
     for sql in (
         "SELECT * EXCLUDE (received_time, sent_time) FROM events",
         "SELECT source, stage, code, errors, payload FROM quarantine",
@@ -58,7 +55,7 @@ def test_a_shuffled_repeated_stream_gives_the_rows_of_a_backfill_and_a_backfill_
         "SELECT bucket_start, sum(events + duplicates) AS n FROM quality_1m_current GROUP BY 1 HAVING n > 0",
         "SELECT sum(received), sum(quarantined), sum(duplicates) FROM quality_1m_current",
     ):
-        assert_same(stream.warehouse, batch, sql)
+        assert_same(stream.warehouse, records.batch, sql)
     assert ask(stream.warehouse, UNBALANCED) == 0
 
 
@@ -75,10 +72,10 @@ def test_github_events_replayed_at_high_speed_by_their_own_times_give_the_rows_o
     file.write_bytes(b"".join(yesterday(SHARED / "github-events/2015-02-22-21.min.json.gz")))
     lines = file.read_bytes().splitlines()
     mapping = str(ROOT / "templates/mappings/github-events.yaml")
-    with streaming(queue, prism, tmp_path, "--mapping", mapping, "--timestamp_attribute", "received_time") as stream:
+    with streaming(queue, prism, tmp_path, "--mapping", mapping, *TRUSTED) as stream:
         publish(queue, lines, [json.loads(line)["dt"] for line in lines])
-        stream.until_counted("SELECT sum(received) FROM quality_1m_current", len(lines))
-        drain(stream.warehouse)
+        stream.until_counted(RECEIVED, len(lines))
+        drain("--warehouse", str(stream.warehouse))
         assert stream.process.wait(60) == 0, stream.said()
     batch = tmp_path / "batch"
     backfill(resolve({"input": [str(file)], "mapping": [mapping], "warehouse": str(batch), "workers": "1"}))
@@ -91,29 +88,35 @@ def test_github_events_replayed_at_high_speed_by_their_own_times_give_the_rows_o
     assert ask(stream.warehouse, UNBALANCED) == 0
 
 
-def test_killed_at_any_moment_and_started_again_nothing_is_lost_or_double(simulated, queue, prism, tmp_path):
-    file, lines, _ = simulated
-    rand, parts = random.Random(7), [lines[at::4] for at in range(4)]
-    received = [received_times(part) for part in parts]
-    for part, times in zip(parts[:3], received[:3], strict=True):
-        with streaming(queue, prism, tmp_path, "--timestamp_attribute", "received_time") as stream:
-            seen = ask(stream.warehouse, "SELECT count(*) FROM events") or 0
-            publish(queue, part, times)
-            stream.until_counted("SELECT count(*) FROM events", seen + rand.randint(1, len(part) // 3))
-            assert stream.end(signal.SIGKILL) == -signal.SIGKILL
-    with streaming(queue, prism, tmp_path, "--timestamp_attribute", "received_time") as stream:
-        publish(queue, parts[3], received[3])
-        stream.until_counted("SELECT sum(received) FROM quality_1m_current", len(lines))
-        stream.until(lambda: ask(stream.warehouse, UNBALANCED) == 0)
-        drain(stream.warehouse)
-        assert stream.process.wait(60) == 0, stream.said()
-    batch = tmp_path / "batch"
-    backfill(resolve({"input": [str(file)], "warehouse": str(batch), "workers": "1"}))
-    for sql in (
-        "SELECT * EXCLUDE (received_time, sent_time) FROM events",
-        "SELECT source, stage, code, errors, payload FROM quarantine",
-        *(f"SELECT * FROM {metric}_current" for metric in METRICS),
-    ):
-        assert_same(stream.warehouse, batch, sql)
-    assert ask(stream.warehouse, UNBALANCED) == 0
-    assert not list((stream.warehouse / "landing").glob("*.parquet"))
+def test_what_waited_for_days_is_set_aside_and_a_quiet_source_closes_its_windows(queue, prism, tmp_path):
+    lines, too_late = backlog(tmp_path)
+    send(queue, lines)
+    # No bucket is shown before it ends, so that what is shown is closed.
+    with streaming(queue, prism, tmp_path, *TRUSTED, "--early_firing", "1h") as stream:
+        stream.until_counted(RECEIVED, len(lines), LONG)
+        until_balanced(stream)
+        now = datetime.now(UTC) - timedelta(seconds=5)
+        last = event("last", now)
+        send(queue, [last])
+        minute = f"TIMESTAMPTZ '{now:%Y-%m-%d %H:%M}:00+00'"
+        closed = f"SELECT count(*) FROM activity_1m WHERE firing = 'on_time' AND bucket_start = {minute}"
+        stream.until_counted(closed, 1, LONG)
+        drained(stream)
+    late = "SELECT count(*) FROM quarantine_open WHERE code = 'too_late_for_stream'"
+    assert ask(stream.warehouse, late) == too_late > 0
+    assert ask(stream.warehouse, EVENTS) == len(lines) + 1 - too_late
+    recompute(resolve({"warehouse": str(stream.warehouse), "workers": "1"}, "recompute"))
+    assert ask(stream.warehouse, late) == 0
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join([*lines, last]))
+    assert_nothing_lost_or_double(stream.warehouse, backfilled(tmp_path))
+
+
+def backlog(folder: Path) -> tuple[list[bytes], int]:
+    """Events of the last four days, received when they happened, and how many of them no window takes any more."""
+    now = datetime.now(UTC)
+    oldest = now - allowed_lateness(timedelta(days=1)) + MARGIN
+    hours = [now - timedelta(minutes=90 * n) for n in range(64)]
+    moments = hours + [now - timedelta(seconds=5 * n) for n in range(240)]
+    # None at the bound, which moves on while they are read.
+    moments = [moment for moment in moments if abs(moment - oldest) > timedelta(minutes=20)]
+    return [event(f"{n}", moment) for n, moment in enumerate(moments)], sum(moment < oldest for moment in moments)

@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from subprocess import PIPE
 
@@ -18,10 +17,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.test_stream import TestStream
 from apache_beam.transforms.window import TimestampedValue
 
-from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.assemble import open_run
 from pipelines.audience import build
-from pipelines.batch.backfill import backfill
 from pipelines.runners.choose import PRISM_WORK_ROUND, prism_at
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
@@ -62,11 +59,10 @@ def worker_pool(folder: Path) -> Iterator[str]:
         pool.stdin.close()
 
 
-def test_a_stream_whose_workers_are_other_processes_gives_the_rows_of_a_backfill(bigquery, prism, tmp_path):
-    file, start = tmp_path / "events.jsonl", datetime.now(UTC).date() - timedelta(days=2)
-    given = faults("many", no_time=0.0, conflicts=0.0, missing_id=0.0, huge_lines=0.0)
-    simulate(500, 11, file, days=1, start=start, faults=given)
-    numbered = messages(file.read_bytes().splitlines())
+def test_a_stream_whose_workers_are_other_processes_gives_the_rows_of_a_backfill(
+    few_records, bigquery, prism, tmp_path
+):
+    numbered = messages(few_records.lines)
     stream = TestStream(coder=BlockCoder())
     for at in range(0, len(numbered), 100):
         part = numbered[at : at + 100]
@@ -87,11 +83,13 @@ def test_a_stream_whose_workers_are_other_processes_gives_the_rows_of_a_backfill
             build(pipeline, replace(into.job, source=source, input=queue))
         listening = {(each.kind, each.address) for each in assert_private(os.getpid())}
         assert {("unix", where.removeprefix("unix:")) for where in (pool, endpoint)} <= listening
-    backfill(resolve({"input": [str(file)], "warehouse": f"{tmp_path / 'here'}", "workers": "1"}))
     with closing(BigQueryWarehouse.open(dataset)) as there:
         for sql in (
             "SELECT * EXCEPT (received_time, sent_time) FROM events_unique",
             "SELECT source, stage, code, errors, payload FROM quarantine",
             *(f"SELECT * FROM {metric}_current" for metric in METRICS),
+            # A file tells no minute of what cannot be read.
+            "SELECT bucket_start, SUM(events + duplicates) AS n FROM quality_1m_current GROUP BY 1 HAVING n > 0",
+            "SELECT SUM(received) AS r, SUM(quarantined) AS q, SUM(duplicates) AS d FROM quality_1m_current",
         ):
-            assert_alike(there, LocalWarehouse.open(tmp_path / "here"), sql)
+            assert_alike(there, LocalWarehouse.open(few_records.batch), sql)

@@ -13,6 +13,7 @@ from pipelines.batch.backfill import backfill
 from pipelines.settings.config import TEMPLATES
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.local.warehouse import LocalWarehouse
+from tests.integration.real_sets import read_set
 
 _spec = importlib.util.spec_from_file_location("oracle", Path(__file__).parents[1] / "oracle" / "oracle.py")
 _module = importlib.util.module_from_spec(_spec)
@@ -35,7 +36,7 @@ SHIPPED = (["page_view", "add_to_cart", "purchase"], "1d", 86400)
 def both(request, tmp_path_factory):
     """(kind, a connection to the warehouse, a connection to the oracle)."""
     kind, folder = request.param, tmp_path_factory.mktemp(f"views_{request.param}")
-    given = {"warehouse": str(folder / "warehouse")}
+    given, warehouse = {"warehouse": str(folder / "warehouse")}, folder / "warehouse"
     if kind == "native":
         simulate(events=30_000, seed=11, output=folder / "events.jsonl", days=40, start=date(2026, 3, 1))
         pattern = str(folder / "*.jsonl")
@@ -45,13 +46,16 @@ def both(request, tmp_path_factory):
             pytest.skip(f"NO REAL DATA: {name} is not beside this checkout")
         pattern = str(SHARED / name / files)
         given["mapping"] = str(TEMPLATES / "mappings" / f"{mapping}.yaml")
-    steps, window, _ = FUNNELS.get(kind, SHIPPED)
-    config = folder / "audience.yaml"
-    config.write_text(f"funnel: {{steps: [{', '.join(steps)}], window: {window}}}\n")
-    backfill(resolve({"input": [pattern], "config": str(config), **given}))
+    if kind == "native" or kind in FUNNELS:
+        steps, window, _ = FUNNELS.get(kind, SHIPPED)
+        config = folder / "audience.yaml"
+        config.write_text(f"funnel: {{steps: [{', '.join(steps)}], window: {window}}}\n")
+        backfill(resolve({"input": [pattern], "config": str(config), **given}))
+    else:
+        warehouse = read_set(tmp_path_factory, kind, pattern, mapping)
     oracle = _module.oracle(sorted(glob.glob(pattern)), kind, views=True)
     oracle.execute("SET TimeZone = 'UTC'")
-    return kind, LocalWarehouse.open(folder / "warehouse").connect(), oracle
+    return kind, LocalWarehouse.open(warehouse).connect(), oracle
 
 
 def same(both, mine: str, truth: str) -> pl.DataFrame:

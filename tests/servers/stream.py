@@ -1,16 +1,18 @@
 """`audience run` as a person starts it: a process, on Prism, that reads the emulator."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 import duckdb
 import msgspec
 
+from pipelines.cli import main
 from pipelines.sources.pubsub.client import PubsubMessage
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from tests.servers.needed import wait_until
@@ -31,8 +33,18 @@ class Stream:
         wait_until(lambda: self._lives() and holds(), seconds, f"{what}\n{self.said()}", every)
 
     def until_counted(self, sql: str, count: int, seconds: float = 300) -> None:
-        """Wait until a query's one number has reached `count`."""
-        self.until(lambda: (ask(self.warehouse, sql) or 0) >= count, seconds, f"{sql}: {count}", A_QUERY)
+        """Wait until a query's one number has reached `count`. Nothing is asked where nothing was committed since."""
+        asked: tuple[int, int] | None = None
+
+        def counted() -> bool:
+            nonlocal asked
+            now = committed(self.warehouse)
+            if now == asked:
+                return False
+            asked = now
+            return (ask(self.warehouse, sql) or 0) >= count
+
+        self.until(counted, seconds, f"{sql}: {count}", A_QUERY)
 
     def end(self, number: int = signal.SIGTERM, seconds: float = 60) -> int:
         """Send a signal, and wait for the end: its exit status."""
@@ -66,6 +78,15 @@ def streaming(queue: Queue, prism: str, folder: Path, *options: str, dataset: st
         process.wait()
 
 
+def committed(warehouse: Path) -> tuple[int, int] | None:
+    """What tells one commit of a warehouse from the next; None before the first."""
+    try:
+        found = (warehouse / "manifest.json").stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 def ask(warehouse: Path, sql: str):
     """The first value of a query; None where there is no warehouse yet."""
     if not (warehouse / "warehouse.json").exists():
@@ -77,12 +98,20 @@ def ask(warehouse: Path, sql: str):
     return row[0] if row else None
 
 
-def drain(warehouse: Path) -> None:
-    """As a person does it."""
+def drain_as_a_person(warehouse: Path) -> None:
+    """From another terminal."""
     command = [sys.executable, "-m", "pipelines.cli", "stop", "--drain", "--warehouse", str(warehouse)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stderr
     assert "closes" in done.stderr
+
+
+def drain(*where: str) -> None:
+    """The same command in this process, which has imported what it needs; `where` are its options."""
+    with redirect_stderr(io.StringIO()) as said:
+        status = main(["stop", "--drain", *where])
+    assert status == 0, said.getvalue()
+    assert "closes" in said.getvalue()
 
 
 def publish(queue: Queue, lines: list[bytes], received: list[str | None]) -> None:

@@ -1,0 +1,91 @@
+"""Simulated records that several tests stream, and the warehouse of their backfill: made once for a whole run.
+
+What a stream costs on Prism is the number of its windows far more than of its events. The times of the records are
+therefore gathered: each stretch of 20 minutes becomes one minute, in the same order.
+"""
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from pipelines.apps.simulator.simulate import faults, simulate
+from pipelines.batch.backfill import backfill
+from pipelines.settings.resolve import resolve
+
+GATHERED = 20  # minutes that become one
+TIME = re.compile(rb"T(\d\d):(\d\d):(\d\d)\.(\d{3})Z")
+
+
+class Records(NamedTuple):
+    """Lines with every fault that a queue and a file decide alike, and the warehouse of their backfill."""
+
+    lines: list[bytes]
+    batch: Path
+    file: Path
+
+    def part(self, number: int, parts: int) -> list[bytes]:
+        return self.lines[number::parts]
+
+
+def shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """The folder `name`, filled by the first process of the run that asks for it."""
+    base = factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, made = root / f"shared-{name}", root / f"shared-{name}.made"
+    with (root / f"shared-{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            folder.mkdir()  # fails where another process failed to fill it
+            make(folder)
+            made.touch()
+    return folder
+
+
+def gather(line: bytes) -> bytes:
+    """A line with its times gathered."""
+    return TIME.sub(_gather, line)
+
+
+def _gather(found: re.Match) -> bytes:
+    hour, minute, second, ms = map(int, found.groups())
+    whole, part = divmod(minute, GATHERED)
+    left = (part * 60_000 + second * 1_000 + ms) // GATHERED
+    return b"T%02d:%02d:%02d.%03dZ" % (hour, whole * GATHERED, left // 1_000, left % 1_000)
+
+
+def write_records(folder: Path, events: int, huge: int = 0, **rates: float) -> None:
+    """Write `events.jsonl`: events of the day before yesterday, and one of so many bytes; and its backfill, `batch`."""
+    start = datetime.now(UTC).date() - timedelta(days=2)
+    given = faults("many", no_time=0.0, conflicts=0.0, missing_id=0.0, huge_lines=0.0, **rates)
+    simulate(events, 11, folder / "simulated.jsonl", days=1, start=start, faults=given)
+    lines = [gather(line) for line in (folder / "simulated.jsonl").read_bytes().splitlines()]
+    if huge:
+        lines.append(event("huge", datetime(start.year, start.month, start.day, 12, tzinfo=UTC), text="x" * huge))
+    (folder / "events.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    backfilled(folder)
+
+
+def read_records(folder: Path) -> Records:
+    file = folder / "events.jsonl"
+    return Records(file.read_bytes().splitlines(), folder / "batch", file)
+
+
+def backfilled(folder: Path) -> Path:
+    """The warehouse of a backfill of the records in a folder."""
+    backfill(resolve({"input": [str(folder / "events.jsonl")], "warehouse": str(folder / "batch"), "workers": "1"}))
+    return folder / "batch"
+
+
+def event(name: str, moment: datetime, **properties: str) -> bytes:
+    """An event that was received when it happened."""
+    told = {"event_id": name, "event_type": "page_view", "user_id": "ann", "content_id": "home"}
+    time = moment.isoformat()
+    more = {"campaign": "spring", "properties": properties, "event_time": time, "received_time": time}
+    return json.dumps(told | more).encode()
