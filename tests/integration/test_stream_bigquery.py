@@ -165,7 +165,12 @@ def test_shuffled_repeated_and_killed_at_any_moment_it_gives_the_rows_of_a_backf
     assert number(dataset, "SELECT SUM(events) FROM quality_1m_current") == number(dataset, UNIQUE)
     assert differences(streamed) == []
     days = [day for day in streamed.rows_by_day("events") if day]
-    given = {"start": f"{min(days)}", "end": f"{max(days) + timedelta(days=1)}", "replace": True, "drained": True}
+    given = {
+        "start": f"{min(days)}",
+        "end": f"{max(days) + timedelta(days=1)}",
+        "replace": True,
+        "no_active_stream": True,
+    }
     backfill(resolve({"input": [str(few_records.file)], "dataset": dataset, "workers": "1", **given}))
     streamed.forget()
     for sql in (EVENTS, *metrics):
