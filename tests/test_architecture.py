@@ -307,3 +307,36 @@ def test_every_data_file_of_templates_is_packaged():
     packed = {path for pattern in setup_value("package_data")["templates"] for path in folder.glob(pattern)}
     assert data - packed == set()
     assert folder / "samples/ad-impressions/men.csv.gz" in packed
+
+
+def rooms() -> dict[str, set[str]]:
+    """The floors that each floor imports, without those that follow from others."""
+    names = {room: room.rpartition(".")[2] for room in FLOORS}
+    direct: dict[str, set[str]] = {name: set() for name in names.values()}
+    for pair in ARROWS:
+        above, below = (names[FLOORS[floor(module)]] for module in pair if module != "pipelines")
+        if above != below:
+            direct[above].add(below)
+    reached: dict[str, set[str]] = {}
+    for room in reversed(list(direct)):
+        reached[room] = direct[room].union(*(reached[below] for below in direct[room]))
+    return {
+        room: {one for one in below if not any(one in reached[other] for other in below - {one})}
+        for room, below in direct.items()
+    }
+
+
+def test_the_diagram_of_the_architecture_is_that_of_the_imports():
+    page = (ROOT / "docs/architecture.md").read_text()
+    drawn = re.findall(r"^    (\w+) --> (\w+)$", page, re.MULTILINE)
+    assert sorted(drawn) == sorted((room, one) for room, below in rooms().items() for one in below)
+    described = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)))
+    assert set(described) >= {room.rpartition(".")[2] for room in FLOORS} - {"version"}
+
+
+def test_every_file_that_the_architecture_names_exists():
+    page = (ROOT / "docs/architecture.md").read_text()
+    named = set(re.findall(r"`((?:\w+/)*\w+\.py|(?:\w+/)+)`", page))
+    here = [ROOT, ROOT / "pipelines"]
+    assert [name for name in sorted(named) if not any((folder / name).exists() for folder in here)] == []
+    assert len(named) > 20
