@@ -25,7 +25,7 @@ pytest_plugins = [
 
 @pytest.fixture(scope="session")
 def bigquery_server(storage_root) -> Iterator[BigQuery]:
-    """The BigQuery emulator, one for all tests of a process: each takes a data set of its own."""
+    """The BigQuery emulator, one for all tests of a process: each takes a dataset of its own."""
     try:
         emulator = bigquery_emulator(storage_root)
         server = emulator.__enter__()

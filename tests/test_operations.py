@@ -1,4 +1,4 @@
-"""What the page for the one who is called says to type: its questions have answers, and its commands are in threes."""
+"""What the page for the on-call engineer says to type: its questions have answers, and its commands are in threes."""
 
 import re
 import shlex

@@ -158,7 +158,7 @@ def one_of(listed, name: str) -> dict:
 
 
 def access(dataset: str) -> list[dict]:
-    """What a data set states of who may do what: entries as they stand, and those that are made of variables."""
+    """What a dataset states of who may do what: entries as they stand, and those that are made of variables."""
     body = one("resource", "google_bigquery_dataset", dataset)
     made = [each["access"] for each in body.get("dynamic", []) if "access" in each]
     return body["access"] + [{"for_each": each["for_each"], **each["content"][0]} for each in made]
@@ -213,7 +213,7 @@ def test_a_key_of_ones_own_is_of_all_that_holds_data(folder):
     key = "projects/p/locations/{}/keyRings/r/cryptoKeys/k"
     assert evaluated(folder, "var.kms_key", kms_key=key.format("europe-west1")) == key.format("europe-west1")
     assert evaluated(folder, "var.warehouse_kms_key", warehouse_kms_key=key.format("europe")) == key.format("europe")
-    with pytest.raises(AssertionError, match="in the location of the data sets"):
+    with pytest.raises(AssertionError, match="in the location of the datasets"):
         evaluated(folder, "var.warehouse_kms_key", warehouse_kms_key=key.format("europe-west1"))
 
 

@@ -48,7 +48,7 @@ def select(warehouse: Warehouse, path: Path, where: str) -> Selected:
 
 
 def unbooked(selected: Selected) -> pl.DataFrame:
-    """BOOKS_SCHEMA entries that take the records out of the books, in which the run enters them anew."""
+    """BOOKS_SCHEMA entries that subtract the records from the audit counts, to which the run adds them again."""
     rows = pl.scan_parquet(selected.path).select("source", "input", "received_time").collect()
     taken = [quality.count(rows, outcome) for outcome in ("received", "quarantined")]
     return quality.merge(taken).with_columns(-pl.col(COUNTS))

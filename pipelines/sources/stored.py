@@ -18,7 +18,7 @@ from transforms.sessions.summaries import visitors
 class ReadStored(beam.PTransform):
     """PBegin -> PCollection[FLOW_SCHEMA block] from Parquet files, one block a file.
 
-    Rows of `without_input` are left out: the run that reads that very input again derives them anew.
+    Rows of `without_input` are left out: the run that reads that input again derives them again.
     """
 
     def __init__(self, files: Sequence[str], without_input: str | None):
@@ -74,7 +74,7 @@ def as_reach(sessions: pl.DataFrame) -> pl.DataFrame:
 
 
 class ReadStoredDays(beam.PTransform):
-    """PBegin -> PCollection[FLOW_SCHEMA block] from a data set, by workers that share no disk, a day at a time.
+    """PBegin -> PCollection[FLOW_SCHEMA block] from a dataset, by workers that share no disk, a day at a time.
 
     Rows of `without_input` are left out, as by ReadStored. Days are read when their turn comes: whoever commits what is
     made of them has to refuse to if somebody else has committed since (`CommitToken.before`).

@@ -1,4 +1,4 @@
-"""File sink: rows go to Parquet files, which the commit of a run makes visible; for every bounded run, and for a stream
+"""File sink: rows go to Parquet files, which the commit of a run makes visible; for every batch run, and for a stream
 into a local warehouse.
 """
 
@@ -32,7 +32,7 @@ CONFIRMED = "confirmed"
 class FileSink(NamedTuple):
     """Parquet files in the staging folder of a run, on this machine or in a bucket.
 
-    A bounded run confirms all files at its end: a stream has no end, so each of its bundles notes its own.
+    A batch run confirms all files at its end; a stream has no end, so each of its bundles notes its own.
 
     commit  what the last step of the graph hands all confirmations to; None: it writes them to the staging folder,
             where `confirmed` reads them

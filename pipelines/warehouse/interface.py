@@ -171,7 +171,7 @@ class WarehouseRun(Protocol):
         """What it writes."""
 
     def declare(self, tables: Iterable[Table], funnel: Funnel | None = None) -> None:
-        """Announce the tables this run writes and the funnel in force; None leaves the one that is."""
+        """Announce the tables this run writes and the effective funnel; None leaves the one that is."""
 
     def may_write(self, days: Days) -> None:
         """Raises WarehouseError for days that a stream may still write."""

@@ -33,7 +33,7 @@ class Sink(Protocol):
         """Write rows."""
 
     def confirm(self) -> beam.PTransform:
-        """Take note of everything that a bounded run wrote."""
+        """Take note of everything that a batch run wrote."""
 
 
 def shaped(rows: pl.DataFrame, table: Table) -> pl.DataFrame:

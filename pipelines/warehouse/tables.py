@@ -186,7 +186,7 @@ EVENTS = Table(
         _nullable("rating", "FLOAT64", "rating on the source's own scale"),
         _nullable("properties", "JSON", "whatever else the mapping names"),
         _nullable("extra", "JSON", "every field that neither the contract nor the mapping names"),
-        _nullable("warnings", "STRING", "codes of what was mended, joined by commas"),
+        _nullable("warnings", "STRING", "codes of what was corrected, joined by commas"),
     ),
 )
 
@@ -323,7 +323,9 @@ ERASURES = Table(
             "array of {table, column, kind, outcome, rows, reason}: what named the person where, and whether it was "
             "deleted, redacted or kept, and why",
         ),
-        _required("sketches", "JSON", "array of the tables whose sketches cannot forget: their metric is not in force"),
+        _required(
+            "sketches", "JSON", "array of the tables whose sketches cannot forget: their metric is not configured"
+        ),
         _required("days", "JSON", "array of the days whose events and metrics were rebuilt"),
         _nullable("pipeline_version", "STRING", "version of the pipeline that did it"),
     ),

@@ -1,4 +1,4 @@
--- The books as they stand. balance is 0 once a minute is closed; while it is in flight, records are still under way.
+-- The current audit counts. balance is 0 once a minute is closed; while it is in flight, records are still under way.
 SELECT
   *,
   received + exploded - events - duplicates - quarantined - out_of_range - replaced - erased AS balance,

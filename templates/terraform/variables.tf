@@ -150,7 +150,7 @@ variable "warehouse_kms_key" {
   default     = null
   validation {
     condition     = var.warehouse_kms_key == null ? true : can(regex("^projects/[^/]+/locations/${lookup({ EU = "europe", US = "us" }, var.location, var.location)}/keyRings/[^/]+/cryptoKeys/[^/]+$", var.warehouse_kms_key))
-    error_message = "projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY without a version, in the location of the data sets; or null."
+    error_message = "projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY without a version, in the location of the datasets; or null."
   }
 }
 

@@ -43,7 +43,7 @@ TOKENS = (
     ),
     *(b",", b";", b'""', b"2026-02-30T25:61:61Z", b"0000-00-00", b"1969-12-31T23:59:59Z", b"[" * 300, b'{"a":' * 300),
 )
-SIEVES = (validator(), settle_event_time, too_late(timedelta(days=1)))
+RULES = (validator(), settle_event_time, too_late(timedelta(days=1)))
 
 
 def seeds(form: str) -> tuple[list[bytes], str | None]:
@@ -91,8 +91,8 @@ def ended(records: pl.DataFrame, mapping) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(passed, rejected) of all rules that a record's own fields decide."""
     passed, rejected = parse(records, mapping, "events")
     refused = [rejected]
-    for sieve in SIEVES:
-        passed, rejected = sieve(passed)
+    for rule in RULES:
+        passed, rejected = rule(passed)
         refused.append(rejected)
     return passed, pl.concat(refused)
 

@@ -32,7 +32,7 @@ def until_all_is_there(stream: Stream, records: Records) -> None:
 
 
 def until_balanced(stream: Stream) -> None:
-    """Wait until all that landed is in the books, and they are balanced."""
+    """Wait until all that landed is in the audit counts, and they are balanced."""
     stream.until(lambda: is_settled(stream) and ask(stream.warehouse, UNBALANCED) == 0, LONG, "books", A_QUERY)
 
 
@@ -65,6 +65,6 @@ def assert_nothing_lost_or_double(warehouse: Path, batch: Path, *also: str) -> N
 
 
 def until_read(stream: Stream, lines: list[bytes]) -> None:
-    """Wait until all that was sent before is in the books, in balance."""
+    """Wait until all that was sent before is in the audit counts, in balance."""
     stream.until_counted(RECEIVED, len(lines), LONG)
     until_balanced(stream)

@@ -146,7 +146,7 @@ def may_hold(place: str) -> frozenset[str]:
 
 
 def places(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of each column of each Parquet file, and of each other file; file names are looked at too."""
+    """(name, content) of each column of each Parquet file, and of each other file; file names are searched too."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = str(path.relative_to(folder))
         yield "names of files", name.encode()

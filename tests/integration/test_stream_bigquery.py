@@ -36,7 +36,7 @@ TRUSTED = ("--timestamp_attribute", "received_time", "--early_firing", "2s")
 
 @pytest.fixture
 def dataset(bigquery) -> str:
-    """The name of a data set that is not there yet."""
+    """The name of a dataset that is not there yet."""
     return f"demo-project.stream_{uuid.uuid4().hex[:12]}"
 
 
@@ -147,7 +147,7 @@ def test_shuffled_repeated_and_killed_at_any_moment_it_gives_the_rows_of_a_backf
         with streaming(queue, prism, tmp_path, *TRUSTED, dataset=dataset) as stream:
             part = slice(turn * third, (turn + 1) * third)
             publish(queue, lines[part], received[part])
-            if turn == 0:  # with some minutes in the books
+            if turn == 0:  # with some minutes in the audit counts
                 until_counted(stream, dataset, RECEIVED, moments.randint(20, 100))
             if turn == 1:  # with what it has just read in none
                 stream.until(lambda: landed(tmp_path) - before)  # noqa: B023

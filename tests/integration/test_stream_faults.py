@@ -78,7 +78,7 @@ def test_killed_at_random_moments_its_runner_dies_a_person_stops_it_twice_and_al
 ):
     parts, number = KILLS + 4, KILLS
     kill_at_random(records, parts, queue, prism, tmp_path)
-    # What this run alone reads and has in the books; the next ones know it from what is stored.
+    # What this run alone reads and has in the audit counts; the next ones know it from what is stored.
     with streaming(queue, prism, tmp_path, *TRUSTED) as stream:
         until_read(stream, [line for part in range(number) for line in records.part(part, parts)])
         before = landed_files(stream)
@@ -126,7 +126,7 @@ def kill_at_random(records: Records, parts: int, queue, prism: str, folder: Path
 
 
 def books(warehouse: Path) -> dict[str, int]:
-    """The sums of the books."""
+    """The sums of the audit counts."""
     said = ", ".join(f"sum({name})" for name in BOOKS)
     return dict(zip(BOOKS, ask(warehouse, f"SELECT [{said}] FROM quality_1m_current"), strict=True))
 
@@ -139,7 +139,7 @@ def delivered_once_more(queue, stream: Stream, messages: int) -> None:
     until_balanced(stream)
     after = books(stream.warehouse)
     more = {name: after[name] - before[name] for name in BOOKS}
-    # What was given back, or never acknowledged, by a run before may come now as well.
+    # What was nacked, or never acknowledged, by a run before may come now as well.
     assert more["events"] == more["quarantined"] == 0
     assert more["received"] == more["duplicates"] >= messages
 

@@ -167,7 +167,7 @@ def test_who_buys_how_lately_and_how_often(both):
 @pytest.mark.parametrize("both", ["native", "retail"], indirect=True)
 def test_for_how_much_and_what_that_makes_them(both):
     """Which of two copies of an order line is kept may be up to a hash that only the product has: those are left out
-    of the sums, and scores are made anew of the sums that the product has."""
+    of the sums, and scores are computed again from the sums that the product has."""
     _, product, oracle = both
     tied = "SELECT person FROM o_events JOIN o_conflicted USING (source, event_id)"
     unsure = {person for (person,) in oracle.execute(tied).fetchall()}

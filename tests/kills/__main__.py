@@ -1,7 +1,7 @@
 """python -m tests.kills FOLDER: kills commands, one for each line of standard input, and answers with what it saw.
 
 line    {"command": ..., "points": how many of its points, null: all, [first, end]: those between, "bigquery": whether
-         its warehouse is a data set}
+         its warehouse is a dataset}
 answer  {"points": of an undisturbed run, "killed": ..., "before": kills that left everything as before, "after": kills
          that left everything as an undisturbed run does, "wrong": what should not be}
 
@@ -52,7 +52,7 @@ class Killing:
             killed = done(self.place.folder, lambda at=number: self.place.counted(at)) == -signal.SIGKILL
             self.answer["killed"] += killed
             found = self.place.seen()["state"]
-            # What is dear to make and still as before meets the next kill as well; the last is run to its end.
+            # What is expensive to make and still as before meets the next kill as well; the last is run to its end.
             begun = self.place.dear and found == before and number != numbers[-1]
             if begun:
                 self.place.begin_again()

@@ -88,7 +88,7 @@ def at(folder: Path, *words: str) -> int:
 
 
 def in_data_set(folder: Path, name: str, *words: str) -> int:
-    """Run a command on a data set."""
+    """Run a command on a dataset."""
     return audience(folder, *words, "--dataset", name)
 
 
@@ -160,7 +160,7 @@ COMMANDS = {
     "stream": ("one", stream),
     "adoption": ("noted", adopt),
 }
-# The same, on (the folder of the inputs, the name of a data set).
+# The same, on (the folder of the inputs, the name of a dataset).
 ON_BIGQUERY = {
     "backfill": (None, lambda folder, name: in_data_set(folder, name, *BACKFILL)),
     "erasure": (
@@ -182,7 +182,7 @@ def state_of_folder(folder: Path) -> dict[str, str]:
 
 
 def state(warehouse: Warehouse) -> dict[str, str]:
-    """table -> its rows, as a number of them and a hash; tables without rows are left out. Checks the books too."""
+    """table -> its number of rows and a hash of them; tables without rows are left out. Checks the audit counts too."""
     found = {}
     for name in warehouse.tables():
         rows = warehouse.scan(name).collect()
@@ -213,7 +213,7 @@ def _names_the_person(path: Path) -> bool:
 
 
 def seen_in_data_set(name: str, gone: bool) -> dict:
-    """The state of a data set, and with `gone` its staging tables: those of other runs that are killed expire."""
+    """The state of a dataset, and with `gone` its staging tables: those of other runs that are killed expire."""
     from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 
     try:
@@ -227,7 +227,7 @@ def seen_in_data_set(name: str, gone: bool) -> dict:
 
 
 def expire(name: str) -> int:
-    """Remove the staging tables of a data set, as BigQuery does in time."""
+    """Remove the staging tables of a dataset, as BigQuery does in time."""
     from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 
     with closing(BigQueryWarehouse.open(name)) as warehouse:

@@ -1,4 +1,4 @@
-"""Where a command is killed: a warehouse in a folder, or in a data set of the BigQuery emulator.
+"""Where a command is killed: a warehouse in a folder, or in a dataset of the BigQuery emulator.
 
 begin()       the warehouse with which the command begins
 counted(n)    in a child: the command, killed at its n-th point
@@ -78,7 +78,7 @@ class Folder(_Place):
 
 
 class DataSet(_Place):
-    """A new data set; dear where it has to be filled first."""
+    """A new dataset; dear where it has to be filled first."""
 
     SWAP = "send POST /bigquery/v2/projects/demo-project/jobs commit"
     _number = 0
@@ -95,7 +95,7 @@ class DataSet(_Place):
             assert done(self.folder, lambda: self.filled(self.folder, self.name)) == 0
 
     def begin_again(self) -> None:
-        """The same data set, without what a killed run has staged: each run then makes the same requests."""
+        """The same dataset, without what a killed run has staged: each run then makes the same requests."""
         assert done(self.folder, lambda: commands.expire(self.name)) == 0
 
     def counted(self, kill_at: int | None) -> int:

@@ -1,7 +1,7 @@
 """kill -9 at each operation on files of a command: the points there are, and a command that ends at one of them.
 
     operations(log)       every operation on files below a folder from here on is a point, written to `log`
-    operations(log, n)    likewise, and this process is killed at the n-th of them, before it is made
+    operations(log, n)    the same, and this process is killed at the n-th of them, before it is made
 
 An operation is what Python's audit events tell (open for writing, rename, remove, mkdir, rmdir, utime, chmod, link,
 truncate) and os.fsync. A file that was opened for writing and is not yet known to be whole is a point three times: when

@@ -1,4 +1,4 @@
--- The catalogue's metrics and the books. Tables of rows that are right once everything has arrived.
+-- The catalogue's metrics and the audit counts. Tables of rows that are right once everything has arrived.
 CREATE TABLE o_activity_1m AS
 SELECT date_trunc('minute', event_time) AS bucket_start, channel, event_type,
     count(*) AS events, count(DISTINCT person) AS users

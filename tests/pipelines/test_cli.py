@@ -1,4 +1,4 @@
-"""`audience`: a mistake that a person can mend is one line and exit status 2, and leaves nothing half-written."""
+"""`audience`: a user error is one line and exit status 2, and leaves nothing half-written."""
 
 import argparse
 import csv
@@ -188,7 +188,7 @@ def test_a_gzip_torn_in_the_middle_is_one_line_also_from_worker_processes(worker
     torn = write(tmp_path / "torn.jsonl.gz", whole[: len(whole) // 2])
     assert main(["backfill", "--input", torn, "--warehouse", str(tmp_path / "w"), "--workers", workers]) == 2
     said = one_line(capfd.readouterr())
-    assert said == f"{torn}: cannot be read: the gzip data ends too early; mend the file or leave it out"
+    assert said == f"{torn}: cannot be read: the gzip data ends too early; fix the file or leave it out"
     assert_untouched(tmp_path / "w")
 
 

@@ -2,7 +2,7 @@
 
 python -m tests.servers.list_sockets    prints it (two minutes; it needs what `make tools` installs, and Java)
 
-A command is looked at twenty times a second from its start to its end, with all processes that it starts; one that
+A command is inspected twenty times a second from its start to its end, with all processes that it starts; one that
 others could reach ends the program with an error.
 """
 

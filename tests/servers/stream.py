@@ -62,7 +62,7 @@ class Stream:
 
 @contextmanager
 def streaming(queue: Queue, prism: str, folder: Path, *options: str, dataset: str | None = None) -> Iterator[Stream]:
-    """A stream into `folder`/warehouse, or into a data set; whatever is left of it at the end is killed."""
+    """A stream into `folder`/warehouse, or into a dataset; whatever is left of it at the end is killed."""
     log = folder / "run.log"
     command = [sys.executable, "-m", "pipelines.cli", "run", "--input_subscription", queue.subscription]
     local = ["--warehouse", str(folder / "warehouse")]

@@ -9,7 +9,7 @@ from pipelines.warehouse.tables import Table, bigquery_schema
 
 
 def made(client: google.Client, tables: Iterable[Table]) -> str:
-    """Make a data set with these tables; its name, project.dataset."""
+    """Make a dataset with these tables; its name, project.dataset."""
     dataset = client.create_dataset(f"d{uuid.uuid4().hex}")
     for table in tables:
         fields = [google.SchemaField.from_api_repr(field) for field in bigquery_schema(table)]

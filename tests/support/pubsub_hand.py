@@ -8,7 +8,7 @@ from tests.servers.needed import wait_until
 
 
 class Hand:
-    """A runner by hand: it drives the readers of a source and finalizes when it is told to."""
+    """A runner by hand: it drives the readers of a source and finalizes when it is asked to."""
 
     def __init__(self, reading: Reading, mark=None):
         self.sources = PubSubSource(reading).split(20)
@@ -40,7 +40,7 @@ class Hand:
         return [block for blocks in self.blocks for block in blocks]
 
     def finalize(self) -> None:
-        """Finalize what was read, on the mark as it comes over the wire, and wait until the queue is told."""
+        """Finalize what was read, on the mark as it comes over the wire, and wait until the queue knows."""
         for mark in self.marks():
             mark.finalize_checkpoint()
         assert pubsub_leases.flush(20)

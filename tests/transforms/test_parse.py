@@ -307,8 +307,8 @@ def test_every_payload_ends_in_exactly_one_place(payloads, mapping, received):
     block = raw(*payloads, received=received)
     parsed, rejected = parse(block, mapping, "events")
     ended = [rejected]
-    for sieve in (validator(), settle_event_time, too_late(timedelta(days=1))):
-        parsed, rejected = sieve(parsed)
+    for rule in (validator(), settle_event_time, too_late(timedelta(days=1))):
+        parsed, rejected = rule(parsed)
         ended.append(rejected)
     assert all(part.schema == REJECTED_SCHEMA for part in ended)
     aside = pl.concat(ended)

@@ -1,4 +1,4 @@
-"""Redelivered: one row of quarantine for a message however often it is delivered, and the books balance."""
+"""Redelivered: one row of quarantine for a message however often it is delivered, and the audit counts balance."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Strict YAML: what a document may cost. What it may say is told by those who read one."""
+"""Strict YAML: what a document may cost. What it may say is decided by those who read one."""
 
 from typing import Any
 

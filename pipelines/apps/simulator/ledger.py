@@ -56,7 +56,7 @@ class Ledger(msgspec.Struct, frozen=True):
     hot: int  # rows with the user_id `hot`
     events_by_type: dict[str, int]  # rows by event_type
     users: int  # distinct person (user_id, else anonymous_id)
-    # Ids delivered twice with different fields; type, person and event_time are the same in both. A bounded
+    # Ids delivered twice with different fields; type, person and event_time are the same in both. A batch
     # run keeps the first delivered, a stream the first that arrives.
     conflicted_ids: list[str]
 

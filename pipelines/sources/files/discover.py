@@ -1,6 +1,6 @@
 """The files that a run reads: which match, of what format and compression, and a look at each before the run.
 
-A mistake a person can mend is a `SourceError` of one line that names the file or the pattern.
+A user error is a `SourceError` of one line that names the file or the pattern.
 """
 
 import csv as csv_module
@@ -240,7 +240,7 @@ def naming(path: str) -> Iterator[None]:
     except UNREADABLE as problem:
         told = (problem.strerror if isinstance(problem, OSError) else None) or str(problem)
         reason = " ".join(told.split()) or type(problem).__name__
-        raise SourceError(f"{known_as(path)}: cannot be read: {reason}; mend the file or leave it out") from problem
+        raise SourceError(f"{known_as(path)}: cannot be read: {reason}; fix the file or leave it out") from problem
     except GeneratorExit:
         raise
     except BaseException as problem:  # of no kind that a file is known to cause

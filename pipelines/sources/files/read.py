@@ -9,7 +9,7 @@
 
 Ranges are reshuffled, so one huge plain file is read by all workers; no file is ever whole in memory. A block is
 bounded by its rows, by the bytes of their payloads, and by the bytes that each row repeats, such as a wide CSV header.
-A mistake a person can mend is a `SourceError`: `check_inputs` finds nearly all before the pipeline runs.
+A user error is a `SourceError`: `check_inputs` finds nearly all before the pipeline runs.
 """
 
 import os
@@ -58,7 +58,7 @@ REPEATED_BYTES = 16 << 20  # of a block, that each of its rows repeats: the name
 SCAN_BYTES = 256 << 10
 TAIL_BYTES = 64 << 10  # read at a time behind a range, for the end of its last line
 TO_THE_END = -1  # the end of a range that is read as a stream, from the start of its file
-NO_LINE = 0  # the line of a range whose lines were not counted: its records are told by their bytes
+NO_LINE = 0  # the line of a range whose lines were not counted: its records are identified by their bytes
 PARQUET_ATTRIBUTES = '{"format":"parquet"}'
 
 
@@ -80,7 +80,7 @@ class ReadFiles(beam.PTransform):
     """PBegin -> PCollection[RAW_SCHEMA block] of the files that match.
 
     source  the name for records that state none
-    notes   are told what was read
+    notes   record what was read
     files   what matched when somebody looked; a job that starts later then reads these, and none that came since
     """
 

@@ -102,7 +102,7 @@ def pieces(
             line, offset = line + 1, offset + length
         elif at_end:
             return
-        # Doubled, so that a long record is not looked through anew at every chunk.
+        # Doubled, so that a long record is not searched again at every chunk.
         wanted = block_bytes if end or is_long else min(2 * len(data), max(RECORD_LIMIT + 1, len(data) + 1))
 
 

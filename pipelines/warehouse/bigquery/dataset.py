@@ -132,7 +132,7 @@ class Dataset:
             self._spool = None
 
     def resource(self, table: str) -> bigquery.Table:
-        """What BigQuery says of a table. Raises WarehouseError if it is not there."""
+        """What BigQuery says of a table. Raises WarehouseError if it does not exist."""
         with describe_error(self.name, "read its tables"):
             return self.client.get_table(self.dataset.table(table), retry=PATIENCE)
 

@@ -1,4 +1,4 @@
-"""What BigQuery says when it will not, as one line for a person, with what mends it."""
+"""Errors of BigQuery as one line for a person, with what fixes them."""
 
 import os
 from collections.abc import Iterator

@@ -38,7 +38,7 @@ _TRANSIENT = (
     TransportError,
     Silence,
 )
-_LIMITED = {"rateLimitExceeded", "quotaExceeded"}  # reasons of a 403 that waiting mends
+_LIMITED = {"rateLimitExceeded", "quotaExceeded"}  # reasons of a 403 that waiting resolves
 
 
 def transient(problem: Exception) -> bool:

@@ -50,7 +50,7 @@ def plan(found: bigquery.Table, table: Table) -> tuple[Table, list[bigquery.Sche
     # Proofs are only appended: those of a version that hashed without a key stay beside the new ones.
     if there is not None and there.key != table.key and table.name != ERASURES.name:
         keys = f"by {', '.join(there.key)} there and by {', '.join(table.key)} in this run"
-        raise _refused(found, table, f"its rows are told apart {keys}")
+        raise _refused(found, table, f"its rows are identified {keys}")
     declared = {column.name: column for column in table.columns}
     fields = []
     for field in found.schema:

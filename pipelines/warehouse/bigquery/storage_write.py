@@ -72,7 +72,7 @@ class Appends:
         return [RowError(error.index, error.message) for error in answer.row_errors]
 
     def _close_stale(self) -> None:
-        """End what nobody has used for long: the streams of a day ago, which BigQuery lets go by itself, too."""
+        """End what nobody has used for long: the streams of a day ago, which BigQuery ends too."""
         oldest = time.monotonic() - IDLE_SECONDS
         with self._lock:
             idle, self._idle = self._idle, defaultdict(list)

@@ -156,7 +156,7 @@ class Folder:
         """
         manifest = self.manifest()
         live = damage.live(self.folder, manifest, [table], days)
-        unknown = [each for each in live if each.file.path not in self._sound]  # each is looked at once: none changes
+        unknown = [each for each in live if each.file.path not in self._sound]  # each is checked once: none changes
         damage.check(self, unknown, manifest.tables)
         self._sound.update(each.file.path for each in unknown)
         return [each.path for each in live]

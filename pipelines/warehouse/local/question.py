@@ -3,7 +3,7 @@
     read(connection, sql) -> Question
 
 A question is one statement that only reads. DuckDB counts `WITH written AS (COPY ... TO ...) SELECT ...` as a SELECT
-too, so each query inside the statement is looked at, not only the kind of the whole.
+too, so each query inside the statement is checked, not only the kind of the whole.
 
 Errors: OptionError for what is no question; duckdb.Error for what does not parse.
 """

@@ -115,7 +115,7 @@ class Run:
         return str(self.staging)
 
     def declare(self, tables: Iterable[Table], funnel: Funnel | None = None) -> None:
-        """Announce the tables this run writes and the funnel in force, to be queried even if empty; stored by `commit`.
+        """Announce the tables of this run and the effective funnel, to be queried even if empty; stored by `commit`.
 
         A table may gain columns; those it loses stay, null in new rows. Raises WarehouseError if a column has
         another type than in the warehouse, the table another key, or a view its name.
@@ -377,7 +377,7 @@ def _merged(before: Table, table: Table, folder: Path) -> Table:
             )
     if before.key != table.key:
         raise WarehouseError(
-            f"table {table.name}: its rows are told apart by {', '.join(before.key)} in {folder} and by "
+            f"table {table.name}: its rows are identified by {', '.join(before.key)} in {folder} and by "
             f"{', '.join(table.key)} in this run; give the metric another name, or use another --warehouse"
         )
     lost = tuple(replace(column, mode=column.mode.replace("REQUIRED", "NULLABLE")) for column in types.values())

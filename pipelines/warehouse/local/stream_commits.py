@@ -55,7 +55,7 @@ class Appender:
         run.commit([])  # the tables that it declares: what is noted from here on can be adopted
 
     def start(self) -> None:
-        """Step every half second until `stop`; a step that fails is tried again, `problem` says why."""
+        """Step every half second until `stop`; a step that fails is retried, `problem` says why."""
         self._thread = threading.Thread(target=self._loop, name="append", daemon=True)
         self._thread.start()
 
@@ -96,7 +96,7 @@ class Appender:
             try:
                 self.step()
                 self.problem = None
-            except Exception as problem:  # of Polars too: it is tried again, as long as the stream runs
+            except Exception as problem:  # of Polars too: it is retried, as long as the stream runs
                 self.problem = first_line(problem)
 
     def _noted(self) -> dict[Path, Note]:

@@ -16,7 +16,7 @@ from pipelines.warehouse.tables import EVENTS
 
 @pytest.fixture
 def dataset(bigquery) -> str:
-    """The name of a data set that is not there yet."""
+    """The name of a dataset that is not there yet."""
     return f"demo-project.flight_{uuid.uuid4().hex[:8]}"
 
 

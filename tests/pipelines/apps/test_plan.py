@@ -126,7 +126,7 @@ def flow_of(spec: MetricSpec, run: Run) -> MetricFlow:
 
 
 def of_the_run(flow: Flow, bucket: float) -> float:
-    """The state of a stream that has run for SECONDS only, where the flow's is that of one that runs for ever."""
+    """The state of a stream that has run for SECONDS only, where the flow's is that of one that runs without end."""
     return flow.state * SECONDS / (how().kept_seconds + bucket)
 
 
@@ -218,14 +218,14 @@ def test_of_sessions_rows_elements_and_bytes_are_as_counted(hours):
 
 def test_of_sessions_the_state_and_what_is_written_to_it_are_as_counted(hours):
     seconds, traffic = LONG_BLOCKS * MINUTE, hours.traffic
-    # A stream of four hours has fewer cold sessions than one that runs for ever.
+    # A stream of four hours has fewer cold sessions than one that runs without end.
     short = how((), batch_delay=timedelta(minutes=1))
     flow = sessions(traffic, traffic.per_second, short)
     young = seconds - OPEN - HOT.total_seconds()
     frames = figures.SESSION_STATE_BYTES.call * short.shards * COLD_FRAMES / 2
     cold = flow.rate * young * figures.SESSION_STATE_BYTES.row + frames
     assert flow.table.published * short.shards + cold == pytest.approx(hours.stream.state_bytes()["sessions"], rel=0.3)
-    again = flow.cold * short.shards / MINUTE / COLD_FRAMES  # written anew once there are so many frames, old and large
+    again = flow.cold * short.shards / MINUTE / COLD_FRAMES  # rewritten once there are so many frames, old and large
     written = (flow.table.flow.written - again) * seconds
     assert written == pytest.approx(hours.stream.rewritten_bytes()["sessions"], rel=0.3)
 

@@ -1,4 +1,4 @@
-"""A person is found in every table, and taken out of all of them; what stays is as if they had never been."""
+"""A person is found in every table, and erased from all of them; what stays is as if they had never been."""
 
 import hmac
 import json

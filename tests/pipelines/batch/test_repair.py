@@ -1,4 +1,4 @@
-"""Recompute and replay: what was refused is taken in once, the books move with it, and twice is once."""
+"""Recompute and replay: what was refused is taken in once, the counts follow it, a second run changes nothing."""
 
 import json
 from datetime import date
@@ -222,9 +222,9 @@ def test_a_backfill_of_the_same_input_takes_the_place_of_what_was_replayed(tmp_p
         tmp_path, "e.jsonl", mapped("a", "look", f"{DAY}T10:00:00Z"), mapped("b", "touch", f"{DAY}T10:01:00Z")
     )
     house.backfill(events, mapping=str(mapping), start=DAY, end="2026-03-02")
-    mended = tmp_path / "mended.yaml"
-    mended.write_text(MAPPING % ", touch: click")
-    house.replay(mapping=str(mended))
+    fixed = tmp_path / "fixed.yaml"
+    fixed.write_text(MAPPING % ", touch: click")
+    house.replay(mapping=str(fixed))
     assert house.ids() == ["a", "b"]
     house.backfill(events, mapping=str(mapping), start=DAY, end="2026-03-02", replace=True)
     assert (house.ids(), house.open_codes()) == (["a"], [("unmapped_value", 1, 1)])

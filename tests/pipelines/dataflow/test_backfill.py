@@ -1,5 +1,5 @@
 """A backfill as a job of Dataflow: the job that the service would get; and the job run here, by worker processes that
-share nothing with who launched it but a bucket and a data set, of this machine both."""
+share nothing with who launched it but a bucket and a dataset, of this machine both."""
 
 import io
 import json
@@ -95,7 +95,7 @@ def launched(service, bigquery, tmp_path) -> Callable[..., int]:
 
 
 class Launched(NamedTuple):
-    """A job that was launched, which the tests only look at: a launch makes a data set, and takes seconds."""
+    """A job that was launched, which the tests only look at: a launch makes a dataset, and takes seconds."""
 
     said: str
     body: dict
@@ -205,7 +205,7 @@ def test_a_mistake_is_one_line_before_anything_starts_or_is_made(words, said, la
 
 
 class Jobs:
-    """Backfills of a bucket's files into one data set; beside each the same on this machine, into a folder."""
+    """Backfills of a bucket's files into one dataset; beside each the same on this machine, into a folder."""
 
     def __init__(self, storage: Storage, folder: Path, monkeypatch):
         self.dataset = new_dataset()
@@ -327,7 +327,7 @@ def test_a_file_that_comes_after_the_launch_is_not_read(jobs, storage):
 
 
 class Kept:
-    """Keeps what a job would have committed, and commits it as often as it is told."""
+    """Keeps what a job would have committed, and commits it as often as it is asked."""
 
     def __init__(self, jobs: Jobs, file: Path):
         self.jobs, self.file = jobs, file

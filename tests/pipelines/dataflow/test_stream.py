@@ -61,7 +61,7 @@ def launched(service, bigquery, queue, tmp_path) -> Callable[..., int]:
 
 
 class Launched(NamedTuple):
-    """A job that was launched, which the tests only look at: a launch makes a data set, and takes seconds."""
+    """A job that was launched, which the tests only look at: a launch makes a dataset, and takes seconds."""
 
     subscription: str
     dataset: str
@@ -214,7 +214,7 @@ AT_LEAST_ONCE = [
 
 @pytest.mark.parametrize("word", AT_LEAST_ONCE)
 def test_at_least_once_mode_is_refused_in_one_line_by_every_launcher(word, capsys):
-    """Each refuses before it asks for the subscription, the files or the data set, none of which are there."""
+    """Each refuses before it asks for the subscription, the files or the dataset, none of which are there."""
     queue, files = "--input_subscription=projects/my-project/subscriptions/none", "--input=gs://no-bucket/*.jsonl"
     place = ["--runner=DataflowRunner", "--dataset=my-project.none", "--project=my-project", "--region=europe-west1"]
     place += ["--temp_location=gs://no-bucket/temp", word]

@@ -9,7 +9,7 @@ import pytest
 from pipelines.runners.in_process import MOST_WORKERS, SMALL, beam_options, cause, run_bounded, worker_count
 from transforms.errors import OptionError, SourceError, WarehouseError
 
-LINE = "a b.gz: cannot be read: the gzip data ends too early; mend the file"
+LINE = "a b.gz: cannot be read: the gzip data ends too early; fix the file"
 WORKER = f"""Traceback (most recent call last):
   File "files.py", line 133, in read
 transforms.errors.SourceError: {LINE}

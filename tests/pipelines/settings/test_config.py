@@ -1,4 +1,4 @@
-"""The configuration: the shipped metrics, and what a file of one's own adds, changes or leaves out."""
+"""The configuration: the shipped metrics, and what a custom file adds, changes or leaves out."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The options of a configuration file: what is typed counts more, and a mistake is told with file and path."""
+"""The options of a configuration file: what is typed counts more, and an error names file and path."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Tests that stand in a mapping: what they compare, and how a failing one is told."""
+"""Tests that stand in a mapping: what they compare, and how a failing one is reported."""
 
 import pytest
 

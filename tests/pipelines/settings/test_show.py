@@ -1,4 +1,4 @@
-"""`audience config --show`: what is in force, where from, and that its output is a file that says the same."""
+"""`audience config --show`: what is effective, where from, and that its output is a file that says the same."""
 
 import pytest
 

@@ -35,7 +35,7 @@ def minute(number: int) -> int:
 
 
 def books(counted: pl.DataFrame) -> pl.DataFrame:
-    """What the books say once all of COUNTS_SCHEMA is received."""
+    """What the audit counts say once all of COUNTS_SCHEMA is received."""
     return counted.rename({"landed": "received"})
 
 

@@ -128,7 +128,7 @@ class Life:
             shutil.rmtree(run.staging)
 
     def undone(self) -> pl.DataFrame:
-        """The minutes in which more landed than the books have, or that do not balance."""
+        """The minutes in which more landed than the audit counts have, or that do not balance."""
         counted = Counter(map(minute, self.landed))
         landed = pl.DataFrame({"bucket_start": counted.keys(), "landed": counted.values()}).with_columns(
             pl.lit("f").alias("input"), pl.col("bucket_start").cast(TIME), pl.col("landed").cast(pl.Int64)
@@ -265,7 +265,7 @@ def test_what_happened_while_windows_were_open_is_mended_even_if_they_closed_whi
     told = {"source": "s", "input": "f", "bucket_start": then, "bucket_end": then, "emitted_time": then}
     put_books(warehouse, pl.DataFrame([told | dict.fromkeys(COUNTS, 0) | {"generation": 1, "revision": 1}]))
     assert resumed(warehouse, then + timedelta(days=30)).written["activity_1m"] == 1
-    assert resumed(warehouse, then + timedelta(days=30)).written == {}, "a second time there is nothing to mend"
+    assert resumed(warehouse, then + timedelta(days=30)).written == {}, "a second time there is nothing to fix"
 
 
 def put_books(warehouse, rows: pl.DataFrame) -> None:

@@ -1,4 +1,4 @@
-"""What a stream into a data set keeps on this machine, and what it says where it cannot start or is not to be found."""
+"""What a stream into a dataset keeps on this machine, and what it says where it cannot start or is not to be found."""
 
 import os
 import uuid

@@ -96,7 +96,7 @@ def test_a_mistake_on_a_terminal_is_one_line_behind_an_erased_one(often, tmp_pat
     assert status == 2
     assert ERASE in sent
     assert screen(sent) == [
-        f"error: {torn}: cannot be read: the gzip data ends too early; mend the file or leave it out",
+        f"error: {torn}: cannot be read: the gzip data ends too early; fix the file or leave it out",
         "",
     ]
 

@@ -173,7 +173,7 @@ class WarehouseContract:
             with pytest.raises(WarehouseError, match=r"column 'n' is INT64 .* and STRING in this run"):
                 run.declare([other_type])
             with pytest.raises(
-                WarehouseError, match=r"told apart by bucket_start, channel .* by bucket_start, channel, d"
+                WarehouseError, match=r"identified by bucket_start, channel .* by bucket_start, channel, d"
             ):
                 run.declare([other_key])
             with pytest.raises(WarehouseError, match=rf"table .*{VIEW}: .*(view has this name|it is a VIEW)"):

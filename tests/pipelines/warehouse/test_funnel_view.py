@@ -1,4 +1,4 @@
-"""The funnel of one's own: which one is asked, and that its SQL is what a person would count, whatever the steps."""
+"""A custom funnel: which one is asked, and that its SQL is what a person would count, whatever the steps."""
 
 import random
 from datetime import UTC, datetime, timedelta

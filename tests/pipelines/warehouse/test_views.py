@@ -118,7 +118,7 @@ def test_an_event_is_unique_by_its_earliest_receipt(ask):
 
 
 def books(input_, at, revision, firing, *values) -> dict:
-    """A row of the books; `values` are those of quality.COUNTS, in their order."""
+    """A row of the audit counts; `values` are those of quality.COUNTS, in their order."""
     row = {"source": "s", "input": input_, "bucket_start": at, "firing": firing, "generation": 1}
     return row | {"revision": revision} | dict(zip(quality.COUNTS, values, strict=True))
 

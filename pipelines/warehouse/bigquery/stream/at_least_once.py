@@ -1,6 +1,6 @@
 """Write rows of one table, all that BigQuery takes: the other rows come back with the reason.
 
-Both ways write at least once. An insertAll that is tried again within a minute is not written twice, since its rows
+Both ways write at least once. An insertAll that is retried within a minute is not written twice, since its rows
 have ids; an append on the default stream may be.
 """
 

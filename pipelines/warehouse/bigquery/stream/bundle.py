@@ -82,7 +82,7 @@ class Measured:
         self.append = Metrics.distribution(NAMESPACE, "append-msec")
 
     def retried(self) -> None:
-        """A request is tried again."""
+        """A request is retried."""
         self.retries.inc()
         tally.failed("BigQuery does not take rows; they are tried again")
 

@@ -5,7 +5,7 @@
 Gather      a bundle's rows as requests of at most REQUEST_BYTES, dealt out to shards
 Number      State per shard: the stream that it writes to, made when there is none or it is old, and the number of its
             next row. Emits (stream, (number of the first row, rows)).
-Reshuffle   what was numbered stays so, whatever is tried again behind it
+Reshuffle   what was numbered stays so, whatever is retried after it
 Append      State per stream: `place`, below, about 150 bytes, kept; requests that came before their turn. Appends in
             the order of the numbers. What BigQuery has already (ALREADY_EXISTS) was written by a try that failed
             afterwards, and is done.

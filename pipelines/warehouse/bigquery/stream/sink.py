@@ -6,7 +6,7 @@ A bundle gathers rows and writes them before it ends. A row counts as written on
 it refuses is no event and goes to quarantine (stage `load`), where it is counted. A row of another table is the
 pipeline's own work: one that is refused fails the bundle.
 
-STORAGE_WRITE_API               Arrow record batches on the default stream: at least once. A bundle that is tried again
+STORAGE_WRITE_API               Arrow record batches on the default stream: at least once. A bundle that is retried
                                 writes its rows again; the view events_unique shows each event once
 STORAGE_WRITE_API_EXACTLY_ONCE  the same on streams of its own, whose rows have numbers: see bigquery_exact.py
 STREAMING_INSERTS               insertAll: at least once, but what is repeated within a minute is written once

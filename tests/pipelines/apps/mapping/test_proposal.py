@@ -417,7 +417,7 @@ WRONG = {
     "a document": ("x.json", b'{\n  "ts": 1\n}\n', "multi-line JSON, allowed one object per line; convert it"),
     "no text": ("x.bin", b"\x00\x01\x02", "x.bin: not a text file; allowed"),
     "no Parquet": ("x.parquet", b"a,b\n", "x.parquet: cannot be read: "),
-    "a torn file": ("x.jsonl.gz", gzip.compress(b'{"ts": 1}\n' * 99)[:30], "ends too early; mend the file"),
+    "a torn file": ("x.jsonl.gz", gzip.compress(b'{"ts": 1}\n' * 99)[:30], "ends too early; fix the file"),
 }
 
 

@@ -277,7 +277,7 @@ def test_each_row_of_any_file_is_accepted_or_refused_and_the_file_is_read_or_one
 def _sorted_out(block: pl.DataFrame) -> tuple[pl.DataFrame, None, pl.DataFrame]:
     passed, refused = parse(tag_input(block, "x"), None, "shop")
     kept = [refused]
-    for sieve in (validator(), settle_event_time):
-        passed, refused = sieve(passed)
+    for rule in (validator(), settle_event_time):
+        passed, refused = rule(passed)
         kept.append(refused)
     return passed, None, pl.concat(kept)

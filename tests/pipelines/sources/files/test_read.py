@@ -346,7 +346,7 @@ GZIP = gzip.compress(b'{"id":1}\n' * 9, mtime=0)
         (
             "x.jsonl.gz",
             b"",
-            "{path}: cannot be read: the gzip data ends too early; mend the file or leave it out",
+            "{path}: cannot be read: the gzip data ends too early; fix the file or leave it out",
         ),
         (
             "x.jsonl.zst",

@@ -1,4 +1,4 @@
-"""What stands against reading a subscription is one line with the command that mends it, before anything starts."""
+"""What stands against reading a subscription is one line with the command that fixes it, before anything starts."""
 
 import shlex
 import socket

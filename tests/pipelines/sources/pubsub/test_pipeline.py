@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[4]
 
 
 class See(beam.DoFn):
-    """Keeps (element, timestamp, whether the queue was told of it) under a name, and passes on."""
+    """Keeps (element, timestamp, whether the queue knows of it) under a name, and passes on."""
 
     def __init__(self, name: str):
         self.name = name

@@ -1,4 +1,4 @@
-"""A data set as a warehouse: made, found again, asked; and what is told in one line, before anything starts."""
+"""A dataset as a warehouse: made, found again, asked; and what is reported in one line, before anything starts."""
 
 import json
 import re
@@ -70,7 +70,7 @@ def test_an_odd_time_zone_is_read_back_from_its_label(name):
 
 
 def test_a_new_data_set_is_not_open_to_every_viewer_and_editor_of_the_project(name, monkeypatch):
-    """The emulator gives access to nobody, so a data set is made with what BigQuery gives by default."""
+    """The emulator gives access to nobody, so a dataset is made with what BigQuery gives by default."""
     create = google.Client.create_dataset
     default = [google.AccessEntry("WRITER", "specialGroup", "projectWriters")]
     default += [google.AccessEntry("OWNER", "specialGroup", "projectOwners")]

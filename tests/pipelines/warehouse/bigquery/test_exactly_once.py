@@ -230,9 +230,9 @@ def test_an_old_stream_is_not_written_to(dataset):
         now[0] = age
         streams += step.process((0, events([0, 1])), state)
     step.teardown()
-    (first, (start, _)), (second, (after, _)), (third, (anew, _)) = streams
+    (first, (start, _)), (second, (after, _)), (third, (new, _)) = streams
     assert first == second != third
-    assert (start, after, anew) == (0, 2, 0)
+    assert (start, after, new) == (0, 2, 0)
 
 
 def test_a_refused_row_of_the_pipelines_own_is_an_error(dataset):

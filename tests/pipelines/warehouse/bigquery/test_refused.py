@@ -1,4 +1,4 @@
-"""Events that BigQuery refuses: what quarantine is told of them, and that a replay makes the same event again."""
+"""Events that BigQuery refuses: what quarantine holds of them, and that a replay makes the same event again."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -218,7 +218,7 @@ def test_what_takes_more_than_new_columns_is_refused_before_anything_is_changed(
     other_day = metric_table("visits_1d", "", ["channel"], MEASURES, partition="bucket_end")
     for table, told in (
         (text, rf"column 'n' is INT64 there and STRING in this run; {remade}"),
-        (keyed, rf"told apart by bucket_start, channel there and by bucket_start, channel, country in .*{remade}"),
+        (keyed, rf"identified by bucket_start, channel there and by bucket_start, channel, country in .*{remade}"),
         (other_day, rf"it is partitioned by bucket_start and has to be by bucket_end; {remade}"),
         (metric_table(VIEW, "", ["channel"], MEASURES), "it is a VIEW, and a run writes a table of this name"),
     ):

@@ -1,4 +1,4 @@
-"""A data set as Terraform makes it, from tables.json, is a whole warehouse: the product takes it as it is."""
+"""A dataset as Terraform makes it, from tables.json, is a whole warehouse: the product takes it as it is."""
 
 import json
 import re
@@ -47,7 +47,7 @@ def filled(text: str, dataset: str, minimum_group: int = 0) -> str:
 
 @pytest.fixture
 def made(client) -> str:
-    """The data set as bigquery.tf makes it."""
+    """The dataset as bigquery.tf makes it."""
     name = f"demo-project.d{uuid.uuid4().hex}"
     dataset = google.Dataset(name)
     dataset.labels = DECLARED["labels"] | {"audience_time_zone": label_of(ZONE)}
@@ -64,7 +64,7 @@ def made(client) -> str:
 
 @pytest.fixture
 def readers(made, client) -> str:
-    """The data set of the readers' views."""
+    """The dataset of the readers' views."""
     name = f"demo-project.d{uuid.uuid4().hex}"
     client.create_dataset(name)
     for each in DECLARED["views"]:
@@ -95,7 +95,7 @@ def test_the_product_takes_it_unchanged(made, client, monkeypatch):
 
 @pytest.fixture
 def written(made, tmp_path) -> str:
-    """The data set after a backfill."""
+    """The dataset after a backfill."""
     time = {"event_time": "2026-03-01T10:00:00Z", "received_time": "2026-03-01T10:00:01Z"}
     path = tmp_path / "events.jsonl"
     path.write_text("\n".join(json.dumps(event | time) for event in EVENTS) + "\nbroken\n")

@@ -1,4 +1,4 @@
-"""Bounded runs in BigQuery, on the emulator: they leave there what they leave in a local warehouse."""
+"""Batch runs in BigQuery, on the emulator: they leave there what they leave in a local warehouse."""
 
 import json
 import uuid

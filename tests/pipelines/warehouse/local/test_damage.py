@@ -197,7 +197,7 @@ def test_a_replacement_puts_every_table_of_the_day_right(house, made, told):
         KINDS[kind](file_of(house, table))
     err = replace_day(house, made, told)
     assert err.count(" was damaged (") == 5
-    # The books of the day are gone too, so that nothing tells of the 40 events that were: they are no longer received.
+    # The audit counts of the day are gone too: the 40 events are no longer received.
     found = {"received": 126, "events": 120, "duplicates": 3, "quarantined": 3, "replaced": 0, "balance": 0}
     assert totals(house) == found
     assert told("doctor", "--audit", "--warehouse", str(house))[0] == 0

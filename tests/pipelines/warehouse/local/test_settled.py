@@ -1,4 +1,4 @@
-"""Which minutes are settled, as the books tell that are committed so far."""
+"""Which minutes are settled, as the audit counts tell that are committed so far."""
 
 from datetime import UTC, datetime, timedelta
 
