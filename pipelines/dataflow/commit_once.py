@@ -2,7 +2,7 @@
 
 The process that launched the job may be gone by then, so a worker does what a local backfill does after its graph:
 check the days, write the audit counts, swap the tables. A runner may retry the step after it died, or run it twice at
-once; one attempt commits (bigquery_claim.py), and the others detect that.
+once; one attempt commits (warehouse/bigquery/commit_token.py), and the others detect that.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Run the graph of a stream as a Dataflow job, which continues after this process ends; dataflow_backfill.py shares
+"""Run the graph of a stream as a Dataflow job, which continues after this process ends; backfill.py shares
 parts of it.
 
 Dataflow stores state and shuffle durably and acknowledges a message once it has stored it, so nothing lands here first:

@@ -3,7 +3,7 @@
     PrismRunner                Beam's local runner for streams, built by `make prism`. It keeps state in memory, so the
                                source lands what it reads (sources/landing.py) and a restart resumes from there.
     BundleBasedDirectRunner    Beam's legacy local runner, with Beam's own reader: only where there is no Prism
-    DataflowRunner             Google's: the job is submitted and runs without this process (dataflow.py)
+    DataflowRunner             Google's: the job is submitted and runs without this process (dataflow/job.py)
 
 `DirectRunner`, which Beam itself would resolve by a download, means the first of the two that is available here.
 

@@ -1,7 +1,7 @@
 """Settings of a run: each option as typed, else as the configuration file states it, else its default, and checked.
 
 The parser, the help, the keys of the configuration file with their schema and documentation, and the metadata of the
-Dataflow template come from one list (option_list.py). Nothing here imports Beam: a wrong option is reported at once.
+Dataflow template come from one list (options.py). Nothing here imports Beam: a wrong option is reported at once.
 """
 
 from datetime import date, timedelta

@@ -38,7 +38,7 @@ class Reading(NamedTuple):
 class Liveness:
     """Writes the state of a stream to stderr while `with` lasts. A failure of it never fails the stream.
 
-    written  gives the figures of what is committed (warehouse/figures.py), read those of the queue's readers
+    written  gives the figures of what is committed (warehouse/write_stats.py), read those of the queue's readers
     """
 
     def __init__(

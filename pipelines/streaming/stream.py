@@ -1,8 +1,8 @@
 """Stream: read a queue into a warehouse until stopped.
 
 The process that a person starts is the runner's worker too. While the runner keeps its state in memory, this process
-also keeps what must survive a crash: the records that were read and are not reconciled yet (stream_local.py,
-stream_bigquery.py).
+also keeps what must survive a crash: the records that were read and are not reconciled yet (recovery/local.py,
+recovery/bigquery.py).
 
 Stopped   SIGTERM or Ctrl-C: the graph is cancelled. No window is closed early, and no acknowledged record is lost: the
           next start reads again what landed and is not reconciled.

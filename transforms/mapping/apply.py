@@ -1,7 +1,7 @@
-"""Apply a mapping (mapping_spec.py): decoded records to the fields of the event contract.
+"""Apply a mapping (spec.py): decoded records to the fields of the event contract.
 
-In two steps: `gather` (mapping_gather.py) reads records into columns, `settle` (mapping_settle.py) makes events of a
-whole block of them. Mappings of one record to many events go through mapping_items.py.
+In two steps: `gather` (gather.py) reads records into columns, `settle` (settle.py) makes events of a
+whole block of them. Mappings of one record to many events go through items.py.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Settle: events of a block of gathered columns, by the functions, maps and casts of Polars (mapping_functions.py)."""
+"""Settle: events of a block of gathered columns, by the functions, maps and casts of Polars (functions.py)."""
 
 import polars as pl
 

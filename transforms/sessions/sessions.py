@@ -1,11 +1,11 @@
-"""Sessions: each visitor's activity without a gap of 30 minutes, corrected by late events (session_summaries.py).
+"""Sessions: each visitor's activity without a gap of 30 minutes, corrected by late events (summaries.py).
 
     PCollection[EVENT_SCHEMA block] -> PCollection[rows of the table `sessions`]
 
 Days    a session belongs to the day of its start. A batch run writes the sessions that have an event in one of its
         days. So that none is cut at midnight, it also gets the stored `neighbor_events` of a day on both sides, and the
         `spanning_sessions` that reach into its days, or nearly: those that an event moves or merges get a tombstone.
-State   of a stream: sessions_stream.py. Bounded: none, one shuffle by visitor.
+State   of a stream: streaming.py. Bounded: none, one shuffle by visitor.
 Emits   bounded: once, when the input has ended. Stream: when a session closes (30 minutes after its last event), and
         again, late, when an event changes it; with `early`, open sessions too.
 """

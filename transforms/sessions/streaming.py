@@ -6,7 +6,7 @@ State   per shard, in the global window. `pending` events since the last firing;
         reads: open, or closed for less than HOT; older `cold` ones, which are searched for a visitor when an event
         arrives that late, at most every COLD_EVERY of event time. Sessions that can get no more events, GAP + lateness
         after their end, are freed every SWEEP. About 95 bytes per session; Beam's metric `sessions-held` counts them.
-        `cold` is a bag (cold_sessions.py).
+        `cold` is a bag (cold.py).
 Emits   at whole minutes of event time in which a session closes (`on_time`; less often while the stream is far behind),
         at whole minutes of the clock after an event for a closed session (`late`; later if it waits for COLD_EVERY),
         and with `early` also open sessions. A corrected session is followed by the tombstones of those merged into it.

@@ -1,7 +1,7 @@
 """Check what a stream on Google Cloud needs before anything starts; nothing is created or changed.
 
 There is a row for each part: found, missing or wrong, and the command that fixes it. APIs and permissions of a project
-are checked if it is named (preflight_project.py); otherwise Google reports a missing one when it is first used.
+are checked if it is named (project.py); otherwise Google reports a missing one when it is first used.
 """
 
 from collections.abc import Callable

@@ -3,8 +3,8 @@
     plan_stream(traffic, how, method, prices) -> Plan
     plan_backfill(traffic, how, prices)       -> Plan
 
-The model of the steps is in plan_flow.py and plan_sessions.py, and its coefficients are in plan_figures.py;
-plan_advice.py recommends settings, and plan_lines.py formats the output. Nothing was measured in the cloud: the
+The model of the steps is in steps.py and sessions.py, and its coefficients are in coefficients.py;
+advice.py recommends settings, and text.py formats the output. Nothing was measured in the cloud: the
 overhead and the prices of Google's services are assumptions, and marked as such.
 """
 

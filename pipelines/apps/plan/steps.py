@@ -1,7 +1,7 @@
 """The model of `audience plan`: what a stream of a given message rate moves, keeps and computes, step by step.
 
 Pure functions. All groups are assumed to be equally busy. Real groups are skewed, so fewer rows change at a time: the
-rows, bytes and state of a metric are upper bounds. The coefficients are in plan_figures.py.
+rows, bytes and state of a metric are upper bounds. The coefficients are in coefficients.py.
 
     Traffic         the messages
     How             the settings of the stream
@@ -9,7 +9,7 @@ rows, bytes and state of a metric are upper bounds. The coefficients are in plan
     aggregation     -> MetricFlow, one per metric
     audit_counts    -> MetricFlow of quality_1m
 
-Sessions are in plan_sessions.py.
+Sessions are in sessions.py.
 """
 
 import math

@@ -5,7 +5,7 @@
 
 It deletes the person's own rows (an event by its user_id or anonymous_id, a row of another table by those or by
 `person`), and every quarantined record whose bytes name the person in any encoding, since a replay would bring it back.
-It redacts the identifier where other people's rows mention it (person_redaction.py), in events and in what is derived
+It redacts the identifier where other people's rows mention it (redaction.py), in events and in what is derived
 from them. It keeps, and lists in the proof, names of sources, files and words of the contract, and longer words that
 only contain the identifier (person_places.NAMES, person_search.INSIDE).
 

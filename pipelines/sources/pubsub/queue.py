@@ -89,7 +89,7 @@ class PubSubQueue:
     def read(
         self, *, source: str, landing: "LandAt | None", again: "Sequence[Again]", drain_file: str
     ) -> "beam.PTransform":
-        """Read with our own reader (pubsub.py)."""
+        """Read with our own reader (source.py)."""
         from pipelines.sources.pubsub.source import Reading, ReadPubSub
 
         return ReadPubSub(
@@ -109,7 +109,7 @@ class PubSubQueue:
         )
 
     def read_by_runner(self, *, source: str, on_dataflow: bool = False) -> "beam.PTransform":
-        """Read with Beam's own reader (pubsub_through_beam.py)."""
+        """Read with Beam's own reader (beam_reader.py)."""
         from pipelines.sources.pubsub.beam_reader import ReadPubSubThroughBeam
 
         return ReadPubSubThroughBeam(

@@ -3,7 +3,7 @@
     <landing>/<project.dataset>/          the folder of the stream
       landing/                            records that were read and are not reconciled yet (sources/landing.py)
       work-.../                           restored state of the steps (transforms/restored_state.py), from the start
-      lock, stream.json, drain            of the one process that streams into the dataset from here (stop.py)
+      lock, stream.json, drain            of the one process that streams into the dataset from here (streaming/stop.py)
 
 Every half minute a query asks BigQuery which minutes its audit counts reconcile, and what landed of these is removed.
 After a crash the rest is read again: `events` may then hold a row twice, events_unique and all metrics have it once.
@@ -44,8 +44,8 @@ STOP_SECONDS = 10.0  # for a query that is running
 
 
 class BigQueryRecovery:
-    """See `Recovery` in stream.py; one at a time in a folder. `rebuilds`: whether the runner loses the state of the
-    steps."""
+    """See `Recovery` in streaming/stream.py; one at a time in a folder. `rebuilds`: whether the runner loses the state of
+    the steps."""
 
     def __init__(self, into: Opened, settings: Settings, input: str, rebuilds: bool = True):
         # The kind of the warehouse chose this class.

@@ -2,9 +2,9 @@
 
     landing/              records that were read and are not reconciled yet (sources/landing.py)
     staging/<run>/seeds   restored state of the steps (transforms/restored_state.py), written at the start
-    lock, stream.json, drain   of the one process that writes the warehouse (stop.py)
+    lock, stream.json, drain   of the one process that writes the warehouse (streaming/stop.py)
 
-A restart first deletes the rows of the minutes that are read again (resume.py), so no table has a row twice.
+A restart first deletes the rows of the minutes that are read again (restore.py), so no table has a row twice.
 """
 
 import time
@@ -29,7 +29,7 @@ RETIRE_SECONDS = 10.0
 
 
 class LocalRecovery:
-    """See `Recovery` in stream.py. `rebuilds`: whether the runner loses the state of the steps."""
+    """See `Recovery` in streaming/stream.py. `rebuilds`: whether the runner loses the state of the steps."""
 
     def __init__(self, into: Opened, settings: Settings, input: str, rebuilds: bool = True):
         # The kind of the warehouse chose this class.

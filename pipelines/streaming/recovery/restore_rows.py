@@ -1,5 +1,4 @@
-"""Rows of a restart: what resume.py, resume_sessions.py and resume_refused.py share, and what they need of a warehouse
-and of the run that writes it."""
+"""Rows of a restart: what restore.py, restore_sessions.py and restore_refused.py share."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date

@@ -26,7 +26,7 @@ _TIMES = {EVENTS.name: "received_time", QUALITY_1M.name: "bucket_start"}  # by w
 
 
 def received(warehouse: Dataset, inputs: Collection[str], since: datetime) -> pl.DataFrame:
-    """(input, bucket_start, received) of every minute from `since` on whose balance is 0, as settled.py has it.
+    """(input, bucket_start, received) of every minute from `since` on whose balance is 0, as local/settled.py has it.
 
     An event can be queried before it is counted: so what the audit counts say is there.
     """
@@ -62,7 +62,7 @@ def _time(moment: datetime) -> str:
 
 
 class Remains:
-    """A dataset without the rows of `undone` minutes (input, bucket_start), as resume.py reads a warehouse.
+    """A dataset without the rows of `undone` minutes (input, bucket_start), as recovery/restore.py reads it.
 
     Each question is asked once: what is written meanwhile is not seen.
 

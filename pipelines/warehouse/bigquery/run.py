@@ -6,7 +6,7 @@ of the days that are replaced out and puts the staged ones in: a reader sees the
 fails before leaves what was there; what it staged is removed, or expires.
 
 Limits of BigQuery that a long backfill meets
-    1,500 loads of a table in a day     files are merged before they are loaded, see bigquery_load.py
+    1,500 loads of a table in a day     files are merged before they are loaded, see load.py
     4,000 partitions of a statement     INSERT and DELETE are cut by days
     100 tables, 100,000 partitions      of a transaction: more is refused before anything is loaded
 """

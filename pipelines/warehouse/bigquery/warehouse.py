@@ -1,4 +1,4 @@
-"""A warehouse in BigQuery: what bigquery_dataset.py reads and the run of bigquery_run.py writes."""
+"""A warehouse in BigQuery: what dataset.py reads and the run of run.py writes."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext

@@ -1,8 +1,8 @@
 """Appender: commits what the workers of a stream have noted, while they write on.
 
 Every half second all new notes become one commit, then the notes are deleted. A kill at any moment leaves a note, its
-files live or not: the next writer takes it, and none twice (writer.py, Adopt). Small files are merged in tiers
-(tiers.py) by another thread, so that a large merge delays no commit; what it made is swapped in by the next one.
+files live or not: the next writer takes it, and none twice (run.py, Adopt). Small files are merged in tiers
+(compaction.py) by another thread, so that a large merge delays no commit; what it made is swapped in by the next one.
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""A warehouse in a folder: what local_folder.py reads and the run of writer.py writes."""
+"""A warehouse in a folder: what folder.py reads and the run of run.py writes."""
 
 from contextlib import AbstractContextManager
 from typing import ClassVar

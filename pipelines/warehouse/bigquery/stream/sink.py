@@ -8,7 +8,7 @@ pipeline's own work: one that is refused fails the bundle.
 
 STORAGE_WRITE_API               Arrow record batches on the default stream: at least once. A bundle that is retried
                                 writes its rows again; the view events_unique shows each event once
-STORAGE_WRITE_API_EXACTLY_ONCE  the same on streams of its own, whose rows have numbers: see bigquery_exact.py
+STORAGE_WRITE_API_EXACTLY_ONCE  the same on streams of its own, whose rows have numbers: see exactly_once.py
 STREAMING_INSERTS               insertAll: at least once, but what is repeated within a minute is written once
 """
 
