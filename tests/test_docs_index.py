@@ -55,3 +55,9 @@ def test_the_checks_see_what_they_forbid(tmp_path):
     page.write_text("# The `a` page\n[b](b.md#x) [c](#the-a-page)\n```\n[d](d.md)\n```\n[e](https://e.org/x.md)\n")
     assert links(page) == [(tmp_path / "b.md", "x"), (page, "the-a-page")]
     assert anchors(page) == {"the-a-page"}
+
+
+def test_the_guarantees_of_the_security_page_name_tests_that_exist():
+    named = re.findall(r"`([\w/]*test_\w+\.py)`", (ROOT / "SECURITY.md").read_text())
+    assert len(named) > 10
+    assert [name for name in named if not (ROOT / "tests" / name).exists()] == []

@@ -44,8 +44,8 @@ STOP_SECONDS = 10.0  # for a query that is running
 
 
 class BigQueryRecovery:
-    """See `Recovery` in streaming/stream.py; one at a time in a folder. `rebuilds`: whether the runner loses the state of
-    the steps."""
+    """See `Recovery` in stream.py; one at a time in a folder. `rebuilds`: whether the runner loses the state of the
+    steps."""
 
     def __init__(self, into: Opened, settings: Settings, input: str, rebuilds: bool = True):
         # The kind of the warehouse chose this class.

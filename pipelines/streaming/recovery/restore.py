@@ -1,7 +1,8 @@
 """Resume: what a stream does before its graph starts, where the runner lost the state of the previous run.
 
-    1. Delete all rows of the minutes whose records are read again (warehouse/local/settled.py): events, quarantine, audit
-       counts. One commit. Where rows cannot be deleted, they stay, and `claim` has KeepFirst keep the same deliveries again.
+    1. Delete all rows of the minutes whose records are read again (warehouse/local/settled.py): events, quarantine,
+       audit counts. One commit. Where rows cannot be deleted, they stay, and `claim` has KeepFirst keep the same
+       deliveries again.
     2. Rebuild the state of the steps from the rows that stay (transforms/restored_state.py).
     3. Publish metric rows that the crash prevented, and correct those of deleted events. One commit.
 
