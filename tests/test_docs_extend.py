@@ -105,14 +105,15 @@ def test_what_a_page_builds_works(page, copy, tmp_path):
         elif block.language == "sh":
             for files in TESTS.findall(block.text):
                 ran += 1
-                printed = run_in(copy, copy, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", files)
+                own = f"--basetemp={tmp_path / 'tests'}"
+                printed = run_in(copy, copy, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", own, files)
                 assert re.search(r"\d+ passed", printed) and "skipped" not in printed, printed
     page.write_text(text) if os.environ.get("RENEW_WALKS") else None
     assert ran, "a page shows that its thing works"
 
 
 def test_each_thing_has_a_page():
-    assert [page.stem for page in PAGES] == ["source"]
+    assert [page.stem for page in PAGES] == ["command", "mapping", "metric", "source", "warehouse"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
