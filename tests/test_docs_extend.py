@@ -24,8 +24,7 @@ COPIED = (
     "pipelines",
     "transforms",
     "templates",
-    "tests/servers",
-    "tests/conftest.py",
+    "tests/servers/needed.py",
     "tests/pipelines/sources/queue_contract.py",
     "tests/pipelines/warehouse/contract.py",
     "pyproject.toml",
@@ -58,7 +57,7 @@ def changed(text: str, diff: str) -> str:
 def run_in(copy: Path, folder: Path, *command: str) -> str:
     """Run a command in a folder on the product of the copy, and return what it printed."""
     tools = str(Path(sys.executable).parent)
-    environment = os.environ | {"PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": str(copy)}
+    environment = os.environ | {"PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": str(copy), "COLUMNS": "120"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{command[-1]}\n{done.stdout}{done.stderr}"
     return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
@@ -68,6 +67,13 @@ def build(block: Block, copy: Path) -> None:
     path = copy / block.file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(changed(path.read_text(), block.text) if block.language == "diff" else block.text)
+
+
+def check_style(copy: Path, files: set[str]) -> None:
+    """What `make check` asks of a file."""
+    written = sorted(file for file in files if file.endswith(".py"))
+    for words in (["check"], ["format", "--check"]) if written else ():
+        run_in(copy, copy, sys.executable, "-m", "ruff", *words, "--no-cache", *written)
 
 
 def type_in(block: Block, copy: Path, folder: Path) -> Iterator[tuple[str, str, str]]:
@@ -108,6 +114,7 @@ def test_what_a_page_builds_works(page, copy, tmp_path):
                 own = f"--basetemp={tmp_path / 'tests'}"
                 printed = run_in(copy, copy, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", own, files)
                 assert re.search(r"\d+ passed", printed) and "skipped" not in printed, printed
+    check_style(copy, {block.file for block in blocks(text)})
     page.write_text(text) if os.environ.get("RENEW_WALKS") else None
     assert ran, "a page shows that its thing works"
 
