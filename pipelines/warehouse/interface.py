@@ -5,7 +5,8 @@ Warehouse     a reader that a run may write
 WarehouseRun  the one run that writes
 
 To add a kind, write these in a package of its own, let open.py choose it, and name how a stream into it is restored in
-RECOVERIES (streaming/stream.py). tests/pipelines/warehouse/contract.py is the suite to subclass.
+RECOVERIES (streaming/stream.py). tests/pipelines/warehouse/contract.py is the suite to subclass;
+docs/extend/warehouse.md builds a kind.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
