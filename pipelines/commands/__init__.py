@@ -1,7 +1,7 @@
 """The commands of `audience`, one file each: its options, what it runs, its line of help and an example.
 
 A command's module imports nothing heavy at the top: Beam takes seconds to import, and a wrong option is reported
-before that.
+before that. docs/extend/command.md builds a command.
 """
 
 import math

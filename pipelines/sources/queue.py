@@ -1,7 +1,9 @@
 """Queue: what a stream, the status line, `audience doctor`, the launcher and the flex template ask of a queue.
 
 To add a queue, write a class with these members in a package of its own and name the class in QUEUES (queues.py). Its
-options are declared in the list of options. tests/pipelines/sources/queue_contract.py is the suite to subclass.
+options are declared in settings/options.py, get a type in settings/resolve.py, and are kept from the commands that read
+no queue in settings/arguments.py. tests/pipelines/sources/queue_contract.py is the suite to subclass;
+docs/extend/source.md builds a queue.
 
     check            whether it can be read, before anything starts
     open             hold what a run needs of it, such as a subscription to a topic

@@ -3,6 +3,10 @@
 Reader        tables by day and views over them, as they are read
 Warehouse     a reader that a run may write
 WarehouseRun  the one run that writes
+
+To add a kind, write these in a package of its own, let open.py choose it, and name how a stream into it is restored in
+RECOVERIES (streaming/stream.py). tests/pipelines/warehouse/contract.py is the suite to subclass;
+docs/extend/warehouse.md builds a kind.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -103,7 +107,7 @@ class Reader(Protocol):
 class Warehouse(Reader, Protocol):
     """A warehouse that a run may write."""
 
-    kind: ClassVar[str]  # "local" or "bigquery"
+    kind: ClassVar[str]  # by which RECOVERIES finds what a stream keeps: "local", "bigquery"
 
     def close(self) -> None:
         """Let go of what is held open."""

@@ -102,18 +102,20 @@ def numbered(count: int, start: int = 0) -> list[bytes]:
 class QueueContract:
     """What holds for each queue. A subclass gives:
 
-    kind       the class
-    malformed  a value of its launch option that is none
-    missing    one that is well formed, of a queue that does not exist
-    broker     a fixture: the server's side of a new queue
-    values     the values of the options that name the broker's queue
-    source_of  the unbounded source in what `read` returns
-    timed      the queue with other clocks
+    kind             the class
+    malformed        a value of its launch option that is none
+    missing          one that is well formed, of a queue that does not exist
+    runners_read_it  whether Beam's runners have a reader of their own for it
+    broker           a fixture: the server's side of a new queue
+    values           the values of the options that name the broker's queue
+    source_of        the unbounded source in what `read` returns
+    timed            the queue with other clocks
     """
 
     kind: type[Queue]
     malformed: str
     missing: str
+    runners_read_it = True
 
     def values(self, broker) -> Mapping[str, Any]:
         raise NotImplementedError
@@ -172,11 +174,17 @@ class QueueContract:
 
     def test_its_blocks_travel_by_the_block_coder(self, opened):
         streaming = PipelineOptions(["--streaming"])
-        read = opened.read(source="shop", landing=None, again=(), drain_file="none")
-        readers = [read, opened.read_by_runner(source="shop"), opened.read_by_runner(source="shop", on_dataflow=True)]
+        readers = [opened.read(source="shop", landing=None, again=(), drain_file="none")]
+        for on_dataflow in (False, True) if self.runners_read_it else ():
+            readers.append(opened.read_by_runner(source="shop", on_dataflow=on_dataflow))
         for each in readers:
             blocks = beam.Pipeline(options=streaming) | "Read" >> each
             assert isinstance(beam.coders.registry.get_coder(blocks.element_type), BlockCoder)
+
+    def test_a_runner_that_cannot_read_it_is_refused_with_its_option(self, opened):
+        for on_dataflow in (False, True) if not self.runners_read_it else ():
+            with pytest.raises(OptionError, match=f"--{self.kind.launch_option}: .*; allowed: "):
+                opened.read_by_runner(source="shop", on_dataflow=on_dataflow)
 
     def test_a_message_becomes_a_row(self, broker, by_hand):
         broker.publish(b'{"event_type":"click"}')
