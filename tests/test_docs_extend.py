@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-
 from tests.test_walks import fits, steps
 
 ROOT = Path(__file__).parents[1]

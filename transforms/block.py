@@ -17,7 +17,8 @@ import polars as pl
 import xxhash
 from apache_beam import coders
 
-TIME = pl.Datetime("us", "UTC")
+from transforms.windows import TIME
+
 VALUE_DIGITS = 18  # before the point: NUMERIC holds 29, so sums of a hundred billion values still fit
 NUMERIC = pl.Decimal(38, 9)  # BigQuery's NUMERIC: sums are exact, so where blocks are cut cannot change them
 

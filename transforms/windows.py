@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import polars as pl
 
+TIME = pl.Datetime("us", "UTC")
 MICROS = 1_000_000  # in a second
 MICROSECOND = timedelta(microseconds=1)
 

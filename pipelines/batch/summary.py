@@ -20,8 +20,8 @@ PLACES = ("events", "duplicates", "quarantined", "out_of_range", "replaced", "er
 
 
 class Summary(NamedTuple):
-    """What a run did: counts of its books, the days it wrote, how long it took, what of damaged files is lost, and how
-    many files it was given."""
+    """What a run did: its audit counts, the days it wrote, its duration, the losses from damaged files, and the number
+    of its input files."""
 
     input: str
     counts: dict[str, int]

@@ -5,8 +5,8 @@ from typing import Any
 from pipelines.settings.options import Option
 from pipelines.settings.values import NAMED
 
-# What the runs leave out of OPTIONS.
-TO_DATASET = ("write_method", "landing")  # of a stream, and of no folder
+TO_DATASET = ("write_method", "landing")  # only for a stream into a dataset
+# The options that each command does not have.
 _FILES = {"input", "format", "replace", "add"}
 _QUEUE = {
     "input_subscription",
@@ -21,9 +21,9 @@ _QUEUE = {
 }
 WITHOUT = {
     "backfill": frozenset(_QUEUE),
-    "recompute": frozenset(_FILES | _QUEUE | {"max_days", "max_lateness", "take_late", "group"}),
+    "recompute": frozenset(_FILES | _QUEUE | {"max_days", "max_lateness", "accept_late", "group"}),
     "replay": frozenset(_FILES | _QUEUE | {"start", "end", "group"}),
-    "run": frozenset(_FILES | {"start", "end", "max_days", "take_late", "workers", "drained"}),
+    "run": frozenset(_FILES | {"start", "end", "max_days", "accept_late", "workers", "no_active_stream"}),
 }
 
 
@@ -36,14 +36,14 @@ def add_all(parser, names: tuple[str, ...] = tuple(NAMED)) -> None:
 
 
 def options_of(command: str) -> tuple[str, ...]:
-    """The names of the options of a command that runs the graph."""
+    """Return the names of the options of a command that runs the graph."""
     return tuple(name for name in NAMED if name not in WITHOUT[command])
 
 
 def add_to(parser, option: Option) -> None:
-    """Add an option to an argparse parser, as text: what a value may be is checked by `resolve`.
+    """Add an option to an argparse parser, as text: `resolve` checks the value.
 
-    The parser knows no default: what was typed must be told from what was not.
+    The parser has no default, so that a typed value can be distinguished from the default.
     """
     shown = option.help + (f" (default: {option.default})" if option.default is not None else "")
     how: dict[str, Any] = {"help": shown, "default": None}

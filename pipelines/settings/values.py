@@ -15,31 +15,31 @@ _FLAG: dict[Any, bool] = {None: False, False: False, "false": False, True: True,
 
 
 class Given(NamedTuple):
-    """The value of an option as it was written, and where: `option`, `file` (then its name) or `default`."""
+    """The value of an option as written, and its origin: `option`, `file` (then with its name) or `default`."""
 
     value: Any
     origin: str
     file: str = ""
 
     def refusal(self, name: str, allowed: str) -> AudienceError:
-        """What to raise for a value that is not allowed."""
+        """Return the error to raise for a value that is not allowed."""
         if self.file:
             return ConfigError(f"{self.file}: $.{name}: got {self.value!r}, allowed {allowed}")
         return OptionError(f"--{name}: got {self.value!r}; allowed: {allowed}")
 
 
 def value_of(option: Option, given: Given) -> Any:
-    """The value of an option in its type. Errors: OptionError, or ConfigError for what a file states."""
+    """Return the typed value of an option. Errors: OptionError, or ConfigError for a value in a file."""
     value = given.value
     if option.flag:
         if value not in _FLAG:
-            raise given.refusal(option.name, "true or false, or the option alone for true")
+            raise given.refusal(option.name, "true or false; the option without a value means true")
         return _FLAG[value]
     if option.repeat:
         return (value,) if isinstance(value, str) else tuple(value or ())
     if value is None:
         return None
-    # YAML has types: a number in quotes is a text, and a folder called 2026 needs them.
+    # YAML has types: a number in quotes is text, and a folder named 2026 needs the quotes.
     of_its_kind = not given.file or type(value) is (int if option.limits else str)
     if option.choices and value not in option.choices:
         raise given.refusal(option.name, ", ".join(option.choices))

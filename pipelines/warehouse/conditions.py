@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from transforms.block import SEPARATOR, TIME, day_of
-from transforms.quality import MINUTE
+from transforms.windows import TIME
 
 DAY = timedelta(days=1)
 
@@ -107,6 +106,8 @@ def in_minutes(minutes: pl.DataFrame, column: str) -> pl.Expr:
 
     The bounds of all are a condition of their own, so that statistics rule out files without such a row.
     """
+    from transforms.block import SEPARATOR  # which imports Beam; a query does without
+
     if minutes.is_empty():
         return pl.lit(False)
 
@@ -114,7 +115,7 @@ def in_minutes(minutes: pl.DataFrame, column: str) -> pl.Expr:
         return pl.concat_str("input", pl.col(time).dt.truncate("1m").dt.epoch("us"), separator=SEPARATOR)
 
     start, end = minutes["bucket_start"].min(), minutes["bucket_start"].max()
-    within = (pl.col(column) >= pl.lit(start, TIME)) & (pl.col(column) < pl.lit(end, TIME) + MINUTE)
+    within = (pl.col(column) >= pl.lit(start, TIME)) & (pl.col(column) < pl.lit(end, TIME) + timedelta(minutes=1))
     listed = minutes.select(key("bucket_start")).to_series().unique()
     return within & key(column).is_in(listed.implode()).fill_null(False)
 
@@ -130,5 +131,7 @@ class ByDay(Protocol):
 
 def days_from(warehouse: ByDay, table: str, since: datetime) -> list[date]:
     """The days of a table that has rows of them, from that of `since` on."""
+    from transforms.block import day_of
+
     first = pl.select(day_of(pl.lit(since, TIME), warehouse.time_zone)).item()
     return [day for day in warehouse.rows_by_day(table) if day and day >= first]

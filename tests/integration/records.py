@@ -20,6 +20,8 @@ from pipelines.batch.backfill import backfill
 from pipelines.settings.resolve import resolve
 
 GATHERED = 20  # minutes that become one
+# The day of this moment is over for 18 hours, and not too old for a stream whose clock is an hour ahead.
+OLDEST = timedelta(hours=42)
 TIME = re.compile(rb"T(\d\d):(\d\d):(\d\d)\.(\d{3})Z")
 
 
@@ -61,8 +63,8 @@ def _gather(found: re.Match) -> bytes:
 
 
 def write_records(folder: Path, events: int, huge: int = 0, **rates: float) -> None:
-    """Write `events.jsonl`: events of the day before yesterday, and one of so many bytes; and its backfill, `batch`."""
-    start = datetime.now(UTC).date() - timedelta(days=2)
+    """Write `events.jsonl`: events of one whole day, and one of so many bytes; and its backfill, `batch`."""
+    start = (datetime.now(UTC) - OLDEST).date()
     given = faults("many", no_time=0.0, conflicts=0.0, missing_id=0.0, huge_lines=0.0, **rates)
     simulate(events, 11, folder / "simulated.jsonl", days=1, start=start, faults=given)
     lines = [gather(line) for line in (folder / "simulated.jsonl").read_bytes().splitlines()]

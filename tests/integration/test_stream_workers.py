@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 POOL = """
 import sys
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer as Pool
-from pipelines.private_sockets import private_sockets
+from pipelines.runners.private_sockets import private_sockets
 with private_sockets():
     print(Pool.start(use_process=True)[0], flush=True)
     sys.stdin.read()

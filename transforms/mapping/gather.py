@@ -1,7 +1,7 @@
 """Gather: what the rules of a mapping read of decoded records, as columns: values, derived ids, properties, the rest.
 
-`plans_of` works out once what a rule asks of each record; `gather` reads some thousand records at a time while they are
-in the processor's cache, and leaves them as they are.
+`plans_of` works out once what a rule asks of each record; `gather` reads a few thousand records at a time, while they
+are in the processor's cache, and does not change them.
 """
 
 from collections.abc import Iterable, Sequence

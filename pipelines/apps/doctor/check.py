@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 REQUIRED, MACHINE, OPTIONAL, WAREHOUSE, LAUNCH = "required", "machine", "optional", "warehouse", "launch"
 FILE = "damaged file"
 FOUND, MISSING, WRONG = "found", "missing", "wrong"
-MADE = "to be made"  # by the launch
+MADE = "to be created"  # by the launch
 
 
 class Check(NamedTuple):
-    """A row. `facts` are figures that only the JSON form shows by themselves."""
+    """A row. `facts` are values that only the JSON output lists separately."""
 
     section: str
     name: str

@@ -222,9 +222,9 @@ def test_all_that_an_erasure_changes_is_one_commit(warehouse, monkeypatch):
 
 KILLED_BEFORE_PURGE = """
 import os, signal, sys
-from pipelines.options import resolve
-from pipelines.person import erase
-from pipelines.warehouse.writer import Run
+from pipelines.settings.resolve import resolve
+from pipelines.batch.person.erase import erase
+from pipelines.warehouse.local.run import Run
 
 Run.purge = lambda run: os.kill(os.getpid(), signal.SIGKILL)
 erase(resolve({"warehouse": sys.argv[1], "workers": "1"}, "recompute"), ["u1", "a1"])

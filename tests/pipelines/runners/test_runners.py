@@ -143,8 +143,8 @@ def test_a_runner_that_runs_elsewhere_cannot_be_started(tmp_path):
 
 PRISM_OF = """
 import sys
-from pipelines import runners
-from pipelines.doctor import optional_checks
+from pipelines.runners import choose as runners
+from pipelines.apps.doctor.machine import optional_checks
 runners.PRISM_HERE = runners.PRISM_HERE if sys.argv[1] == "here" else runners.Path(sys.argv[1])
 (prism,) = (row for row in optional_checks() if row.name == "Prism")
 print(runners.choose("PrismRunner").program)

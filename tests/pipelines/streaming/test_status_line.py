@@ -12,7 +12,7 @@ from pipelines.sources.queue import Backlog, Snapshot
 from pipelines.streaming import status_line as liveness
 from pipelines.streaming.status_line import Liveness, line
 from pipelines.system.terminal import ERASE
-from pipelines.warehouse.local.stream_commits import Figures
+from pipelines.warehouse.write_stats import Figures
 from tests.servers.needed import wait_until
 from tests.support.terminal import ROOT, on_a_terminal, screen
 
@@ -20,9 +20,9 @@ NOTHING = Figures({}, None, None, None, 0, None, None)
 UNREAD = Snapshot(0, Backlog(0, 0, None), None)
 # Tells at once what a stream tells twice a second, and once a minute what it tells in half a second.
 TELLING = """
-import threading, pipelines.liveness as l
+import threading, pipelines.streaming.status_line as l
 from pipelines.sources.queue import Backlog, Snapshot
-from pipelines.warehouse.appender import Figures
+from pipelines.warehouse.write_stats import Figures
 l.EVERY, l.A_MINUTE, told, looks = 0.01, 0.2, threading.Event(), []
 def read():
     looks.append(1)

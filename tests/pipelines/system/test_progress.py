@@ -62,7 +62,7 @@ def test_a_terminal_shows_what_is_read_and_is_left_clean(workers, often, inputs,
         sent, status = with_a_terminal(lambda: main(words))
     assert status == 0, sent
     drawn = re.findall(r"\r([^\r\x1b]+)\x1b\[K", sent)
-    pattern = r"reading  (\d+)%  [\d.]+ k?B of [\d.]+ kB  ([\d,]+) events  [\d,]+ a second  0:\d\d"
+    pattern = r"reading  (\d+)%  [\d.]+ k?B of [\d.]+ kB  ([\d,]+) events  [\d,]+ per second  0:\d\d"
     reading = [re.fullmatch(pattern, line) for line in drawn if line.startswith("reading")]
     assert reading and all(reading)
     shares = [int(found[1]) for found in reading]
@@ -189,7 +189,7 @@ def test_the_line_tells_each_phase_in_words(tmp_path):
     line = Line(tmp_path, 2_000_000, now=0)
     assert line.text(3) == "starting  0:03"
     notes(500_000, 1_000)
-    assert line.text(5) == "reading  25%  500 kB of 2.0 MB  1,000 events  500 a second  0:05"
+    assert line.text(5) == "reading  25%  500 kB of 2.0 MB  1,000 events  500 per second  0:05"
     notes(1_499_000, 3_000)
     notes.flush()
     assert line.text(60) == "removing duplicates  4,000 events  1:00"

@@ -61,7 +61,7 @@ PROBLEMS = {
 }
 
 
-@pytest.mark.parametrize("where", ["run_bounded", "confirmed", "inspect_files"])
+@pytest.mark.parametrize("where", ["run_bounded", "read_confirmed", "inspect_files"])
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_anything_is_one_line_and_status_1_and_leaves_nothing(problem, where, tmp_path, monkeypatch, capfd):
     made, said = PROBLEMS[problem]
@@ -70,7 +70,7 @@ def test_anything_is_one_line_and_status_1_and_leaves_nothing(problem, where, tm
         raise made()
 
     monkeypatch.setattr(backfill, where, fails)
-    if where == "confirmed":
+    if where == "read_confirmed":
         monkeypatch.setattr(backfill, "run_bounded", lambda *_: None)
     assert run(tmp_path) == 1
     shown = capfd.readouterr()

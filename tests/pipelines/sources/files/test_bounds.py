@@ -55,7 +55,7 @@ def test_no_chunk_is_more_than_was_asked_for(compression, data, times, size, mos
 PEAK = """
 import re, sys
 from pathlib import Path
-from pipelines.sources.inflate import inflate
+from pipelines.sources.files.inflate import inflate
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 before = peak()
