@@ -1,7 +1,7 @@
 """What each page of docs/extend builds is built in a copy of this repository, and run there.
 
 `path`: before a block    the block is written to that file; a block `diff` is applied to it
-console                   typed into an empty folder, and prints what it shows (tests/test_walks.py)
+console                   typed into an empty folder, and prints what it shows (tests/test_docs_run.py)
 sh                        each `make test ARGS=...` runs these tests in the copy
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tests.test_walks import fits, steps
+from tests.test_docs_run import fits, steps
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs/extend").glob("*.md"))

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from pipelines.apps.report.definitions import definitions
-from pipelines.batch.days import table_of
+from pipelines.warehouse.metric_tables import table_of
 from pipelines.reference.metric_pages import FOLDER, example, pages
 from pipelines.settings.config import read_config
 from pipelines.warehouse.views import VIEWS, bigquery_views

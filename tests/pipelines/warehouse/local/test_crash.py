@@ -15,7 +15,7 @@ SCRIPT = """
 import os, shutil, signal, sys
 from datetime import date
 import polars as pl
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.tables import QUALITY_1M, QUARANTINE, polars_schema
 

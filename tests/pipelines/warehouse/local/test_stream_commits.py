@@ -269,8 +269,8 @@ SCRIPT = """
 import os, signal, sys
 from datetime import date
 import polars as pl
-from pipelines.warehouse import appender, notes, tiers
-from pipelines.warehouse.local import LocalWarehouse
+from pipelines.warehouse.local import compaction as tiers, notes, stream_commits as appender
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, polars_schema
 
