@@ -214,7 +214,7 @@ def test_blocks_travel_by_the_block_coder(queue):
 READ_AND_LAND = """
 import sys
 from tests.support.pubsub_hand import Hand, Reading
-from pipelines.sources.pubsub import LandAt
+from pipelines.sources.landing import LandAt
 hand = Hand(Reading(sys.argv[1], block_rows=100, block_seconds=0.05, landing=LandAt(sys.argv[2], "in", sys.argv[3])))
 print("begun", flush=True)
 while True:

@@ -297,7 +297,7 @@ def test_unsafe_allows_what_a_query_may_not(warehouse, outside, capsys):
 def test_an_endless_question_is_ended_by_an_interrupt(warehouse):
     sql = "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t) SELECT max(n) FROM t"
     code = (
-        "import signal, sys; from pipelines.cli import main; from pipelines.warehouse import query\n"
+        "import signal, sys; from pipelines.cli import main; from pipelines.warehouse import render as query\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell may have set it to be ignored
         "asked = query.render\n"
         "def render(*rest):\n    print('asked', flush=True)\n    yield from asked(*rest)\n"
