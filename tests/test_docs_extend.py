@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
 from tests.test_docs_run import fits, steps
 
 ROOT = Path(__file__).parents[1]

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from pipelines.apps.report.definitions import definitions
-from pipelines.warehouse.metric_tables import table_of
 from pipelines.reference.metric_pages import FOLDER, example, pages
 from pipelines.settings.config import read_config
+from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.views import VIEWS, bigquery_views
 
 # Views of records, which are no metrics.
