@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from pipelines.settings.arguments import options_of
 from pipelines.settings.values import NAMED
-from pipelines.sources.queues import LAUNCH_OPTIONS
+from pipelines.sources.queues import LAUNCH_OPTIONS, OPTIONS
 from pipelines.system.terminal import shown
 from transforms.errors import OptionError
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def command_of(words: Sequence[str]) -> list[str]:
     """Return the command that parameters (--name=value) start. Errors: OptionError for one of the other kind of job."""
     given = [word for word in words if word.partition("=")[2] or "=" not in word]
-    queue = any(_name(word) in LAUNCH_OPTIONS for word in given)
+    queue = any(_name(word) in OPTIONS for word in given)
     command, other = ("run", "backfill") if queue else ("backfill", "run")
     strange = {name for name in options_of(other) if name not in options_of(command)}
     for word in given:

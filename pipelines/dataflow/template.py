@@ -24,7 +24,7 @@ LOCAL = {"warehouse", "group", "landing", "readers", "batch_delay", "expected_de
 REQUIRED = {"dataset"}
 READS = {"run": queues.LAUNCH_OPTIONS, "backfill": ("input",)}  # each kind of job requires one of them
 TYPES = dict.fromkeys(("input", "mapping", "config"), "GCS_READ_FILE") | {
-    queue.launch_option: queue.parameter_type for queue in queues.QUEUES
+    queue.launch_option: queue.parameter_type for queue in queues.QUEUES if queue.launch_option
 }
 
 

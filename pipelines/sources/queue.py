@@ -49,14 +49,15 @@ class Queue(Protocol):
 
     title            the kind of queue in words
     options          the options that name one
-    launch_option    the one of them that a job names which runs elsewhere, as on Dataflow
-    parameter_type   of that option among the parameters of the flex template
+    launch_option    the one of them that a job names which runs elsewhere, as on Dataflow; None: only this machine can
+                     read it, and neither `audience deploy` nor the flex template offers it
+    parameter_type   of that option among the parameters of the flex template: a `ParameterType`, such as TEXT
     google_services  what a Google Cloud project must have enabled for it
     """
 
     title: ClassVar[str]
     options: ClassVar[tuple[str, ...]]
-    launch_option: ClassVar[str]
+    launch_option: ClassVar[str | None]
     parameter_type: ClassVar[str]
     google_services: ClassVar[tuple[str, ...]]
 

@@ -9,7 +9,7 @@ from transforms.errors import OptionError
 
 QUEUES: tuple[type[Queue], ...] = (PubSubQueue,)
 OPTIONS = tuple(option for queue in QUEUES for option in queue.options)
-LAUNCH_OPTIONS = tuple(queue.launch_option for queue in QUEUES)
+LAUNCH_OPTIONS = tuple(queue.launch_option for queue in QUEUES if queue.launch_option)
 
 
 def find_queue(values: Mapping[str, Any]) -> Queue | None:

@@ -35,7 +35,7 @@ class PubSubQueue:
 
     title: ClassVar[str] = "Pub/Sub"
     options: ClassVar[tuple[str, ...]] = ("input_subscription", "input_topic")
-    launch_option: ClassVar[str] = "input_subscription"
+    launch_option: ClassVar[str | None] = "input_subscription"
     parameter_type: ClassVar[str] = "PUBSUB_SUBSCRIPTION"
     google_services: ClassVar[tuple[str, ...]] = ("pubsub",)
 

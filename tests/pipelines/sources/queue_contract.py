@@ -150,7 +150,7 @@ class QueueContract:
 
     def test_the_registry_has_it_and_its_options_are_declared(self):
         assert self.kind in queues.QUEUES
-        assert self.kind.launch_option in self.kind.options
+        assert self.kind.launch_option in (None, *self.kind.options)
         for name in self.kind.options:
             assert NAMED[name].names_queue
             assert type(queues.find_queue({name: NAMED[name].example})) is self.kind
@@ -161,12 +161,12 @@ class QueueContract:
         assert said and "\n" not in said
 
     def test_a_name_of_another_form_is_refused_with_its_option(self):
-        queue = self.kind.of({self.kind.launch_option: self.malformed})
-        with pytest.raises(OptionError, match=f"--{self.kind.launch_option}: got {self.malformed!r}; allowed: "):
+        queue = self.kind.of({self.kind.options[0]: self.malformed})
+        with pytest.raises(OptionError, match=f"--{self.kind.options[0]}: got {self.malformed!r}; allowed: "):
             queue.check()
 
     def test_a_queue_that_does_not_exist_is_named_with_the_command_that_makes_it(self, broker):
-        queue = self.kind.of({self.kind.launch_option: self.missing})
+        queue = self.kind.of({self.kind.options[0]: self.missing})
         with pytest.raises(SourceError, match=f"{self.missing}.* does not exist; .*`.+`"):
             queue.check()
         with pytest.raises(SourceError, match="does not exist"), queue.open():
@@ -183,7 +183,7 @@ class QueueContract:
 
     def test_a_runner_that_cannot_read_it_is_refused_with_its_option(self, opened):
         for on_dataflow in (False, True) if not self.runners_read_it else ():
-            with pytest.raises(OptionError, match=f"--{self.kind.launch_option}: .*; allowed: "):
+            with pytest.raises(OptionError, match=f"--{self.kind.options[0]}: .*; allowed: "):
                 opened.read_by_runner(source="shop", on_dataflow=on_dataflow)
 
     def test_a_message_becomes_a_row(self, broker, by_hand):
