@@ -65,7 +65,7 @@ def drained(stream: Stream, dataset: str, folder: Path) -> None:
 
 
 def landed(folder: Path) -> set[Path]:
-    return set((folder / "landing").rglob("*.parquet"))
+    return set((folder / "landing").glob("*/landing/*.parquet"))
 
 
 def doubles(dataset: str, table: str) -> int:

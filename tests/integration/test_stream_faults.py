@@ -93,7 +93,7 @@ def test_killed_at_random_moments_its_runner_dies_a_person_stops_it_twice_and_al
         with streaming(queue, prism, tmp_path, *TRUSTED) as stream:
             stream.until(lambda before=before, stream=stream: landed_files(stream) - before, LONG)
             assert stream.end(ending, LONG) == 0, stream.said()
-    waiting = re.findall(r"([\d,]+) landed records are not reconciled yet", stream.said())
+    waiting = re.findall(r"([\d,]+) landed records are not reconciled yet: the next", stream.said())
     with streaming(queue, prism, tmp_path, *TRUSTED) as stream:
         send(queue, records.part(number + 3, parts))
         publish(queue, [b""], [datetime.now(UTC).isoformat()])  # an attribute is all that it has

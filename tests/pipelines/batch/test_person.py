@@ -58,8 +58,8 @@ OTHERS = [
 ]
 THEIRS = [
     native("p", 9, user_id="u1"),
-    native("q", 10, user_id="u1", anonymous_id="a1"),
-    native("r", 11, anonymous_id="a1"),
+    native("q", 10, user_id="u1", anonymous_id="v1"),
+    native("r", 11, anonymous_id="v1"),
     json.dumps({"event_type": "No", "user_id": "u1", "event_time": f"{DAY}T10:00:00Z"}),
     '{"user_id": "u1", "broken',
 ]
@@ -109,13 +109,13 @@ def test_a_person_is_found_in_every_table_and_not_taken_for_one_whose_id_begins_
         ("quarantine", "payload", INSIDE): 1,
         ("events", "extra", MENTION): 1,
     }
-    assert also_known_as(warehouse, ["u1"]) == ["a1"]
+    assert also_known_as(warehouse, ["u1"]) == ["v1"]
     assert found_in(warehouse, "nobody") == {}
     assert find_similar(warehouse, ["U1", "u3"]) == ["u1"]
 
 
 def test_what_stays_is_as_if_they_had_never_been_sketches_too(warehouse, tmp_path):
-    done = erase(settings(warehouse), ["u1", "a1"])
+    done = erase(settings(warehouse), ["u1", "v1"])
     assert done.rows == {"events": 3, "user_days": 2, "sessions": 3, "quarantine": 2}
     assert [day.isoformat() for day in done.days] == [DAY]
     assert done.kept_sketches == []
@@ -123,7 +123,7 @@ def test_what_stays_is_as_if_they_had_never_been_sketches_too(warehouse, tmp_pat
     assert re.fullmatch(r'{"extra_note":"wrote to erased-[0-9a-f]{16} about it"}', note)
     others = [line.replace("wrote to u1", "wrote to " + note.split()[2]) for line in OTHERS]
     assert metrics_and_events(warehouse) == metrics_and_events(backfilled(tmp_path / "others", others))
-    assert found_in(warehouse, "u1", "a1") == {("quarantine", "payload", INSIDE): 1}
+    assert found_in(warehouse, "u1", "v1") == {("quarantine", "payload", INSIDE): 1}
     assert differences(warehouse) == []
     counts = "sum(received), sum(events), sum(quarantined), sum(erased), sum(replaced), sum(balance)"
     assert warehouse.connect().execute(f"SELECT {counts} FROM quality_1m_current").fetchone() == (10, 4, 1, 5, 0, 0)
@@ -142,12 +142,12 @@ def everything_of(path: Path) -> str:
 
 
 def test_no_file_of_the_warehouse_holds_their_bytes_afterwards(warehouse):
-    assert re.search(r"\ba1\b", everything(warehouse.folder))
-    erase(settings(warehouse), ["u1", "a1"])
+    assert re.search(r"\bv1\b", everything(warehouse.folder))
+    erase(settings(warehouse), ["u1", "v1"])
     files = [path for path in warehouse.folder.rglob("*.parquet")]
     assert {str(path.relative_to(warehouse.folder)) for path in files} == warehouse.manifest().paths()
     assert "u10" in everything(warehouse.folder)
-    assert not re.search(r"\b(u1|a1)\b", everything(warehouse.folder))
+    assert not re.search(r"\b(u1|v1)\b", everything(warehouse.folder))
 
 
 @example_settings(max_examples=1, phases=[Phase.generate])
@@ -175,13 +175,13 @@ def proofs_in(warehouse: LocalWarehouse) -> list[tuple]:
 
 
 def test_the_proof_says_what_became_of_each_row_and_names_the_person_to_the_holder_of_the_key_alone(warehouse):
-    erase(settings(warehouse), ["u1", "a1"])
+    erase(settings(warehouse), ["u1", "v1"])
     key_file = warehouse.folder / FILE
     assert key_file.stat().st_mode & 0o777 == 0o600
     key = key_of(warehouse, None)
     proofs_ = warehouse.connect().execute("SELECT subject_hmac, key_id, rows, days, columns FROM erasures").fetchall()
     secret = key_file.read_bytes().strip()
-    assert {proof[0] for proof in proofs_} == {hmac.new(secret, each, "sha256").hexdigest() for each in (b"u1", b"a1")}
+    assert {proof[0] for proof in proofs_} == {hmac.new(secret, each, "sha256").hexdigest() for each in (b"u1", b"v1")}
     assert proofs_[0][1] == key.id and key.id.encode() not in secret
     assert json.loads(proofs_[0][2]) == {"events": 3, "user_days": 2, "sessions": 3, "quarantine": 2}
     assert json.loads(proofs_[0][3]) == [DAY]
@@ -209,14 +209,14 @@ def test_a_proof_of_another_key_is_counted_and_a_file_that_is_no_key_refused(war
     assert len(proofs(warehouse, ["u1"], key_of(warehouse, str(tmp_path / "mine"))).of_ids) == 1
     (tmp_path / "short").write_text("secret\n")
     with pytest.raises(OptionError, match=r"--proof_key: .* has 6 bytes; allowed: a file of at least 16"):
-        erase(settings(warehouse), ["a1"], str(tmp_path / "short"))
+        erase(settings(warehouse), ["v1"], str(tmp_path / "short"))
 
 
 def test_all_that_an_erasure_changes_is_one_commit(warehouse, monkeypatch):
     commits, before = [], warehouse.manifest()
     commit = Run.commit
     monkeypatch.setattr(Run, "commit", lambda run, *given, **named: commits.append(1) or commit(run, *given, **named))
-    erase(settings(warehouse), ["u1", "a1"])
+    erase(settings(warehouse), ["u1", "v1"])
     assert commits == [1] and warehouse.manifest() != before
 
 
@@ -227,7 +227,7 @@ from pipelines.batch.person.erase import erase
 from pipelines.warehouse.local.run import Run
 
 Run.purge = lambda run: os.kill(os.getpid(), signal.SIGKILL)
-erase(resolve({"warehouse": sys.argv[1], "workers": "1"}, "recompute"), ["u1", "a1"])
+erase(resolve({"warehouse": sys.argv[1], "workers": "1"}, "recompute"), ["u1", "v1"])
 """
 
 
@@ -245,7 +245,7 @@ def test_what_a_killed_erasure_left_is_found_where_it_lies_and_removed_by_the_sa
     assert LIVE not in {place for _, place in places}
     assert main(["person", "--find", "u1", "--warehouse", str(warehouse.folder)]) == 0
     assert "files that are not live are removed by the next run that writes" in capsys.readouterr().err
-    assert main(["person", "--delete", "u1", "--delete", "a1", "--warehouse", str(warehouse.folder)]) == 0
+    assert main(["person", "--delete", "u1", "--delete", "v1", "--warehouse", str(warehouse.folder)]) == 0
     assert "nothing left to erase" in capsys.readouterr().err
     assert found_in(warehouse, "u1") == {("quarantine", "payload", INSIDE): 1} and proofs_in(warehouse) == proof
 
@@ -354,7 +354,7 @@ def test_the_command_shows_what_there_is_and_says_what_it_did(warehouse, capsys)
     assert main(["person", "--find", "u1", "--json", *home]) == 0
     told = capsys.readouterr()
     assert json.loads(told.out.splitlines()[0])["rows"] == 2
-    assert "also known as a1" in told.err
+    assert "also known as v1" in told.err
     assert main(["person", "--delete", "u1", *home]) == 0
     said = capsys.readouterr().err
     assert "2 rows of events" in said and "1 rows of user_days" in said and f"rebuilt without them: {DAY}" in said
