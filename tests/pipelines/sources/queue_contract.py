@@ -172,6 +172,7 @@ class QueueContract:
         with pytest.raises(SourceError, match="does not exist"), queue.open():
             pass
 
+    @pytest.mark.filterwarnings("ignore")  # what earlier tests left to the garbage collector, as Beam's sockets
     def test_its_blocks_travel_by_the_block_coder(self, opened):
         streaming = PipelineOptions(["--streaming"])
         readers = [opened.read(source="shop", landing=None, again=(), drain_file="none")]
