@@ -38,12 +38,11 @@ from transforms import restored_state as seeds
 from transforms.block import SEPARATOR, BlockCoder, hash64
 from transforms.metrics import measures
 from transforms.metrics.spec import MetricSpec
-from transforms.publication import LATE_EVERY, Firing, Launch, set_firing, stamp_rows
+from transforms.publication import BOUNDED, LATE_EVERY, Firing, Launch, set_firing, stamp_rows
 from transforms.windows import MICROSECOND, end_of, number_of, start_of, to_micros
 
 COMPACT_AT = 64
 DAY = timedelta(days=1)
-BOUNDED = Firing()
 Keyed = tuple[tuple[int, int], pl.DataFrame]  # ((window, shard), partial rows); window n is [n, n + 1) times the scope
 
 

@@ -33,7 +33,7 @@ from apache_beam.utils.timestamp import Timestamp
 
 from transforms import restored_state as seeds
 from transforms.block import FIELDS, FLOW_COLUMNS, SEPARATOR, hash64, held_bytes
-from transforms.publication import Firing
+from transforms.publication import BOUNDED, Firing
 from transforms.quality import MINUTE, count
 from transforms.seen import CLAIM, SEEN, Claims, Seen, SeenCache
 from transforms.shuffle_files import GATHER_BYTES, GATHER_ROWS, GROUP_BYTES, GROUP_ROWS, Part, parts, spill
@@ -42,7 +42,6 @@ from transforms.windows import end_of, number_of
 
 KEY = "_key"  # hash of (source, event_id), computed once and carried to where it is compared
 WINDOW = "_window"  # number of the dedup window, also computed once
-BOUNDED = Firing()
 _SAME = [WINDOW, "source", "event_id"]
 Keyed = tuple[tuple[int, int], pl.DataFrame]  # ((window, shard), a block)
 Gathered = tuple[tuple[int, int], tuple[int, str, pl.DataFrame]]  # (window, shard), a spilled block

@@ -38,6 +38,9 @@ class Firing:
     restored: str | None = None
 
 
+BOUNDED = Firing()
+
+
 class Launch(NamedTuple):
     """What a run stamps on its rows: `generation` survives an update, and is the newest in a backfill."""
 

@@ -22,7 +22,7 @@ from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
 from transforms.block import TIME, day_of
-from transforms.publication import Firing, Launch, stamp_rows
+from transforms.publication import BOUNDED, Firing, Launch, stamp_rows
 from transforms.sessions import summaries
 from transforms.sessions.streaming import PublishSessions
 from transforms.sessions.summaries import GAP
@@ -30,7 +30,6 @@ from transforms.shuffle_files import GATHER_ROWS, GROUP_ROWS, Part, parts, spill
 from transforms.stage import Gathering
 from transforms.windows import to_micros
 
-BOUNDED = Firing()
 STEPS = ("page_view", "add_to_cart", "purchase")
 # Stored sessions with an event in a day that is not written, and in or near a day that is written.
 SPANNING_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
