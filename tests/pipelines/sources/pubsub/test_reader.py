@@ -193,11 +193,19 @@ def test_a_stamp_that_cannot_be_read_falls_back_to_the_time_of_publishing(queue,
 
 
 def test_two_readers_share_a_subscription(queue, by_hand):
-    queue.publish(*numbered(5_000))
     hand = by_hand(readers=2, block_rows=500)
-    found = hand.read(5_000)
-    assert sorted(map(int, found["payload"].to_list())) == list(range(5_000))
-    assert all(hand.blocks)
+    published = 0
+
+    def both_have_some() -> bool:
+        # Either may take a whole batch before the other asks, so batches come until both have one.
+        nonlocal published
+        queue.publish(*(b"%d" % number for number in range(published, published + 1_000)))
+        published += 1_000
+        hand.read(published)
+        return all(hand.blocks)
+
+    wait_until(both_have_some, 60, "both readers to hand on a block")
+    assert sorted(map(int, pl.concat(hand.all())["payload"].to_list())) == list(range(published))
 
 
 def test_a_reader_hands_on_in_the_order_of_its_pulls(queue, by_hand, monkeypatch):
