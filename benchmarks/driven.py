@@ -28,7 +28,7 @@ from transforms.block import BlockCoder, tag_input
 from transforms.days import as_events
 from transforms.deduplicate import KeepFirst, split
 from transforms.event_time import settle_event_time
-from transforms.lateness import allowed_lateness, too_late
+from transforms.lateness import Lateness, allowed_lateness
 from transforms.metrics.spec import MetricSpec
 from transforms.parse import parse
 from transforms.publication import Firing, Launch
@@ -36,7 +36,7 @@ from transforms.sessions import summaries
 from transforms.sessions.cold import compact
 from transforms.sessions.sessions import STEPS
 from transforms.sessions.streaming import PublishSessions
-from transforms.validate import validator
+from transforms.validate import Validator
 
 DELAY = 10.0  # seconds that the watermark stays behind the clock, as --expected_delay has it
 FIXED = {"INT64": 8, "FLOAT64": 8, "TIMESTAMP": 8, "DATE": 8, "NUMERIC": 16, "BOOL": 1}  # BigQuery's sizes of types
@@ -149,7 +149,7 @@ class Driven:
     ):
         self.figures, self.now, self.shards, self.window = Figures(), 0.0, shards, window
         self.kept: list[pl.DataFrame] = []  # all events that stayed: what a check counts again
-        self.validate, self.too_late = validator(), too_late(max_lateness)
+        self.validate, self.too_late = Validator(), Lateness(max_lateness)
         lateness = allowed_lateness(max_lateness)
         self.keep = KeepFirst(window, Firing(streaming=True, lateness=lateness))
         self.keep.setup()

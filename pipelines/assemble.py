@@ -30,9 +30,9 @@ from pipelines.warehouse.tables import (
     SESSIONS,
     Table,
 )
-from transforms.aggregate import MetricAggregation
 from transforms.lateness import allowed_lateness
 from transforms.mapping import Mapping
+from transforms.metrics.aggregations import MetricAggregation
 from transforms.metrics.spec import MetricSpec
 from transforms.publication import Launch
 

@@ -18,23 +18,22 @@ import polars as pl
 
 from pipelines.warehouse.sink import Sink
 from pipelines.warehouse.tables import EVENTS, QUARANTINE, SESSIONS
-from transforms.aggregate import Aggregate, Aggregation, BooksAggregation
-from transforms.block import tag_input
-from transforms.days import Days, KeepDays, as_events, reject_outside
+from transforms.aggregate import Aggregate
+from transforms.days import Days, KeepDays
 from transforms.deduplicate import Deduplicate
-from transforms.event_time import settle_event_time
-from transforms.lateness import allowed_lateness, never_late, too_late, too_late_for_stream
+from transforms.lateness import Lateness, allowed_lateness
 from transforms.mapping import Mapping
-from transforms.parse import Parse
+from transforms.metrics.aggregations import Aggregation, BooksAggregation
 from transforms.publication import Firing, Launch
-from transforms.quality import CountOutcome
 from transforms.quarantine import LeaveQuarantine, Quarantine
 from transforms.records.match import Match
 from transforms.redelivered import KeepFirstRefusal
 from transforms.sessions.sessions import EVERYTHING, STEPS, Sessions, TargetDays
+from transforms.settle import Rules, Settle
 from transforms.shuffle_files import join
-from transforms.stage import FilterRecords, compose
-from transforms.validate import NULL_IDS, validator
+from transforms.validate import NULL_IDS, Validator
+
+AUDIT = BooksAggregation()
 
 
 @dataclass(frozen=True)
@@ -80,30 +79,24 @@ class Job:
 
 
 class Settled(NamedTuple):
-    """The head of the graph: records in time, their events, the rejected records, and audit entries."""
+    """The head of the graph: events in time, records of a replay that passed, rejected records, and audit entries."""
 
-    passed: beam.PCollection
     events: beam.PCollection
-    rejected: list[beam.PCollection]
-    books: list[beam.PCollection]
+    replayed: beam.PCollection
+    rejected: beam.PCollection
+    books: beam.PCollection
 
 
 def settle(pipeline: beam.Pipeline, job: Job) -> Settled:
     """Read, parse, validate and date records: the rules that depend only on a record's own fields."""
-    records = pipeline | "Read" >> job.source
-    if job.input is not None:
-        records = records | "Tag with input" >> beam.Map(tag_input, job.input).with_output_types(pl.DataFrame)
-    received = records | "Count received" >> beam.ParDo(CountOutcome("received")).with_output_types(pl.DataFrame)
-    parsed = records | "Parse and map" >> Parse(job.mappings, job.source_name)
-    valid = parsed.passed | "Validate" >> FilterRecords(validator(job.null_ids, job.bots))
-    timed = valid.passed | "Settle event time" >> FilterRecords(settle_event_time)
-    in_time = timed.passed | "Reject late events" >> FilterRecords(_lateness(job))
-    near = in_time.passed | "Keep the days and their margin" >> _KeepNear(job)
-    rejected = [stage.rejected for stage in (parsed, valid, timed, in_time)]
-    events = near.passed
+    near = job.days.widened() if job.days else None
+    validate = Validator(job.null_ids, job.bots)
+    rules = Rules(job.mappings, job.source_name, job.input, validate, _lateness(job), near)
+    made = pipeline | "Read" >> job.source | "Settle" >> Settle(rules)
+    events = made.passed
     if job.limit is not None:
         events = events | "Limit the days" >> beam.Map(job.limit).with_output_types(pl.DataFrame)
-    return Settled(in_time.passed, events, rejected, [received, parsed.books, near.books])
+    return Settled(events, made.replayed, made.rejected, made.books)
 
 
 def build(pipeline: beam.Pipeline, job: Job) -> None:
@@ -113,18 +106,23 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     unique = _with_stored(head.events, job) | "Deduplicate" >> Deduplicate(
         window=job.dedup_window, shards=job.shards, firing=job.firing, spill_folder=job.spill_folder
     )
-    kept = unique.passed | "Keep the days" >> KeepDays(job.days)
-    events = kept.passed | "Write events" >> job.sink.write(EVENTS, "events")
+    books = [head.books, unique.books]
+    kept = unique.passed
+    if job.days is not None:
+        kept, outside = kept | "Keep the days" >> KeepDays(job.days)
+        books.append(outside)
+    events = kept | "Write events" >> job.sink.write(EVENTS, "events")
 
     # Events that the warehouse refuses are quarantined like other rejected records.
-    rejected = [*head.rejected, events.refused] if job.sink.refuses else head.rejected
+    rejected = [head.rejected, events.refused] if job.sink.refuses else [head.rejected]
     joined = join(rejected, "Join rejected", job.spill_folder)
     refused = _once(joined | "Quarantine" >> Quarantine(job.launch.version), job)
     quarantined = refused.passed | "Write quarantine" >> job.sink.write(QUARANTINE, "quarantined")
+    books += [events.books, *refused.books, quarantined.books]
 
     left = (
         [
-            head.passed
+            head.replayed
             | "Leave quarantine" >> LeaveQuarantine(job.launch.version)
             | "Record replayed" >> job.sink.write(QUARANTINE)
         ]
@@ -132,30 +130,29 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
         else []
     )
 
-    books = [*head.books, unique.books, kept.books, events.books, *refused.books, quarantined.books]
-    aggregations: list[tuple[Aggregation, beam.PCollection]] = [
-        *((metric, kept.passed) for metric in job.metrics),
-        (BooksAggregation(), books | "Join audit counts" >> beam.Flatten()),
-    ]
+    rows = kept | "Aggregate" >> Aggregate(job.metrics, job.launch, job.firing)
+    counts = books | "Join audit counts" >> beam.Flatten()
+    counted = counts | "Count audit" >> Aggregate([AUDIT], job.launch, job.firing)
     published = [
-        (blocks | f"Aggregate {what.name}" >> Aggregate(what, job.launch, job.firing))
-        | f"Write {what.name}" >> job.sink.write(job.sink.table(what.name))
-        for what, blocks in aggregations
+        found[what.name] | f"Write {what.name}" >> job.sink.write(job.sink.table(what.name))
+        for found, members in ((rows, job.metrics), (counted, [AUDIT]))
+        for what in members
     ]
-    published.append(_sessions(kept.passed, job) | "Write sessions" >> job.sink.write(SESSIONS))
+    published.append(_sessions(kept, job) | "Write sessions" >> job.sink.write(SESSIONS))
     if not job.streaming:
         written = [events, quarantined, *left, *published]
         files = [table.files for table in written] | "Join written files" >> beam.Flatten()
         files | "Confirm" >> job.sink.confirm()
 
 
-def _lateness(job: Job):
-    rule = never_late if job.accept_late else too_late(job.max_lateness)
-    if job.streaming:
-        return compose(rule, too_late_for_stream(allowed_lateness(job.max_lateness), job.clock))
-    if job.input is None and job.days:  # quarantined records of other days stay in quarantine
-        return compose(rule, reject_outside(job.days))
-    return rule
+def _lateness(job: Job) -> Lateness:
+    return Lateness(
+        None if job.accept_late else job.max_lateness,
+        stream=allowed_lateness(job.max_lateness) if job.streaming else None,
+        # Quarantined records of other days stay in quarantine.
+        days=job.days if job.input is None and not job.streaming else None,
+        clock=job.clock,
+    )
 
 
 class _Refused(NamedTuple):
@@ -172,17 +169,6 @@ def _once(rows, job: Job) -> _Refused:
         window=job.dedup_window, shards=job.shards, firing=job.firing
     )
     return _Refused(first.passed, [first.books])
-
-
-class _KeepNear(beam.PTransform):
-    def __init__(self, job: Job):
-        super().__init__()
-        self.job = job
-
-    def expand(self, blocks):
-        days = self.job.days.widened() if self.job.days else None
-        events = blocks | "Make events" >> beam.Map(as_events).with_output_types(pl.DataFrame)
-        return events | "Keep near days" >> KeepDays(days)
 
 
 def _with_stored(events, job: Job):

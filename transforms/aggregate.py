@@ -1,19 +1,20 @@
-"""Aggregate: one metric, from events to the rows of its table.
+"""Aggregate: metrics, or the audit counts, from blocks to the rows of their tables.
 
-    PCollection[EVENT_SCHEMA block] -> PCollection[rows: bucket_start, bucket_end, dimensions, measures, firing,
-                                                   generation i64, revision i64, emitted_time, pipeline_version]
+    PCollection[EVENT_SCHEMA block] -> for each metric PCollection[rows: bucket_start, bucket_end, dimensions, measures,
+                                       firing, generation i64, revision i64, emitted_time, pipeline_version]
 
-Each block is aggregated with Polars at once; partial rows are shuffled, keyed by window and shard. The bucket is a
-column. The window is only the scope of a firing: in a stream it is the bucket; in a batch run it is the larger of the
-bucket and a day, since every window costs a merge and a timer. It is a number in the key, not a Beam window: Beam's
-windows all stay global, so no runner drops late data, or frees state too early (Prism 2.77 frees a stateful step's
-state at the end of the window, whatever the allowed lateness).
+One step takes a block for all metrics, and one step merges and publishes them: a step and an element cost as much as
+many rows. Partial rows, or the events themselves where those are few, are shuffled, keyed by window and shard. The
+bucket is a column. The window is only the scope of a firing: in a stream it is the bucket; in a batch run it is the
+larger of the bucket and a day, since every window costs a merge and a timer. It is a number in the key, not a Beam
+window: Beam's windows all stay global, so no runner drops late data, or frees state too early (Prism 2.77 frees a
+stateful step's state at the end of the window, whatever the allowed lateness).
 
-State   of a stream, per window and shard: `pending` partial frames, compacted to one above COMPACT_AT, and `published`,
-        the merged rows so far; freed at the window's end + lateness. `published` starts with the restored state in
-        `firing.restored`, if any (restored_state.py). Bounded: none, one shuffle. (The in-process runner of Beam 2.77
-        fires the timers of only one stateful step if it fuses several into a stage: of four metrics, three stayed
-        empty.)
+Scope   metrics whose windows, early firings and shards are equal share elements, state and timers (scopes.py).
+State   of a stream, per scope, window and shard: `pending`, packed as they came, compacted to one above COMPACT_AT, and
+        `published`, the merged rows so far; freed at the window's end + lateness. `published` starts with the restored
+        state in `firing.restored`, if any (restored_state.py). Bounded: none, one shuffle. (The in-process runner of
+        Beam 2.77 fires the timers of only one stateful step if it fuses several into a stage.)
 Emits   bounded: once, when the input has ended. Stream: early (a processing-time timer after a change), on time (the
         window's end), late (a processing-time timer after a late change), and at expiry what is still pending. A firing
         emits only the groups that were pending: the changed rows. Rows are appended, never updated: the current row of
@@ -21,164 +22,96 @@ Emits   bounded: once, when the input has ended. Stream: early (a processing-tim
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import apache_beam as beam
 import polars as pl
-from apache_beam.coders import TupleCoder, VarIntCoder
+from apache_beam.coders import BytesCoder, TupleCoder, VarIntCoder
+from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
-from transforms import quality
 from transforms import restored_state as seeds
-from transforms.block import SEPARATOR, BlockCoder, hash64
-from transforms.metrics import measures
-from transforms.metrics.spec import MetricSpec
+from transforms.metrics.aggregations import Aggregation
+from transforms.metrics.scopes import Events, Scope, columns_of, pack, scatter, scopes_of, unpack
 from transforms.publication import BOUNDED, LATE_EVERY, Firing, Launch, set_firing, stamp_rows
-from transforms.windows import MICROSECOND, end_of, number_of, start_of, to_micros
+from transforms.windows import end_of, start_of, to_micros
 
-COMPACT_AT = 64
+COMPACT_AT = 64  # elements
+COMPACT_ROWS = 20_000
 DAY = timedelta(days=1)
-Keyed = tuple[tuple[int, int], pl.DataFrame]  # ((window, shard), partial rows); window n is [n, n + 1) times the scope
-
-
-class Aggregation(Protocol):
-    """Pure functions over frames; `partial` and `merge` return frames of one schema, with a column bucket_start."""
-
-    @property
-    def name(self) -> str:
-        """The name of the table."""
-
-    @property
-    def bucket(self) -> timedelta:
-        """The width of a bucket."""
-
-    @property
-    def shards(self) -> int:
-        """The number of shards in which the rows of a window are merged."""
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The columns that, with bucket_start, identify a row."""
-
-    @property
-    def early(self) -> timedelta | None:
-        """How often a stream publishes an open bucket; None means never."""
-
-    def partial(self, block: pl.DataFrame) -> pl.DataFrame:
-        """Aggregate one block."""
-
-    def merge(self, partials: list[pl.DataFrame]) -> pl.DataFrame:
-        """Add partials up, in any order and any grouping."""
-
-    def finish(self, merged: pl.DataFrame) -> pl.DataFrame:
-        """Return the columns of the table, without those that a firing stamps."""
-
-
-class MetricAggregation:
-    """A metric of the catalog; `early` overrides its own interval of early firings."""
-
-    def __init__(self, spec: MetricSpec, zone: str, early: timedelta | None = None):
-        self.spec, self.zone = spec, zone
-        self.name, self.bucket, self.shards = spec.name, spec.bucket_width, spec.shards
-        self.keys, self.early = tuple(spec.dimensions), early or spec.early_interval
-
-    def partial(self, block):
-        return measures.partial(block, self.spec, self.zone)
-
-    def merge(self, partials):
-        return measures.merge(partials, self.spec)
-
-    def finish(self, merged):
-        return measures.finish(merged, self.spec, self.zone)
-
-
-class BooksAggregation(NamedTuple):
-    """The audit counts, `quality_1m`: its blocks are already entries."""
-
-    name: str = "quality_1m"
-    bucket: timedelta = quality.MINUTE
-    shards: int = 1
-    keys: tuple[str, ...] = ("source", "input")
-    early: timedelta | None = timedelta(seconds=10)
-
-    def partial(self, block):
-        return quality.merge([block])
-
-    def merge(self, partials):
-        return quality.merge(partials)
-
-    def finish(self, merged):
-        return merged.with_columns(bucket_end=pl.col("bucket_start") + quality.MINUTE)
+Placed = tuple[tuple[int, int, int], tuple[int, int, bytes]]  # (scope, window, shard), (last bucket, rows, packed)
+Gathered = tuple[tuple[int, int, int], pl.DataFrame]  # (number of the metric, window, shard), partial rows
 
 
 class Aggregate(beam.PTransform):
-    """One metric, or the audit counts. `what` states its own interval of early firings."""
+    """Apply it to PCollections of blocks: what it returns has a PCollection of rows under each metric's name."""
 
-    def __init__(self, what: Aggregation, launch: Launch, firing: Firing = BOUNDED):
+    def __init__(self, metrics: Sequence[Aggregation], launch: Launch, firing: Firing = BOUNDED):
         super().__init__()
-        self.what, self.launch, self.firing = what, launch, firing
+        self.metrics, self.launch, self.firing = tuple(metrics), launch, firing
 
     def expand(self, blocks):
-        scope = self.what.bucket if self.firing.streaming else max(self.what.bucket, DAY)
-        partials = blocks | "Aggregate each block" >> beam.ParDo(_Partial(self.what, scope)).with_output_types(Keyed)
+        names = [what.name for what in self.metrics]
         if self.firing.streaming:
-            publish = beam.ParDo(Publish(self.what, self.launch, self.firing))
+            scopes = scopes_of(self.metrics)
+            placed = blocks | "Place in windows" >> beam.ParDo(_Place(scopes)).with_output_types(Placed)
+            publish = beam.ParDo(Publish(scopes, self.launch, self.firing))
         else:
-            partials = partials | "Gather each window and shard" >> beam.GroupByKey()
-            publish = beam.ParDo(PublishOnce(self.what, self.launch, self.firing.clock))
-        return partials | "Merge and publish" >> publish.with_output_types(pl.DataFrame)
+            partial = beam.ParDo(_Partial(self.metrics)).with_output_types(Gathered)
+            placed = blocks | "Aggregate each block" >> partial | "Gather each window and shard" >> beam.GroupByKey()
+            publish = beam.ParDo(PublishOnce(self.metrics, self.launch, self.firing.clock))
+        typed = publish.with_output_types(pl.DataFrame, **dict.fromkeys(names, pl.DataFrame))
+        return placed | "Merge and publish" >> typed.with_outputs(*names)
 
 
-def scatter(partial: pl.DataFrame, bucket: timedelta, scope: timedelta, shards: int, keys: tuple[str, ...]):
-    """Split partial rows into [((window, shard), rows)]."""
-    # Use the window in which a bucket ends: a day of another time zone begins in one window and ends in the next, and
-    # only the latter stays open until its last events may arrive.
-    last = number_of(pl.col("bucket_start") + bucket - MICROSECOND, scope).fill_null(0)
-    marked = partial.with_columns(_window=last, _shard=_shard(partial, shards, keys))
-    pieces = marked.partition_by("_window", "_shard", as_dict=True, include_key=False)
-    # Sorted, so that a retried block yields the same elements in the same order.
-    ordered = sorted(pieces.items(), key=lambda piece: piece[0])
-    return [((int(window), int(shard)), piece) for (window, shard), piece in ordered]
+class _Place(beam.DoFn):
+    def __init__(self, scopes: Sequence[Scope]):
+        self.scopes = scopes
 
+        self.columns = columns_of(scopes)
 
-def _shard(partial: pl.DataFrame, shards: int, keys: tuple[str, ...]) -> pl.Series:
-    if shards == 1 or partial.is_empty():
-        return pl.Series("_shard", [0], dtype=pl.UInt64).new_from_index(0, len(partial))
-    texts = [pl.col(key).cast(pl.String).fill_null("\x00") for key in keys]
-    return hash64(partial.select(pl.concat_str(texts, separator=SEPARATOR)).to_series()) % shards
+    def process(self, block):
+        block = block if isinstance(block, bytes) else Events(block, self.columns)
+        for number, scope in enumerate(self.scopes):
+            for piece in scope.place(block):
+                element = (number, piece.window, piece.shard), (piece.last, piece.rows, piece.packed)
+                yield TimestampedValue(element, start_of(piece.window, scope.bucket))
 
 
 class _Partial(beam.DoFn):
-    def __init__(self, what: Aggregation, scope: timedelta):
-        self.what, self.scope = what, scope
+    def __init__(self, metrics: Sequence[Aggregation]):
+        self.metrics = metrics
 
     def process(self, block):
-        partial = self.what.partial(block)
-        for key, rows in scatter(partial, self.what.bucket, self.scope, self.what.shards, self.what.keys):
-            yield TimestampedValue((key, rows), start_of(key[0], self.scope))
+        for number, what in enumerate(self.metrics):
+            window = max(what.bucket, DAY)
+            for (at, shard), rows in scatter(what.partial(block), what.bucket, window, what.shards, what.keys):
+                yield TimestampedValue(((number, at, shard), rows), start_of(at, window))
 
 
 class PublishOnce(beam.DoFn):
-    """The step of a batch run: gets all partials of a window and shard."""
+    """The step of a batch run: gets all partials of a metric, window and shard."""
 
-    def __init__(self, what: Aggregation, launch: Launch, now: Callable[[], float] = time.time):
-        self.what, self.launch, self.now = what, launch, now
+    def __init__(self, metrics: Sequence[Aggregation], launch: Launch, now: Callable[[], float] = time.time):
+        self.metrics, self.launch, self.now = metrics, launch, now
 
     def process(self, gathered):
-        now = self.now()
-        rows = self.what.finish(self.what.merge(list(gathered[1])))
-        yield stamp_rows(rows, "on_time", to_micros(now), now, self.launch)
+        (number, _, _), partials = gathered
+        what, now = self.metrics[number], self.now()
+        rows = what.finish(what.merge(list(partials)))
+        yield TaggedOutput(what.name, stamp_rows(rows, "on_time", to_micros(now), now, self.launch))
 
 
 class Progress(NamedTuple):
     """The progress of a window and shard of a stream: whole numbers in one state cell, read once per element."""
 
-    pending: int = 0  # frames
+    pending: int = 0  # elements
+    rows: int = 0  # in them
     revision: int = 0  # of the last publication
     ends: int = 0  # microseconds for which the firing on time is set; 0: not yet
     ended: int = False  # it has fired
@@ -186,61 +119,51 @@ class Progress(NamedTuple):
 
 
 class Publish(beam.DoFn):
-    """The step of a stream, keyed by window (the bucket) and shard."""
+    """The step of a stream, keyed by scope, window (the bucket) and shard."""
 
-    PENDING = BagStateSpec("pending", BlockCoder())
-    PUBLISHED = ReadModifyWriteStateSpec("published", BlockCoder())
+    PENDING = BagStateSpec("pending", BytesCoder())
+    PUBLISHED = ReadModifyWriteStateSpec("published", BytesCoder())
     PROGRESS = ReadModifyWriteStateSpec("progress", TupleCoder([VarIntCoder()] * len(Progress._fields)))
     SOON = TimerSpec("soon", TimeDomain.REAL_TIME)
     END = TimerSpec("end", TimeDomain.WATERMARK)
     EXPIRE = TimerSpec("expire", TimeDomain.WATERMARK)
 
-    def __init__(self, what: Aggregation, launch: Launch, firing: Firing):
-        self.what, self.launch = what, launch
+    def __init__(self, scopes: Sequence[Scope], launch: Launch, firing: Firing):
+        self.scopes, self.launch = scopes, launch
         self.now, self.restored = firing.clock, firing.restored
         self.lateness = Duration(firing.lateness.total_seconds())
 
     def process(
         self,
-        keyed,
+        placed,
         pending=beam.DoFn.StateParam(PENDING),
         progress=beam.DoFn.StateParam(PROGRESS),
         soon=beam.DoFn.TimerParam(SOON),
         end=beam.DoFn.TimerParam(END),
         expire=beam.DoFn.TimerParam(EXPIRE),
     ):
-        (window, _), partial = keyed
-        so_far = _read(progress)
+        (number, window, _), (last, rows, packed) = placed
+        scope, so_far = self.scopes[number], _read(progress)
         if so_far == Progress():
-            expire.set(self._expiry(window))
-        ends = self._end_of(partial, window)
+            expire.set(self._expiry(scope, window))
+        ends = _end_of(scope, last, window)
         if not so_far.ended and ends.micros > so_far.ends:
             end.set(ends)
             so_far = so_far._replace(ends=ends.micros)
-        pending.add(partial)
-        count = so_far.pending + 1
-        if count > COMPACT_AT:
-            merged = self.what.merge(list(pending.read()))
+        pending.add(packed)
+        count, held = so_far.pending + 1, so_far.rows + rows
+        if count > COMPACT_AT or held > COMPACT_ROWS:
+            merged = scope.merge(pending.read())
             pending.clear()
-            pending.add(merged)
-            count = 1
-        waiting = so_far.waiting or set_firing(LATE_EVERY if so_far.ended else self.what.early, self.now(), soon)
-        progress.write(so_far._replace(pending=count, waiting=waiting))
+            pending.add(pack(merged))
+            count, held = 1, 0
+        waiting = so_far.waiting or set_firing(LATE_EVERY if so_far.ended else scope.early, self.now(), soon)
+        progress.write(so_far._replace(pending=count, rows=held, waiting=waiting))
 
-    def _end_of(self, partial, window):
-        """Return when the last bucket of `partial` ends; an hour off on days when clocks change."""
-        start = partial["bucket_start"].max()
-        width = Duration(self.what.bucket.total_seconds())
-        end = self._end(window)
-        return end if start is None else min(end, Timestamp.of(start.timestamp()) + width)
-
-    def _end(self, window):
-        return Timestamp.of(end_of(window, self.what.bucket))
-
-    def _expiry(self, window):
+    def _expiry(self, scope, window):
         """Return the window's end plus lateness; for an expired window, such as audit counts of old messages, now plus
         lateness, so that many bundles add up."""
-        end, now = self._end(window), Timestamp.of(self.now())
+        end, now = Timestamp.of(end_of(window, scope.bucket)), Timestamp.of(self.now())
         return (end if end + self.lateness > now else now) + self.lateness
 
     @on_timer(SOON)
@@ -291,18 +214,34 @@ class Publish(beam.DoFn):
                 progress.write(so_far)
             return
         pending.clear()
-        changed = self.what.merge(partials)
+        number, window, shard = key
+        scope, place = self.scopes[number], seeds.Place(window, shard)
         before = published.read()
-        if before is None:
-            before = seeds.read_published(self.restored, self.what.name, seeds.Place(*key))
-        last = so_far.revision or seeds.read_revision(self.restored)
-        stamp = max(to_micros(self.now()), last + 1)
-        merged = changed if before is None else self.what.merge([before, changed])
-        published.write(merged)
-        progress.write(so_far._replace(pending=0, revision=stamp))
-        keys = ["bucket_start", *self.what.keys]
-        touched = merged.join(changed.select(keys), on=keys, how="semi", nulls_equal=True)
-        yield stamp_rows(self.what.finish(touched), firing, stamp, self.now(), self.launch)
+        held = self._restored(scope, place) if before is None else unpack(before)
+        stamp = max(to_micros(self.now()), (so_far.revision or seeds.read_revision(self.restored)) + 1)
+        changed = scope.merge(partials)
+        merged = {
+            what.name: what.merge([held[what.name], changed[what.name]]) if what.name in held else changed[what.name]
+            for what in scope.members
+        }
+        published.write(pack(merged))
+        progress.write(so_far._replace(pending=0, rows=0, revision=stamp))
+        for what in scope.members:
+            keys = ["bucket_start", *what.keys]
+            touched = merged[what.name].join(changed[what.name].select(keys), on=keys, how="semi", nulls_equal=True)
+            if not touched.is_empty():
+                rows = stamp_rows(what.finish(touched), firing, stamp, self.now(), self.launch)
+                yield TaggedOutput(what.name, rows)
+
+    def _restored(self, scope: Scope, place: seeds.Place) -> dict[str, pl.DataFrame]:
+        found = {what.name: seeds.read_published(self.restored, what.name, place) for what in scope.members}
+        return {name: rows for name, rows in found.items() if rows is not None}
+
+
+def _end_of(scope: Scope, last: int, window: int) -> Timestamp:
+    """Return when the bucket that begins at `last` ends, in its window; an hour off on days when clocks change."""
+    end = Timestamp.of(end_of(window, scope.bucket))
+    return min(end, Timestamp(micros=last + to_micros(scope.bucket)))
 
 
 def _read(progress) -> Progress:

@@ -165,8 +165,7 @@ def _text_bytes(block: pl.DataFrame) -> list[pl.Expr]:
 def hash64(texts: pl.Series) -> pl.Series:
     """Return xxh3-64 of each string's UTF-8 bytes as UInt64; null hashes like the empty string."""
     digest = xxhash.xxh3_64_intdigest
-    parts = texts.fill_null("").cast(pl.Binary).to_list()
-    return pl.Series(texts.name, [digest(part) for part in parts], dtype=pl.UInt64)
+    return pl.Series(texts.name, [digest(text or b"") for text in texts.cast(pl.Binary).to_list()], dtype=pl.UInt64)
 
 
 def hash128(parts: Iterable[bytes]) -> str:

@@ -1,6 +1,6 @@
 """Range: a backfill writes only the given days, and counts the events outside them.
 
-    PCollection[FLOW_SCHEMA block] -> passed: PCollection[FLOW_SCHEMA block], books: PCollection[BOOKS_SCHEMA block]
+    PCollection[FLOW_SCHEMA block] -> passed: PCollection[FLOW_SCHEMA block], books: PCollection[packed entries]
 
 Before deduplication, a day of margin is kept on both sides: a duplicate may have another event time than its first
 copy, and the two must be compared. After it, the margin is removed.
@@ -16,9 +16,7 @@ import polars as pl
 from apache_beam.pvalue import TaggedOutput
 
 from transforms.block import FLOW_COLUMNS, day_of
-from transforms.quality import count
-from transforms.records.payloads import errors_json
-from transforms.stage import RecordFilter, rejections
+from transforms.quality import entries_of, pack
 
 MARGIN = timedelta(days=1)
 
@@ -48,14 +46,14 @@ class Days(NamedTuple):
 
 
 class KeepDays(beam.PTransform):
-    """`days` None keeps everything; stored rows are not counted."""
+    """Stored rows are not counted."""
 
-    def __init__(self, days: Days | None):
+    def __init__(self, days: Days):
         super().__init__()
         self.days = days
 
     def expand(self, events):
-        keep = beam.ParDo(_KeepDays(self.days)).with_output_types(pl.DataFrame, books=pl.DataFrame)
+        keep = beam.ParDo(_KeepDays(self.days)).with_output_types(pl.DataFrame, books=bytes)
         return events | "Keep days" >> keep.with_outputs("books", main="passed")
 
 
@@ -64,30 +62,12 @@ class _KeepDays(beam.DoFn):
         self.days = days
 
     def process(self, events):
-        if self.days is None:
-            yield events
-            return
         inside = events.select(self.days.holds(pl.col("event_time"))).to_series()
         kept, outside = events.filter(inside), events.filter(~inside & ~events["stored"])
         if not outside.is_empty():
-            yield TaggedOutput("books", count(outside, "out_of_range"))
+            yield TaggedOutput("books", pack(entries_of(outside, "out_of_range")))
         if not kept.is_empty():
             yield kept
-
-
-def reject_outside(days: Days) -> RecordFilter:
-    """Reject events outside these days: quarantined records of other days stay in quarantine."""
-    return _InDays(days)
-
-
-class _InDays:
-    def __init__(self, days: Days):
-        self.days = days
-        self.errors = errors_json("$.event_time", "out_of_range", f"not from {days.start} to {days.end}, {days.zone}")
-
-    def __call__(self, block: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        inside = block.select(self.days.holds(pl.col("event_time"))).to_series()
-        return block.filter(inside), rejections(block.filter(~inside), "late", "out_of_range", self.errors)
 
 
 def as_events(block: pl.DataFrame) -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """Deduplicate: keep one event per (source, event_id) within a day.
 
-    PCollection[FLOW_SCHEMA block] -> passed: PCollection[FLOW_SCHEMA block], books: PCollection[BOOKS_SCHEMA block]
+    PCollection[FLOW_SCHEMA block] -> passed: PCollection[FLOW_SCHEMA block], books: PCollection[packed entries]
 
 Window  fixed, a day by default, of the client's own time if the record has a readable one, else of `received_time`. The
         corrected time is not used: two deliveries of one event may be corrected differently, but have the same id and
@@ -34,14 +34,15 @@ from apache_beam.utils.timestamp import Timestamp
 from transforms import restored_state as seeds
 from transforms.block import FIELDS, FLOW_COLUMNS, SEPARATOR, hash64, held_bytes
 from transforms.publication import BOUNDED, Firing
-from transforms.quality import MINUTE, count
+from transforms.quality import MINUTE, entries_of, pack
 from transforms.seen import CLAIM, SEEN, Claims, Seen, SeenCache
 from transforms.shuffle_files import GATHER_BYTES, GATHER_ROWS, GROUP_BYTES, GROUP_ROWS, Part, parts, spill
 from transforms.stage import Gathering
-from transforms.windows import end_of, number_of
+from transforms.windows import MICROS, end_of, number_of
 
 KEY = "_key"  # hash of (source, event_id), computed once and carried to where it is compared
 WINDOW = "_window"  # number of the dedup window, also computed once
+_AT = "_at"
 _SAME = [WINDOW, "source", "event_id"]
 Keyed = tuple[tuple[int, int], pl.DataFrame]  # ((window, shard), a block)
 Gathered = tuple[tuple[int, int], tuple[int, str, pl.DataFrame]]  # (window, shard), a spilled block
@@ -66,11 +67,16 @@ class Partition(NamedTuple):
 
 def split(events: pl.DataFrame, window: timedelta, shards: int) -> list[Partition]:
     """Split a block by window and shard, in the order of both."""
-    key = hash64(events.select(pl.concat_str("source", "event_id", separator=SEPARATOR)).to_series())
-    marked = events.with_columns(
-        key.alias(KEY),
+    made = events.select(
+        pl.concat_str("source", "event_id", separator=SEPARATOR).alias(KEY),
         number_of(dedup_time(), window).alias(WINDOW),
-    ).with_columns(_shard=pl.col(KEY) % shards)
+        dedup_time().alias(_AT),
+    )
+    marked = events.with_columns(hash64(made[KEY]), made[WINDOW])
+    windows = made[WINDOW].to_numpy()
+    if shards == 1 and len(windows) and windows.min() == windows.max():
+        return [Partition(int(windows[0]), 0, marked, made[_AT].to_physical().to_numpy().min() / MICROS)]
+    marked = marked.with_columns(_shard=pl.col(KEY) % shards)
     partitions = marked.partition_by(WINDOW, "_shard", as_dict=True, include_key=True)
     return [
         Partition(window, int(shard), partition.drop("_shard"), partition.select(dedup_time().min()).item().timestamp())
@@ -154,7 +160,7 @@ class Deduplicate(beam.PTransform):
                 | "Gather each window and shard" >> beam.GroupByKey()
             )
             keep = beam.ParDo(_KeepSmallest())
-        keep = keep.with_output_types(pl.DataFrame, books=pl.DataFrame).with_outputs("books", main="passed")
+        keep = keep.with_output_types(pl.DataFrame, books=bytes).with_outputs("books", main="passed")
         kept = partitions | "Keep one of each id" >> keep
         return Deduplicated(kept.passed, kept.books)
 
@@ -208,9 +214,9 @@ def _outcomes(kept: Kept):
         yield kept.events
     for outcome, block in (("duplicates", kept.duplicates), ("conflicts", kept.conflicts)):
         # A stored event was counted by the run that stored it.
-        own = block.filter(~pl.col("stored"))
+        own = block if block.is_empty() else block.filter(~pl.col("stored"))
         if not own.is_empty():
-            yield TaggedOutput("books", count(own, outcome))
+            yield TaggedOutput("books", pack(entries_of(own, outcome)))
 
 
 NO_CLAIMS = Claims(np.empty(0, CLAIM))
@@ -218,25 +224,24 @@ NO_CLAIMS = Claims(np.empty(0, CLAIM))
 
 def keep_unseen(events: pl.DataFrame, seen: Seen, claims: Claims = NO_CLAIMS) -> tuple[Kept, np.ndarray]:
     """Keep events not in `seen`, per id the claimed delivery, else the first; return (kept, new SEEN entries)."""
-    known, before = seen.look_up(events[KEY].to_numpy())
+    keys, prints = events[KEY].to_numpy(), fingerprint(events).to_numpy()
+    known, before = seen.look_up(keys)
+    if not claims and not known.any() and len(np.unique(keys)) == len(keys):  # nearly always
+        nothing = events.clear()
+        return Kept(events.select(FLOW_COLUMNS), nothing, nothing), _entries(keys, prints)
     if claims:  # only after a restart
-        others, theirs = claims.of_others(events[KEY].to_numpy(), delivery(events).to_numpy())
+        others, theirs = claims.of_others(keys, delivery(events).to_numpy())
         before = np.where(others & ~known, theirs, before)
         known = known | others
         order = np.argsort(known, kind="stable")  # the claimed delivery comes before the others of its id
-        events, known, before = events[order], known[order], before[order]
-    rows = events.with_columns(_print=fingerprint(events), _first=pl.col(KEY).is_first_distinct())
-    rows = rows.with_columns(
-        _new=pl.Series(~known) & pl.col("_first"),
-        _kept=pl.when(pl.Series(known))
-        .then(pl.Series(before, dtype=pl.UInt64))
-        .otherwise(pl.col("_print").first().over(KEY)),
-    )
-    new = rows.filter("_new")
-    entries = _entries(new[KEY], new["_print"])
-    repeats = rows.filter(~pl.col("_new"))
-    conflicts = repeats.filter(pl.col("_print") != pl.col("_kept"))
-    return Kept(new.select(FLOW_COLUMNS), repeats.select(FLOW_COLUMNS), conflicts.select(FLOW_COLUMNS)), entries
+        events, keys, prints, known, before = events[order], keys[order], prints[order], known[order], before[order]
+    _, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    is_first = np.zeros(len(keys), bool)
+    is_first[first] = True
+    new = is_first & ~known
+    conflict = ~new & (prints != np.where(known, before, prints[first][place]))
+    outcomes = (events.filter(pl.Series(mask)).select(FLOW_COLUMNS) for mask in (new, ~new, conflict))
+    return Kept(*outcomes), _entries(keys[new], prints[new])
 
 
 def delivery(events: pl.DataFrame) -> pl.Series:
@@ -255,12 +260,12 @@ def claim_entries(events: pl.DataFrame) -> np.ndarray:
 
 def seen_entries(events: pl.DataFrame) -> np.ndarray:
     """Return the SEEN entries of events that were kept: a partition of `split`, in its order."""
-    return _entries(events[KEY], fingerprint(events))
+    return _entries(events[KEY].to_numpy(), fingerprint(events).to_numpy())
 
 
-def _entries(keys: pl.Series, prints: pl.Series) -> np.ndarray:
+def _entries(keys: np.ndarray, prints: np.ndarray) -> np.ndarray:
     entries = np.empty(len(keys), SEEN)
-    entries["key"], entries["print"] = keys.to_numpy(), prints.to_numpy()
+    entries["key"], entries["print"] = keys, prints
     return entries
 
 

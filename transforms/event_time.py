@@ -1,6 +1,6 @@
-"""Event time: determine when an event happened, from the record's own fields only.
+"""Event time: determine when an event happened, from the record's own fields only. A part of the step settle.py.
 
-    PCollection[PARSED_SCHEMA block, received_given, warnings] -> passed: + event_time, time_source; rejected (no_time)
+    PARSED_SCHEMA block, received_given -> the same with event_time and time_source; rejected (no_time)
 
 The rules, in this order (`time_source` states which one applied; all raw times are kept):
     trusted           the mapping states that the source's clock is right
@@ -11,8 +11,6 @@ The rules, in this order (`time_source` states which one applied; all raw times 
     client            otherwise: use the client's time unchanged
 `received - (sent - original)` is not applied in general: it would turn the time of transit into event time and reorder
 events (PostHog's issue 98250, Sentry Relay's MINIMUM_CLOCK_DRIFT).
-State   none
-Emits   at once
 """
 
 from datetime import timedelta
@@ -35,29 +33,33 @@ def settle_event_time(block: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     if timeless.any():
         rejected = rejections(block.filter(timeless), "event_time", "no_time", _NO_TIME)
         block = block.filter(~timeless)
+    return block.with_columns(event_time_columns()), rejected
+
+
+def event_time_columns() -> list[pl.Expr]:
+    """Return the columns `event_time` and `time_source` of records that have a received time."""
     client, sent, received = pl.col("client_time"), pl.col("sent_time"), pl.col("received_time")
     skew = sent - received
     fast = (skew > PROVABLE_SKEW).fill_null(False) & pl.col("received_given")
     corrected = pl.when(fast).then(client - skew).otherwise(client)
+    no_client = client.is_null()
+    trusted = pl.col("clock") == "trusted"
+    clamped = corrected > received + FUTURE
     source = (
-        pl.when(client.is_null() & pl.col("client_time_given"))
+        pl.when(no_client & pl.col("client_time_given"))
         .then(pl.lit("received_invalid"))
-        .when(client.is_null())
+        .when(no_client)
         .then(pl.lit("received_missing"))
-        .when(pl.col("clock") == "trusted")
+        .when(trusted)
         .then(pl.lit("trusted"))
-        .when(corrected > received + FUTURE)
+        .when(clamped)
         .then(pl.lit("future_clamped"))
         .when(fast)
         .then(pl.lit("skew_corrected"))
         .otherwise(pl.lit("client"))
     )
-    block = block.with_columns(time_source=source, _corrected=corrected)
-    time = (
-        pl.when(pl.col("time_source").is_in(["trusted", "client"]))
-        .then(client)
-        .when(pl.col("time_source") == "skew_corrected")
-        .then(pl.col("_corrected"))
-        .otherwise(received)
-    )
-    return block.with_columns(event_time=time).drop("_corrected"), rejected
+    time = pl.when(no_client).then(received).when(trusted).then(client).when(clamped).then(received)
+    return [time.otherwise(corrected).alias("event_time"), source.alias("time_source")]
+
+
+DATED = pl.col("received_time").is_not_null().all()  # whether all records of a block have a time

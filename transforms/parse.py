@@ -1,58 +1,18 @@
-"""Parse and map: records to the fields of the event contract.
+"""Parse and map: records to the fields of the event contract. Pure functions, a part of the step settle.py.
 
-    PCollection[RECORD_SCHEMA block] -> passed: PCollection[PARSED_SCHEMA block], rejected
+    RECORD_SCHEMA block -> PARSED_SCHEMA block, and what cannot be read as REJECTED_SCHEMA
 
 A record is in the native format, or goes through a mapping. It keeps its raw bytes until it is an event.
-State   none
-Emits   at once
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
-import apache_beam as beam
 import polars as pl
-from apache_beam.pvalue import TaggedOutput
 
-from transforms.block import split_to_size
 from transforms.mapping import Mapping, map_block
-from transforms.quality import redate
 from transforms.records.native import parse_native
 from transforms.records.payloads import set_aside_long
-
-MOST_BYTES = 64 << 20  # of a block of events: each event of an exploded record holds all bytes of the record
-
-
-class Parse(beam.PTransform):
-    """A block whose source has a mapping goes through it; any other is in the native format, and `source` names the
-    records that do not state one.
-
-    Also -> books: PCollection[BOOKS_SCHEMA block], see transforms/quality.py.
-    """
-
-    def __init__(self, mappings: Sequence[Mapping], source: str):
-        super().__init__()
-        self.mappings, self.source = {mapping.source: mapping for mapping in mappings}, source
-
-    def expand(self, raw):
-        parsing = beam.ParDo(_Parse(self.mappings, self.source))
-        typed = parsing.with_output_types(pl.DataFrame, rejected=pl.DataFrame, books=pl.DataFrame)
-        return raw | "Parse" >> typed.with_outputs("rejected", "books", main="passed")
-
-
-class _Parse(beam.DoFn):
-    def __init__(self, mappings, source):
-        self.mappings, self.source = mappings, source
-
-    def process(self, records):
-        source = records["source"][0]
-        queue = records["received_time"].null_count() == 0
-        for passed, rejected in parse_in_parts(records, self.mappings.get(source), self.source):
-            settled = pl.concat(part.select("source", "received_time", "input", "part") for part in (passed, rejected))
-            yield TaggedOutput("books", redate(settled, source, queue=queue))
-            for block in split_to_size(rejected, MOST_BYTES):
-                yield TaggedOutput("rejected", block)
-            yield from split_to_size(passed, MOST_BYTES)
 
 
 class Parsed(NamedTuple):

@@ -25,7 +25,7 @@ from apache_beam.pvalue import TaggedOutput
 from transforms.block import hash64
 from transforms.deduplicate import KEY, WINDOW, Deduplicated, KeepFirst, Keyed, delivery
 from transforms.publication import Firing
-from transforms.quality import count
+from transforms.quality import entries_of, pack
 from transforms.seen import CLAIM, SEEN, Claims, Seen
 from transforms.windows import number_of
 
@@ -84,7 +84,7 @@ class KeepFirstRefusal(beam.PTransform):
             split_refusals, self.window, self.shards
         ).with_output_types(Keyed)
         keep = beam.ParDo(_Keep(self.window, self.firing))
-        keep = keep.with_output_types(pl.DataFrame, books=pl.DataFrame).with_outputs("books", main="passed")
+        keep = keep.with_output_types(pl.DataFrame, books=bytes).with_outputs("books", main="passed")
         kept = keyed | "Keep one of each id" >> keep
         return Deduplicated(kept.passed, kept.books)
 
@@ -102,5 +102,5 @@ class _Keep(KeepFirst):
         kept, repeats, entries = keep_first(rows, seen, claims)
         outputs = [] if kept.is_empty() else [kept]
         if not repeats.is_empty():
-            outputs.append(TaggedOutput("books", count(repeats, "duplicates")))
+            outputs.append(TaggedOutput("books", pack(entries_of(repeats, "duplicates"))))
         return outputs, entries

@@ -1,15 +1,11 @@
-"""A stage: a block in, the passed and the rejected records out.
+"""What steps share: the rejected records of a rule, and a step that gathers what a bundle brings.
 
-    PCollection[block] -> passed: PCollection[block], rejected: PCollection[REJECTED_SCHEMA block]
-
-Parse, validate, event time and lateness all have this shape, so the graph reads as a row of filters, and every rejected
-record takes the same path to quarantine.
-State   none
-Emits   at once; never an empty block
+Parse, validate, event time and lateness all have one shape: a block in, the passed and the rejected records out. Every
+rejected record takes the same path to quarantine.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import apache_beam as beam
@@ -19,47 +15,6 @@ from apache_beam.transforms.window import GlobalWindow, TimestampedValue
 from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.block import REJECTED_SCHEMA
-
-RecordFilter = Callable[[pl.DataFrame], tuple[pl.DataFrame, pl.DataFrame]]
-
-
-class FilterRecords(beam.PTransform):
-    """Apply a filter: a picklable function from a block to (passed, rejected)."""
-
-    def __init__(self, filter: RecordFilter):
-        super().__init__()
-        self.filter = filter
-
-    def expand(self, blocks):
-        filtered = beam.ParDo(_FilterRecords(self.filter)).with_output_types(pl.DataFrame, rejected=pl.DataFrame)
-        return blocks | "Filter" >> filtered.with_outputs("rejected", main="passed")
-
-
-class _FilterRecords(beam.DoFn):
-    def __init__(self, filter: RecordFilter):
-        self.filter = filter
-
-    def process(self, block):
-        passed, rejected = self.filter(block)
-        if not rejected.is_empty():
-            yield TaggedOutput("rejected", rejected)
-        if not passed.is_empty():
-            yield passed
-
-
-def compose(first: RecordFilter, second: RecordFilter) -> RecordFilter:
-    """Return the filter that applies one filter after the other."""
-    return _Composed(first, second)
-
-
-class _Composed:
-    def __init__(self, first: RecordFilter, second: RecordFilter):
-        self.first, self.second = first, second
-
-    def __call__(self, block: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        passed, early = self.first(block)
-        passed, late = self.second(passed)
-        return passed, pl.concat([early, late])
 
 
 def in_global_window(output):

@@ -1,11 +1,9 @@
-"""Validate: check each parsed record against the event contract.
+"""Validate: check each parsed record against the event contract. Pure functions, a part of the step settle.py.
 
-    PCollection[PARSED_SCHEMA block] -> passed: PCollection[the same block], rejected (stage `validate`)
+    PARSED_SCHEMA block -> the same block with `warnings`, and what breaks a rule as REJECTED_SCHEMA (stage `validate`)
 
 Adds `warnings` (codes joined by commas): values that are not real identifiers (`undefined`, an all-zero UUID) become
 NULL with a warning, instead of one person who did everything.
-State   none
-Emits   at once
 """
 
 from collections.abc import Callable, Iterable
@@ -17,7 +15,7 @@ from transforms.block import REJECTED_SCHEMA, empty
 from transforms.records.bots import flag_bots
 from transforms.records.match import Match
 from transforms.records.payloads import errors_json
-from transforms.stage import RecordFilter, rejections
+from transforms.stage import rejections
 
 CHANNELS = ("web", "mobile", "social", "iot", "email", "pos", "server", "other")
 NULL_IDS = (
@@ -37,6 +35,14 @@ _LONGEST = {
 }
 
 
+_PERSON = ("user_id", "anonymous_id")
+_PATTERNS = (
+    ("event_type", r"^[a-z][a-z0-9_]{0,63}$", "like page_view: ^[a-z][a-z0-9_]{0,63}$"),
+    ("source", r"^[a-z0-9][a-z0-9_.-]{0,63}$", "like web-shop: ^[a-z0-9][a-z0-9_.-]{0,63}$"),
+    ("currency", "^[A-Z]{3}$", "three capital letters, ISO 4217"),
+)
+
+
 class Rule(NamedTuple):
     """A rule of the contract: `breaks` is true where a row breaks it."""
 
@@ -46,37 +52,56 @@ class Rule(NamedTuple):
     breaks: pl.Expr
 
 
-def validator(null_ids: Iterable[str] = NULL_IDS, bots: Iterable[Match] = ()) -> RecordFilter:
-    """Return the filter for `Validate`; `null_ids` are the values, in lower case, treated as a missing identifier.
+_REQUIRED = (
+    Rule(
+        "event_id",
+        "invalid_event_id",
+        "1 to 128 printable characters",
+        ~pl.col("event_id").str.len_chars().is_between(1, 128) | pl.col("event_id").str.contains(r"\p{C}"),
+    ),
+    Rule("event_type", "missing_event_type", "required", pl.col("event_type").is_null()),
+)
+_TEXT = Rule("text", "too_long", f"at most {TEXT_BYTES} bytes of UTF-8", pl.col("text").str.len_bytes() > TEXT_BYTES)
 
-    A record that one of `bots` matches is flagged is_bot.
-    """
-    return _Validator(tuple(null_ids), tuple(bots))
 
+class Validator:
+    """Checks a block. `null_ids` are the values, in lower case, treated as a missing identifier; a record that one of
+    `bots` matches is flagged is_bot."""
 
-class _Validator:
-    """A picklable filter."""
-
-    def __init__(self, null_ids: tuple[str, ...], bots: tuple[Match, ...]):
-        self.null_ids, self.bots = null_ids, bots
+    def __init__(self, null_ids: Iterable[str] = NULL_IDS, bots: Iterable[Match] = ()):
+        self.null_ids, self.bots = tuple(null_ids), tuple(bots)
 
     def __call__(self, block: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Return (valid rows with `warnings`, the others as REJECTED_SCHEMA)."""
         return validate(null_false_ids(flag_bots(block, self.bots), self.null_ids))
+
+    @property
+    def clean(self) -> pl.Expr:
+        """Whether a block without bots passes as it is, without a warning: one Boolean. False may be wrong."""
+        false = [_is_false(name, self.null_ids).any() for name in _PERSON]
+        few = [_few(name).str.contains(pattern).all() for name, pattern, _ in _PATTERNS]
+        long = [(pl.col(name).str.len_bytes() > longest).any() for name, longest in _LONGEST.items()]
+        known = _few("channel").is_in(CHANNELS).all()
+        broken = [*false, *(rule.breaks.any() for rule in (*_REQUIRED, _TEXT)), *long]
+        return pl.all_horizontal(known, *few, *(~each for each in broken))
 
 
 def null_false_ids(block: pl.DataFrame, null_ids: tuple[str, ...]) -> pl.DataFrame:
     """NULL the identifiers that stand for none, and say so in `warnings`."""
-    names = ("user_id", "anonymous_id")
-    false = {name: pl.col(name).str.to_lowercase().is_in(null_ids).fill_null(False) for name in names}
+    false = {name: _is_false(name, null_ids) for name in _PERSON}
     found = block.select(**{name: expr.any() for name, expr in false.items()})
     if not any(found.row(0)):
         return block.with_columns(warnings=pl.lit(None, pl.String))
-    warnings = [pl.when(false[name]).then(pl.lit(f"null_{name}")) for name in names]
+    warnings = [pl.when(false[name]).then(pl.lit(f"null_{name}")) for name in _PERSON]
     text = pl.concat_str(warnings, separator=",", ignore_nulls=True)
     return block.with_columns(
         warnings=pl.when(text != "").then(text),
-        **{name: pl.when(~false[name]).then(pl.col(name)) for name in names},
+        **{name: pl.when(~false[name]).then(pl.col(name)) for name in _PERSON},
     )
+
+
+def _is_false(name: str, null_ids: tuple[str, ...]) -> pl.Expr:
+    return pl.col(name).str.to_lowercase().is_in(null_ids).fill_null(False)
 
 
 def validate(block: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -98,27 +123,22 @@ def validate(block: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def _broken_rules(block: pl.DataFrame) -> Iterable[Rule]:
     """Yield the rules that at least one row breaks, in the order of the contract."""
-    event_id = pl.col("event_id")
-    yield from _kept(
-        block,
-        Rule(
-            "event_id",
-            "invalid_event_id",
-            "1 to 128 printable characters",
-            ~event_id.str.len_chars().is_between(1, 128) | event_id.str.contains(r"\p{C}"),
-        ),
-        Rule("event_type", "missing_event_type", "required", pl.col("event_type").is_null()),
-    )
-    yield from _pattern(block, "event_type", r"^[a-z][a-z0-9_]{0,63}$", "like page_view: ^[a-z][a-z0-9_]{0,63}$")
-    yield from _pattern(block, "source", r"^[a-z0-9][a-z0-9_.-]{0,63}$", "like web-shop: ^[a-z0-9][a-z0-9_.-]{0,63}$")
+    yield from _kept(block, *_REQUIRED)
+    patterns = {name: (pattern, message) for name, pattern, message in _PATTERNS}
+    for name in ("event_type", "source"):
+        yield from _pattern(block, name, *patterns[name])
     for name, longest in _LONGEST.items():
         if block.select((pl.col(name).str.len_bytes() > longest).any()).item():
             message = f"at most {longest} characters"
             yield from _kept(block, Rule(name, "too_long", message, pl.col(name).str.len_chars() > longest))
     yield from _among(block, "channel", lambda values: values.is_in(CHANNELS), f"one of {', '.join(CHANNELS)}")
-    yield from _pattern(block, "currency", "^[A-Z]{3}$", "three capital letters, ISO 4217")
-    too_long = pl.col("text").str.len_bytes() > TEXT_BYTES
-    yield from _kept(block, Rule("text", "too_long", f"at most {TEXT_BYTES} bytes of UTF-8", too_long))
+    yield from _pattern(block, "currency", *patterns["currency"])
+    yield from _kept(block, _TEXT)
+
+
+def _few(name: str) -> pl.Expr:
+    """The distinct values of a column that has few."""
+    return pl.col(name).drop_nulls().unique()
 
 
 def _kept(block: pl.DataFrame, *rules: Rule) -> Iterable[Rule]:

@@ -16,7 +16,7 @@ from transforms.parse import parse
 from transforms.records.match import text_of
 from transforms.records.payloads import decode_object, encode_json
 from transforms.records.times import read_times
-from transforms.validate import validator
+from transforms.validate import Validator
 
 COMPARED = tuple(name for name in EVENT_SCHEMA if name not in ("input", "source_format"))
 _JSON = ("properties", "extra")
@@ -93,7 +93,7 @@ def _encoded(value: Any) -> str:
 def _made(raw: pl.DataFrame, mapping: Mapping) -> tuple[list[dict[str, Any]], list[str]]:
     """(the events in their order, the codes of what is rejected, sorted), as the graph would have them."""
     parsed, unparsed = parse(raw, mapping, mapping.source)
-    valid, invalid = validator()(parsed)
+    valid, invalid = Validator()(parsed)
     events, timeless = settle_event_time(valid)
     codes = pl.concat([unparsed, invalid, timeless])["code"].sort().to_list()
     columns = {name: events[name].to_list() for name in COMPARED}

@@ -5,6 +5,7 @@ into a local warehouse.
 import os
 import uuid
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,6 @@ import msgspec
 import polars as pl
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
-from apache_beam.transforms.window import GlobalWindows
 
 from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.sink import NAMESPACE, by_day, shaped
@@ -21,7 +21,7 @@ from pipelines.warehouse.staged import write_file
 from pipelines.warehouse.tables import EVENTS, Table
 from pipelines.warehouse.write_stats import points
 from transforms.block import held_bytes
-from transforms.quality import count, merge
+from transforms.quality import entries_of, pack
 from transforms.stage import Gathering
 
 BUNDLE_ROWS = 250_000  # rows of a table that a bundle gathers before it writes a file
@@ -71,7 +71,7 @@ def read_confirmed(staging: Path) -> list[FileEntry]:
 
 
 class WriteFiles(beam.PTransform):
-    """PCollection[rows] -> files: PCollection[bytes, a FileEntry as JSON], books: PCollection[BOOKS_SCHEMA block]
+    """PCollection[rows] -> files: PCollection[bytes, a FileEntry as JSON], books: PCollection[packed entries]
 
     A stream's `files` are empty: they are noted, and durably so before their audit entries leave this step.
     """
@@ -82,10 +82,8 @@ class WriteFiles(beam.PTransform):
         self.table, self.outcome = table, outcome
 
     def expand(self, rows):
-        writing = beam.ParDo(_WriteFiles(self)).with_output_types(bytes, books=pl.DataFrame)
-        # One global window: rows of all windows share a file, and what is confirmed has one home.
-        everywhere = rows | "Leave the windows" >> beam.WindowInto(GlobalWindows()).with_output_types(pl.DataFrame)
-        return everywhere | "Write files" >> writing.with_outputs("books", main="files")
+        writing = beam.ParDo(_WriteFiles(self)).with_output_types(bytes, books=bytes)
+        return rows | "Write files" >> writing.with_outputs("books", main="files")
 
 
 class _WriteFiles(Gathering):
@@ -100,7 +98,7 @@ class _WriteFiles(Gathering):
 
     def flush(self, gathered, height, size):
         rows = pl.concat(shaped(part, self.table) for part in gathered)
-        entries = [count(_fresh(part), self.outcome) for part in gathered] if self.outcome else []
+        counted = [entries_of(_fresh(part), self.outcome) for part in gathered] if self.outcome else []
         days = by_day(rows, self.table.partition, self.zone)
         written = [write_file(self.staging, self.table.name, day, part) for day, part in days]
         if self.note:
@@ -109,12 +107,12 @@ class _WriteFiles(Gathering):
             self.note(self.staging, self.table.name, written, points(times))
         else:
             yield from map(msgspec.json.encode, written)
-        if entries:
-            yield TaggedOutput("books", merge(entries))
+        if counted:
+            yield TaggedOutput("books", pack(chain.from_iterable(counted)))
 
 
 def _fresh(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.filter(~pl.col("stored")) if "stored" in rows.columns else rows
+    return rows.filter(~pl.col("stored")) if "stored" in rows.columns and rows["stored"].any() else rows
 
 
 class _Confirm(beam.PTransform):

@@ -1,6 +1,6 @@
 """Sinks: where the graph's rows go, behind one interface for the local warehouse and for BigQuery.
 
-    write(table)   PCollection[rows] -> files: PCollection[confirmation], books: PCollection[BOOKS_SCHEMA block],
+    write(table)   PCollection[rows] -> files: PCollection[confirmation], books: PCollection[packed entries],
                    and of a sink that refuses rows refused: PCollection[REJECTED_SCHEMA block]
     confirm()      the confirmations of all tables -> whatever makes them visible
 

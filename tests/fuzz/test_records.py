@@ -18,9 +18,9 @@ from pipelines.apps.simulator.simulate import faults, simulate_lines
 from pipelines.settings.config import TEMPLATES, read_mapping
 from transforms.block import RAW_SCHEMA, REJECTED_SCHEMA, tag_input
 from transforms.event_time import settle_event_time
-from transforms.lateness import too_late
+from transforms.lateness import Lateness
 from transforms.parse import parse
-from transforms.validate import validator
+from transforms.validate import Validator
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 FORMS = ("native", "github-events", "wikipedia-edits", "otto-sessions", "ad-impressions")
@@ -43,7 +43,7 @@ TOKENS = (
     ),
     *(b",", b";", b'""', b"2026-02-30T25:61:61Z", b"0000-00-00", b"1969-12-31T23:59:59Z", b"[" * 300, b'{"a":' * 300),
 )
-RULES = (validator(), settle_event_time, too_late(timedelta(days=1)))
+RULES = (Validator(), settle_event_time, Lateness(timedelta(days=1)))
 
 
 def seeds(form: str) -> tuple[list[bytes], str | None]:

@@ -22,8 +22,8 @@ from pipelines.warehouse.local.stream_commits import Appender
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
-from transforms.aggregate import MetricAggregation
 from transforms.block import RAW_SCHEMA, BlockCoder
+from transforms.metrics.aggregations import MetricAggregation
 from transforms.publication import Launch
 
 STAMPS = {"firing", "generation", "revision", "emitted_time", "failed_time", "pipeline_version"}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipelines.apps.simulator.simulate import Faults, faults, simulate
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from tests.parity import runs
+from transforms.settle import judge
 
 BUCKETED = ("activity_1m", "content_1h", "campaign_1h", "user_days")
 METRICS = (*BUCKETED, "sessions")
@@ -117,16 +118,13 @@ def test_blocks_cut_anywhere_in_any_order_with_any_shards_give_equal_rows(
 
 
 def test_a_block_that_is_lost_between_two_stages_shows_in_the_balance(tmp_path, monkeypatch):
-    from transforms import lateness
-
-    class LoseOne(lateness._TooLate):
-        def __call__(self, block):
-            passed, rejected = super().__call__(block)
-            return passed.filter(pl.col("event_id") != victim), rejected
+    def lose_one(parsed, rules):
+        judged = judge(parsed, rules)
+        return judged._replace(events=judged.events.filter(pl.col("event_id") != victim))
 
     lines, _ = simulated(tmp_path, 50, 4, faults(malformed=0.0, repeats=0.0, conflicts=0.0))
     victim = runs.msgspec.json.decode(lines[20])["event_id"]
-    monkeypatch.setattr("pipelines.audience.too_late", LoseOne)
+    monkeypatch.setattr("transforms.settle.judge", lose_one)
     warehouse = runs.bounded(tmp_path / "w", lines, 4)
     lost = (
         warehouse.connect()

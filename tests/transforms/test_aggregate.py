@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms import aggregate, quality
-from transforms.aggregate import Aggregate, BooksAggregation, MetricAggregation, scatter
+from transforms.aggregate import Aggregate
 from transforms.block import EVENT_SCHEMA, TIME, BlockCoder
+from transforms.metrics.aggregations import BooksAggregation, MetricAggregation
+from transforms.metrics.scopes import scatter, scopes_of
 from transforms.metrics.spec import read_metrics
 from transforms.publication import Firing, Launch
 
@@ -69,8 +71,8 @@ class Stream:
         ended = self.watermark(NOON + 30 * DAY).stream.advance_watermark_to_infinity()
         source = ended.with_output_types(pl.DataFrame)
         with beam.Pipeline("BundleBasedDirectRunner", options=PipelineOptions(["--streaming"])) as pipeline:
-            made = pipeline | source | Aggregate(what, LAUNCH, Firing(streaming=True, clock=clock))
-            assert_that(made | beam.FlatMap(told), equal_to(list(expected)))
+            made = pipeline | source | Aggregate([what], LAUNCH, Firing(streaming=True, clock=clock))
+            assert_that(made[what.name] | beam.FlatMap(told), equal_to(list(expected)))
 
 
 def told(rows: pl.DataFrame) -> list[tuple]:
@@ -147,15 +149,21 @@ def test_compacting_what_is_pending_changes_no_row(monkeypatch, compact_at):
 
 def test_pending_frames_are_compacted_to_one_above_the_limit(monkeypatch):
     monkeypatch.setattr(aggregate, "COMPACT_AT", 3)
-    publish = aggregate.Publish(metric(), LAUNCH, Firing(streaming=True, lateness=DAY))
+    (scope,) = scopes = scopes_of([metric()])
+    publish = aggregate.Publish(scopes, LAUNCH, Firing(streaming=True, lateness=DAY))
     pending, states = Held(), {name: Held() for name in ("progress", "soon", "end", "expire")}
     heights = []
     for _ in range(8):
-        partial = metric().partial(events("web"))
-        publish.process(((0, 0), partial), pending=pending, **states)
+        ((key, piece),) = placed(scopes, events("web"))
+        publish.process((key, piece), pending=pending, **states)
         heights.append(len(pending.values))
     assert heights == [1, 2, 3, 1, 2, 3, 1, 2]
-    assert metric().merge(pending.values)["events"].to_list() == [8]
+    assert scope.merge(pending.values)["m"]["events"].to_list() == [8]
+
+
+def placed(scopes, block: pl.DataFrame) -> list[tuple]:
+    """The elements that a block becomes in a stream."""
+    return [element.value for element in aggregate._Place(scopes).process(block)]
 
 
 class Held:
@@ -173,7 +181,7 @@ class Held:
     set = write
 
     def read(self):
-        return self.values if self.values and isinstance(self.values[0], pl.DataFrame) else (self.values or [None])[0]
+        return self.values if self.values and isinstance(self.values[0], bytes) else (self.values or [None])[0]
 
     def clear(self):
         self.values = []
@@ -199,8 +207,8 @@ def test_a_day_of_a_time_zone_is_open_to_its_last_event_as_long_as_any_day():
 
 def bounded(blocks: list[pl.DataFrame], what, *expected: tuple) -> None:
     with beam.Pipeline("FnApiRunner") as pipeline:
-        made = pipeline | beam.Create(blocks, reshuffle=False) | Aggregate(what, LAUNCH, Firing(clock=lambda: 5.0))
-        assert_that(made | beam.FlatMap(told), equal_to(list(expected)))
+        made = pipeline | beam.Create(blocks, reshuffle=False) | Aggregate([what], LAUNCH, Firing(clock=lambda: 5.0))
+        assert_that(made[what.name] | beam.FlatMap(told), equal_to(list(expected)))
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -213,10 +221,12 @@ def test_a_bounded_run_publishes_each_row_once(shards):
 
 def test_the_books_of_no_known_minute_are_published_too():
     times = pl.DataFrame({"received_time": [NOON, None]}, schema={"received_time": TIME})
-    block = quality.count(times.with_columns(source=pl.lit("s"), input=pl.lit("f")), "received")
+    entries = quality.pack(quality.entries_of(times.with_columns(source=pl.lit("s"), input=pl.lit("f")), "received"))
     with beam.Pipeline("FnApiRunner") as pipeline:
-        made = pipeline | beam.Create([block, block], reshuffle=False) | Aggregate(BooksAggregation(), LAUNCH)
-        rows = made | beam.FlatMap(lambda rows: rows.select("bucket_start", "bucket_end", "received").rows())
+        made = pipeline | beam.Create([entries, entries], reshuffle=False) | Aggregate([BooksAggregation()], LAUNCH)
+        rows = made["quality_1m"] | beam.FlatMap(
+            lambda rows: rows.select("bucket_start", "bucket_end", "received").rows()
+        )
         assert_that(rows, equal_to([(None, None, 2), (NOON, NOON + quality.MINUTE, 2)]))
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from transforms.block import PARSED_SCHEMA
 from transforms.event_time import settle_event_time
-from transforms.lateness import too_late, too_late_for_stream
+from transforms.lateness import Lateness
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -64,7 +64,7 @@ def settled_block(event, received) -> pl.DataFrame:
 def test_exactly_the_limit_is_in_time_and_a_microsecond_more_is_late():
     day = timedelta(days=1)
     for received, late in ((86_400, False), (86_400.000001, True)):
-        passed, rejected = too_late(day)(settled_block(0, received))
+        passed, rejected = Lateness(day)(settled_block(0, received))
         assert (passed.is_empty(), rejected.height) == (late, int(late))
     assert rejected.select("stage", "code").row(0) == ("late", "too_late")
 
@@ -73,6 +73,6 @@ def test_a_stream_sets_aside_what_its_windows_may_no_longer_take():
     lateness = timedelta(days=3)
     clock = (NOON + lateness - timedelta(hours=1)).timestamp()
     for seconds, late in ((0, False), (-0.000001, True)):
-        passed, rejected = too_late_for_stream(lateness, lambda: clock)(settled_block(seconds, 0))
+        passed, rejected = Lateness(None, stream=lateness, clock=lambda: clock)(settled_block(seconds, 0))
         assert (passed.is_empty(), rejected.height) == (late, int(late))
     assert rejected["code"].to_list() == ["too_late_for_stream"]

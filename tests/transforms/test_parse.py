@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from transforms.block import PARSED_SCHEMA, RECORD_SCHEMA, REJECTED_SCHEMA
 from transforms.event_time import settle_event_time
-from transforms.lateness import too_late
+from transforms.lateness import Lateness
 from transforms.mapping import load_mapping
 from transforms.parse import parse
-from transforms.quality import merge, redate
+from transforms.quality import frame_of, merge
 from transforms.records.native import KNOWN, SLICE_ROWS, numerics, parse_native
 from transforms.records.payloads import DEEPEST
-from transforms.validate import validator
+from transforms.settle import moved
+from transforms.validate import Validator
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MAPPING = load_mapping(
@@ -307,7 +308,7 @@ def test_every_payload_ends_in_exactly_one_place(payloads, mapping, received):
     block = raw(*payloads, received=received)
     parsed, rejected = parse(block, mapping, "events")
     ended = [rejected]
-    for rule in (validator(), settle_event_time, too_late(timedelta(days=1))):
+    for rule in (Validator(), settle_event_time, Lateness(timedelta(days=1))):
         parsed, rejected = rule(parsed)
         ended.append(rejected)
     assert all(part.schema == REJECTED_SCHEMA for part in ended)
@@ -328,13 +329,13 @@ def test_every_payload_ends_in_exactly_one_place(payloads, mapping, received):
 @given(st.lists(PAYLOADS, max_size=6), st.integers(0, 6))
 @settings(max_examples=50, deadline=None)
 def test_parse_moves_exactly_as_many_entries_as_it_read_and_cuts_do_not_matter(payloads, cut):
-    moved = []
+    found = []
     for part in (raw(*payloads[:cut]), raw(*payloads[cut:])):
         parsed, rejected = parse(part, None, "events")
         settled = pl.concat(it.select("source", "received_time", "input", "part") for it in (parsed, rejected))
-        moved.append(redate(settled, "events", queue=False))
-    books = merge(moved)
+        found.append(frame_of(moved(settled, "events", False)))
+    books = merge(found)
     assert books["received"].sum() == 0
     whole, aside = parse(raw(*payloads), None, "events")
     settled = pl.concat(it.select("source", "received_time", "input", "part") for it in (whole, aside))
-    assert books.equals(merge([redate(settled, "events", queue=False)]))
+    assert books.equals(merge([frame_of(moved(settled, "events", False))]))

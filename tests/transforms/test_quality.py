@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transforms import quality
 from transforms.block import TIME
-from transforms.quality import BOOKS_SCHEMA, COUNTS, CountOutcome, count, entries, merge, redate
+from transforms.quality import BOOKS_SCHEMA, COUNTS, add_up, count, entries, entries_of, frame_of, merge
+from transforms.settle import moved
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SCHEMA = {"source": pl.String, "received_time": TIME, "input": pl.String, "part": pl.Int64}
@@ -36,7 +38,6 @@ def test_rows_are_counted_by_minute_source_and_input_as_one_outcome_alone(outcom
 def test_each_row_counts_under_its_own_input():
     block = settled(("shop", 0), ("shop", 1)).with_columns(input=pl.Series(["f", "g"]))
     assert sorted(count(block, "events")["input"]) == ["f", "g"]
-    assert [sorted(part["input"]) for part in CountOutcome("received").process(block)] == [["f", "g"]]
 
 
 def test_nothing_counts_as_no_entries():
@@ -48,22 +49,35 @@ def test_nothing_counts_as_no_entries():
 def test_a_file_record_moves_from_no_minute_to_the_one_it_tells():
     block = settled(("shop", 0), ("events", 61), ("events", None))
     read = count(settled(("events", None), ("events", None), ("events", None)), "received")
-    moved = redate(block, "events", queue=False)
-    assert told(moved, "received") == [(None, "events", -2), (0, "shop", 1), (1, "events", 1)]
-    assert told(merge([read, moved]), "received") == [(None, "events", 1), (0, "shop", 1), (1, "events", 1)]
+    found = frame_of(moved(block, "events", False))
+    assert told(found, "received") == [(None, "events", -2), (0, "shop", 1), (1, "events", 1)]
+    assert told(merge([read, found]), "received") == [(None, "events", 1), (0, "shop", 1), (1, "events", 1)]
 
 
 def test_a_queue_record_keeps_its_minute_and_moves_to_its_source():
-    moved = redate(settled(("shop", 0), ("events", 61)), "events", queue=True)
-    assert told(moved, "received") == [(0, "events", -1), (0, "shop", 1), (1, "events", 0)]
+    found = frame_of(moved(settled(("shop", 0), ("events", 61)), "events", True))
+    assert told(found, "received") == [(0, "events", -1), (0, "shop", 1), (1, "events", 0)]
 
 
 def test_the_parts_of_a_record_behind_its_first_were_never_received():
     block = settled(("shop", 0), ("shop", 0), ("shop", 61)).with_columns(part=pl.Series([0, 1, 2]))
     read = count(settled(("events", None)), "received")
-    moved = merge([read, redate(block, "events", queue=False)])
-    assert told(moved, "received") == [(None, "events", 0), (0, "shop", 1), (1, "shop", 0)]
-    assert told(moved, "exploded") == [(None, "events", 0), (0, "shop", 1), (1, "shop", 1)]
+    found = merge([read, frame_of(moved(block, "events", False))])
+    assert told(found, "received") == [(None, "events", 0), (0, "shop", 1), (1, "shop", 0)]
+    assert told(found, "exploded") == [(None, "events", 0), (0, "shop", 1), (1, "shop", 1)]
+
+
+def test_many_rows_are_counted_as_few_are(monkeypatch):
+    block = pl.concat([settled(("shop", 0), ("shop", 60), ("app", 1), ("shop", None))] * 3)
+    few = sorted(map(str, entries_of(block, "events")))
+    monkeypatch.setattr(quality, "FEW_ROWS", 0)
+    assert sorted(map(str, entries_of(block, "events"))) == few
+
+
+def test_entries_that_cancel_are_left_out():
+    found = moved(settled(("events", 0), ("shop", 0)), "events", True)
+    noon = int(NOON.timestamp()) * 1_000_000
+    assert sorted(add_up(found)) == [(noon, "events", "f", "received", -1), (noon, "shop", "f", "received", 1)]
 
 
 ROWS = st.lists(st.tuples(st.sampled_from(["events", "shop"]), st.sampled_from([None, 0, 59, 60, 200])), max_size=8)
@@ -71,8 +85,8 @@ ROWS = st.lists(st.tuples(st.sampled_from(["events", "shop"]), st.sampled_from([
 
 @given(ROWS, st.booleans())
 def test_moving_an_entry_neither_makes_nor_loses_a_record(rows, queue):
-    moved = redate(settled(*rows), "events", queue=queue)
-    assert moved.select(COUNTS).sum().row(0) == (0,) * len(COUNTS)
+    found = frame_of(moved(settled(*rows), "events", queue))
+    assert found.select(COUNTS).sum().row(0) == (0,) * len(COUNTS)
 
 
 @given(st.lists(st.tuples(ROWS, st.sampled_from(COUNTS)), max_size=5), st.randoms(use_true_random=False))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from transforms import restored_state as seeds
 from transforms.block import REJECTED_SCHEMA, BlockCoder
 from transforms.publication import Firing
+from transforms.quality import unpack
 from transforms.quarantine import identify
 from transforms.redelivered import NAME, KeepFirstRefusal, claim_entries, keep_first, seen_entries, split_refusals
 from transforms.seen import CLAIM, Claims, Seen
@@ -89,7 +90,9 @@ def outcomes(source: TestStream, *, expected: list[str], books: list[int], **opt
         kept = pipeline | source.with_output_types(pl.DataFrame) | keep
         positions = kept.passed | beam.FlatMap(lambda block: block["position"].to_list())
         assert_that(positions, equal_to(expected))
-        duplicates = kept.books | beam.FlatMap(lambda block: block["duplicates"].to_list())
+        duplicates = kept.books | beam.FlatMap(
+            lambda entries: [n for *_, outcome, n in unpack(entries) if outcome == "duplicates"]
+        )
         assert_that(duplicates, equal_to(books), label="books")
 
 

@@ -109,16 +109,28 @@ def finish(frame: pl.DataFrame, spec: MetricSpec, time_zone: str = "UTC") -> pl.
     return pl.DataFrame([start, end.alias("bucket_end"), *frame.select(spec.dimensions), *made])
 
 
-def _needed(events: pl.DataFrame, spec: MetricSpec, time_zone: str) -> pl.DataFrame:
-    """bucket_start and the columns that the metric reads, of the events that have all of `where_set`."""
+def columns_read(spec: MetricSpec) -> set[str]:
+    """Return the columns of events that the metric reads."""
+    read = _named(spec) | {"event_time", *spec.where_set}
+    return (read - {PERSON}) | ({"user_id", "anonymous_id"} if PERSON in read else set())
+
+
+def _named(spec: MetricSpec) -> set[str]:
+    """The dimensions and the columns of the measures, PERSON among them."""
     read = {*spec.dimensions}
     for measure in spec.measures.values():
         read |= {*measure.where, *([] if measure.kind == "count" else [measure.field])}
+    return read
+
+
+def _needed(events: pl.DataFrame, spec: MetricSpec, time_zone: str) -> pl.DataFrame:
+    """bucket_start and the columns that the metric reads, of the events that have all of `where_set`."""
+    read = _named(spec)
     person = [pl.coalesce("user_id", "anonymous_id").alias(PERSON)] if PERSON in read | {*spec.where_set} else []
     rows = events.with_columns(person) if person else events
     if spec.where_set:
         rows = rows.filter(pl.col(name).is_not_null() for name in spec.where_set)
-    start = _bucket_starts(rows["event_time"], spec, time_zone)
+    start = bucket_starts(rows["event_time"], spec, time_zone)
     return rows.select(start.alias("bucket_start"), *sorted(read))
 
 
@@ -184,7 +196,7 @@ def _codes(rows: pl.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
     return place[_group_of(members[ROW], rows.height)], hashes
 
 
-def _bucket_starts(times: pl.Series, spec: MetricSpec, time_zone: str) -> pl.Series:
+def bucket_starts(times: pl.Series, spec: MetricSpec, time_zone: str) -> pl.Series:
     """Return the start of each time's bucket: of the day, or a multiple of the width since 1970 within the day.
 
     Buckets thus nest in the days of any time zone. A bucket that contains midnight (1 h in a zone with a half-hour

@@ -24,7 +24,7 @@ from apache_beam.utils.timestamp import Timestamp
 from transforms.block import TIME, day_of
 from transforms.publication import BOUNDED, Firing, Launch, stamp_rows
 from transforms.sessions import summaries
-from transforms.sessions.streaming import PublishSessions
+from transforms.sessions.streaming import PACKED, PublishSessions, Visits, pack
 from transforms.sessions.summaries import GAP
 from transforms.shuffle_files import GATHER_ROWS, GROUP_ROWS, Part, parts, spill
 from transforms.stage import Gathering
@@ -39,7 +39,6 @@ SPANNING_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "start": TIME,
     "end": TIME,
 }
-Keyed = tuple[int, pl.DataFrame]  # (shard, VISIT_SCHEMA)
 Gathered = tuple[int, tuple[bool, tuple[int, str, pl.DataFrame]]]  # shard, whether they are spanning, a spilled block
 
 
@@ -86,7 +85,7 @@ class Sessions(beam.PTransform):
 
     def expand(self, inputs):
         if self.firing.streaming:
-            keyed = beam.ParDo(_ByVisitor(self.shards)).with_output_types(Keyed)
+            keyed = beam.ParDo(_ByVisitor(self.shards)).with_output_types(Visits)
             pieces = inputs["events"] | "Key by visitor" >> keyed
             step = PublishSessions(self.launch, self.steps, self.firing)
             publish = beam.ParDo(step)
@@ -118,13 +117,18 @@ class _ByVisitor(Gathering):
         self.shards = shards
 
     def hold(self, events):
-        visits = summaries.select_visits(events)
+        visits = summaries.select_visits(events, with_key=self.shards > 1)
         yield visits, len(visits), 0
 
     def flush(self, gathered, rows, size):
-        for shard, visits in summaries.split_by_shard(pl.concat(gathered), self.shards):
-            earliest = Timestamp(micros=visits.select(pl.col("event_time").dt.epoch("us").min()).item())
-            yield TimestampedValue((shard, visits), earliest)
+        visits = gathered[0] if len(gathered) == 1 else pl.concat(gathered)
+        if visits.is_empty():
+            return
+        pieces = [(0, visits)] if self.shards == 1 else summaries.split_by_shard(visits, self.shards)
+        for shard, piece in pieces:
+            times = piece["event_time"].to_physical().to_numpy()
+            first, last = int(times.min()), int(times.max())
+            yield TimestampedValue((shard, (first, last, pack(piece.select(PACKED)))), Timestamp(micros=first))
 
 
 class _Gather(Gathering):

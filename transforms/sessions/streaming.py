@@ -1,6 +1,6 @@
 """The step of Sessions in a stream: keeps events as summaries, and publishes a session when it closes or changes.
 
-    PCollection[(shard, VISIT_SCHEMA)] -> PCollection[rows of the table `sessions`]
+    PCollection[(shard, (first and last time in microseconds, packed visits))] -> PCollection[rows of `sessions`]
 
 State   per shard, in the global window. `pending` events since the last firing; `hot` sessions, which the next firing
         reads: open, or closed for less than HOT; older `cold` ones, which are searched for a visitor when an event
@@ -45,6 +45,11 @@ _GAP, _HOT, _COLD_EVERY, _SWEEP = map(to_micros, (GAP, HOT, COLD_EVERY, SWEEP))
 _UNMERGED = pl.lit(1, pl.UInt32).alias("members")
 
 
+Visits = tuple[int, tuple[int, int, bytes]]
+PACKED = list(VISIT_SCHEMA)[1:]  # the columns of packed visits: the key is computed when many are unpacked
+pack, unpack = BlockCoder().encode, BlockCoder().decode
+
+
 class Progress(NamedTuple):
     """The progress of a shard: whole numbers in one state cell. Times are in microseconds since 1970; 0: none yet."""
 
@@ -62,7 +67,7 @@ class Progress(NamedTuple):
 class PublishSessions(beam.DoFn):
     """Keyed by shard."""
 
-    PENDING = BagStateSpec("pending", BlockCoder())
+    PENDING = BagStateSpec("pending", BytesCoder())
     HOT = ReadModifyWriteStateSpec("hot", BlockCoder())
     COLD = BagStateSpec("cold", BytesCoder())
     PROGRESS = ReadModifyWriteStateSpec("progress", TupleCoder([VarIntCoder()] * len(Progress._fields)))
@@ -88,19 +93,20 @@ class PublishSessions(beam.DoFn):
         soon=beam.DoFn.TimerParam(SOON),
         due=beam.DoFn.TimerParam(DUE),
     ):
-        _, visits = keyed
+        _, (first, last, packed) = keyed
         so_far = _read(progress)
-        pending.add(visits)
+        pending.add(packed)
         count = so_far.pending + 1
         if count > PENDING_FRAMES:
-            gathered = pl.concat(list(pending.read()))
+            gathered = pack(pl.concat(map(unpack, pending.read())))
             pending.clear()
             pending.add(gathered)
             count = 1
-        ends = visits["event_time"].dt.epoch("us") + _GAP
-        coming = ends.filter(ends > so_far.over)
-        late = len(coming) < len(ends)
-        wanted = self._firing_for(int(coming.min())) if len(coming) else 0
+        late, coming = first + _GAP <= so_far.over, first + _GAP
+        if late and last + _GAP > so_far.over:
+            ends = unpack(packed)["event_time"].to_physical().to_numpy() + _GAP
+            coming = int(ends[ends > so_far.over].min())
+        wanted = self._firing_for(coming) if last + _GAP > so_far.over else 0
         if not wanted and not so_far.due:
             wanted = so_far.over  # at once: without a firing in event time a drain would wait for the clock
         waiting = so_far.waiting or set_firing(LATE_EVERY if late else self.early, self.now(), soon)
@@ -171,7 +177,7 @@ class PublishSessions(beam.DoFn):
         so_far = self._keep(shard, sessions, so_far._replace(pending=left, over=over, revision=stamp), hot, cold)
         pending.clear()
         if left:
-            pending.add(waits)
+            pending.add(pack(waits.select(PACKED)))
         wanted = [self._firing_for(end + _GAP) for end in [_least(sessions.filter(ended > over))] if end]
         if left:
             wanted.append(so_far.looked + _COLD_EVERY)
@@ -185,7 +191,9 @@ class PublishSessions(beam.DoFn):
         before = hot.read()
         if before is None:
             before = seeds.read_published(self.restored, NAME, seeds.Place(0, shard))
-        visits = pl.concat(list(pending.read())) if so_far.pending else empty(VISIT_SCHEMA)
+        visits = empty(VISIT_SCHEMA)
+        if so_far.pending:
+            visits = summaries.add_keys(pl.concat(map(unpack, pending.read())))
         old = visits.filter(pl.col("event_time").dt.epoch("us") < so_far.over - _HOT) if so_far.cold else visits.clear()
         waits = old if over - so_far.looked < _COLD_EVERY else old.clear()
         if not waits.is_empty():

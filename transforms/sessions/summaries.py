@@ -83,6 +83,7 @@ VISIT_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     },
 }
 
+_VISIT = list(VISIT_SCHEMA)[1:]
 _VISITOR = pl.concat_str(
     pl.when(pl.col("anonymous_id").is_not_null()).then(pl.lit("anonymous")).otherwise(pl.lit("user")),
     pl.coalesce("anonymous_id", "user_id"),
@@ -95,10 +96,15 @@ def visitors(frame: pl.DataFrame) -> pl.Series:
     return hash64(frame.select(_VISITOR).to_series()).alias("key")
 
 
-def select_visits(events: pl.DataFrame) -> pl.DataFrame:
-    """VISIT_SCHEMA: the events that are of a visitor, and of them what a summary is made of."""
-    named = events.filter(pl.coalesce("anonymous_id", "user_id").is_not_null())
-    return named.select(visitors(named), *list(VISIT_SCHEMA)[1:])
+def select_visits(events: pl.DataFrame, *, with_key: bool = True) -> pl.DataFrame:
+    """VISIT_SCHEMA: the events that are of a visitor, and of them what a summary is made of; `key` may be left out."""
+    named = events.lazy().filter(pl.coalesce("anonymous_id", "user_id").is_not_null()).select(_VISIT).collect()
+    return add_keys(named) if with_key else named
+
+
+def add_keys(visits: pl.DataFrame) -> pl.DataFrame:
+    """Return visits with their `key`, as VISIT_SCHEMA."""
+    return visits.select(visitors(visits), *_VISIT)
 
 
 def summarize_events(events: pl.DataFrame, steps: Sequence[str]) -> pl.DataFrame:

@@ -10,10 +10,10 @@ from transforms.block import FLOW_SCHEMA, REJECTED_SCHEMA, empty, tag_input
 from transforms.days import as_events
 from transforms.deduplicate import keep_smallest, split
 from transforms.event_time import settle_event_time
-from transforms.lateness import too_late
+from transforms.lateness import Lateness
 from transforms.mapping import Mapping
 from transforms.parse import parse
-from transforms.validate import NULL_IDS, validator
+from transforms.validate import NULL_IDS, Validator
 
 INPUT = "rehearsal"
 DAY = timedelta(days=1)
@@ -54,7 +54,7 @@ def apply_rules(
     """Return a raw block as (FLOW_SCHEMA, REJECTED_SCHEMA), before deduplication."""
     block, rejected = apply_mapping(raw, mapping)
     refused = [rejected]
-    for rule in (validator(NULL_IDS), settle_event_time, too_late(max_lateness)):
+    for rule in (Validator(NULL_IDS), settle_event_time, Lateness(max_lateness)):
         block, rejected = rule(block)
         refused.append(rejected)
     return as_events(block), pl.concat(refused)

@@ -10,7 +10,7 @@ from pipelines.apps.mapping.rehearsal import apply_mapping
 from transforms.block import RAW_SCHEMA
 from transforms.mapping import Mapping
 from transforms.records.payloads import encode_json
-from transforms.validate import NULL_IDS, validator
+from transforms.validate import NULL_IDS, Validator
 
 _FIXED = {"event_type": {"const": "event"}, "event_id": {"const": "1"}}
 
@@ -39,7 +39,7 @@ def trial(values: list[Any], field: str, stated: dict[str, Any]) -> Trial:
     fields = _FIXED | {field: {**stated, "path": "value"}}
     mapping = msgspec.convert({"source": "sample", "fields": fields}, Mapping)
     passed, unmapped = apply_mapping(raw_of([{} if value is None else {"value": value} for value in values]), mapping)
-    passed, invalid = validator(NULL_IDS)(passed)
+    passed, invalid = Validator(NULL_IDS)(passed)
     read = passed["client_time" if field == "event_time" else field]
     codes = Counter(unmapped["code"].to_list() + invalid["code"].to_list())
     return Trial(len(values), len(read) - read.null_count(), codes.total(), dict(codes))

@@ -34,10 +34,11 @@ from pipelines.warehouse.interface import Restorable, RestoreRun
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS, Table
 from transforms import restored_state as seeds
-from transforms.aggregate import Aggregation, BooksAggregation, scatter
 from transforms.block import EVENT_SCHEMA, SEPARATOR, TIME
 from transforms.deduplicate import claim_entries, dedup_time, seen_entries, split
 from transforms.lateness import allowed_lateness
+from transforms.metrics.aggregations import Aggregation, BooksAggregation
+from transforms.metrics.scopes import scatter
 from transforms.publication import Launch, stamp_rows
 from transforms.quality import BOOKS_SCHEMA
 from transforms.sessions.sessions import STEPS

@@ -31,9 +31,9 @@ from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
 from tests.parity import runs
-from transforms.aggregate import MetricAggregation
 from transforms.block import EVENT_SCHEMA, TIME, BlockCoder
 from transforms.lateness import allowed_lateness
+from transforms.metrics.aggregations import MetricAggregation
 from transforms.publication import Launch
 from transforms.quality import COUNTS
 

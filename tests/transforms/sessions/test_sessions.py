@@ -21,7 +21,7 @@ from transforms.publication import Firing, Launch
 from transforms.sessions import cold as cold_sessions
 from transforms.sessions import streaming as sessions_stream
 from transforms.sessions.sessions import SPANNING_SCHEMA, STEPS, Sessions, TargetDays, _ByVisitor
-from transforms.sessions.streaming import PublishSessions
+from transforms.sessions.streaming import PublishSessions, pack, unpack
 from transforms.sessions.summaries import (
     REVENUE,
     SUMMARY_SCHEMA,
@@ -257,9 +257,10 @@ class Shard:
         self.watermark = NOON.timestamp()
 
     def put(self, block: pl.DataFrame) -> None:
-        self.step.process(
-            (0, select_visits(block)), self.bags["pending"], self.cells["progress"], soon=self.soon, due=self.due
-        )
+        visits = select_visits(block, with_key=False)
+        times = visits["event_time"].to_physical()
+        element = 0, (times.min(), times.max(), pack(visits))
+        self.step.process(element, self.bags["pending"], self.cells["progress"], soon=self.soon, due=self.due)
         self.fire()
 
     def advance(self, minutes: float) -> None:
@@ -545,8 +546,9 @@ def test_what_goes_to_the_step_of_a_stream_is_an_element_a_shard_stamped_with_it
         assert list(step.process(block)) == []
     (element,) = step.finish_bundle()
     assert element.timestamp.seconds() == int((NOON + 7 * MINUTE).timestamp())
-    shard, visits = element.value
-    assert (shard, visits["anonymous_id"].to_list()) == (0, ["a", "b", "c"])
+    shard, (first, last, packed) = element.value
+    assert (shard, unpack(packed)["anonymous_id"].to_list()) == (0, ["a", "b", "c"])
+    assert (first, last) == tuple(int((NOON + at * MINUTE).timestamp() * 1e6) for at in (7, 50))
     step.start_bundle()
     assert list(step.finish_bundle()) == []
 

@@ -17,7 +17,7 @@ from pipelines.warehouse.sink import shaped
 from pipelines.warehouse.tables import EVENTS, QUARANTINE, Table
 from pipelines.warehouse.write_stats import Tally
 from transforms.errors import WarehouseError
-from transforms.quality import count
+from transforms.quality import entries_of, pack
 from transforms.stage import Gathering
 
 MOST_ROWS = 20_000  # that a bundle gathers before it writes them
@@ -101,7 +101,7 @@ def emit_outcomes(rows: pl.DataFrame, refusals: Sequence[Refusal], to: To, measu
         measured.rows.inc(len(written))
         tally.add_written(table.name, written)
         if to.outcome:
-            yield TaggedOutput("books", count(written, to.outcome))
+            yield TaggedOutput("books", pack(entries_of(written, to.outcome)))
         yield msgspec.json.encode(Confirmed(table.name, len(written)))
 
 

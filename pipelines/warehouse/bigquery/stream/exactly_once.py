@@ -26,7 +26,7 @@ import polars as pl
 from apache_beam.coders import BytesCoder, TupleCoder, VarIntCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
-from apache_beam.transforms.window import GlobalWindow, GlobalWindows
+from apache_beam.transforms.window import GlobalWindow
 from apache_beam.typehints import Tuple
 from apache_beam.utils.timestamp import Timestamp
 from google.api_core import exceptions
@@ -61,9 +61,8 @@ class WriteExactly(beam.PTransform):
     def expand(self, rows):
         gather = beam.ParDo(_Gather(self.to)).with_output_types(Tuple[int, pl.DataFrame], refused=pl.DataFrame)
         number = beam.ParDo(_Number(self.to)).with_output_types(Tuple[str, Tuple[int, pl.DataFrame]])
-        append = beam.ParDo(_Append(self.to)).with_output_types(bytes, books=pl.DataFrame, refused=pl.DataFrame)
-        everywhere = rows | "Leave the windows" >> beam.WindowInto(GlobalWindows()).with_output_types(pl.DataFrame)
-        gathered = everywhere | "Gather requests" >> gather.with_outputs("refused", main="requests")
+        append = beam.ParDo(_Append(self.to)).with_output_types(bytes, books=bytes, refused=pl.DataFrame)
+        gathered = rows | "Gather requests" >> gather.with_outputs("refused", main="requests")
         written = (
             gathered.requests
             | "Number rows" >> number

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import apache_beam as beam
 import polars as pl
-from apache_beam.transforms.window import GlobalWindows
 
 from pipelines.settings.options import EXACTLY_ONCE, INSERTS, STORAGE_WRITE
 from pipelines.warehouse.bigquery.retry import Limits
@@ -69,9 +68,8 @@ class WriteRows(beam.PTransform):
         self.to, self.writer = to, writer
 
     def expand(self, rows):
-        writing = beam.ParDo(_WriteRows(self)).with_output_types(bytes, books=pl.DataFrame, refused=pl.DataFrame)
-        everywhere = rows | "Leave the windows" >> beam.WindowInto(GlobalWindows()).with_output_types(pl.DataFrame)
-        return everywhere | "Write rows" >> writing.with_outputs("books", "refused", main="files")
+        writing = beam.ParDo(_WriteRows(self)).with_output_types(bytes, books=bytes, refused=pl.DataFrame)
+        return rows | "Write rows" >> writing.with_outputs("books", "refused", main="files")
 
 
 class _WriteRows(GatherRows):

@@ -18,7 +18,7 @@ from transforms.block import tag_input
 from transforms.errors import SourceError
 from transforms.event_time import settle_event_time
 from transforms.parse import parse
-from transforms.validate import validator
+from transforms.validate import Validator
 
 LAST = 2**63 - 1
 UUID = "699ade83-5ee1-4759-96ad-528b2fc9c918"
@@ -277,7 +277,7 @@ def test_each_row_of_any_file_is_accepted_or_refused_and_the_file_is_read_or_one
 def _sorted_out(block: pl.DataFrame) -> tuple[pl.DataFrame, None, pl.DataFrame]:
     passed, refused = parse(tag_input(block, "x"), None, "shop")
     kept = [refused]
-    for rule in (validator(), settle_event_time):
+    for rule in (Validator(), settle_event_time):
         passed, refused = rule(passed)
         kept.append(refused)
     return passed, None, pl.concat(kept)

@@ -22,6 +22,7 @@ from pipelines.warehouse.tables import EVENTS, QUARANTINE
 from tests.servers.tables import fetched, made
 from transforms.block import EVENT_SCHEMA
 from transforms.errors import WarehouseError
+from transforms.quality import unpack
 
 NOW = datetime.now(UTC)
 LIMITS = Limits(first=0.01, most=0.05, limit=60, answer=30)
@@ -167,7 +168,8 @@ def test_each_row_is_written_once_in_any_order_with_failures_anywhere(worker, da
     assert [held.bag for held in worker.held.values()] == [[]]
     good = [id for request in rows for id, is_bad in request if not is_bad]
     assert ids_of(dataset, least, least + 1000) == good
-    assert sum(book["events"].sum() for book in worker.outputs("books")) == len(good)
+    counted = [entry for entries in worker.outputs("books") for entry in unpack(entries)]
+    assert sum(n for *_, outcome, n in counted if outcome == "events") == len(good)
     refused = [position for block in worker.outputs("refused") for position in block["position"]]
     assert sorted(refused) == sorted(f"events:web:{id}" for id in bad)
 

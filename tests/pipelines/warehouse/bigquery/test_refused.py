@@ -28,7 +28,7 @@ from transforms.event_time import settle_event_time
 from transforms.parse import parse
 from transforms.publication import Launch
 from transforms.quarantine import identify
-from transforms.validate import NULL_IDS, validator
+from transforms.validate import NULL_IDS, Validator
 
 NOW = datetime(2026, 3, 1, 10, 0, 0, 250, tzinfo=UTC)
 EVENT = {
@@ -66,7 +66,7 @@ def refused(events: pl.DataFrame, *refusals: Refusal) -> pl.DataFrame:
 def test_a_replay_of_a_refused_event_makes_the_same_event():
     quarantined = identify(refused(event()), "v", 0.0)
     (block,) = records_of(quarantined, "events")
-    passed = validator(NULL_IDS, ())(parse(block, None, "events").passed)[0]
+    passed = Validator(NULL_IDS, ())(parse(block, None, "events").passed)[0]
     again = as_events(settle_event_time(passed)[0]).select(list(EVENT_SCHEMA))
     assert again.row(0, named=True) == event(source_format="native").row(0, named=True)
 

@@ -36,6 +36,7 @@ from tests.servers.tables import fetched, made
 from transforms.block import EVENT_SCHEMA
 from transforms.errors import WarehouseError
 from transforms.publication import Launch, stamp_rows
+from transforms.quality import frame_of, unpack
 from transforms.quarantine import identify
 from transforms.sessions.summaries import merge, summarize_events, table_rows
 
@@ -127,7 +128,8 @@ def run(dataset, method, blocks, table=EVENTS, outcome="events", limits=FAST):
     return books, refused, metrics
 
 
-def keep(block: pl.DataFrame, prefix: str) -> None:
+def keep(block: pl.DataFrame | bytes, prefix: str) -> None:
+    block = frame_of(unpack(block)) if isinstance(block, bytes) else block
     block.write_parquet(f"{prefix}-{uuid.uuid4().hex}.parquet")
 
 

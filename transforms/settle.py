@@ -1,0 +1,145 @@
+"""Settle: from raw records to events. One step parses, validates and dates a block, and rejects what is late.
+
+    PCollection[RAW_SCHEMA block] -> passed: PCollection[FLOW_SCHEMA block],
+                                     rejected: PCollection[REJECTED_SCHEMA block],
+                                     replayed: PCollection[PARSED_SCHEMA block], books: PCollection[packed entries]
+
+`replayed` has the records of a replay that passed, for quarantine; of other runs it is empty.
+
+The rules are functions of their own (parse.py, validate.py, event_time.py, lateness.py). Each also states, as one
+expression, when it passes a whole block as it is. Where all of them do, which is nearly always, the events of a block
+are made by two calls of Polars: a block of a few hundred rows costs little more than its records.
+
+State   none
+Emits   at once; never an empty block
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import apache_beam as beam
+import polars as pl
+from apache_beam.pvalue import TaggedOutput
+
+from transforms.block import FLOW_SCHEMA, split_to_size, tag_input
+from transforms.days import Days, as_events
+from transforms.event_time import DATED, event_time_columns, settle_event_time
+from transforms.lateness import Lateness
+from transforms.mapping import Mapping
+from transforms.parse import parse_in_parts
+from transforms.quality import Entry, entries_of, pack, redate
+from transforms.validate import Validator
+
+MOST_BYTES = 64 << 20  # of a block of events: each event of an exploded record holds all bytes of the record
+_CLEAN = "_clean"
+
+
+class Rules(NamedTuple):
+    """How records become events.
+
+    source    names the records that do not state one; blocks of the source of a mapping go through the mapping
+    input     the input of the records; None: each has its own, as those of a replay
+    near      events outside these days are left out and counted; None keeps all
+    """
+
+    mappings: Sequence[Mapping]
+    source: str
+    input: str | None
+    validate: Validator
+    lateness: Lateness
+    near: Days | None = None
+
+
+class Settle(beam.PTransform):
+    """The head of the graph; see the module."""
+
+    def __init__(self, rules: Rules):
+        super().__init__()
+        self.rules = rules
+
+    def expand(self, raw):
+        typed = beam.ParDo(_Settle(self.rules)).with_output_types(
+            pl.DataFrame, rejected=pl.DataFrame, replayed=pl.DataFrame, books=bytes
+        )
+        return raw | "Make events" >> typed.with_outputs("rejected", "replayed", "books", main="passed")
+
+
+class _Settle(beam.DoFn):
+    def __init__(self, rules: Rules):
+        self.rules = rules
+        self.mappings = {mapping.source: mapping for mapping in rules.mappings}
+
+    def process(self, raw):
+        records = raw if self.rules.input is None else tag_input(raw, self.rules.input)
+        source = records["source"][0]
+        queue = records["received_time"].null_count() == 0
+        books = entries_of(records, "received")
+        for parsed, refused in parse_in_parts(records, self.mappings.get(source), self.rules.source):
+            for part in (parsed, refused):
+                books += moved(part, source, queue)
+            yield from (TaggedOutput("rejected", block) for block in split_to_size(refused, MOST_BYTES))
+            for block in split_to_size(parsed, MOST_BYTES):
+                settled = judge(block, self.rules)
+                yield from (TaggedOutput("rejected", each) for each in settled.rejected)
+                if settled.replayed is not None:
+                    yield TaggedOutput("replayed", settled.replayed)
+                events, outside = _near(settled.events, self.rules.near)
+                books += outside
+                if not events.is_empty():
+                    yield events
+        yield TaggedOutput("books", pack(books))
+
+
+class Judged(NamedTuple):
+    """Events (FLOW_SCHEMA), rejected blocks of which none is empty, and the records of a replay that passed."""
+
+    events: pl.DataFrame
+    rejected: list[pl.DataFrame]
+    replayed: pl.DataFrame | None
+
+
+def judge(parsed: pl.DataFrame, rules: Rules) -> Judged:
+    """Apply the rules to a PARSED_SCHEMA block of parse."""
+    if rules.input is not None and not rules.validate.bots and not parsed.is_empty():
+        clean = [DATED, rules.validate.clean, rules.lateness.clean()]
+        dated = parsed.with_columns(event_time_columns())
+        events = dated.select(*_FLOW, pl.all_horizontal(clean).alias(_CLEAN))
+        if events.item(0, _CLEAN):
+            return Judged(events.drop(_CLEAN), [], None)
+    return _judge_each(parsed, rules)
+
+
+_FLOW = [
+    {"stored": pl.lit(False).alias("stored"), "warnings": pl.lit(None, pl.String).alias("warnings")}.get(
+        name, pl.col(name)
+    )
+    for name in FLOW_SCHEMA
+]
+
+
+def _judge_each(parsed: pl.DataFrame, rules: Rules) -> Judged:
+    """The same, rule by rule."""
+    rejected, block = [], parsed
+    for rule in (rules.validate, settle_event_time, rules.lateness):
+        block, refused = rule(block)
+        rejected += [] if refused.is_empty() else [refused]
+    replayed = block if rules.input is None and not block.is_empty() else None
+    return Judged(as_events(block), rejected, replayed)
+
+
+def moved(part: pl.DataFrame, source: str, queue: bool) -> list[Entry]:
+    """Entries that move records to their actual source and minute; a record's parts after its first are `exploded`."""
+    if part.is_empty():
+        return []
+    if not part["part"].max():
+        return redate(entries_of(part, "received"), source, queue=queue)
+    first = redate(entries_of(part.filter(pl.col("part") == 0), "received"), source, queue=queue)
+    return first + entries_of(part.filter(pl.col("part") > 0), "exploded")
+
+
+def _near(events: pl.DataFrame, days: Days | None) -> tuple[pl.DataFrame, list[Entry]]:
+    """The events in the days, and entries for the others."""
+    if days is None or events.is_empty():
+        return events, []
+    inside = events.select(days.holds(pl.col("event_time"))).to_series()
+    return events.filter(inside), entries_of(events.filter(~inside), "out_of_range")
