@@ -36,6 +36,7 @@ from transforms.metrics.aggregations import MetricAggregation
 from transforms.metrics.spec import MetricSpec
 from transforms.publication import Launch
 
+SHARDS = 4  # of the deduplication and the sessions, unless --shards states it
 NATIVE_SOURCE = "events"  # the source of native records that do not state one
 
 
@@ -80,7 +81,7 @@ def new_job(settings: Settings, configuration: Configuration, sink: Sink, *, tim
         max_lateness=settings.max_lateness,
         accept_late=settings.accept_late,
         dedup_window=settings.dedup_window,
-        shards=settings.shards,
+        shards=settings.shards or SHARDS,
         streaming=streaming,
         early=settings.early_firing,
         funnel=configuration.funnel.steps,

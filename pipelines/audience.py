@@ -9,7 +9,7 @@ duplicates is kept (deduplicate.py), when the windows fire, and how the sink wri
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from transforms.days import Days, KeepDays
 from transforms.deduplicate import Deduplicate
 from transforms.lateness import Lateness, allowed_lateness
 from transforms.mapping import Mapping
-from transforms.metrics.aggregations import Aggregation, BooksAggregation
+from transforms.metrics.aggregations import BooksAggregation, MetricAggregation
 from transforms.publication import Firing, Launch
 from transforms.quarantine import LeaveQuarantine, Quarantine
 from transforms.records.match import Match
@@ -44,7 +44,7 @@ class Job:
     sink: Sink
     input: str | None  # name of the input, to which quarantine and audit counts belong; None: each record has its own
     launch: Launch
-    metrics: tuple[Aggregation, ...]
+    metrics: tuple[MetricAggregation, ...]
     source_name: str = "events"  # for records that do not state one
     mappings: tuple[Mapping, ...] = ()
     streaming: bool = False
@@ -76,6 +76,11 @@ class Job:
             clock=self.clock,
             restored=self.seeds,
         )
+
+
+def unsharded(job: Job) -> Job:
+    """Return the same with one shard a step: where one process takes all shards, they only make its elements many."""
+    return replace(job, shards=1, metrics=tuple(what.unsharded() for what in job.metrics))
 
 
 class Settled(NamedTuple):

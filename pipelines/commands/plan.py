@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+from pipelines.assemble import SHARDS
 from pipelines.commands import Command, number
 from pipelines.settings.arguments import add_all
 from transforms.errors import OptionError
@@ -97,7 +98,7 @@ def _plan(values, numbers: dict[str, float], distinct: dict[str, float], prices:
     metrics = read_config(settings.config).metrics
     how = How(
         metrics,
-        settings.shards,
+        settings.shards or SHARDS,
         settings.readers,
         settings.batch_delay,
         settings.early_firing,

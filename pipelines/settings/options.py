@@ -354,8 +354,8 @@ OPTIONS = (
     ),
     Option(
         "shards",
-        "Number of shards for deduplication",
-        "4",
+        "Number of shards for deduplication and sessions (default: 4; 1 in a stream on this machine, also for metrics)",
+        None,
         example="8",
         group="machine",
         in_file=True,

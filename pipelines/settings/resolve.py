@@ -46,7 +46,7 @@ class Settings(NamedTuple):
     readers: int
     write_method: str
     landing: str
-    shards: int
+    shards: int | None
     workers: int
     generation: int | None
 

@@ -28,7 +28,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
 from pipelines.assemble import Opened, mappings_of, open_run
-from pipelines.audience import Job, build
+from pipelines.audience import Job, build, unsharded
 from pipelines.runners import choose as runners
 from pipelines.runners.choose import Runner, Started
 from pipelines.runners.in_process import cause
@@ -68,6 +68,8 @@ def stream(settings: Settings, runner: Runner, beam_options: Sequence[str], say:
         stack.enter_context(quiet())
         queue = stack.enter_context(choose_queue(settings._asdict()).open())
         into = stack.enter_context(open_run(settings, create=True, streaming=True))
+        if runner.runs_here and settings.shards is None:
+            into = into._replace(job=unsharded(into.job))
         recovery = recovery_of(into, settings, queue.input, runner)
         _refuse_landed(recovery.landing, runner)
         stack.enter_context(recovery.open())

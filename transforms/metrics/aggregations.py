@@ -47,12 +47,16 @@ class Aggregation(Protocol):
 
 
 class MetricAggregation:
-    """A metric of the catalog, of blocks of events; `early` overrides its own interval of early firings."""
+    """A metric of the catalog, of blocks of events; `early` and `shards` override its own."""
 
-    def __init__(self, spec: MetricSpec, zone: str, early: timedelta | None = None):
+    def __init__(self, spec: MetricSpec, zone: str, early: timedelta | None = None, shards: int | None = None):
         self.spec, self.zone = spec, zone
-        self.name, self.bucket, self.shards = spec.name, spec.bucket_width, spec.shards
+        self.name, self.bucket, self.shards = spec.name, spec.bucket_width, shards or spec.shards
         self.keys, self.early = tuple(spec.dimensions), early or spec.early_interval
+
+    def unsharded(self) -> "MetricAggregation":
+        """Return the same with one shard."""
+        return MetricAggregation(self.spec, self.zone, self.early, 1)
 
     def starts(self, times: pl.Series) -> pl.Series:
         """Return the start of each time's bucket."""
