@@ -6,7 +6,7 @@ payload again (a CSV header) is in `attributes`, so a quarantined row can be rep
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache, partial
 from typing import Any
@@ -69,6 +69,20 @@ def check_depth(payload: bytes) -> None:
             raise msgspec.DecodeError(f"nested deeper than {DEEPEST} levels")
 
 
+def decode_each(decoded: Iterator[Any], otherwise: Callable[[int], Any]) -> list[Any]:
+    """Return what an iterator of decoded payloads yields, and `otherwise(row)` where it raises UNREADABLE.
+
+    The iterator must go on after an error, as `map` does and a generator does not.
+    """
+    made: list[Any] = []
+    while True:
+        try:
+            made.extend(decoded)
+            return made
+        except UNREADABLE:  # what came before is in the list
+            made.append(otherwise(len(made)))
+
+
 def error_of(problem: Exception) -> tuple[str, str]:
     """The (code, errors JSON) of a payload that the decoder refused; names the path, never the value."""
     return _told(str(problem), isinstance(problem, InvalidOperation), isinstance(problem, msgspec.ValidationError))
@@ -88,6 +102,7 @@ def errors_json(path: str, code: str, message: str) -> str:
     return encode_json([{"path": path, "code": code, "message": message}]).decode()
 
 
+NOTHING = empty(REJECTED_SCHEMA)
 Refused = list[tuple[int, str, str]]  # (row, code, errors)
 
 
@@ -204,12 +219,14 @@ def set_aside_long(raw: pl.DataFrame, format: str) -> tuple[pl.DataFrame, pl.Dat
     The first KEPT_BYTES of a record that is too long are kept, and its attributes state that: when it is replayed, it
     is rejected again.
     """
-    is_long = raw["payload"].bin.size().fill_null(0) > RECORD_LIMIT
+    sizes = raw["payload"].bin.size()
     first = raw["attributes"][0] if len(raw) else None
     if first and f'"{TOO_LONG}":' in first and msgspec.json.decode(first).get(TOO_LONG):
         is_long = pl.repeat(True, len(raw), eager=True)
-    if not is_long.any():
-        return raw, empty(REJECTED_SCHEMA)
+    elif (sizes.max() or 0) <= RECORD_LIMIT:  # type: ignore[operator]
+        return raw, NOTHING.clone()
+    else:
+        is_long = sizes.fill_null(0) > RECORD_LIMIT
     found = raw.filter(is_long).with_columns(pl.col("payload").bin.slice(0, KEPT_BYTES))
     told = [msgspec.json.decode(text) if text else {} for text in found["attributes"].to_list()]
     attributes = [encode_json(at | {TOO_LONG: True}).decode() for at in told]
@@ -222,7 +239,7 @@ def set_aside_long(raw: pl.DataFrame, format: str) -> tuple[pl.DataFrame, pl.Dat
 def refuse(raw: pl.DataFrame, refused: Refused, format: str) -> pl.DataFrame:
     """Return the raw rows at [(row, code, errors)] as rejected by the stage `parse`."""
     if not refused:
-        return empty(REJECTED_SCHEMA)
+        return NOTHING.clone()
     rows = [row for row, _, _ in refused]
     block = (raw if rows == list(range(len(raw))) else raw[rows]).with_columns(
         source_format=pl.lit(format),
