@@ -5,15 +5,18 @@ processor's cache. A record that this refuses, or that is in doubt, is judged by
 a field that is not in the contract, which goes to `extra`, or be no event at all.
 """
 
+import re
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
 import polars as pl
 from msgspec.structs import astuple
 
-from transforms.block import FIELDS, ORIGIN, PARSED_SCHEMA, VALUE_DIGITS, hash128
+from transforms.block import FIELDS, NUMERIC, ORIGIN, PARSED_SCHEMA, VALUE_DIGITS, hash128
 from transforms.records.numbers import to_nine_places
 from transforms.records.payloads import (
     DEEPEST,
@@ -31,6 +34,7 @@ from transforms.stage import rejections
 
 TRANSPORT = ("received_time", "sent_time")  # about how a record travelled: not part of a derived id
 SLICE_ROWS = 2_048  # made into columns at a time: while their strings are in the processor's cache
+CHUNK_ROWS = 512  # made into tuples at a time: fewer than what starts Python's collector of garbage
 INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
@@ -71,6 +75,7 @@ KNOWN = frozenset(NativeEvent.__struct_fields__)
 _decode = msgspec.json.Decoder(NativeEvent, float_hook=Decimal).decode
 _decode_open = msgspec.json.Decoder(OpenEvent, float_hook=Decimal).decode
 _NUMBERS = {type(None), int, Decimal}
+_INEXACT = re.compile(r"[eEnN]|\.[0-9]{10}|[0-9]{19}")  # no number as Polars reads it exactly, or one that is too large
 _NO_NUMBER = "Expected `number | null` - at `$.value`"
 
 
@@ -81,60 +86,65 @@ _EVENT_TIME, _SENT_TIME, _RECEIVED_TIME = (_AT[name] for name in ("event_time", 
 _PLAIN = [(name, _AT[name], dtype) for name, dtype in FIELDS.items() if name not in ("value", "properties", "extra")]
 _NO_EVENT = astuple(NativeEvent())
 _NO_PROPERTIES = _NO_EVENT[_PROPERTIES]
-_CLIENT = "client"
-Columns = list[Sequence[Any]]  # what records state, in the order of NativeEvent
+_TIMES = ("client_time", "sent_time", "received_time")
+_CLIENT, _NULL = "client", {None}
+Columns = list[list[Any]]  # what records state, in the order of NativeEvent
 
 
 def parse_native(raw: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Decode native events to (PARSED_SCHEMA block, rejected). `source` is for records that do not state one."""
-    reader, frames = _Reader(raw["payload"], source), []
-    queued = not raw["received_time"].null_count()
+    reader, queued = _Reader(raw["payload"], source), not raw["received_time"].null_count()
+    slices: list[dict[str, pl.Series]] = []
     kept: list[int] = []
     unfit: list[int] = []
     for start in range(0, len(raw) or 1, SLICE_ROWS):
         columns, rows = reader.read(range(start, min(start + SLICE_ROWS, len(raw))))
-        frame, over = _frame(columns, rows, reader, queued)
-        frames.append(frame)
+        series, over = _series_of(columns, rows, reader, queued)
+        slices.append(series)
         unfit += [len(kept) + at for at in over]
         kept += rows
-    origin = raw[kept] if reader.refused else raw
-    block = _settle(frames[0] if len(frames) == 1 else pl.concat(frames), origin, queued)
+    stated = slices[0] if len(slices) == 1 else {name: pl.concat([at[name] for at in slices]) for name in slices[0]}
+    block = _settle(stated, raw[kept] if reader.refused else raw, queued)
     refused = [(row, *reader.refused[row]) for row in sorted(reader.refused)]
     rejected = refuse(raw.with_columns(source=pl.lit(source)) if refused else raw, refused, "native")
     return _set_aside(block, unfit, rejected) if unfit else (block, rejected)
 
 
 class _Reader:
-    """Decodes the records of a block, and notes of rows: (code, errors) if refused, a derived id, unknown fields."""
+    """Decodes the records of a block, a slice at a time."""
 
-    def __init__(self, column: pl.Series, source: str):
-        self.payloads, self.source = column.to_list(), source
-        self.doubtful = _doubtful(column, self.payloads)
-        self.refused: dict[int, tuple[str, str]] = {}
-        self.derived: set[int] = set()
-        self.extra: dict[int, str] = {}
+    def __init__(self, payloads: pl.Series, source: str):
+        self.payloads, self.source = payloads, source
+        self.refused: dict[int, tuple[str, str]] = {}  # (code, errors), by row
+        self.derived: list[int] = []  # rows of the slice whose `event_id` is derived
+        self.extra: dict[int, str] = {}  # unknown fields as JSON, by row of the slice
 
     def read(self, rows: range) -> tuple[Columns, Sequence[int]]:
         """Return the columns of those of the rows that are events, and their rows."""
-        plain = self.payloads[rows.start : rows.stop]
-        for row in self.doubtful.intersection(rows) if self.doubtful else ():
-            plain[row - rows.start] = b""  # which is judged, as whatever cannot be decoded
-        events = decode_each(map(astuple, map(_decode, plain)), lambda at: self._judge(rows[at]))
-        columns: Columns = list(zip(*events, strict=True)) or [()] * len(_AT)
+        self.derived, self.extra, before = [], {}, len(self.refused)
+        some = self.payloads[rows.start : rows.stop]
+        payloads = some.to_list()
+        plain = _without_doubtful(some, payloads)
+        columns: Columns = [[] for _ in _AT]
+        for start in range(0, len(plain), CHUNK_ROWS):
+            waiting = map(astuple, map(_decode, plain[start : start + CHUNK_ROWS]))
+            events = decode_each(waiting, lambda at, start=start: self._judge(rows[start + at], payloads[start + at]))
+            for column, values in zip(columns, zip(*events, strict=True), strict=True):
+                column.extend(values)
         if not _NUMBERS.issuperset(map(type, columns[_VALUE])):
             for row, value in zip(rows, columns[_VALUE], strict=True):
                 if type(value) not in _NUMBERS:
                     self._refuse(row, msgspec.ValidationError(_NO_NUMBER))
         if not all(columns[_ID]):
-            columns[_ID] = self._identified(columns, rows)
-        if self.refused.keys().isdisjoint(rows):
+            self._identify(columns, rows, payloads)
+        if len(self.refused) == before:
             return columns, rows
         kept = [at for at, row in enumerate(rows) if row not in self.refused]
         return [[column[at] for at in kept] for column in columns], [rows[at] for at in kept]
 
-    def _judge(self, row: int) -> tuple:
+    def _judge(self, row: int, payload: bytes) -> tuple:
         try:
-            event, unknown = _decode_native(self.payloads[row])
+            event, unknown = _decode_native(payload)
         except UNREADABLE as problem:
             self._refuse(row, problem)
             return _NO_EVENT
@@ -145,26 +155,30 @@ class _Reader:
     def _refuse(self, row: int, problem: Exception) -> None:
         self.refused[row] = error_of(problem)
 
-    def _identified(self, columns: Columns, rows: range) -> list[str]:
-        ids = list(columns[_ID])
+    def _identify(self, columns: Columns, rows: range, payloads: list[bytes]) -> None:
+        ids = columns[_ID]
         for at, row in enumerate(rows):
             if ids[at] is None and row not in self.refused:
                 try:
-                    ids[at] = _id_of(columns[_SOURCE][at], self.payloads[row], self.source)
-                    self.derived.add(row)
+                    ids[at] = _id_of(columns[_SOURCE][at], payloads[at], self.source)
+                    self.derived.append(row)
                 except UNREADABLE as problem:
                     self._refuse(row, problem)
-        return ids
 
 
-def _doubtful(column: pl.Series, payloads: list[bytes]) -> set[int]:
-    """Return the rows that may be refused though msgspec accepts them: it does not look into what stays raw."""
-    found = {row for row, payload in enumerate(payloads) if len(payload) > DEEPEST and _refuses(check_depth, payload)}
+def _without_doubtful(column: pl.Series, payloads: list[bytes]) -> list[bytes]:
+    """Return the payloads, and nothing in place of one that may be refused though msgspec accepts it.
+
+    msgspec does not look into what stays raw.
+    """
+    found = {
+        at for at, payload in enumerate(payloads) if len(payload) >= 2 * DEEPEST and _refuses(check_depth, payload)
+    }
     try:
         column.cast(pl.String)
     except pl.exceptions.PolarsError:
-        found.update(row for row, payload in enumerate(payloads) if _refuses(bytes.decode, payload))
-    return found
+        found.update(at for at, payload in enumerate(payloads) if _refuses(bytes.decode, payload))
+    return [b"" if at in found else payload for at, payload in enumerate(payloads)] if found else payloads
 
 
 def _refuses(check: Callable[[bytes], Any], payload: bytes) -> bool:
@@ -175,47 +189,63 @@ def _refuses(check: Callable[[bytes], Any], payload: bytes) -> bool:
     return False
 
 
-def _frame(columns: Columns, rows: Sequence[int], reader: _Reader, queued: bool) -> tuple[pl.DataFrame, list[int]]:
-    """(what records state, as columns of PARSED_SCHEMA; the rows of it whose value NUMERIC cannot hold)."""
-    height, derived, extra, source = len(rows), reader.derived, reader.extra, reader.source
+def _series_of(
+    columns: Columns, rows: Sequence[int], reader: _Reader, queued: bool
+) -> tuple[dict[str, pl.Series], list[int]]:
+    """(what records state, as columns of PARSED_SCHEMA; the rows of them whose value NUMERIC cannot hold)."""
+    height, source = len(rows), reader.source
     event_time, stated = columns[_EVENT_TIME], columns[_SOURCE]
-    value, unfit = numerics(columns[_VALUE])
-    times = [event_time, columns[_SENT_TIME], [None] * height if queued else columns[_RECEIVED_TIME]]
-    client_time, sent_time, received_time = read_stated(times)
+    value, unfit = _numeric(columns[_VALUE])
+    received = [None] * height if queued else columns[_RECEIVED_TIME]
+    times = dict(zip(_TIMES, read_stated([event_time, columns[_SENT_TIME], received]), strict=True))
     made: dict[str, Any] = {
-        "value": value,
         "properties": [None if at is _NO_PROPERTIES else _text_of(at) for at in columns[_PROPERTIES]],
-        "extra": None if extra.keys().isdisjoint(rows) else [extra.get(row) for row in rows],
-        "id_source": _CLIENT
-        if derived.isdisjoint(rows)
-        else ["derived" if row in derived else _CLIENT for row in rows],
+        "extra": _at_rows(rows, reader.extra, None),
+        "id_source": _at_rows(rows, dict.fromkeys(reader.derived, "derived"), _CLIENT),
         "client_time_given": True if all(event_time) else [time is not None for time in event_time],
-        "source": source if stated.count(None) == height else [source if at is None else at for at in stated],
+        "source": [source if at is None else at for at in stated] if {*stated} != _NULL else source,
     }
-    series = [pl.Series(name, columns[at], dtype=dtype) for name, at, dtype in _PLAIN]
-    series += [column_of(name, values, PARSED_SCHEMA[name], height) for name, values in made.items()]
-    series += [client_time.alias("client_time"), sent_time.alias("sent_time"), received_time.alias("received_time")]
-    return pl.DataFrame(series), unfit
+    series = {name: pl.Series(name, columns[at], dtype=dtype) for name, at, dtype in _PLAIN}
+    series["value"] = value
+    series |= {name: _column_of(name, values, height) for name, values in made.items()}
+    return series | {name: times[name].alias(name) for name in _TIMES}, unfit
 
 
-def column_of(name: str, values: Any, dtype: Any, height: int) -> pl.Series:
-    """Return a column of a list of values, or of the same value in each row."""
+def _at_rows(rows: Sequence[int], values: dict[int, str], otherwise: str | None) -> list[str | None] | str | None:
+    """The values at some of the rows, which are in order, and another at the rest."""
+    if not values:
+        return otherwise
+    column = [otherwise] * len(rows)
+    for row, value in values.items():
+        at = bisect_left(rows, row)
+        if at < len(rows) and rows[at] == row:  # else it was refused
+            column[at] = value
+    return column
+
+
+def _column_of(name: str, values: Any, height: int) -> pl.Series:
+    """Return a column of PARSED_SCHEMA: of a list of values, or of one value in each row."""
     if isinstance(values, list):
-        return pl.Series(name, values, dtype=dtype)
-    return pl.Series(name, [values], dtype=dtype).new_from_index(0, height)
+        return pl.Series(name, values, dtype=PARSED_SCHEMA[name])
+    return _one(name, values).new_from_index(0, height)
 
 
-def _settle(stated: pl.DataFrame, origin: pl.DataFrame, queued: bool) -> pl.DataFrame:
-    """PARSED_SCHEMA block; row n of `stated` was read from row n of `origin`."""
-    height, received = len(stated), origin["received_time"]
-    if not queued and received.null_count() < height:
-        received = received.fill_null(stated["received_time"])
-    elif not queued:
-        received = stated["received_time"]
-    series = {column.name: column for column in (*stated.get_columns(), received, *(origin[name] for name in ORIGIN))}
-    series["clock"] = column_of("clock", _CLIENT, pl.String, height)
-    series["source_format"] = column_of("source_format", "native", pl.String, height)
-    return pl.DataFrame([series[name] for name in PARSED_SCHEMA])
+@lru_cache(maxsize=256)
+def _one(name: str, value: Any) -> pl.Series:
+    return pl.Series(name, [value], dtype=PARSED_SCHEMA[name])
+
+
+def _settle(stated: dict[str, pl.Series], origin: pl.DataFrame, queued: bool) -> pl.DataFrame:
+    """PARSED_SCHEMA block; row n of what is `stated` was read from row n of `origin`."""
+    height, received = len(origin), origin["received_time"]
+    if not queued:
+        own = stated["received_time"]
+        received = own if received.null_count() == height else received.fill_null(own)
+    series = stated | {name: origin[name] for name in ORIGIN} | {"received_time": received}
+    series["clock"] = _column_of("clock", _CLIENT, height)
+    series["source_format"] = _column_of("source_format", "native", height)
+    first, *others = (series[name] for name in PARSED_SCHEMA)
+    return first.to_frame().hstack(others)
 
 
 def _set_aside(block: pl.DataFrame, unfit: list[int], rejected: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -248,10 +278,26 @@ def _decode_with_extra(payload: bytes) -> tuple[OpenEvent, str | None]:
     return event, encode_json(unknown).decode() if unknown else None
 
 
+def _numeric(values: Sequence[int | Decimal | None]) -> tuple[pl.Series, list[int]]:
+    """(`value` as NUMERIC, rows whose number does not fit)."""
+    given = [value for value in values if value is not None]
+    if given and not _INEXACT.search(" ".join(map(str, given))):
+        texts = pl.Series("value", [None if value is None else str(value) for value in values], dtype=pl.String)
+        return texts.cast(NUMERIC), []
+    if given:
+        fitted, unfit = numerics(values)
+        return pl.Series("value", fitted, dtype=NUMERIC), unfit
+    return _column_of("value", None, len(values)), []
+
+
 def numerics(values: Sequence[int | Decimal | None]) -> tuple[list[Decimal | None], list[int]]:
     """Round to the nine places of NUMERIC, half away from zero; (values, rows that do not fit)."""
-    fitted = [None if value is None else to_nine_places(value) for value in values]
-    unfit = [row for row, value in enumerate(values) if value is not None and fitted[row] is None]
+    fitted: list[Decimal | None] = [None] * len(values)
+    unfit = []
+    for row in [row for row, value in enumerate(values) if value is not None]:
+        fitted[row] = to_nine_places(values[row])  # type: ignore[arg-type]
+        if fitted[row] is None:
+            unfit.append(row)
     return fitted, unfit
 
 

@@ -7,7 +7,7 @@ unreadable: it comes from a wrong unit or an unset clock.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, compress
 from typing import Any
 
 import numpy as np
@@ -37,15 +37,15 @@ def read_stated(columns: Sequence[Sequence[Any]]) -> list[pl.Series]:
     They are read as one column, because a call costs more than the times of a small block.
     """
     height = len(columns[0])
-    stated = [column for column in columns if column.count(None) < height]
-    values = list(chain.from_iterable(stated))
+    stated = [any(column) for column in columns]
+    values = list(chain.from_iterable(compress(columns, stated)))
     try:
         texts = pa.array(values, pa.large_string())
     except (pa.ArrowTypeError, pa.ArrowInvalid):
         texts = pa.array([value if type(value) is str else None for value in values], pa.large_string())
     times, nothing = _read(texts), pl.Series([None], dtype=TIME).new_from_index(0, height)
     starts = iter(range(0, len(values), height or 1))
-    return [times.slice(next(starts), height) if column.count(None) < height else nothing for column in columns]
+    return [times.slice(next(starts), height) if any_text else nothing for any_text in stated]
 
 
 def _read(texts: pa.Array) -> pl.Series:
