@@ -9,7 +9,8 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import compress
 from typing import Annotated, Any
 
 import msgspec
@@ -106,7 +107,7 @@ def parse_native(raw: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataF
     stated = slices[0] if len(slices) == 1 else {name: pl.concat([at[name] for at in slices]) for name in slices[0]}
     block = _settle(stated, raw[kept] if reader.refused else raw, queued)
     refused = [(row, *reader.refused[row]) for row in sorted(reader.refused)]
-    rejected = refuse(raw.with_columns(source=pl.lit(source)) if refused else raw, refused, "native")
+    rejected = refuse(raw, refused, "native", source)
     return _set_aside(block, unfit, rejected) if unfit else (block, rejected)
 
 
@@ -119,48 +120,60 @@ class _Reader:
         self.derived: list[int] = []  # rows of the slice whose `event_id` is derived
         self.extra: dict[int, str] = {}  # unknown fields as JSON, by row of the slice
 
-    def read(self, rows: range) -> tuple[Columns, Sequence[int]]:
+    def read(self, rows: range) -> tuple[Columns, list[int]]:
         """Return the columns of those of the rows that are events, and their rows."""
-        self.derived, self.extra, before = [], {}, len(self.refused)
+        self.derived, self.extra = [], {}
         some = self.payloads[rows.start : rows.stop]
         payloads = some.to_list()
-        plain = _without_doubtful(some, payloads)
-        columns: Columns = [[] for _ in _AT]
-        for start in range(0, len(plain), CHUNK_ROWS):
-            waiting = map(astuple, map(_decode, plain[start : start + CHUNK_ROWS]))
-            events = decode_each(waiting, lambda at, start=start: self._judge(rows[start + at], payloads[start + at]))
-            for column, values in zip(columns, zip(*events, strict=True), strict=True):
-                column.extend(values)
+        columns, kept = self._decode(payloads, _without_doubtful(some, payloads), rows.start)
+        before = len(self.refused)
         if not _NUMBERS.issuperset(map(type, columns[_VALUE])):
-            for row, value in zip(rows, columns[_VALUE], strict=True):
+            for row, value in zip(kept, columns[_VALUE], strict=True):
                 if type(value) not in _NUMBERS:
                     self._refuse(row, msgspec.ValidationError(_NO_NUMBER))
         if not all(columns[_ID]):
-            self._identify(columns, rows, payloads)
+            self._identify(columns, kept, lambda row: payloads[row - rows.start])
         if len(self.refused) == before:
-            return columns, rows
-        kept = [at for at, row in enumerate(rows) if row not in self.refused]
-        return [[column[at] for at in kept] for column in columns], [rows[at] for at in kept]
+            return columns, kept
+        keep = [row not in self.refused for row in kept]
+        return [list(compress(column, keep)) for column in columns], list(compress(kept, keep))
 
-    def _judge(self, row: int, payload: bytes) -> tuple:
+    def _decode(self, payloads: list[bytes], plain: list[bytes], first: int) -> tuple[Columns, list[int]]:
+        columns: Columns = [[] for _ in _AT]
+        kept: list[int] = []
+        for start in range(0, len(plain), CHUNK_ROWS):
+            before = len(self.refused)
+            judge = partial(self._judge, payloads[start : start + CHUNK_ROWS], first + start)
+            events = decode_each(map(astuple, map(_decode, plain[start : start + CHUNK_ROWS])), judge)
+            rows: Sequence[int] = range(first + start, first + start + len(events))
+            if len(self.refused) > before:
+                events = [event for event in events if event is not _NO_EVENT]
+                rows = [row for row in rows if row not in self.refused]
+            kept.extend(rows)
+            for column, values in zip(columns, zip(*events, strict=True), strict=bool(events)):
+                column.extend(values)
+        return columns, kept
+
+    def _judge(self, payloads: list[bytes], first: int, at: int) -> tuple:
         try:
-            event, unknown = _decode_native(payload)
+            event, unknown = _decode_native(payloads[at])
         except UNREADABLE as problem:
-            self._refuse(row, problem)
+            self._refuse(first + at, problem)
             return _NO_EVENT
         if unknown is not None:
-            self.extra[row] = unknown
+            self.extra[first + at] = unknown
         return astuple(event)
 
     def _refuse(self, row: int, problem: Exception) -> None:
         self.refused[row] = error_of(problem)
 
-    def _identify(self, columns: Columns, rows: range, payloads: list[bytes]) -> None:
+    def _identify(self, columns: Columns, rows: list[int], payload_of: Callable[[int], bytes]) -> None:
         ids = columns[_ID]
-        for at, row in enumerate(rows):
-            if ids[at] is None and row not in self.refused:
+        for at in [at for at, id in enumerate(ids) if id is None]:
+            row = rows[at]
+            if row not in self.refused:
                 try:
-                    ids[at] = _id_of(columns[_SOURCE][at], payloads[at], self.source)
+                    ids[at] = _id_of(columns[_SOURCE][at], payload_of(row), self.source)
                     self.derived.append(row)
                 except UNREADABLE as problem:
                     self._refuse(row, problem)

@@ -15,9 +15,8 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from transforms.block import REJECTED_SCHEMA, empty
+from transforms.block import REJECTED_SCHEMA, TIME, empty
 from transforms.records.paths import Table
-from transforms.stage import rejections
 
 # Limits on the cost of one record: its values as Python objects take up to 40 times its bytes.
 RECORD_LIMIT = 10 << 20  # bytes of a record, from wherever: as long as a message of Pub/Sub may be
@@ -236,20 +235,22 @@ def set_aside_long(raw: pl.DataFrame, format: str) -> tuple[pl.DataFrame, pl.Dat
     return raw.filter(~is_long), refuse(found, [(row, "record_too_long", error) for row in range(len(found))], format)
 
 
-def refuse(raw: pl.DataFrame, refused: Refused, format: str) -> pl.DataFrame:
-    """Return the raw rows at [(row, code, errors)] as rejected by the stage `parse`."""
+def refuse(raw: pl.DataFrame, refused: Refused, format: str, source: str | None = None) -> pl.DataFrame:
+    """Return the raw rows at [(row, code, errors)] as rejected by the stage `parse`, of another source if given."""
     if not refused:
         return NOTHING.clone()
     rows = [row for row, _, _ in refused]
-    block = (raw if rows == list(range(len(raw))) else raw[rows]).with_columns(
-        source_format=pl.lit(format),
-        code=_few([code for _, code, _ in refused]),
-        errors=_few([errors for _, _, errors in refused]),
-    )
-    return rejections(block, "parse", pl.col("code"), pl.col("errors"))
+    block = raw if rows == list(range(len(raw))) else raw[rows]
+    stated = {"source_format": format, "stage": "parse"} | ({} if source is None else {"source": source})
+    series = {name: pl.Series(name, [text]).new_from_index(0, len(rows)) for name, text in stated.items()}
+    series["event_time"] = pl.Series("event_time", [None], dtype=TIME).new_from_index(0, len(rows))
+    series["code"] = _few("code", [code for _, code, _ in refused])
+    series["errors"] = _few("errors", [errors for _, _, errors in refused])
+    first, *others = (series[name] if name in series else block[name] for name in REJECTED_SCHEMA)
+    return first.to_frame().hstack(others)
 
 
-def _few(texts: list[str]) -> pl.Series:
+def _few(name: str, texts: list[str]) -> pl.Series:
     """Return a String column of texts that are mostly equal: each distinct text is copied once."""
     numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-    return pl.Series(list(numbers), dtype=pl.String).gather([numbers[text] for text in texts])
+    return pl.Series(name, list(numbers), dtype=pl.String).gather([numbers[text] for text in texts])
