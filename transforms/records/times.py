@@ -7,6 +7,7 @@ unreadable: it comes from a wrong unit or an unset clock.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import chain, compress
 from typing import Any
 
@@ -23,6 +24,7 @@ _ALIKE = [len("2026-03-01T10:00:00Z"), len("2026-03-01T10:00:00.123Z"), len("202
 _FIRST, _END = datetime(1970, 1, 1, tzinfo=UTC), datetime(2201, 1, 1, tzinfo=UTC)
 _MOST = int(_END.timestamp()) * 1_000_000
 _STAMPS = pa.timestamp("us", "UTC")
+FEW, FEW_BYTES = 3, 512  # texts that no program writes ("soon", say) are often the same: their times are kept
 _NAIVE = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?$"
 
 
@@ -66,8 +68,15 @@ def _read(texts: pa.Array) -> pl.Series:
     times = pl.Series(stamps) if inside else _in_range(pl.Series(stamps))
     if all_alike:
         return times
-    odd = np.flatnonzero(~alike)
-    return times.scatter(odd, _read_any(pl.Series(texts.take(pa.array(odd)))))
+    rows = np.flatnonzero(~alike)
+    odd = texts.take(pa.array(rows))
+    few = len(odd) <= FEW and odd.nbytes < FEW_BYTES
+    return times.scatter(rows, _read_few(*odd.to_pylist()) if few else _read_any(pl.Series(odd)))
+
+
+@lru_cache(maxsize=256)
+def _read_few(*texts: str) -> pl.Series:
+    return _read_any(pl.Series(texts, dtype=pl.String))
 
 
 def _are_alike(texts: pa.Array) -> np.ndarray:
