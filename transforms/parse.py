@@ -32,14 +32,17 @@ def parse_in_parts(records: pl.DataFrame, mapping: Mapping | None, source: str) 
     """Yield the same in parts, at least one: a mapping may make the records many times as large."""
     name, format = (source, "native") if mapping is None else (mapping.source, f"mapped:{mapping.source}")
     read, too_long = set_aside_long(records, format)
-    too_long = too_long.with_columns(source=pl.lit(name))
     for parsed, rejected in [parse_native(read, source)] if mapping is None else map_block(read, mapping):
-        yield Parsed(settle_received(parsed), pl.concat([too_long, rejected]))
-        too_long = too_long.clear()
+        if not too_long.is_empty():
+            rejected = pl.concat([too_long.with_columns(source=pl.lit(name)), rejected])
+            too_long = too_long.clear()
+        yield Parsed(settle_received(parsed), rejected)
 
 
 def settle_received(parsed: pl.DataFrame) -> pl.DataFrame:
     """Fill `received_time` from the client's time; `received_given` is false then, as skew cannot be proved."""
+    if not parsed["received_time"].null_count():
+        return parsed.with_columns(received_given=pl.lit(True))
     return parsed.with_columns(
         received_given=pl.col("received_time").is_not_null(),
         received_time=pl.coalesce("received_time", "client_time"),

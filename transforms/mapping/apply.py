@@ -23,8 +23,8 @@ def map_block(raw: pl.DataFrame, mapping: Mapping) -> Iterator[Mapped]:
     for part in parts:
         yield parsed, unmapped
         parsed, unmapped = part
-    unreadable = refuse(raw.with_columns(source=pl.lit(mapping.source)), refused, f"mapped:{mapping.source}")
-    yield parsed, pl.concat([unreadable, unmapped])
+    unreadable = refuse(raw, refused, f"mapped:{mapping.source}", mapping.source)
+    yield parsed, pl.concat([unreadable, unmapped]) if refused else unmapped
 
 
 def map_records(records: list[Record], raw: pl.DataFrame, mapping: Mapping) -> Mapped:

@@ -1,32 +1,41 @@
-"""The native format: one JSON object per event, decoded and type-checked in one pass by msgspec.
+"""The native format: one JSON object per event, decoded and type-checked by msgspec.
 
-Each record is processed once: its fields are extracted while the decoded struct is still in the processor's cache. A
-field that is not in the contract goes to `extra`.
+A slice of records is decoded without a step of Python for each of them, and becomes columns while its texts are in the
+processor's cache. A record that this refuses, or that is in doubt, is judged by itself (`_decode_native`): it may have
+a field that is not in the contract, which goes to `extra`, or be no event at all.
 """
 
-from collections.abc import Sequence
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import lru_cache, partial
+from itertools import compress
 from typing import Annotated, Any
 
 import msgspec
 import polars as pl
+from msgspec.structs import astuple
 
-from transforms.block import FIELDS, ORIGIN, PARSED_SCHEMA, REJECTED_SCHEMA, VALUE_DIGITS, empty, hash128
+from transforms.block import FIELDS, NUMERIC, ORIGIN, PARSED_SCHEMA, VALUE_DIGITS, hash128
 from transforms.records.numbers import to_nine_places
 from transforms.records.payloads import (
+    DEEPEST,
     UNREADABLE,
     check_depth,
+    decode_each,
     decode_object,
     encode_json,
     error_of,
     errors_json,
     refuse,
 )
-from transforms.records.times import read_times
+from transforms.records.times import read_stated
 from transforms.stage import rejections
 
 TRANSPORT = ("received_time", "sent_time")  # about how a record travelled: not part of a derived id
 SLICE_ROWS = 2_048  # made into columns at a time: while their strings are in the processor's cache
+CHUNK_ROWS = 512  # made into tuples at a time: fewer than what starts Python's collector of garbage
 INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
@@ -67,116 +76,197 @@ KNOWN = frozenset(NativeEvent.__struct_fields__)
 _decode = msgspec.json.Decoder(NativeEvent, float_hook=Decimal).decode
 _decode_open = msgspec.json.Decoder(OpenEvent, float_hook=Decimal).decode
 _NUMBERS = {type(None), int, Decimal}
+_INEXACT = re.compile(r"[eEnN]|\.[0-9]{10}|[0-9]{19}")  # no number as Polars reads it exactly, or one that is too large
 _NO_NUMBER = "Expected `number | null` - at `$.value`"
 
 
-# What a slice states, as columns: the fields, the times as texts, and what only the raw record can tell.
-_STATED = {
-    **FIELDS,
-    "source": pl.String,
-    "event_time": pl.String,
-    "sent_time": pl.String,
-    "received_time": pl.String,
-    "derived": pl.Boolean,
-    "client_time_given": pl.Boolean,
-    "unfit": pl.Boolean,  # states a value that NUMERIC cannot hold
-}
+# An event as a tuple: where each field is, and which of them become columns as they are.
+_AT = {name: at for at, name in enumerate(NativeEvent.__struct_fields__)}
+_ID, _SOURCE, _VALUE, _PROPERTIES = (_AT[name] for name in ("event_id", "source", "value", "properties"))
+_EVENT_TIME, _SENT_TIME, _RECEIVED_TIME = (_AT[name] for name in ("event_time", "sent_time", "received_time"))
+_PLAIN = [(name, _AT[name], dtype) for name, dtype in FIELDS.items() if name not in ("value", "properties", "extra")]
+_NO_EVENT = astuple(NativeEvent())
+_NO_PROPERTIES = _NO_EVENT[_PROPERTIES]
+_TIMES = ("client_time", "sent_time", "received_time")
+_CLIENT, _NULL = "client", {None}
+Columns = list[list[Any]]  # what records state, in the order of NativeEvent
 
 
 def parse_native(raw: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Decode native events to (PARSED_SCHEMA block, rejected). `source` is for records that do not state one."""
-    payloads = raw["payload"].to_list()
-    stated, kept, refused = [empty(_STATED)], [], []
-    for start in range(0, len(payloads), SLICE_ROWS):
-        rows = []
-        for row, payload in enumerate(payloads[start : start + SLICE_ROWS], start):
-            try:
-                event, extra = _decode_native(payload)
-                derived = event.event_id is None
-                if derived:
-                    event.event_id = _id_of(event, payload, source)
-            except UNREADABLE as problem:
-                refused.append((row, *error_of(problem)))
-                continue
-            rows.append(_row_of(event, extra, derived))
-            kept.append(row)
-        if rows:
-            stated.append(_stated(rows))
-    origin = raw if not refused else raw[kept]
-    parsed, unfit = _settle(pl.concat(stated), origin, source)
-    rejected = refuse(raw.with_columns(source=pl.lit(source)), refused, "native")
-    return parsed, pl.concat([rejected, unfit])
+    reader, queued = _Reader(raw["payload"], source), not raw["received_time"].null_count()
+    slices: list[dict[str, pl.Series]] = []
+    kept: list[int] = []
+    unfit: list[int] = []
+    for start in range(0, len(raw) or 1, SLICE_ROWS):
+        columns, rows = reader.read(range(start, min(start + SLICE_ROWS, len(raw))))
+        series, over = _series_of(columns, rows, reader, queued)
+        slices.append(series)
+        unfit += [len(kept) + at for at in over]
+        kept += rows
+    stated = slices[0] if len(slices) == 1 else {name: pl.concat([at[name] for at in slices]) for name in slices[0]}
+    block = _settle(stated, raw[kept] if reader.refused else raw, queued)
+    refused = [(row, *reader.refused[row]) for row in sorted(reader.refused)]
+    rejected = refuse(raw, refused, "native", source)
+    return _set_aside(block, unfit, rejected) if unfit else (block, rejected)
 
 
-def _row_of(event: NativeEvent, extra: str | None, derived: bool) -> tuple:
-    """Return the fields in the order of _STATED, up to `derived`, each by name: a loop takes three times as long."""
-    return (
-        event.event_id,
-        event.event_type,
-        event.user_id,
-        event.anonymous_id,
-        event.session_id,
-        event.content_id,
-        event.content_type,
-        event.category,
-        event.channel,
-        event.campaign,
-        event.referrer,
-        event.country,
-        event.device,
-        event.value,
-        event.currency,
-        event.quantity,
-        event.is_bot,
-        event.text,
-        event.rating,
-        event.properties,
-        extra,
-        event.source,
-        event.event_time,
-        event.sent_time,
-        event.received_time,
-        derived,
-    )
+class _Reader:
+    """Decodes the records of a block, a slice at a time."""
+
+    def __init__(self, payloads: pl.Series, source: str):
+        self.payloads, self.source = payloads, source
+        self.refused: dict[int, tuple[str, str]] = {}  # (code, errors), by row
+        self.derived: list[int] = []  # rows of the slice whose `event_id` is derived
+        self.extra: dict[int, str] = {}  # unknown fields as JSON, by row of the slice
+
+    def read(self, rows: range) -> tuple[Columns, list[int]]:
+        """Return the columns of those of the rows that are events, and their rows."""
+        self.derived, self.extra = [], {}
+        some = self.payloads[rows.start : rows.stop]
+        payloads = some.to_list()
+        columns, kept = self._decode(payloads, _without_doubtful(some, payloads), rows.start)
+        before = len(self.refused)
+        if not _NUMBERS.issuperset(map(type, columns[_VALUE])):
+            for row, value in zip(kept, columns[_VALUE], strict=True):
+                if type(value) not in _NUMBERS:
+                    self._refuse(row, msgspec.ValidationError(_NO_NUMBER))
+        if not all(columns[_ID]):
+            self._identify(columns, kept, lambda row: payloads[row - rows.start])
+        if len(self.refused) == before:
+            return columns, kept
+        keep = [row not in self.refused for row in kept]
+        return [list(compress(column, keep)) for column in columns], list(compress(kept, keep))
+
+    def _decode(self, payloads: list[bytes], plain: list[bytes], first: int) -> tuple[Columns, list[int]]:
+        columns: Columns = [[] for _ in _AT]
+        kept: list[int] = []
+        for start in range(0, len(plain), CHUNK_ROWS):
+            before = len(self.refused)
+            judge = partial(self._judge, payloads[start : start + CHUNK_ROWS], first + start)
+            events = decode_each(map(astuple, map(_decode, plain[start : start + CHUNK_ROWS])), judge)
+            rows: Sequence[int] = range(first + start, first + start + len(events))
+            if len(self.refused) > before:
+                events = [event for event in events if event is not _NO_EVENT]
+                rows = [row for row in rows if row not in self.refused]
+            kept.extend(rows)
+            for column, values in zip(columns, zip(*events, strict=True), strict=bool(events)):
+                column.extend(values)
+        return columns, kept
+
+    def _judge(self, payloads: list[bytes], first: int, at: int) -> tuple:
+        try:
+            event, unknown = _decode_native(payloads[at])
+        except UNREADABLE as problem:
+            self._refuse(first + at, problem)
+            return _NO_EVENT
+        if unknown is not None:
+            self.extra[first + at] = unknown
+        return astuple(event)
+
+    def _refuse(self, row: int, problem: Exception) -> None:
+        self.refused[row] = error_of(problem)
+
+    def _identify(self, columns: Columns, rows: list[int], payload_of: Callable[[int], bytes]) -> None:
+        ids = columns[_ID]
+        for at in [at for at, id in enumerate(ids) if id is None]:
+            row = rows[at]
+            if row not in self.refused:
+                try:
+                    ids[at] = _id_of(columns[_SOURCE][at], payload_of(row), self.source)
+                    self.derived.append(row)
+                except UNREADABLE as problem:
+                    self._refuse(row, problem)
 
 
-def _stated(rows: list[tuple]) -> pl.DataFrame:
-    """Rows as _STATED columns."""
-    columns: dict[str, Sequence] = dict(zip(_STATED, zip(*rows, strict=True), strict=False))
-    given = [time is not None for time in columns["event_time"]]
-    for name in ("event_time", "sent_time", "received_time"):
-        columns[name] = [time if type(time) is str else None for time in columns[name]]
-    columns["value"], unfit = numerics(columns["value"])
-    properties = _texts([bytes(raw) or None for raw in columns.pop("properties")])
-    series = [pl.Series(name, values, dtype=_STATED[name]) for name, values in columns.items()]
-    return (
-        pl.DataFrame(series)
-        .with_columns(
-            properties=properties,
-            client_time_given=pl.Series(given, dtype=pl.Boolean),
-            unfit=pl.int_range(pl.len()).is_in(unfit),
-        )
-        .select(list(_STATED))
-    )
+def _without_doubtful(column: pl.Series, payloads: list[bytes]) -> list[bytes]:
+    """Return the payloads, and nothing in place of one that may be refused though msgspec accepts it.
+
+    msgspec does not look into what stays raw.
+    """
+    found = {
+        at for at, payload in enumerate(payloads) if len(payload) >= 2 * DEEPEST and _refuses(check_depth, payload)
+    }
+    try:
+        column.cast(pl.String)
+    except pl.exceptions.PolarsError:
+        found.update(at for at, payload in enumerate(payloads) if _refuses(bytes.decode, payload))
+    return [b"" if at in found else payload for at, payload in enumerate(payloads)] if found else payloads
 
 
-def _settle(stated: pl.DataFrame, origin: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(PARSED_SCHEMA block, rejected); row n of `stated` was read from row n of `origin`."""
-    block = stated.with_columns(
-        client_time=read_times(stated["event_time"]),
-        sent_time=read_times(stated["sent_time"]),
-        received_time=origin["received_time"].fill_null(read_times(stated["received_time"])),
-        source=pl.col("source").fill_null(source),
-        id_source=pl.when("derived").then(pl.lit("derived")).otherwise(pl.lit("client")),
-        clock=pl.lit("client"),
-        source_format=pl.lit("native"),
-        **{name: origin[name] for name in ORIGIN},
-    ).select(*PARSED_SCHEMA, "unfit")
-    if not stated["unfit"].any():
-        return block.drop("unfit"), empty(REJECTED_SCHEMA)
+def _refuses(check: Callable[[bytes], Any], payload: bytes) -> bool:
+    try:
+        check(payload)
+    except UNREADABLE:
+        return True
+    return False
+
+
+def _series_of(
+    columns: Columns, rows: Sequence[int], reader: _Reader, queued: bool
+) -> tuple[dict[str, pl.Series], list[int]]:
+    """(what records state, as columns of PARSED_SCHEMA; the rows of them whose value NUMERIC cannot hold)."""
+    height, source = len(rows), reader.source
+    event_time, stated = columns[_EVENT_TIME], columns[_SOURCE]
+    value, unfit = _numeric(columns[_VALUE])
+    received = [None] * height if queued else columns[_RECEIVED_TIME]
+    times = dict(zip(_TIMES, read_stated([event_time, columns[_SENT_TIME], received]), strict=True))
+    made: dict[str, Any] = {
+        "properties": [None if at is _NO_PROPERTIES else _text_of(at) for at in columns[_PROPERTIES]],
+        "extra": _at_rows(rows, reader.extra, None),
+        "id_source": _at_rows(rows, dict.fromkeys(reader.derived, "derived"), _CLIENT),
+        "client_time_given": True if all(event_time) else [time is not None for time in event_time],
+        "source": [source if at is None else at for at in stated] if {*stated} != _NULL else source,
+    }
+    series = {name: pl.Series(name, columns[at], dtype=dtype) for name, at, dtype in _PLAIN}
+    series["value"] = value
+    series |= {name: _column_of(name, values, height) for name, values in made.items()}
+    return series | {name: times[name].alias(name) for name in _TIMES}, unfit
+
+
+def _at_rows(rows: Sequence[int], values: dict[int, str], otherwise: str | None) -> list[str | None] | str | None:
+    """The values at some of the rows, which are in order, and another at the rest."""
+    if not values:
+        return otherwise
+    column = [otherwise] * len(rows)
+    for row, value in values.items():
+        at = bisect_left(rows, row)
+        if at < len(rows) and rows[at] == row:  # else it was refused
+            column[at] = value
+    return column
+
+
+def _column_of(name: str, values: Any, height: int) -> pl.Series:
+    """Return a column of PARSED_SCHEMA: of a list of values, or of one value in each row."""
+    if isinstance(values, list):
+        return pl.Series(name, values, dtype=PARSED_SCHEMA[name])
+    return _one(name, values).new_from_index(0, height)
+
+
+@lru_cache(maxsize=256)
+def _one(name: str, value: Any) -> pl.Series:
+    return pl.Series(name, [value], dtype=PARSED_SCHEMA[name])
+
+
+def _settle(stated: dict[str, pl.Series], origin: pl.DataFrame, queued: bool) -> pl.DataFrame:
+    """PARSED_SCHEMA block; row n of what is `stated` was read from row n of `origin`."""
+    height, received = len(origin), origin["received_time"]
+    if not queued:
+        own = stated["received_time"]
+        received = own if received.null_count() == height else received.fill_null(own)
+    series = stated | {name: origin[name] for name in ORIGIN} | {"received_time": received}
+    series["clock"] = _column_of("clock", _CLIENT, height)
+    series["source_format"] = _column_of("source_format", "native", height)
+    first, *others = (series[name] for name in PARSED_SCHEMA)
+    return first.to_frame().hstack(others)
+
+
+def _set_aside(block: pl.DataFrame, unfit: list[int], rejected: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Move rows of a block to the rejected: their value is more than NUMERIC holds."""
+    is_unfit = pl.int_range(pl.len()).is_in(unfit)
     message = errors_json("$.value", "invalid_value", f"at most {VALUE_DIGITS} digits before the point")
-    unfit = rejections(block.filter("unfit"), "validate", "invalid_value", message)
-    return block.filter(~pl.col("unfit")).drop("unfit"), unfit
+    too_large = rejections(block.filter(is_unfit), "validate", "invalid_value", message)
+    return block.filter(~is_unfit), pl.concat([rejected, too_large])
 
 
 def _decode_native(payload: bytes) -> tuple[NativeEvent, str | None]:
@@ -201,22 +291,38 @@ def _decode_with_extra(payload: bytes) -> tuple[OpenEvent, str | None]:
     return event, encode_json(unknown).decode() if unknown else None
 
 
+def _numeric(values: Sequence[int | Decimal | None]) -> tuple[pl.Series, list[int]]:
+    """(`value` as NUMERIC, rows whose number does not fit)."""
+    given = [value for value in values if value is not None]
+    if given and not _INEXACT.search(" ".join(map(str, given))):
+        texts = pl.Series("value", [None if value is None else str(value) for value in values], dtype=pl.String)
+        return texts.cast(NUMERIC), []
+    if given:
+        fitted, unfit = numerics(values)
+        return pl.Series("value", fitted, dtype=NUMERIC), unfit
+    return _column_of("value", None, len(values)), []
+
+
 def numerics(values: Sequence[int | Decimal | None]) -> tuple[list[Decimal | None], list[int]]:
     """Round to the nine places of NUMERIC, half away from zero; (values, rows that do not fit)."""
-    fitted = [None if value is None else to_nine_places(value) for value in values]
-    unfit = [row for row, value in enumerate(values) if value is not None and fitted[row] is None]
+    fitted: list[Decimal | None] = [None] * len(values)
+    unfit = []
+    for row in [row for row, value in enumerate(values) if value is not None]:
+        fitted[row] = to_nine_places(values[row])  # type: ignore[arg-type]
+        if fitted[row] is None:
+            unfit.append(row)
     return fitted, unfit
 
 
-def _texts(values: list[bytes | None]) -> pl.Series:
-    series = pl.Series(values, dtype=pl.Binary).cast(pl.String)
-    return series.set(series == "null", None) if len(series) else series
+def _text_of(raw: msgspec.Raw) -> str | None:
+    text = str(raw, "utf-8")
+    return text if text and text != "null" else None
 
 
-def _id_of(event: NativeEvent, payload: bytes, source: str) -> str:
+def _id_of(stated: str | None, payload: bytes, source: str) -> str:
     """Return an id that a second delivery of the same record yields again."""
     record = {name: value for name, value in decode_object(payload).items() if name not in TRANSPORT}
-    return derived_id(source if event.source is None else event.source, record)
+    return derived_id(source if stated is None else stated, record)
 
 
 def derived_id(source: str, record: dict[str, Any]) -> str:

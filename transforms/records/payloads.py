@@ -6,7 +6,7 @@ payload again (a CSV header) is in `attributes`, so a quarantined row can be rep
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache, partial
 from typing import Any
@@ -15,9 +15,8 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from transforms.block import REJECTED_SCHEMA, empty
+from transforms.block import REJECTED_SCHEMA, TIME, empty
 from transforms.records.paths import Table
-from transforms.stage import rejections
 
 # Limits on the cost of one record: its values as Python objects take up to 40 times its bytes.
 RECORD_LIMIT = 10 << 20  # bytes of a record, from wherever: as long as a message of Pub/Sub may be
@@ -69,6 +68,20 @@ def check_depth(payload: bytes) -> None:
             raise msgspec.DecodeError(f"nested deeper than {DEEPEST} levels")
 
 
+def decode_each(decoded: Iterator[Any], otherwise: Callable[[int], Any]) -> list[Any]:
+    """Return what an iterator of decoded payloads yields, and `otherwise(row)` where it raises UNREADABLE.
+
+    The iterator must go on after an error, as `map` does and a generator does not.
+    """
+    made: list[Any] = []
+    while True:
+        try:
+            made.extend(decoded)
+            return made
+        except UNREADABLE:  # what came before is in the list
+            made.append(otherwise(len(made)))
+
+
 def error_of(problem: Exception) -> tuple[str, str]:
     """The (code, errors JSON) of a payload that the decoder refused; names the path, never the value."""
     return _told(str(problem), isinstance(problem, InvalidOperation), isinstance(problem, msgspec.ValidationError))
@@ -88,6 +101,7 @@ def errors_json(path: str, code: str, message: str) -> str:
     return encode_json([{"path": path, "code": code, "message": message}]).decode()
 
 
+NOTHING = empty(REJECTED_SCHEMA)
 Refused = list[tuple[int, str, str]]  # (row, code, errors)
 
 
@@ -204,12 +218,14 @@ def set_aside_long(raw: pl.DataFrame, format: str) -> tuple[pl.DataFrame, pl.Dat
     The first KEPT_BYTES of a record that is too long are kept, and its attributes state that: when it is replayed, it
     is rejected again.
     """
-    is_long = raw["payload"].bin.size().fill_null(0) > RECORD_LIMIT
+    sizes = raw["payload"].bin.size()
     first = raw["attributes"][0] if len(raw) else None
     if first and f'"{TOO_LONG}":' in first and msgspec.json.decode(first).get(TOO_LONG):
         is_long = pl.repeat(True, len(raw), eager=True)
-    if not is_long.any():
-        return raw, empty(REJECTED_SCHEMA)
+    elif (sizes.max() or 0) <= RECORD_LIMIT:  # type: ignore[operator]
+        return raw, NOTHING.clone()
+    else:
+        is_long = sizes.fill_null(0) > RECORD_LIMIT
     found = raw.filter(is_long).with_columns(pl.col("payload").bin.slice(0, KEPT_BYTES))
     told = [msgspec.json.decode(text) if text else {} for text in found["attributes"].to_list()]
     attributes = [encode_json(at | {TOO_LONG: True}).decode() for at in told]
@@ -219,20 +235,22 @@ def set_aside_long(raw: pl.DataFrame, format: str) -> tuple[pl.DataFrame, pl.Dat
     return raw.filter(~is_long), refuse(found, [(row, "record_too_long", error) for row in range(len(found))], format)
 
 
-def refuse(raw: pl.DataFrame, refused: Refused, format: str) -> pl.DataFrame:
-    """Return the raw rows at [(row, code, errors)] as rejected by the stage `parse`."""
+def refuse(raw: pl.DataFrame, refused: Refused, format: str, source: str | None = None) -> pl.DataFrame:
+    """Return the raw rows at [(row, code, errors)] as rejected by the stage `parse`, of another source if given."""
     if not refused:
-        return empty(REJECTED_SCHEMA)
+        return NOTHING.clone()
     rows = [row for row, _, _ in refused]
-    block = (raw if rows == list(range(len(raw))) else raw[rows]).with_columns(
-        source_format=pl.lit(format),
-        code=_few([code for _, code, _ in refused]),
-        errors=_few([errors for _, _, errors in refused]),
-    )
-    return rejections(block, "parse", pl.col("code"), pl.col("errors"))
+    block = raw if rows == list(range(len(raw))) else raw[rows]
+    stated = {"source_format": format, "stage": "parse"} | ({} if source is None else {"source": source})
+    series = {name: pl.Series(name, [text]).new_from_index(0, len(rows)) for name, text in stated.items()}
+    series["event_time"] = pl.Series("event_time", [None], dtype=TIME).new_from_index(0, len(rows))
+    series["code"] = _few("code", [code for _, code, _ in refused])
+    series["errors"] = _few("errors", [errors for _, _, errors in refused])
+    first, *others = (series[name] if name in series else block[name] for name in REJECTED_SCHEMA)
+    return first.to_frame().hstack(others)
 
 
-def _few(texts: list[str]) -> pl.Series:
+def _few(name: str, texts: list[str]) -> pl.Series:
     """Return a String column of texts that are mostly equal: each distinct text is copied once."""
     numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-    return pl.Series(list(numbers), dtype=pl.String).gather([numbers[text] for text in texts])
+    return pl.Series(name, list(numbers), dtype=pl.String).gather([numbers[text] for text in texts])

@@ -5,8 +5,13 @@ without a zone counts as UTC. Fractions finer than a microsecond are truncated. 
 unreadable: it comes from a wrong unit or an unset clock.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import chain, compress
+from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,14 +22,79 @@ EPOCH_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}  # how many microseconds on
 RFC3339 = "rfc3339"
 _ALIKE = [len("2026-03-01T10:00:00Z"), len("2026-03-01T10:00:00.123Z"), len("2026-03-01T10:00:00.123456Z")]
 _FIRST, _END = datetime(1970, 1, 1, tzinfo=UTC), datetime(2201, 1, 1, tzinfo=UTC)
+_MOST = int(_END.timestamp()) * 1_000_000
+_STAMPS = pa.timestamp("us", "UTC")
+FEW, FEW_BYTES = 3, 512  # texts that no program writes ("soon", say) are often the same: their times are kept
 _NAIVE = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?$"
 
 
 def read_times(texts: pl.Series) -> pl.Series:
     """RFC 3339 texts (T or a space, any fraction, any or no zone) as Datetime(us, UTC), or null."""
-    alike = _read_alike(texts)
-    if alike is not None:
-        return _in_range(alike)
+    return _read(texts.to_arrow()).alias(texts.name)
+
+
+def read_stated(columns: Sequence[Sequence[Any]]) -> list[pl.Series]:
+    """Read columns of one height as `read_times` does; a value that is no text is null.
+
+    They are read as one column, because a call costs more than the times of a small block.
+    """
+    height = len(columns[0])
+    stated = [any(column) for column in columns]
+    values = list(chain.from_iterable(compress(columns, stated)))
+    try:
+        texts = pa.array(values, pa.large_string())
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        texts = pa.array([value if type(value) is str else None for value in values], pa.large_string())
+    times, nothing = _read(texts), pl.Series([None], dtype=TIME).new_from_index(0, height)
+    starts = iter(range(0, len(values), height or 1))
+    return [times.slice(next(starts), height) if any_text else nothing for any_text in stated]
+
+
+def _read(texts: pa.Array) -> pl.Series:
+    """Read an array of large strings.
+
+    Arrow parses the formats that programs write (seconds, milli- or microseconds, and Z) ten times as fast as Polars,
+    but also accepts shorter ones. A text of another form is read by Polars, so that a text is read the same whatever
+    else is in its block.
+    """
+    alike = _are_alike(texts)
+    all_alike = bool(alike.all())
+    try:
+        stamps = pc.cast(texts if all_alike else pc.if_else(pa.array(alike), texts, None), _STAMPS)
+    except pa.ArrowInvalid:
+        return _read_any(pl.Series(texts))
+    bounds = pc.min_max(stamps.view(pa.int64())).as_py()
+    inside = bounds["min"] is None or (bounds["min"] >= 0 and bounds["max"] < _MOST)
+    times = pl.Series(stamps) if inside else _in_range(pl.Series(stamps))
+    if all_alike:
+        return times
+    rows = np.flatnonzero(~alike)
+    odd = texts.take(pa.array(rows))
+    few = len(odd) <= FEW and odd.nbytes < FEW_BYTES
+    return times.scatter(rows, _read_few(*odd.to_pylist()) if few else _read_any(pl.Series(odd)))
+
+
+@lru_cache(maxsize=256)
+def _read_few(*texts: str) -> pl.Series:
+    return _read_any(pl.Series(texts, dtype=pl.String))
+
+
+def _are_alike(texts: pa.Array) -> np.ndarray:
+    """Return which rows are null, or have a length of `_ALIKE` and end in Z."""
+    buffers = texts.buffers()
+    ends = np.frombuffer(buffers[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    sizes, data = np.diff(ends), np.frombuffer(buffers[2], np.uint8)
+    alike = np.zeros(len(texts), dtype=bool)
+    for size in _ALIKE:
+        alike |= sizes == size
+    if len(data):
+        alike &= data[ends[1:] - 1] == ord("Z")
+    if texts.null_count:
+        alike |= texts.is_null().to_numpy(zero_copy_only=False)
+    return alike
+
+
+def _read_any(texts: pl.Series) -> pl.Series:
     times = _parse(texts, "%+")
     if times.null_count() > texts.null_count():
         naive = times.is_null() & texts.str.contains(_NAIVE).fill_null(False)
@@ -32,21 +102,6 @@ def read_times(texts: pl.Series) -> pl.Series:
             zoned = texts.set(~naive, None) + "Z"
             times = times.zip_with(~naive, _parse(zoned, "%+"))
     return _in_range(times)
-
-
-def _read_alike(texts: pl.Series) -> pl.Series | None:
-    """Return the times if all are in a format that programs write (seconds, milli- or microseconds, and Z), else None.
-
-    Arrow parses these seven times as fast, but also accepts shorter formats. The lengths are checked first, so that a
-    text is parsed the same whatever else is in its block.
-    """
-    lengths = texts.str.len_bytes().drop_nulls()
-    if not lengths.is_in(_ALIKE).all() or not texts.str.ends_with("Z").all():
-        return None
-    try:
-        return pl.Series(texts.name, pc.cast(texts.to_arrow(), pa.timestamp("us", "UTC")), dtype=TIME)
-    except pa.ArrowInvalid:
-        return None
 
 
 def read_formatted(texts: pl.Series, pattern: str) -> pl.Series:
