@@ -1,28 +1,46 @@
 """Report an error of Beam's in-process worker once, in one line, instead of once per thread.
 
 The worker sends the error of a bundle to the runner and also prints it, and the runner logs it again. When the runner
-is killed or cancelled, each of the worker's threads would print a traceback.
+is killed or cancelled, each of the worker's threads would print a traceback. What it prints is also how this process
+knows that a bundle failed where the runner does not end the job.
 """
 
 import contextlib
 import logging
+import re
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
+_OF_A_BUNDLE = re.compile(r", in process_bundle$", re.MULTILINE)  # not of a request about one, which may fail alone
+
+
+class Failure(NamedTuple):
+    """A bundle that failed: its traceback, and when that was by the monotonic clock."""
+
+    traceback: str
+    at: float
+
 
 class WithoutWorkers:
-    """A text stream that ignores output from the threads of Beam's worker."""
+    """A text stream that ignores output from the threads of Beam's worker.
+
+    failure  the first bundle that failed; None until one does
+    """
 
     def __init__(self, stream: Any):
         self.stream = stream
+        self.failure: Failure | None = None
 
     def write(self, text: str) -> int:
         """Write, unless called from a thread of the worker."""
         if type(threading.current_thread()).__module__.startswith("apache_beam."):
+            if self.failure is None and _OF_A_BUNDLE.search(text):
+                self.failure = Failure(text, time.monotonic())
             return len(text)
         return self.stream.write(text)
 
@@ -31,9 +49,9 @@ class WithoutWorkers:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Within the context, drop what Beam's worker writes to stderr and what the runner logs. For the rest of the
-    process, the worker's threads stay silent when they lose their runner: some end later."""
+def quiet() -> Iterator[WithoutWorkers]:
+    """Within the context, drop what the runner logs, and know the first failure of a bundle. The worker's threads stay
+    silent for the rest of the process: some end later, and say that they have lost their runner."""
     before = threading.excepthook
 
     def report(raised: threading.ExceptHookArgs) -> None:
@@ -44,10 +62,10 @@ def quiet() -> Iterator[None]:
         return False  # only Beam logs to the root logger itself
 
     threading.excepthook = report
+    sys.stderr = stderr = WithoutWorkers(getattr(sys.stderr, "stream", sys.stderr))
     root = logging.getLogger()
     root.addFilter(is_ours)
     try:
-        with contextlib.redirect_stderr(WithoutWorkers(sys.stderr)):
-            yield
+        yield stderr
     finally:
         root.removeFilter(is_ours)

@@ -36,12 +36,14 @@ class Backlog(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What the readers of this process did: messages received since it started, what is not acknowledged, and the
-    watermark in seconds since 1970, None without a reader."""
+    """What the readers of this process did: messages received since it started, what is not acknowledged, the watermark
+    in seconds since 1970, None without a reader, and when the runner last asked one of them for records, by the
+    monotonic clock, None where that is not known."""
 
     messages: int
     backlog: Backlog
     watermark: float | None
+    asked: float | None = None
 
 
 class Queue(Protocol):

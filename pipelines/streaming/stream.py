@@ -8,6 +8,7 @@ Stopped   SIGTERM or Ctrl-C: the graph is cancelled. No window is closed early, 
           next start reads again what landed and is not reconciled.
 Drained   `audience stop --drain`: the readers end, every window closes with what it holds, and the run ends.
 Crashed   whichever process was killed: as stopped.
+Stuck     by a runner that does not go on (watch.py): the run ends by itself, as stopped.
 """
 
 import logging
@@ -16,7 +17,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,13 +26,11 @@ from typing import Any, NamedTuple, Protocol
 import apache_beam as beam
 import msgspec
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.runner import PipelineState
 
 from pipelines.assemble import Opened, mappings_of, open_run
 from pipelines.audience import Job, build, unsharded
 from pipelines.runners import choose as runners
-from pipelines.runners.choose import Runner, Started
-from pipelines.runners.in_process import cause
+from pipelines.runners.choose import Runner
 from pipelines.runners.quiet import quiet
 from pipelines.settings.resolve import Settings
 from pipelines.sources.landing import Again, LandAt, Landing
@@ -40,16 +39,12 @@ from pipelines.sources.queues import choose_queue
 from pipelines.streaming.recovery.local import LocalRecovery
 from pipelines.streaming.status_line import Liveness
 from pipelines.streaming.stop import ABOUT, DRAIN, About
+from pipelines.streaming.watch import Watched, cancel, watch
 from pipelines.system.disk import write_atomically
 from pipelines.system.terminal import shown
 from pipelines.warehouse.write_stats import Figures
-from transforms.errors import AudienceError, RunnerError
+from transforms.errors import RunnerError
 from transforms.lateness import MARGIN, allowed_lateness
-
-LOOK_SECONDS = 0.2
-CANCEL_SECONDS = 20.0
-END_SECONDS = 5.0  # for the process of a runner that no longer answers
-RESTART = "restart to resume: unprocessed records are read again"
 
 
 class Ended(NamedTuple):
@@ -65,7 +60,7 @@ def stream(settings: Settings, runner: Runner, beam_options: Sequence[str], say:
     """Run the graph until it is stopped or drained. Errors: AudienceError; RunnerError if the runner exits."""
     begun = time.monotonic()
     with ExitStack() as stack:
-        stack.enter_context(quiet())
+        workers = stack.enter_context(quiet())
         queue = stack.enter_context(choose_queue(settings._asdict()).open())
         into = stack.enter_context(open_run(settings, create=True, streaming=True))
         if runner.runs_here and settings.shards is None:
@@ -86,9 +81,10 @@ def stream(settings: Settings, runner: Runner, beam_options: Sequence[str], say:
         recovery.start()
         try:
             with Liveness(recovery.figures, queue.snapshot):
-                _watch(result, started, ending, lambda: recovery.retire(into.run.id))
+                watched = Watched(result, started, queue, workers, time.monotonic())
+                watch(watched, ending, lambda: recovery.retire(into.run.id))
         finally:
-            _cancel(result)
+            cancel(result)
             queue.close()
             recovery.stop()
             queue.flush()
@@ -211,41 +207,6 @@ def _start(job: Job, options: list[str]) -> Any:
     pipeline = beam.Pipeline(options=PipelineOptions(options))
     build(pipeline, job)
     return pipeline.run()
-
-
-def _watch(result: Any, runner: Started, ending: "Ending", retire: Callable[[], None]) -> None:
-    """Wait until the run is asked to stop, or has ended; RunnerError if it should not have."""
-    while not ending.stopping.wait(LOOK_SECONDS):
-        if status := runner.exit_status():
-            raise RunnerError(f"the runner exited ({status}); {RESTART}")
-        try:
-            state = result.state
-        except Exception as problem:
-            if status := runner.exit_status(END_SECONDS):
-                raise RunnerError(f"the runner exited ({status}); {RESTART}") from problem
-            raise RunnerError(f"the runner does not answer; {RESTART}") from problem
-        if state == PipelineState.DONE and ending.draining:
-            return
-        if PipelineState.is_terminal(state):
-            raise _find_cause(result, state)
-        retire()
-
-
-def _find_cause(result: Any, state: str) -> Exception:
-    """Why a run ended that should not have."""
-    try:
-        result.wait_until_finish(1_000)
-    except Exception as problem:
-        if isinstance(found := cause(problem), AudienceError):
-            return found
-    return RunnerError(f"the graph ended as {state}; {RESTART}")
-
-
-def _cancel(result: Any) -> None:
-    with suppress(Exception):  # a runner that exited has nothing to cancel
-        if not PipelineState.is_terminal(result.state):
-            result.cancel()
-            result.wait_until_finish(int(CANCEL_SECONDS * 1000))
 
 
 class Ending:

@@ -1,5 +1,6 @@
 """Durable writes to the local disk, and the lock of the one process that writes a folder."""
 
+import errno
 import fcntl
 import os
 import re
@@ -11,6 +12,7 @@ import polars as pl
 from transforms.errors import WarehouseError, first_line
 
 LOCK = "lock"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 WRITE_ERRORS = (OSError, pl.exceptions.ComputeError)  # Polars reports a full disk as a ComputeError
 
 
@@ -19,6 +21,18 @@ def cannot_write(path: Path, error: Exception) -> WarehouseError:
     number = re.search(r"\(os error (\d+)\)", str(error))  # as Polars reports it
     why = os.strerror(int(number[1])) if number else getattr(error, "strerror", None) or first_line(error)
     return WarehouseError(f"{path} cannot be written: {why}; free space, check permissions or use another --warehouse")
+
+
+def is_full(folder: Path, error: BaseException | None) -> bool:
+    """Whether a write failed because the disk of `folder` has no room; Polars does not always say why."""
+    try:
+        if os.statvfs(folder).f_bavail == 0:
+            return True
+    except OSError:
+        return False
+    while error is not None and getattr(error, "errno", None) not in FULL:
+        error = error.__cause__
+    return error is not None
 
 
 def lock_folder(folder: Path, advice: str = "use another --warehouse") -> TextIO:

@@ -41,7 +41,8 @@ class Counts:
 
 
 class Snapshot(NamedTuple):
-    """Counts, and what is in flight now; times in seconds since 1970, None where there is nothing."""
+    """Counts, and what is in flight now; times in seconds since 1970, None where there is nothing. `asked`: when the
+    runner last asked a reader for records, by the monotonic clock."""
 
     messages: int
     bytes: int
@@ -53,6 +54,7 @@ class Snapshot(NamedTuple):
     in_flight_bytes: int
     oldest_received: float | None
     watermark: float | None
+    asked: float | None
 
 
 class _Lease(NamedTuple):
@@ -72,6 +74,7 @@ class _InProcess:
     leases: "list[Leases]" = field(default_factory=list)
     marked: "dict[str, tuple[Leases, list[Poll]]]" = field(default_factory=dict)
     watermarks: dict[str, float] = field(default_factory=dict)  # reader -> seconds
+    asked: float | None = None
 
 
 _HERE = _InProcess()
@@ -166,7 +169,7 @@ class Leases:
             except grpc.RpcError as error:
                 _log.info("%s: %s; trying again", self.subscription, describe_error(error))
                 time.sleep(next(tries))
-            except Exception:  # a thread that dies would leave all leases to end
+            except BaseException:  # a thread that dies would leave all leases to end
                 _log.exception("%s: trying again", self.subscription)
                 time.sleep(next(tries))
         with _HERE.lock:
@@ -292,6 +295,11 @@ def note_watermark(reader: str, watermark: float | None) -> None:
             _HERE.watermarks[reader] = watermark
 
 
+def note_asked() -> None:
+    """Note that the runner asks a reader for records."""
+    _HERE.asked = time.monotonic()
+
+
 def take_counts() -> Counts:
     """What was counted since the last call: the runner's metrics get each count once, from whichever reader asks."""
     with _HERE.lock:
@@ -312,6 +320,7 @@ def snapshot() -> Snapshot:
         in_flight_bytes=sum(each.bytes for each in leases),
         oldest_received=min(earliest) / 1e6 if earliest else None,
         watermark=min(watermarks, default=None),
+        asked=_HERE.asked,
     )
 
 

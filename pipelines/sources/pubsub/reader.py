@@ -217,8 +217,8 @@ class Engine:
             self._pull_until_stopped()
         except grpc.FutureCancelledError:
             pass
-        except Exception as error:  # for the runner's thread: a thread that dies would be an empty queue
-            self.failure = error
+        except BaseException as error:  # for the runner's thread: a thread that dies would be an empty queue
+            self.failure = error if isinstance(error, Exception) else SourceError(f"the reader failed: {error!r}")
 
     def _pull_until_stopped(self) -> None:
         tries, refused_at, is_reached = waits(), None, False

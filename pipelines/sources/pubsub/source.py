@@ -133,6 +133,7 @@ class _Reader(UnboundedReader):
     def advance(self):
         with _parked_lock:
             _parked.pop(self.token, None)
+        pubsub_leases.note_asked()
         _report(self.engine)
         block = None if self.engine.is_draining() else self.engine.next_block()
         if block is None:

@@ -77,9 +77,12 @@ class LocalRecovery:
         return self.appender.figures()
 
     def retire(self, open_run: str | None) -> None:
-        """Remove what landed and is reconciled, now and then; None: at once, the stream has ended."""
-        if open_run is not None and time.monotonic() < self._due:
-            return
+        """Remove what landed and is reconciled, now and then; None: at once, the stream has ended. Errors:
+        WarehouseError for a disk that stays full."""
+        if open_run is not None:
+            self.appender.check()
+            if time.monotonic() < self._due:
+                return
         self._due = time.monotonic() + RETIRE_SECONDS
         undone: pl.DataFrame = self.landing.undone(self.settled.received())
         self.waiting = int(undone["landed"].sum())

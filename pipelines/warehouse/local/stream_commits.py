@@ -5,6 +5,8 @@ files live or not: the next writer takes it, and none twice (run.py, Adopt). Sma
 (compaction.py) by another thread, so that a large merge delays no commit; what it made is swapped in by the next one.
 """
 
+import errno
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipelines.system.disk import cannot_write, is_full
 from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.local import notes
 from pipelines.warehouse.local.compaction import due, rows_of
@@ -25,6 +28,7 @@ from pipelines.warehouse.write_stats import Figures, Tally
 from transforms.errors import DamagedError, first_line
 
 EVERY = 0.5  # seconds between commits
+FULL_SECONDS = 30.0
 TOGETHER_ROWS = 500_000  # rows that merges of one turn rewrite, unless the first alone has more
 
 
@@ -41,9 +45,11 @@ class Appender:
         books: Callable[[pl.DataFrame], None] | None = None,
         clock: Callable[[], float] = time.time,
         merges: Executor | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ):
-        self.run, self.books, self.tally = run, books, Tally(clock)
+        self.run, self.books, self.tally, self.monotonic = run, books, Tally(clock), monotonic
         self.problem: str | None = None
+        self._full: float | None = None  # since when the disk has no room
         self._merges = merges or ThreadPoolExecutor(1, thread_name_prefix="merge")
         self._merging: Future[list[Merged]] | None = None
         self._left: set[tuple[LiveFile, ...]] = set()  # merges with a damaged file: they stay as they are
@@ -87,17 +93,31 @@ class Appender:
             self._merge()
         return len(noted)
 
+    def check(self) -> None:
+        """Raise WarehouseError once commits have failed for FULL_SECONDS because the disk is full."""
+        since = self._full
+        if since is not None and self.monotonic() - since >= FULL_SECONDS:
+            raise cannot_write(self.run.warehouse.folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
     def figures(self) -> Figures:
         """How the writing stands now."""
         return self.tally.figures(self._files)._replace(problem=self.problem or self._unmerged)
 
     def _loop(self) -> None:
         while not self._ending.wait(EVERY):
-            try:
-                self.step()
-                self.problem = None
-            except Exception as problem:  # of Polars too: it is retried, as long as the stream runs
-                self.problem = first_line(problem)
+            self._try()
+
+    def _try(self) -> None:
+        """A step; one that fails is noted, and retried by the next."""
+        try:
+            self.step()
+            self.problem = self._full = None
+        except BaseException as problem:  # a panic of Polars too: nobody would miss the thread that it ended
+            self.problem = first_line(problem)
+            if not is_full(self.run.warehouse.folder, problem):
+                self._full = None
+            elif self._full is None:
+                self._full = self.monotonic()
 
     def _noted(self) -> dict[Path, Note]:
         found = {path: notes.read(path) for path in notes.paths(self.run.staging) if path not in self._taken}

@@ -18,6 +18,7 @@ from pipelines.sources.pubsub import leases as pubsub_leases
 from pipelines.sources.pubsub import reader as pubsub_reader
 from pipelines.sources.pubsub.client import EMULATOR
 from pipelines.sources.pubsub.messages import poll_of
+from pipelines.sources.pubsub.queue import PubSubQueue
 from pipelines.sources.pubsub.source import LandAt, PubSubSource, Reading
 from tests.servers.needed import wait_until
 from tests.servers.pubsub import Queue, make_emulator
@@ -324,6 +325,42 @@ def test_a_fault_of_the_thread_that_pulls_ends_the_reader(queue, by_hand, monkey
     hand = by_hand()
     with pytest.raises(MemoryError, match="as it may be"):
         wait_until(lambda: hand.step())
+
+
+class Panic(BaseException):
+    """As Polars raises it: no Exception."""
+
+
+def test_a_panic_in_the_thread_that_pulls_ends_the_reader(queue, by_hand, monkeypatch):
+    def panic(*_):
+        raise Panic("as it may be")
+
+    monkeypatch.setattr(pubsub_reader, "poll_of", panic)
+    queue.publish(b"1")
+    hand = by_hand()
+    with pytest.raises(SourceError, match=r"the reader failed: Panic\('as it may be'\)"):
+        wait_until(lambda: hand.step())
+
+
+def test_a_panic_in_the_thread_of_the_leases_is_followed_by_the_acknowledgement(queue, by_hand, monkeypatch):
+    before, hand = acked(), by_hand()
+    queue.publish(b"1")
+    hand.read(1)
+    real = hand.readers[0].engine.leases._send
+
+    def panic(*ending):
+        monkeypatch.setattr(hand.readers[0].engine.leases, "_send", real)
+        raise Panic("as it may be")
+
+    monkeypatch.setattr(hand.readers[0].engine.leases, "_send", panic)
+    hand.finalize()
+    assert acked() - before == 1
+
+
+def test_a_runner_that_asks_is_noted(queue, by_hand):
+    begun = time.monotonic()
+    by_hand().step()
+    assert begun <= PubSubQueue(subscription=queue.subscription).snapshot().asked <= time.monotonic()
 
 
 def test_what_is_in_flight_holds_no_payloads(queue, by_hand):

@@ -1,5 +1,7 @@
 """What the workers of a stream note is committed once, whatever is killed; small files are merged, rows stay."""
 
+import contextlib
+import errno
 import subprocess
 import sys
 import time
@@ -176,6 +178,63 @@ def test_a_commit_that_fails_is_told_and_tried_again(problem, warehouse, monkeyp
             assert time.monotonic() < until
         appender.stop()
     assert sources(warehouse) == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "ends"),
+    [
+        (WarehouseError("w cannot be written"), True),  # caused by what the system reports
+        (OSError(errno.ENOSPC, "no space"), True),
+        (OSError(errno.EISDIR, "Is a directory"), False),
+        (WarehouseError("another writer holds it"), False),
+    ],
+)
+def test_only_a_disk_that_stays_full_for_half_a_minute_ends_the_stream(problem, ends, warehouse, monkeypatch):
+    moments = [100.0]
+    with warehouse.writer() as run:
+        appender, real = Appender(run, monotonic=lambda: moments[-1]), run.commit
+
+        def fail(*_, **__):
+            raise problem from (OSError(errno.EDQUOT, "quota") if "written" in str(problem) else None)
+
+        noted(run, EVENTS, [1])
+        monkeypatch.setattr(run, "commit", fail)
+        for moment in (100.0, 129.0):
+            moments.append(moment)
+            appender._try()
+            appender.check()
+        moments.append(130.0)
+        with (
+            pytest.raises(WarehouseError, match="cannot be written: No space left on device; free space")
+            if ends
+            else (contextlib.nullcontext())
+        ):
+            appender.check()
+        monkeypatch.setattr(run, "commit", real)
+        appender._try()
+        appender.check()
+        assert appender.figures().problem is None
+        appender.stop()
+
+
+def test_a_panic_of_a_merge_leaves_the_thread_that_commits_alive(warehouse, monkeypatch):
+    class Panic(BaseException):
+        """As Polars raises it: no Exception."""
+
+    with warehouse.writer() as run:
+        appender, real = Appender(run), run.commit
+
+        def panic(*_, **__):
+            monkeypatch.setattr(run, "commit", real)
+            raise Panic("a panic")
+
+        monkeypatch.setattr(run, "commit", panic)
+        noted(run, EVENTS, [1])
+        appender.start()
+        until = time.monotonic() + 20
+        while sources(warehouse) != ["1"]:
+            assert time.monotonic() < until
+        appender.stop()
 
 
 def test_books_whose_commit_failed_half_way_are_told_once_it_succeeds(warehouse, monkeypatch):
