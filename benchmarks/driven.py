@@ -1,101 +1,60 @@
-"""A stream without a runner: the graph's own functions and stateful steps, driven block by block on a simulated clock.
+"""A stream without a runner: the graph itself, driven block by block on a simulated clock.
 
 Driven(metrics, ...).deliver(block)   passes a raw block from a reader through all steps
 .at(now)                              advances the clock: due timers fire
 .figures                              the counts so far
 
-It counts what a runner would move and keep: elements and bytes of every keyed edge, as BlockCoder writes them; bytes of
-every state cell, as its own coder writes them; published rows; CPU seconds of each part. It does not measure what a
-runner adds (its protocol, copies and disk).
+The steps are those that pipelines/audience.py adds to a pipeline, so they cannot differ from it. Steps between two
+keyed edges run as one bundle, and each element that crosses a keyed edge begins a bundle of its own.
+
+It counts what a runner would move and keep: elements and bytes of every keyed edge, as the coder of its elements writes
+them; bytes of every state cell, as its own coder writes them; published rows; CPU seconds of each part. It does not
+measure what a runner adds (its protocol, copies and disk). Metrics that share a scope share an edge and its state.
 """
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import apache_beam as beam
 import polars as pl
-from apache_beam.coders import Coder
+from apache_beam.coders import registry
+from apache_beam.pipeline import PipelineVisitor
+from apache_beam.pvalue import PCollection, TaggedOutput
+from apache_beam.transforms.userstate import get_dofn_specs
+from apache_beam.transforms.window import TimestampedValue
+from apache_beam.utils.windowed_value import WindowedValue
 
+from benchmarks.cells import Key, arguments
+from pipelines.audience import Job, build
 from pipelines.warehouse.bigquery.stream.rows import arrow_schema, record_batch
 from pipelines.warehouse.metric_tables import table_of
-from pipelines.warehouse.tables import EVENTS, QUALITY_1M, SESSIONS, TYPES, Table
+from pipelines.warehouse.sink import Sink
+from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS, TYPES, Table
 from transforms import quality
-from transforms.aggregate import Aggregation, BooksAggregation, MetricAggregation, Publish, scatter
-from transforms.block import BlockCoder, tag_input
-from transforms.days import as_events
-from transforms.deduplicate import KeepFirst, split
-from transforms.event_time import settle_event_time
-from transforms.lateness import Lateness, allowed_lateness
+from transforms.aggregate import Progress
+from transforms.metrics.aggregations import MetricAggregation
+from transforms.metrics.scopes import scopes_of, unpack
 from transforms.metrics.spec import MetricSpec
-from transforms.parse import parse
-from transforms.publication import Firing, Launch
-from transforms.sessions import summaries
+from transforms.publication import Launch
+from transforms.sessions import streaming
 from transforms.sessions.cold import compact
-from transforms.sessions.sessions import STEPS
-from transforms.sessions.streaming import PublishSessions
-from transforms.validate import Validator
 
 DELAY = 10.0  # seconds that the watermark stays behind the clock, as --expected_delay has it
 FIXED = {"INT64": 8, "FLOAT64": 8, "TIMESTAMP": 8, "DATE": 8, "NUMERIC": 16, "BOOL": 1}  # BigQuery's sizes of types
-
-
-class Cell:
-    """A cell of state, a bag or a value: what it holds, and its bytes as its coder writes them."""
-
-    def __init__(self, coder: Coder, bag: bool):
-        self.coder, self.bag = coder, bag
-        self.held: list[Any] = []
-        self.bytes = 0
-        self.rewritten = 0  # bytes of all that was ever written
-
-    def read(self) -> Any:
-        return list(self.held) if self.bag else (self.held[-1] if self.held else None)
-
-    def add(self, value: Any) -> None:
-        size = len(self.coder.encode(value))
-        self.held.append(value)
-        self.bytes += size
-        self.rewritten += size
-
-    def write(self, value: Any) -> None:
-        self.clear()
-        self.add(value)
-
-    def clear(self) -> None:
-        self.held, self.bytes = [], 0
-
-
-class Timer:
-    """When it is due, in seconds; None while it is not set."""
-
-    def __init__(self):
-        self.due: float | None = None
-
-    def set(self, at: Any) -> None:
-        self.due = at.micros / 1e6
-
-    def clear(self) -> None:
-        self.due = None
-
-
-class Key:
-    """The state and the timers of one key of a step."""
-
-    def __init__(self, bags: dict[str, Coder], values: dict[str, Coder], timers: tuple[str, ...]):
-        self.cells = {name: Cell(coder, True) for name, coder in bags.items()}
-        self.cells |= {name: Cell(coder, False) for name, coder in values.items()}
-        self.timers = {name: Timer() for name in timers}
-
-    @property
-    def bytes(self) -> int:
-        return sum(cell.bytes for cell in self.cells.values())
-
-    @property
-    def rewritten(self) -> int:
-        return sum(cell.rewritten for cell in self.cells.values())
+# Keyed steps by the names under which they are counted; those of metrics have the names of their scopes.
+METRICS, COUNTS = "Aggregate/Merge and publish", "Count audit/Merge and publish"
+VISITS = "Sessions/Merge and publish"
+NAMES = {
+    "Deduplicate/Keep one of each id": "deduplicate",
+    "Keep the first refusal/Keep one of each id": "refusals",
+    VISITS: SESSIONS.name,
+    COUNTS: QUALITY_1M.name,
+}
+Output = tuple[PCollection, Any]
 
 
 class Figures:
@@ -107,7 +66,9 @@ class Figures:
         self.firings = Counter[str]()
         self.messages = 0
         self.calls, self.cpu = Counter[str](), defaultdict[str, float](float)
-        self.merged = Counter[str]()  # rows that firings took up: those pending and those published before
+        self.taken = Counter[str]()  # rows pending that firings took up
+        self.merged = Counter[str]()  # rows published before, or hot sessions, that they read and wrote again
+        self.kept: list[pl.DataFrame] = []  # all events that stayed: what a check counts again
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
@@ -115,16 +76,6 @@ class Figures:
         yield
         self.calls[part] += 1
         self.cpu[part] += time.process_time() - began
-
-    def crossed(self, edge: str, block: pl.DataFrame) -> pl.DataFrame:
-        """The block as it comes out behind a keyed edge."""
-        with self.timed(f"{edge}: code"):
-            coded = BlockCoder().encode(block)
-            again = BlockCoder().decode(coded)
-        self.elements[edge] += 1
-        self.edge_rows[edge] += len(block)
-        self.edge_bytes[edge] += len(coded)
-        return again
 
     def wrote(self, table: Table, rows: pl.DataFrame) -> None:
         """Rows as they go to BigQuery."""
@@ -134,10 +85,122 @@ class Figures:
         self.rows[table.name] += len(rows)
         self.wire[table.name] += wire
         self.logical[table.name] += logical_bytes(shaped, table)
+        if table is EVENTS:
+            self.kept.append(rows)
+
+
+class Step:
+    """A ParDo of the graph; `key` has the state of each of its keys, if it is stateful."""
+
+    def __init__(self, label: str, pardo: beam.ParDo, source: PCollection, outputs: dict[Any, PCollection]):
+        self.label, self.dofn, self.outputs = label, pardo.dofn, outputs
+        self.args, self.kwargs = pardo.args, pardo.kwargs
+        self.specs = get_dofn_specs(self.dofn)
+        self.stateful = any(self.specs)
+        self.coder = registry.get_coder(source.element_type)
+        self.keys: dict[Any, Key] = {}
+        self.dofn.setup()
+
+    def run(self, elements: Iterable[Any]) -> list[Output]:
+        """Run a bundle."""
+        self.dofn.start_bundle()
+        made = [each for element in elements for each in self.dofn.process(element, *self.args, **self.kwargs) or ()]
+        return self.routed([*made, *(self.dofn.finish_bundle() or ())])
+
+    def take(self, element: tuple) -> list[Output]:
+        """Process an element of a stateful step."""
+        held = self.keys.get(element[0])
+        if held is None:
+            held = self.keys[element[0]] = Key(*self.specs)
+        process = self.dofn.process
+        return self.routed(process(element, **arguments(process, element[0], held)) or ())
+
+    def fire(self, key: Any, callback: Any) -> list[Output]:
+        """Call the method of a timer."""
+        return self.routed(callback(self.dofn, **arguments(callback, key, self.keys[key])) or ())
+
+    def routed(self, made: Iterable[Any]) -> list[Output]:
+        """Return values with the PCollections that they are of; a tag that nothing reads is none."""
+        outputs = []
+        for value in made:
+            tag = None
+            while isinstance(value, TimestampedValue | WindowedValue | TaggedOutput):
+                tag = value.tag if isinstance(value, TaggedOutput) else tag
+                value = value.value
+            if tag in self.outputs:
+                outputs.append((self.outputs[tag], value))
+        return outputs
+
+
+class _Reader(PipelineVisitor):
+    """Lists the steps of a pipeline in their order, and what each PCollection is handed to."""
+
+    def __init__(self):
+        self.steps: list[Step] = []
+        self.consumers = defaultdict[PCollection, list[Step | PCollection]](list)
+
+    def visit_transform(self, node):
+        if isinstance(node.transform, beam.ParDo):
+            (source,) = node.inputs
+            label = node.full_label.rpartition("/")[0] if "ParDo(" in node.full_label else node.full_label
+            step = Step(label, node.transform, source, node.outputs)
+            self.steps.append(step)
+            self.consumers[source].append(step)
+        elif isinstance(node.transform, beam.Flatten):
+            for each in node.inputs:
+                self.consumers[each].append(node.outputs[None])
+        else:
+            assert isinstance(node.transform, beam.Impulse), f"{node.full_label} is a {node.transform}"
+
+
+class Counted:
+    """A sink that counts rows as they go to BigQuery; it refuses none."""
+
+    refuses = False
+
+    def __init__(self, figures: Figures, metrics: Iterable[MetricSpec]):
+        self.figures = figures
+        self.tables = {spec.name: table_of(spec) for spec in metrics}
+        self.tables |= {table.name: table for table in (EVENTS, QUARANTINE, SESSIONS, QUALITY_1M)}
+
+    def table(self, name: str) -> Table:
+        return self.tables[name]
+
+    def write(self, table: Table, outcome: str | None = None) -> beam.PTransform:
+        return _Write(self.figures, table, outcome)
+
+    def confirm(self) -> beam.PTransform:
+        raise NotImplementedError("a stream confirms nothing")
+
+
+class _Write(beam.PTransform):
+    def __init__(self, figures: Figures, table: Table, outcome: str | None):
+        super().__init__()
+        self.step = _Count(figures, table, outcome)
+
+    def expand(self, rows):
+        typed = beam.ParDo(self.step).with_output_types(bytes, books=bytes)
+        return rows | "Count" >> typed.with_outputs("books", main="files")
+
+
+class _Count(beam.DoFn):
+    def __init__(self, figures: Figures, table: Table, outcome: str | None):
+        self.figures, self.table, self.outcome = figures, table, outcome
+
+    def process(self, rows):
+        self.figures.wrote(self.table, rows)
+        if self.outcome:
+            with self.figures.timed("write: count"):
+                packed = quality.pack(quality.entries_of(rows, self.outcome))
+            yield TaggedOutput("books", packed)
 
 
 class Driven:
-    """The steps of a stream; `shards` are those of the deduplication and of the sessions, `window` is of the former."""
+    """The steps of a stream; `shards` are those of the deduplication and of the sessions, `window` is of the former.
+
+    sink      where rows go; None: they are counted as BigQuery would get them
+    figures   what counts
+    """
 
     def __init__(
         self,
@@ -146,178 +209,146 @@ class Driven:
         window: timedelta = timedelta(days=1),
         max_lateness: timedelta = timedelta(days=1),
         early: timedelta | None = None,
+        sink: Sink | None = None,
+        figures: Figures | None = None,
     ):
-        self.figures, self.now, self.shards, self.window = Figures(), 0.0, shards, window
-        self.kept: list[pl.DataFrame] = []  # all events that stayed: what a check counts again
-        self.validate, self.too_late = Validator(), Lateness(max_lateness)
-        lateness = allowed_lateness(max_lateness)
-        self.keep = KeepFirst(window, Firing(streaming=True, lateness=lateness))
-        self.keep.setup()
-        self.metrics: list[Aggregation] = [MetricAggregation(spec, "UTC", early) for spec in metrics]
-        self.books = BooksAggregation()
-        self.aggregations = [*self.metrics, self.books]
-        self.tables = {spec.name: table_of(spec) for spec in metrics} | {QUALITY_1M.name: QUALITY_1M}
-        launch = Launch(1, "driven")
-        firing = Firing(streaming=True, lateness=lateness, early=early, clock=lambda: self.now)
-        self.publish = {what.name: Publish(what, launch, firing) for what in self.aggregations}
-        self.sessions = PublishSessions(launch, STEPS, firing)
-        self.tables[SESSIONS.name] = SESSIONS
-        self.seen: dict[tuple, Key] = {}
-        self.visitors: dict[int, Key] = {}  # by shard
-        self.open: dict[str, dict[tuple, Key]] = {what.name: {} for what in self.aggregations}
+        self.figures, self.now = Figures() if figures is None else figures, 0.0
+        aggregations = tuple(MetricAggregation(spec, "UTC", early) for spec in metrics)
+        self.scopes = ["+".join(what.name for what in scope.members) for scope in scopes_of(aggregations)]
+        job = Job(
+            source=beam.Impulse(),
+            sink=Counted(self.figures, metrics) if sink is None else sink,
+            input="driven",
+            launch=Launch(1, "driven"),
+            metrics=aggregations,
+            streaming=True,
+            early=early,
+            max_lateness=max_lateness,
+            dedup_window=window,
+            shards=shards,
+            clock=lambda: self.now,
+        )
+        pipeline = beam.Pipeline()
+        build(pipeline, job)
+        read = _Reader()
+        pipeline.visit(read)
+        self.steps, self.consumers = read.steps, read.consumers
+        self.names = [
+            NAMES["Deduplicate/Keep one of each id"],
+            *self.scopes,
+            "refusals",
+            SESSIONS.name,
+            QUALITY_1M.name,
+        ]
 
     def deliver(self, raw: pl.DataFrame) -> None:
         """A RAW_SCHEMA block."""
         self.figures.messages += len(raw)
-        with self.figures.timed("settle"):
-            records = tag_input(raw, "driven")
-            parsed, refused = parse(records, None, "events")
-            valid, unfit = self.validate(parsed)
-            timed, undated = settle_event_time(valid)
-            in_time, late = self.too_late(timed)
-            events = as_events(in_time)
-        with self.figures.timed("count"):
-            rejected = pl.concat([refused, unfit, undated, late])
-            settled = pl.concat(part.select("source", "received_time", "input", "part") for part in (parsed, refused))
-            booked = [quality.count(records, "received"), quality.redate(settled, "events", queue=True)]
-            booked += [] if rejected.is_empty() else [quality.count(rejected, "quarantined")]
-        with self.figures.timed("deduplicate: split"):
-            pieces = split(events, self.window, self.shards)
-        for piece in pieces:
-            outputs = self._kept((piece.window, piece.shard), self.figures.crossed("deduplicate", piece.events))
-            for block in outputs:
-                if isinstance(block, pl.DataFrame):
-                    self._keep(block)
-                else:
-                    booked.append(block.value)
-        for entries in booked:
-            self._take(self.books, entries)
-
-    def _keep(self, events: pl.DataFrame) -> None:
-        """Pass kept events to every metric, to the table and to the audit counts."""
-        self.kept.append(events)
-        for what in self.metrics:
-            self._take(what, events)
-        self._take_visits(events)
-        self.figures.wrote(EVENTS, events)
-        with self.figures.timed("count"):
-            entries = quality.count(events, "events")
-        self._take(self.books, entries)
-
-    def _kept(self, key: tuple, events: pl.DataFrame) -> list:
-        if key not in self.seen:
-            seen, token = KeepFirst.SEEN, KeepFirst.TOKEN
-            self.seen[key] = Key({"seen": seen.coder}, {"token": token.coder}, ("expire",))
-        held = self.seen[key]
-        with self.figures.timed("deduplicate: keep"):
-            return list(
-                self.keep.process(
-                    (key, events),
-                    seen_state=held.cells["seen"],
-                    token_state=held.cells["token"],
-                    expire=held.timers["expire"],
-                )
-            )
-
-    def _take(self, what: Aggregation, block: pl.DataFrame) -> None:
-        with self.figures.timed(f"{what.name}: partial"):
-            pieces = scatter(what.partial(block), what.bucket, what.bucket, what.shards, what.keys)
-        for key, rows in pieces:
-            rows = self.figures.crossed(what.name, rows)
-            held = self._key_of(what.name, key)
-            with self.figures.timed(f"{what.name}: pend"):
-                self.publish[what.name].process(
-                    (key, rows),
-                    pending=held.cells["pending"],
-                    progress=held.cells["progress"],
-                    **{name: held.timers[name] for name in ("soon", "end", "expire")},
-                )
-
-    def _take_visits(self, events: pl.DataFrame) -> None:
-        """Process each partition by itself, as if a bundle held no more."""
-        with self.figures.timed("sessions: by visitor"):
-            pieces = summaries.split_by_shard(summaries.select_visits(events), self.shards)
-        for shard, visits in pieces:
-            visits = self.figures.crossed(SESSIONS.name, visits)
-            if shard not in self.visitors:
-                step = PublishSessions
-                bags = {"pending": step.PENDING.coder, "cold": step.COLD.coder}
-                values = {"hot": step.HOT.coder, "progress": step.PROGRESS.coder}
-                self.visitors[shard] = Key(bags, values, ("soon", "due"))
-            held = self.visitors[shard]
-            cells = {name: held.cells[name] for name in ("pending", "progress")}
-            with self.figures.timed("sessions: pend"):
-                self.sessions.process((shard, visits), **cells, **held.timers)
-
-    def _key_of(self, name: str, key: tuple) -> Key:
-        if key not in self.open[name]:
-            values = {"published": Publish.PUBLISHED.coder, "progress": Publish.PROGRESS.coder}
-            self.open[name][key] = Key({"pending": Publish.PENDING.coder}, values, ("soon", "end", "expire"))
-        return self.open[name][key]
+        self._bundle(self._run(self.steps[0], [raw]))
 
     def at(self, now: float) -> None:
         """The clock stands at `now`, in seconds since 1970: fire what is due by it, or by the watermark behind it."""
         self.now = now
-        for shard, held in self.visitors.items():
-            if _due(held.timers["due"], now - DELAY):
-                held.timers["due"].clear()
-                self._fire_sessions(shard, held, self.sessions.fire_due, held.timers)
-            if _due(held.timers["soon"], now):
-                held.timers["soon"].clear()
-                self._fire_sessions(shard, held, self.sessions.fire_soon, {"due": held.timers["due"]})
-        for name, keys in self.open.items():
-            for key, held in keys.items():
-                if _due(held.timers["soon"], now):
-                    held.timers["soon"].clear()
-                    self._fire(name, key, held, self.publish[name].fire_soon, ())
-                if _due(held.timers["end"], now - DELAY):
-                    held.timers["end"].clear()
-                    self._fire(name, key, held, self.publish[name].fire_on_time, ("soon",))
+        for step in self.steps:
+            for key, held in list(step.keys.items()):
+                for timer in held.due(now, DELAY):
+                    self._fire(step, key, timer.fire)
 
-    def _fire(self, name: str, key: tuple, held: Key, fire: Callable, timers: tuple[str, ...]) -> None:
-        cells = {cell: held.cells[cell] for cell in ("pending", "published", "progress")}
-        before = held.cells["published"].read()
-        pending = sum(len(frame) for frame in held.cells["pending"].read())
+    def _bundle(self, outputs: list[Output]) -> None:
+        """Pass outputs through all steps before the next keyed edges, and across those."""
+        inbox = defaultdict[Step, list[Any]](list)
+        self._hand(outputs, inbox)
+        for step in self.steps:
+            if not step.stateful and step in inbox:
+                self._hand(self._run(step, inbox.pop(step)), inbox)
+        for step, elements in inbox.items():
+            for element in elements:
+                self._cross(step, element)
+
+    def _hand(self, outputs: list[Output], inbox: dict[Step, list[Any]]) -> None:
+        for collection, value in outputs:
+            for consumer in self.consumers[collection]:
+                if isinstance(consumer, Step):
+                    inbox[consumer].append(value)
+                else:
+                    self._hand([(consumer, value)], inbox)
+
+    def _run(self, step: Step, elements: list[Any]) -> list[Output]:
+        if isinstance(step.dofn, _Count):
+            return step.run(elements)  # it times itself
+        with self.figures.timed(step.label):
+            return step.run(elements)
+
+    def _cross(self, step: Step, element: tuple) -> None:
+        name = self._name(step, element[0])
+        with self.figures.timed(f"{name}: code"):
+            coded = step.coder.encode(element)
+            element = step.coder.decode(coded)
+        self.figures.elements[name] += 1
+        self.figures.edge_rows[name] += _rows(step, element[1])
+        self.figures.edge_bytes[name] += len(coded)
+        with self.figures.timed(f"{name}: process"):
+            outputs = step.take(element)
+        self._bundle(outputs)
+
+    def _fire(self, step: Step, key: Any, callback: Any) -> None:
+        name, cells = self._name(step, key), step.keys[key].cells
+        if step.label in (METRICS, COUNTS):
+            self.figures.taken[name] += Progress(*cells["progress"].read()).rows
+            self.figures.merged[name] += sum(map(len, _published(step.keys[key]).values()))
+        elif step.label == VISITS:
+            hot = cells["hot"].read()
+            self.figures.taken[name] += sum(len(streaming.unpack(packed)) for packed in cells["pending"].read())
+            self.figures.merged[name] += 0 if hot is None else len(hot)
         with self.figures.timed(f"{name}: fire"):
-            rows = list(fire(key=key, **cells, **{timer: held.timers[timer] for timer in timers}))
-        for block in rows:
-            self.figures.firings[name] += 1
-            self.figures.merged[name] += pending + (0 if before is None else len(before))
-            self.figures.wrote(self.tables[name], block)
+            outputs = step.fire(key, callback)
+        self.figures.firings[name] += 1
+        self._bundle(outputs)
 
-    def _fire_sessions(self, shard: int, held: Key, fire: Callable, timers: dict[str, Timer]) -> None:
-        pending, hot = held.cells["pending"].read(), held.cells["hot"].read()
-        with self.figures.timed("sessions: fire"):
-            rows = list(fire(shard, **held.cells, **timers))
-        self.figures.firings[SESSIONS.name] += 1
-        self.figures.merged[SESSIONS.name] += sum(len(frame) for frame in pending) + (0 if hot is None else len(hot))
-        for block in rows:
-            self.figures.wrote(SESSIONS, block)
+    def _name(self, step: Step, key: Any) -> str:
+        return self.scopes[key[0]] if step.label == METRICS else NAMES[step.label]
+
+    def held(self, name: str) -> list[Key]:
+        """Return the keys of a keyed step, or of a scope of metrics."""
+        return [
+            held
+            for step in self.steps
+            if step.stateful
+            for key, held in step.keys.items()
+            if self._name(step, key) == name
+        ]
 
     def state_bytes(self) -> dict[str, int]:
-        """Bytes of state now, by step."""
-        held = {"deduplicate": sum(key.bytes for key in self.seen.values())}
-        held[SESSIONS.name] = sum(key.bytes for key in self.visitors.values())
-        return held | {name: sum(key.bytes for key in keys.values()) for name, keys in self.open.items()}
+        """Bytes of state now, by keyed step and by scope."""
+        return {name: sum(key.bytes for key in self.held(name)) for name in self.names}
 
     def rewritten_bytes(self) -> dict[str, int]:
-        """Bytes that were written to state so far, by step."""
-        held = {"deduplicate": sum(key.rewritten for key in self.seen.values())}
-        held[SESSIONS.name] = sum(key.rewritten for key in self.visitors.values())
-        return held | {name: sum(key.rewritten for key in keys.values()) for name, keys in self.open.items()}
+        """Bytes that were written to state so far, by keyed step and by scope."""
+        return {name: sum(key.rewritten for key in self.held(name)) for name in self.names}
 
-    def published_rows(self, name: str) -> int:
-        """Rows that the state of a metric holds published, or sessions that are held."""
+    def published_rows(self, name: str) -> dict[str, int]:
+        """Rows that the state of a scope holds published, by metric; or sessions that are held."""
         if name == SESSIONS.name:
-            cold = [compact(key.cells["cold"].read, pl.lit(True)).rows for key in self.visitors.values()]
-            hot = [key.cells["hot"].read() for key in self.visitors.values()]
-            return sum(cold) + sum(len(frame) for frame in hot if frame is not None)
-        frames = [key.cells["published"].read() for key in self.open[name].values()]
-        return sum(len(frame) for frame in frames if frame is not None)
+            cold = [compact(key.cells["cold"].read, pl.lit(True)).rows for key in self.held(name)]
+            hot = [key.cells["hot"].read() for key in self.held(name)]
+            return {name: sum(cold) + sum(len(frame) for frame in hot if frame is not None)}
+        found = Counter[str]()
+        for key in self.held(name):
+            found.update({member: len(rows) for member, rows in _published(key).items()})
+        return dict(found)
 
 
-def _due(timer: Timer, now: float) -> bool:
-    return timer.due is not None and timer.due <= now
+def _published(key: Key) -> dict[str, pl.DataFrame]:
+    """Return the published rows of a window and shard, by metric."""
+    packed = key.cells["published"].read()
+    return {} if packed is None else unpack(packed)
+
+
+def _rows(step: Step, value: Any) -> int:
+    """Return the rows of what crosses the edge to a step."""
+    if isinstance(value, pl.DataFrame):
+        return len(value)
+    return len(streaming.unpack(value[-1])) if step.label == VISITS else value[1]
 
 
 def logical_bytes(rows: pl.DataFrame, table: Table) -> int:
