@@ -130,4 +130,4 @@ def _corrections(run: WarehouseRun, changes: pl.DataFrame, launch: Launch) -> li
     revision = max([to_micros(now), *(current["revision"] + 1)])
     rows = shaped(stamp_rows(rows, "on_time", revision, now, launch), QUALITY_1M)
     parts = by_day(rows, QUALITY_1M.partition, run.warehouse.time_zone)
-    return [write_file(run.folder, QUALITY_1M.name, day, part) for day, part in parts]
+    return [write_file(run.folder, QUALITY_1M.name, day, part, synced=False) for day, part in parts]
