@@ -39,7 +39,9 @@ from transforms.block import SEPARATOR, BlockCoder, hash64
 from transforms.metrics import measures
 from transforms.metrics.spec import MetricSpec
 from transforms.publication import BOUNDED, LATE_EVERY, Firing, Launch, set_firing, stamp_rows
-from transforms.windows import MICROSECOND, end_of, number_of, start_of, to_micros
+from transforms.shuffle_files import GATHER_ROWS
+from transforms.stage import Gathering
+from transforms.windows import FOLD, MICROSECOND, end_of, number_of, start_of, to_micros
 
 COMPACT_AT = 64
 DAY = timedelta(days=1)
@@ -125,7 +127,8 @@ class Aggregate(beam.PTransform):
 
     def expand(self, blocks):
         scope = self.what.bucket if self.firing.streaming else max(self.what.bucket, DAY)
-        partials = blocks | "Aggregate each block" >> beam.ParDo(_Partial(self.what, scope)).with_output_types(Keyed)
+        partial = beam.ParDo(_Partial(self.what, scope, 0 if self.firing.streaming else FOLD))
+        partials = blocks | "Aggregate each block" >> partial.with_output_types(Keyed)
         if self.firing.streaming:
             publish = beam.ParDo(Publish(self.what, self.launch, self.firing))
         else:
@@ -134,12 +137,14 @@ class Aggregate(beam.PTransform):
         return partials | "Merge and publish" >> publish.with_output_types(pl.DataFrame)
 
 
-def scatter(partial: pl.DataFrame, bucket: timedelta, scope: timedelta, shards: int, keys: tuple[str, ...]):
-    """Split partial rows into [((window, shard), rows)]."""
+def scatter(
+    partial: pl.DataFrame, bucket: timedelta, scope: timedelta, shards: int, keys: tuple[str, ...], fold: int = 0
+):
+    """Split partial rows into [((window, shard), rows)]; with `fold`, windows whose numbers differ by it are one."""
     # Use the window in which a bucket ends: a day of another time zone begins in one window and ends in the next, and
     # only the latter stays open until its last events may arrive.
     last = number_of(pl.col("bucket_start") + bucket - MICROSECOND, scope).fill_null(0)
-    marked = partial.with_columns(_window=last, _shard=_shard(partial, shards, keys))
+    marked = partial.with_columns(_window=last % fold if fold else last, _shard=_shard(partial, shards, keys))
     pieces = marked.partition_by("_window", "_shard", as_dict=True, include_key=False)
     # Sorted, so that a retried block yields the same elements in the same order.
     ordered = sorted(pieces.items(), key=lambda piece: piece[0])
@@ -154,25 +159,31 @@ def _shard(partial: pl.DataFrame, shards: int, keys: tuple[str, ...]) -> pl.Seri
 
 
 class _Partial(beam.DoFn):
-    def __init__(self, what: Aggregation, scope: timedelta):
-        self.what, self.scope = what, scope
+    def __init__(self, what: Aggregation, scope: timedelta, fold: int = 0):
+        self.what, self.scope, self.fold = what, scope, fold
 
     def process(self, block):
         partial = self.what.partial(block)
-        for key, rows in scatter(partial, self.what.bucket, self.scope, self.what.shards, self.what.keys):
+        for key, rows in scatter(partial, self.what.bucket, self.scope, self.what.shards, self.what.keys, self.fold):
             yield TimestampedValue((key, rows), start_of(key[0], self.scope))
 
 
-class PublishOnce(beam.DoFn):
-    """The step of a batch run: gets all partials of a window and shard."""
+class PublishOnce(Gathering):
+    """The step of a batch run: gets all partials of a window and shard; small ones are merged together."""
+
+    most_rows = GATHER_ROWS
 
     def __init__(self, what: Aggregation, launch: Launch, now: Callable[[], float] = time.time):
         self.what, self.launch, self.now = what, launch, now
 
-    def process(self, gathered):
+    def hold(self, gathered):
+        for rows in gathered[1]:
+            yield rows, len(rows), 0
+
+    def flush(self, partials, rows, size):
         now = self.now()
-        rows = self.what.finish(self.what.merge(list(gathered[1])))
-        yield stamp_rows(rows, "on_time", to_micros(now), now, self.launch)
+        merged = self.what.finish(self.what.merge(partials))
+        yield stamp_rows(merged, "on_time", to_micros(now), now, self.launch)
 
 
 class Progress(NamedTuple):

@@ -38,7 +38,7 @@ from transforms.quality import MINUTE, count
 from transforms.seen import CLAIM, SEEN, Claims, Seen, SeenCache
 from transforms.shuffle_files import GATHER_BYTES, GATHER_ROWS, GROUP_BYTES, GROUP_ROWS, Part, parts, spill
 from transforms.stage import Gathering
-from transforms.windows import end_of, number_of
+from transforms.windows import FOLD, end_of, number_of
 
 KEY = "_key"  # hash of (source, event_id), computed once and carried to where it is compared
 WINDOW = "_window"  # number of the dedup window, also computed once
@@ -64,16 +64,19 @@ class Partition(NamedTuple):
     at: float
 
 
-def split(events: pl.DataFrame, window: timedelta, shards: int) -> list[Partition]:
-    """Split a block by window and shard, in the order of both."""
+def split(events: pl.DataFrame, window: timedelta, shards: int, fold: int = 0) -> list[Partition]:
+    """Split a block by window and shard, in the order of both.
+
+    fold  windows whose numbers differ by it are one partition, named by the remainder
+    """
     key = hash64(events.select(pl.concat_str("source", "event_id", separator=SEPARATOR)).to_series())
     marked = events.with_columns(
         key.alias(KEY),
         number_of(dedup_time(), window).alias(WINDOW),
-    ).with_columns(_shard=pl.col(KEY) % shards)
-    partitions = marked.partition_by(WINDOW, "_shard", as_dict=True, include_key=True)
+    ).with_columns(_shard=pl.col(KEY) % shards, _part=pl.col(WINDOW) % fold if fold else pl.col(WINDOW))
+    partitions = marked.partition_by("_part", "_shard", as_dict=True, include_key=False)
     return [
-        Partition(window, int(shard), partition.drop("_shard"), partition.select(dedup_time().min()).item().timestamp())
+        Partition(window, int(shard), partition, partition.select(dedup_time().min()).item().timestamp())
         for (window, shard), partition in sorted(partitions.items(), key=lambda partition: partition[0])
     ]
 
@@ -177,12 +180,13 @@ class _SplitGathered(Gathering):
 
     def __init__(self, options: Deduplicate):
         self.window, self.shards, self.folder = options.window, options.shards, options.spill_folder
+        self.fold = FOLD if self.folder else 0  # a cluster's worker holds a group in memory: the smaller, the better
 
     def hold(self, events):
         yield events, len(events), held_bytes(events)
 
     def flush(self, blocks, rows, size):
-        for partition in split(pl.concat(blocks), self.window, self.shards):
+        for partition in split(pl.concat(blocks), self.window, self.shards, self.fold):
             yield (partition.window, partition.shard), spill(partition.events, self.folder)
 
 

@@ -41,18 +41,21 @@ def write_file(
     Safe to call from many processes and again for the same rows: only entries given to `commit` count.
     Raises WarehouseError if the disk is full or not writable.
     """
-    folder = f"{os.path.abspath(staging)}/{table_name}/{day_name(day)}"
-    path = f"{folder}/{uuid.uuid4().hex}"
+    table = f"{os.path.abspath(staging)}/{table_name}"
+    # Without a folder a day, if the file is not synced: a run of many days would make and remove as many.
+    folder = f"{table}/{day_name(day)}" if synced else table
+    path = f"{folder}/{uuid.uuid4().hex}.parquet"
+    aside = f"{path}.tmp" if synced else path  # who is killed has not confirmed it
     try:
-        for each in (os.path.dirname(folder), folder):
-            # Not the staging folder: a worker that outlives its run writes nothing.
-            if not os.path.isdir(each):
+        for each in (table, folder):
+            if not os.path.isdir(each):  # not the staging folder: a worker that outlives its run writes nothing
                 Path(each).mkdir(exist_ok=True)
-        size, checksum = write_parquet(f"{path}.tmp", frame, synced)
-        os.replace(f"{path}.tmp", f"{path}.parquet")
+        size, checksum = write_parquet(aside, frame, synced)
+        if synced:
+            os.replace(aside, path)
     except WRITE_ERRORS as error:
-        raise cannot_write(Path(f"{path}.parquet"), error) from error
-    return FileEntry(table_name, day, f"{path}.parquet", frame.height, size, checksum, synced)
+        raise cannot_write(Path(path), error) from error
+    return FileEntry(table_name, day, path, frame.height, size, checksum, synced)
 
 
 def write_parquet(path: str | Path, frame: pl.DataFrame, synced: bool = True) -> tuple[int, str]:
