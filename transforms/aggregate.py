@@ -39,7 +39,9 @@ from transforms import restored_state as seeds
 from transforms.metrics.aggregations import Aggregation
 from transforms.metrics.scopes import Events, Scope, columns_of, pack, scatter, scopes_of, unpack
 from transforms.publication import BOUNDED, LATE_EVERY, Firing, Launch, set_firing, stamp_rows
-from transforms.windows import end_of, start_of, to_micros
+from transforms.shuffle_files import GATHER_ROWS
+from transforms.stage import Gathering
+from transforms.windows import FOLD, end_of, start_of, to_micros
 
 COMPACT_AT = 64  # elements
 COMPACT_ROWS = 20_000
@@ -90,21 +92,33 @@ class _Partial(beam.DoFn):
     def process(self, block):
         for number, what in enumerate(self.metrics):
             window = max(what.bucket, DAY)
-            for (at, shard), rows in scatter(what.partial(block), what.bucket, window, what.shards, what.keys):
+            partial = what.partial(block)
+            for (at, shard), rows in scatter(partial, what.bucket, window, what.shards, what.keys, FOLD):
                 yield TimestampedValue(((number, at, shard), rows), start_of(at, window))
 
 
-class PublishOnce(beam.DoFn):
-    """The step of a batch run: gets all partials of a metric, window and shard."""
+class PublishOnce(Gathering):
+    """The step of a batch run: gets all partials of a metric, window and shard; small ones are merged together."""
+
+    most_rows = GATHER_ROWS
 
     def __init__(self, metrics: Sequence[Aggregation], launch: Launch, now: Callable[[], float] = time.time):
         self.metrics, self.launch, self.now = metrics, launch, now
 
-    def process(self, gathered):
+    def hold(self, gathered):
         (number, _, _), partials = gathered
-        what, now = self.metrics[number], self.now()
-        rows = what.finish(what.merge(list(partials)))
-        yield TaggedOutput(what.name, stamp_rows(rows, "on_time", to_micros(now), now, self.launch))
+        for rows in partials:
+            yield (number, rows), len(rows), 0
+
+    def flush(self, held, rows, size):
+        partials: dict[int, list[pl.DataFrame]] = {}
+        for number, part in held:
+            partials.setdefault(number, []).append(part)
+        now = self.now()
+        for number, parts in sorted(partials.items()):
+            what = self.metrics[number]
+            made = what.finish(what.merge(parts))
+            yield TaggedOutput(what.name, stamp_rows(made, "on_time", to_micros(now), now, self.launch))
 
 
 class Progress(NamedTuple):

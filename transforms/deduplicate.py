@@ -38,7 +38,7 @@ from transforms.quality import MINUTE, entries_of, pack
 from transforms.seen import CLAIM, SEEN, Claims, Seen, SeenCache
 from transforms.shuffle_files import GATHER_BYTES, GATHER_ROWS, GROUP_BYTES, GROUP_ROWS, Part, parts, spill
 from transforms.stage import Gathering
-from transforms.windows import MICROS, end_of, number_of
+from transforms.windows import FOLD, MICROS, end_of, number_of
 
 KEY = "_key"  # hash of (source, event_id), computed once and carried to where it is compared
 WINDOW = "_window"  # number of the dedup window, also computed once
@@ -65,8 +65,11 @@ class Partition(NamedTuple):
     at: float
 
 
-def split(events: pl.DataFrame, window: timedelta, shards: int) -> list[Partition]:
-    """Split a block by window and shard, in the order of both."""
+def split(events: pl.DataFrame, window: timedelta, shards: int, fold: int = 0) -> list[Partition]:
+    """Split a block by window and shard, in the order of both.
+
+    fold  windows whose numbers differ by it are one partition, named by the remainder
+    """
     made = events.select(
         pl.concat_str("source", "event_id", separator=SEPARATOR).alias(KEY),
         number_of(dedup_time(), window).alias(WINDOW),
@@ -75,11 +78,13 @@ def split(events: pl.DataFrame, window: timedelta, shards: int) -> list[Partitio
     marked = events.with_columns(hash64(made[KEY]), made[WINDOW])
     windows = made[WINDOW].to_numpy()
     if shards == 1 and len(windows) and windows.min() == windows.max():
-        return [Partition(int(windows[0]), 0, marked, made[_AT].to_physical().to_numpy().min() / MICROS)]
-    marked = marked.with_columns(_shard=pl.col(KEY) % shards)
-    partitions = marked.partition_by(WINDOW, "_shard", as_dict=True, include_key=True)
+        window_number = int(windows[0]) % fold if fold else int(windows[0])
+        return [Partition(window_number, 0, marked, made[_AT].to_physical().to_numpy().min() / MICROS)]
+    part = pl.col(WINDOW) % fold if fold else pl.col(WINDOW)
+    marked = marked.with_columns(_shard=pl.col(KEY) % shards, _part=part)
+    partitions = marked.partition_by("_part", "_shard", as_dict=True, include_key=False)
     return [
-        Partition(window, int(shard), partition.drop("_shard"), partition.select(dedup_time().min()).item().timestamp())
+        Partition(window, int(shard), partition, partition.select(dedup_time().min()).item().timestamp())
         for (window, shard), partition in sorted(partitions.items(), key=lambda partition: partition[0])
     ]
 
@@ -183,12 +188,13 @@ class _SplitGathered(Gathering):
 
     def __init__(self, options: Deduplicate):
         self.window, self.shards, self.folder = options.window, options.shards, options.spill_folder
+        self.fold = FOLD if self.folder else 0  # a cluster's worker holds a group in memory: the smaller, the better
 
     def hold(self, events):
         yield events, len(events), held_bytes(events)
 
     def flush(self, blocks, rows, size):
-        for partition in split(pl.concat(blocks), self.window, self.shards):
+        for partition in split(pl.concat(blocks), self.window, self.shards, self.fold):
             yield (partition.window, partition.shard), spill(partition.events, self.folder)
 
 

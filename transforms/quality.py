@@ -15,7 +15,7 @@ they do. In the warehouse they are rows of BOOKS_SCHEMA.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 import msgspec
@@ -53,8 +53,13 @@ def entries_of(block: pl.DataFrame, outcome: str) -> list[Entry]:
     """Count rows (source, received_time, input) as one of COUNTS, by minute."""
     rows = block.select(pl.col("received_time").dt.epoch("us") // _MINUTE * _MINUTE, "source", "input")
     if rows.height <= FEW_ROWS:
-        return [(*key, outcome, number) for key, number in Counter(rows.rows()).items()]
-    return [(*key, outcome, number) for *key, number in rows.group_by(rows.columns).len().rows()]
+        counts = Counter(_tuples(rows))
+        return [(*key, outcome, number) for key, number in counts.items()]
+    return [(*key, outcome, number) for *key, number in _tuples(rows.group_by(rows.columns).len())]
+
+
+def _tuples(few: pl.DataFrame) -> Iterator[tuple]:
+    return zip(*few.to_dict(as_series=False).values(), strict=True)
 
 
 def redate(arrived: list[Entry], source: str, *, queue: bool) -> list[Entry]:

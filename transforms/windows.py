@@ -10,6 +10,8 @@ import polars as pl
 TIME = pl.Datetime("us", "UTC")
 MICROS = 1_000_000  # in a second
 MICROSECOND = timedelta(microseconds=1)
+# In a batch run, windows whose numbers differ by this share a key: a day each would be thousands of tiny groups.
+FOLD = 64
 
 
 def to_micros(time: float | timedelta) -> int:

@@ -11,17 +11,27 @@ from typing import NamedTuple
 import polars as pl
 
 from pipelines.system.terminal import shown, word
-from pipelines.warehouse.conditions import literal
+from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.interface import Warehouse
+from pipelines.warehouse.staged import scan
 from pipelines.warehouse.tables import QUARANTINE
+from transforms.block import day_of
 
 DEFAULT = "--warehouse warehouse"  # the default, which need not be typed
 PLACES = ("events", "duplicates", "quarantined", "out_of_range", "replaced", "erased")
 
 
+class Late(NamedTuple):
+    """Late events: how many, and their first and last day."""
+
+    events: int
+    first: date
+    last: date
+
+
 class Summary(NamedTuple):
-    """What a run did: its audit counts, the days it wrote, its duration, the losses from damaged files, and the number
-    of its input files."""
+    """What a run did: its audit counts, the days it wrote, its duration, the losses from damaged files, the number of
+    its input files, and the late events among its quarantined records."""
 
     input: str
     counts: dict[str, int]
@@ -29,6 +39,18 @@ class Summary(NamedTuple):
     seconds: float
     lost: Sequence[str] = ()
     files: int = 0
+    late: Late | None = None
+
+
+def late_of(entries: Sequence[FileEntry], zone: str) -> Late | None:
+    """Return the late events that a run has written to quarantine; None if there are none with a time."""
+    paths = [entry.path for entry in entries if entry.table == QUARANTINE.name]
+    if not paths:
+        return None
+    late = scan(paths, ["stage", "event_time"]).filter(pl.col("stage") == "late")
+    day = day_of(pl.col("event_time"), zone)
+    count, first, last = late.select(pl.len(), first=day.min(), last=day.max()).collect().row(0)
+    return Late(count, first, last) if count and first else None
 
 
 def program() -> str:
@@ -54,21 +76,10 @@ def summary_lines(done: Summary, warehouse: Warehouse) -> list[str]:
         files = "the file is" if done.files == 1 else f"the {done.files:,} files are"
         lines.append(f"no record was received: {files} empty, or holds only blank lines or a header; check --input")
     lines += [f'next: {program()} query{option} "{question}"' for question in questions]
-    return lines + ([late] if (late := _late(done, warehouse, option)) else [])
-
-
-def _late(done: Summary, warehouse: Warehouse, option: str) -> str | None:
-    """Return the command that accepts the late events of this input."""
-    if not done.counts["quarantined"]:
-        return None
-    day = f"DATE(event_time, {literal(warehouse.time_zone)})"
-    late = f"input = {literal(done.input)} AND stage = 'late'"
-    sql = f"SELECT COUNT(*) AS n, MIN({day}) AS first, MAX({day}) AS last FROM {QUARANTINE.name} WHERE {late}"
-    count, first, last = pl.concat(warehouse.ask(sql)).row(0)
-    if not count or first is None:
-        return None
-    days = f"--start {first} --end {last + timedelta(days=1)}"
-    return f"next: {program()} recompute{option} {days}   # accepts the {count:,} late events"
+    if done.late:
+        days = f"--start {done.late.first} --end {done.late.last + timedelta(days=1)}"
+        lines.append(f"next: {program()} recompute{option} {days}   # accepts the {done.late.events:,} late events")
+    return lines
 
 
 def audit_lines(done: Summary) -> list[str]:

@@ -32,6 +32,10 @@ def run(name: str, values, rest) -> None:
         from pipelines.runners.in_process import beam_options
 
         rest = beam_options(rest)
+    elif _is_local(settings):
+        from pipelines.runners.beam_import import import_local_beam
+
+        import_local_beam()
     from pipelines.assemble import open_configured
     from pipelines.batch.summary import audit_lines, summary_lines
 
@@ -44,6 +48,12 @@ def run(name: str, values, rest) -> None:
     except BaseException as problem:  # the rows are committed: the run has succeeded whatever happens from here on
         lines = [*audit_lines(done), f"committed, but the rest of this summary failed: {first_line(problem)}"]
     say("\n".join(lines))
+
+
+def _is_local(settings: Settings) -> bool:
+    """Whether the run reads and writes nothing but files of this machine, so that it needs no client of a cloud."""
+    places = (*settings.input, *settings.mapping, settings.config or "")
+    return settings.dataset is None and not any("://" in place for place in places)
 
 
 def _launch(settings: Settings, beam_options: list[str]):

@@ -22,6 +22,8 @@ from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentP
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+from pipelines.runners import beam_import
+from pipelines.runners.introspection import remember_introspection
 from pipelines.runners.private_sockets import private_sockets
 from pipelines.settings.resolve import OPTIONS
 from transforms import errors
@@ -50,6 +52,7 @@ def run_bounded(
     watch: AbstractContextManager = nullcontext(),  # noqa: B008 (it can be entered any number of times)
 ) -> None:
     """Build and run a pipeline to its end, inside `watch`; an AudienceError of a worker is raised as it was."""
+    remember_introspection()
     # Beam logs the traceback of what it raises anyway, once a layer.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     pipeline = beam.Pipeline(
@@ -113,6 +116,7 @@ def _runner(workers: int) -> FnApiRunner:
     if workers == 1:
         return FnApiRunner()
     command = f"exec {shlex.quote(sys.executable)} -m pipelines.runners.worker"
+    command += f" {beam_import.LOCAL}" if beam_import.is_local() else ""
     return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
 
 

@@ -2,14 +2,16 @@
 tracebacks do not reach the terminal.
 
 Beam prints what a bundle raised to the worker's stderr and sends it to the run as well, which reports it in one line
-(`launch.cause`). An error that ends the process itself appears as one line.
+(`in_process.cause`). An error that ends the process itself appears as one line.
+
+With LOCAL as its argument, it imports of Beam what the run that starts it has imported (beam_import.py).
 """
 
 import os
 import sys
 
-from apache_beam.runners.worker import sdk_worker_main
-
+from pipelines.runners.beam_import import LOCAL, import_local_beam
+from pipelines.runners.introspection import remember_introspection
 from pipelines.runners.private_sockets import reach_privately
 from pipelines.system.terminal import shown
 from transforms.errors import first_line
@@ -22,5 +24,10 @@ def _report(kind, problem, trace) -> None:
 if __name__ == "__main__":
     sys.excepthook = _report
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the life of the process
+    if LOCAL in sys.argv:
+        import_local_beam()
+    from apache_beam.runners.worker import sdk_worker_main
+
+    remember_introspection()
     reach_privately()
     sdk_worker_main.main(sys.argv)

@@ -174,12 +174,12 @@ class Line:
 
 def _is_table(folder: Path) -> bool:
     # Rejected records are written while the input is read; their folder indicates no phase.
-    return folder.name not in (FOLDER, "spill", "days", "confirmed", "quarantine") and any(folder.glob("*/*.parquet"))
+    return folder.name not in (FOLDER, "spill", "days", "confirmed", "quarantine") and any(folder.rglob("*.parquet"))
 
 
 def _measure(folder: Path) -> tuple[int, int]:
     """Return (files, bytes) of a staged table."""
-    sizes = [path.stat().st_size for path in folder.glob("*/*.parquet")]
+    sizes = [path.stat().st_size for path in folder.rglob("*.parquet")]
     return len(sizes), sum(sizes)
 
 

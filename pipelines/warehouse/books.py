@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipelines.warehouse.conditions import Without, literal
+from pipelines.warehouse.conditions import Without
 from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.interface import Discarded, WarehouseRun
 from pipelines.warehouse.losses import correct_for_losses
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.staged import scan, write_file
-from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Table
+from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
 from transforms import quality
 from transforms.block import day_of, empty
 from transforms.publication import Launch, stamp_rows
@@ -66,7 +66,10 @@ def commit(
         changes.append(own)
     else:
         others = Without(("input",), frozenset([input]))
-        rest = [Rest(table.name, _days_with(run, table, input), others) for table in (QUARANTINE, QUALITY_1M)]
+        days_of_input = run.warehouse.days_with
+        rest = [
+            Rest(table.name, days_of_input(table.name, "input", input), others) for table in (QUARANTINE, QUALITY_1M)
+        ]
     changed = quality.merge(changes)
     if discarded and discarded.files:
         changed = correct_for_losses(run, discarded, changed, input)
@@ -86,13 +89,6 @@ def _own_counts(entries: list[FileEntry]) -> pl.DataFrame:
     if not paths:
         return empty(quality.BOOKS_SCHEMA)
     return scan(paths, list(quality.BOOKS_SCHEMA)).collect()
-
-
-def _days_with(run: WarehouseRun, table: Table, input: str) -> set[date | None]:
-    """The days in which `input` has rows."""
-    day = f"DATE(`{table.partition}`, {literal(run.warehouse.time_zone)})"
-    found = run.warehouse.ask(f"SELECT DISTINCT {day} AS day FROM `{table.name}` WHERE input = {literal(input)}")
-    return {day for part in found for day in part["day"]}
 
 
 def _taken_out(
@@ -134,4 +130,4 @@ def _corrections(run: WarehouseRun, changes: pl.DataFrame, launch: Launch) -> li
     revision = max([to_micros(now), *(current["revision"] + 1)])
     rows = shaped(stamp_rows(rows, "on_time", revision, now, launch), QUALITY_1M)
     parts = by_day(rows, QUALITY_1M.partition, run.warehouse.time_zone)
-    return [write_file(run.folder, QUALITY_1M.name, day, part) for day, part in parts]
+    return [write_file(run.folder, QUALITY_1M.name, day, part, synced=False) for day, part in parts]

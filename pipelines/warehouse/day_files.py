@@ -13,12 +13,16 @@ import xxhash
 
 from pipelines.system.disk import WRITE_ERRORS, cannot_write
 
+SMALL_ROWS = 2_000  # below which zstd takes longer to begin than all of the rest, to save a sixth of a small file
 UNKNOWN = "unknown"  # the day of rows whose partition column is NULL
 
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A staged Parquet file: its table, day (None: unknown), absolute path, rows, size in bytes, and checksum."""
+    """A staged Parquet file: its table, day (None: unknown), absolute path, rows, size in bytes, and checksum.
+
+    synced  whether it outlives a loss of power; if not, the commit that takes it in sees to that
+    """
 
     table: str
     day: date | None
@@ -26,33 +30,44 @@ class FileEntry:
     rows: int
     bytes: int
     xxh3: str = ""
+    synced: bool = True
 
 
-def write_file(staging: str | Path, table_name: str, day: date | None, frame: pl.DataFrame) -> FileEntry:
-    """Write `frame` (the table's columns, any row order) durably to the run's staging folder.
+def write_file(
+    staging: str | Path, table_name: str, day: date | None, frame: pl.DataFrame, synced: bool = True
+) -> FileEntry:
+    """Write `frame` (the table's columns, any row order) to the run's staging folder, durably if it is `synced`.
 
     Safe to call from many processes and again for the same rows: only entries given to `commit` count.
     Raises WarehouseError if the disk is full or not writable.
     """
-    folder = Path(staging).absolute() / table_name / day_name(day)
-    path = folder / f"{uuid.uuid4().hex}.parquet"
-    aside = path.with_suffix(".tmp")
+    table = f"{os.path.abspath(staging)}/{table_name}"
+    # Without a folder a day, if the file is not synced: a run of many days would make and remove as many.
+    folder = f"{table}/{day_name(day)}" if synced else table
+    path = f"{folder}/{uuid.uuid4().hex}.parquet"
+    aside = f"{path}.tmp" if synced else path  # who is killed has not confirmed it
     try:
-        for each in (folder.parent, folder):  # not the staging folder: a worker that outlives its run writes nothing
-            each.mkdir(exist_ok=True)
-        size, checksum = write_parquet(aside, frame)
-        os.replace(aside, path)
+        for each in (table, folder):
+            if not os.path.isdir(each):  # not the staging folder: a worker that outlives its run writes nothing
+                Path(each).mkdir(exist_ok=True)
+        size, checksum = write_parquet(aside, frame, synced)
+        if synced:
+            os.replace(aside, path)
     except WRITE_ERRORS as error:
-        raise cannot_write(path, error) from error
-    return FileEntry(table_name, day, str(path), frame.height, size, checksum)
+        raise cannot_write(Path(path), error) from error
+    return FileEntry(table_name, day, path, frame.height, size, checksum, synced)
 
 
-def write_parquet(path: Path, frame: pl.DataFrame) -> tuple[int, str]:
-    """Write a file durably; (its size, its checksum). Raises WRITE_ERRORS."""
+def write_parquet(path: str | Path, frame: pl.DataFrame, synced: bool = True) -> tuple[int, str]:
+    """Write a file, durably if it is `synced`; (its size, its checksum). Raises WRITE_ERRORS."""
     with open(path, "w+b") as file:
-        frame.write_parquet(file, compression="zstd", compression_level=1)
+        if frame.height < SMALL_ROWS:
+            frame.write_parquet(file, compression="snappy")
+        else:
+            frame.write_parquet(file, compression="zstd", compression_level=1)
         file.flush()
-        os.fsync(file.fileno())
+        if synced:
+            os.fsync(file.fileno())
         size = file.tell()
         file.seek(0)
         return size, digest(file)  # of what the system has of the file: it was written this moment

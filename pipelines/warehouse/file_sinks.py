@@ -100,7 +100,8 @@ class _WriteFiles(Gathering):
         rows = pl.concat(shaped(part, self.table) for part in gathered)
         counted = [entries_of(_fresh(part), self.outcome) for part in gathered] if self.outcome else []
         days = by_day(rows, self.table.partition, self.zone)
-        written = [write_file(self.staging, self.table.name, day, part) for day, part in days]
+        synced = self.note is not None  # a batch run's commit syncs all of its files at once
+        written = [write_file(self.staging, self.table.name, day, part, synced) for day, part in days]
         if self.note:
             Metrics.counter(NAMESPACE, f"rows-written-{self.table.name}").inc(len(rows))
             times = rows["received_time"] if self.table.name == EVENTS.name else None

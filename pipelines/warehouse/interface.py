@@ -88,6 +88,9 @@ class Reader(Protocol):
     def rows_by_day(self, table: str) -> dict[date | None, int]:
         """How many rows a table has on each day that has any."""
 
+    def days_with(self, table: str, column: str, value: str) -> set[date | None]:
+        """The days of a table with rows whose text in this column is `value`."""
+
     def files(self, table: str, days: Days | None = None) -> list[Path]:
         """Parquet files with the rows of a table, of all days or of `days`; they live as long as this object."""
 

@@ -25,13 +25,15 @@ def in_bucket(place: str | Path) -> bool:
     return "://" in str(place)
 
 
-def write_file(staging: str | Path, table_name: str, day: date | None, frame: pl.DataFrame) -> FileEntry:
+def write_file(
+    staging: str | Path, table_name: str, day: date | None, frame: pl.DataFrame, synced: bool = True
+) -> FileEntry:
     """Write `frame` (the table's columns, any row order) to the run's staging folder, as `day_files.write_file` does.
 
     Raises WarehouseError if it cannot be written.
     """
     if not in_bucket(staging):
-        return day_files.write_file(staging, table_name, day, frame)
+        return day_files.write_file(staging, table_name, day, frame, synced)
     path = f"{staging}/{table_name}/{day_name(day)}/{uuid.uuid4().hex}.parquet"
     content = BytesIO()
     frame.write_parquet(content, compression="zstd", compression_level=1)

@@ -173,12 +173,14 @@ def _windows(starts: np.ndarray, bucket: timedelta) -> np.ndarray:
     return (starts + (width - 1)) // width
 
 
-def scatter(partial: pl.DataFrame, bucket: timedelta, scope: timedelta, shards: int, keys: tuple[str, ...]):
-    """Split partial rows into [((window, shard), rows)]."""
+def scatter(
+    partial: pl.DataFrame, bucket: timedelta, scope: timedelta, shards: int, keys: tuple[str, ...], fold: int = 0
+):
+    """Split partial rows into [((window, shard), rows)]; with `fold`, windows whose numbers differ by it are one."""
     # Use the window in which a bucket ends: a day of another time zone begins in one window and ends in the next, and
     # only the latter stays open until its last events may arrive.
     last = number_of(pl.col("bucket_start") + bucket - MICROSECOND, scope).fill_null(0)
-    marked = partial.with_columns(_window=last, _shard=_shard(partial, shards, keys))
+    marked = partial.with_columns(_window=last % fold if fold else last, _shard=_shard(partial, shards, keys))
     pieces = marked.partition_by("_window", "_shard", as_dict=True, include_key=False)
     # Sorted, so that a retried block yields the same elements in the same order.
     ordered = sorted(pieces.items(), key=lambda piece: piece[0])

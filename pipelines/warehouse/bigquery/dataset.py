@@ -169,6 +169,12 @@ class Dataset:
         by_day = dict(zip(counted["day"], counted["n"], strict=True))
         return dict(sorted(by_day.items(), key=lambda item: (item[0] is None, item[0] or date.min)))
 
+    def days_with(self, table: str, column: str, value: str) -> set[date | None]:
+        """The days of a table with rows whose text in this column is `value`."""
+        day = f"DATE(`{self.table(table).partition}`, {literal(self.time_zone)})"
+        found = self.ask(f"SELECT DISTINCT {day} AS day FROM `{table}` WHERE `{column}` = {literal(value)}")
+        return {day for part in found for day in part["day"]}
+
     def files(self, table: str, days: Iterable[date | None] | None = None) -> list[Path]:
         """Parquet files with the rows of a table, of all days or of `days`, downloaded; they live until a commit."""
         return self._downloaded(self.table(table), days, None)

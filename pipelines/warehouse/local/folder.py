@@ -167,6 +167,18 @@ class Folder:
         counts = {day_from(day): sum(file.rows for file in files) for day, files in sorted(live.items())}
         return {day: rows for day, rows in counts.items() if rows}
 
+    def days_with(self, table: str, column: str, value: str) -> set[date | None]:
+        """The days of a table with rows whose text in this column is `value`."""
+        from transforms.block import day_of  # which imports Beam: a person's question needs none
+
+        manifest = self.manifest()
+        live = damage.live(self.folder, manifest, [table])
+        damage.check_sizes(self, live)
+        day = day_of(pl.col(_table(manifest, table).partition), self.time_zone)
+        with damage.explain_errors(self, live):
+            rows = self.scan_files(table, [each.path for each in live]).filter(pl.col(column) == value)
+            return set(rows.select(day.unique()).collect().to_series())
+
     def scan(
         self, table: str, days: Iterable[date | None] | None = None, columns: Sequence[str] | None = None
     ) -> pl.LazyFrame:

@@ -25,7 +25,7 @@ from typing import NamedTuple, TextIO
 
 import polars as pl
 
-from pipelines.system.disk import WRITE_ERRORS, cannot_write, lock_folder, sync_folder
+from pipelines.system.disk import WRITE_ERRORS, cannot_write, lock_folder, sync_all
 from pipelines.system.private import mask_of
 from pipelines.warehouse.conditions import Without
 from pipelines.warehouse.day_files import FileEntry, day_from, day_name, digest, write_parquet
@@ -75,7 +75,7 @@ class Run:
         self._lock: TextIO | None = None
         self._umask: int | None = None  # of before
         self._placed: set[str] = set()  # moved into `data`, and not yet published
-        self._unsynced: set[Path] = set()  # folders that got a new name since the last publication
+        self._unsynced: set[str] = set()  # files, and folders with new names, since the last publication
         self._retired: deque[tuple[float, str]] = deque()  # (when to remove, path), by the monotonic clock
 
     def __enter__(self) -> "Run":
@@ -190,7 +190,7 @@ class Run:
             for each in merged:
                 self._swap(manifest, each)
             for entry in entries:
-                if entry.rows and str(self._target(entry)) not in before:
+                if entry.rows and self._target(entry) not in before:
                     moved = self._move(entry)
                     manifest.files.setdefault(entry.table, {}).setdefault(day_name(entry.day), []).append(moved)
             self._publish(manifest, before)
@@ -289,29 +289,31 @@ class Run:
             entry = FileEntry(table, day_from(day), str(merged.path), rows, merged.bytes, merged.xxh3)
             manifest.files[table][day] = [self._move(entry), *(file for file in live if file not in files)]
 
-    def _target(self, entry: FileEntry) -> Path:
+    def _target(self, entry: FileEntry) -> str:
         """Where a staged file goes, relative to the folder: always the same, so that it is never taken in twice."""
-        staged = Path(entry.path).relative_to(self.warehouse.folder / STAGING)
-        return Path(DATA) / entry.table / day_name(entry.day) / f"{staged.parts[0]}-{staged.name}"
+        run = entry.path.removeprefix(f"{self.warehouse.folder}/{STAGING}/").partition("/")[0]
+        return f"{DATA}/{entry.table}/{day_name(entry.day)}/{run}-{entry.path.rpartition('/')[2]}"
 
     def _move(self, entry: FileEntry) -> LiveFile:
-        folder, target = self.warehouse.folder, self._target(entry)
-        parent = folder / target.parent
-        if not parent.is_dir():
-            parent.mkdir(parents=True)
-            self._unsynced |= {folder, parent.parent, parent.parent.parent}  # a new day's own name must last as well
-        if Path(entry.path).exists() or not (folder / target).exists():  # else it was moved before a kill
-            os.replace(entry.path, folder / target)
-        self._unsynced.add(parent)
-        self._placed.add(str(target))
-        return LiveFile(str(target), entry.rows, entry.bytes, entry.xxh3)
+        # Of text, since paths as objects take longer than the renames of a run over many days.
+        folder, target = str(self.warehouse.folder), self._target(entry)
+        place, (day, table, data) = f"{folder}/{target}", _folders_of(f"{folder}/{target}")
+        if not os.path.isdir(day):
+            os.makedirs(day)
+            self._unsynced |= {folder, data, table}  # a new day's own name must last as well
+        if os.path.exists(entry.path) or not os.path.exists(place):  # else it was moved before a kill
+            os.replace(entry.path, place)
+        self._unsynced.add(day)
+        if not entry.synced:
+            self._unsynced.add(place)
+        self._placed.add(target)
+        return LiveFile(target, entry.rows, entry.bytes, entry.xxh3)
 
     def _publish(self, manifest: Manifest, before: set[str]) -> None:
         """Swap the manifest, then remove what has been retired for long enough."""
         folder = self.warehouse.folder
         retired = sorted(before - manifest.paths())
-        for parent in sorted(self._unsynced):
-            sync_folder(parent)
+        sync_all(folder, self._unsynced)
         for path in retired:  # before the swap: a kill between leaves live files with a new time, which is no harm
             with contextlib.suppress(FileNotFoundError):
                 os.utime(folder / path)
@@ -355,6 +357,13 @@ class Run:
         for path in (folder / DATA).glob("*/*/*"):
             if str(path.relative_to(folder)) not in live and path.lstat().st_mtime <= until:
                 _remove(path)
+
+
+def _folders_of(path: str) -> tuple[str, str, str]:
+    """The folder of a file, the one above it, and the one above that."""
+    day = path.rpartition("/")[0]
+    table = day.rpartition("/")[0]
+    return day, table, table.rpartition("/")[0]
 
 
 def _remove(path: Path) -> None:

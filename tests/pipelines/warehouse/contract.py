@@ -128,8 +128,10 @@ class WarehouseContract:
             frames = [rows(1, channel="it's"), rows(2), rows(3, channel=None)]
             run.commit([write_file(run.staging, NAME, FIRST, pl.concat(frames))])
         stay = {NAME: Without(("channel",), frozenset(["it's"]))}
+        assert warehouse.days_with(NAME, "channel", "it's") == {FIRST}
         put(warehouse, (FIRST, [9]), replace_days={NAME: {FIRST}}, keep=stay)
         assert counts(warehouse) == [2, 3, 9]
+        assert warehouse.days_with(NAME, "channel", "it's") == set()
 
     def test_a_run_that_ends_without_a_commit_leaves_nothing(self, warehouse):
         with pytest.raises(ZeroDivisionError), warehouse.writer() as run:
