@@ -196,7 +196,8 @@ class _Count(beam.DoFn):
 
 
 class Driven:
-    """The steps of a stream; `shards` are those of the deduplication and of the sessions, `window` is of the former.
+    """The steps of a stream; `shards` are those of the deduplication and of the sessions, and 1 also of the
+    metrics; `window` is of the deduplication.
 
     sink      where rows go; None: they are counted as BigQuery would get them
     figures   what counts
@@ -213,7 +214,7 @@ class Driven:
         figures: Figures | None = None,
     ):
         self.figures, self.now = Figures() if figures is None else figures, 0.0
-        aggregations = tuple(MetricAggregation(spec, "UTC", early) for spec in metrics)
+        aggregations = tuple(MetricAggregation(spec, "UTC", early, 1 if shards == 1 else None) for spec in metrics)
         self.scopes = ["+".join(what.name for what in scope.members) for scope in scopes_of(aggregations)]
         job = Job(
             source=beam.Impulse(),

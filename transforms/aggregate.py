@@ -35,6 +35,7 @@ from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateS
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
+from transforms import quality
 from transforms import restored_state as seeds
 from transforms.metrics.aggregations import Aggregation
 from transforms.metrics.scopes import Events, Scope, columns_of, pack, scatter, scopes_of, unpack
@@ -71,18 +72,29 @@ class Aggregate(beam.PTransform):
         return placed | "Merge and publish" >> typed.with_outputs(*names)
 
 
-class _Place(beam.DoFn):
+class _Place(Gathering):
+    """Gathers a bundle: the deduplication hands on a block for each of its shards."""
+
+    most_rows = COMPACT_ROWS
+
     def __init__(self, scopes: Sequence[Scope]):
         self.scopes = scopes
-
         self.columns = columns_of(scopes)
 
-    def process(self, block):
-        block = block if isinstance(block, bytes) else Events(block, self.columns)
+    def hold(self, block):
+        yield block, 0 if isinstance(block, bytes) else len(block), 0
+
+    def flush(self, blocks, rows, size):
+        joined = self._joined(blocks)
         for number, scope in enumerate(self.scopes):
-            for piece in scope.place(block):
+            for piece in scope.place(joined):
                 element = (number, piece.window, piece.shard), (piece.last, piece.rows, piece.packed)
                 yield TimestampedValue(element, start_of(piece.window, scope.bucket))
+
+    def _joined(self, blocks: list) -> bytes | Events:
+        if isinstance(blocks[0], bytes):
+            return quality.pack(entry for each in blocks for entry in quality.unpack(each))
+        return Events(blocks[0] if len(blocks) == 1 else pl.concat(blocks), self.columns)
 
 
 class _Partial(beam.DoFn):
@@ -241,8 +253,9 @@ class Publish(beam.DoFn):
         published.write(pack(merged))
         progress.write(so_far._replace(pending=0, rows=0, revision=stamp))
         for what in scope.members:
-            keys = ["bucket_start", *what.keys]
-            touched = merged[what.name].join(changed[what.name].select(keys), on=keys, how="semi", nulls_equal=True)
+            keys, touched = ["bucket_start", *what.keys], merged[what.name]
+            if what.name in held:
+                touched = touched.join(changed[what.name].select(keys), on=keys, how="semi", nulls_equal=True)
             if not touched.is_empty():
                 rows = stamp_rows(what.finish(touched), firing, stamp, self.now(), self.launch)
                 yield TaggedOutput(what.name, rows)

@@ -164,8 +164,13 @@ def _text_bytes(block: pl.DataFrame) -> list[pl.Expr]:
 
 def hash64(texts: pl.Series) -> pl.Series:
     """Return xxh3-64 of each string's UTF-8 bytes as UInt64; null hashes like the empty string."""
-    digest = xxhash.xxh3_64_intdigest
-    return pl.Series(texts.name, [digest(text or b"") for text in texts.cast(pl.Binary).to_list()], dtype=pl.UInt64)
+    return pl.Series(texts.name, hashes(texts))
+
+
+def hashes(texts: pl.Series) -> np.ndarray:
+    """Return the same as uint64."""
+    digest, parts = xxhash.xxh3_64_intdigest, texts.cast(pl.Binary).to_list()
+    return np.fromiter((digest(part or b"") for part in parts), np.uint64, len(parts))
 
 
 def hash128(parts: Iterable[bytes]) -> str:
@@ -182,7 +187,7 @@ class BlockCoder(coders.Coder):
     """A block as an Arrow IPC stream, lz4."""
 
     def encode(self, block):
-        return block.write_ipc_stream(None, compression="lz4", compat_level=pl.CompatLevel.oldest()).getvalue()
+        return block.write_ipc_stream(None, compression="lz4", compat_level=pl.CompatLevel.newest()).getvalue()
 
     def decode(self, encoded):
         return pl.read_ipc_stream(io.BytesIO(encoded))

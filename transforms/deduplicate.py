@@ -32,7 +32,7 @@ from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
 from transforms import restored_state as seeds
-from transforms.block import FIELDS, FLOW_COLUMNS, SEPARATOR, hash64, held_bytes
+from transforms.block import FIELDS, FLOW_COLUMNS, FLOW_SCHEMA, SEPARATOR, empty, hash64, hashes, held_bytes
 from transforms.publication import BOUNDED, Firing
 from transforms.quality import MINUTE, entries_of, pack
 from transforms.seen import CLAIM, SEEN, Claims, Seen, SeenCache
@@ -49,6 +49,8 @@ Gathered = tuple[tuple[int, int], tuple[int, str, pl.DataFrame]]  # (window, sha
 # Fields outside the fingerprint may differ in two copies received at the same time: they break the tie, not the order.
 _TRAVELLED = ["sent_time", "event_time", "time_source", "id_source", "source_format", "warnings"]
 _STATED = [name for name in FIELDS if name != "event_id"] + ["client_time"]
+_CONTENT = pl.concat_str([pl.col(name).cast(pl.String).fill_null("\x00") for name in _STATED], separator=SEPARATOR)
+_NO_EVENTS = empty(FLOW_SCHEMA)
 
 
 def dedup_time() -> pl.Expr:
@@ -75,11 +77,12 @@ def split(events: pl.DataFrame, window: timedelta, shards: int, fold: int = 0) -
         number_of(dedup_time(), window).alias(WINDOW),
         dedup_time().alias(_AT),
     )
-    marked = events.with_columns(hash64(made[KEY]), made[WINDOW])
-    windows = made[WINDOW].to_numpy()
+    key, window_numbers, times = made.get_columns()
+    marked = events.with_columns(hash64(key), window_numbers)
+    windows = window_numbers.to_numpy()
     if shards == 1 and len(windows) and windows.min() == windows.max():
         window_number = int(windows[0]) % fold if fold else int(windows[0])
-        return [Partition(window_number, 0, marked, made[_AT].to_physical().to_numpy().min() / MICROS)]
+        return [Partition(window_number, 0, marked, times.to_physical().to_numpy().min() / MICROS)]
     part = pl.col(WINDOW) % fold if fold else pl.col(WINDOW)
     marked = marked.with_columns(_shard=pl.col(KEY) % shards, _part=part)
     partitions = marked.partition_by("_part", "_shard", as_dict=True, include_key=False)
@@ -89,10 +92,9 @@ def split(events: pl.DataFrame, window: timedelta, shards: int, fold: int = 0) -
     ]
 
 
-def fingerprint(events: pl.DataFrame) -> pl.Series:
-    """Return the hash of an event's content, without how it travelled or where it was read."""
-    texts = [pl.col(name).cast(pl.String).fill_null("\x00") for name in _STATED]
-    return hash64(events.select(pl.concat_str(texts, separator=SEPARATOR)).to_series())
+def fingerprint(events: pl.DataFrame) -> np.ndarray:
+    """Return the hash of an event's content (uint64), without how it travelled or where it was read."""
+    return hashes(events.select(_CONTENT).to_series())
 
 
 class Kept(NamedTuple):
@@ -112,7 +114,7 @@ def keep_smallest(events: pl.DataFrame) -> Kept:
         return Kept(events.select(FLOW_COLUMNS), nothing, nothing)
     # Only ids whose hash repeats are compared by content: two different ids with the same hash both stay.
     rivals = events.filter(repeated)
-    rivals = rivals.with_columns(_print=fingerprint(rivals)).sort(
+    rivals = rivals.with_columns(_print=pl.Series(fingerprint(rivals))).sort(
         # Of two equal copies the stored one stays, so that adding a file again changes nothing.
         *_SAME,
         "received_time",
@@ -230,11 +232,10 @@ NO_CLAIMS = Claims(np.empty(0, CLAIM))
 
 def keep_unseen(events: pl.DataFrame, seen: Seen, claims: Claims = NO_CLAIMS) -> tuple[Kept, np.ndarray]:
     """Keep events not in `seen`, per id the claimed delivery, else the first; return (kept, new SEEN entries)."""
-    keys, prints = events[KEY].to_numpy(), fingerprint(events).to_numpy()
+    keys, prints = events[KEY].to_numpy(), fingerprint(events)
     known, before = seen.look_up(keys)
     if not claims and not known.any() and len(np.unique(keys)) == len(keys):  # nearly always
-        nothing = events.clear()
-        return Kept(events.select(FLOW_COLUMNS), nothing, nothing), _entries(keys, prints)
+        return Kept(events.select(FLOW_COLUMNS), _NO_EVENTS, _NO_EVENTS), _entries(keys, prints)
     if claims:  # only after a restart
         others, theirs = claims.of_others(keys, delivery(events).to_numpy())
         before = np.where(others & ~known, theirs, before)
@@ -246,7 +247,10 @@ def keep_unseen(events: pl.DataFrame, seen: Seen, claims: Claims = NO_CLAIMS) ->
     is_first[first] = True
     new = is_first & ~known
     conflict = ~new & (prints != np.where(known, before, prints[first][place]))
-    outcomes = (events.filter(pl.Series(mask)).select(FLOW_COLUMNS) for mask in (new, ~new, conflict))
+    outcomes = (
+        events.filter(pl.Series(mask)).select(FLOW_COLUMNS) if mask.any() else _NO_EVENTS
+        for mask in (new, ~new, conflict)
+    )
     return Kept(*outcomes), _entries(keys[new], prints[new])
 
 
@@ -259,14 +263,14 @@ def delivery(events: pl.DataFrame) -> pl.Series:
 def claim_entries(events: pl.DataFrame) -> np.ndarray:
     """Return the CLAIM entries of stored events that are read again: a partition of `split`, in its order."""
     entries = np.empty(len(events), CLAIM)
-    entries["key"], entries["print"] = events[KEY].to_numpy(), fingerprint(events).to_numpy()
+    entries["key"], entries["print"] = events[KEY].to_numpy(), fingerprint(events)
     entries["delivery"] = delivery(events).to_numpy()
     return entries
 
 
 def seen_entries(events: pl.DataFrame) -> np.ndarray:
     """Return the SEEN entries of events that were kept: a partition of `split`, in its order."""
-    return _entries(events[KEY].to_numpy(), fingerprint(events).to_numpy())
+    return _entries(events[KEY].to_numpy(), fingerprint(events))
 
 
 def _entries(keys: np.ndarray, prints: np.ndarray) -> np.ndarray:

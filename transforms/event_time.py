@@ -33,11 +33,10 @@ def settle_event_time(block: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     if timeless.any():
         rejected = rejections(block.filter(timeless), "event_time", "no_time", _NO_TIME)
         block = block.filter(~timeless)
-    return block.with_columns(event_time_columns()), rejected
+    return block.with_columns(DATES), rejected
 
 
-def event_time_columns() -> list[pl.Expr]:
-    """Return the columns `event_time` and `time_source` of records that have a received time."""
+def _columns() -> list[pl.Expr]:
     client, sent, received = pl.col("client_time"), pl.col("sent_time"), pl.col("received_time")
     skew = sent - received
     fast = (skew > PROVABLE_SKEW).fill_null(False) & pl.col("received_given")
@@ -62,4 +61,5 @@ def event_time_columns() -> list[pl.Expr]:
     return [time.otherwise(corrected).alias("event_time"), source.alias("time_source")]
 
 
+DATES = _columns()  # `event_time` and `time_source` of records that have a received time
 DATED = pl.col("received_time").is_not_null().all()  # whether all records of a block have a time

@@ -23,15 +23,16 @@ from apache_beam.pvalue import TaggedOutput
 
 from transforms.block import FLOW_SCHEMA, split_to_size, tag_input
 from transforms.days import Days, as_events
-from transforms.event_time import DATED, event_time_columns, settle_event_time
+from transforms.event_time import DATED, DATES, settle_event_time
 from transforms.lateness import Lateness
 from transforms.mapping import Mapping
 from transforms.parse import parse_in_parts
 from transforms.quality import Entry, entries_of, pack, redate
 from transforms.validate import Validator
 
+FEW_ROWS = 5_000  # of native records: no more than the reader of their source takes in a block
 MOST_BYTES = 64 << 20  # of a block of events: each event of an exploded record holds all bytes of the record
-_CLEAN = "_clean"
+_VALID, _IN_TIME = "_valid", "_in_time"  # of a whole block
 
 
 class Rules(NamedTuple):
@@ -71,14 +72,16 @@ class _Settle(beam.DoFn):
 
     def process(self, raw):
         records = raw if self.rules.input is None else tag_input(raw, self.rules.input)
-        source = records["source"][0]
-        queue = records["received_time"].null_count() == 0
         books = entries_of(records, "received")
-        for parsed, refused in parse_in_parts(records, self.mappings.get(source), self.rules.source):
+        source, queue = books[0][1], all(minute is not None for minute, *_ in books)
+        mapping = self.mappings.get(source)
+        for parsed, refused in parse_in_parts(records, mapping, self.rules.source):
             for part in (parsed, refused):
-                books += moved(part, source, queue)
+                books += moved(part, source, queue, whole=mapping is None)
             yield from (TaggedOutput("rejected", block) for block in split_to_size(refused, MOST_BYTES))
-            for block in split_to_size(parsed, MOST_BYTES):
+            # A mapping may make records many times as large.
+            small = mapping is None and parsed.height <= FEW_ROWS
+            for block in [parsed] if small else split_to_size(parsed, MOST_BYTES):
                 settled = judge(block, self.rules)
                 yield from (TaggedOutput("rejected", each) for each in settled.rejected)
                 if settled.replayed is not None:
@@ -100,13 +103,18 @@ class Judged(NamedTuple):
 
 def judge(parsed: pl.DataFrame, rules: Rules) -> Judged:
     """Apply the rules to a PARSED_SCHEMA block of parse."""
-    if rules.input is not None and not rules.validate.bots and not parsed.is_empty():
-        clean = [DATED, rules.validate.clean, rules.lateness.clean()]
-        dated = parsed.with_columns(event_time_columns())
-        events = dated.select(*_FLOW, pl.all_horizontal(clean).alias(_CLEAN))
-        if events.item(0, _CLEAN):
-            return Judged(events.drop(_CLEAN), [], None)
-    return _judge_each(parsed, rules)
+    if rules.input is None or rules.validate.bots or parsed.is_empty():
+        return _judge_each(parsed, rules)
+    dated = parsed.with_columns(DATES)
+    checks = (DATED & rules.validate.clean).alias(_VALID), rules.lateness.clean().alias(_IN_TIME)
+    events = dated.select(*_FLOW, *checks)
+    *columns, is_valid, in_time = events.get_columns()
+    if not is_valid[0]:
+        return _judge_each(parsed, rules)
+    if in_time[0]:
+        return Judged(pl.DataFrame(columns), [], None)
+    kept, late = rules.lateness(dated.with_columns(warnings=pl.lit(None, pl.String)))
+    return Judged(as_events(kept), [late], None)
 
 
 _FLOW = [
@@ -127,11 +135,14 @@ def _judge_each(parsed: pl.DataFrame, rules: Rules) -> Judged:
     return Judged(as_events(block), rejected, replayed)
 
 
-def moved(part: pl.DataFrame, source: str, queue: bool) -> list[Entry]:
-    """Entries that move records to their actual source and minute; a record's parts after its first are `exploded`."""
+def moved(part: pl.DataFrame, source: str, queue: bool, *, whole: bool = False) -> list[Entry]:
+    """Entries that move records to their actual source and minute; a record's parts after its first are `exploded`.
+
+    whole  no record is in parts
+    """
     if part.is_empty():
         return []
-    if not part["part"].max():
+    if whole or not part["part"].max():
         return redate(entries_of(part, "received"), source, queue=queue)
     first = redate(entries_of(part.filter(pl.col("part") == 0), "received"), source, queue=queue)
     return first + entries_of(part.filter(pl.col("part") > 0), "exploded")

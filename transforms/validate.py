@@ -7,6 +7,7 @@ NULL with a warning, instead of one person who did everything.
 """
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 import polars as pl
@@ -78,12 +79,17 @@ class Validator:
     @property
     def clean(self) -> pl.Expr:
         """Whether a block without bots passes as it is, without a warning: one Boolean. False may be wrong."""
-        false = [_is_false(name, self.null_ids).any() for name in _PERSON]
-        few = [_few(name).str.contains(pattern).all() for name, pattern, _ in _PATTERNS]
-        long = [(pl.col(name).str.len_bytes() > longest).any() for name, longest in _LONGEST.items()]
-        known = _few("channel").is_in(CHANNELS).all()
-        broken = [*false, *(rule.breaks.any() for rule in (*_REQUIRED, _TEXT)), *long]
-        return pl.all_horizontal(known, *few, *(~each for each in broken))
+        return _clean(self.null_ids)
+
+
+@lru_cache(maxsize=16)
+def _clean(null_ids: tuple[str, ...]) -> pl.Expr:
+    false = [_is_false(name, null_ids).any() for name in _PERSON]
+    few = [_few(name).str.contains(pattern).all() for name, pattern, _ in _PATTERNS]
+    long = [(pl.col(name).str.len_bytes() > longest).any() for name, longest in _LONGEST.items()]
+    known = _few("channel").is_in(CHANNELS).all()
+    broken = [*false, *(rule.breaks.any() for rule in (*_REQUIRED, _TEXT)), *long]
+    return pl.all_horizontal(known, *few, *(~each for each in broken))
 
 
 def null_false_ids(block: pl.DataFrame, null_ids: tuple[str, ...]) -> pl.DataFrame:

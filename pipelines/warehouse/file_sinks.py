@@ -25,6 +25,7 @@ from transforms.quality import entries_of, pack
 from transforms.stage import Gathering
 
 BUNDLE_ROWS = 250_000  # rows of a table that a bundle gathers before it writes a file
+FEW_ROWS = 5_000  # whose size is estimated: a text that they share counts once
 BUNDLE_BYTES = 128 << 20  # the same, of rows that are long
 CONFIRMED = "confirmed"
 
@@ -94,11 +95,14 @@ class _WriteFiles(Gathering):
         self.note = sink.note
 
     def hold(self, rows):
-        yield rows, len(rows), held_bytes(rows)
+        yield rows, len(rows), held_bytes(rows) if len(rows) > FEW_ROWS else rows.estimated_size()
 
     def flush(self, gathered, height, size):
-        rows = pl.concat(shaped(part, self.table) for part in gathered)
-        counted = [entries_of(_fresh(part), self.outcome) for part in gathered] if self.outcome else []
+        parts = [shaped(part, self.table) for part in gathered]
+        rows = parts[0] if len(parts) == 1 else pl.concat(parts)
+        counted = []
+        if self.outcome:  # a stream reads no stored events
+            counted = [entries_of(part if self.note else _fresh(part), self.outcome) for part in gathered]
         days = by_day(rows, self.table.partition, self.zone)
         synced = self.note is not None  # a batch run's commit syncs all of its files at once
         written = [write_file(self.staging, self.table.name, day, part, synced) for day, part in days]
@@ -113,7 +117,7 @@ class _WriteFiles(Gathering):
 
 
 def _fresh(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.filter(~pl.col("stored")) if "stored" in rows.columns and rows["stored"].any() else rows
+    return rows.filter(~pl.col("stored")) if "stored" in rows.columns else rows
 
 
 class _Confirm(beam.PTransform):

@@ -43,8 +43,9 @@ def shaped(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
 
 def by_day(rows: pl.DataFrame, partition: str, zone: str):
     """[(day or None, its rows)]"""
-    days = rows.select(day_of(pl.col(partition), zone)).to_series()
-    if days.n_unique() == 1:
-        return [(days[0], rows)]
-    marked = rows.with_columns(days.alias("_day"))
+    day = day_of(pl.col(partition), zone)
+    first, last, unknown = rows.select(day.min().alias("first"), day.max().alias("last"), day.null_count()).row(0)
+    if first == last and unknown in (0, rows.height):
+        return [(first, rows)]
+    marked = rows.with_columns(_day=day)
     return [(key[0], part) for key, part in marked.partition_by("_day", as_dict=True, include_key=False).items()]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from pipelines.warehouse.tables import EVENTS, QUARANTINE
@@ -19,9 +20,9 @@ def points(times: pl.Series | None) -> list[int]:
     """At most POINTS of the times, evenly spaced in their order: enough to tell quantiles of many notes together."""
     if times is None:
         return []
-    ordered = times.drop_nulls().dt.epoch("us").sort()
+    ordered = np.sort(times.drop_nulls().to_physical().to_numpy())
     count = min(POINTS, len(ordered))
-    return [ordered[(2 * n + 1) * len(ordered) // (2 * count)] for n in range(count)]
+    return [int(ordered[(2 * n + 1) * len(ordered) // (2 * count)]) for n in range(count)]
 
 
 class Figures(NamedTuple):

@@ -163,7 +163,10 @@ def test_pending_frames_are_compacted_to_one_above_the_limit(monkeypatch):
 
 def placed(scopes, block: pl.DataFrame) -> list[tuple]:
     """The elements that a block becomes in a stream."""
-    return [element.value for element in aggregate._Place(scopes).process(block)]
+    step = aggregate._Place(scopes)
+    step.start_bundle()
+    assert list(step.process(block)) == []
+    return [element.value for element in step.finish_bundle()]
 
 
 class Held:

@@ -6,11 +6,13 @@ block -> partial -> merge (any number of times, in any order and grouping) -> fi
 from datetime import timedelta
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import polars as pl
 
 from transforms import quality
 from transforms.metrics import measures
 from transforms.metrics.spec import MetricSpec
+from transforms.windows import TIME, to_micros
 
 
 class Aggregation(Protocol):
@@ -58,9 +60,13 @@ class MetricAggregation:
         """Return the same with one shard."""
         return MetricAggregation(self.spec, self.zone, self.early, 1)
 
-    def starts(self, times: pl.Series) -> pl.Series:
-        """Return the start of each time's bucket."""
-        return measures.bucket_starts(times, self.spec, self.zone)
+    def starts(self, micros: np.ndarray) -> np.ndarray:
+        """Return the start of each time's bucket, both in microseconds since 1970."""
+        if self.zone == "UTC":
+            width = to_micros(self.bucket)
+            return micros // width * width
+        times = pl.Series(micros).cast(TIME)
+        return measures.bucket_starts(times, self.spec, self.zone).to_physical().to_numpy()
 
     def partial(self, block):
         return measures.partial(block, self.spec, self.zone)

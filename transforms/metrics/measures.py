@@ -80,6 +80,8 @@ def merge(frames: list[pl.DataFrame], spec: MetricSpec) -> pl.DataFrame:
     frames = [frame for frame in frames if not frame.is_empty()]
     if not frames:
         return empty(partial_schema(spec))
+    if len(frames) == 1:  # each key once
+        return frames[0].sort(spec.keys)
     rows = pl.concat(frames)
     plain = [_MERGED[measure.kind](pl.col(name)) for name, measure in spec.measures.items() if measure.kind in _MERGED]
     grouped, group = _grouped(rows, spec, plain)

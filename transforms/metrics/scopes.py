@@ -81,6 +81,10 @@ class Events:
         return self.block.select(self.columns)
 
     @cached_property
+    def times(self) -> np.ndarray:
+        return self.block["event_time"].to_physical().to_numpy()
+
+    @cached_property
     def whole(self) -> bytes:
         return _as_they_are(_CODER.encode(self.read))
 
@@ -96,13 +100,12 @@ class EventScope(Scope):
         if self.shards > 1 or block.block.height > FEW_EVENTS:
             yield from self._aggregated(block.block)
             return
-        starts = self.members[0].starts(block.block["event_time"]).to_physical().to_numpy()
+        starts = self.members[0].starts(block.times)
         windows = _windows(starts, self.bucket)
-        first, *others = np.unique(windows)
-        if not others:
-            yield Piece(int(first), 0, int(starts.max()), len(starts), block.whole)
+        if windows.min() == windows.max():
+            yield Piece(int(windows[0]), 0, int(starts.max()), len(starts), block.whole)
             return
-        for window in (first, *others):
+        for window in np.unique(windows):
             here = windows == window
             packed = _as_they_are(_CODER.encode(block.read.filter(pl.Series(here))))
             yield Piece(int(window), 0, int(starts[here].max()), int(here.sum()), packed)

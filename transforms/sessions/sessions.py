@@ -128,7 +128,8 @@ class _ByVisitor(Gathering):
         for shard, piece in pieces:
             times = piece["event_time"].to_physical().to_numpy()
             first, last = int(times.min()), int(times.max())
-            yield TimestampedValue((shard, (first, last, pack(piece.select(PACKED)))), Timestamp(micros=first))
+            packed = pack(piece.select(PACKED) if self.shards > 1 else piece)
+            yield TimestampedValue((shard, (first, last, packed)), Timestamp(micros=first))
 
 
 class _Gather(Gathering):
