@@ -17,6 +17,7 @@ import polars as pl
 
 from pipelines.audience import Job
 from pipelines.settings.config import Configuration, read_config, read_mapping
+from pipelines.settings.options import SHARDS
 from pipelines.settings.resolve import Settings
 from pipelines.version import VERSION
 from pipelines.warehouse.file_sinks import FileSink
@@ -36,7 +37,6 @@ from transforms.metrics.aggregations import MetricAggregation
 from transforms.metrics.spec import MetricSpec
 from transforms.publication import Launch
 
-SHARDS = 4  # of the deduplication and the sessions, unless --shards states it
 NATIVE_SOURCE = "events"  # the source of native records that do not state one
 
 

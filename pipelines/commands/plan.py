@@ -3,9 +3,9 @@
 import math
 from collections.abc import Mapping
 
-from pipelines.assemble import SHARDS
 from pipelines.commands import Command, number
 from pipelines.settings.arguments import add_all
+from pipelines.settings.options import SHARDS
 from transforms.errors import OptionError
 
 _OPTIONS = (

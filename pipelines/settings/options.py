@@ -92,6 +92,8 @@ def _whole(least: int, digits: int) -> dict[str, Any]:
     return {"regex": regex, "allowed": f"a whole number from {least} to {most}", "limits": (least, most), "read": int}
 
 
+SHARDS = 4  # of the deduplication and the sessions, unless --shards states them
+
 OPTIONS = (
     Option(
         "input",
