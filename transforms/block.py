@@ -169,8 +169,16 @@ def hash64(texts: pl.Series) -> pl.Series:
 
 def hashes(texts: pl.Series) -> np.ndarray:
     """Return the same as uint64."""
-    digest, parts = xxhash.xxh3_64_intdigest, texts.cast(pl.Binary).to_list()
-    return np.fromiter((digest(part or b"") for part in parts), np.uint64, len(parts))
+    return np.fromiter(map(xxhash.xxh3_64_intdigest, _parts(texts)), np.uint64, len(texts))
+
+
+def digests(texts: pl.Series) -> pl.Series:
+    """Return xxh3-128 of each string's UTF-8 bytes as 32 hex digits; null hashes like the empty string."""
+    return pl.Series(texts.name, list(map(xxhash.xxh3_128_hexdigest, _parts(texts))), dtype=pl.String)
+
+
+def _parts(texts: pl.Series) -> list[bytes]:
+    return (texts.fill_null("") if texts.null_count() else texts).cast(pl.Binary).to_list()
 
 
 def hash128(parts: Iterable[bytes]) -> str:

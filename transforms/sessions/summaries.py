@@ -21,7 +21,7 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 
-from transforms.block import EVENT_SCHEMA, NUMERIC, SEPARATOR, TIME, empty, hash64, hash128
+from transforms.block import EVENT_SCHEMA, NUMERIC, SEPARATOR, TIME, digests, empty, hash64
 from transforms.records.ragged import lists, runs
 
 GAP = timedelta(minutes=30)
@@ -271,8 +271,7 @@ def retractions(sessions: pl.DataFrame) -> pl.DataFrame:
 def _ids(summaries: pl.DataFrame) -> pl.Series:
     """32 hex digits of xxh3-128 of the visitor and the start in microseconds."""
     text = pl.concat_str(_VISITOR, pl.col("start").dt.epoch("us"), separator=SEPARATOR)
-    parts = summaries.select(text).to_series().cast(pl.Binary).to_list()
-    return pl.Series([hash128((part,)) for part in parts], dtype=pl.String)
+    return digests(summaries.select(text).to_series())
 
 
 def split_by_shard(frame: pl.DataFrame, shards: int) -> list[tuple[int, pl.DataFrame]]:
