@@ -12,13 +12,15 @@ from transforms.mapping.gather import Slices, gather, join, places_of, plans_of
 from transforms.mapping.settle import Mapped, settle
 from transforms.mapping.spec import Mapping
 from transforms.mapping.values import Record
+from transforms.records.columns import read_columns
 from transforms.records.payloads import Refused, read_slices, refuse
 
 
 def map_block(raw: pl.DataFrame, mapping: Mapping) -> Iterator[Mapped]:
     """Yield the result of a mapping for a RECORD_SCHEMA block, in at least one part."""
     refused: Refused = []
-    parts = _map(read_slices(raw, refused), raw, mapping)
+    slices = read_columns(raw, refused, plans_of(mapping)[0].keys) if mapping.plain else read_slices(raw, refused)
+    parts = _map(slices, raw, mapping)
     parsed, unmapped = next(parts)
     for part in parts:
         yield parsed, unmapped

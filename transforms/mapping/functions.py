@@ -41,8 +41,10 @@ class Column(NamedTuple):
     failures: tuple[Failure, ...] = ()
 
 
-def column_of(values: list[Any]) -> Column:
+def column_of(values: Sequence[Any] | pl.Series) -> Column:
     """Return JSON values as a column: all strings, all integers or all booleans unchanged, else their JSON text."""
+    if isinstance(values, pl.Series):
+        return Column(values)
     kinds = set(map(type, values)) - {type(None)}
     if kinds <= {str}:
         return Column(pl.Series(values, dtype=pl.String))
