@@ -46,9 +46,11 @@ def _map(slices: Slices, raw: pl.DataFrame, mapping: Mapping) -> Iterator[Mapped
         yield from map_items(slices, raw, mapping)
         return
     (plan,) = plans_of(mapping)
-    parts, kept = [gather([], mapping, plan, [])], []
+    parts, kept = [], []
     places = places_of(raw) if mapping.derived_id == "position" else None
     for records, rows in slices:
         parts.append(gather(records, mapping, plan, None if places is None else [(places[row],) for row in rows]))
         kept += rows
-    yield settle(join(parts), raw if len(kept) == len(raw) else raw[kept], mapping, plan)
+    yield settle(
+        join(parts or [gather([], mapping, plan, [])]), raw if len(kept) == len(raw) else raw[kept], mapping, plan
+    )

@@ -12,7 +12,7 @@ import polars as pl
 
 from transforms.block import hash128
 from transforms.mapping.fields import TIMES
-from transforms.mapping.functions import column_of, concatenate
+from transforms.mapping.functions import column_of, concatenate, constant
 from transforms.mapping.spec import Event, Mapping
 from transforms.mapping.values import Columns, Record, evaluate
 from transforms.records.columns import Keys
@@ -93,6 +93,8 @@ def gather(
 
 def join(parts: Sequence[Gathered]) -> Gathered:
     """Concatenate the parts."""
+    if len(parts) == 1:
+        return parts[0]
     columns = {path: concatenate([part.columns[path] for part in parts]) for path in parts[0].columns}
     return Gathered(
         columns,
@@ -105,13 +107,12 @@ def join(parts: Sequence[Gathered]) -> Gathered:
 def _derived_ids(records, columns: Columns, mapping: Mapping, plan: Plan, places) -> pl.Series:
     """String: an id from the record's content where it states none."""
     field = plan.event.fields.get("event_id")
-    lacking: Iterable[bool] = [True] * len(records)
+    rows: Sequence[int] = range(len(records))
     if field is not None:
         stated = evaluate("event_id", field, columns, len(records), mapping)[0]
         if not stated.null_count():
             return _nothing(len(records))
-        lacking = stated.is_null().to_list()
-    rows = [row for row, lacks in enumerate(lacking) if lacks]
+        rows = stated.is_null().arg_true().to_list()
     ids: list[str | None] = [None] * len(records)
     source, prefix = mapping.source.encode(), "derived:"
     for row, record in zip(rows, _some(records, rows), strict=True):
@@ -120,7 +121,7 @@ def _derived_ids(records, columns: Columns, mapping: Mapping, plan: Plan, places
     return pl.Series(ids, dtype=pl.String)
 
 
-def _some(records: Sequence[Record], rows: list[int]) -> Iterable[Record]:
+def _some(records: Sequence[Record], rows: Sequence[int]) -> Iterable[Record]:
     """The records at some rows: a table makes one of them slower than each of them in turn."""
     if len(rows) * 4 < len(records) or isinstance(records, list):
         return [records[row] for row in rows]
@@ -151,7 +152,7 @@ def _extra(records: Sequence[Record], plan: Plan) -> pl.Series:
 
 
 def _nothing(height: int) -> pl.Series:
-    return pl.Series([None], dtype=pl.String).new_from_index(0, height)
+    return constant(None, pl.String, height)
 
 
 def _json(objects: Iterable[Record | None]) -> pl.Series:

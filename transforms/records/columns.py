@@ -5,6 +5,7 @@ or what has other keys or quotes, is judged by itself, as payloads.py does.
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache, partial
@@ -32,7 +33,9 @@ from transforms.records.payloads import (
 )
 
 CHUNK_ROWS = 512  # decoded to tuples at a time: fewer than what starts Python's collector of garbage
+OFTEN, MOST_OTHERS = 64, 32  # a key that is not read is decoded like one that is if one record in so many has it
 MOSTLY = 2  # a slice of which one record in so many has other keys is followed by slices of whole records
+FEW_ROWS, RARELY = 512, 16  # rows of CSV are read in two ways if they are many, and one in so many is in doubt
 Slices = Iterator[tuple[Sequence[Record], list[int]]]  # records, and the rows of the raw block that they are
 
 
@@ -69,15 +72,22 @@ class Decoded(Table):
         values = self.columns[name]
         return [None if value is UNSET else value for value in values] if name in self.kept else values
 
-    def only(self, names: Sequence[str]) -> Iterable[Record]:
-        """Each record with no other keys than these."""
-        for values in zip(*(self.columns[name] for name in names), strict=True):
-            yield {name: value for name, value in zip(names, values, strict=True) if value is not UNSET}
+    def only(self, names: Sequence[str]) -> list[Record | None]:
+        """Each record with no other keys than these, None if it has none of them."""
+        records: list[Record | None] = [None] * len(self)
+        for name in names:
+            for at, value in enumerate(self.columns[name]):
+                if value is not UNSET:
+                    record = records[at]
+                    if record is None:
+                        records[at] = {name: value}
+                    else:
+                        record[name] = value
+        return records
 
     def but(self, taken: Container[str]) -> Iterable[Record | None]:
         """Each record without the taken keys."""
-        left = [name for name in self.columns if name not in taken]
-        records: list[Record | None] = list(self.only(left)) if left else [None] * len(self)
+        records = self.only([name for name in self.columns if name not in taken])
         for at, record in self.whole.items():
             records[at] = {name: value for name, value in record.items() if name not in taken}
         return records
@@ -89,22 +99,47 @@ class Keys(NamedTuple):
     names: tuple[str, ...]
     kept: frozenset[str]
 
+    def with_others(self, names: Sequence[str]) -> "Keys":
+        """These keys and others that are not read."""
+        return Keys(tuple(dict.fromkeys((*self.names, *names))), self.kept | set(names)) if names else self
+
 
 def read_columns(raw: pl.DataFrame, refused: Refused, keys: Keys) -> Slices:
     """Decode a RECORD_SCHEMA block as payloads.read_slices does, by columns."""
-    form, blank = csv_form(raw), _decoder(keys)
-    whole = blank is None
-    for start, stop in slices_of(raw, CELL_BYTES * len(form["header"]) if form else 0):
-        some = raw["payload"][start:stop]
-        if form is not None:
-            yield _read_sheet(some, start, refused, form)
-        elif whole:
-            yield read_json(some.to_list(), start, refused)
-        else:
-            assert blank is not None
-            records, rows = _read_decoded(some.to_list(), start, refused, keys, blank)
-            whole = len(records.whole) * MOSTLY > len(records)
-            yield records, rows
+    form = csv_form(raw)
+    if form is not None:
+        for start, stop in slices_of(raw, CELL_BYTES * len(form["header"])):
+            yield _read_sheet(raw["payload"][start:stop], start, refused, form)
+        return
+    others, by_key = _others(keys), True
+    for start, stop in slices_of(raw):
+        payloads = raw["payload"][start:stop].to_list()
+        wider = keys.with_others(others)
+        decoder = _decoder(wider) if by_key else None
+        if decoder is None:
+            yield read_json(payloads, start, refused)
+            continue
+        records, rows = _read_decoded(payloads, start, refused, wider, decoder)
+        learned = _learn(others, records, wider)
+        by_key = learned or len(records.whole) * MOSTLY <= len(records)
+        yield records, rows
+
+
+@lru_cache(maxsize=64)
+def _others(keys: Keys) -> list[str]:
+    """Return the other keys that records of a mapping often have: found while they are read, and only for speed."""
+    return []
+
+
+def _learn(others: list[str], records: "Decoded", keys: Keys) -> bool:
+    if not records.whole:
+        return False
+    counts = Counter(name for record in records.whole.values() for name in record if name not in keys.names)
+    often = [name for name, count in counts.items() if count * OFTEN >= len(records)]
+    if not often or len(others) + len(often) > MOST_OTHERS:
+        return False
+    others.extend(often)
+    return True
 
 
 class _Decoder(NamedTuple):
@@ -179,22 +214,61 @@ def _read_sheet(
 ) -> tuple[Sequence[Record], list[int]]:
     names, delimiter = form["header"], form["delimiter"]
     if len(names) > 1 and len(set(names)) == len(names) and len(delimiter) == 1:
-        columns = _split(payloads, delimiter, form.get("quote") or "\n", len(names))
-        if columns is not None:
-            return Sheet(dict(zip(names, columns, strict=True))), list(range(start, start + len(payloads)))
+        split = _split(payloads, names, delimiter, form.get("quote") or "\n")
+        if split is not None and not split.doubtful.any():
+            return Sheet(_columns(split.frame, names)), list(range(start, start + len(payloads)))
+        if split is not None and split.doubtful.sum() * RARELY < len(payloads):
+            return _read_mixed(payloads, split, start, refused, form)
     return read_csv(payloads.to_list(), start, refused, form)
 
 
-def _split(payloads: pl.Series, delimiter: str, quote: str, width: int) -> list[pl.Series] | None:
-    """The columns of payloads of which each is a row without quotes; None if one is another."""
+class _Split(NamedTuple):
+    frame: pl.DataFrame
+    doubtful: pl.Series  # Boolean: has quotes or another number of fields
+
+
+def _split(payloads: pl.Series, names: list[str], delimiter: str, quote: str) -> _Split | None:
+    """The fields of payloads of which each is a row without quotes, and where it is none.
+
+    None if one is not in UTF-8, or if they are few and one has quotes.
+    """
     try:
         texts = payloads.cast(pl.String)
-    except pl.exceptions.PolarsError:  # not in UTF-8
+    except pl.exceptions.PolarsError:
         return None
-    if texts.str.contains(f"[\\x{ord(quote):02x}\\r\\n]").any():
+    quoted = texts.str.contains(f"[\\x{ord(quote):02x}\\r\\n]")
+    if len(texts) < FEW_ROWS and quoted.any():
         return None
-    split = texts.str.splitn(delimiter, width).struct.unnest()
-    last = split.to_series(width - 1)
-    if last.null_count() or last.str.contains(delimiter, literal=True).any():
-        return None
-    return split.select(pl.when(pl.all() != "").then(pl.all())).get_columns()
+    frame = texts.str.splitn(delimiter, len(names)).struct.unnest()
+    last = frame.to_series(len(names) - 1)
+    return _Split(frame, quoted | last.str.contains(delimiter, literal=True).fill_null(True))
+
+
+def _columns(frame: pl.DataFrame, names: list[str]) -> dict[str, pl.Series]:
+    """The columns by name, with null for what is empty."""
+    return dict(zip(names, frame.select(pl.when(pl.all() != "").then(pl.all())).get_columns(), strict=True))
+
+
+def _read_mixed(
+    payloads: pl.Series, split: _Split, start: int, refused: Refused, form: dict[str, Any]
+) -> tuple[Sequence[Record], list[int]]:
+    """Read those that are in doubt by themselves."""
+    wrong: Refused = []
+    doubtful = split.doubtful.arg_true().to_list()
+    records, found = read_csv(payloads.filter(split.doubtful).to_list(), 0, wrong, form)
+    refused += [(start + doubtful[at], code, errors) for at, code, errors in wrong]
+    names = split.frame.columns
+    values = [[record.get(key, "") for record in records] for key in form["header"]]
+    series = [pl.Series(name, column, dtype=pl.String) for name, column in zip(names, values, strict=True)]
+    others, nth = pl.DataFrame(series), {doubtful[at]: number for number, at in enumerate(found)}
+    parts: list[pl.DataFrame] = []
+    rows: list[int] = []
+    end = 0
+    for row in [*doubtful, len(payloads)]:
+        parts.append(split.frame[end:row])
+        rows += range(start + end, start + row)
+        if row in nth:
+            parts.append(others[nth[row] : nth[row] + 1])
+            rows.append(start + row)
+        end = row + 1
+    return Sheet(_columns(pl.concat(parts, rechunk=True), form["header"])), rows
