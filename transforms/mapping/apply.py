@@ -12,13 +12,15 @@ from transforms.mapping.gather import Slices, gather, join, places_of, plans_of
 from transforms.mapping.settle import Mapped, settle
 from transforms.mapping.spec import Mapping
 from transforms.mapping.values import Record
+from transforms.records.columns import read_columns
 from transforms.records.payloads import Refused, read_slices, refuse
 
 
 def map_block(raw: pl.DataFrame, mapping: Mapping) -> Iterator[Mapped]:
     """Yield the result of a mapping for a RECORD_SCHEMA block, in at least one part."""
     refused: Refused = []
-    parts = _map(read_slices(raw, refused), raw, mapping)
+    slices = read_columns(raw, refused, plans_of(mapping)[0].keys) if mapping.plain else read_slices(raw, refused)
+    parts = _map(slices, raw, mapping)
     parsed, unmapped = next(parts)
     for part in parts:
         yield parsed, unmapped
@@ -44,9 +46,11 @@ def _map(slices: Slices, raw: pl.DataFrame, mapping: Mapping) -> Iterator[Mapped
         yield from map_items(slices, raw, mapping)
         return
     (plan,) = plans_of(mapping)
-    parts, kept = [gather([], mapping, plan, [])], []
+    parts, kept = [], []
     places = places_of(raw) if mapping.derived_id == "position" else None
     for records, rows in slices:
         parts.append(gather(records, mapping, plan, None if places is None else [(places[row],) for row in rows]))
         kept += rows
-    yield settle(join(parts), raw if len(kept) == len(raw) else raw[kept], mapping, plan)
+    yield settle(
+        join(parts or [gather([], mapping, plan, [])]), raw if len(kept) == len(raw) else raw[kept], mapping, plan
+    )

@@ -9,12 +9,13 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from decimal import ROUND_05UP, Context, Decimal, InvalidOperation
 from functools import reduce
+from itertools import compress
 from typing import Any, NamedTuple
 
 import polars as pl
 import xxhash
 
-from transforms.block import NUMERIC, SEPARATOR, VALUE_DIGITS
+from transforms.block import NUMERIC, SEPARATOR, TIME, VALUE_DIGITS
 from transforms.records.numbers import to_nine_places
 from transforms.records.payloads import encode_json
 from transforms.records.times import EPOCH_UNITS, RFC3339, read_epochs, read_formatted, read_times
@@ -22,6 +23,8 @@ from transforms.records.times import EPOCH_UNITS, RFC3339, read_epochs, read_for
 TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
 _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 _PRECISE = r"[eE]|\.[0-9]{10}"  # Polars rounds half to even; BigQuery half away from zero, and so do we
+_INEXACT = re.compile(r"[eE]|\.[0-9]{10}|[0-9]{19}")  # rounded by us, or too large
+_FLOATS = re.compile(r"(?:[+-]?[0-9]{1,15}(?:\.[0-9]{0,15})?(?:\n|\Z))*")
 _GROUPED = r"^[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?$"
 _TOO_LARGE = Decimal(10) ** VALUE_DIGITS
 
@@ -41,8 +44,15 @@ class Column(NamedTuple):
     failures: tuple[Failure, ...] = ()
 
 
-def column_of(values: list[Any]) -> Column:
+def column_of(values: Sequence[Any] | pl.Series) -> Column:
     """Return JSON values as a column: all strings, all integers or all booleans unchanged, else their JSON text."""
+    if isinstance(values, pl.Series):
+        return Column(values)
+    if type(next(filter(None, values), None)) is str:
+        try:
+            return Column(pl.Series(values, dtype=pl.String))
+        except Exception:  # whatever Polars says of another type behind a text: the types decide
+            pass
     kinds = set(map(type, values)) - {type(None)}
     if kinds <= {str}:
         return Column(pl.Series(values, dtype=pl.String))
@@ -62,6 +72,11 @@ def column_of(values: list[Any]) -> Column:
 
 def _json(value: Any) -> str:
     return str(value) if type(value) is int or type(value) is Decimal else encode_json(value).decode()
+
+
+def constant(value: Any, dtype: Any, height: int) -> pl.Series:
+    """A column of one value."""
+    return pl.Series([value], dtype=dtype).new_from_index(0, height)
 
 
 def texts_of(values: pl.Series) -> pl.Series:
@@ -238,6 +253,8 @@ def cast(column: Column, dtype: Any) -> Column:
     values, failures = column
     if dtype == pl.String:
         return Column(texts_of(values), failures)
+    if values.null_count() == len(values):
+        return Column(constant(None, dtype, len(values)), failures)
     fit = _CASTS[dtype](values)
     if fit.null_count() == values.null_count():
         return Column(fit, failures)
@@ -249,8 +266,10 @@ def to_numeric(values: pl.Series) -> pl.Series:
     if values.dtype == pl.Int64:
         return _within(values.cast(NUMERIC))
     texts = texts_of(values)
+    if not _INEXACT.search("\n".join(filter(None, texts.to_list()))):
+        return texts.cast(NUMERIC, strict=False)
     numbers = _within(texts.cast(NUMERIC, strict=False))
-    precise = texts.str.contains(_PRECISE).fill_null(False)
+    precise = texts.str.contains(_PRECISE)
     if precise.any():
         at = precise.arg_true()
         rounded = [_rounded(text) for text in texts[at].to_list()]
@@ -299,6 +318,8 @@ def _whole(text: str) -> int | None:
 def _to_float(values: pl.Series) -> pl.Series:
     texts = texts_of(values)
     floats = texts.cast(pl.Float64, strict=False)
+    if _FLOATS.fullmatch("\n".join(filter(None, texts.to_list()))) and floats.null_count() == texts.null_count():
+        return floats
     return floats.set(~(floats.is_finite() & texts.str.contains(_NUMBER)).fill_null(False), None)
 
 
@@ -306,6 +327,8 @@ def _to_boolean(values: pl.Series) -> pl.Series:
     if values.dtype == pl.Boolean:
         return values
     table = dict.fromkeys(TRUE, True) | dict.fromkeys(FALSE, False)
+    if {*values.to_list()} <= {"true", "false", None}:
+        return values == "true"
     texts = lower(texts_of(values))
     return texts.replace_strict(list(table), list(table.values()), default=None, return_dtype=pl.Boolean)
 
@@ -318,9 +341,23 @@ _CASTS: dict[Any, Callable[[pl.Series], pl.Series]] = {
 }
 
 
+def to_times(columns: Sequence[pl.Series], form: str) -> list[pl.Series]:
+    """Columns of one height as by `to_time`, read as one: a call costs more than the times of a small block."""
+    if form != RFC3339 or len(columns) == 1:
+        return [to_time(values, form) for values in columns]
+    height, given = len(columns[0]), [values.null_count() < len(values) for values in columns]
+    texts = [texts_of(values) for values in compress(columns, given)]
+    times = read_times(pl.concat(texts)) if texts else None
+    starts = iter(range(0, height * len(columns), height or 1))
+    nothing = constant(None, TIME, height)
+    return [times.slice(next(starts), height) if times is not None and any_text else nothing for any_text in given]
+
+
 def to_time(values: pl.Series, form: str) -> pl.Series:
     """Datetime(us, UTC), null where unreadable; `form` is s, ms, us, rfc3339 or a strptime pattern."""
     if form in EPOCH_UNITS:
         return read_epochs(to_numeric(values) if values.dtype != pl.Int64 else values, form)
     texts = texts_of(values)
+    if texts.null_count() == len(texts):
+        return constant(None, TIME, len(texts))
     return read_times(texts) if form == RFC3339 else read_formatted(texts, form)

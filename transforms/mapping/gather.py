@@ -12,9 +12,10 @@ import polars as pl
 
 from transforms.block import hash128
 from transforms.mapping.fields import TIMES
-from transforms.mapping.functions import column_of, concatenate
+from transforms.mapping.functions import column_of, concatenate, constant
 from transforms.mapping.spec import Event, Mapping
 from transforms.mapping.values import Columns, Record, evaluate
+from transforms.records.columns import Keys
 from transforms.records.paths import Path, Table, parse_path, prune, read, remove_at
 from transforms.records.payloads import encode_json
 
@@ -31,6 +32,7 @@ class Plan(NamedTuple):
     identity: tuple[Path, ...]  # those of the event_id
     properties: tuple[str, ...]
     transport: tuple[Path, ...]  # no part of a derived id
+    keys: Keys
 
 
 def plans_of(mapping: Mapping) -> tuple[Plan, ...]:
@@ -53,6 +55,7 @@ def _plan(mapping: Mapping, event: Event) -> Plan:
     # A path that tells another field too is what happened, not how it travelled.
     said = {path for name, read_paths in read_by.items() if name not in TIMES[1:] for path in read_paths}
     travelled = set().union(*(read_by.get(name, ()) for name in TIMES[1:])) - said
+    names = tuple(dict.fromkeys([str(path[0]) for path in paths + looked] + list(properties)))
     return Plan(
         event,
         tuple(dict.fromkeys(paths + looked)),
@@ -61,6 +64,7 @@ def _plan(mapping: Mapping, event: Event) -> Plan:
         tuple(path for path in paths if path in read_by.get("event_id", ())),
         properties,
         (*map(parse_path, mapping.transport), *(path for path in paths if path in travelled)),
+        Keys(names, frozenset(name for name in names if name in properties or name not in taken)),
     )
 
 
@@ -89,6 +93,8 @@ def gather(
 
 def join(parts: Sequence[Gathered]) -> Gathered:
     """Concatenate the parts."""
+    if len(parts) == 1:
+        return parts[0]
     columns = {path: concatenate([part.columns[path] for part in parts]) for path in parts[0].columns}
     return Gathered(
         columns,
@@ -101,41 +107,55 @@ def join(parts: Sequence[Gathered]) -> Gathered:
 def _derived_ids(records, columns: Columns, mapping: Mapping, plan: Plan, places) -> pl.Series:
     """String: an id from the record's content where it states none."""
     field = plan.event.fields.get("event_id")
-    lacking: Iterable[bool] = [True] * len(records)
+    rows: Sequence[int] = range(len(records))
     if field is not None:
         stated = evaluate("event_id", field, columns, len(records), mapping)[0]
         if not stated.null_count():
-            return pl.Series([None] * len(records), dtype=pl.String)
-        lacking = stated.is_null().to_list()
-    source, here = mapping.source.encode(), places or [()] * len(records)
-    ids = [
-        "derived:" + hash128((source, encode_json(remove_at(record, plan.transport)), *place)) if lacks else None
-        for record, lacks, place in zip(records, lacking, here, strict=True)
-    ]
+            return _nothing(len(records))
+        rows = stated.is_null().arg_true().to_list()
+    ids: list[str | None] = [None] * len(records)
+    source, prefix = mapping.source.encode(), "derived:"
+    for row, record in zip(rows, _some(records, rows), strict=True):
+        place = places[row] if places else ()
+        ids[row] = prefix + hash128((source, encode_json(remove_at(record, plan.transport)), *place))
     return pl.Series(ids, dtype=pl.String)
 
 
+def _some(records: Sequence[Record], rows: Sequence[int]) -> Iterable[Record]:
+    """The records at some rows: a table makes one of them slower than each of them in turn."""
+    if len(rows) * 4 < len(records) or isinstance(records, list):
+        return [records[row] for row in rows]
+    wanted = set(rows)
+    return (record for row, record in enumerate(records) if row in wanted)
+
+
 def _properties(records: Sequence[Record], plan: Plan) -> pl.Series:
-    if not plan.properties:
-        return pl.Series([None] * len(records), dtype=pl.String)
-    return _json([{key: record[key] for key in plan.properties if key in record} for record in records])
+    names = plan.properties
+    if not names:
+        return _nothing(len(records))
+    if isinstance(records, Table):
+        return _json(records.only(names))
+    return _json({key: record[key] for key in names if key in record} for record in records)
 
 
 def _extra(records: Sequence[Record], plan: Plan) -> pl.Series:
     """Return everything that no path reads."""
     taken = plan.taken
     if isinstance(records, Table):
-        return _json(records.but(taken))
-    if not plan.trimmed:
+        left: Iterable[Record | None] = records.but(taken)
+    else:
         left = [
             None if record.keys() <= taken else {key: record[key] for key in record if key not in taken}
             for record in records
         ]
-        return _json(left)
-    return _json([prune({key: at[key] for key in at if key not in taken}, plan.trimmed) for at in records])
+    return _json([at and prune(at, plan.trimmed) for at in left] if plan.trimmed else left)
+
+
+def _nothing(height: int) -> pl.Series:
+    return constant(None, pl.String, height)
 
 
 def _json(objects: Iterable[Record | None]) -> pl.Series:
     """String: each object as JSON, its keys in order; null for one without any."""
     encoded = [encode_json(at) if at else None for at in objects]
-    return pl.Series(encoded, dtype=pl.Binary).cast(pl.String)
+    return pl.Series(encoded, dtype=pl.Binary).cast(pl.String) if any(encoded) else _nothing(len(encoded))

@@ -2,13 +2,13 @@
 
 import polars as pl
 
-from transforms.block import ORIGIN, PARSED_SCHEMA, REJECTED_SCHEMA, TIME, empty
+from transforms.block import ORIGIN, PARSED_SCHEMA
 from transforms.mapping.fields import TIMES
-from transforms.mapping.functions import Failure, to_time
+from transforms.mapping.functions import Failure, constant, to_times
 from transforms.mapping.gather import Gathered, Plan
 from transforms.mapping.spec import Event, Mapping
 from transforms.mapping.values import Columns, evaluate, value_of
-from transforms.records.payloads import errors_json
+from transforms.records.payloads import NOTHING, errors_json
 from transforms.records.times import RFC3339
 from transforms.stage import rejections
 
@@ -23,53 +23,76 @@ def settle(
     raw       RECORD_SCHEMA; a column `_at` in it stays beside what passes
     further   Boolean: where an earlier rule made an event of the same item, which has the id without a suffix
     """
-    columns, derived, properties, extra = gathered
-    height, event = len(derived), plan.event
-    data, wrong = _fields(columns, height, mapping, event)
-    block = raw.select(
-        *ORIGIN,
-        pl.coalesce("received_time", data.pop("received_time")),
-        clock=pl.lit(mapping.clock),
-        source=pl.lit(mapping.source),
-        source_format=pl.lit(f"mapped:{mapping.source}"),
-    ).with_columns(properties=properties, extra=extra, **data)
-    absent = {name: pl.lit(None, dtype) for name, dtype in PARSED_SCHEMA.items() if name not in block.columns}
-    id = pl.coalesce("event_id", derived)
-    if further is not None and further.any():
-        shared = further & block["event_id"].is_null() if event.own_id and "event_id" in data else further
-        id = pl.when(shared).then(pl.concat_str(id, pl.lit(f"/{event.name}"))).otherwise(id)
-    block = block.with_columns(**absent).with_columns(
-        id_source=pl.when(pl.col("event_id").is_null()).then(pl.lit("derived")).otherwise(pl.lit("client")),
-        event_id=id,
+    height, event, received = len(gathered.derived), plan.event, raw["received_time"]
+    data, wrong = _fields(gathered.columns, height, mapping, event, queued=not received.null_count())
+    own = data.get("received_time")
+    if own is not None:
+        received = own if received.null_count() == height else received.fill_null(own)
+    id, id_source = _ids(data.get("event_id"), gathered.derived, further, event)
+    constants = {"clock": mapping.clock, "source": mapping.source, "source_format": f"mapped:{mapping.source}"}
+    data |= {name: constant(text, pl.String, height) for name, text in constants.items()}
+    data |= {"received_time": received, "event_id": id, "id_source": id_source}
+    data |= {"properties": gathered.properties, "extra": gathered.extra}
+    data |= {name: raw[name] for name in (*ORIGIN, *(name for name in ("_at",) if name in raw.columns))}
+    first, *others = (
+        data[name].alias(name) if name in data else constant(None, PARSED_SCHEMA[name], height).alias(name)
+        for name in (*PARSED_SCHEMA, *(name for name in ("_at",) if name in data))
     )
-    order = [raw["_at"]] if "_at" in raw.columns else []
-    return _split_failures(block.select(*PARSED_SCHEMA, *order), wrong)
+    return _split_failures(first.to_frame().hstack(others), wrong)
+
+
+def _ids(
+    stated: pl.Series | None, derived: pl.Series, further: pl.Series | None, event: Event
+) -> tuple[pl.Series, pl.Series]:
+    """(`event_id`, `id_source`)."""
+    any_further = further is not None and further.any()
+    if stated is not None and not stated.null_count() and not any_further:
+        return stated, constant("client", pl.String, len(derived))
+    if stated is None:
+        stated = constant(None, pl.String, len(derived))
+        own_id = False
+    else:
+        own_id = event.own_id
+    id, is_derived = pl.coalesce("stated", "derived"), pl.col("stated").is_null()
+    frame = pl.DataFrame({"stated": stated, "derived": derived})
+    if further is not None and any_further:
+        frame = frame.with_columns(further=further)
+        shared = pl.col("further") & is_derived if own_id else pl.col("further")
+        id = pl.when(shared).then(pl.concat_str(id, pl.lit(f"/{event.name}"))).otherwise(id)
+    source = pl.when(is_derived).then(pl.lit("derived")).otherwise(pl.lit("client"))
+    made = frame.select(id=id, source=source)
+    return made["id"], made["source"]
 
 
 def _fields(
-    columns: Columns, height: int, mapping: Mapping, event: Event
+    columns: Columns, height: int, mapping: Mapping, event: Event, queued: bool
 ) -> tuple[dict[str, pl.Series], list[tuple[str, Failure]]]:
-    """Columns of PARSED_SCHEMA: the stated fields and all times; and what failed, each with its field."""
-    nothing = pl.Series([None] * height, dtype=TIME)
-    data = {"client_time": nothing, "sent_time": nothing, "received_time": nothing}
-    data["client_time_given"] = pl.repeat(False, height, eager=True)
+    """Columns of PARSED_SCHEMA: the stated fields and times; and what failed, each with its field.
+
+    A record from a queue (`queued`) has its `received_time` already.
+    """
+    data = {"client_time_given": constant(False, pl.Boolean, height)}
+    stated: dict[str, tuple[pl.Series, str]] = {}
     wrong: list[tuple[str, Failure]] = []
     for name, field in event.fields.items():
-        if name in TIMES:
-            values = value_of(field, columns, height).values
-            data["client_time" if name == "event_time" else name] = to_time(values, field.time or RFC3339)
-            if name == "event_time":
-                data["client_time_given"] = values.is_not_null()
-        else:
+        if name not in TIMES:
             data[name], failures = evaluate(name, field, columns, height, mapping)
             wrong += [(name, failure) for failure in failures]
+        elif name != "received_time" or not queued:
+            stated[name] = value_of(field, columns, height).values, field.time or RFC3339
+    if "event_time" in stated:
+        data["client_time_given"] = stated["event_time"][0].is_not_null()
+    for form in {form for _, form in stated.values()}:
+        names = [name for name, (_, its) in stated.items() if its == form]
+        times = to_times([stated[name][0] for name in names], form)
+        data |= {"client_time" if name == "event_time" else name: at for name, at in zip(names, times, strict=True)}
     return data, wrong
 
 
 def _split_failures(block: pl.DataFrame, wrong: list[tuple[str, Failure]]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(rows of which nothing failed, the others): the first failure gives the code, `errors` lists all."""
     if not wrong:
-        return block, empty(REJECTED_SCHEMA)
+        return block, NOTHING.clone()
     marks = [pl.col(f"_{at}") for at in range(len(wrong))]
     marked = block.with_columns(failure.rows.alias(f"_{at}") for at, (_, failure) in enumerate(wrong))
     bad = marked.filter(pl.any_horizontal(marks))

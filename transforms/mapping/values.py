@@ -13,6 +13,7 @@ from transforms.mapping.functions import (
     cast,
     coalesce,
     concat,
+    constant,
     hash_texts,
     product,
     texts_of,
@@ -47,7 +48,7 @@ def value_of(part: Part, columns: Columns, height: int) -> Column:
     if part.path is not None:
         column = columns[parse_path(part.path)]
     elif part.const is not None:
-        column = Column(pl.repeat(text_of(part.const), height, dtype=pl.String, eager=True))
+        column = Column(constant(text_of(part.const), pl.String, height))
     elif isinstance(part, Field) and part.match is not None:
         column = Column(holds(part.match, lambda path: columns[parse_path(path)].values))
     else:

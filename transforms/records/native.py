@@ -293,14 +293,14 @@ def _decode_with_extra(payload: bytes) -> tuple[OpenEvent, str | None]:
 
 def _numeric(values: Sequence[int | Decimal | None]) -> tuple[pl.Series, list[int]]:
     """(`value` as NUMERIC, rows whose number does not fit)."""
-    given = [value for value in values if value is not None]
-    if given and not _INEXACT.search(" ".join(map(str, given))):
-        texts = pl.Series("value", [None if value is None else str(value) for value in values], dtype=pl.String)
-        return texts.cast(NUMERIC), []
-    if given:
-        fitted, unfit = numerics(values)
-        return pl.Series("value", fitted, dtype=NUMERIC), unfit
-    return _column_of("value", None, len(values)), []
+    texts = [None if value is None else str(value) for value in values]
+    given = " ".join(filter(None, texts))
+    if not given:
+        return _column_of("value", None, len(values)), []
+    if not _INEXACT.search(given):
+        return pl.Series("value", texts, dtype=pl.String).cast(NUMERIC), []
+    fitted, unfit = numerics(values)
+    return pl.Series("value", fitted, dtype=NUMERIC), unfit
 
 
 def numerics(values: Sequence[int | Decimal | None]) -> tuple[list[Decimal | None], list[int]]:
@@ -321,7 +321,9 @@ def _text_of(raw: msgspec.Raw) -> str | None:
 
 def _id_of(stated: str | None, payload: bytes, source: str) -> str:
     """Return an id that a second delivery of the same record yields again."""
-    record = {name: value for name, value in decode_object(payload).items() if name not in TRANSPORT}
+    record = decode_object(payload)
+    for name in TRANSPORT:
+        record.pop(name, None)
     return derived_id(source if stated is None else stated, record)
 
 

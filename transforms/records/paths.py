@@ -36,6 +36,11 @@ class Table(Sequence):
         """The value of each record at a key."""
         return [value or None for value in self.columns.get(name) or [""] * len(self)]
 
+    def only(self, names: Sequence[str]) -> Iterable[Record | None]:
+        """Each record with no other keys than these; None, perhaps, if it has none of them."""
+        for values in zip(*(self.column(name) for name in names), strict=True):
+            yield {name: value for name, value in zip(names, values, strict=True) if value}
+
     def but(self, taken: Container[str]) -> Iterable[Record | None]:
         """Each record without the taken keys; None for all where no other is."""
         return [None] * len(self) if all(name in taken for name in self.columns) else self._but(taken)

@@ -118,10 +118,10 @@ def read_records(raw: pl.DataFrame, format: str = "unknown") -> tuple[list[dict[
 
 def read_slices(raw: pl.DataFrame, refused: Refused) -> Iterator[tuple[Sequence[dict[str, Any]], list[int]]]:
     """Decode a RECORD_SCHEMA block: (records, their rows) of SLICE_ROWS at a time; the others go to `refused`."""
-    payloads, form = raw["payload"].to_list(), _csv_form(raw)
+    payloads, form = raw["payload"].to_list(), csv_form(raw)
     for start, stop in slices_of(raw, CELL_BYTES * len(form["header"]) if form else 0):
         part = payloads[start:stop]
-        yield _read_json(part, start, refused) if form is None else _read_csv(part, start, refused, form)
+        yield read_json(part, start, refused) if form is None else read_csv(part, start, refused, form)
 
 
 def slices_of(raw: pl.DataFrame, each: int = 0) -> Iterator[tuple[int, int]]:
@@ -136,7 +136,8 @@ def slices_of(raw: pl.DataFrame, each: int = 0) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def _read_json(payloads: list[bytes], start: int, refused: Refused) -> tuple[list[dict[str, Any]], list[int]]:
+def read_json(payloads: list[bytes], start: int, refused: Refused) -> tuple[list[dict[str, Any]], list[int]]:
+    """(JSON records, their rows) of payloads that are rows of a block from `start` on; the others go to `refused`."""
     records, kept = [], []
     for row, payload in enumerate(payloads, start):
         try:
@@ -148,15 +149,17 @@ def _read_json(payloads: list[bytes], start: int, refused: Refused) -> tuple[lis
     return records, kept
 
 
-def _csv_form(raw: pl.DataFrame) -> dict[str, Any] | None:
+def csv_form(raw: pl.DataFrame) -> dict[str, Any] | None:
+    """Return what the attributes of a block say of its CSV, None if it is none."""
     first = raw["attributes"][0] if len(raw) else None
     attributes = msgspec.json.decode(first) if first else {}
     return attributes if attributes.get("format") == "csv" else None
 
 
-def _read_csv(
+def read_csv(
     payloads: list[bytes], start: int, refused: Refused, form: dict[str, Any]
 ) -> tuple[Sequence[dict[str, Any]], list[int]]:
+    """The same of CSV records."""
     names, quote = form["header"], form.get("quote") or None
     quoting: Any = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
     rows_of = partial(csv.reader, delimiter=form["delimiter"], quotechar=quote, quoting=quoting, strict=True)
