@@ -1,214 +1,113 @@
-"""The streaming benchmark: the highest rate that is held without growing backlog, and how fresh the rows are.
+"""The streaming benchmark: what an event costs, the highest rate that is held, and how fresh the rows are.
 
-    python benchmarks/stream.py [--rates 5000,10000,15000,20000,25000] [--step 45] [--minutes 10] [--write]
+    python benchmarks/stream.py [--write]                 eight minutes: the ratios, to results/stream.json
+    python benchmarks/stream.py --long [--minutes 10] [--write]        hours: RESULTS-stream.md
 
 (and `make tools` before it)
 
 On this machine alone: Google's Pub/Sub emulator, a publisher, `audience run` on Prism into a local warehouse, and this
-program, which watches. Each rate is tried for `--step` seconds; the highest whose backlog does not grow is held for
-`--minutes`, and again without sessions. The same is measured into the BigQuery emulator. Then the usual per-event
-graph climbs its own rates on Prism, and on Beam's legacy runner with Beam's own reader.
+program, which watches. Beside it the usual per-event graph on Prism, on the same queue.
 
-Freshness is derived from counts: if n events were published at t and n rows can be read at u, the n-th took u - t.
-Memory is that of the processes; state is the growth of Prism per event.
-
-It fails below the floor: 5,000 events/s, rows within 5 s (half) and 15 s (99 %).
+Ratios     Machines differ and are noisy, so what counts is ours against the per-event graph in one run: processor time
+           an event at 500/s (less is better), at the highest rate that each holds, and these rates (more is better).
+           The calls of Polars and the encodings of a block are counted, and no noise moves them (block_calls.py).
+--long     Each rate is tried for `--step` seconds; the highest whose backlog does not grow is held for `--minutes`,
+           and again without sessions. The same is measured into the BigQuery emulator. Then the per-event graph climbs
+           its own rates, on Prism and on Beam's legacy runner with Beam's own reader. Memory is that of the processes;
+           state is the growth of Prism per event. It fails below the floor: 5,000 events/s, rows within 5 s (half) and
+           15 s (99 %).
 """
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
-import time
-from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
-from stream_systems import (
-    METRIC,
-    ROOT,
-    Counter,
-    into_bigquery,
-    ours,
-    per_event_on_legacy,
-    per_event_on_prism,
-    without_sessions,
-)
+from stream_rates import Held, Start, climb, hold, longest
+from stream_systems import into_bigquery, ours, per_event_on_legacy, per_event_on_prism, without_sessions
 
+from benchmarks.machine import Speed, measure_speed
+from benchmarks.machine import describe as describe_speed
 from pipelines.sources.pubsub.client import EMULATOR
 from tests.servers.bigquery import bigquery_emulator
 from tests.servers.pubsub import Queue, make_emulator
 
-RESULTS = Path(__file__).parent / "RESULTS-stream.md"
-
-LOOK_SECONDS, ASK_SECONDS = 0.25, 60.0
-CATCH_UP_SECONDS = 75.0  # for the last rows, and the metric rows of the last minute
-BEHIND_SECONDS = 5.0  # of its rate: a backlog above that at the end of a step is one that grows
+RESULTS, RATIOS = Path(__file__).parent / "RESULTS-stream.md", Path(__file__).parent / "results" / "stream.json"
 FLOOR = (5_000, 5.0, 15.0)
+BOTH = 500.0  # events a second at which both are compared
+STEP_SECONDS, CATCH_UP_SECONDS = 20.0, 15.0  # of a rate among the ratios
+OUR_RATES, RIVAL_RATES = (2_000, 4_000, 8_000, 12_000, 16_000), (1_000, 2_000)
+LOW_RATES = (400, 300, 200, 100)  # where the rival does not hold BOTH
 
 
-class Sample(NamedTuple):
-    """A look: seconds since 1970, events and metric counts that can be read, files, bytes of memory of each part, and
-    seconds of processor that each has taken."""
+class Bench:
+    """The emulator, and a folder for what is measured."""
 
-    at: float
-    events: int
-    counted: int
-    files: int
-    worker: int
-    runner: int
-    worker_cpu: float
-    runner_cpu: float
+    def __init__(self, scratch: Path, host: str):
+        self.scratch, self.host = scratch, host
 
+    def queue(self) -> Queue:
+        """A new subscription."""
+        return Queue(self.host)
 
-class Held(NamedTuple):
-    """One rate, tried."""
+    def at(self, name: str, start: Start, rate: float) -> Held:
+        """One rate, for the ratios."""
+        folder = self.scratch / f"{name}-{rate:.0f}".replace(" ", "-")
+        return hold(name, start, self.queue(), folder, rate, STEP_SECONDS, CATCH_UP_SECONDS)
 
-    name: str
-    rate: float
-    published: int
-    written: int
-    behind: int
-    row: tuple[float, float]
-    metric: tuple[float, float]
-    samples: list[Sample]
-    seconds: float
-    query_ms: list[float]  # of a question a minute, while it runs
-
-    @property
-    def holds(self) -> bool:
-        return self.behind <= self.rate * BEHIND_SECONDS
-
-
-def hold(name: str, start: Callable, queue: Queue, folder: Path, rate: float, seconds: float) -> Held:
-    """Publish at a rate for so long, watch, and let it catch up."""
-    folder.mkdir(parents=True)
-    with start(queue, folder) as (process, counter):
-        _warm_up(queue, process, counter)
-        before = counter.look()
-        published, samples, query_ms = _watch(queue, process, counter, rate, seconds)
-    queue.pubsub.delete_subscription(queue.subscription)  # else the emulator keeps every message of it
-    samples = [s._replace(events=s.events - before[0], counted=s.counted - before[1]) for s in samples]
-    end = published[-1][0]
-    at_end = next(s for s in reversed(samples) if s.at <= end + LOOK_SECONDS)
-    held = Held(
-        name,
-        rate,
-        published[-1][1],
-        samples[-1].events,
-        published[-1][1] - at_end.events,
-        _fresh(published, [(s.at, s.events) for s in samples]),
-        _fresh(published, [(s.at, s.counted) for s in samples]),
-        samples,
-        seconds,
-        query_ms,
-    )
-    print(f"  {describe(held)}", file=sys.stderr, flush=True)
-    return held
-
-
-def _warm_up(queue: Queue, process: psutil.Process, counter: Counter) -> None:
-    """Wait until events come through."""
-    end = time.monotonic() + 120
-    subprocess.run(_publisher(queue, 50, 2), cwd=ROOT, check=True, capture_output=True, env=_environ())
-    while counter.look()[0] < 90:
-        if process.poll() is not None or time.monotonic() > end:
-            raise RuntimeError("nothing comes through; see run.log")
-        time.sleep(LOOK_SECONDS)
-
-
-def _watch(queue: Queue, process, counter: Counter, rate: float, seconds: float):
-    """([(when, published so far)], [Sample], [ms])"""
-    published: list[tuple[float, int]] = []
-    samples: list[Sample] = []
-    query_ms: list[float] = []
-    with tempfile.TemporaryFile("w+b") as out:
-        publisher = subprocess.Popen(_publisher(queue, rate, seconds), cwd=ROOT, stdout=out, env=_environ())
-        end = None
-        while True:
-            events, counted, files = counter.look()
-            samples.append(Sample(time.time(), events, counted, files, *_used(process)))
-            if publisher.poll() is not None and end is None:
-                end = time.monotonic() + CATCH_UP_SECONDS
-            done = min(events - samples[0].events, counted - samples[0].counted) >= int(rate * seconds) * 0.999
-            if end is not None and (done or time.monotonic() > end):
+    def highest(self, name: str, start: Start, first: Held, higher: Sequence[float], lower: Sequence[float]) -> Held:
+        """The highest rate that is held, from `first` on upwards; downwards where that is not. The last, if none is."""
+        best = first
+        for rate in higher if first.holds else lower:
+            held = self.at(name, start, rate)
+            if first.holds and not held.holds:
                 break
-            if samples[-1].at - samples[0].at >= ASK_SECONDS * len(query_ms):
-                query_ms.append(counter.ask())
-            time.sleep(LOOK_SECONDS)
-        out.seek(0)
-        published = [(row["at"], row["published"]) for row in map(json.loads, out)]
-    return published, samples, query_ms
+            best = held
+            if not first.holds and held.holds:
+                break
+        return best
 
 
-def _publisher(queue: Queue, rate: float, seconds: float) -> list[str]:
-    return [sys.executable, "benchmarks/stream_publisher.py", queue.topic, str(rate), str(seconds)]
+def measure_ratios(bench: Bench, speed: Speed) -> dict[str, float | None]:
+    """The ratios of this run, and with what machine they were measured; None for a count that could not be made."""
+    ours_at, rival_at = bench.at("audience", ours, BOTH), bench.at("per event", per_event_on_prism, BOTH)
+    ours_best = bench.highest("audience", ours, ours_at, OUR_RATES, ())
+    rival_best = bench.highest("per event", per_event_on_prism, rival_at, RIVAL_RATES, LOW_RATES)
+    calls, encodings = count_block()
+    return {
+        "cpu_ratio_at_500": round(ours_at.cpu_us / rival_at.cpu_us, 4),
+        "cpu_ratio_at_highest": round(ours_best.cpu_us / rival_best.cpu_us, 4),
+        "held_factor": round(ours_best.rate / rival_best.rate, 1),
+        "calls_per_block": calls,
+        "encodings_per_block": encodings,
+        "cpu_us_at_500": round(ours_at.cpu_us, 1),
+        "cpu_us_at_highest": round(ours_best.cpu_us, 1),
+        "held_per_second": ours_best.rate,
+        "per_event_cpu_us_at_500": round(rival_at.cpu_us, 1),
+        "per_event_held_per_second": rival_best.rate,
+        "row_seconds_at_500": round(ours_at.row[0], 2),
+        "row_seconds_99_at_500": round(ours_at.row[1], 2),
+        "machine_python_seconds": round(speed.python_seconds, 4),
+        "machine_polars_seconds": round(speed.polars_seconds, 4),
+    }
 
 
-def _environ() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
-
-
-def _used(process: psutil.Process) -> tuple[int, int, float, float]:
-    """Return (memory of the worker, of the runner in bytes, CPU seconds of the worker, of the runner)."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        children = process.children(recursive=True)
-        memory = [each.memory_info().rss for each in (process, *children)]
-        seconds = [sum(each.cpu_times()[:2]) for each in (process, *children)]
-        return memory[0], sum(memory[1:]), seconds[0], sum(seconds[1:])
-    return 0, 0, 0.0, 0.0
-
-
-def _fresh(published: list[tuple[float, int]], readable: list[tuple[float, int]]) -> tuple[float, float]:
-    """(half, 99 %) of the seconds from publishing to being readable."""
-    counts, best = [], 0
-    for _, count in readable:
-        best = max(best, count)
-        counts.append(best)
-    took = []
-    for at, count in published:
-        place = bisect_left(counts, count)
-        took.append(readable[place][0] - at if place < len(counts) else float("inf"))
-    took.sort()
-    return took[len(took) // 2], took[min(len(took) - 1, int(len(took) * 0.99))]
-
-
-def describe(held: Held) -> str:
-    """Return the result as one line."""
-    rows, metric = (f"{half:.1f} s ({most:.1f} s)" for half, most in (held.row, held.metric))
-    return (
-        f"{held.name:<34} {held.rate:>7,.0f}/s  behind {max(held.behind, 0):>9,}  rows {rows}  {METRIC} {metric}"
-        f"  {held.written:,} of {held.published:,}"
-    )
-
-
-def climb(name: str, start: Callable, queues: Callable[[], Queue], folder: Path, rates, step: float) -> Held | None:
-    """The highest of the rates that is held."""
-    best = None
-    for rate in rates:
-        held = hold(name, start, queues(), folder / f"{name}-{rate}".replace(" ", "-"), rate, step)
-        if not held.holds:
-            break
-        best = held
-    return best
-
-
-def longest(name: str, start: Callable, queues: Callable[[], Queue], folder: Path, rates, step: float, hold_s: float):
-    """The highest of the rates that is held for `hold_s` seconds; the last that was tried, if none is."""
-    best = climb(name, start, queues, folder, rates, step)
-    tried = [rate for rate in rates if best and rate <= best.rate] or rates[:1]
-    for rate in reversed(tried):
-        held = hold(name, start, queues(), folder / f"held-{rate}".replace(" ", "-"), rate, hold_s)
-        if held.holds:
-            break
-    return held
+def count_block() -> tuple[int | None, int | None]:
+    """The calls of Polars and the Arrow IPC encodings of a block; None where nothing counts them."""
+    try:
+        counting = importlib.import_module("benchmarks.block_calls")
+    except ModuleNotFoundError:
+        return None, None
+    calls, encodings = counting.count_block()
+    return calls, encodings
 
 
 def _worker_us(held: Held) -> float:
@@ -251,43 +150,59 @@ def report(held: list[Held]) -> str:
 
 
 def main() -> int:
-    """Measure, print, and fail below the floor."""
+    """Measure, print, and fail below the floor of the long run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--long", action="store_true", help="Hold the highest rates for --minutes, in hours")
     parser.add_argument("--rates", type=_rates, default="5000,10000,15000,20000,25000")
     parser.add_argument("--bigquery_rates", type=_rates, default="1000,2000,5000,10000", help="none: leave it out")
     parser.add_argument("--rival_rates", type=_rates, default="100,200,500,1000,2000,4000", help="none: leave them out")
     parser.add_argument("--step", type=float, default=45, help="Seconds for each rate")
     parser.add_argument("--minutes", type=float, default=10, help="For the highest rate")
     parser.add_argument("--folder", help="Where runs are kept (default: a temporary folder)")
-    parser.add_argument("--write", action="store_true", help=f"Keep the result in {RESULTS.name}")
+    parser.add_argument("--write", action="store_true", help=f"Keep the result in {RATIOS.name} or {RESULTS.name}")
     options = parser.parse_args()
+    speed = measure_speed()
+    print(describe_speed(speed), file=sys.stderr)
     with contextlib.ExitStack() as stack:
         scratch = Path(options.folder or stack.enter_context(tempfile.TemporaryDirectory()))
         scratch.mkdir(parents=True, exist_ok=True)
         emulator = make_emulator(scratch / "emulator.log")
         emulator.memory = "15g"  # it keeps what was acknowledged
         os.environ[EMULATOR] = stack.enter_context(emulator).host
+        bench = Bench(scratch, emulator.host)
+        return _measure_long(bench, options, stack, speed) if options.long else _measure_ratios(bench, options, speed)
 
-        def tried(name: str, start: Callable, rates: list[float], seconds: float | None = None) -> list[Held]:
-            if not rates:
-                return []
-            folder, queues = scratch / name.replace(" ", "-"), lambda: Queue(emulator.host)
-            if seconds is not None:
-                return [longest(name, start, queues, folder, rates, options.step, seconds)]
-            best = climb(name, start, queues, folder, rates, options.step)
-            return [best] if best else []
 
-        held = tried("audience", ours, options.rates, options.minutes * 60)
-        held += tried("audience, without sessions", without_sessions, [held[0].rate], options.minutes * 60)
-        if options.bigquery_rates:
-            os.environ |= stack.enter_context(bigquery_emulator()).environment
-        held += tried("audience, into BigQuery's emulator", into_bigquery, options.bigquery_rates, options.minutes * 60)
-        held += tried("per event, on Prism", per_event_on_prism, options.rival_rates)
-        held += tried("per event, on the legacy runner", per_event_on_legacy, options.rival_rates)
-        text = report(held)
+def _measure_ratios(bench: Bench, options: argparse.Namespace, speed: Speed) -> int:
+    text = json.dumps(measure_ratios(bench, speed), indent=2) + "\n"
+    print(text, end="")
+    if options.write:
+        RATIOS.parent.mkdir(exist_ok=True)
+        RATIOS.write_text(text)
+    return 0
+
+
+def _measure_long(bench: Bench, options: argparse.Namespace, stack: contextlib.ExitStack, speed: Speed) -> int:
+    def tried(name: str, start: Callable, rates: list[float], seconds: float | None = None) -> list[Held]:
+        if not rates:
+            return []
+        folder = bench.scratch / name.replace(" ", "-")
+        if seconds is not None:
+            return [longest(name, start, bench.queue, folder, rates, options.step, seconds)]
+        best = climb(name, start, bench.queue, folder, rates, options.step)
+        return [best] if best else []
+
+    held = tried("audience", ours, options.rates, options.minutes * 60)
+    held += tried("audience, without sessions", without_sessions, [held[0].rate], options.minutes * 60)
+    if options.bigquery_rates:
+        os.environ |= stack.enter_context(bigquery_emulator()).environment
+    held += tried("audience, into BigQuery's emulator", into_bigquery, options.bigquery_rates, options.minutes * 60)
+    held += tried("per event, on Prism", per_event_on_prism, options.rival_rates)
+    held += tried("per event, on the legacy runner", per_event_on_legacy, options.rival_rates)
+    text = f"{report(held)}\n{describe_speed(speed)}\n"
     print(text)
     if options.write:
-        RESULTS.write_text(f"# Streaming results\n\n`python benchmarks/stream.py --write`\n\n{text}")
+        RESULTS.write_text(f"# Streaming results\n\n`python benchmarks/stream.py --long --write`\n\n{text}")
     return _below(held[0])
 
 

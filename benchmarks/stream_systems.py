@@ -1,6 +1,6 @@
 """The systems that the streaming benchmark measures, each started on a subscription, and what each has made readable.
 
-A system is a context manager (queue, folder) -> (its process, its Counter), stopped at the end.
+A system is a context manager (queue, folder) -> System, stopped at the end.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 import psutil
@@ -42,6 +43,14 @@ class Counter:
     def ask(self) -> float:
         """Milliseconds that a question takes to what is readable now; 0 where none can be asked."""
         return 0.0
+
+
+class System(NamedTuple):
+    """A system that runs: its process, what it has made readable, and its runner where that is no child of it."""
+
+    process: psutil.Process
+    counter: Counter
+    runner: psutil.Process | None = None
 
 
 class OfWarehouse(Counter):
@@ -124,41 +133,41 @@ class OfLines(Counter):
 
 
 @contextlib.contextmanager
-def ours(queue: Queue, folder: Path) -> Iterator[tuple[psutil.Process, Counter]]:
+def ours(queue: Queue, folder: Path) -> Iterator[System]:
     """`audience run` into a local warehouse."""
     with _into_files("pipelines.cli", queue, folder) as running:
         yield running
 
 
 @contextlib.contextmanager
-def without_sessions(queue: Queue, folder: Path) -> Iterator[tuple[psutil.Process, Counter]]:
+def without_sessions(queue: Queue, folder: Path) -> Iterator[System]:
     """The same without sessions, to measure their cost."""
     with _into_files("benchmarks.without_sessions", queue, folder) as running:
         yield running
 
 
 @contextlib.contextmanager
-def _into_files(program: str, queue: Queue, folder: Path) -> Iterator[tuple[psutil.Process, Counter]]:
+def _into_files(program: str, queue: Queue, folder: Path) -> Iterator[System]:
     warehouse = folder / "warehouse"
     words = [sys.executable, "-m", program, "run", "--input_subscription", queue.subscription]
     with _running([*words, "--warehouse", str(warehouse)], folder) as process:
-        yield process, OfWarehouse(warehouse)
+        yield System(process, OfWarehouse(warehouse))
 
 
 @contextlib.contextmanager
-def into_bigquery(queue: Queue, folder: Path) -> Iterator[tuple[psutil.Process, Counter]]:
+def into_bigquery(queue: Queue, folder: Path) -> Iterator[System]:
     """`audience run` into a dataset of the BigQuery emulator, which the environment names."""
     dataset = f"demo-project.stream_{uuid.uuid4().hex[:8]}"
     words = [sys.executable, "-m", "pipelines.cli", "run", "--input_subscription", queue.subscription]
     with _running([*words, "--dataset", dataset, "--landing", str(folder / "landing")], folder) as process:
-        yield process, OfDataset(dataset)
+        yield System(process, OfDataset(dataset))
 
 
 @contextlib.contextmanager
-def per_event_on_prism(queue: Queue, folder: Path) -> Iterator[tuple[psutil.Process, Counter]]:
+def per_event_on_prism(queue: Queue, folder: Path) -> Iterator[System]:
     """The usual graph on Prism, read by our reader."""
     binary = runners.choose("PrismRunner").program
-    with runners.prism_at(binary, folder / "prism.log") as (endpoint, _):
+    with runners.prism_at(binary, folder / "prism.log") as (endpoint, runner):
         words = [
             sys.executable,
             "benchmarks/per_event_stream.py",
@@ -168,11 +177,11 @@ def per_event_on_prism(queue: Queue, folder: Path) -> Iterator[tuple[psutil.Proc
             endpoint,
         ]
         with _running(words, folder) as process:
-            yield process, OfLines(folder)
+            yield System(process, OfLines(folder), psutil.Process(runner.pid))
 
 
 @contextlib.contextmanager
-def per_event_on_legacy(queue: Queue, folder: Path) -> Iterator[tuple[psutil.Process, Counter]]:
+def per_event_on_legacy(queue: Queue, folder: Path) -> Iterator[System]:
     """The usual graph on Beam's legacy local runner, read by Beam's own reader."""
     words = [
         sys.executable,
@@ -182,7 +191,7 @@ def per_event_on_legacy(queue: Queue, folder: Path) -> Iterator[tuple[psutil.Pro
         "BundleBasedDirectRunner",
     ]
     with _running(words, folder) as process:
-        yield process, OfLines(folder)
+        yield System(process, OfLines(folder))
 
 
 @contextlib.contextmanager

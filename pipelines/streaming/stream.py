@@ -33,6 +33,7 @@ from pipelines.runners import choose as runners
 from pipelines.runners.choose import Runner
 from pipelines.runners.quiet import quiet
 from pipelines.settings.resolve import Settings
+from pipelines.sources.in_flight import watch_steps
 from pipelines.sources.landing import Again, LandAt, Landing
 from pipelines.sources.queue import Queue
 from pipelines.sources.queues import choose_queue
@@ -61,6 +62,7 @@ def stream(settings: Settings, runner: Runner, beam_options: Sequence[str], say:
     begun = time.monotonic()
     with ExitStack() as stack:
         workers = stack.enter_context(quiet())
+        stack.enter_context(watch_steps())
         queue = stack.enter_context(choose_queue(settings._asdict()).open())
         into = stack.enter_context(open_run(settings, create=True, streaming=True))
         if runner.runs_here and settings.shards is None:

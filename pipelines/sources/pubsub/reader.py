@@ -1,5 +1,7 @@
 """One reader of a subscription: a thread pulls into a buffer, the runner's thread takes blocks out of it.
 
+Blocks  one is handed on once it is old enough and the steps behind are through with those before it (in_flight.py), or
+        it is full: a machine that falls behind gets larger blocks, which cost less a record
 Order   one pull at a time, blocks in the order of the pulls: messages with an ordering key are never reordered
 Bounds  nothing is pulled while `most_messages` or `most_bytes` are in flight: pulled and not acknowledged
 Errors  a transient error is retried without limit; a refusal that lasts GRACE_SECONDS is a SourceError for the runner
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 import grpc
 import polars as pl
 
+from pipelines.sources.in_flight import STEPS
 from pipelines.sources.landing import Again, LandAt, Lander, read_landed
 from pipelines.sources.pubsub import leases as pubsub_leases
 from pipelines.sources.pubsub.client import PubSub, describe_error, is_refusal, waits
@@ -27,9 +30,12 @@ from pipelines.sources.watermark import NOT_KNOWN, SteadyClock, Watermark
 from transforms.errors import OptionError, SourceError
 
 MOST_OF_A_PULL = 1_000  # messages, by the protocol
+PULL_SECONDS = 0.1  # between two pulls of little: each has a cost, and a block takes several
 FIRST_PULL = 10  # messages: their size shows how many fit
 GRACE_SECONDS = 5.0  # a subscription may be recreated, or a permission granted
 IDLE_SECONDS = 1.0  # a queue that has not answered for so long is empty
+THROUGH_SECONDS = 60.0  # steps that are not through for so long do not hold the next block up any more
+LOOK_SECONDS = 0.1  # so long a bundle waits for steps that are not through; the next one waits on
 STOP_SECONDS = 0.5  # for the pull in flight: what a cancelled one was given is redelivered late
 _log = logging.getLogger(__name__)
 
@@ -45,7 +51,7 @@ class Reading:
     landing              where each block is written before it is handed on; None: the runner's state is durable
     again                landed files that are read first; split k takes each k-th
     drain_file           a path: once the file exists, the readers nack what they hold and end
-    block_rows, block_bytes, block_seconds   a block is handed on when it has reached one of them
+    block_rows, block_bytes, block_seconds   a block has to reach one of them before it is handed on
     most_messages, most_bytes                in flight of one reader
     lease_limit          seconds after which the lease of a message in flight expires
     """
@@ -108,6 +114,7 @@ class Engine:
         self._buffer: deque[tuple[float, Poll]] = deque()  # with when it was pulled
         self._asking: float | None = None  # since when the queue has been asked and has given nothing
         self._message_bytes = 0.0
+        self._handed_on = 0.0  # when the last block was
         self._call: grpc.Future | None = None
         self._stopping = threading.Event()
         self._stop_by = 0.0
@@ -118,6 +125,7 @@ class Engine:
         """The next block, landed, if there is one: first what is read again, then what was pulled."""
         if self.again_done < len(self.again):
             self.again_done += 1
+            STEPS.handed_on()
             return read_landed(self.again[self.again_done - 1])
         if self._thread is None and not self._stopping.is_set():
             self._thread = threading.Thread(target=self._pull, name=f"pull {self.reading.subscription}", daemon=True)
@@ -195,21 +203,37 @@ class Engine:
         """The polls of the next block, in order; none while it may still grow."""
         reading, rows, size = self.reading, 0, 0
         taken: list[Poll] = []
+        due = self._due()
+        if due is None or not self._may_hand_on(due):
+            return []
         with self._lock:
-            if not self._buffer:
-                return []
-            due = self._buffer[0][0] + reading.block_seconds
-            held = sum(len(poll.ack_ids) for _, poll in self._buffer)
-            full = held >= reading.block_rows or sum(poll.bytes for _, poll in self._buffer) >= reading.block_bytes
-            if not full and reading.monotonic() < due:
-                return []
             while self._buffer:
                 poll = self._buffer[0][1]
                 rows, size = rows + len(poll.ack_ids), size + poll.bytes
                 if taken and (rows > reading.block_rows or size > reading.block_bytes):
                     break
                 taken.append(self._buffer.popleft()[1])
+        self._handed_on = reading.monotonic()
+        STEPS.handed_on()
         return taken
+
+    def _due(self) -> float | None:
+        """Since when there is a block that is old enough or full; None while there is none."""
+        reading = self.reading
+        with self._lock:
+            if not self._buffer:
+                return None
+            due = self._buffer[0][0] + reading.block_seconds
+            held = sum(len(poll.ack_ids) for _, poll in self._buffer)
+            full = held >= reading.block_rows or sum(poll.bytes for _, poll in self._buffer) >= reading.block_bytes
+            if full:
+                due = min(due, self._buffer[-1][0])
+        return due if due <= reading.monotonic() else None
+
+    def _may_hand_on(self, due: float) -> bool:
+        """Whether the steps are through with the blocks before; a block waits THROUGH_SECONDS at most."""
+        waits_since = max(due, self._handed_on)
+        return STEPS.are_through(LOOK_SECONDS) or self.reading.monotonic() - waits_since >= THROUGH_SECONDS
 
     def _pull(self) -> None:
         """Pull until stopped: the body of the thread."""
@@ -257,7 +281,7 @@ class Engine:
                 raise
             received = ()  # the server waited for longer than we do
         if not received:
-            self._stopping.wait(0.05)  # a server may answer at once that it has nothing
+            self._stopping.wait(PULL_SECONDS)  # a server may answer at once that it has nothing
             return True
         poll = poll_of(received, self.reading.timestamp_attribute)
         self.leases.hold(poll)
@@ -266,6 +290,8 @@ class Engine:
             self._asking = self.reading.monotonic()
             self.mark.pulled(min(poll.received) / 1e6)
             self._buffer.append((self._asking, poll))
+        if len(poll.ack_ids) < MOST_OF_A_PULL // 4:
+            self._stopping.wait(PULL_SECONDS)
         return True
 
     def _room(self) -> int:

@@ -28,6 +28,7 @@ from apache_beam.io.unbounded_source import (
 from apache_beam.metrics import Metrics
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
+from pipelines.sources.in_flight import STEPS
 from pipelines.sources.landing import LandAt
 from pipelines.sources.pubsub import leases as pubsub_leases
 from pipelines.sources.pubsub.reader import Engine, Reading, close_all
@@ -134,6 +135,7 @@ class _Reader(UnboundedReader):
         with _parked_lock:
             _parked.pop(self.token, None)
         pubsub_leases.note_asked()
+        STEPS.reading()
         _report(self.engine)
         block = None if self.engine.is_draining() else self.engine.next_block()
         if block is None:

@@ -13,12 +13,14 @@ import polars as pl
 import pytest
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
+from pipelines.sources.in_flight import STEPS
 from pipelines.sources.landing import Landing, read_landed
 from pipelines.sources.pubsub import leases as pubsub_leases
 from pipelines.sources.pubsub import reader as pubsub_reader
 from pipelines.sources.pubsub.client import EMULATOR
 from pipelines.sources.pubsub.messages import poll_of
 from pipelines.sources.pubsub.queue import PubSubQueue
+from pipelines.sources.pubsub.reader import THROUGH_SECONDS
 from pipelines.sources.pubsub.source import LandAt, PubSubSource, Reading
 from tests.servers.needed import wait_until
 from tests.servers.pubsub import Queue, make_emulator
@@ -148,6 +150,100 @@ def test_polls_are_merged_to_blocks(queue, by_hand):
     hand = by_hand(block_rows=1_000, block_seconds=10.0)
     hand.read(2_900, 9)
     assert all(900 < block.height <= 1_000 for block in hand.all())
+
+
+@pytest.fixture
+def busy_steps():
+    """Steps that are busy with a block until the test sets the event."""
+    through, begun = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with STEPS.bundle():
+            begun.set()
+            through.wait()
+
+    worker = threading.Thread(target=work)
+    with STEPS.watched():
+        worker.start()
+        begun.wait()
+        yield through
+        through.set()
+        worker.join()
+
+
+def buffered(messages: int) -> None:
+    wait_until(lambda: pubsub_leases.snapshot().in_flight >= messages, what=f"{messages} messages are pulled")
+
+
+def test_a_block_waits_for_the_steps_and_grows_meanwhile(queue, by_hand, busy_steps, monkeypatch):
+    monkeypatch.setattr(pubsub_reader, "LOOK_SECONDS", 0.0)
+    hand = by_hand(block_seconds=0.0)
+    for start in range(0, 300, 100):
+        queue.publish(*numbered(100, start))
+        hand.step()
+        buffered(start + 100)
+        assert not hand.step()
+    busy_steps.set()
+    hand.read(300)
+    assert [block.height for block in hand.all()] == [300]
+
+
+def test_a_full_block_waits_for_the_steps_as_well_and_no_more_is_pulled(queue, by_hand, busy_steps, monkeypatch):
+    monkeypatch.setattr(pubsub_reader, "LOOK_SECONDS", 0.0)
+    queue.publish(*numbered(400))
+    hand = by_hand(block_rows=50, most_messages=130)
+    hand.step()
+    buffered(130)
+    for _ in range(30):
+        assert not hand.step()
+    assert pubsub_leases.snapshot().in_flight == 130
+    busy_steps.set()
+    wait_until(lambda: hand.step())
+    assert hand.all()[0].height <= 50
+
+
+def test_steps_that_stay_busy_do_not_hold_a_block_up_without_end(queue, by_hand, busy_steps, monkeypatch):
+    monkeypatch.setattr(pubsub_reader, "LOOK_SECONDS", 0.0)
+    now = [1_000.0]
+    hand = by_hand(block_seconds=0.0, monotonic=lambda: now[0])
+    queue.publish(*numbered(10))
+    hand.step()
+    buffered(10)
+    now[0] += THROUGH_SECONDS - 1.0
+    assert not hand.step()
+    now[0] += 1.0
+    assert hand.step()
+    queue.publish(*numbered(10, start=10))
+    buffered(20)
+    now[0] += THROUGH_SECONDS - 1.0
+    assert not hand.step(), "it waits as long for the block before"
+    now[0] += 1.0
+    assert hand.step()
+
+
+def test_a_reader_whose_block_waits_for_the_steps_can_be_drained(queue, by_hand, busy_steps, tmp_path, monkeypatch):
+    monkeypatch.setattr(pubsub_reader, "LOOK_SECONDS", 0.0)
+    queue.publish(*numbered(10))
+    hand = by_hand(drain_file=str(tmp_path / "drain"))
+    hand.step()
+    buffered(10)
+    (tmp_path / "drain").touch()
+    wait_until(lambda: not hand.step() and hand.readers[0].get_watermark() == MAX_TIMESTAMP)
+    hand.finalize()
+    hand.close()
+    assert queue.wait_for(10, 5) == sorted(numbered(10))
+
+
+def test_a_bundle_hands_on_one_block_where_its_steps_are_watched(queue, by_hand):
+    queue.publish(*numbered(100))
+    hand = by_hand(block_rows=20, block_seconds=0.0)
+    with STEPS.watched(), STEPS.bundle():
+        wait_until(lambda: hand.step())
+        buffered(60)
+        assert not hand.step()
+    with STEPS.watched(), STEPS.bundle():
+        wait_until(lambda: hand.step())
+    hand.read(100)
 
 
 def test_messages_with_a_key_stay_in_order(pubsub_emulator, monkeypatch):
