@@ -5,8 +5,8 @@
 State   per shard, in the global window. `pending` events since the last firing; `hot` sessions, which the next firing
         reads: open, or closed for less than HOT; older `cold` ones, which are searched for a visitor when an event
         arrives that late, at most every COLD_EVERY of event time. Sessions that can get no more events, GAP + lateness
-        after their end, are freed every SWEEP. About 95 bytes per session; Beam's metric `sessions-held` counts them.
-        `cold` is a bag (cold.py).
+        + COLD_EVERY after their end, are freed every SWEEP. About 95 bytes per session; Beam's metric `sessions-held`
+        counts them. `cold` is a bag (cold.py).
 Emits   at whole minutes of event time in which a session closes (`on_time`; less often while the stream is far behind),
         at whole minutes of the clock after an event for a closed session (`late`; later if it waits for COLD_EVERY),
         and with `early` also open sessions. A corrected session is followed by the tombstones of those merged into it.
@@ -82,7 +82,8 @@ class PublishSessions(beam.DoFn):
     ):
         self.launch, self.steps, self.early = launch, tuple(steps), firing.early
         self.now, self.restored = firing.clock, firing.restored
-        self.kept_for = to_micros(GAP + firing.lateness)
+        # An event that comes in time may wait COLD_EVERY for the lookup that finds its session.
+        self.kept_for = to_micros(GAP + firing.lateness) + _COLD_EVERY
         self.held = Metrics.distribution("audience", "sessions-held")
 
     def process(

@@ -33,7 +33,7 @@ from transforms.sessions.summaries import (
 )
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 LAUNCH = Launch(7, "test")
 
 
@@ -246,7 +246,7 @@ class Shard:
     """The stream's step of one shard, with its state and timers; a watermark and a clock that the test moves."""
 
     def __init__(self, early: timedelta | None = None, lateness: timedelta = DAY):
-        self.clock = NOON.timestamp()
+        self.clock, self.lateness = NOON.timestamp(), lateness
         self.step = PublishSessions(
             LAUNCH, STEPS, Firing(streaming=True, early=early, lateness=lateness, clock=lambda: self.clock)
         )
@@ -255,6 +255,11 @@ class Shard:
         self.soon, self.due = Cell(), Cell()
         self.published: list[pl.DataFrame] = []
         self.watermark = NOON.timestamp()
+
+    def in_time(self, given: list[dict]) -> list[dict]:
+        """Those that are no later than the lateness: a stream rejects the others before this step (lateness.py)."""
+        oldest = self.watermark - self.lateness.total_seconds()
+        return [each for each in given if (NOON + each["at"] * MINUTE).timestamp() >= oldest]
 
     def put(self, block: pl.DataFrame) -> None:
         visits = select_visits(block, with_key=False)
@@ -414,10 +419,11 @@ def test_what_is_held_for_long_is_read_once_a_sweep_and_not_at_each_firing():
     st.sampled_from([0, 2, 64]),
     st.sampled_from([0, 15, 90]),
     st.booleans(),
+    st.sampled_from([2 * HOUR, DAY]),
     st.randoms(use_true_random=False),
 )
-def test_a_stream_in_any_order_says_in_the_end_what_a_loop_over_the_events_says(
-    given, cut, hot, compact, every, early, rand
+def test_a_stream_in_any_order_says_in_the_end_what_a_loop_over_the_events_in_time_says(
+    given, cut, hot, compact, every, early, lateness, rand
 ):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sessions_stream, "_HOT", hot * 60_000_000)
@@ -425,14 +431,16 @@ def test_a_stream_in_any_order_says_in_the_end_what_a_loop_over_the_events_says(
         patch.setattr(sessions_stream, "COLD_FRAMES", compact)
         patch.setattr(sessions_stream, "PENDING_FRAMES", compact)
         patch.setattr(cold_sessions, "FRAME_ROWS", max(1, compact))
-        shard = Shard(MINUTE if early else None)
-        shuffled = list(given)
+        shard = Shard(MINUTE if early else None, lateness)
+        shuffled, accepted = list(given), []
         rand.shuffle(shuffled)
         for at in range(0, len(shuffled), cut):
-            shard.put(events(*shuffled[at : at + cut]))
+            if part := shard.in_time(shuffled[at : at + cut]):
+                shard.put(events(*part))
+                accepted += part
             shard.advance(rand.choice([0, 1, 7, 45, 200]))
         shard.advance(600)
-    assert as_by_hand(current(shard.published)) == by_hand(given)
+    assert as_by_hand(current(shard.published)) == by_hand(accepted)
     keys = pl.concat(shard.published).select("session_id", "revision")
     assert keys.n_unique() == keys.height
 
@@ -565,3 +573,17 @@ def test_events_for_cold_sessions_are_gathered_between_two_looks_at_them():
     assert looks == [150, 165]  # the first at once
     doubled = current(shard.published).filter(pl.col("events") == 2)
     assert sorted(doubled["anonymous_id"]) == [f"v{at}" for at in range(5)]
+
+
+def test_a_cold_session_is_not_freed_while_an_event_in_time_waits_for_the_look_at_it():
+    shard = Shard(lateness=2 * HOUR)
+    shard.put(events({"at": 205}, {"at": 205, "who": "b"}, {"at": 317, "who": "c"}))
+    shard.advance(347)
+    shard.put(events({"at": 230, "who": "b"}))
+    shard.advance(1)  # looks at the cold sessions; the next look is at 362
+    assert shard.in_time([{"at": 229}])
+    shard.put(events({"at": 229}))
+    shard.advance(12)  # 360: a sweep, two hours after the end of the session of `a` at 235
+    assert told(current(shard.published).filter(pl.col("anonymous_id") == "a")) == [(205, 205, 1)]
+    shard.advance(2)
+    assert told(current(shard.published).filter(pl.col("anonymous_id") == "a")) == [(205, 229, 2)]
