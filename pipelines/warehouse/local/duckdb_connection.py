@@ -166,22 +166,25 @@ def _create(
         for table in manifest.tables.values():
             if table.name in wanted:
                 paths = [each.path for each in files if each.table == table.name]
-                connection.execute(f"CREATE VIEW {views.quote(table.name)} AS {_relation(table, paths)}")
+                uniform = table.name in manifest.uniform
+                connection.execute(f"CREATE VIEW {views.quote(table.name)} AS {_relation(table, paths, uniform)}")
         for name in made:
             if name in wanted:
                 connection.execute(f"CREATE VIEW {views.quote(name)} AS {views.in_duckdb(made[name], zone)}")
     return files
 
 
-def _relation(table: Table, paths: Collection[Path]) -> str:
-    """A SELECT over the files, typed by the declaration also where there are no files or older ones."""
+def _relation(table: Table, paths: Collection[Path], uniform: bool) -> str:
+    """A SELECT over the files, typed by the declaration also where there are no files or older ones; `uniform`: all
+    files have the same columns, so that DuckDB need not open each before it begins."""
     columns = ", ".join(views.quote(column.name) for column in table.columns)
     typed = ", ".join(f"CAST(NULL AS {duckdb_type(column)}) AS {views.quote(column.name)}" for column in table.columns)
     empty = f"SELECT {typed} WHERE false"
     if not paths:
         return empty
     # The parser of file lists expands * ? [ in names, so a folder may not hold them; see Folder.open.
-    files = f"SELECT * FROM read_parquet([{_listed(paths)}], union_by_name = true, hive_partitioning = false)"
+    by_name = "" if uniform else "union_by_name = true, "
+    files = f"SELECT * FROM read_parquet([{_listed(paths)}], {by_name}hive_partitioning = false)"
     return f"SELECT {columns} FROM ({empty} UNION ALL BY NAME {files})"
 
 
