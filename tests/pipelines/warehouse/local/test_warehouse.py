@@ -208,6 +208,32 @@ def test_tables_without_rows_are_queried_in_their_types(warehouse):
         warehouse.scan("nope")
 
 
+def test_a_commit_syncs_what_was_staged_without_before_the_manifest_names_it(warehouse, monkeypatch):
+    done, fsync, replace_file = [], os.fsync, os.replace
+
+    def noted_sync(descriptor):
+        done.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    def noted_replace(source, target):
+        replace_file(source, target)
+        done.append(str(target))
+
+    with warehouse.writer() as run:
+        run.declare([VISITS])
+        entries = [write_file(run.staging, "visits_1d", FIRST, rows(n), synced=n == 1) for n in (1, 2)]
+        monkeypatch.setattr(os, "fsync", noted_sync)
+        monkeypatch.setattr(os, "replace", noted_replace)
+        run.commit(entries)
+    synced, not_synced = (
+        str(warehouse.folder / file.path) for file in warehouse.manifest().files["visits_1d"]["2026-03-01"]
+    )
+    published = done.index(str(warehouse.folder / "manifest.json"))
+    assert done[:published].count(not_synced) == 2, "moved, and synced"
+    assert done.count(synced) == 1, "its worker has synced it"
+    assert os.path.dirname(synced) in done[:published]
+
+
 def test_a_table_is_uniform_until_a_file_has_other_columns(warehouse):
     wider = replace(VISITS, columns=(*VISITS.columns, Column("clicks", "INT64", "NULLABLE", "clicks")))
 
