@@ -5,11 +5,15 @@ python benchmarks/without_sessions.py backfill --input INPUT.jsonl --warehouse O
 
 import sys
 
-import apache_beam as beam
-import polars as pl
+from pipelines.runners.beam_import import import_local_beam
 
-from pipelines import audience
-from pipelines.cli import main
+import_local_beam()  # as the command itself, before anything else imports Beam
+
+import apache_beam as beam  # noqa: E402
+import polars as pl  # noqa: E402
+
+from pipelines import audience  # noqa: E402
+from pipelines.cli import main  # noqa: E402
 
 
 def no_sessions(events, job):

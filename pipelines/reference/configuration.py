@@ -10,6 +10,7 @@ from pipelines.dataflow.template import METADATA, metadata
 from pipelines.reference.cli import PAGE as CLI_PAGE
 from pipelines.reference.cli import cli_page, table_lines
 from pipelines.reference.terraform import tables_text
+from pipelines.reference.translations import TRANSLATIONS, translations_text
 from pipelines.settings.config import TEMPLATES, Quality
 from pipelines.settings.json_schema import SCHEMAS, schema_text
 from pipelines.settings.keys import Key, keys_of
@@ -107,6 +108,7 @@ def files() -> Iterator[tuple[Path, str]]:
         yield TEMPLATES / "schemas" / f"{name}.json", schema_text(name)
     yield TEMPLATES / METADATA, metadata()
     yield TEMPLATES / "terraform" / "tables.json", tables_text()
+    yield TEMPLATES / "sql" / TRANSLATIONS, translations_text()
 
 
 def main() -> None:

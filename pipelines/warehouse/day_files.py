@@ -44,18 +44,16 @@ def write_file(
     table = f"{os.path.abspath(staging)}/{table_name}"
     # Without a folder a day, if the file is not synced: a run of many days would make and remove as many.
     folder = f"{table}/{day_name(day)}" if synced else table
-    path = f"{folder}/{uuid.uuid4().hex}.parquet"
-    aside = f"{path}.tmp" if synced else path  # who is killed has not confirmed it
+    path = f"{folder}/{uuid.uuid4().hex}"
     try:
         for each in (table, folder):
             if not os.path.isdir(each):  # not the staging folder: a worker that outlives its run writes nothing
                 Path(each).mkdir(exist_ok=True)
-        size, checksum = write_parquet(aside, frame, synced)
-        if synced:
-            os.replace(aside, path)
+        size, checksum = write_parquet(f"{path}.tmp", frame, synced)
+        os.replace(f"{path}.tmp", f"{path}.parquet")  # whoever looks for a person's rows after a kill reads whole files
     except WRITE_ERRORS as error:
-        raise cannot_write(Path(path), error) from error
-    return FileEntry(table_name, day, path, frame.height, size, checksum, synced)
+        raise cannot_write(Path(f"{path}.parquet"), error) from error
+    return FileEntry(table_name, day, f"{path}.parquet", frame.height, size, checksum, synced)
 
 
 def write_parquet(path: str | Path, frame: pl.DataFrame, synced: bool = True) -> tuple[int, str]:

@@ -4,17 +4,26 @@ Every table of rows with generations has `<table>_current`; the others are liste
 tables or columns are absent, as where a configuration leaves a metric out, is skipped; so is the one of the
 funnel, where no run has declared one.
 
+The views of the shipped configuration are shipped in DuckDB's SQL as well (duckdb.json, generated): a query of them
+needs no SQL parser.
+
 Placeholders `{{table}}`, `{{key}}`, `{{time_zone}}` are replaced as text, those of the funnel by funnel_view.py.
 """
 
+import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
+
+import msgspec
 
 from pipelines.warehouse.funnel_view import filled_with_funnel
 from pipelines.warehouse.tables import Table
 from transforms.sessions.funnel import Funnel
 
+TRANSLATIONS = "duckdb.json"
+TIME_ZONE = "{{time_zone}}"
 ENGAGEMENT = ("views", "clicks", "impressions", "likes", "shares", "comments")
 CONTENTS = {"content_1h": ("content_id", "category", *ENGAGEMENT)}
 PERSON_DAYS = {"user_days": ("person", "events", "bot_events")}
@@ -70,25 +79,57 @@ def bigquery_views(tables: Iterable[Table], time_zone: str, funnel: Funnel | Non
 
 def duckdb_views(tables: Iterable[Table], time_zone: str, funnel: Funnel | None = None) -> list[tuple[str, str]]:
     """(name, DuckDB SQL) of every view over these tables, in the order of creation."""
-    return [(name, in_duckdb(sql)) for name, sql in bigquery_views(tables, time_zone, funnel)]
+    return [(name, in_duckdb(sql, time_zone)) for name, sql in bigquery_views(tables, time_zone, funnel)]
 
 
-def in_duckdb(sql: str) -> str:
+class _Translation(msgspec.Struct):
+    """A view in DuckDB's SQL, and the relations that it names."""
+
+    view: str
+    reads: list[str]
+    duckdb: str
+
+
+@cache
+def _translations() -> dict[str, _Translation]:
+    text = (files("templates") / "sql" / TRANSLATIONS).read_bytes()
+    return msgspec.json.decode(text, type=dict[str, _Translation])
+
+
+def fingerprint(sql: str) -> str:
+    """The name of a view's BigQuery SQL among the translations."""
+    return hashlib.sha256(sql.encode()).hexdigest()[:16]
+
+
+def _shipped(sql: str, time_zone: str) -> _Translation | None:
+    """The translation of a view's BigQuery SQL, if it is one that is shipped, its time zone left open."""
+    return _translations().get(fingerprint(sql.replace(f"'{time_zone}'", f"'{TIME_ZONE}'")))
+
+
+def in_duckdb(sql: str, time_zone: str) -> str:
     """A view's BigQuery SQL as DuckDB's."""
-    from pipelines.warehouse.dialect import to_duckdb  # a run that only writes needs no SQL parser
+    if shipped := _shipped(sql, time_zone):
+        return shipped.duckdb.replace(TIME_ZONE, time_zone)
+    from pipelines.warehouse.dialect import to_duckdb  # which imports the SQL parser
 
     return to_duckdb(sql)
 
 
-def read_by(names: Collection[str], made: Mapping[str, str], tables: Collection[str]) -> set[str]:
-    """The tables and views that these views read, themselves or through another; `made`: name -> BigQuery SQL."""
+def _relations_of(sql: str, time_zone: str) -> Collection[str]:
+    if shipped := _shipped(sql, time_zone):
+        return shipped.reads
     from pipelines.warehouse.dialect import relations_of
 
+    return relations_of(sql)
+
+
+def read_by(names: Collection[str], made: Mapping[str, str], tables: Collection[str], time_zone: str) -> set[str]:
+    """The tables and views that these views read, themselves or through another; `made`: name -> BigQuery SQL."""
     found, waiting = set[str](), list(names)
     while waiting:
         name = waiting.pop()
         if name in made:
-            read = {each for each in relations_of(made[name]) if each in made or each in tables} - found
+            read = {each for each in _relations_of(made[name], time_zone) if each in made or each in tables} - found
             found |= read
             waiting.extend(read)
     return found
@@ -101,7 +142,7 @@ def _current(tables: Iterable[Table], time_zone: str) -> Iterator[tuple[str, str
             template = own if own.is_file() else files("templates") / "sql" / "current.sql"
             key = ", ".join(f"`{name}`" for name in table.key)
             filled = template.read_text().replace("{{table}}", f"`{table.name}`").replace("{{key}}", key)
-            yield f"{table.name}_current", filled.replace("{{time_zone}}", time_zone)
+            yield f"{table.name}_current", filled.replace(TIME_ZONE, time_zone)
 
 
 def _views(columns: Mapping[str, set[str]], time_zone: str, funnel: Funnel | None) -> Iterator[tuple[str, str]]:
@@ -110,4 +151,4 @@ def _views(columns: Mapping[str, set[str]], time_zone: str, funnel: Funnel | Non
         if there and not (view.of_funnel and funnel is None):
             text = (files("templates") / "sql" / f"{view.name}.sql").read_text()
             text = filled_with_funnel(text, funnel) if view.of_funnel and funnel else text
-            yield view.name, text.replace("{{time_zone}}", time_zone)
+            yield view.name, text.replace(TIME_ZONE, time_zone)

@@ -19,6 +19,7 @@ from transforms.metrics.aggregations import BooksAggregation, MetricAggregation
 from transforms.metrics.scopes import scatter, scopes_of
 from transforms.metrics.spec import read_metrics
 from transforms.publication import Firing, Launch
+from transforms.windows import FOLD
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -220,6 +221,15 @@ def test_a_bounded_run_publishes_each_row_once(shards):
     what = metric(shards=shards)
     rows = [("web", 2), ("pos", 1), (None, 1), ("web", 1)]
     bounded(blocks, what, *((5_000_000, "on_time", channel, n) for channel, n in rows))
+
+
+def test_days_that_share_a_key_of_a_bounded_run_stay_apart():
+    days = [NOON + number * DAY for number in (0, 1, FOLD, 3 * FOLD)]
+    partial = metric().partial(pl.concat(events("web", at=day) for day in days))
+    pieces = scatter(partial, HOUR, DAY, 1, ("channel",), FOLD)
+    assert [piece.height for _, piece in pieces] == [3, 1]
+    blocks = [events("web", at=day) for day in (*days, NOON)]
+    bounded(blocks, metric(), *((5_000_000, "on_time", "web", n) for n in (2, 1, 1, 1)))
 
 
 def test_the_books_of_no_known_minute_are_published_too():

@@ -13,6 +13,7 @@ from transforms.block import FLOW_SCHEMA
 from transforms.deduplicate import KEY, WINDOW, KeepFirst, claim_entries, keep_smallest, keep_unseen, split
 from transforms.publication import Firing
 from transforms.seen import SEEN, Claims, Seen, SeenCache
+from transforms.windows import FOLD
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -165,6 +166,16 @@ def test_one_id_in_two_windows_is_two_events_also_where_windows_are_compared_tog
     block = block.with_columns(client_time=pl.Series(days, dtype=FLOW_SCHEMA["client_time"]))
     kept = keep_smallest(keyed(block))
     assert sorted(kept.events["client_time"]) == [NOON, NOON + DAY]
+    assert kept.duplicates.height == 1
+
+
+def test_an_id_of_days_that_share_a_partition_is_an_event_of_each():
+    days = [NOON, NOON + DAY, NOON + FOLD * DAY, NOON + FOLD * DAY]
+    block = events(*[("a", 0, "x")] * 4).with_columns(client_time=pl.Series(days, dtype=FLOW_SCHEMA["client_time"]))
+    pieces = split(block, DAY, 1, FOLD)
+    assert [piece.events.height for piece in pieces] == [3, 1]
+    kept = keep_smallest(pl.concat(piece.events for piece in pieces))
+    assert sorted(kept.events["client_time"]) == days[:3]
     assert kept.duplicates.height == 1
 
 

@@ -137,7 +137,7 @@ def _chosen(warehouse: Relations, manifest: Manifest, question: Question) -> tup
     named = {known[name] for name in question.names if name in known}
     lists = question.lists or not question.names <= known.keys()
     if named & made.keys():
-        named |= views.read_by(named & made.keys(), made, manifest.tables)
+        named |= views.read_by(named & made.keys(), made, manifest.tables, warehouse.time_zone)
     return [name for name in order if name in named], [name for name in order if lists and name not in named]
 
 
@@ -160,28 +160,31 @@ def _create(
         connection.execute(f"SET allowed_paths = [{_listed(each.path for each in files)}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
-    made = dict(_views(warehouse, manifest))
+    made, zone = dict(_views(warehouse, manifest)), warehouse.time_zone
     wanted = {*real, *empty}
     with damage.explain_errors(warehouse, files):
         for table in manifest.tables.values():
             if table.name in wanted:
                 paths = [each.path for each in files if each.table == table.name]
-                connection.execute(f"CREATE VIEW {views.quote(table.name)} AS {_relation(table, paths)}")
+                uniform = table.name in manifest.uniform
+                connection.execute(f"CREATE VIEW {views.quote(table.name)} AS {_relation(table, paths, uniform)}")
         for name in made:
             if name in wanted:
-                connection.execute(f"CREATE VIEW {views.quote(name)} AS {views.in_duckdb(made[name])}")
+                connection.execute(f"CREATE VIEW {views.quote(name)} AS {views.in_duckdb(made[name], zone)}")
     return files
 
 
-def _relation(table: Table, paths: Collection[Path]) -> str:
-    """A SELECT over the files, typed by the declaration also where there are no files or older ones."""
+def _relation(table: Table, paths: Collection[Path], uniform: bool) -> str:
+    """A SELECT over the files, typed by the declaration also where there are no files or older ones; `uniform`: all
+    files have the same columns, so that DuckDB need not open each before it begins."""
     columns = ", ".join(views.quote(column.name) for column in table.columns)
     typed = ", ".join(f"CAST(NULL AS {duckdb_type(column)}) AS {views.quote(column.name)}" for column in table.columns)
     empty = f"SELECT {typed} WHERE false"
     if not paths:
         return empty
     # The parser of file lists expands * ? [ in names, so a folder may not hold them; see Folder.open.
-    files = f"SELECT * FROM read_parquet([{_listed(paths)}], union_by_name = true, hive_partitioning = false)"
+    by_name = "" if uniform else "union_by_name = true, "
+    files = f"SELECT * FROM read_parquet([{_listed(paths)}], {by_name}hive_partitioning = false)"
     return f"SELECT {columns} FROM ({empty} UNION ALL BY NAME {files})"
 
 
@@ -232,11 +235,13 @@ def _batches(answer: Answer, warehouse: Relations) -> Iterator[pl.DataFrame]:
     assert rows is not None, "only of an answer that has rows"
     try:
         with damage.explain_errors(warehouse, answer.files):
-            reader = answer.connection.run(lambda: rows.to_arrow_reader(BATCH_ROWS))
-            yield pl.DataFrame(reader.schema.empty_table())
-            while (batch := answer.connection.run(lambda: next(reader, None))) is not None:
-                yield pl.DataFrame(batch)
-    except (duckdb.Error, OSError) as error:  # Arrow hands on an error of DuckDB's as an OSError
+            # By Arrow's C interface: PyArrow would take longer to import than most questions to answer.
+            scan = answer.connection.run(lambda: pl.scan_arrow_c_stream(rows))
+            yield pl.DataFrame(schema=scan.collect_schema())
+            batches = scan.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
+            while (batch := answer.connection.run(lambda: next(batches, None))) is not None:
+                yield batch
+    except (duckdb.Error, pl.exceptions.PolarsError) as error:  # Polars hands on an error of DuckDB's as its own
         raise _refused(str(error), warehouse) from error
     finally:
         answer.connection.close()

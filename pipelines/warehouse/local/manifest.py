@@ -51,6 +51,8 @@ class Manifest(msgspec.Struct):
     tables  the tables that runs declared, by name: what a query may name even before it has rows
     files   table -> day (ISO date or `unknown`) -> its live files
     funnel  that of the last run, which its view asks; None where no run has declared one
+    uniform tables whose files all have the same columns -> what stands for these (declarations.py): the first file says
+            what the others have; a table that is not listed may have files of different columns
     """
 
     format: Annotated[int, msgspec.Meta(ge=1)]
@@ -58,6 +60,7 @@ class Manifest(msgspec.Struct):
     tables: dict[str, Table]
     files: dict[str, dict[str, list[LiveFile]]]
     funnel: Funnel | None = None
+    uniform: dict[str, str] = {}
 
     def paths(self) -> set[str]:
         """Every live path, relative to the folder."""

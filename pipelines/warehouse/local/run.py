@@ -18,7 +18,6 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -31,9 +30,10 @@ from pipelines.warehouse.conditions import Without
 from pipelines.warehouse.day_files import FileEntry, day_from, day_name, digest, write_parquet
 from pipelines.warehouse.interface import CommitToken, Discarded, LostFile
 from pipelines.warehouse.local import damage, notes
+from pipelines.warehouse.local.declarations import join_declarations, shape, uniform_tables
 from pipelines.warehouse.local.folder import Folder
 from pipelines.warehouse.local.manifest import DATA, NAME, STAGING, LiveFile, Manifest, begin, load, save
-from pipelines.warehouse.tables import Table, duckdb_type, polars_schema
+from pipelines.warehouse.tables import Table, polars_schema
 from pipelines.warehouse.views import bigquery_views
 from transforms.errors import WarehouseError
 from transforms.sessions.funnel import Funnel
@@ -76,6 +76,7 @@ class Run:
         self._umask: int | None = None  # of before
         self._placed: set[str] = set()  # moved into `data`, and not yet published
         self._unsynced: set[str] = set()  # files, and folders with new names, since the last publication
+        self._rewritten: set[str] = set()  # tables of which files were written again, in the declared columns
         self._retired: deque[tuple[float, str]] = deque()  # (when to remove, path), by the monotonic clock
 
     def __enter__(self) -> "Run":
@@ -123,8 +124,8 @@ class Run:
         manifest = load(self.warehouse.folder)
         known, self._funnel = manifest.tables, funnel or manifest.funnel
         for table in tables:
-            merged = _merged(known.get(table.name, table), table, self.warehouse.folder)
-            known[table.name] = self._declared[table.name] = merged
+            declared = join_declarations(known.get(table.name, table), table, self.warehouse.folder)
+            known[table.name] = self._declared[table.name] = declared
         taken = {name for name, _ in bigquery_views(known.values(), self.warehouse.time_zone, self._funnel)} & set(
             known
         )
@@ -170,10 +171,11 @@ class Run:
         manifest = load(folder)
         before = manifest.paths()
         manifest.forget(self.warehouse.discarded)
+        filled = {table for table, days in manifest.files.items() if any(days.values())}
         manifest.tables = {**manifest.tables, **self._declared}
         manifest.funnel = self._funnel or manifest.funnel
         entries = list(entries)
-        self._check(manifest, entries)
+        shapes = self._check(manifest, entries)
         try:
             for table, days in (replace_days or {}).items():
                 live = manifest.files.get(table, {})
@@ -193,6 +195,9 @@ class Run:
                 if entry.rows and self._target(entry) not in before:
                     moved = self._move(entry)
                     manifest.files.setdefault(entry.table, {}).setdefault(day_name(entry.day), []).append(moved)
+            for table in {*self._rewritten, *(each.merge.table for each in merged)}:
+                shapes.setdefault(table, set()).add(shape(polars_schema(manifest.tables[table])))
+            manifest.uniform = uniform_tables(manifest.uniform, filled, shapes)
             self._publish(manifest, before)
         except WRITE_ERRORS as error:
             raise cannot_write(folder, error) from error
@@ -229,21 +234,25 @@ class Run:
         days = [(table, day_from(day)) for table, by_day in files.items() for day in by_day]
         return sum(self.compact(table, day, above) for table, day in days)
 
-    def _check(self, manifest: Manifest, entries: list[FileEntry]) -> None:
-        """Refuse files of an undeclared table, or (looking at one file a table) with other columns."""
+    def _check(self, manifest: Manifest, entries: list[FileEntry]) -> dict[str, set[str]]:
+        """Refuse files of an undeclared table, or (looking at one file a table) with other columns; return the shape of
+        each table's files."""
+        shapes = {}
         for table, entry in {entry.table: entry for entry in entries}.items():
             path = self.place(entry)
             if table not in manifest.tables:
                 raise WarehouseError(
                     f"{path}: table {table!r} is not declared; known are {', '.join(sorted(manifest.tables))}"
                 )
-            declared = polars_schema(manifest.tables[table])
-            for name, dtype in damage.columns_of_staged(path).items():
+            declared, found = polars_schema(manifest.tables[table]), damage.columns_of_staged(path)
+            shapes[table] = {shape(found)}
+            for name, dtype in found.items():
                 if declared.get(name) != dtype:
                     raise WarehouseError(
                         f"{path}: column {name!r} is {dtype}, but table {table} declares "
                         f"{declared.get(name, 'no such column')}; write it in the declared columns"
                     )
+        return shapes
 
     def _keep(self, table: str, day: str, files: list[LiveFile], stay: Without | pl.Expr) -> list[LiveFile]:
         """The files with only the rows that stay; one that keeps all is untouched."""
@@ -258,6 +267,7 @@ class Run:
                 staged = self.staging / table / day / f"keep-{secrets.token_hex(8)}.parquet"
                 staged.parent.mkdir(parents=True, exist_ok=True)
                 written = write_parquet(staged, rows)
+                self._rewritten.add(table)
                 kept.append(self._move(FileEntry(table, day_from(day), str(staged), rows.height, *written)))
         return kept
 
@@ -321,6 +331,7 @@ class Run:
         save(folder, manifest)
         self._unsynced.clear()
         self._placed.clear()
+        self._rewritten.clear()
         now = time.monotonic()
         self._retired.extend((now + RETIRED_SECONDS, path) for path in retired)
         while self._retired and self._retired[0][0] <= now:
@@ -372,22 +383,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink()
-
-
-def _merged(before: Table, table: Table, folder: Path) -> Table:
-    """`table` with the columns that only `before` has, if rows of both can stand in one table."""
-    types = {column.name: column for column in before.columns}
-    for column in table.columns:
-        was = types.pop(column.name, column)
-        if duckdb_type(was) != duckdb_type(column):
-            raise WarehouseError(
-                f"table {table.name}: column {column.name!r} is {was.type} in {folder} and {column.type} "
-                "in this run; give it another name, or use another --warehouse"
-            )
-    if before.key != table.key:
-        raise WarehouseError(
-            f"table {table.name}: its rows are identified by {', '.join(before.key)} in {folder} and by "
-            f"{', '.join(table.key)} in this run; give the metric another name, or use another --warehouse"
-        )
-    lost = tuple(replace(column, mode=column.mode.replace("REQUIRED", "NULLABLE")) for column in types.values())
-    return replace(table, columns=(*table.columns, *lost))

@@ -37,6 +37,22 @@ print("imported:", *sys.modules)
     assert imported & {*CLIENTS, *HIDDEN} == set()
 
 
+def test_a_question_to_a_folder_imports_neither_beam_nor_a_sql_parser(tmp_path):
+    open_run = "LocalWarehouse.open(sys.argv[1], create=True).writer()"
+    run = f"""
+import sys
+from pipelines.cli import main
+from pipelines.warehouse.local.warehouse import LocalWarehouse
+with {open_run} as run:
+    run.commit([])
+assert main(["query", "--warehouse", sys.argv[1], "SELECT * FROM quality_summary"]) == 0
+print("imported:", *sys.modules)
+"""
+    imported = set(run_python(run, str(tmp_path / "warehouse")).partition("imported:")[2].split())
+    assert "duckdb" in imported
+    assert imported & {"apache_beam", "sqlglot", "pyarrow", "numpy"} == set()
+
+
 def test_what_was_left_out_is_there_for_who_asks_for_it():
     run_python("""
 from pipelines.runners.beam_import import import_local_beam, is_local

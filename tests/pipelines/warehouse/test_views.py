@@ -7,10 +7,12 @@ import polars as pl
 import pytest
 import sqlglot
 
+from pipelines.settings.config import read_config
 from pipelines.warehouse.bigquery.schema import view_description
 from pipelines.warehouse.day_files import write_file
-from pipelines.warehouse.dialect import to_duckdb
+from pipelines.warehouse.dialect import relations_of, to_duckdb
 from pipelines.warehouse.local.warehouse import LocalWarehouse
+from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.tables import (
     EVENTS,
     QUALITY_1M,
@@ -20,7 +22,8 @@ from pipelines.warehouse.tables import (
     metric_table,
     polars_schema,
 )
-from pipelines.warehouse.views import VIEWS, bigquery_views, duckdb_views
+from pipelines.warehouse.tables import TABLES as SHIPPED_TABLES
+from pipelines.warehouse.views import VIEWS, _shipped, bigquery_views, duckdb_views
 from transforms import quality
 from transforms.sessions.funnel import Funnel
 
@@ -186,6 +189,23 @@ def test_a_view_comes_after_the_views_it_reads_and_parses_as_bigquery():
     current = {f"{table}_current" for table in ("quality_1m", "sessions", "user_days", "content_1h", "activity_1m")}
     assert set(names) == current | {view.name for view in VIEWS}
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+def test_a_shipped_translation_is_what_the_parser_makes_of_the_view_in_any_time_zone(zone):
+    configuration = read_config(None)
+    tables = [*SHIPPED_TABLES, *map(table_of, configuration.metrics)]
+    made = bigquery_views(tables, zone, configuration.funnel)
+    shipped = {name: _shipped(sql, zone) for name, sql in made}
+    assert None not in shipped.values()
+    assert duckdb_views(tables, zone, configuration.funnel) == [(name, to_duckdb(sql)) for name, sql in made]
+    assert {name: set(each.reads) for name, each in shipped.items()} == {name: relations_of(sql) for name, sql in made}
+
+
+def test_a_view_of_another_funnel_is_translated_when_it_is_asked():
+    (sql,) = [sql for name, sql in bigquery_views([EVENTS], "UTC", FUNNEL) if name == "funnel_by_day"]
+    assert _shipped(sql, "UTC") is None
+    assert dict(duckdb_views([EVENTS], "UTC", FUNNEL))["funnel_by_day"] == to_duckdb(sql)
 
 
 def test_a_view_says_in_its_first_line_what_it_is():

@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -205,6 +206,66 @@ def test_tables_without_rows_are_queried_in_their_types(warehouse):
     assert warehouse.scan("visits_1d").collect_schema() == polars_schema(VISITS)
     with pytest.raises(WarehouseError, match="'nope' is no table of this warehouse; tables are erasures, events, qual"):
         warehouse.scan("nope")
+
+
+def test_a_commit_syncs_what_was_staged_without_before_the_manifest_names_it(warehouse, monkeypatch):
+    done, fsync, replace_file = [], os.fsync, os.replace
+
+    def noted_sync(descriptor):
+        done.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    def noted_replace(source, target):
+        replace_file(source, target)
+        done.append(str(target))
+
+    with warehouse.writer() as run:
+        run.declare([VISITS])
+        entries = [write_file(run.staging, "visits_1d", FIRST, rows(n), synced=n == 1) for n in (1, 2)]
+        monkeypatch.setattr(os, "fsync", noted_sync)
+        monkeypatch.setattr(os, "replace", noted_replace)
+        run.commit(entries)
+    synced, not_synced = (
+        str(warehouse.folder / file.path) for file in warehouse.manifest().files["visits_1d"]["2026-03-01"]
+    )
+    published = done.index(str(warehouse.folder / "manifest.json"))
+    assert done[:published].count(not_synced) == 2, "moved, and synced"
+    assert done.count(synced) == 1, "its worker has synced it"
+    assert os.path.dirname(synced) in done[:published]
+
+
+def test_a_table_is_uniform_until_a_file_has_other_columns(warehouse):
+    wider = replace(VISITS, columns=(*VISITS.columns, Column("clicks", "INT64", "NULLABLE", "clicks")))
+
+    def asked(columns):
+        return warehouse.connect().sql(f"SELECT {columns} FROM visits_1d ORDER BY n").fetchall()
+
+    put(warehouse, (FIRST, [1]))
+    uniform = warehouse.manifest().uniform
+    assert uniform.keys() == {"visits_1d"}
+    put(warehouse, (SECOND, [2]))
+    assert warehouse.manifest().uniform == uniform
+    assert asked("n") == [(1,), (2,)]
+    put(warehouse, (SECOND, [3]), table=wider)
+    assert warehouse.manifest().uniform == {}
+    assert asked("n, clicks") == [(1, None), (2, None), (3, None)]
+    put(warehouse, replace_days={"visits_1d": None})
+    put(warehouse, (FIRST, [4]), table=wider)
+    assert warehouse.manifest().uniform.keys() == {"visits_1d"}
+    assert warehouse.manifest().uniform != uniform
+    put(warehouse, (SECOND, [5]))
+    assert warehouse.manifest().uniform == {}, "the last run has no such column"
+    assert asked("n, clicks") == [(4, None), (5, None)]
+
+
+def test_a_file_that_is_written_again_has_all_declared_columns(warehouse):
+    wider = replace(VISITS, columns=(*VISITS.columns, Column("clicks", "INT64", "NULLABLE", "clicks")))
+    put(warehouse, (FIRST, [1, 2]), (SECOND, [3]))
+    put(warehouse, table=wider)
+    assert warehouse.manifest().uniform.keys() == {"visits_1d"}
+    put(warehouse, replace_days={"visits_1d": {FIRST}}, keep={"visits_1d": pl.col("n") == 1})
+    assert warehouse.manifest().uniform == {}
+    assert warehouse.connect().sql("SELECT n, clicks FROM visits_1d ORDER BY n").fetchall() == [(1, None), (3, None)]
 
 
 def test_a_day_of_many_files_is_compacted_in_one_swap(warehouse):
