@@ -3,8 +3,9 @@
     python -m benchmarks.capacity [--write]
 
 Simulated events (about 270 bytes of JSON) go through the graph's own functions and stateful steps in this one process
-(driven.py), in blocks of 100, 1,000 and 10,000 rows. Every cost is fitted as a cost per block plus a cost per row;
-bytes are exact, CPU times are of this machine. What it does not show: the overhead of a runner, and remote services.
+(driven.py), in blocks of 100, 1,000 and 10,000 rows, with one shard and with four. Every cost is fitted as a cost per
+call, per element that it emits across an edge, and per row; bytes are exact, times are of this machine's processor.
+What it does not show: the overhead of a runner, and remote services.
 `--write` keeps the result in RESULTS-capacity.md; the plan uses apps/plan/coefficients.py.
 """
 
@@ -16,13 +17,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
+from benchmarks import scope_costs
 from benchmarks.driven import Driven
 from pipelines.apps.simulator.faults import PRESETS, USUAL_FAULTS, Faults
 from pipelines.apps.simulator.live import Live
 from pipelines.settings.config import read_config
-from pipelines.warehouse.tables import SESSIONS
+from pipelines.warehouse.tables import QUALITY_1M, SESSIONS
 from transforms.block import RAW_SCHEMA, TIME, BlockCoder
 from transforms.metrics import measures
 from transforms.metrics.spec import MetricSpec, read_metrics
@@ -33,34 +36,29 @@ from transforms.sessions.sessions import STEPS
 RESULTS = Path(__file__).parent / "RESULTS-capacity.md"
 START = 1_772_366_400.0  # noon of a day, seconds since 1970
 BLOCK_SECONDS = 0.5
-SIZES = {100: 240, 1_000: 120, 10_000: 40}  # rows a block: blocks
+SIZES = {100: 240, 1_000: 120, 10_000: 24}  # rows a block: blocks
+SHARDS = (1, 4)
 # The same for sessions, which are over after half an hour only: without metrics, and a block a minute.
 LONG_SIZES, LONG_SECONDS = {100: 240, 1_000: 240, 10_000: 120}, 60.0
 SEED = 7
 
 
-class Fit(NamedTuple):
-    """A cost per call plus a cost per row."""
-
-    call: float
-    row: float
+Features = tuple[float, ...]
+Streams = dict[tuple[int, int], Driven]  # (shards, rows a block) -> a stream
 
 
-def fitted(points: list[tuple[float, float]]) -> Fit:
-    """The line through (rows a call, cost a call) of least relative error, none of its parts below 0."""
-    weights = [1 / cost**2 if cost else 0.0 for _, cost in points]
-    rows = [row for row, _ in points]
-    costs = [cost for _, cost in points]
-    sums = [sum(w * r**i for w, r in zip(weights, rows, strict=True)) for i in range(3)]
-    flat = sum(w * c for w, c in zip(weights, costs, strict=True))
-    tilted = sum(w * r * c for w, r, c in zip(weights, rows, costs, strict=True))
-    base = sums[0] * sums[2] - sums[1] ** 2
-    if not base:
-        return Fit(0.0, tilted / sums[2])
-    call, row = (flat * sums[2] - tilted * sums[1]) / base, (sums[0] * tilted - sums[1] * flat) / base
-    if call < 0:
-        return Fit(0.0, tilted / sums[2])
-    return Fit(call, row) if row > 0 else Fit(flat / sums[0], 0.0)
+def fitted(points: list[tuple[Features, float]]) -> list[float]:
+    """Return what each feature costs, by least relative error over (features of a call, cost of a call); none is below
+    0."""
+    features, costs = np.array([of for of, _ in points], float), np.array([cost for _, cost in points], float)
+    found, kept = np.zeros(features.shape[1]), [n for n in range(features.shape[1]) if features[:, n].any()]
+    while kept:
+        part, *_ = np.linalg.lstsq(features[:, kept] / costs[:, None], np.ones(len(costs)), rcond=None)
+        if part.min() >= 0:
+            found[kept] = part
+            break
+        del kept[int(part.argmin())]
+    return found.tolist()
 
 
 def raw_block(lines: list, now: float) -> pl.DataFrame:
@@ -82,10 +80,11 @@ def driven(
     faults: Faults = USUAL_FAULTS,
     seconds: float = BLOCK_SECONDS,
     seed: int = SEED,
+    shards: int = 4,
 ) -> Driven:
     """A stream of so many blocks, one every so many seconds, through these metrics, or else the shipped catalogue."""
     metrics = read_config(None).metrics if metrics is None else metrics
-    live, stream, now = Live(rows * blocks, seed, faults), Driven(metrics), START
+    live, stream, now = Live(rows * blocks, seed, faults), Driven(metrics, shards), START
     for first in range(0, len(live), rows):
         now += seconds
         stream.deliver(raw_block(live.lines(first, rows, now), now))
@@ -93,49 +92,69 @@ def driven(
     return stream
 
 
-def of_size(stream: Driven, rows: int) -> dict[str, tuple[float, float, float]]:
-    """part -> (calls, rows a call, microseconds a call)"""
+class Part(NamedTuple):
+    """Of a part of a stream: microseconds a call, elements that a call emits across an edge, and its rows."""
+
+    us: float
+    elements: float
+    rows: float
+
+
+OUT = {"Deduplicate/Split by window and shard": "deduplicate", "Sessions/Key by visitor": SESSIONS.name}
+_EDGE = (": code", ": process")
+
+
+def of_size(stream: Driven, rows: int) -> dict[str, Part]:
+    """Return each part of a stream."""
     figures, found = stream.figures, {}
+    partitions = figures.elements["deduplicate"]
     for part, calls in figures.calls.items():
-        name = part.partition(":")[0]
-        each = rows
-        if part.endswith((": code", ": pend", ": keep")):
+        name, kind = part.partition(":")[0], part.partition(": ")[2]
+        each = figures.edge_rows["deduplicate"] / partitions
+        if part.endswith(_EDGE):
             each = figures.edge_rows[name] / figures.elements[name]
-        elif part == "sessions: by visitor":
-            each = figures.edge_rows[name] / calls
-        elif part.endswith(": fire"):
+        elif kind == "fire":
             each = figures.merged[name] / calls
-        elif part == "write":
-            each = sum(figures.rows.values()) / calls
-        found[part] = (calls, each, figures.cpu[part] / calls * 1e6)
+        elif part.startswith("write: ") and kind in figures.rows:
+            each = figures.rows[kind] / calls
+        elif name.startswith(("Settle/", "Deduplicate/")):
+            each = rows
+        out = figures.elements[OUT[part]] / calls if part in OUT else 0.0
+        found[part] = Part(figures.cpu[part] / calls * 1e6, out, each)
     return found
 
 
-def cpu_lines(streams: dict[int, Driven], of: tuple[str, ...] = ("",)) -> list[str]:
-    """A table: each part's microseconds a call by the size of a block, and the line through them; `of` some steps."""
-    sizes = {rows: of_size(stream, rows) for rows, stream in streams.items()}
-    lines = ["| part | " + " | ".join(f"{rows:,} rows" for rows in sizes) + " | a call | a row |"]
-    lines += ["|---|" + "---:|" * (len(sizes) + 2)]
-    for part in [part for part in next(iter(sizes.values())) if part.startswith(of)]:
-        points = [(found[part][1], found[part][2]) for found in sizes.values() if part in found]
-        cells = [f"{found[part][2]:,.0f} ({found[part][1]:,.0f})" if part in found else "" for found in sizes.values()]
-        fit = fitted(points)
-        lines.append(f"| {part} | " + " | ".join(cells) + f" | {fit.call:,.0f} | {fit.row:.2f} |")
+def _heads(streams: Streams, last: tuple[str, ...], of: str) -> list[str]:
+    sizes = [f"{rows:,} rows, {shards} {'shard' if shards == 1 else 'shards'}" for shards, rows in streams]
+    return ["| " + " | ".join([of, *sizes, *last]) + " |", "|---|" + "---:|" * (len(sizes) + len(last))]
+
+
+def cpu_lines(streams: Streams, of: tuple[str, ...] = ("",)) -> list[str]:
+    """A table: each part's microseconds a call by the size of a block, and what fits them; `of` some parts."""
+    sizes = [of_size(stream, rows) for (_, rows), stream in streams.items()]
+    lines = _heads(streams, ("a call", "an element out", "a row"), "part")
+    for part in [part for part in dict.fromkeys(name for found in sizes for name in found) if part.startswith(of)]:
+        points = [((1.0, found[part].elements, found[part].rows), found[part].us) for found in sizes if part in found]
+        cells = [f"{found[part].us:,.0f} ({found[part].rows:,.0f})" if part in found else "" for found in sizes]
+        call, element, row = fitted(points)
+        lines.append(f"| {part} | " + " | ".join(cells) + f" | {call:,.0f} | {element:,.0f} | {row:.2f} |")
     return lines
 
 
-def byte_lines(streams: dict[int, Driven], of: str = "") -> list[str]:
+def byte_lines(streams: Streams, of: str = "") -> list[str]:
     """A table: bytes an element of each keyed edge, and the line through them; `of` one."""
-    lines = ["| edge | " + " | ".join(f"{rows:,} rows" for rows in streams) + " | an element | a row |"]
-    lines += ["|---|" + "---:|" * (len(streams) + 2)]
-    for edge in [edge for edge in next(iter(streams.values())).figures.elements if edge.startswith(of)]:
+    lines = _heads(streams, ("an element", "a row"), "edge")
+    for edge in [name for name in next(iter(streams.values())).names if name.startswith(of)]:
         points = []
         for stream in streams.values():
             elements, figures = stream.figures.elements[edge], stream.figures
-            points.append((figures.edge_rows[edge] / elements, figures.edge_bytes[edge] / elements))
-        fit = fitted(points)
-        cells = [f"{size:,.0f} ({rows:,.0f})" for rows, size in points]
-        lines.append(f"| {edge} | " + " | ".join(cells) + f" | {fit.call:,.0f} | {fit.row:.1f} |")
+            if elements:
+                points.append(((1.0, figures.edge_rows[edge] / elements), figures.edge_bytes[edge] / elements))
+        if points:
+            element, row = fitted(points)
+            cells = [f"{size:,.0f} ({rows:,.0f})" for (_, rows), size in points]
+            cells += [""] * (len(streams) - len(points))
+            lines.append(f"| {edge} | " + " | ".join(cells) + f" | {element:,.0f} | {row:.1f} |")
     return lines
 
 
@@ -145,20 +164,16 @@ def state_lines(stream: Driven) -> list[str]:
     lines = ["| step | keys | state, bytes | rows published in it | bytes a row | written to it, bytes |"]
     lines += ["|---|---:|---:|---:|---:|---:|"]
     for name, size in held.items():
-        keys = len({"deduplicate": stream.seen, "sessions": stream.visitors}.get(name) or stream.open[name])
-        rows = figures.rows["events"] if name == "deduplicate" else stream.published_rows(name)
-        lines.append(f"| {name} | {keys:,} | {size:,} | {rows:,} | {size / max(rows, 1):,.1f} | {written[name]:,} |")
+        of = {"deduplicate": "events", "refusals": "quarantine"}.get(name)
+        rows = figures.rows[of] if of else sum(stream.published_rows(name).values())
+        each, keys = size / max(rows, 1), len(stream.held(name))
+        lines.append(f"| {name} | {keys:,} | {size:,} | {rows:,} | {each:,.1f} | {written[name]:,} |")
     lines += ["", "| table | rows | to BigQuery (Arrow), bytes a row | BigQuery's size, bytes a row | firings |"]
     lines += ["|---|---:|---:|---:|---:|"]
     for name, rows in figures.rows.items():
         wire, logical = figures.wire[name] / rows, figures.logical[name] / rows
-        lines.append(f"| {name} | {rows:,} | {wire:,.0f} | {logical:,.0f} | {figures.firings[name]:,} |")
-    progress = [key.cells["progress"].bytes for keys in stream.open.values() for key in keys.values()]
-    return [
-        *lines,
-        "",
-        f"A Progress cell: {max(progress)} bytes at most, {sum(progress) / len(progress):.0f} on average.",
-    ]
+        lines.append(f"| {name} | {rows:,} | {wire:,.0f} | {logical:,.0f} | {figures.firings[name] or ''} |")
+    return lines
 
 
 class Registers(NamedTuple):
@@ -209,7 +224,7 @@ def look(sessions: int = 200_000, frames: int = 100) -> Look:
     live = Live(sessions, SEED, PRESETS["none"])
     events, bag = Driven(()), []
     events.deliver(raw_block(live.lines(0, sessions, START), START))
-    kept = pl.concat(events.kept)
+    kept = pl.concat(events.figures.kept)
     kept = kept.with_columns(anonymous_id="event_id")
     for part in kept.iter_slices(-(-len(kept) // frames)):
         merged = summaries.merge([summaries.summarize_events(part, STEPS)]).select(summaries.SUMMARY_SCHEMA.keys())
@@ -222,21 +237,49 @@ def look(sessions: int = 200_000, frames: int = 100) -> Look:
     return Look(took / len(kept) * 1e6, sum(map(len, bag)) / len(kept))
 
 
+def firing_lines(streams: Streams) -> list[str]:
+    """A table: what firings take up and cost; and what fits, for each member of a scope, and for sessions."""
+    lines = ["| firings of | rows, shards | firings | elements | rows in them | rows before | us |"]
+    lines += ["|---|---:|---:|---:|---:|---:|---:|"]
+    points: dict[bool, list[tuple[Features, float]]] = {True: [], False: []}
+    for (shards, rows), stream in streams.items():
+        figures = stream.figures
+        for name in [each for each in stream.names if figures.firings[each] and each != QUALITY_1M.name]:
+            firings, members = figures.firings[name], name.count("+") + 1
+            pieces, taken, merged = (
+                counted[name] / firings for counted in (figures.pieces, figures.taken, figures.merged)
+            )
+            us = figures.cpu[f"{name}: fire"] / firings * 1e6
+            points[name == SESSIONS.name].append(((float(members), pieces, taken * members, merged), us))
+            cells = (f"{firings:,}", f"{pieces:,.1f}", f"{taken:,.0f}", f"{merged:,.0f}", f"{us:,.0f}")
+            lines.append(f"| {name} | {rows:,}, {shards} | " + " | ".join(cells) + " |")
+    told = {
+        f"{what} {member:,.0f} us, an element {piece:,.0f}, a row in it {taken:.2f}, a row before {before:.2f}"
+        for what, found in (("Of metrics a member", points[False]), ("Of sessions a firing", points[True]))
+        if found
+        for member, piece, taken, before in [fitted(found)]
+    }
+    return [*lines, "", "; ".join(sorted(told)) + "."]
+
+
 def session_lines() -> list[str]:
     """Tables: what sessions cost and hold in streams that are long enough for some to be over."""
-    streams = {rows: driven(rows, blocks, (), seconds=LONG_SECONDS) for rows, blocks in LONG_SIZES.items()}
-    looked = look()
-    lines = [*cpu_lines(streams, ("deduplicate", SESSIONS.name)), "", *byte_lines(streams, SESSIONS.name), ""]
+    streams: Streams = {
+        (4, rows): driven(rows, blocks, (), seconds=LONG_SECONDS) for rows, blocks in LONG_SIZES.items()
+    }
+    looked, name = look(), SESSIONS.name
+    parts = ("Deduplicate", "deduplicate", "Sessions", name)
+    lines = [*cpu_lines(streams, parts), "", *byte_lines(streams, name), "", *firing_lines(streams), ""]
     lines += ["| rows a block | events | rows published | held | state, bytes | written to it, bytes | firings |"]
     lines += ["|---:|" + "---:|" * 6]
-    for rows, stream in streams.items():
-        figures, held, name = stream.figures, stream.state_bytes()[SESSIONS.name], SESSIONS.name
-        written, firings = stream.rewritten_bytes()[name], figures.firings[name]
-        told = (rows, figures.rows["events"], figures.rows[name], stream.published_rows(name), held, written, firings)
+    for (_, rows), stream in streams.items():
+        figures, held = stream.figures, stream.state_bytes()[name]
+        kept, written = stream.published_rows(name)[name], stream.rewritten_bytes()[name]
+        told = (rows, figures.rows["events"], figures.rows[name], kept, held, written, figures.firings[name])
         lines.append("| " + " | ".join(f"{each:,}" for each in told) + " |")
     wire, logical = (
-        sum(getattr(stream.figures, of)[SESSIONS.name] for stream in streams.values())
-        / sum(stream.figures.rows[SESSIONS.name] for stream in streams.values())
+        sum(getattr(stream.figures, of)[name] for stream in streams.values())
+        / sum(stream.figures.rows[name] for stream in streams.values())
         for of in ("wire", "logical")
     )
     lines += ["", f"A row of `sessions`: {wire:,.0f} bytes to BigQuery (Arrow), {logical:,.0f} by BigQuery's sizes. "]
@@ -244,31 +287,62 @@ def session_lines() -> list[str]:
     return lines
 
 
+def scope_lines() -> list[str]:
+    """Tables: what scopes cost by themselves, for events in order."""
+    live, stream = Live(scope_costs.PIECES[-1] * 400, SEED, PRESETS["none"]), Driven((), shards=1)
+    stream.at(START)
+    stream.deliver(raw_block(live.lines(0, len(live), START), START))
+    events = pl.concat(stream.figures.kept)
+    events = events.filter(pl.col("event_time") >= pl.lit(int(START * 1e6) - 60_000_000).cast(TIME))
+    events = events.with_columns(event_time=pl.lit(int(START * 1e6) + 1).cast(TIME))
+    return [*scope_costs.placing(events, fitted), "", *scope_costs.merging(events, fitted), scope_costs.again(events)]
+
+
+def clean_lines() -> list[str]:
+    """A line: to settle blocks of which nothing is refused, which most are where events are few."""
+    points = []
+    for rows in SIZES:
+        stream = driven(rows, 20, (), PRESETS["none"], shards=1)
+        points.append((rows, of_size(stream, rows)["Settle/Make events"].us))
+    call, row = fitted([((1.0, float(rows)), us) for rows, us in points])
+    told = ", ".join(f"{rows:,} rows {us:,.0f} us" for rows, us in points)
+    return [f"Settle/Make events without faults: {told}; a call {call:,.0f} us, a row {row:.2f}."]
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help=f"Keep the result in {RESULTS.name}")
     options = parser.parse_args()
-    streams = {rows: driven(rows, blocks) for rows, blocks in SIZES.items()}
+    driven(1_000, 2)  # warms up
+    streams: Streams = {
+        (shards, rows): driven(rows, blocks, shards=shards) for shards in SHARDS for rows, blocks in SIZES.items()
+    }
     whole = [
-        f"{rows:,} rows {sum(stream.figures.cpu.values()) / (rows * SIZES[rows]) * 1e6:.1f}"
-        for rows, stream in streams.items()
+        f"{rows:,} rows and {shards} {sum(stream.figures.cpu.values()) / (rows * SIZES[rows]) * 1e6:.1f}"
+        for (shards, rows), stream in streams.items()
     ]
-    lines = ["## CPU, microseconds a call (rows a call)", "", *cpu_lines(streams)]
-    lines += ["", f"All of it, microseconds an event, by rows a block: {', '.join(whole)}."]
+    lines = ["## CPU, microseconds a call (rows a call)", "", *cpu_lines(streams), "", *clean_lines()]
+    lines += ["", f"All of it, microseconds an event, by rows a block and shards: {', '.join(whole)}."]
     kept = registers()
     lines += ["", f"A row of registers: merged in {kept.merge_us:.0f} us, finished in {kept.finish_us:.0f} us; "]
     lines[-1] += f"{kept.moved_bytes:,.0f} bytes on the way and in state, {kept.sketch_bytes:,.0f} in its table."
+    lines += [
+        "",
+        "## Scopes of metrics, microseconds",
+        "",
+        *scope_lines(),
+        "",
+        "## Firings",
+        "",
+        *firing_lines(streams),
+    ]
     lines += ["", "## Keyed edges, bytes an element (rows an element)", "", *byte_lines(streams)]
     lines += ["", f"## Sessions, a block every {LONG_SECONDS:.0f} s, without metrics", "", *session_lines()]
-    for rows, stream in streams.items():
-        seconds = SIZES[rows] * BLOCK_SECONDS
-        lines += [
-            "",
-            f"## State and rows, blocks of {rows:,} rows for {seconds:.0f} s of events",
-            "",
-            *state_lines(stream),
-        ]
+    for (shards, rows), stream in streams.items():
+        if shards > 1:
+            of = f"blocks of {rows:,} rows for {SIZES[rows] * BLOCK_SECONDS:.0f} s of events, {shards} shards"
+            lines += ["", f"## State and rows, {of}", "", *state_lines(stream)]
     lines += [
         "",
         f"{platform.machine()}, {os.cpu_count()} cores, one process; Python {platform.python_version()}, "

@@ -66,7 +66,8 @@ class Figures:
         self.firings = Counter[str]()
         self.messages = 0
         self.calls, self.cpu = Counter[str](), defaultdict[str, float](float)
-        self.taken = Counter[str]()  # rows pending that firings took up
+        self.pieces = Counter[str]()  # elements pending that firings took up
+        self.taken = Counter[str]()  # rows in them
         self.merged = Counter[str]()  # rows published before, or hot sessions, that they read and wrote again
         self.kept: list[pl.DataFrame] = []  # all events that stayed: what a check counts again
 
@@ -79,7 +80,7 @@ class Figures:
 
     def wrote(self, table: Table, rows: pl.DataFrame) -> None:
         """Rows as they go to BigQuery."""
-        with self.timed("write"):
+        with self.timed(f"write: {table.name}"):
             shaped = rows.select(column.name for column in table.columns)
             wire = record_batch(shaped, arrow_schema(table)).serialize().size
         self.rows[table.name] += len(rows)
@@ -295,10 +296,13 @@ class Driven:
     def _fire(self, step: Step, key: Any, callback: Any) -> None:
         name, cells = self._name(step, key), step.keys[key].cells
         if step.label in (METRICS, COUNTS):
-            self.figures.taken[name] += Progress(*cells["progress"].read()).rows
+            progress = Progress(*cells["progress"].read())
+            self.figures.pieces[name] += progress.pending
+            self.figures.taken[name] += progress.rows
             self.figures.merged[name] += sum(map(len, _published(step.keys[key]).values()))
         elif step.label == VISITS:
             hot = cells["hot"].read()
+            self.figures.pieces[name] += len(cells["pending"].read())
             self.figures.taken[name] += sum(len(streaming.unpack(packed)) for packed in cells["pending"].read())
             self.figures.merged[name] += 0 if hot is None else len(hot)
         with self.figures.timed(f"{name}: fire"):

@@ -6,8 +6,9 @@ from datetime import timedelta
 import msgspec
 
 from pipelines.apps.plan import coefficients as figures
+from pipelines.apps.plan.metrics import aggregation
 from pipelines.apps.plan.result import Advice, Plan, StepPlan
-from pipelines.apps.plan.steps import DAY, How, Traffic, aggregation
+from pipelines.apps.plan.steps import DAY, How, Traffic
 from pipelines.settings.options import STORAGE_WRITE
 from transforms.metrics.spec import MetricSpec
 from transforms.sessions.streaming import NAME
@@ -27,7 +28,7 @@ def _shards_advice(plan: Plan) -> list[Advice]:
     most = _needs_most_shards(plan)
     listed = [Advice("--shards", str(most.needs), _why_shards(most))]
     listed += [
-        Advice(f"shards of {step.step}", str(step.needs), _why_shards(step))
+        Advice(f"shards of {_largest(step, plan)}", str(step.needs), _why_shards(step))
         for step in metrics
         if step.needs > step.shards
     ]
@@ -40,6 +41,12 @@ def _shards_advice(plan: Plan) -> list[Advice]:
 def _needs_most_shards(plan: Plan) -> StepPlan:
     """Return the step that needs the most shards, of those that --shards applies to."""
     return max((step for step in plan.steps if step.step in ("deduplicate", NAME)), key=lambda step: step.needs)
+
+
+def _largest(step: StepPlan, plan: Plan) -> str:
+    """Return the metric with the most bytes of those that share a step."""
+    stored = {table.table: table.rows * table.row_bytes for table in plan.tables}
+    return max(step.step.split(", "), key=stored.__getitem__)
 
 
 def _why_shards(step: StepPlan) -> str:
@@ -81,7 +88,7 @@ def _firing_advice(spec: MetricSpec, plan: Plan, traffic: Traffic, how: How) -> 
     events = plan.tables[0].rows * plan.tables[0].row_bytes
 
     def share(stated: MetricSpec, early: timedelta | None) -> float:
-        flow = aggregation(stated, traffic, traffic.per_second, how._replace(early_firing=early))
+        flow = aggregation((stated,), traffic, traffic.per_second, how._replace(early_firing=early)).tables[0]
         return flow.rows * DAY * flow.row_bytes / events
 
     now, least = share(spec, how.early_firing), share(without_early(spec), None)

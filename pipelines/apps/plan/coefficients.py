@@ -20,31 +20,43 @@ class Cost(NamedTuple):
         return self.call + self.row * rows
 
 
-# --- Measured: CPU, microseconds of one core of a quiet machine.
-SETTLE_US = Cost(5_100, 3.4)  # a block: parse, validate, event time, lateness
-SPLIT_US = Cost(1_100, 0.4)  # a block: cut by window and shard
-PARTITION_CODE_US = Cost(260, 0.75)  # a partition of a block: encode and decode it
-KEEP_US = Cost(1_750, 1.4)  # a partition: which of its ids are new
-PARTIAL_US = Cost(1_850, 0.03)  # a partition and metric: aggregate it
-FRAME_CODE_US = Cost(110, 0.15)  # an element of partial rows: encode and decode it
-PEND_US = Cost(115, 0.3)  # an element of partial rows: add it to state
-FIRE_US = Cost(1_700, 1.5)  # a firing; its rows are those published before
-REGISTERS_US = 125.0  # beside it, a row published before whose distinct count is kept as registers
+# --- Measured: CPU, microseconds of one core.
+SETTLE_US = Cost(6_700, 4.0)  # a block of which nothing is refused: parse, validate, event time, lateness
+REFUSED_US = (
+    2_600.0  # beside it, a block of which something is: each rule, the id, the first of its deliveries, its row
+)
+SPLIT_US = Cost(60, 0.3)  # a block: the keys of its events
+SPLIT_PARTITION_US = 310.0  # beside it, a partition
+PARTITION_CODE_US = Cost(360, 0.77)  # a partition of a block: encode and decode it
+KEEP_US = Cost(1_480, 1.1)  # a partition: which of its ids are new
+WHOLE_US = Cost(145, 0.19)  # a partition that goes to scopes as it is: encode it once for all of them
+PLACE_US = 95.0  # the same, a scope: which windows it lies in
+PIECE_US = 240.0  # the same, each further window: filter and encode
+PARTIAL_US = Cost(1_900, 0.2)  # a partition and metric: aggregate it at once
+FRAME_US = 110.0  # an element of partial rows, and metric: encode it
+PEND_US = 75.0  # an element: code, and add it to state
+UNPACK_US = 60.0  # an element: decode it, when it is merged
+TAKE_US = 0.4  # an event that went as it is, and metric: aggregate it, when it is merged
+MERGE_US = 1_900.0  # a firing or compaction, and metric, of events
+MERGE_PARTIAL_US = 450.0  # the same of partial rows
+COMPACT_ROW_US = 0.37  # a row that a compaction merges again
+FIRE_US = Cost(1_200, 0.8)  # beside the merging, a firing and metric; its rows are those published before
+REGISTERS_US = 136.0  # beside it, a row published before whose distinct count is kept as registers
 SHOWN_US = 5.0  # a row that a firing publishes
-WRITE_US = Cost(580, 0.3)  # a partition of events to an Arrow batch
-BOOK_US = 1_400.0  # an audit entry: count, aggregate, code, add to state
-# Sessions were measured later, on a machine that took 3.1 times as long per call and 2 times as long per row for all
-# the others; their figures are divided by that.
-BY_VISITOR_US = Cost(640, 0.3)  # a partition: which visitor each event is of, and cut by shard
-VISIT_CODE_US = Cost(130, 0.25)  # an element of it: encode and decode it
-VISIT_PEND_US = Cost(160, 0.17)  # add it to state
-SESSION_FIRE_US = Cost(9_500, 1.0)  # a firing; its rows are the hot sessions
-VISIT_US = 2.7  # beside it, an event that it takes into its session
-LOOK_US = 0.4  # a cold session, when one of its shard is looked for
-# Overhead of a run beyond all of these: its worker took 49 us an event at 15,000 a second on Prism, with two readers,
-# into a local warehouse. It includes pulling, landing, Parquet and Beam's worker. Dataflow is assumed to have the same
-# overhead: it was not measured there.
-RUNNER_US = 25.0
+WRITE_US = Cost(600, 0.3)  # a partition of events to an Arrow batch, and to count it
+BOOK_US = 120.0  # an element of audit entries: count and place them
+BOOK_FIRE_US = 1_250.0  # a firing of them
+BY_VISITOR_US = Cost(210, 0.33)  # a partition: the columns of its visits
+VISIT_CODE_US = 420.0  # an element of it: cut by shard and encoded
+VISIT_PEND_US = Cost(115, 0.2)  # add it to state, and decode it at a firing
+SESSION_FIRE_US = Cost(11_500, 1.15)  # a firing; its rows are the hot sessions
+VISIT_US = 1.8  # beside it, an event that it takes into its session
+LOOK_US = 0.35  # a cold session, when one of its shard is looked for
+# Overhead of a run beyond all of these, which includes pulling, landing, Parquet and Beam's worker. On Prism, with two
+# readers, into a local warehouse, a worker took 49 us an event at 15,000 a second, 25 more than the steps of its graph;
+# that machine did in 100 us what takes 127 here. Dataflow is assumed to have the same overhead: it was not measured
+# there.
+RUNNER_US = 32.0
 # A backfill of the whole catalog with sessions in one process (benchmarks/RESULTS.md): wall-clock time, without a
 # runner, on a slower machine than the figures above.
 BACKFILL_US = 22.8
@@ -52,7 +64,9 @@ BACKFILL_US = 22.8
 # --- Measured: bytes, as BlockCoder writes them (Arrow IPC, lz4), or as a batch goes to BigQuery.
 MEASURED_EVENT_BYTES = 284.0  # of a message, for all that follows
 PARTITION_BYTES = Cost(9_100, 115)  # a partition of a block on its way to the deduplication
-FRAME_BYTES = Cost(400, 170)  # an element of partial rows, or a value of state, beside its rows; a row is a column here
+EVENT_COLUMN_BYTES = 266.0  # a column of an element of events as they are, beside its rows
+EVENT_ROW_BYTES = 37.0  # an event of it, in all columns that metrics read
+FRAME_BYTES = Cost(400, 170)  # partial rows of a metric in an element, or in state, beside its rows; a row is a column
 PARTIAL_COLUMN_BYTES = 2.4  # a column of a partial row, distinct counts apart
 STATE_COLUMN_BYTES = 2.4  # the same, kept
 REGISTERS_BYTES = 2_740.0  # a distinct count above 256 in a partial row or in state: 4,096 registers, compressed
@@ -60,9 +74,10 @@ EVENT_WIRE_BYTES = 250.0  # a row of `events` as Arrow
 EVENT_LOGICAL_BYTES = 146.0  # a row of `events` by BigQuery's sizes of its types
 WIRE_COLUMN_BYTES = 10.0  # a column of a metric's row as Arrow
 LOGICAL_COLUMN_BYTES = 8.5  # the same by BigQuery's sizes
-BOOK_BYTES = 2_370.0  # an audit entry: a frame of a row or two
+BOOK_BYTES = 57.0  # an element of audit entries
+BOOK_STATE_BYTES = 3_300.0  # a minute of them in state
 BOOK_ROW_BYTES = 150.0  # a row of quality_1m
-VISIT_BYTES = Cost(2_970, 45)  # events of visitors on their way to the sessions of a stream
+VISIT_BYTES = Cost(2_820, 38)  # events of visitors on their way to the sessions of a stream
 BACKFILL_VISIT_BYTES = 42.0  # the same in a backfill, where elements are long
 SESSION_STATE_BYTES = Cost(6_800, 95)  # a frame of sessions in state, and a session
 SESSION_LOGICAL_BYTES = 216.0  # a row of `sessions` by BigQuery's sizes

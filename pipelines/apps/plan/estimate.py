@@ -3,26 +3,27 @@
     plan_stream(traffic, how, method, prices) -> Plan
     plan_backfill(traffic, how, prices)       -> Plan
 
-The model of the steps is in steps.py and sessions.py, and its coefficients are in coefficients.py;
-advice.py recommends settings, and text.py formats the output. Nothing was measured in the cloud: the
+The model of the steps is in steps.py, metrics.py and sessions.py, and its coefficients are in
+coefficients.py; advice.py recommends settings, and text.py formats the output. Nothing was measured in the cloud: the
 overhead and the prices of Google's services are assumptions, and marked as such.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from pipelines.apps.plan import coefficients as figures
 from pipelines.apps.plan.advice import advice, without_early
+from pipelines.apps.plan.metrics import aggregation, scopes
 from pipelines.apps.plan.result import Machine, Plan, StepPlan, TablePlan, Writing
 from pipelines.apps.plan.sessions import SessionFlow, sessions
 from pipelines.apps.plan.steps import (
     DAY,
     Flow,
     How,
-    MetricFlow,
+    StepFlow,
+    TableFlow,
     Traffic,
-    aggregation,
     audit_counts,
     blocks_a_second,
     deduplication,
@@ -42,27 +43,32 @@ class _Steps(NamedTuple):
 
     settling: float
     deduplication: Flow
-    metrics: tuple[MetricFlow, ...]
+    metrics: tuple[StepFlow, ...]  # a scope each
     sessions: SessionFlow
-    books: MetricFlow
+    books: StepFlow
 
     @property
-    def tables(self) -> tuple[MetricFlow, ...]:
+    def publishing(self) -> tuple[StepFlow, ...]:
         """The steps that publish rows."""
-        return (*self.metrics, self.sessions.table, self.books)
+        return (*self.metrics, self.sessions.step, self.books)
+
+    def tables(self, how: How) -> tuple[TableFlow, ...]:
+        """The tables of metrics in the order of the configuration, and those of sessions and of audit counts."""
+        by_name = {table.name: table for step in self.metrics for table in step.tables}
+        return (*(by_name[spec.name] for spec in how.metrics), *self.sessions.step.tables, *self.books.tables)
 
     def cpu(self, rate: float, traffic: Traffic) -> float:
         """Return the CPU load: core-seconds per second."""
-        own = self.settling + self.deduplication.cpu + sum(each.flow.cpu for each in self.tables)
+        own = self.settling + self.deduplication.cpu + sum(each.flow.cpu for each in self.publishing)
         writing = self.deduplication.elements * figures.WRITE_US.call + rate * traffic.accepted * figures.WRITE_US.row
         return own + (writing + rate * figures.RUNNER_US) / 1e6
 
 
 def _steps(traffic: Traffic, rate: float, how: How) -> _Steps:
     return _Steps(
-        settling(rate, how),
+        settling(traffic, rate, how),
         deduplication(traffic, rate, how),
-        tuple(aggregation(spec, traffic, rate, how) for spec in how.metrics),
+        tuple(aggregation(specs, traffic, rate, how) for specs in scopes(how.metrics, how.early_firing)),
         sessions(traffic, rate, how),
         audit_counts(traffic, rate, how),
     )
@@ -72,7 +78,7 @@ def plan_stream(traffic: Traffic, how: How, method: str, prices: Mapping[str, fl
     """Plan a stream that runs all day, with the shards of `how`; the advice recommends better numbers."""
     peak_rate = traffic.per_second * traffic.peak
     usual, peak = _steps(traffic, traffic.per_second, how), _steps(traffic, peak_rate, how)
-    tables = _tables(traffic, usual.tables)
+    tables = _tables(traffic, usual.tables(how))
     steps = (
         _deduplication_plan(traffic, how, usual, peak),
         *map(_metric_plan, usual.metrics, peak.metrics),
@@ -80,7 +86,8 @@ def plan_stream(traffic: Traffic, how: How, method: str, prices: Mapping[str, fl
         _metric_plan(usual.books, peak.books),
     )
     machine = _machine(traffic, how, usual, peak)
-    busiest = sum(each.rows * each.sent_bytes for each in _tables(traffic._replace(per_second=peak_rate), peak.tables))
+    at_peak = _tables(traffic._replace(per_second=peak_rate), peak.tables(how))
+    busiest = sum(each.rows * each.sent_bytes for each in at_peak)
     writing = Writing(method, busiest / DAY, figures.WRITE_QUOTA_BYTES)
     plan = Plan(
         backfill=False,
@@ -97,7 +104,7 @@ def plan_stream(traffic: Traffic, how: How, method: str, prices: Mapping[str, fl
     return plan._replace(advice=advice(plan, traffic, how), dollars=_stream_dollars(plan, prices))
 
 
-def _tables(traffic: Traffic, metrics: tuple[MetricFlow, ...]) -> tuple[TablePlan, ...]:
+def _tables(traffic: Traffic, published: Iterable[TableFlow]) -> tuple[TablePlan, ...]:
     factor, messages = text_factor(traffic), traffic.per_second * DAY
     refused = figures.QUARANTINE_BYTES + traffic.event_bytes
     return (
@@ -108,7 +115,7 @@ def _tables(traffic: Traffic, metrics: tuple[MetricFlow, ...]) -> tuple[TablePla
             figures.EVENT_WIRE_BYTES * factor,
         ),
         TablePlan("quarantine", messages * traffic.quarantined, refused, refused),
-        *(TablePlan(each.name, each.rows * DAY, each.row_bytes, each.wire_bytes) for each in metrics),
+        *(TablePlan(each.name, each.rows * DAY, each.row_bytes, each.wire_bytes) for each in published),
     )
 
 
@@ -117,7 +124,7 @@ def _deduplication_plan(traffic: Traffic, how: How, usual: _Steps, peak: _Steps)
     window = how.dedup_window.total_seconds()
     largest = traffic.per_second * traffic.accepted * SEEN.itemsize * window / how.shards
     # A shard's step and the steps fused with it (partial aggregation of every metric) run on one core at a time.
-    behind = sum(each.flow.cpu - each.keyed for each in peak.tables)
+    behind = sum(each.flow.cpu - each.keyed for each in peak.publishing)
     busy = (peak.deduplication.cpu + behind) / how.shards
     needs = max(how.shards * largest / figures.SEEN_BYTES_A_SHARD, how.shards * busy / figures.BUSY)
     return StepPlan(
@@ -132,7 +139,7 @@ def _deduplication_plan(traffic: Traffic, how: How, usual: _Steps, peak: _Steps)
     )
 
 
-def _metric_plan(usual: MetricFlow, peak: MetricFlow) -> StepPlan:
+def _metric_plan(usual: StepFlow, peak: StepFlow) -> StepPlan:
     busy, flow = peak.keyed / usual.shards, usual.flow
     needs = max(usual.shards * busy / figures.BUSY, usual.shards * usual.published / figures.VALUE_BYTES, 1)
     step = usual.name
@@ -141,7 +148,7 @@ def _metric_plan(usual: MetricFlow, peak: MetricFlow) -> StepPlan:
 
 
 def _sessions_plan(usual: SessionFlow, peak: SessionFlow) -> StepPlan:
-    step = _metric_plan(usual.table, peak.table)
+    step = _metric_plan(usual.step, peak.step)
     needs = max(step.needs, math.ceil(step.shards * usual.cold / figures.COLD_BYTES_A_SHARD))
     return step._replace(largest=usual.cold, needs=needs)
 
@@ -187,13 +194,10 @@ def _write_dollars(plan: Plan, prices: Mapping[str, float]) -> float:
 def plan_backfill(traffic: Traffic, how: How, prices: Mapping[str, float]) -> Plan:
     """Plan a day read from files: every bucket fires once, nothing is kept in state, and load jobs write."""
     n, messages = traffic.per_second * traffic.accepted, traffic.per_second * DAY
-    flows = []
-    for spec in how.metrics:
-        quiet = traffic._replace(delayed=0.0, late=0.0)
-        flow = aggregation(without_early(spec), quiet, traffic.per_second, how._replace(early_firing=None))
-        flows.append(flow)
-    visits = sessions(traffic._replace(late=0.0), traffic.per_second, how._replace(early_firing=None)).table
-    tables = _tables(traffic, (*flows, visits))
+    quiet, once = traffic._replace(delayed=0.0, late=0.0), how._replace(early_firing=None)
+    flows = [aggregation((without_early(spec),), quiet, traffic.per_second, once).tables[0] for spec in how.metrics]
+    visits = sessions(traffic._replace(late=0.0), traffic.per_second, once).step.tables
+    tables = _tables(traffic, (*flows, *visits))
     vcpu_hours = messages * figures.BACKFILL_US / 1e6 / 3600 / figures.UTILISATION
     vcpus = vcpu_hours / figures.BACKFILL_HOURS
     workers = max(1, math.ceil(vcpus / figures.WORKER_VCPUS))

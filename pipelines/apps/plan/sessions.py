@@ -13,7 +13,8 @@ from pipelines.apps.plan.steps import (
     DAY,
     Flow,
     How,
-    MetricFlow,
+    StepFlow,
+    TableFlow,
     Traffic,
     occupied,
     partitions_a_second,
@@ -28,10 +29,10 @@ OPEN = figures.SESSION_SECONDS + GAP.total_seconds()  # from the first event of 
 
 
 class SessionFlow(NamedTuple):
-    """`table` is the step and its rows, as for a metric, with a shard's hot sessions as `published`; `cold` is the size
+    """`step` is as for a scope of metrics, with a shard's hot sessions as `published`; `cold` is the size
     of a shard's cold sessions in bytes, which are read as a whole; `rate` is the sessions per second."""
 
-    table: MetricFlow
+    step: StepFlow
     cold: float
     rate: float
 
@@ -79,19 +80,10 @@ def sessions(traffic: Traffic, rate: float, how: How) -> SessionFlow:
         + (looks.firings + firings / COLD_FRAMES) * held.cold * figures.LOOK_US
     ) / 1e6
     state = how.shards * (held.hot_bytes + held.cold_bytes) + moved.bytes * MINUTE
-    table = MetricFlow(
-        name=NAME,
-        flow=Flow(moved.elements, moved.bytes, written, state, moved.cpu / 1e6 + keyed),
-        early=early.rows,
-        on_time=made,
-        late=late,
-        row_bytes=figures.SESSION_LOGICAL_BYTES,
-        wire_bytes=figures.SESSION_WIRE_BYTES,
-        published=held.hot_bytes,
-        keyed=keyed,
-        shards=how.shards,
-    )
-    return SessionFlow(table, held.cold_bytes, made)
+    size = (figures.SESSION_LOGICAL_BYTES, figures.SESSION_WIRE_BYTES)
+    flow = Flow(moved.elements, moved.bytes, written, state, moved.cpu / 1e6 + keyed)
+    step = StepFlow((TableFlow(NAME, early.rows, made, late, *size),), flow, held.hot_bytes, keyed, how.shards)
+    return SessionFlow(step, held.cold_bytes, made)
 
 
 def _held(made: float, how: How) -> _Held:
@@ -144,6 +136,6 @@ def _crossing(traffic: Traffic, rate: float, how: How) -> _Crossing:
     return _Crossing(
         elements,
         elements * figures.VISIT_BYTES.call + n * figures.VISIT_BYTES.row * text_factor(traffic),
-        partitions * figures.BY_VISITOR_US.of(n / partitions) + elements * figures.VISIT_CODE_US.of(n / elements),
+        partitions * figures.BY_VISITOR_US.of(n / partitions) + elements * figures.VISIT_CODE_US,
         elements * figures.VISIT_PEND_US.of(n / elements),
     )

@@ -15,18 +15,17 @@ from benchmarks.capacity import driven, look, registers
 from benchmarks.driven import Driven
 from pipelines.apps.plan import coefficients as figures
 from pipelines.apps.plan.estimate import plan_backfill, plan_stream
+from pipelines.apps.plan.metrics import aggregation, groups_of, scopes
 from pipelines.apps.plan.sessions import OPEN, sessions
 from pipelines.apps.plan.steps import (
     DAY,
     Flow,
     How,
-    MetricFlow,
+    StepFlow,
     Traffic,
-    aggregation,
     audit_counts,
     blocks_a_second,
     deduplication,
-    groups_of,
     occupied,
 )
 from pipelines.apps.simulator.faults import faults
@@ -86,7 +85,7 @@ def run(request) -> Run:
 
 def stated(stream: Driven) -> Traffic:
     """What came, by the events that were kept."""
-    events, read = pl.concat(stream.kept), stream.figures.edge_rows["deduplicate"]
+    events, read = pl.concat(stream.figures.kept), stream.figures.edge_rows["deduplicate"]
     messages = stream.figures.messages
     behind = (events["received_time"] - events["event_time"]).dt.total_seconds()
     kinds = events.select(pl.struct("channel", "event_type").n_unique()).item()
@@ -121,8 +120,8 @@ def how(metrics: tuple[MetricSpec, ...] = METRICS, **given) -> How:
     return How(metrics, **usual | given)
 
 
-def flow_of(spec: MetricSpec, run: Run) -> MetricFlow:
-    return aggregation(spec, run.traffic, run.traffic.per_second, how())
+def flow_of(spec: MetricSpec, run: Run) -> StepFlow:
+    return aggregation((spec,), run.traffic, run.traffic.per_second, how())
 
 
 def of_the_run(flow: Flow, bucket: float) -> float:
@@ -142,7 +141,8 @@ def test_of_the_deduplication_elements_bytes_and_state_are_as_counted(run):
 @pytest.mark.parametrize("spec", METRICS, ids=lambda spec: spec.name)
 def test_rows_and_elements_of_a_metric_are_at_most_a_third_off(spec, run):
     flow, counted = flow_of(spec, run), run.stream.figures
-    assert flow.rows * SECONDS == pytest.approx(counted.rows[spec.name], rel=0.33)
+    (table,) = flow.tables
+    assert table.rows * SECONDS == pytest.approx(counted.rows[spec.name], rel=0.33)
     assert flow.flow.elements * SECONDS == pytest.approx(counted.elements[spec.name], rel=0.33)
 
 
@@ -150,16 +150,37 @@ def test_rows_and_elements_of_a_metric_are_at_most_a_third_off(spec, run):
 def test_bytes_and_state_of_a_metric_are_from_above_at_most_three_times(spec):
     in_time = driven_with(0.0)
     flow, stream = flow_of(spec, in_time), in_time.stream
+    (table,) = flow.tables
     pairs = {
         "crossing": (flow.flow.bytes * SECONDS, stream.figures.edge_bytes[spec.name]),
-        "stored": (flow.row_bytes * flow.rows * SECONDS, stream.figures.logical[spec.name]),
-        "sent": (flow.wire_bytes * flow.rows * SECONDS, stream.figures.wire[spec.name]),
+        "stored": (table.row_bytes * table.rows * SECONDS, stream.figures.logical[spec.name]),
+        "sent": (table.wire_bytes * table.rows * SECONDS, stream.figures.wire[spec.name]),
         "written": (flow.flow.written * SECONDS, stream.rewritten_bytes()[spec.name]),
         "state": (of_the_run(flow.flow, 60), stream.state_bytes()[spec.name]),
     }
     off = {name: round(planned / counted, 2) for name, (planned, counted) in pairs.items()}
     # A window that only a late event opened holds next to nothing but its frame: hence the room below.
     assert {name: ratio for name, ratio in off.items() if not 0.5 <= ratio <= 3} == {}
+
+
+SHARED = {
+    "early": {"bucket": "1m", "early": "10s", "dimensions": ["channel"], "measures": {"n": {"count": "all"}}},
+    "people": {"bucket": "1m", "early": "10s", "measures": {"users": {"distinct": "person"}}},
+    "apart": {"bucket": "1d", "early": "never", "dimensions": ["content_id"], "measures": {"n": {"count": "all"}}},
+}
+
+
+@pytest.mark.parametrize("rows, blocks", [(400, 60), (2_500, 12)], ids=["as they are", "aggregated at once"])
+def test_metrics_of_one_scope_share_elements_whether_events_go_as_they_are_or_not(rows, blocks):
+    specs = read_metrics(SHARED, "test")
+    stream = driven(rows, blocks, specs, faults("none"), seconds=1.0, shards=1)
+    as_run, counted = how(specs, shards=1, batch_delay=timedelta(seconds=1)), stream.figures
+    traffic, formed = stated(stream)._replace(per_second=rows), scopes(specs, None)
+    assert [[spec.name for spec in each] for each in formed] == [["early", "people"], ["apart"]]
+    for each, name in zip(formed, stream.scopes, strict=True):
+        flow = aggregation(each, traffic, traffic.per_second, as_run).flow
+        assert flow.elements * blocks == pytest.approx(counted.elements[name], rel=0.25)
+        assert 0.5 <= flow.bytes * blocks / counted.edge_bytes[name] <= 3
 
 
 def test_the_books_take_an_entry_of_every_step_that_ends_a_record(run):
@@ -193,12 +214,12 @@ def hours() -> Run:
     wrong = faults("none", repeats_near=0.01, late=0.01)
     stream = driven(LONG_ROWS, LONG_BLOCKS, (), wrong, seconds=MINUTE)
     traffic, hours = stated(stream), LONG_BLOCKS * MINUTE
-    events = len(pl.concat(stream.kept))
+    events = len(pl.concat(stream.figures.kept))
     return Run(
         stream,
         traffic._replace(
             per_second=stream.figures.messages / hours,
-            session_events=events / stream.published_rows("sessions"),
+            session_events=events / stream.published_rows("sessions")["sessions"],
         ),
     )
 
@@ -206,9 +227,9 @@ def hours() -> Run:
 def test_of_sessions_rows_elements_and_bytes_are_as_counted(hours):
     seconds, counted = LONG_BLOCKS * MINUTE, hours.stream.figures
     flow = sessions(hours.traffic, hours.traffic.per_second, how((), batch_delay=timedelta(minutes=1)))
-    table = flow.table
-    assert table.flow.elements * seconds == pytest.approx(counted.elements["sessions"], rel=0.25)
-    assert table.flow.bytes * seconds == pytest.approx(counted.edge_bytes["sessions"], rel=0.25)
+    (table,), moved = flow.step.tables, flow.step.flow
+    assert moved.elements * seconds == pytest.approx(counted.elements["sessions"], rel=0.25)
+    assert moved.bytes * seconds == pytest.approx(counted.edge_bytes["sessions"], rel=0.25)
     over = seconds - OPEN  # the last ones are open still
     assert table.rows * over == pytest.approx(counted.rows["sessions"], rel=0.25)
     assert counted.logical["sessions"] / counted.rows["sessions"] == pytest.approx(table.row_bytes, rel=0.1)
@@ -224,9 +245,9 @@ def test_of_sessions_the_state_and_what_is_written_to_it_are_as_counted(hours):
     young = seconds - OPEN - HOT.total_seconds()
     frames = figures.SESSION_STATE_BYTES.call * short.shards * COLD_FRAMES / 2
     cold = flow.rate * young * figures.SESSION_STATE_BYTES.row + frames
-    assert flow.table.published * short.shards + cold == pytest.approx(hours.stream.state_bytes()["sessions"], rel=0.3)
+    assert flow.step.published * short.shards + cold == pytest.approx(hours.stream.state_bytes()["sessions"], rel=0.3)
     again = flow.cold * short.shards / MINUTE / COLD_FRAMES  # rewritten once there are so many frames, old and large
-    written = (flow.table.flow.written - again) * seconds
+    written = (flow.step.flow.written - again) * seconds
     assert written == pytest.approx(hours.stream.rewritten_bytes()["sessions"], rel=0.3)
 
 
@@ -248,7 +269,7 @@ def test_the_cpu_of_the_held_stream_is_that_of_the_plan():
     shipped = read_config(None).metrics
     as_run = how(shipped, readers=2, batch_delay=HALF_A_SECOND)
     plan = plan_stream(held, as_run, "STORAGE_WRITE_API", PRICES)
-    without = plan.machine.cpu_us - sessions(held, rate, as_run).table.flow.cpu / rate * 1e6
+    without = plan.machine.cpu_us - sessions(held, rate, as_run).step.flow.cpu / rate * 1e6
     assert without == pytest.approx(took, rel=0.05)
 
 
@@ -283,18 +304,18 @@ def test_a_column_that_follows_from_another_makes_no_more_groups():
 
 
 def test_rows_are_the_groups_that_are_active_in_each_firing():
-    flow = aggregation(VIEWS, QUIET, 1_000.0, how((VIEWS,)))
+    (flow,) = aggregation((VIEWS,), QUIET, 1_000.0, how((VIEWS,))).tables
     assert flow.early * DAY == pytest.approx(1_440 * occupied(1_000, 60_000))
     assert flow.late == 0
-    never = aggregation(VIEWS, QUIET, 1_000.0, how((VIEWS,), early_firing=timedelta(hours=2)))
+    (never,) = aggregation((VIEWS,), QUIET, 1_000.0, how((VIEWS,), early_firing=timedelta(hours=2))).tables
     assert (never.early, never.on_time * DAY) == (0, pytest.approx(24 * 1_000))
 
 
 def test_a_later_firing_makes_fewer_rows_and_less_to_write():
     often, seldom = (
-        aggregation(VIEWS, QUIET, 1_000.0, how((VIEWS,), early_firing=timedelta(seconds=each))) for each in (10, 600)
+        aggregation((VIEWS,), QUIET, 1_000.0, how((VIEWS,), early_firing=timedelta(seconds=each))) for each in (10, 600)
     )
-    assert often.rows > 10 * seldom.rows
+    assert often.tables[0].rows > 10 * seldom.tables[0].rows
     assert often.flow.written > seldom.flow.written
 
 
@@ -370,7 +391,7 @@ def test_a_metric_whose_rows_outweigh_the_events_is_shown_later():
 
 def test_that_the_books_have_one_shard_is_told_when_it_is_too_few():
     busy = QUIET._replace(per_second=20_000.0)
-    assert "--shards, --batch_delay" in advised(busy, shards=256)
+    assert "--shards, --batch_delay" in advised(busy, shards=2_000)
     assert "--shards, --batch_delay" not in advised(busy)
 
 
