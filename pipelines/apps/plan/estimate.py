@@ -135,7 +135,7 @@ def _deduplication_plan(traffic: Traffic, how: How, usual: _Steps, peak: _Steps)
         how.shards,
         busy,
         largest,
-        max(4, math.ceil(needs)),
+        max(1, math.ceil(needs)),
     )
 
 

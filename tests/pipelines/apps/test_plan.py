@@ -367,7 +367,7 @@ def advised(traffic: Traffic, **given) -> dict[str, str]:
 
 
 def test_shards_are_as_many_as_keep_a_window_in_bounds():
-    assert advised(QUIET._replace(per_second=100.0))["--shards"] == "4"
+    assert advised(QUIET._replace(per_second=100.0))["--shards"] == "1"
     many = int(advised(QUIET._replace(per_second=12_000.0))["--shards"])
     assert many == math.ceil(12_000 * DAY * 16 / figures.SEEN_BYTES_A_SHARD)
     few_sessions = QUIET._replace(per_second=12_000.0, session_events=100.0)
