@@ -4,8 +4,8 @@
 
 One thread, no Beam; of each figure the lowest of the runs, which take turns. The mapping names every field of the
 native format but `properties`, which goes to `extra`; CSV has none. The other ways read plain records only, and none of
-them keeps what `parse` promises (exact numbers, an error for each record, derived ids): their figures are floors. What it
-does not show: a mapping with many functions, or records that mostly go to `extra`.
+them keeps what `parse` promises (exact numbers, an error for each record, derived ids): their figures are floors.
+What it does not show: a mapping with many functions, or records that mostly go to `extra`.
 """
 
 import argparse
