@@ -176,10 +176,10 @@ def test_mapped_csv_is_read_as_each_record_would_be_by_itself(name, rows, share)
             fields[draw.randrange(len(fields))] = draw.choice(ODD)
         return ",".join(fields).encode() + (b"\xff" if draw.random() < share / 100 else b"")
 
-    quote = draw.choice(('"', "'", ""))
-    attributes = json.dumps({"format": "csv", "header": HEADER, "delimiter": ",", "quote": quote})
-    block = block_of([line() for _ in range(rows)], attributes)
-    assert_same(whole(map_block(block, MAPPINGS[name])), map_row_by_row(block, MAPPINGS[name]))
+    for quote in ('"', "'", ""):
+        attributes = json.dumps({"format": "csv", "header": HEADER, "delimiter": ",", "quote": quote})
+        block = block_of([line() for _ in range(rows)], attributes)
+        assert_same(whole(map_block(block, MAPPINGS[name])), map_row_by_row(block, MAPPINGS[name]))
 
 
 def test_a_key_that_many_records_have_beside_those_of_the_mapping_is_learned_and_stays_in_extra():
@@ -204,7 +204,13 @@ BASE = (
     "soon",
 )
 EDGES = ("1969-12-31T23:59:59.999Z", "2200-12-31T23:59:59.999999Z", "2201-01-01T00:00:00Z", "2026-03-01T23:59:60Z", "")
-WITH_ZONE = ("2026-03-01T12:00:00.5+02:00", "2026-02-30T10:00:00Z", "2026-03-01t10:00:00z", "2026-03-01T10:00:00,5Z")
+WITH_ZONE = (
+    "2026-03-01T10:00:00+0200",
+    "2026-03-01T12:00:00.5+02:00",
+    "2026-02-30T10:00:00Z",
+    "2026-03-01t10:00:00z",
+    "2026-03-01T10:00:00,5Z",
+)
 
 
 def test_a_time_is_read_the_same_whatever_else_is_in_its_block():
