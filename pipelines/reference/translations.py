@@ -1,7 +1,7 @@
 """Generate templates/sql/duckdb.json: the views of the shipped configuration in DuckDB's SQL.
 
 A query of them then needs no SQL parser, which takes longer to import than most questions to answer. What is not in the
-file, such as the view of a metric of one's own, is translated when it is asked.
+file, such as the view of a custom metric, is translated when it is asked.
 """
 
 import json
