@@ -35,6 +35,7 @@ from transforms.sessions.sessions import EVERYTHING, STEPS, Sessions, TargetDays
 from transforms.shuffle_files import join
 from transforms.stage import FilterRecords, compose
 from transforms.validate import NULL_IDS, validator
+from transforms.windows import FOLD
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
         (BooksAggregation(), books | "Join audit counts" >> beam.Flatten()),
     ]
     published = [
-        (blocks | f"Aggregate {what.name}" >> Aggregate(what, job.launch, job.firing))
+        (blocks | f"Aggregate {what.name}" >> Aggregate(what, job.launch, job.firing, FOLD if job.spill_folder else 0))
         | f"Write {what.name}" >> job.sink.write(job.sink.table(what.name))
         for what, blocks in aggregations
     ]

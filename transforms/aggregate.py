@@ -41,7 +41,7 @@ from transforms.metrics.spec import MetricSpec
 from transforms.publication import BOUNDED, LATE_EVERY, Firing, Launch, set_firing, stamp_rows
 from transforms.shuffle_files import GATHER_ROWS
 from transforms.stage import Gathering
-from transforms.windows import FOLD, MICROSECOND, end_of, number_of, start_of, to_micros
+from transforms.windows import MICROSECOND, end_of, number_of, start_of, to_micros
 
 COMPACT_AT = 64
 DAY = timedelta(days=1)
@@ -119,15 +119,18 @@ class BooksAggregation(NamedTuple):
 
 
 class Aggregate(beam.PTransform):
-    """One metric, or the audit counts. `what` states its own interval of early firings."""
+    """One metric, or the audit counts. `what` states its own interval of early firings.
 
-    def __init__(self, what: Aggregation, launch: Launch, firing: Firing = BOUNDED):
+    fold  of a batch run, see `scatter`; 0 on a cluster, where a worker holds a group in memory
+    """
+
+    def __init__(self, what: Aggregation, launch: Launch, firing: Firing = BOUNDED, fold: int = 0):
         super().__init__()
-        self.what, self.launch, self.firing = what, launch, firing
+        self.what, self.launch, self.firing, self.fold = what, launch, firing, fold
 
     def expand(self, blocks):
         scope = self.what.bucket if self.firing.streaming else max(self.what.bucket, DAY)
-        partial = beam.ParDo(_Partial(self.what, scope, 0 if self.firing.streaming else FOLD))
+        partial = beam.ParDo(_Partial(self.what, scope, 0 if self.firing.streaming else self.fold))
         partials = blocks | "Aggregate each block" >> partial.with_output_types(Keyed)
         if self.firing.streaming:
             publish = beam.ParDo(Publish(self.what, self.launch, self.firing))
