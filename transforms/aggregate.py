@@ -42,7 +42,7 @@ from transforms.metrics.scopes import Events, Scope, columns_of, pack, scatter, 
 from transforms.publication import BOUNDED, LATE_EVERY, Firing, Launch, set_firing, stamp_rows
 from transforms.shuffle_files import GATHER_ROWS
 from transforms.stage import Gathering
-from transforms.windows import FOLD, end_of, start_of, to_micros
+from transforms.windows import end_of, start_of, to_micros
 
 COMPACT_AT = 64  # elements
 COMPACT_ROWS = 20_000
@@ -52,11 +52,15 @@ Gathered = tuple[tuple[int, int, int], pl.DataFrame]  # (number of the metric, w
 
 
 class Aggregate(beam.PTransform):
-    """Apply it to PCollections of blocks: what it returns has a PCollection of rows under each metric's name."""
+    """Apply it to PCollections of blocks: what it returns has a PCollection of rows under each metric's name.
 
-    def __init__(self, metrics: Sequence[Aggregation], launch: Launch, firing: Firing = BOUNDED):
+    fold  in a batch run, windows whose numbers differ by it share a key; 0: each has its own, as where a worker holds all
+          rows of a key in memory
+    """
+
+    def __init__(self, metrics: Sequence[Aggregation], launch: Launch, firing: Firing = BOUNDED, fold: int = 0):
         super().__init__()
-        self.metrics, self.launch, self.firing = tuple(metrics), launch, firing
+        self.metrics, self.launch, self.firing, self.fold = tuple(metrics), launch, firing, fold
 
     def expand(self, blocks):
         names = [what.name for what in self.metrics]
@@ -65,7 +69,7 @@ class Aggregate(beam.PTransform):
             placed = blocks | "Place in windows" >> beam.ParDo(_Place(scopes)).with_output_types(Placed)
             publish = beam.ParDo(Publish(scopes, self.launch, self.firing))
         else:
-            partial = beam.ParDo(_Partial(self.metrics)).with_output_types(Gathered)
+            partial = beam.ParDo(_Partial(self.metrics, self.fold)).with_output_types(Gathered)
             placed = blocks | "Aggregate each block" >> partial | "Gather each window and shard" >> beam.GroupByKey()
             publish = beam.ParDo(PublishOnce(self.metrics, self.launch, self.firing.clock))
         typed = publish.with_output_types(pl.DataFrame, **dict.fromkeys(names, pl.DataFrame))
@@ -98,14 +102,14 @@ class _Place(Gathering):
 
 
 class _Partial(beam.DoFn):
-    def __init__(self, metrics: Sequence[Aggregation]):
-        self.metrics = metrics
+    def __init__(self, metrics: Sequence[Aggregation], fold: int):
+        self.metrics, self.fold = metrics, fold
 
     def process(self, block):
         for number, what in enumerate(self.metrics):
             window = max(what.bucket, DAY)
             partial = what.partial(block)
-            for (at, shard), rows in scatter(partial, what.bucket, window, what.shards, what.keys, FOLD):
+            for (at, shard), rows in scatter(partial, what.bucket, window, what.shards, what.keys, self.fold):
                 yield TimestampedValue(((number, at, shard), rows), start_of(at, window))
 
 

@@ -209,9 +209,10 @@ def test_a_day_of_a_time_zone_is_open_to_its_last_event_as_long_as_any_day():
     stream.publishes(metric("Europe/Berlin", **DAYS), (1, "on_time", "web", 1), (2, "late", "web", 2))
 
 
-def bounded(blocks: list[pl.DataFrame], what, *expected: tuple) -> None:
+def bounded(blocks: list[pl.DataFrame], what, *expected: tuple, fold: int = 0) -> None:
     with beam.Pipeline("FnApiRunner") as pipeline:
-        made = pipeline | beam.Create(blocks, reshuffle=False) | Aggregate([what], LAUNCH, Firing(clock=lambda: 5.0))
+        aggregate = Aggregate([what], LAUNCH, Firing(clock=lambda: 5.0), fold)
+        made = pipeline | beam.Create(blocks, reshuffle=False) | aggregate
         assert_that(made[what.name] | beam.FlatMap(told), equal_to(list(expected)))
 
 
@@ -229,7 +230,7 @@ def test_days_that_share_a_key_of_a_bounded_run_stay_apart():
     pieces = scatter(partial, HOUR, DAY, 1, ("channel",), FOLD)
     assert [piece.height for _, piece in pieces] == [3, 1]
     blocks = [events("web", at=day) for day in (*days, NOON)]
-    bounded(blocks, metric(), *((5_000_000, "on_time", "web", n) for n in (2, 1, 1, 1)))
+    bounded(blocks, metric(), *((5_000_000, "on_time", "web", n) for n in (2, 1, 1, 1)), fold=FOLD)
 
 
 def test_the_books_of_no_known_minute_are_published_too():
