@@ -54,8 +54,8 @@ Gathered = tuple[tuple[int, int, int], pl.DataFrame]  # (number of the metric, w
 class Aggregate(beam.PTransform):
     """Apply it to PCollections of blocks: what it returns has a PCollection of rows under each metric's name.
 
-    fold  in a batch run, windows whose numbers differ by it share a key; 0: each has its own, as where a worker holds all
-          rows of a key in memory
+    fold  in a batch run, windows whose numbers differ by it share a key; 0: each has its own, as where a worker holds
+          all rows of a key in memory
     """
 
     def __init__(self, metrics: Sequence[Aggregation], launch: Launch, firing: Firing = BOUNDED, fold: int = 0):
