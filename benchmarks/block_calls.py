@@ -7,8 +7,9 @@ the shipped catalogue, sessions and one shard: from the block of a reader until 
 files. A block before it warms up; no timer fires. Counts do not depend on the machine, so a test can hold them
 (tests/transforms/test_block_calls.py).
 
-A call counts if our code makes it and it executes: of a DataFrame, a Series or a group of rows, collect, concat, a
-reader or a writer. Building an expression does not count, nor does asking for a size, a type or a column's name.
+A call counts if our code makes it and it works over the rows: of a DataFrame, a Series or a group of rows, collect,
+concat, a reader or a writer. Building an expression does not count, nor does asking for a size, a type, a column or one
+value: that takes the same time whatever the block holds, a microsecond or two.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from benchmarks.capacity import START, raw_block
@@ -54,6 +56,16 @@ FREE = {
     "len",
     "__len__",
     "lazy",
+    "alias",
+    "clone",
+    "get_columns",
+    "item",
+    "null_count",
+    "row",
+    "slice",
+    "to_frame",
+    "to_series",
+    "estimated_size",
 }
 NAMESPACES = {"dt", "str", "bin", "list", "arr", "struct", "cat", "ext"}  # the accessor; its methods count
 EXECUTING_LAZY = {"collect", "sink_parquet", "sink_ipc", "fetch"}
@@ -79,6 +91,8 @@ def executed(frame: FrameType) -> str | None:
         return None
     if place.startswith("lazyframe") and plain not in EXECUTING_LAZY:
         return None
+    if plain == "__getitem__" and not isinstance(frame.f_locals.get("key"), (pl.Series, np.ndarray, slice)):
+        return None  # a column, some columns, one value
     if plain == "__init__" and not name.startswith(("DataFrame.", "Series.")):
         return None  # of a namespace, of a group: the method that follows counts
     return name

@@ -178,7 +178,8 @@ def digests(texts: pl.Series) -> pl.Series:
 
 
 def _parts(texts: pl.Series) -> list[bytes]:
-    return (texts.fill_null("") if texts.null_count() else texts).cast(pl.Binary).to_list()
+    texts = texts if texts.dtype == pl.Binary else texts.cast(pl.Binary)
+    return (texts.fill_null(b"") if texts.null_count() else texts).to_list()
 
 
 def hash128(parts: Iterable[bytes]) -> str:

@@ -38,7 +38,7 @@ from transforms.quality import MINUTE, entries_of, pack
 from transforms.seen import CLAIM, SEEN, Claims, Seen, SeenCache
 from transforms.shuffle_files import GATHER_BYTES, GATHER_ROWS, GROUP_BYTES, GROUP_ROWS, Part, parts, spill
 from transforms.stage import Gathering
-from transforms.windows import FOLD, MICROS, end_of, number_of
+from transforms.windows import FOLD, MICROS, end_of, micros_of, number_of
 
 KEY = "_key"  # hash of (source, event_id), computed once and carried to where it is compared
 WINDOW = "_window"  # number of the dedup window, also computed once
@@ -49,7 +49,9 @@ Gathered = tuple[tuple[int, int], tuple[int, str, pl.DataFrame]]  # (window, sha
 # Fields outside the fingerprint may differ in two copies received at the same time: they break the tie, not the order.
 _TRAVELLED = ["sent_time", "event_time", "time_source", "id_source", "source_format", "warnings"]
 _STATED = [name for name in FIELDS if name != "event_id"] + ["client_time"]
-_CONTENT = pl.concat_str([pl.col(name).cast(pl.String).fill_null("\x00") for name in _STATED], separator=SEPARATOR)
+_CONTENT = pl.concat_str(
+    [pl.col(name).cast(pl.String).fill_null("\x00") for name in _STATED], separator=SEPARATOR
+).cast(pl.Binary)
 _NO_EVENTS = empty(FLOW_SCHEMA)
 
 
@@ -73,7 +75,7 @@ def split(events: pl.DataFrame, window: timedelta, shards: int, fold: int = 0) -
     fold  windows whose numbers differ by it are one partition, named by the remainder
     """
     made = events.select(
-        pl.concat_str("source", "event_id", separator=SEPARATOR).alias(KEY),
+        pl.concat_str("source", "event_id", separator=SEPARATOR).cast(pl.Binary).alias(KEY),
         number_of(dedup_time(), window).alias(WINDOW),
         dedup_time().alias(_AT),
     )
@@ -82,7 +84,7 @@ def split(events: pl.DataFrame, window: timedelta, shards: int, fold: int = 0) -
     windows = window_numbers.to_numpy()
     if shards == 1 and len(windows) and windows.min() == windows.max():
         window_number = int(windows[0]) % fold if fold else int(windows[0])
-        return [Partition(window_number, 0, marked, times.to_physical().to_numpy().min() / MICROS)]
+        return [Partition(window_number, 0, marked, micros_of(times).min() / MICROS)]
     part = pl.col(WINDOW) % fold if fold else pl.col(WINDOW)
     marked = marked.with_columns(_shard=pl.col(KEY) % shards, _part=part)
     partitions = marked.partition_by("_part", "_shard", as_dict=True, include_key=False)
@@ -235,7 +237,7 @@ def keep_unseen(events: pl.DataFrame, seen: Seen, claims: Claims = NO_CLAIMS) ->
     keys, prints = events[KEY].to_numpy(), fingerprint(events)
     known, before = seen.look_up(keys)
     if not claims and not known.any() and len(np.unique(keys)) == len(keys):  # nearly always
-        return Kept(events.select(FLOW_COLUMNS), _NO_EVENTS, _NO_EVENTS), _entries(keys, prints)
+        return Kept(events[FLOW_COLUMNS], _NO_EVENTS, _NO_EVENTS), _entries(keys, prints)
     if claims:  # only after a restart
         others, theirs = claims.of_others(keys, delivery(events).to_numpy())
         before = np.where(others & ~known, theirs, before)

@@ -5,6 +5,7 @@ The number is a part of the key of stateful steps. Beam's own windows all stay g
 
 from datetime import timedelta
 
+import numpy as np
 import polars as pl
 
 TIME = pl.Datetime("us", "UTC")
@@ -17,6 +18,11 @@ FOLD = 64
 def to_micros(time: float | timedelta) -> int:
     """Return seconds since 1970, or a width, in whole microseconds."""
     return time // MICROSECOND if isinstance(time, timedelta) else int(time * MICROS)
+
+
+def micros_of(times: pl.Series) -> np.ndarray:
+    """Return times without nulls as int64 microseconds since 1970, without a copy."""
+    return times.to_numpy().view(np.int64)
 
 
 def number_of(time: pl.Expr, width: timedelta) -> pl.Expr:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from pipelines.warehouse.tables import EVENTS, QUARANTINE
+from transforms.windows import micros_of
 
 MINUTE = 60.0
 POINTS = 32
@@ -20,7 +21,7 @@ def points(times: pl.Series | None) -> list[int]:
     """At most POINTS of the times, evenly spaced in their order: enough to tell quantiles of many notes together."""
     if times is None:
         return []
-    ordered = np.sort(times.drop_nulls().to_physical().to_numpy())
+    ordered = np.sort(micros_of(times.drop_nulls() if times.null_count() else times))
     count = min(POINTS, len(ordered))
     return [int(ordered[(2 * n + 1) * len(ordered) // (2 * count)]) for n in range(count)]
 

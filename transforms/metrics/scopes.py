@@ -21,7 +21,7 @@ from transforms import quality
 from transforms.block import SEPARATOR, BlockCoder, hash64
 from transforms.metrics.aggregations import Aggregation, BooksAggregation, MetricAggregation
 from transforms.metrics.measures import columns_read
-from transforms.windows import MICROSECOND, number_of, to_micros
+from transforms.windows import MICROSECOND, micros_of, number_of, to_micros
 
 FEW_EVENTS = 2_000  # are packed as they are
 AS_THEY_ARE = ""  # the name under which they are
@@ -78,11 +78,11 @@ class Events:
 
     @cached_property
     def read(self) -> pl.DataFrame:
-        return self.block.select(self.columns)
+        return self.block[self.columns]
 
     @cached_property
     def times(self) -> np.ndarray:
-        return self.block["event_time"].to_physical().to_numpy()
+        return micros_of(self.block["event_time"])
 
     @cached_property
     def whole(self) -> bytes:

@@ -85,6 +85,7 @@ _AT = {name: at for at, name in enumerate(NativeEvent.__struct_fields__)}
 _ID, _SOURCE, _VALUE, _PROPERTIES = (_AT[name] for name in ("event_id", "source", "value", "properties"))
 _EVENT_TIME, _SENT_TIME, _RECEIVED_TIME = (_AT[name] for name in ("event_time", "sent_time", "received_time"))
 _PLAIN = [(name, _AT[name], dtype) for name, dtype in FIELDS.items() if name not in ("value", "properties", "extra")]
+_PLAIN_SCHEMA = {name: dtype for name, _, dtype in _PLAIN}
 _NO_EVENT = astuple(NativeEvent())
 _NO_PROPERTIES = _NO_EVENT[_PROPERTIES]
 _TIMES = ("client_time", "sent_time", "received_time")
@@ -218,7 +219,8 @@ def _series_of(
         "client_time_given": True if all(event_time) else [time is not None for time in event_time],
         "source": [source if at is None else at for at in stated] if {*stated} != _NULL else source,
     }
-    series = {name: pl.Series(name, columns[at], dtype=dtype) for name, at, dtype in _PLAIN}
+    plain = pl.DataFrame({name: columns[at] for name, at, _ in _PLAIN}, schema=_PLAIN_SCHEMA)
+    series = dict(zip(_PLAIN_SCHEMA, plain.get_columns(), strict=True))
     series["value"] = value
     series |= {name: _column_of(name, values, height) for name, values in made.items()}
     return series | {name: times[name].alias(name) for name in _TIMES}, unfit
@@ -254,7 +256,8 @@ def _settle(stated: dict[str, pl.Series], origin: pl.DataFrame, queued: bool) ->
     if not queued:
         own = stated["received_time"]
         received = own if received.null_count() == height else received.fill_null(own)
-    series = stated | {name: origin[name] for name in ORIGIN} | {"received_time": received}
+    columns = dict(zip(origin.columns, origin.get_columns(), strict=True))
+    series = stated | {name: columns[name] for name in ORIGIN} | {"received_time": received}
     series["clock"] = _column_of("clock", _CLIENT, height)
     series["source_format"] = _column_of("source_format", "native", height)
     first, *others = (series[name] for name in PARSED_SCHEMA)

@@ -221,14 +221,14 @@ def set_aside_long(raw: pl.DataFrame, format: str) -> tuple[pl.DataFrame, pl.Dat
     The first KEPT_BYTES of a record that is too long are kept, and its attributes state that: when it is replayed, it
     is rejected again.
     """
-    sizes = raw["payload"].bin.size()
+    longest = raw.select(pl.col("payload").bin.size().max()).item()
     first = raw["attributes"][0] if len(raw) else None
     if first and f'"{TOO_LONG}":' in first and msgspec.json.decode(first).get(TOO_LONG):
         is_long = pl.repeat(True, len(raw), eager=True)
-    elif (sizes.max() or 0) <= RECORD_LIMIT:  # type: ignore[operator]
+    elif (longest or 0) <= RECORD_LIMIT:
         return raw, NOTHING.clone()
     else:
-        is_long = sizes.fill_null(0) > RECORD_LIMIT
+        is_long = raw["payload"].bin.size().fill_null(0) > RECORD_LIMIT
     found = raw.filter(is_long).with_columns(pl.col("payload").bin.slice(0, KEPT_BYTES))
     told = [msgspec.json.decode(text) if text else {} for text in found["attributes"].to_list()]
     attributes = [encode_json(at | {TOO_LONG: True}).decode() for at in told]

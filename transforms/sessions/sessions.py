@@ -28,7 +28,7 @@ from transforms.sessions.streaming import PACKED, PublishSessions, Visits, pack
 from transforms.sessions.summaries import GAP
 from transforms.shuffle_files import GATHER_ROWS, GROUP_ROWS, Part, parts, spill
 from transforms.stage import Gathering
-from transforms.windows import to_micros
+from transforms.windows import micros_of, to_micros
 
 STEPS = ("page_view", "add_to_cart", "purchase")
 # Stored sessions with an event in a day that is not written, and in or near a day that is written.
@@ -126,7 +126,7 @@ class _ByVisitor(Gathering):
             return
         pieces = [(0, visits)] if self.shards == 1 else summaries.split_by_shard(visits, self.shards)
         for shard, piece in pieces:
-            times = piece["event_time"].to_physical().to_numpy()
+            times = micros_of(piece["event_time"])
             first, last = int(times.min()), int(times.max())
             packed = pack(piece.select(PACKED) if self.shards > 1 else piece)
             yield TimestampedValue((shard, (first, last, packed)), Timestamp(micros=first))

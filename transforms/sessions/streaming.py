@@ -31,7 +31,7 @@ from transforms.sessions import cold as cold_sessions
 from transforms.sessions import summaries
 from transforms.sessions.cold import FRAME_ROWS, SESSION
 from transforms.sessions.summaries import GAP, SUMMARY_SCHEMA, VISIT_SCHEMA
-from transforms.windows import to_micros
+from transforms.windows import micros_of, to_micros
 
 HOT = timedelta(minutes=15)
 COLD_EVERY = timedelta(minutes=15)  # a look at the cold sessions reads all of a shard's
@@ -105,7 +105,7 @@ class PublishSessions(beam.DoFn):
             count = 1
         late, coming = first + _GAP <= so_far.over, first + _GAP
         if late and last + _GAP > so_far.over:
-            ends = unpack(packed)["event_time"].to_physical().to_numpy() + _GAP
+            ends = micros_of(unpack(packed)["event_time"]) + _GAP
             coming = int(ends[ends > so_far.over].min())
         wanted = self._firing_for(coming) if last + _GAP > so_far.over else 0
         if not wanted and not so_far.due:
