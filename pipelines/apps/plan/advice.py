@@ -26,12 +26,13 @@ def advice(plan: Plan, traffic: Traffic, how: How) -> tuple[Advice, ...]:
 def _shards_advice(plan: Plan) -> list[Advice]:
     _, *metrics, _, books = plan.steps
     most = _needs_most_shards(plan)
-    listed = [Advice("--shards", str(most.needs), _why_shards(most))]
-    listed += [
-        Advice(f"shards of {_largest(step, plan)}", str(step.needs), _why_shards(step))
-        for step in metrics
-        if step.needs > step.shards
-    ]
+    listed = [Advice("--shards", str(most.needs), _why_shards(most, f"{most.step}: each"))]
+    for step in metrics:
+        if step.needs > step.shards:
+            largest = _largest(step, plan)
+            others = [name for name in step.step.split(", ") if name != largest]
+            why = _why_shards(step, f"with {', '.join(others)} each" if others else "each")
+            listed.append(Advice(f"shards of {largest}", str(step.needs), why))
     if books.needs > books.shards:
         why = f"the audit counts have one shard, busy {books.busy:.0%} of a core at the peak: one entry per partition"
         listed.append(Advice("--shards, --batch_delay", "fewer, longer", why))
@@ -49,9 +50,9 @@ def _largest(step: StepPlan, plan: Plan) -> str:
     return max(step.step.split(", "), key=stored.__getitem__)
 
 
-def _why_shards(step: StepPlan) -> str:
+def _why_shards(step: StepPlan, each: str) -> str:
     keeps = f"{step.largest / 1e6:,.0f} MB" if step.largest >= 1e6 else "under 1 MB"
-    return f"{step.step}: each of {step.shards} keeps {keeps} and is busy {step.busy:.0%} of a core at the peak"
+    return f"{each} of {step.shards} keeps {keeps} and is busy {step.busy:.0%} of a core at the peak"
 
 
 def _readers_advice(traffic: Traffic, how: How) -> Advice:

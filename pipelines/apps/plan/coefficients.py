@@ -21,7 +21,7 @@ class Cost(NamedTuple):
 
 
 # --- Measured: CPU, microseconds of one core.
-SETTLE_US = Cost(6_700, 4.0)  # a block of which nothing is refused: parse, validate, event time, lateness
+SETTLE_US = Cost(5_000, 4.5)  # a block of which nothing is refused: parse, validate, event time, lateness
 REFUSED_US = (
     2_600.0  # beside it, a block of which something is: each rule, the id, the first of its deliveries, its row
 )
@@ -39,12 +39,12 @@ UNPACK_US = 60.0  # an element: decode it, when it is merged
 TAKE_US = 0.4  # an event that went as it is, and metric: aggregate it, when it is merged
 MERGE_US = 1_900.0  # a firing or compaction, and metric, of events
 MERGE_PARTIAL_US = 450.0  # the same of partial rows
-COMPACT_ROW_US = 0.37  # a row that a compaction merges again
-FIRE_US = Cost(1_200, 0.8)  # beside the merging, a firing and metric; its rows are those published before
+COMPACT_ROW_US = 0.45  # a row that a compaction merges again
+FIRE_US = Cost(1_650, 0.7)  # beside the merging, a firing and metric, with its writing; its rows are those before
 REGISTERS_US = 136.0  # beside it, a row published before whose distinct count is kept as registers
 SHOWN_US = 5.0  # a row that a firing publishes
-WRITE_US = Cost(600, 0.3)  # a partition of events to an Arrow batch, and to count it
-BOOK_US = 120.0  # an element of audit entries: count and place them
+WRITE_US = Cost(1_050, 0.4)  # a partition of events to an Arrow batch, and to count it
+BOOK_US = 40.0  # an element of audit entries: place them
 BOOK_FIRE_US = 1_250.0  # a firing of them
 BY_VISITOR_US = Cost(210, 0.33)  # a partition: the columns of its visits
 VISIT_CODE_US = 420.0  # an element of it: cut by shard and encoded

@@ -14,6 +14,7 @@ import pytest
 from benchmarks.capacity import driven, look, registers
 from benchmarks.driven import Driven
 from pipelines.apps.plan import coefficients as figures
+from pipelines.apps.plan.advice import without_early
 from pipelines.apps.plan.estimate import plan_backfill, plan_stream
 from pipelines.apps.plan.metrics import aggregation, groups_of, scopes
 from pipelines.apps.plan.sessions import OPEN, sessions
@@ -31,6 +32,7 @@ from pipelines.apps.plan.steps import (
 from pipelines.apps.simulator.faults import faults
 from pipelines.settings.config import read_config
 from pipelines.sources.pubsub.source import Reading
+from transforms.aggregate import COMPACT_AT
 from transforms.metrics.spec import MetricSpec, read_metrics
 from transforms.sessions.streaming import COLD_FRAMES, HOT
 
@@ -317,6 +319,16 @@ def test_a_later_firing_makes_fewer_rows_and_less_to_write():
     )
     assert often.tables[0].rows > 10 * seldom.tables[0].rows
     assert often.flow.written > seldom.flow.written
+
+
+def test_what_is_pending_is_written_again_at_each_compaction():
+    never = without_early(VIEWS)
+    step = aggregation((never,), QUIET, 1_000.0, how((never,)))
+    compactions = step.flow.elements * 3_600 / COMPACT_AT  # in an hour, of a bucket that is half full on average
+    again = (step.flow.written - step.flow.bytes) * 3_600
+    assert again == pytest.approx((compactions / 2 + 1) * step.published, rel=0.001)
+    longer = aggregation((never,), QUIET, 1_000.0, how((never,), batch_delay=timedelta(seconds=5))).flow
+    assert (longer.written - longer.bytes) * 3_600 < again / 1.2  # by rows then, of which COMPACT_ROWS are most
 
 
 def test_the_state_of_the_deduplication_is_16_bytes_an_event_for_the_window_and_its_lateness():
