@@ -81,7 +81,9 @@ def _fields(
         elif name != "received_time" or not queued:
             stated[name] = value_of(field, columns, height).values, field.time or RFC3339
     if "event_time" in stated:
-        data["client_time_given"] = stated["event_time"][0].is_not_null()
+        given = stated["event_time"][0]
+        all_given = not given.null_count()
+        data["client_time_given"] = constant(True, pl.Boolean, height) if all_given else given.is_not_null()
     for form in {form for _, form in stated.values()}:
         names = [name for name, (_, its) in stated.items() if its == form]
         times = to_times([stated[name][0] for name in names], form)

@@ -126,7 +126,8 @@ def read_slices(raw: pl.DataFrame, refused: Refused) -> Iterator[tuple[Sequence[
 
 def slices_of(raw: pl.DataFrame, each: int = 0) -> Iterator[tuple[int, int]]:
     """(first row, row behind the last) of slices of at most SLICE_ROWS and about SLICE_BYTES; a row has `each` more."""
-    sizes = raw["payload"].bin.size().fill_null(0).to_numpy().astype(np.int64) + each
+    known = raw["payload"].bin.size()
+    sizes = (known.fill_null(0) if known.null_count() else known).to_numpy().astype(np.int64) + each
     ends, start = np.cumsum(sizes), 0
     while start < len(raw):
         before = int(ends[start - 1]) if start else 0
