@@ -191,7 +191,8 @@ def _without_doubtful(column: pl.Series, payloads: list[bytes]) -> list[bytes]:
     try:
         column.cast(pl.String)
     except pl.exceptions.PolarsError:
-        found.update(at for at, payload in enumerate(payloads) if _refuses(bytes.decode, payload))
+        unsure = (at for at, payload in enumerate(payloads) if not payload.isascii())
+        found.update(at for at in unsure if _refuses(bytes.decode, payloads[at]))
     return [b"" if at in found else payload for at, payload in enumerate(payloads)] if found else payloads
 
 
