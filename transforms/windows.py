@@ -4,9 +4,12 @@ The number is a part of the key of stateful steps. Beam's own windows all stay g
 """
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
+
+if TYPE_CHECKING:  # a question imports this module, and no NumPy
+    import numpy as np
 
 TIME = pl.Datetime("us", "UTC")
 MICROS = 1_000_000  # in a second
@@ -20,9 +23,9 @@ def to_micros(time: float | timedelta) -> int:
     return time // MICROSECOND if isinstance(time, timedelta) else int(time * MICROS)
 
 
-def micros_of(times: pl.Series) -> np.ndarray:
+def micros_of(times: pl.Series) -> "np.ndarray":
     """Return times without nulls as int64 microseconds since 1970, without a copy."""
-    return times.to_numpy().view(np.int64)
+    return times.to_numpy().view("int64")
 
 
 def number_of(time: pl.Expr, width: timedelta) -> pl.Expr:

@@ -92,7 +92,7 @@ def _whole(least: int, digits: int) -> dict[str, Any]:
     return {"regex": regex, "allowed": f"a whole number from {least} to {most}", "limits": (least, most), "read": int}
 
 
-SHARDS = 4  # of the deduplication and the sessions, unless --shards states them
+SHARDS = 4  # of the deduplication and the sessions where --shards is 0
 
 OPTIONS = (
     Option(
@@ -356,13 +356,13 @@ OPTIONS = (
     ),
     Option(
         "shards",
-        "Number of shards for deduplication and sessions (default: 4; 1 in a stream on this machine, also for metrics)",
-        None,
+        "Number of shards for deduplication and sessions; 0 means 4; in a stream on this machine 1, also for metrics",
+        "0",
         example="8",
         group="machine",
         in_file=True,
-        unit="shards, 1 to 9999",
-        **_whole(1, 4),
+        unit="shards, 0 to 9999",
+        **_whole(0, 4),
     ),
     Option(
         "workers",

@@ -46,7 +46,7 @@ class Settings(NamedTuple):
     readers: int
     write_method: str
     landing: str
-    shards: int | None
+    shards: int
     workers: int
     generation: int | None
 

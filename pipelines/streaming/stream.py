@@ -65,7 +65,7 @@ def stream(settings: Settings, runner: Runner, beam_options: Sequence[str], say:
         stack.enter_context(watch_steps())
         queue = stack.enter_context(choose_queue(settings._asdict()).open())
         into = stack.enter_context(open_run(settings, create=True, streaming=True))
-        if runner.runs_here and settings.shards is None:
+        if runner.runs_here and not settings.shards:
             into = into._replace(job=unsharded(into.job))
         recovery = recovery_of(into, settings, queue.input, runner)
         _refuse_landed(recovery.landing, runner)

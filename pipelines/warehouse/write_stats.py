@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-import numpy as np
 import polars as pl
 
 from pipelines.warehouse.tables import EVENTS, QUARANTINE
@@ -21,9 +20,9 @@ def points(times: pl.Series | None) -> list[int]:
     """At most POINTS of the times, evenly spaced in their order: enough to tell quantiles of many notes together."""
     if times is None:
         return []
-    ordered = np.sort(micros_of(times.drop_nulls() if times.null_count() else times))
+    ordered = sorted(micros_of(times.drop_nulls() if times.null_count() else times).tolist())
     count = min(POINTS, len(ordered))
-    return [int(ordered[(2 * n + 1) * len(ordered) // (2 * count)]) for n in range(count)]
+    return [ordered[(2 * n + 1) * len(ordered) // (2 * count)] for n in range(count)]
 
 
 class Figures(NamedTuple):

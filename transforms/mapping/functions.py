@@ -48,11 +48,6 @@ def column_of(values: Sequence[Any] | pl.Series) -> Column:
     """Return JSON values as a column: all strings, all integers or all booleans unchanged, else their JSON text."""
     if isinstance(values, pl.Series):
         return Column(values)
-    if type(next(filter(None, values), None)) is str:
-        try:
-            return Column(pl.Series(values, dtype=pl.String))
-        except Exception:  # whatever Polars says of another type behind a text: the types decide
-            pass
     kinds = set(map(type, values)) - {type(None)}
     if kinds <= {str}:
         return Column(pl.Series(values, dtype=pl.String))

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.apps.simulator.faults import USUAL_FAULTS, faults
 from pipelines.apps.simulator.live import Live
-from transforms.records.native import read_times
+from transforms.records.times import read_times
 
 NOW = 1_790_000_000.0
 

@@ -47,7 +47,7 @@ def without_comments(text: str) -> list[str]:
 
 def test_an_option_that_is_typed_is_shown_as_such_and_kept(tmp_path, capsys):
     text = shown(capsys, "--shards", "8", "--time_zone", "Europe/London")
-    assert "# unit: shards, 1 to 9999; default: 4; from: option\nshards: 8\n" in text
+    assert "# unit: shards, 0 to 9999; default: 0; from: option\nshards: 8\n" in text
     (tmp_path / "own.yaml").write_text(text)
     settings = resolve({"input": ["a"], "config": str(tmp_path / "own.yaml")})
     assert (settings.shards, settings.time_zone) == (8, "Europe/London")
