@@ -63,9 +63,9 @@ BACKFILL_US = 22.8
 
 # --- Measured: bytes, as BlockCoder writes them (Arrow IPC, lz4), or as a batch goes to BigQuery.
 MEASURED_EVENT_BYTES = 284.0  # of a message, for all that follows
-PARTITION_BYTES = Cost(9_100, 115)  # a partition of a block on its way to the deduplication
-EVENT_COLUMN_BYTES = 266.0  # a column of an element of events as they are, beside its rows
-EVENT_ROW_BYTES = 37.0  # an event of it, in all columns that metrics read
+PARTITION_BYTES = Cost(7_900, 74)  # a partition of a block on its way to the deduplication
+EVENT_COLUMN_BYTES = 230.0  # a column of an element of events as they are, beside its rows
+EVENT_ROW_BYTES = 36.0  # an event of it, in all columns that metrics read
 FRAME_BYTES = Cost(400, 170)  # partial rows of a metric in an element, or in state, beside its rows; a row is a column
 PARTIAL_COLUMN_BYTES = 2.4  # a column of a partial row, distinct counts apart
 STATE_COLUMN_BYTES = 2.4  # the same, kept
@@ -77,7 +77,7 @@ LOGICAL_COLUMN_BYTES = 8.5  # the same by BigQuery's sizes
 BOOK_BYTES = 57.0  # an element of audit entries
 BOOK_STATE_BYTES = 3_300.0  # a minute of them in state
 BOOK_ROW_BYTES = 150.0  # a row of quality_1m
-VISIT_BYTES = Cost(2_820, 38)  # events of visitors on their way to the sessions of a stream
+VISIT_BYTES = Cost(2_560, 28)  # events of visitors on their way to the sessions of a stream
 BACKFILL_VISIT_BYTES = 42.0  # the same in a backfill, where elements are long
 SESSION_STATE_BYTES = Cost(6_800, 95)  # a frame of sessions in state, and a session
 SESSION_LOGICAL_BYTES = 216.0  # a row of `sessions` by BigQuery's sizes

@@ -97,7 +97,7 @@ WRONG = {
     "a column of nothing": ([*GIVEN, "--distinct", "channel=0"], "--distinct: got 'channel=0'; allowed: NAME=NUMBER"),
     "a price of no number": ([*GIVEN, "--price", "pubsub_tib=free"], "--price: got 'pubsub_tib=free'; allowed: NAME="),
     "a price below nothing": ([*GIVEN, "--price", "pubsub_tib=-1"], "--price: got 'pubsub_tib=-1'; allowed: NAME="),
-    "wrong shards": ([*GIVEN, "--shards", "0"], "--shards: got '0'; allowed: a whole number from 1 to 9999"),
+    "wrong shards": ([*GIVEN, "--shards", "x"], "--shards: got 'x'; allowed: a whole number from 0 to 9999"),
     "a hyphen": (["plan", "--events-per-second", "10"], "arguments are required: --events_per_second"),
 }
 

@@ -15,7 +15,7 @@ WRONG = {
     "max_lateness: 90": "$.max_lateness: got 90, allowed a number above 0 and one of",
     "max_lateness: 0h": "$.max_lateness: got '0h', allowed a number above 0",
     "dedup_window: 7h": "$.dedup_window: got '7h', allowed a width that divides a day, such as 1d, 6h or 15m",
-    "shards: 0": "$.shards: got 0, allowed a whole number from 1 to 9999",
+    "shards: -1": "$.shards: got -1, allowed a whole number from 0 to 9999",
     "shards: 4.5": "$.shards: got 4.5, allowed a whole number",
     "shards: true": "$.shards: got True, allowed a whole number",
     'shards: "8"': "$.shards: got '8', allowed a whole number",
@@ -65,8 +65,8 @@ def test_a_default_that_is_typed_still_counts_more_than_the_file(own):
 
 
 def test_a_wrong_option_is_told_before_the_file_is_read():
-    with pytest.raises(OptionError, match="--shards: got '0'"):
-        resolve({"input": ["a"], "config": "none.yaml", "shards": "0"})
+    with pytest.raises(OptionError, match="--shards: got 'x'"):
+        resolve({"input": ["a"], "config": "none.yaml", "shards": "x"})
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "{}", "shards: null\ntime_zone: null\nwarehouse: null\n"])

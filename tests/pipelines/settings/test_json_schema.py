@@ -28,7 +28,7 @@ MAPPING = "source: shop\nfields: {event_type: {const: click}}\n"
 WRONG = [
     ("configuration", "metric: {}"),
     ("configuration", "input: a.jsonl"),
-    ("configuration", "shards: 0"),
+    ("configuration", "shards: -1"),
     ("configuration", "shards: 10000"),
     ("configuration", "shards: '8'"),
     ("configuration", "max_lateness: 1x"),

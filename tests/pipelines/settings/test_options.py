@@ -12,7 +12,7 @@ from transforms.errors import OptionError
 WRONG = {
     ("workers", "abc"): "--workers: got 'abc'; allowed: a whole number from 0 to 99",
     ("workers", "-1"): "--workers: got '-1'; allowed: a whole number from 0 to 99",
-    ("shards", "0"): "--shards: got '0'; allowed: a whole number from 1 to 9999",
+    ("shards", "x"): "--shards: got 'x'; allowed: a whole number from 0 to 9999",
     ("shards", "4.5"): "--shards: got '4.5'; allowed",
     ("generation", "9" * 19): f"--generation: got '{'9' * 19}'; allowed: a whole number of at most 18 digits",
     ("format", "xml"): "--format: got 'xml'; allowed: auto, jsonl, csv, parquet",
