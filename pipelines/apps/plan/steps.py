@@ -160,9 +160,9 @@ def deduplication(traffic: Traffic, rate: float, how: How) -> Flow:
 
 def audit_counts(traffic: Traffic, rate: float, how: How) -> StepFlow:
     """Return the flow of `quality_1m` for one subscription: a row per minute and firing, an element per block, per
-    partition, and per block of which something is refused."""
+    partition, and per shard of a block of which something is refused."""
     blocks, partitions = blocks_a_second(rate, how), partitions_a_second(traffic, rate, how)
-    refused = occupied(1.0, rate / blocks * traffic.quarantined) if blocks else 0.0
+    refused = occupied(how.shards, rate / blocks * traffic.quarantined) if blocks else 0.0
     entries = blocks * (1 + refused) + partitions
     early, on_time = occupied(1, rate * 10) / 10, 1 / 60
     keyed = entries * figures.PEND_US + (early + on_time) * figures.BOOK_FIRE_US
