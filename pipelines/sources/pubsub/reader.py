@@ -30,12 +30,11 @@ from pipelines.sources.watermark import NOT_KNOWN, SteadyClock, Watermark
 from transforms.errors import OptionError, SourceError
 
 MOST_OF_A_PULL = 1_000  # messages, by the protocol
-PULL_SECONDS = 0.1  # between two pulls of little: each has a cost, and a block takes several
 FIRST_PULL = 10  # messages: their size shows how many fit
 GRACE_SECONDS = 5.0  # a subscription may be recreated, or a permission granted
 IDLE_SECONDS = 1.0  # a queue that has not answered for so long is empty
 THROUGH_SECONDS = 60.0  # steps that are not through for so long do not hold the next block up any more
-LOOK_SECONDS = 0.1  # so long a bundle waits for steps that are not through; the next one waits on
+LOOK_SECONDS = 0.15  # so long a bundle waits for steps that are not through; the next one waits on
 STOP_SECONDS = 0.5  # for the pull in flight: what a cancelled one was given is redelivered late
 _log = logging.getLogger(__name__)
 
@@ -281,7 +280,7 @@ class Engine:
                 raise
             received = ()  # the server waited for longer than we do
         if not received:
-            self._stopping.wait(PULL_SECONDS)  # a server may answer at once that it has nothing
+            self._stopping.wait(0.05)  # a server may answer at once that it has nothing
             return True
         poll = poll_of(received, self.reading.timestamp_attribute)
         self.leases.hold(poll)
@@ -290,8 +289,6 @@ class Engine:
             self._asking = self.reading.monotonic()
             self.mark.pulled(min(poll.received) / 1e6)
             self._buffer.append((self._asking, poll))
-        if len(poll.ack_ids) < MOST_OF_A_PULL // 4:
-            self._stopping.wait(PULL_SECONDS)
         return True
 
     def _room(self) -> int:
