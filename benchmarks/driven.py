@@ -20,6 +20,7 @@ from datetime import timedelta
 from typing import Any
 
 import apache_beam as beam
+import msgspec
 import polars as pl
 from apache_beam.coders import registry
 from apache_beam.pipeline import PipelineVisitor
@@ -36,6 +37,7 @@ from pipelines.warehouse.sink import Sink
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS, TYPES, Table
 from transforms import quality
 from transforms.aggregate import Progress
+from transforms.block import BlockCoder
 from transforms.metrics.aggregations import MetricAggregation
 from transforms.metrics.scopes import scopes_of, unpack
 from transforms.metrics.spec import MetricSpec
@@ -298,7 +300,7 @@ class Driven:
         if step.label in (METRICS, COUNTS):
             progress = Progress(*cells["progress"].read())
             self.figures.pieces[name] += progress.pending
-            self.figures.taken[name] += progress.rows
+            self.figures.taken[name] += sum(map(_pending_rows, cells["pending"].read()))
             self.figures.merged[name] += sum(map(len, _published(step.keys[key]).values()))
         elif step.label == VISITS:
             hot = cells["hot"].read()
@@ -353,7 +355,17 @@ def _rows(step: Step, value: Any) -> int:
     """Return the rows of what crosses the edge to a step."""
     if isinstance(value, pl.DataFrame):
         return len(value)
-    return len(streaming.unpack(value[-1])) if step.label == VISITS else value[1]
+    return len(streaming.unpack(value[-1])) if step.label == VISITS else _pending_rows(value[-1])
+
+
+def _pending_rows(packed: bytes) -> int:
+    """Return the rows, or entries, of a piece of a scope (transforms/metrics/scopes.py)."""
+    parts = msgspec.msgpack.decode(packed, type=list[tuple[str, bytes]])
+    return sum(len(quality.unpack(data)) if _is_entries(data) else len(BlockCoder().decode(data)) for _, data in parts)
+
+
+def _is_entries(data: bytes) -> bool:
+    return not data.startswith(b"\xff\xff\xff\xff")  # with which Arrow's stream begins
 
 
 def logical_bytes(rows: pl.DataFrame, table: Table) -> int:

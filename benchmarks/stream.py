@@ -1,6 +1,6 @@
 """The streaming benchmark: what an event costs, the highest rate that is held, and how fresh the rows are.
 
-    python benchmarks/stream.py [--write]                 eight minutes: the ratios, to results/stream.json
+    python benchmarks/stream.py [--write]                 five minutes: the ratios, to results/stream.json
     python benchmarks/stream.py --long [--minutes 10] [--write]        hours: RESULTS-stream.md
 
 (and `make tools` before it)

@@ -44,10 +44,10 @@ from transforms.shuffle_files import GATHER_ROWS
 from transforms.stage import Gathering
 from transforms.windows import end_of, start_of, to_micros
 
-COMPACT_AT = 64  # elements
-COMPACT_ROWS = 20_000
+COMPACT_AT = 64  # elements: of events as they are FEW_EVENTS each, or rows that are aggregated already
+PLACE_ROWS = 20_000  # of events that are placed together
 DAY = timedelta(days=1)
-Placed = tuple[tuple[int, int, int], tuple[int, int, bytes]]  # (scope, window, shard), (last bucket, rows, packed)
+Placed = tuple[tuple[int, int, int], tuple[int, bytes]]  # (scope, window, shard), (last bucket, packed)
 Gathered = tuple[tuple[int, int, int], pl.DataFrame]  # (number of the metric, window, shard), partial rows
 
 
@@ -79,7 +79,7 @@ class Aggregate(beam.PTransform):
 class _Place(Gathering):
     """Gathers a bundle: the deduplication hands on a block for each of its shards."""
 
-    most_rows = COMPACT_ROWS
+    most_rows = PLACE_ROWS
 
     def __init__(self, scopes: Sequence[Scope]):
         self.scopes = scopes
@@ -89,13 +89,13 @@ class _Place(Gathering):
         yield block, 0 if isinstance(block, bytes) else len(block), 0
 
     def flush(self, blocks, rows, size):
-        joined = self._joined(blocks)
+        joined = self._join(blocks)
         for number, scope in enumerate(self.scopes):
             for piece in scope.place(joined):
-                element = (number, piece.window, piece.shard), (piece.last, piece.rows, piece.packed)
+                element = (number, piece.window, piece.shard), (piece.last, piece.packed)
                 yield TimestampedValue(element, start_of(piece.window, scope.bucket))
 
-    def _joined(self, blocks: list) -> bytes | Events:
+    def _join(self, blocks: list) -> bytes | Events:
         if isinstance(blocks[0], bytes):
             return quality.pack(entry for each in blocks for entry in quality.unpack(each))
         return Events(blocks[0] if len(blocks) == 1 else pl.concat(blocks), self.columns)
@@ -141,7 +141,6 @@ class Progress(NamedTuple):
     """The progress of a window and shard of a stream: whole numbers in one state cell, read once per element."""
 
     pending: int = 0  # elements
-    rows: int = 0  # in them
     revision: int = 0  # of the last publication
     ends: int = 0  # microseconds for which the firing on time is set; 0: not yet
     ended: int = False  # it has fired
@@ -172,7 +171,7 @@ class Publish(beam.DoFn):
         end=beam.DoFn.TimerParam(END),
         expire=beam.DoFn.TimerParam(EXPIRE),
     ):
-        (number, window, _), (last, rows, packed) = placed
+        (number, window, _), (last, packed) = placed
         scope, so_far = self.scopes[number], _read(progress)
         if so_far == Progress():
             expire.set(self._expiry(scope, window))
@@ -181,14 +180,14 @@ class Publish(beam.DoFn):
             end.set(ends)
             so_far = so_far._replace(ends=ends.micros)
         pending.add(packed)
-        count, held = so_far.pending + 1, so_far.rows + rows
-        if count > COMPACT_AT or held > COMPACT_ROWS:
+        count = so_far.pending + 1
+        if count > COMPACT_AT:
             merged = scope.merge(pending.read())
             pending.clear()
             pending.add(pack(merged))
-            count, held = 1, 0
+            count = 1
         waiting = so_far.waiting or set_firing(LATE_EVERY if so_far.ended else scope.early, self.now(), soon)
-        progress.write(so_far._replace(pending=count, rows=held, waiting=waiting))
+        progress.write(so_far._replace(pending=count, waiting=waiting))
 
     def _expiry(self, scope, window):
         """Return the window's end plus lateness; for an expired window, such as audit counts of old messages, now plus
@@ -255,7 +254,7 @@ class Publish(beam.DoFn):
             for what in scope.members
         }
         published.write(pack(merged))
-        progress.write(so_far._replace(pending=0, rows=0, revision=stamp))
+        progress.write(so_far._replace(pending=0, revision=stamp))
         for what in scope.members:
             keys, touched = ["bucket_start", *what.keys], merged[what.name]
             if what.name in held:

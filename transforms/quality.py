@@ -62,15 +62,6 @@ def _tuples(few: pl.DataFrame) -> Iterator[tuple]:
     return zip(*few.to_dict(as_series=False).values(), strict=True)
 
 
-def redate(arrived: list[Entry], source: str, *, queue: bool) -> list[Entry]:
-    """Move records, counted as `received`, from the reader's entry to their actual source and minute.
-
-    The reader of a queue already knew the minute (`queue`); a reader of files counted under NULL.
-    """
-    left = [(minute if queue else None, source, input, each, -n) for minute, _, input, each, n in arrived]
-    return arrived + left
-
-
 def add_up(entries: Iterable[Entry]) -> list[Entry]:
     """Add up entries of one key and outcome; those of zero are left out."""
     sums = Counter[tuple]()

@@ -8,7 +8,7 @@
 
 The rules are functions of their own (parse.py, validate.py, event_time.py, lateness.py). Each also states, as one
 expression, when it passes a whole block as it is. Where all of them do, which is nearly always, the events of a block
-are made by two calls of Polars: a block of a few hundred rows costs little more than its records.
+are made by two queries of Polars: a block of a few hundred rows costs little more than its records.
 
 State   none
 Emits   at once; never an empty block
@@ -27,10 +27,11 @@ from transforms.event_time import DATED, DATES, settle_event_time
 from transforms.lateness import Lateness
 from transforms.mapping import Mapping
 from transforms.parse import parse_in_parts
-from transforms.quality import Entry, entries_of, pack, redate
+from transforms.quality import Entry, entries_of, pack
+from transforms.records.bots import flag_bots
 from transforms.validate import Validator
 
-FEW_ROWS = 5_000  # of native records: no more than the reader of their source takes in a block
+FEW_ROWS = 5_000  # of native records, which are within MOST_BYTES: readers bound the bytes of a block
 MOST_BYTES = 64 << 20  # of a block of events: each event of an exploded record holds all bytes of the record
 _VALID, _IN_TIME = "_valid", "_in_time"  # of a whole block
 
@@ -103,9 +104,9 @@ class Judged(NamedTuple):
 
 def judge(parsed: pl.DataFrame, rules: Rules) -> Judged:
     """Apply the rules to a PARSED_SCHEMA block of parse."""
-    if rules.input is None or rules.validate.bots or parsed.is_empty():
+    if rules.input is None or parsed.is_empty():
         return _judge_each(parsed, rules)
-    dated = parsed.with_columns(DATES)
+    dated = flag_bots(parsed, rules.validate.bots).with_columns(DATES)
     checks = (DATED & rules.validate.clean).alias(_VALID), rules.lateness.clean().alias(_IN_TIME)
     events = dated.select(*_FLOW, *checks)
     *columns, is_valid, in_time = events.get_columns()
@@ -136,16 +137,22 @@ def _judge_each(parsed: pl.DataFrame, rules: Rules) -> Judged:
 
 
 def moved(part: pl.DataFrame, source: str, queue: bool, *, whole: bool = False) -> list[Entry]:
-    """Entries that move records to their actual source and minute; a record's parts after its first are `exploded`.
+    """Entries that move records from the reader's entry to their actual source and minute.
+
+    The reader of a queue already knew the minute (`queue`); a reader of files counted under NULL. The parts of a record
+    after its first were not received: they count as `exploded`.
 
     whole  no record is in parts
     """
     if part.is_empty():
         return []
-    if whole or not part["part"].max():
-        return redate(entries_of(part, "received"), source, queue=queue)
-    first = redate(entries_of(part.filter(pl.col("part") == 0), "received"), source, queue=queue)
-    return first + entries_of(part.filter(pl.col("part") > 0), "exploded")
+    exploded: list[Entry] = []
+    if not whole and part["part"].max():
+        exploded = entries_of(part.filter(pl.col("part") > 0), "exploded")
+        part = part.filter(pl.col("part") == 0)
+    arrived = entries_of(part, "received")
+    left = [(minute if queue else None, source, input, each, -n) for minute, _, input, each, n in arrived]
+    return arrived + left + exploded
 
 
 def _near(events: pl.DataFrame, days: Days | None) -> tuple[pl.DataFrame, list[Entry]]:

@@ -37,11 +37,11 @@ _LONGEST = {
 
 
 _PERSON = ("user_id", "anonymous_id")
-_PATTERNS = (
-    ("event_type", r"^[a-z][a-z0-9_]{0,63}$", "like page_view: ^[a-z][a-z0-9_]{0,63}$"),
-    ("source", r"^[a-z0-9][a-z0-9_.-]{0,63}$", "like web-shop: ^[a-z0-9][a-z0-9_.-]{0,63}$"),
-    ("currency", "^[A-Z]{3}$", "three capital letters, ISO 4217"),
-)
+_PATTERNS = {
+    "event_type": (r"^[a-z][a-z0-9_]{0,63}$", "like page_view: ^[a-z][a-z0-9_]{0,63}$"),
+    "source": (r"^[a-z0-9][a-z0-9_.-]{0,63}$", "like web-shop: ^[a-z0-9][a-z0-9_.-]{0,63}$"),
+    "currency": ("^[A-Z]{3}$", "three capital letters, ISO 4217"),
+}
 
 
 class Rule(NamedTuple):
@@ -78,14 +78,14 @@ class Validator:
 
     @property
     def clean(self) -> pl.Expr:
-        """Whether a block without bots passes as it is, without a warning: one Boolean. False may be wrong."""
+        """Whether a block with flagged bots passes as it is, without a warning: one Boolean. False may be wrong."""
         return _clean(self.null_ids)
 
 
 @lru_cache(maxsize=16)
 def _clean(null_ids: tuple[str, ...]) -> pl.Expr:
     false = [_is_false(name, null_ids).any() for name in _PERSON]
-    few = [_few(name).str.contains(pattern).all() for name, pattern, _ in _PATTERNS]
+    few = [_few(name).str.contains(pattern).all() for name, (pattern, _) in _PATTERNS.items()]
     long = [(pl.col(name).str.len_bytes() > longest).any() for name, longest in _LONGEST.items()]
     known = _few("channel").is_in(CHANNELS).all()
     broken = [*false, *(rule.breaks.any() for rule in (*_REQUIRED, _TEXT)), *long]
@@ -130,15 +130,14 @@ def validate(block: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 def _broken_rules(block: pl.DataFrame) -> Iterable[Rule]:
     """Yield the rules that at least one row breaks, in the order of the contract."""
     yield from _kept(block, *_REQUIRED)
-    patterns = {name: (pattern, message) for name, pattern, message in _PATTERNS}
     for name in ("event_type", "source"):
-        yield from _pattern(block, name, *patterns[name])
+        yield from _pattern(block, name)
     for name, longest in _LONGEST.items():
         if block.select((pl.col(name).str.len_bytes() > longest).any()).item():
             message = f"at most {longest} characters"
             yield from _kept(block, Rule(name, "too_long", message, pl.col(name).str.len_chars() > longest))
     yield from _among(block, "channel", lambda values: values.is_in(CHANNELS), f"one of {', '.join(CHANNELS)}")
-    yield from _pattern(block, "currency", *patterns["currency"])
+    yield from _pattern(block, "currency")
     yield from _kept(block, _TEXT)
 
 
@@ -152,7 +151,8 @@ def _kept(block: pl.DataFrame, *rules: Rule) -> Iterable[Rule]:
     return [rule for rule, any_row in zip(rules, broken, strict=True) if any_row]
 
 
-def _pattern(block: pl.DataFrame, name: str, pattern: str, message: str) -> Iterable[Rule]:
+def _pattern(block: pl.DataFrame, name: str) -> Iterable[Rule]:
+    pattern, message = _PATTERNS[name]
     return _among(block, name, lambda values: values.str.contains(pattern), message)
 
 

@@ -148,6 +148,7 @@ BASES = {
     "one": ("empty", lambda folder: file(folder, "one.jsonl")),
     "two": ("one", lambda folder: file(folder, "two.jsonl", "--add")),
     "noted": ("one", noted),
+    "streamed": ("two", stream),
 }
 COMMANDS = {
     "backfill": ("empty", lambda folder: file(folder, "one.jsonl")),
@@ -156,7 +157,7 @@ COMMANDS = {
     "recompute": ("one", lambda folder: at(folder, "recompute", "--generation", "8")),
     "replay": ("one", lambda folder: at(folder, "replay", "--accept_late", "--generation", "8")),
     "erasure": ("two", erase),
-    "compaction": ("two", compact),
+    "compaction": ("streamed", compact),
     "stream": ("one", stream),
     "adoption": ("noted", adopt),
 }

@@ -35,7 +35,6 @@ class Piece(NamedTuple):
     window: int
     shard: int
     last: int
-    rows: int
     packed: bytes
 
 
@@ -103,12 +102,12 @@ class EventScope(Scope):
         starts = self.members[0].starts(block.times)
         windows = _windows(starts, self.bucket)
         if windows.min() == windows.max():
-            yield Piece(int(windows[0]), 0, int(starts.max()), len(starts), block.whole)
+            yield Piece(int(windows[0]), 0, int(starts.max()), block.whole)
             return
         for window in np.unique(windows):
             here = windows == window
             packed = _as_they_are(_CODER.encode(block.read.filter(pl.Series(here))))
-            yield Piece(int(window), 0, int(starts[here].max()), int(here.sum()), packed)
+            yield Piece(int(window), 0, int(starts[here].max()), packed)
 
     def unpack_blocks(self, packed: list[bytes]) -> pl.DataFrame:
         return pl.concat(map(_CODER.decode, packed))
@@ -120,7 +119,7 @@ class EventScope(Scope):
                 found.setdefault(key, {})[what.name] = rows
         for (window, shard), parts in sorted(found.items()):
             last = max(int(rows["bucket_start"].to_physical().max()) for rows in parts.values())  # type: ignore[arg-type]
-            yield Piece(window, shard, last, sum(map(len, parts.values())), pack(parts))
+            yield Piece(window, shard, last, pack(parts))
 
 
 class EntryScope(Scope):
@@ -132,7 +131,7 @@ class EntryScope(Scope):
         for entry in quality.unpack(block):
             windows.setdefault((entry[0] or 0) // width, []).append(entry)
         for window, entries in sorted(windows.items()):
-            yield Piece(window, 0, window * width, len(entries), _as_they_are(quality.pack(entries)))
+            yield Piece(window, 0, window * width, _as_they_are(quality.pack(entries)))
 
     def unpack_blocks(self, packed: list[bytes]) -> bytes:
         return quality.pack(entry for each in packed for entry in quality.unpack(each))

@@ -25,7 +25,7 @@ from pipelines.apps.plan.steps import (
     partitions_a_second,
     text_factor,
 )
-from transforms.aggregate import COMPACT_AT, COMPACT_ROWS
+from transforms.aggregate import COMPACT_AT
 from transforms.metrics.aggregations import MetricAggregation
 from transforms.metrics.distinct import LIMIT
 from transforms.metrics.scopes import FEW_EVENTS, columns_of, scopes_of
@@ -197,11 +197,10 @@ class _Compactions(NamedTuple):
 
 
 def _compactions(moved: "_Crossing", spec: MetricSpec, how: How) -> _Compactions:
-    """Return those of pending elements: of COMPACT_AT elements, or of COMPACT_ROWS rows, between two firings."""
+    """Return those of COMPACT_AT pending elements between two firings."""
     bucket = spec.bucket_width.total_seconds()
     every = _every(spec, how) or bucket
-    elements, rows = moved.now * every / spec.shards, moved.rows * every / spec.shards
-    times = max(elements / COMPACT_AT, rows / COMPACT_ROWS)
+    times = moved.now * every / spec.shards / COMPACT_AT
     return _Compactions(spec.shards * times / every, every / bucket / 2) if times >= 1 else _Compactions(0.0, 0.0)
 
 

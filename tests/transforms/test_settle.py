@@ -1,0 +1,40 @@
+"""Settle: a block that is judged at once becomes what its records become rule by rule."""
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from benchmarks.capacity import START, raw_block
+from pipelines.apps.simulator.faults import PRESETS
+from pipelines.apps.simulator.live import Live
+from transforms import settle
+from transforms.block import tag_input
+from transforms.lateness import Lateness
+from transforms.parse import parse
+from transforms.settle import Rules, judge
+from transforms.validate import Validator
+
+BOTS = ({"event_type": "page_view"},)
+LATENESS = {"in time": Lateness(timedelta(days=1)), "a minute": Lateness(timedelta(minutes=1)), "any": Lateness(None)}
+
+
+@pytest.mark.parametrize("faults", ["none", "usual"])
+@pytest.mark.parametrize("bots", [(), BOTS], ids=["no bots", "bots"])
+@pytest.mark.parametrize("lateness", LATENESS)
+def test_a_block_judged_at_once_is_as_judged_rule_by_rule(monkeypatch, faults, bots, lateness):
+    rules = Rules((), "events", "f", Validator(bots=bots), LATENESS[lateness])
+    live, slow, flagged, late = Live(1_200, 3, PRESETS[faults]), [], 0, 0
+    one_by_one = settle._judge_each
+    monkeypatch.setattr(settle, "_judge_each", lambda *given: slow.append(1) or one_by_one(*given))
+    for first in range(0, 1_200, 100):
+        raw = raw_block(live.lines(first, 100, START + first), START + first)
+        parsed = parse(tag_input(raw, "f"), None, "events").passed
+        at_once, expected = judge(parsed, rules), one_by_one(parsed, rules)
+        assert at_once.events.equals(expected.events, null_equal=True)
+        assert [each.to_dicts() for each in at_once.rejected] == [each.to_dicts() for each in expected.rejected]
+        flagged += at_once.events["is_bot"].sum()
+        late += sum(each.filter(pl.col("stage") == "late").height for each in at_once.rejected)
+    assert not slow if faults == "none" else 0 < len(slow) < 12  # both ways were taken
+    assert (flagged > 100) == bool(bots)
+    assert (late > 0) == (lateness == "a minute")
