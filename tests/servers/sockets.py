@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -106,9 +107,13 @@ def watched(pid: int | None = None, every: float = EVERY_SECONDS) -> Iterator[se
 
 
 def stranger_reaches(path: Path) -> bool:
-    """Whether another user of this machine can connect to a Unix socket; needs root."""
-    probe = "import socket, sys\nwith socket.socket(socket.AF_UNIX) as one: one.connect(sys.argv[1])"
-    words = ["/usr/bin/env", "python3", "-c", probe, str(path)]
-    ran = subprocess.run(words, cwd="/", user=65_534, group=65_534, extra_groups=[], capture_output=True, text=True)
-    assert not ran.returncode or "PermissionError" in ran.stderr, ran.stderr
+    """Whether another user of this machine can connect to a Unix socket; needs root.
+
+    The new process changes its user itself: `subprocess.run(user=...)` forks this process with all that gRPC does at
+    a fork, which crashes the child at times; without it Python starts a process by `vfork`.
+    """
+    drop = "os.setgroups([]); os.setgid(65534); os.setuid(65534)"
+    probe = f"import os, socket, sys\n{drop}\nwith socket.socket(socket.AF_UNIX) as one: one.connect(sys.argv[1])"
+    ran = subprocess.run([sys.executable, "-c", probe, str(path)], cwd="/", capture_output=True, text=True)
+    assert not ran.returncode or "PermissionError" in ran.stderr, f"ended with {ran.returncode}: {ran.stderr}"
     return not ran.returncode
