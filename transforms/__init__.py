@@ -4,6 +4,6 @@ import os
 
 # A runner starts a process or a thread per core; Polars' own pool would only add context switches.
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
-# Blocks are allocated and freed by the megabyte: memory that Polars returns at once is only faulted in again (half of
-# the system time of a backfill).
-os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:10000,muzzy_decay_ms:10000")
+# Blocks are allocated and freed by the megabyte, by any thread: memory that Polars returns at once, or that one thread
+# frees and another cannot use, is only faulted in again. A second is long enough for the next block to use it.
+os.environ.setdefault("_RJEM_MALLOC_CONF", "narenas:1,oversize_threshold:0,dirty_decay_ms:1000,muzzy_decay_ms:0")

@@ -114,6 +114,7 @@ EVENT_SCHEMA = {
 FLOW_SCHEMA = {**EVENT_SCHEMA, "stored": pl.Boolean}
 FLOW_COLUMNS = list(FLOW_SCHEMA)
 
+LARGE_ROWS = 5_000  # of a block whose few rows are worth a copy
 SEPARATOR = "\x1f"  # between the parts of a hashed key: no printable identifier holds it
 
 
@@ -139,6 +140,14 @@ def held_bytes(block: pl.DataFrame) -> int:
     """Return the size of a coded block in bytes: a string that rows share in memory counts for each row."""
     texts = block.select(size.sum() for size in _text_bytes(block)).row(0)
     return sum(texts) + 8 * block.width * block.height
+
+
+def compacted(block: pl.DataFrame, of: int) -> pl.DataFrame:
+    """Return the rows, in buffers of their own if they are few of `of` rows: a selection keeps the texts of all."""
+    if of < LARGE_ROWS or 2 * block.height > of:
+        return block
+    coder = BlockCoder()
+    return coder.decode(coder.encode(block))
 
 
 def split_to_size(block: pl.DataFrame, most_bytes: int) -> Iterator[pl.DataFrame]:

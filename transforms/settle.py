@@ -21,7 +21,7 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.pvalue import TaggedOutput
 
-from transforms.block import FLOW_SCHEMA, split_to_size, tag_input
+from transforms.block import FLOW_SCHEMA, compacted, split_to_size, tag_input
 from transforms.days import Days, as_events
 from transforms.event_time import DATED, DATES, settle_event_time
 from transforms.lateness import Lateness
@@ -79,18 +79,19 @@ class _Settle(beam.DoFn):
         for parsed, refused in parse_in_parts(records, mapping, self.rules.source):
             for part in (parsed, refused):
                 books += moved(part, source, queue, whole=mapping is None)
+            refused = compacted(refused, of=records.height)
             yield from (TaggedOutput("rejected", block) for block in split_to_size(refused, MOST_BYTES))
             # A mapping may make records many times as large.
             small = mapping is None and parsed.height <= FEW_ROWS
             for block in [parsed] if small else split_to_size(parsed, MOST_BYTES):
                 settled = judge(block, self.rules)
-                yield from (TaggedOutput("rejected", each) for each in settled.rejected)
+                yield from (TaggedOutput("rejected", compacted(each, of=block.height)) for each in settled.rejected)
                 if settled.replayed is not None:
                     yield TaggedOutput("replayed", settled.replayed)
                 events, outside = _near(settled.events, self.rules.near)
                 books += outside
                 if not events.is_empty():
-                    yield events
+                    yield compacted(events, of=block.height)
         yield TaggedOutput("books", pack(books))
 
 

@@ -26,6 +26,7 @@ from pipelines.runners import beam_import
 from pipelines.runners.introspection import remember_introspection
 from pipelines.runners.private_sockets import private_sockets
 from pipelines.settings.resolve import OPTIONS
+from pipelines.system.memory import share_one_arena
 from transforms import errors
 from transforms.errors import AudienceError, OptionError, RunnerError, WarehouseError
 
@@ -52,6 +53,7 @@ def run_bounded(
     watch: AbstractContextManager = nullcontext(),  # noqa: B008 (it can be entered any number of times)
 ) -> None:
     """Build and run a pipeline to its end, inside `watch`; an AudienceError of a worker is raised as it was."""
+    share_one_arena()
     remember_introspection()
     # Beam logs the traceback of what it raises anyway, once a layer.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)

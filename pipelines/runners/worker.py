@@ -13,6 +13,7 @@ import sys
 from pipelines.runners.beam_import import LOCAL, import_local_beam
 from pipelines.runners.introspection import remember_introspection
 from pipelines.runners.private_sockets import reach_privately
+from pipelines.system.memory import share_one_arena
 from pipelines.system.terminal import shown
 from transforms.errors import first_line
 
@@ -24,6 +25,7 @@ def _report(kind, problem, trace) -> None:
 if __name__ == "__main__":
     sys.excepthook = _report
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the life of the process
+    share_one_arena()
     if LOCAL in sys.argv:
         import_local_beam()
     from apache_beam.runners.worker import sdk_worker_main

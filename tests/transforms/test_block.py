@@ -14,6 +14,7 @@ from transforms.block import (
     REJECTED_SCHEMA,
     TIME,
     BlockCoder,
+    compacted,
     day_of,
     empty,
     hash64,
@@ -113,3 +114,21 @@ def test_a_record_enters_under_the_input_of_the_run_or_under_the_one_its_source_
     assert tag_input(raw, "queue")["input"].to_list() == ["queue"]
     assert tag_input(raw.with_columns(input=pl.lit("queue@segment")), "queue")["input"].to_list() == ["queue@segment"]
     assert tag_input(raw.with_columns(input=pl.lit("queue@segment")), "queue").schema == RECORD_SCHEMA
+
+
+def buffered(block: pl.DataFrame) -> int:
+    """The bytes of the buffers that the columns hold, whoever else holds them."""
+    arrays = [column.to_arrow(compat_level=pl.CompatLevel.newest()) for column in block]
+    return sum(buffer.size for array in arrays for buffer in array.buffers() if buffer)
+
+
+def test_few_rows_of_a_block_hold_no_texts_but_their_own():
+    payloads = pl.Series("payload", [b"%09d" % row * 20 for row in range(10_000)], pl.Binary)
+    block = pl.DataFrame([payloads, payloads.cast(pl.String).rename("text")])
+    few, most = block.filter(pl.int_range(pl.len()) % 100 == 7), block.filter(pl.int_range(pl.len()) % 100 != 7)
+    assert buffered(few) > 1_000_000
+    own = compacted(few, of=len(block))
+    assert own.equals(few) and own.schema == few.schema
+    assert buffered(own) < 100_000
+    assert compacted(most, of=len(block)) is most
+    assert compacted(few[:3], of=100).equals(few[:3])

@@ -38,3 +38,23 @@ def test_a_block_judged_at_once_is_as_judged_rule_by_rule(monkeypatch, faults, b
     assert not slow if faults == "none" else 0 < len(slow) < 12  # both ways were taken
     assert (flagged > 100) == bool(bots)
     assert (late > 0) == (lateness == "a minute")
+
+
+def test_rejected_records_and_few_events_hold_no_texts_of_a_large_block():
+    lines = [line for _, line in Live(6_000, 3, PRESETS["none"]).lines(0, 6_000, START)]
+    torn = [line[:-9] if at % 60 == 7 else line for at, line in enumerate(lines)]
+    unnamed = [line if at % 60 == 7 else line.replace(b'_type":"', b'_type":"No ', 1) for at, line in enumerate(lines)]
+    step = settle._Settle(Rules((), "events", "f", Validator(), Lateness(None)))
+    for lines, few in ((torn, "rejected"), (unnamed, "events")):
+        outputs = list(step.process(raw_block([(None, line) for line in lines], START)))
+        rejected = [each.value for each in outputs if getattr(each, "tag", None) == "rejected"]
+        events = [each for each in outputs if isinstance(each, pl.DataFrame)]
+        (rows,) = {"rejected": rejected, "events": events}[few]
+        assert len(rows) == 100, few
+        assert text_bytes(rows) < 60_000, few  # of more than a million
+
+
+def text_bytes(block: pl.DataFrame) -> int:
+    """The bytes of the texts that its columns hold in memory, those of other rows included."""
+    arrays = [column.to_arrow(compat_level=pl.CompatLevel.newest()) for column in block]
+    return sum(buffer.size for array in arrays for buffer in array.buffers() if buffer)

@@ -21,7 +21,7 @@ import polars as pl
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
-from transforms.block import TIME, day_of
+from transforms.block import TIME, compacted, day_of
 from transforms.publication import BOUNDED, Firing, Launch, stamp_rows
 from transforms.sessions import summaries
 from transforms.sessions.streaming import PACKED, PublishSessions, Visits, pack
@@ -141,7 +141,7 @@ class _Gather(Gathering):
         self.shards, self.folder = options.shards, options.spill_folder
 
     def hold(self, events):
-        visits = summaries.select_visits(events)
+        visits = compacted(summaries.select_visits(events), of=len(events))
         yield visits, len(visits), 0
 
     def flush(self, gathered, rows, size):
