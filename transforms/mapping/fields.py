@@ -12,7 +12,9 @@ from transforms.block import FIELDS
 from transforms.mapping.functions import Column, cast
 from transforms.records.match import Match, Scalar, check_match, paths_in, text_of
 from transforms.records.paths import Path, parse_path
-from transforms.records.times import EPOCH_UNITS, RFC3339, is_readable_pattern
+from transforms.records.patterns import check_pattern, pattern_of
+from transforms.records.times import EPOCH_UNITS, RFC3339
+from transforms.records.zones import zone_of
 from transforms.validate import CHANNELS
 
 Function = Literal["lower", "trim", "snake", "number"]
@@ -21,6 +23,7 @@ OnError = Literal["quarantine", "null"] | None
 TIMES = ("event_time", "sent_time", "received_time")
 TYPES = {name: dtype for name, dtype in FIELDS.items() if name not in ("properties", "extra")}
 SOURCES = ("path", "const", "coalesce", "concat", "hash", "product", "match")
+_EXAMPLE = "%m/%d/%Y %H:%M"
 _EVENT_TYPE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -52,6 +55,18 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             yield from part.paths()
 
 
+class ZoneField(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A zone that another value of the record states."""
+
+    path: str
+    default: str | None = None
+
+    def __post_init__(self):
+        check_path(self.path, ".path")
+        if self.default is not None:
+            check_zone(self.default, ".default")
+
+
 class Field(Part, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"otherwise": "else"}):
     """What an event's field is read from, and how."""
 
@@ -64,6 +79,7 @@ class Field(Part, frozen=True, forbid_unknown_fields=True, kw_only=True, rename=
     otherwise: Scalar | None = None
     default: Scalar | None = None
     time: str | None = None
+    time_zone: str | ZoneField | None = None
     on_error: OnError | UnsetType = UNSET
 
     def __post_init__(self):
@@ -79,10 +95,33 @@ class Field(Part, frozen=True, forbid_unknown_fields=True, kw_only=True, rename=
                 raise ValueError(f".map: got {wrong[0]!r}, allowed true and false, which a match gives")
         if self.otherwise is not None and self.map is None:
             raise ValueError(f".else: got {self.otherwise!r} without a map, allowed beside a map")
-        if self.time is not None and self.time not in (*EPOCH_UNITS, RFC3339) and not is_readable_pattern(self.time):
-            units = ", ".join(EPOCH_UNITS)
-            allowed = f"{units}, {RFC3339} or a strptime pattern with a whole day, such as %m/%d/%Y %H:%M"
-            raise ValueError(f".time: got {self.time!r}, allowed {allowed}")
+        if self.time is not None and self.time not in (*EPOCH_UNITS, RFC3339):
+            try:
+                check_pattern(self.time)
+            except ValueError as problem:
+                allowed = (
+                    f"{', '.join(EPOCH_UNITS)}, {RFC3339} or a strptime pattern with a whole day, such as {_EXAMPLE}"
+                )
+                raise ValueError(f".time: got {self.time!r}, allowed {allowed}: {problem}") from None
+        self._check_zone()
+
+    def _check_zone(self) -> None:
+        if self.time_zone is None:
+            return
+        if self.has_zone:
+            raise ValueError(f".time_zone: got one beside {self.time!r}, allowed for times that state no zone")
+        if isinstance(self.time_zone, str):
+            check_zone(self.time_zone, ".time_zone")
+
+    @property
+    def has_zone(self) -> bool:
+        """Whether each time states its zone, by its pattern."""
+        return self.time not in (None, *EPOCH_UNITS, RFC3339) and pattern_of(str(self.time)).states_zone
+
+    def paths(self) -> Iterator[str]:
+        yield from super().paths()
+        if isinstance(self.time_zone, ZoneField):
+            yield self.time_zone.path
 
     def parts(self) -> tuple[Part, ...]:
         return self.coalesce or self.concat or self.hash or self.product or ()
@@ -120,6 +159,13 @@ def check_path(path: str, place: str) -> Path:
         raise ValueError(f"{place}: {problem}") from None
 
 
+def check_zone(zone: str, place: str) -> None:
+    """Refuse what names no zone. Errors: ValueError `place: got ..., allowed ...`."""
+    if zone_of(zone) is None:
+        allowed = "a name such as Europe/Berlin, an offset such as +02:00, or {path: ...} where the record states one"
+        raise ValueError(f"{place}: got {zone!r}, allowed {allowed}")
+
+
 def check_field(name: str, field: Field, place: str) -> None:
     """Refuse settings that are invalid for this field, whatever the record. Errors: ValueError `place: got ...`."""
     if name in TIMES:
@@ -127,8 +173,9 @@ def check_field(name: str, field: Field, place: str) -> None:
             allowed = "nothing: an unreadable time is always null"
             raise ValueError(f"{place}.on_error: got {field.on_error!r}, allowed {allowed}")
         return
-    if field.time is not None:
-        raise ValueError(f"{place}.time: got {field.time!r}, allowed for {', '.join(TIMES)} only")
+    for key in ("time", "time_zone"):
+        if getattr(field, key) is not None:
+            raise ValueError(f"{place}.{key}: got {getattr(field, key)!r}, allowed for {', '.join(TIMES)} only")
     for inner, text in field.outcomes():
         problem = _problem(name, text)
         if problem:

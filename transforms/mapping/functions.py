@@ -16,9 +16,12 @@ import polars as pl
 import xxhash
 
 from transforms.block import NUMERIC, SEPARATOR, TIME, VALUE_DIGITS
+from transforms.records.iso_times import read_iso_times
 from transforms.records.numbers import to_nine_places
+from transforms.records.patterns import read_formatted
 from transforms.records.payloads import encode_json
-from transforms.records.times import EPOCH_UNITS, RFC3339, read_epochs, read_formatted, read_times
+from transforms.records.times import EPOCH_UNITS, RFC3339, keep_in_range, read_epochs
+from transforms.records.zones import localize
 
 TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
 _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
@@ -26,6 +29,7 @@ _PRECISE = r"[eE]|\.[0-9]{10}"  # Polars rounds half to even; BigQuery half away
 _INEXACT = re.compile(r"[eE]|\.[0-9]{10}|[0-9]{19}")  # rounded by us, or too large
 _FLOATS = re.compile(r"(?:[+-]?[0-9]{1,15}(?:\.[0-9]{0,15})?(?:\n|\Z))*")
 _GROUPED = r"^[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?$"
+_NANOSECONDS = r"^([0-9]{1,19})(?:\.[0-9]*)?$"
 _TOO_LARGE = Decimal(10) ** VALUE_DIGITS
 
 
@@ -342,17 +346,32 @@ def to_times(columns: Sequence[pl.Series], form: str) -> list[pl.Series]:
         return [to_time(values, form) for values in columns]
     height, given = len(columns[0]), [values.null_count() < len(values) for values in columns]
     texts = [texts_of(values) for values in compress(columns, given)]
-    times = read_times(pl.concat(texts)) if texts else None
+    times = read_iso_times(pl.concat(texts)) if texts else None
     starts = iter(range(0, height * len(columns), height or 1))
     nothing = constant(None, TIME, height)
     return [times.slice(next(starts), height) if times is not None and any_text else nothing for any_text in given]
 
 
-def to_time(values: pl.Series, form: str) -> pl.Series:
-    """Datetime(us, UTC), null where unreadable; `form` is s, ms, us, rfc3339 or a strptime pattern."""
+def to_time(values: pl.Series, form: str, zones: str | pl.Series | None = None) -> pl.Series:
+    """Datetime(us, UTC), null where unreadable.
+
+    form   s, ms, us, ns, rfc3339 or a strptime pattern
+    zones  of times that state none, one for all or one a row (String); UTC without. A number counts from a 1970 of the
+           zone's own clock
+    """
     if form in EPOCH_UNITS:
-        return read_epochs(to_numeric(values) if values.dtype != pl.Int64 else values, form)
+        times = read_epochs(_counts(values, form), form)
+        return times if zones is None else keep_in_range(localize(times.dt.replace_time_zone(None), zones))
     texts = texts_of(values)
     if texts.null_count() == len(texts):
         return constant(None, TIME, len(texts))
-    return read_times(texts) if form == RFC3339 else read_formatted(texts, form)
+    return read_iso_times(texts, zones) if form == RFC3339 else keep_in_range(read_formatted(texts, form, zones))
+
+
+def _counts(values: pl.Series, unit: str) -> pl.Series:
+    """The counts of a unit since 1970 as Int64 or Decimal(38, 9)."""
+    if values.dtype == pl.Int64:
+        return values
+    if unit == "ns":  # more digits than a NUMERIC of ours; no part of one is read
+        return texts_of(values).str.extract(_NANOSECONDS).cast(pl.Int64, strict=False)
+    return to_numeric(values)

@@ -4,10 +4,10 @@ import polars as pl
 
 from transforms.block import ORIGIN, PARSED_SCHEMA
 from transforms.mapping.fields import TIMES
-from transforms.mapping.functions import Failure, constant, to_times
+from transforms.mapping.functions import Failure, constant, to_time, to_times
 from transforms.mapping.gather import Gathered, Plan
 from transforms.mapping.spec import Event, Mapping
-from transforms.mapping.values import Columns, evaluate, value_of
+from transforms.mapping.values import Columns, evaluate, value_of, zones_of
 from transforms.records.payloads import NOTHING, errors_json
 from transforms.records.times import RFC3339
 from transforms.stage import rejections
@@ -72,23 +72,38 @@ def _fields(
     A record from a queue (`queued`) has its `received_time` already.
     """
     data = {"client_time_given": constant(False, pl.Boolean, height)}
-    stated: dict[str, tuple[pl.Series, str]] = {}
+    stated: dict[str, pl.Series] = {}
     wrong: list[tuple[str, Failure]] = []
     for name, field in event.fields.items():
         if name not in TIMES:
             data[name], failures = evaluate(name, field, columns, height, mapping)
             wrong += [(name, failure) for failure in failures]
         elif name != "received_time" or not queued:
-            stated[name] = value_of(field, columns, height).values, field.time or RFC3339
+            stated[name] = value_of(field, columns, height).values
     if "event_time" in stated:
-        given = stated["event_time"][0]
+        given = stated["event_time"]
         all_given = not given.null_count()
         data["client_time_given"] = constant(True, pl.Boolean, height) if all_given else given.is_not_null()
-    for form in {form for _, form in stated.values()}:
-        names = [name for name, (_, its) in stated.items() if its == form]
-        times = to_times([stated[name][0] for name in names], form)
-        data |= {"client_time" if name == "event_time" else name: at for name, at in zip(names, times, strict=True)}
+    data |= {_COLUMNS.get(name, name): times for name, times in _times(stated, columns, event).items()}
     return data, wrong
+
+
+_COLUMNS = {"event_time": "client_time"}
+
+
+def _times(stated: dict[str, pl.Series], columns: Columns, event: Event) -> dict[str, pl.Series]:
+    """The times that were stated; those of one form and no zone are read together."""
+    found: dict[str, pl.Series] = {}
+    together: dict[str, list[str]] = {}
+    for name, values in stated.items():
+        field = event.fields[name]
+        if field.time_zone is None:
+            together.setdefault(field.time or RFC3339, []).append(name)
+        else:
+            found[name] = to_time(values, field.time or RFC3339, zones_of(field.time_zone, columns))
+    for form, names in together.items():
+        found |= zip(names, to_times([stated[name] for name in names], form), strict=True)
+    return found
 
 
 def _split_failures(block: pl.DataFrame, wrong: list[tuple[str, Failure]]) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -8,7 +8,8 @@
     transport: [sent_at]        # paths about how a record travelled: not part of a derived event_id
     derived_id: content         # position: also file and line, so that equal records are kept apart
     fields:
-      event_time: {path: at, time: ms}             # s, ms, us, rfc3339 or a pattern: "%m/%d/%Y %H:%M"
+      event_time: {path: at, time: ms}             # s, ms, us, ns, rfc3339 or a pattern: "%m/%d/%Y %H:%M"
+      sent_time:  {path: sent, time_zone: Europe/Berlin}   # of times that state none: or "+02:00", or {path: tz}
       event_type: {path: type, map: {watch: like}, else: other}
       user_id:    {hash: [{path: "device.id"}, {path: "ids[0]"}]}
       content_id: {concat: [{path: channel}, {const: /}, {path: page}]}

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from transforms.mapping.fields import TYPES, Field, Part
+from transforms.mapping.fields import TYPES, Field, Part, ZoneField
 from transforms.mapping.functions import (
     Column,
     Failure,
@@ -55,6 +55,14 @@ def value_of(part: Part, columns: Columns, height: int) -> Column:
         column = _combined(part, [value_of(inner, columns, height) for inner in part.parts()])
     column = apply(column, part.functions)
     return _mapped(part, column) if isinstance(part, Field) else column
+
+
+def zones_of(zone: str | ZoneField, columns: Columns) -> str | pl.Series:
+    """The zone of all times, or of each (String)."""
+    if isinstance(zone, str):
+        return zone
+    texts = texts_of(columns[parse_path(zone.path)].values)
+    return texts if zone.default is None else texts.fill_null(zone.default)
 
 
 def _combined(part: Part, columns: Sequence[Column]) -> Column:

@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 
 from transforms.block import TIME
 
-EPOCH_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}  # how many microseconds one of it is
+EPOCH_UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}  # how many of it are a second
 RFC3339 = "rfc3339"
+_MICRO = 1_000_000
 _ALIKE = [len("2026-03-01T10:00:00Z"), len("2026-03-01T10:00:00.123Z"), len("2026-03-01T10:00:00.123456Z")]
 _FIRST, _END = datetime(1970, 1, 1, tzinfo=UTC), datetime(2201, 1, 1, tzinfo=UTC)
 _MOST = int(_END.timestamp()) * 1_000_000
@@ -65,7 +66,7 @@ def _read(texts: pa.Array) -> pl.Series:
         return _read_any(pl.Series(texts))
     bounds = pc.min_max(stamps.view(pa.int64())).as_py()
     inside = bounds["min"] is None or (bounds["min"] >= 0 and bounds["max"] < _MOST)
-    times = pl.Series(stamps) if inside else _in_range(pl.Series(stamps))
+    times = pl.Series(stamps) if inside else keep_in_range(pl.Series(stamps))
     if all_alike:
         return times
     rows = np.flatnonzero(~alike)
@@ -101,34 +102,22 @@ def _read_any(texts: pl.Series) -> pl.Series:
         if naive.any():
             zoned = texts.set(~naive, None) + "Z"
             times = times.zip_with(~naive, _parse(zoned, "%+"))
-    return _in_range(times)
-
-
-def read_formatted(texts: pl.Series, pattern: str) -> pl.Series:
-    """Texts in a strptime pattern, such as `%m/%d/%Y %H:%M`, as Datetime(us, UTC), null if unreadable."""
-    return _in_range(_parse(texts, pattern))
+    return keep_in_range(times)
 
 
 def read_epochs(numbers: pl.Series, unit: str) -> pl.Series:
-    """Int64 or Decimal(38, 9) counts of s, ms or us since 1970 as Datetime(us, UTC), null if out of range."""
-    last = int(_END.timestamp()) * 1_000_000 // EPOCH_UNITS[unit]
+    """Int64 or Decimal(38, 9) counts of s, ms, us or ns since 1970 as Datetime(us, UTC), null if out of range."""
+    of = EPOCH_UNITS[unit]
+    last = int(_END.timestamp()) * of
     possible = numbers.set(~numbers.is_between(0, last, closed="left").fill_null(False), None)
+    if of > _MICRO:
+        return keep_in_range((possible.cast(pl.Int64) // (of // _MICRO)).cast(TIME))
+    each = _MICRO // of
     if numbers.dtype == pl.Int64:
-        return _in_range((possible * EPOCH_UNITS[unit]).cast(TIME))
+        return keep_in_range((possible * each).cast(TIME))
     whole = possible.cast(pl.Int64)
-    rest = ((possible - whole) * EPOCH_UNITS[unit]).cast(pl.Int64)
-    return _in_range((whole * EPOCH_UNITS[unit] + rest).cast(TIME))
-
-
-def is_readable_pattern(pattern: str) -> bool:
-    """Return whether a strptime pattern contains at least a whole date, and parses what it formats."""
-    sample = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
-    try:
-        written = pl.Series([sample], dtype=TIME).dt.to_string(pattern)
-        time = read_formatted(written, pattern)[0]
-    except pl.exceptions.PolarsError:
-        return False
-    return time is not None and time.date() == sample.date()
+    rest = ((possible - whole) * each).cast(pl.Int64)
+    return keep_in_range((whole * each + rest).cast(TIME))
 
 
 def _parse(texts: pl.Series, pattern: str) -> pl.Series:
@@ -137,6 +126,7 @@ def _parse(texts: pl.Series, pattern: str) -> pl.Series:
     return times.dt.replace_time_zone("UTC") if zone is None else times.dt.convert_time_zone("UTC")
 
 
-def _in_range(times: pl.Series) -> pl.Series:
+def keep_in_range(times: pl.Series) -> pl.Series:
+    """Return the times, null before 1970 and after 2200."""
     inside = times.is_between(_FIRST, _END, closed="left")
     return times.cast(TIME) if inside.all() else times.set(~inside.fill_null(False), None).cast(TIME)

@@ -10,7 +10,7 @@ from pipelines.apps.mapping.words import NAMES, OTHER_TIMES
 from transforms.mapping.spec import TIMES
 from transforms.records.times import EPOCH_UNITS
 
-_IN_A_YEAR = {unit: 365.25 * 86_400 * 1_000_000 / of for unit, of in EPOCH_UNITS.items()}
+_IN_A_YEAR = {unit: 365.25 * 86_400 * of for unit, of in EPOCH_UNITS.items()}
 
 
 class _Time(NamedTuple):

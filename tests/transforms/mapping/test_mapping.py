@@ -399,7 +399,7 @@ BAD_FIELDS = [
     (
         "event_time: {path: t, time: '%H'}",
         ".event_time.time",
-        "got '%H', allowed s, ms, us, rfc3339 or a strptime",
+        "got '%H', allowed s, ms, us, ns, rfc3339 or a strptime",
     ),
     (
         "event_time: {path: t, on_error: null}",

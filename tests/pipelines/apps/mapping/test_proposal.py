@@ -74,7 +74,7 @@ def test_seconds_with_a_fraction_are_seconds(tmp_path):
     [
         ("%Y-%m-%dT%H:%M:%S+02:00", "rfc3339"),
         ("%Y-%m-%d %H:%M:%S", "rfc3339"),
-        ("%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M"),
+        ("%Y-%m-%d %H:%M", "rfc3339"),
         ("%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M:%S"),
         ("%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M"),
         ("%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S"),
