@@ -184,7 +184,7 @@ def test_retention_by_week_is_null_until_the_week_is_over(ask):
 
 def visit(id_: str, start: datetime, channel: str, campaign, anonymous_id, user_id, seconds: float, **flags) -> dict:
     engaged = flags.pop("is_engaged", True)
-    row = {"session_id": id_, "session_start": start, "session_end": start + timedelta(seconds=seconds)}
+    row = {"visit_id": id_, "session_start": start, "session_end": start + timedelta(seconds=seconds)}
     row |= {"channel": channel, "campaign": campaign, "anonymous_id": anonymous_id, "user_id": user_id}
     row |= {"duration_seconds": seconds, "is_engaged": engaged, "is_bounce": not engaged, "events": 1}
     return row | CURRENT | flags
