@@ -99,6 +99,29 @@ SELECT b.*,
 FROM o_buyers b JOIN (SELECT currency, count(*) AS n FROM o_buyers GROUP BY currency) t
     ON t.currency IS NOT DISTINCT FROM b.currency;
 
+-- Recency says nothing where nobody of a currency has more than a fifth of its buyers behind.
+CREATE OR REPLACE TABLE o_rfm AS
+SELECT * REPLACE (CASE WHEN (SELECT max(o.recency_score) FROM o_rfm o WHERE o.currency IS NOT DISTINCT FROM r.currency) > 1
+    THEN recency_score END AS recency_score)
+FROM o_rfm r;
+
+-- Money by day: a refund counts without its sign.
+CREATE TABLE o_revenue AS
+SELECT of_day(event_time) AS day, channel, country, currency,
+    count(*) FILTER (event_type = 'purchase') AS orders,
+    count(DISTINCT person) FILTER (event_type = 'purchase') AS buyers,
+    coalesce(sum(value) FILTER (event_type = 'purchase'), 0)::DECIMAL(38, 9) AS revenue,
+    coalesce(sum(abs(value)) FILTER (event_type = 'refund'), 0)::DECIMAL(38, 9) AS refunds,
+    count(DISTINCT person) FILTER (event_type = 'refund') AS refunded_buyers
+FROM o_unique WHERE event_type IN ('purchase', 'refund') AND is_bot IS DISTINCT FROM true
+GROUP BY ALL;
+
+-- The channel of a person's first event that has one.
+CREATE TABLE o_first_channel AS
+SELECT person, min(seen(event_time, sequence, received_time, channel)) FILTER (channel IS NOT NULL).v AS channel
+FROM o_events WHERE person IS NOT NULL AND is_bot IS DISTINCT FROM true
+GROUP BY person;
+
 CREATE TABLE o_leaderboard AS
 WITH recent AS (
     SELECT * FROM o_events WHERE content_id IS NOT NULL AND of_day(event_time) >
