@@ -136,8 +136,8 @@ SELECT coalesce(event_id, 'derived:' || md5(source || chr(31)
     -- what is refused for its types tells no time
     CASE WHEN code IS DISTINCT FROM 'wrong_type' THEN received_time END AS received_time,
     client_time, sent_time, source, 'native' AS source_format, $input AS input,
-    user_id, anonymous_id, session_id, content_id, content_type, category, channel, campaign, referrer,
-    country, device, try_cast(value AS DECIMAL(38, 9)) AS value, currency,
+    user_id, anonymous_id, session_id, NULL::BIGINT AS sequence, content_id, content_type, category, channel, campaign,
+    referrer, country, device, try_cast(value AS DECIMAL(38, 9)) AS value, currency,
     try_cast(quantity AS BIGINT) AS quantity, try_cast(is_bot AS BOOLEAN) AS is_bot, text,
     try_cast(rating AS DOUBLE) AS rating, properties::VARCHAR AS properties, extra, warnings, code,
     CASE WHEN code IS NOT NULL THEN line END AS payload,
@@ -197,13 +197,13 @@ def metric(bucket: str, dimensions: str, measures: list[str], where: str = "true
 
 
 def first(column: str) -> str:
-    """SQL of the value seen first in a group; of several at one time the smallest."""
-    return f"min({{t: event_time, v: {column}}}) FILTER ({column} IS NOT NULL).v"
+    """SQL of the value seen first in a group; of several at one time the one received first, then the smallest."""
+    return f"min({{t: event_time, r: received_time, v: {column}}}) FILTER ({column} IS NOT NULL).v"
 
 
 def last(column: str) -> str:
     """SQL of the value seen last; the largest."""
-    return f"max({{t: event_time, v: {column}}}) FILTER ({column} IS NOT NULL).v"
+    return f"max({{t: event_time, r: received_time, v: {column}}}) FILTER ({column} IS NOT NULL).v"
 
 
 SESSION_COUNTS = ("views", "clicks", "likes", "shares", "comments", "carts", "signups", "purchases")
@@ -231,12 +231,13 @@ SESSIONS = f"""
             {", ".join(counted(name, COUNTS[name]) for name in SESSION_COUNTS)},
             {first("content_id")} AS entry_content_id, {last("content_id")} AS exit_content_id,
             {first("channel")} AS channel, {first("campaign")} AS campaign,
+            {first("country")} AS country, {first("device")} AS device,
             max(CASE event_type WHEN 'page_view' THEN 1 WHEN 'add_to_cart' THEN 2 WHEN 'purchase' THEN 3 ELSE 0 END)
                 AS furthest_step,
             bool_or(coalesce(is_bot, false)) AS is_bot
         FROM numbered GROUP BY known, visitor, visit
     )
-    SELECT md5(concat_ws(chr(31), known, visitor, epoch_us(session_start))) AS session_id,
+    SELECT md5(concat_ws(chr(31), known, visitor, epoch_us(session_start))) AS visit_id,
         visits.* EXCLUDE (known, visitor, visit), revenue,
         epoch_us(session_end - session_start) / 1e6 AS duration_seconds,
         signups + purchases > 0 AS is_converted,

@@ -275,7 +275,7 @@ def test_the_alerts_watch_counters_and_steps_that_the_product_has():
 def test_the_views_of_readers_are_those_without_a_person_or_a_record_in_a_row():
     default = one_of(blocks("variable"), "reader_views")["default"]
     private = {"events_unique", "quarantine_open", "user_days_current", "sessions_current"}
-    private |= {"active_days", "visits", "identities", "rfm_segments"}
+    private |= {"active_days", "first_touches", "visits", "visit_events", "identities", "rfm_segments"}
     assert set(default) | private == {view["name"] for view in DECLARED["views"]}
     assert set(default) & private == set()
 

@@ -49,6 +49,7 @@ FIELDS: dict[str, pl.DataType | type[pl.DataType]] = {
     "user_id": pl.String,
     "anonymous_id": pl.String,
     "session_id": pl.String,
+    "sequence": pl.Int64,  # orders the events of one time
     "content_id": pl.String,
     "content_type": pl.String,
     "category": pl.String,

@@ -47,8 +47,8 @@ _SAME = [WINDOW, "source", "event_id"]
 Keyed = tuple[tuple[int, int], pl.DataFrame]  # ((window, shard), a block)
 Gathered = tuple[tuple[int, int], tuple[int, str, pl.DataFrame]]  # (window, shard), a spilled block
 # Fields outside the fingerprint may differ in two copies received at the same time: they break the tie, not the order.
-_TRAVELLED = ["sent_time", "event_time", "time_source", "id_source", "source_format", "warnings"]
-_STATED = [name for name in FIELDS if name != "event_id"] + ["client_time"]
+_TRAVELLED = ["sent_time", "event_time", "time_source", "id_source", "source_format", "sequence", "warnings"]
+_STATED = [name for name in FIELDS if name not in ("event_id", "sequence")] + ["client_time"]
 _CONTENT = pl.concat_str(
     [pl.col(name).cast(pl.String).fill_null("\x00") for name in _STATED], separator=SEPARATOR
 ).cast(pl.Binary)

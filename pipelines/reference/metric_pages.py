@@ -56,7 +56,8 @@ def index() -> str:
     )
     rates = (
         "A rate whose denominator is 0 is NULL, not 0. Its numerator and denominator are columns of the same view: sum "
-        "them over the rows that you query, and divide. `audience report` draws these metrics on one page."
+        "them over the rows that you query, and divide. `audience report` draws these metrics on one page. `events` "
+        "has every event; `day` and `person` are in `events` of a local warehouse, and everywhere in `events_unique`."
     )
     table = f"| metric | what it measures | views |\n|---|---|---|\n{rows}"
     return f"# Metrics\n\n{GENERATED}\n\n{_wrap(text)}\n\n```sh\n{data}\n```\n\n{_wrap(rates)}\n\n{table}"

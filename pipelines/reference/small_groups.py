@@ -49,8 +49,11 @@ GROUPS = {
     ),
     "retention_by_day": Group("cohort_size", _RETAINED),
     "retention_by_week": Group("cohort_size", _RETAINED),
+    "retention_by_channel": Group("cohort_size", _RETAINED),
     "conversion_by_campaign": Group("visitors", _CONVERTERS),
     "conversion_by_channel": Group("visitors", _CONVERTERS),
+    "conversion_by_country": Group("visitors", _CONVERTERS),
+    "revenue_by_day": Group("buyers", {"refunded_buyers": ("refunds", "net_revenue")}),
     "funnel_by_day": Group(
         "first_persons",
         {
@@ -62,6 +65,10 @@ GROUPS = {
     "engagement_by_day": Group(
         people="SELECT day, channel, COUNT(DISTINCT visitor) AS people FROM visits GROUP BY day, channel",
         keys=("day", "channel"),
+    ),
+    "engagement_by_device": Group(
+        people="SELECT day, device, COUNT(DISTINCT visitor) AS people FROM visits GROUP BY day, device",
+        keys=("day", "device"),
     ),
     "engagement_by_channel": Group(
         people=f"SELECT DATE(event_time, {_ZONE}) AS day, channel, {_PERSONS} FROM events GROUP BY day, channel",
@@ -86,7 +93,9 @@ PERSONS = (
     "user_days_current",
     "sessions_current",
     "active_days",
+    "first_touches",
     "visits",
+    "visit_events",
     "identities",
     "rfm_segments",
 )

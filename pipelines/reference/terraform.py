@@ -75,7 +75,9 @@ def _expand(text: str, views: dict[str, str]) -> exp.Expr:
     own = {cte.alias for cte in tree.find_all(exp.CTE)}
     for table in list(tree.find_all(exp.Table)):
         if table.name in views:
-            table.replace(exp.Subquery(this=_expand(views[table.name], views), alias=exp.to_identifier(table.name)))
+            table.replace(
+                exp.Subquery(this=_expand(views[table.name], views), alias=exp.to_identifier(table.alias_or_name))
+            )
         elif table.name not in own:
             table.set("db", exp.to_identifier("{{dataset}}", quoted=True))
             table.set("catalog", exp.to_identifier("{{project}}", quoted=True))

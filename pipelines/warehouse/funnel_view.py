@@ -15,6 +15,7 @@ def filled_with_funnel(template: str, funnel: Funnel) -> str:
         "window_seconds": str(int(funnel.width.total_seconds())),
         "times": "\n".join(_times(kinds)),
         "later_times": ", ".join(f"time_{number}" for number in kinds if number > 1),
+        "step_of_kind": " ".join(f"WHEN {kind} THEN {number}" for number, kind in kinds.items()),
         "kind_of_step": " ".join(f"WHEN {number} THEN {kind}" for number, kind in kinds.items()),
         "time_of_step": " ".join(f"WHEN {number} THEN time_{number}" for number in kinds),
         "time_before_step": " ".join(f"WHEN {number} THEN time_{number - 1}" for number in kinds if number > 1),

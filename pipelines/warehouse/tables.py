@@ -165,7 +165,8 @@ EVENTS = Table(
         _nullable("input", "STRING", "file or subscription it was read from"),
         _nullable("user_id", "STRING", "the signed-in user, up to 256 characters"),
         _nullable("anonymous_id", "STRING", "the device or browser, up to 256 characters"),
-        _nullable("session_id", "STRING", "session as the client counts it; advisory"),
+        _nullable("session_id", "STRING", "session as the client counts it; advisory, see sessions.visit_id"),
+        _nullable("sequence", "INT64", "order among events of one event_time, as the source numbers them"),
         _nullable("content_id", "STRING", "article, video or product it is about"),
         _nullable("content_type", "STRING", "kind of content"),
         _nullable("category", "STRING", "category of the content"),
@@ -260,14 +261,14 @@ QUALITY_1M = Table(
 
 SESSIONS = Table(
     name="sessions",
-    description="Visits: the events of a visitor with less than 30 minutes between one and the next. A late event may "
+    description="The events of a visitor with less than 30 minutes between one and the next. A late event may "
     "move the start of a session or join two: rows are only appended, and a tombstone takes back the row of each "
     "session that another has taken in; sessions_current shows what stands.",
     partition="session_start",
     cluster=("user_id", "anonymous_id"),
-    key=("session_id",),
+    key=("visit_id",),
     columns=(
-        _required("session_id", "STRING", "hash of the visitor and session_start"),
+        _required("visit_id", "STRING", "hash of the visitor and session_start; visit_events has it for each event"),
         _nullable("anonymous_id", "STRING", "the visitor, where its events have one: a login does not cut a session"),
         _nullable("user_id", "STRING", "the user seen last; the visitor, where its events have no anonymous_id"),
         _required("session_start", "TIMESTAMP", "time of its first event, UTC"),
@@ -297,6 +298,8 @@ SESSIONS = Table(
         _nullable("exit_content_id", "STRING", "content of its last event that has one"),
         _nullable("channel", "STRING", "channel of its first event that has one"),
         _nullable("campaign", "STRING", "campaign of its first event that has one: the first touch"),
+        _nullable("country", "STRING", "country of its first event that has one"),
+        _nullable("device", "STRING", "device of its first event that has one"),
         _required("furthest_step", "INT64", "the highest step of the funnel that one of its events is, from 1; else 0"),
         _required("is_converted", "BOOL", "whether it has a signup or a purchase"),
         _required("is_engaged", "BOOL", "longer than 10 s, or 2 views, or converted"),

@@ -7,11 +7,12 @@ funnel, where no run has declared one.
 The views of the shipped configuration are shipped in DuckDB's SQL as well (duckdb.json, generated): a query of them
 needs no SQL parser.
 
-Placeholders `{{table}}`, `{{key}}`, `{{time_zone}}` are replaced as text, those of the funnel by funnel_view.py.
+Placeholders `{{table}}`, `{{key}}`, `{{time_zone}}`, `{{event_columns}}` are replaced as text, those of the funnel by
+funnel_view.py.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -29,6 +30,10 @@ CONTENTS = {"content_1h": ("content_id", "category", *ENGAGEMENT)}
 PERSON_DAYS = {"user_days": ("person", "events", "bot_events")}
 SESSIONS: Mapping[str, tuple[str, ...]] = {"sessions": ()}
 EVENTS: Mapping[str, tuple[str, ...]] = {"events": ()}
+# What a local warehouse shows beside the columns of a table, in DuckDB's SQL. In BigQuery, `events_unique` has them.
+_COMPUTED = {
+    "events": "CAST(event_time AT TIME ZONE '{{time_zone}}' AS DATE) AS day, COALESCE(user_id, anonymous_id) AS person"
+}
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,18 @@ VIEWS = (
     View("lifecycle_by_day", PERSON_DAYS),
     View("retention_by_day", PERSON_DAYS),
     View("retention_by_week", PERSON_DAYS),
+    View("first_touches", EVENTS),
+    View("retention_by_channel", {**PERSON_DAYS, **EVENTS}),
     View("visits", SESSIONS),
+    View("visit_events", {**SESSIONS, **EVENTS}),
     View("engagement_by_day", SESSIONS),
+    View("engagement_by_device", SESSIONS),
     View("conversion_by_campaign", SESSIONS),
     View("conversion_by_channel", SESSIONS),
+    View("conversion_by_country", SESSIONS),
     View("identities", SESSIONS),
     View("funnel_by_day", EVENTS, of_funnel=True),
+    View("revenue_by_day", EVENTS),
     View("rfm_segments", EVENTS),
     View("live_now", EVENTS),
 )
@@ -73,13 +84,20 @@ def quote(name: str) -> str:
 def bigquery_views(tables: Iterable[Table], time_zone: str, funnel: Funnel | None = None) -> list[tuple[str, str]]:
     """(name, BigQuery SQL) of every view over these tables, in the order of creation."""
     known = {table.name: table for table in tables}
-    columns = {table.name: {column.name for column in table.columns} for table in known.values()}
+    columns = {table.name: [column.name for column in table.columns] for table in known.values()}
     return [*_current(known.values(), time_zone), *_views(columns, time_zone, funnel)]
 
 
 def duckdb_views(tables: Iterable[Table], time_zone: str, funnel: Funnel | None = None) -> list[tuple[str, str]]:
     """(name, DuckDB SQL) of every view over these tables, in the order of creation."""
     return [(name, in_duckdb(sql, time_zone)) for name, sql in bigquery_views(tables, time_zone, funnel)]
+
+
+def with_computed(table: str, relation: str, time_zone: str) -> str:
+    """The DuckDB SQL of a table's rows, with the columns that a local warehouse computes when it is asked."""
+    if table not in _COMPUTED:
+        return relation
+    return f"SELECT *, {_COMPUTED[table].replace(TIME_ZONE, time_zone)} FROM ({relation})"
 
 
 class _Translation(msgspec.Struct):
@@ -145,10 +163,11 @@ def _current(tables: Iterable[Table], time_zone: str) -> Iterator[tuple[str, str
             yield f"{table.name}_current", filled.replace(TIME_ZONE, time_zone)
 
 
-def _views(columns: Mapping[str, set[str]], time_zone: str, funnel: Funnel | None) -> Iterator[tuple[str, str]]:
+def _views(columns: Mapping[str, Sequence[str]], time_zone: str, funnel: Funnel | None) -> Iterator[tuple[str, str]]:
     for view in VIEWS:
-        there = all(name in columns and set(read) <= columns[name] for name, read in view.reads.items())
+        there = all(name in columns and set(read) <= {*columns[name]} for name, read in view.reads.items())
         if there and not (view.of_funnel and funnel is None):
             text = (files("templates") / "sql" / f"{view.name}.sql").read_text()
             text = filled_with_funnel(text, funnel) if view.of_funnel and funnel else text
+            text = text.replace("{{event_columns}}", ",\n  ".join(columns.get("events", ())))
             yield view.name, text.replace(TIME_ZONE, time_zone)

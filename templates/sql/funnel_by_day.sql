@@ -1,8 +1,9 @@
 -- How many people came how far through the steps of the funnel, by the day of the first step; rates NULL without people.
--- A person begins with the first {{first_step}} of a day; each further step is the first event of its kind that comes
--- later, by event_time and then event_id. time_N of a row is when step N is reached by whoever stands at that row.
+-- A person begins with the first {{first_step}} of a day; each further step is the first event of its kind that is not
+-- before the previous step. At one time, events are in the order of the steps. time_N of a row is when step N is reached
+-- by whoever stands at that row.
 WITH steps AS (
-  SELECT COALESCE(user_id, anonymous_id) AS person, event_type, event_time, event_id, source
+  SELECT COALESCE(user_id, anonymous_id) AS person, event_type, event_time
   FROM events
   WHERE event_type IN ({{steps}}) AND is_bot IS NOT TRUE AND COALESCE(user_id, anonymous_id) IS NOT NULL
   QUALIFY ROW_NUMBER() OVER (PARTITION BY source, event_id ORDER BY received_time, event_time, input) = 1
@@ -12,7 +13,10 @@ placed AS (
     person,
     event_type,
     event_time,
-    ROW_NUMBER() OVER (PARTITION BY person ORDER BY event_time, event_id, source) AS place
+    ROW_NUMBER() OVER (
+      PARTITION BY person
+      ORDER BY event_time, CASE event_type {{step_of_kind}} END
+    ) AS place
   FROM steps
 ),
 {{times}}

@@ -32,7 +32,7 @@ ranked AS (
     RANK() OVER (PARTITION BY currency ORDER BY COALESCE(revenue, 0)) AS monetary_rank
   FROM measured
 ),
-scored AS (
+rated AS (
   SELECT
     person,
     currency,
@@ -44,10 +44,25 @@ scored AS (
     DIV(5 * (frequency_rank - 1), persons) + 1 AS frequency_score,
     DIV(5 * (monetary_rank - 1), persons) + 1 AS monetary_score
   FROM ranked
+),
+scored AS (
+  -- Where no buyer of a currency scores above 1, most bought last on the most recent day: recency says nothing.
+  SELECT
+    person,
+    currency,
+    last_purchase_day,
+    recency_days,
+    purchases,
+    revenue,
+    IF(MAX(recency_score) OVER (PARTITION BY currency) = 1, NULL, recency_score) AS recency_score,
+    frequency_score,
+    monetary_score
+  FROM rated
 )
 SELECT
   *,
   CASE
+    WHEN recency_score IS NULL THEN 'unknown'
     WHEN recency_score >= 4 AND frequency_score >= 4 AND monetary_score >= 4 THEN 'champion'
     WHEN recency_score >= 3 AND frequency_score >= 4 THEN 'loyal'
     WHEN recency_score >= 4 AND purchases = 1 THEN 'new'

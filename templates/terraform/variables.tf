@@ -86,17 +86,21 @@ variable "reader_views" {
     "content_leaderboard",
     "conversion_by_campaign",
     "conversion_by_channel",
+    "conversion_by_country",
     "engagement_by_channel",
     "engagement_by_content",
     "engagement_by_day",
+    "engagement_by_device",
     "funnel_by_day",
     "lifecycle_by_day",
     "live_now",
     "quality_1m_current",
     "quality_summary",
     "quarantine_by_code",
+    "retention_by_channel",
     "retention_by_day",
     "retention_by_week",
+    "revenue_by_day",
   ]
   validation {
     condition     = alltrue([for name in var.reader_views : contains(keys(local.all_views), name)])

@@ -211,7 +211,7 @@ def test_sessions_are_those_of_the_oracle_and_hold_every_event_of_a_person_once(
     )
     assert mine.sort(pl.all()).equals(truth.sort(pl.all()))
     assert len(mine) > 500 or kind not in TIED
-    assert product.execute("SELECT count(*) - count(DISTINCT session_id) FROM sessions_current").fetchall() == [(0,)]
+    assert product.execute("SELECT count(*) - count(DISTINCT visit_id) FROM sessions_current").fetchall() == [(0,)]
 
 
 def test_the_books_are_those_of_the_oracle_minute_by_minute(both):

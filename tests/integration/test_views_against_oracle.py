@@ -183,6 +183,33 @@ def test_for_how_much_and_what_that_makes_them(both):
         assert row["segment"] == segment(*(row[f"{what}_score"] for what in SCORES), row["purchases"]), row
 
 
+@pytest.mark.parametrize("both", ["native", "retail"], indirect=True)
+def test_what_was_bought_and_refunded(both):
+    """Days are left out in which a hash of the product chooses among copies, which may differ in their value."""
+    columns = "day, channel, country, currency, orders, buyers, revenue, refunds, refunded_buyers"
+    _, product, oracle = both
+    tied = "SELECT event_time::DATE AS day FROM o_events JOIN o_conflicted USING (source, event_id) WHERE tied"
+    unsure = {day for (day,) in oracle.execute(tied).fetchall()}
+    rows, truth = (
+        each.sql(f"SELECT {columns} FROM {view}").pl().filter(~pl.col("day").is_in(unsure)).sort(pl.all())
+        for each, view in ((product, "revenue_by_day"), (oracle, "o_revenue"))
+    )
+    assert rows.equals(truth) and rows["orders"].sum() > 100, rows
+
+
+def test_where_people_came_from(both):
+    rows = same(both, "SELECT person, channel FROM first_touches", "SELECT person, channel FROM o_first_channel")
+    assert rows.height >= 20
+
+
+def test_every_event_of_a_person_is_in_a_visit(both):
+    _, product, _ = both
+    events = product.execute(
+        "SELECT visit_id, count(*) FROM visit_events WHERE visit_id IS NOT NULL GROUP BY 1"
+    ).fetchall()
+    assert sorted(events) == product.execute("SELECT visit_id, events FROM sessions_current ORDER BY 1").fetchall()
+
+
 SCORES = ("recency", "frequency", "monetary")
 
 

@@ -10,7 +10,7 @@ SELECT file, line, text, readable, CASE WHEN readable THEN json_keys(text) END A
         '$.event_id', '$.event_type', '$.event_time', '$.sent_time', '$.received_time', '$.source', '$.user_id',
         '$.anonymous_id', '$.session_id', '$.content_id', '$.content_type', '$.category', '$.channel', '$.campaign',
         '$.referrer', '$.country', '$.device', '$.currency', '$.text', '$.value', '$.quantity', '$.is_bot', '$.rating',
-        '$.properties']) END AS f
+        '$.properties', '$.sequence']) END AS f
 FROM o_lines;
 
 CREATE TABLE o_parsed AS
@@ -20,7 +20,8 @@ WITH named AS (
         f[6] AS source, f[7] AS user_id, f[8] AS anonymous_id, f[9] AS session_id, f[10] AS content_id,
         f[11] AS content_type, f[12] AS category, f[13] AS channel, f[14] AS campaign, f[15] AS referrer,
         f[16] AS country, f[17] AS device, f[18] AS currency, f[19] AS text_field, f[20] AS value,
-        f[21] AS quantity, f[22] AS is_bot, f[23] AS rating, f[24] AS properties
+        f[21] AS quantity, f[22] AS is_bot, f[23] AS rating, f[24] AS properties,
+        f[25] AS sequence
     FROM o_fields
 ),
 typed AS (
@@ -35,6 +36,8 @@ typed AS (
             -- written as an integer (3.0 is none) that fits INT64
             OR (NOT absent(quantity) AND (json_type(quantity) NOT IN ('BIGINT', 'UBIGINT')
                 OR try_cast(number_of(quantity) AS BIGINT) IS NULL))
+            OR (NOT absent(sequence) AND (json_type(sequence) NOT IN ('BIGINT', 'UBIGINT')
+                OR try_cast(number_of(sequence) AS BIGINT) IS NULL))
         ) AS mistyped
     FROM named
 )
@@ -63,6 +66,7 @@ SELECT file, line,
     number_of(value) AS value_text,
     text_of(currency) AS currency,
     try_cast(number_of(quantity) AS BIGINT) AS quantity,
+    try_cast(number_of(sequence) AS BIGINT) AS sequence,
     CASE WHEN json_type(is_bot) = 'BOOLEAN' THEN is_bot::BOOLEAN END AS is_bot,
     text_of(text_field) AS text,
     try_cast(number_of(rating) AS DOUBLE) AS rating,

@@ -55,7 +55,7 @@ KNOWN = [
         "anonymous_id",
     ),
     *("session_id", "content_id", "content_type", "category", "channel", "campaign", "referrer", "country"),
-    *("device", "value", "currency", "quantity", "is_bot", "text", "rating", "properties"),
+    *("device", "value", "currency", "quantity", "is_bot", "text", "rating", "properties", "sequence"),
 ]
 
 
@@ -89,6 +89,7 @@ def oracle(
     for step in ("macros", kind) if kind in TABLES else ("macros", "lines", kind):
         _run(connection, step, values)
     connection.execute("ALTER TABLE o_parsed ADD COLUMN IF NOT EXISTS part BIGINT DEFAULT 0")
+    connection.execute("ALTER TABLE o_parsed ADD COLUMN IF NOT EXISTS sequence BIGINT")
     if kind != "native":
         connection.execute("UPDATE o_parsed SET clock = ?", [clock])
     _run(connection, "rules", values)

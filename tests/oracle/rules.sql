@@ -104,8 +104,8 @@ FROM ranked;
 CREATE TABLE o_events AS
 SELECT event_id, CASE WHEN event_id IS NULL THEN 'derived' ELSE 'client' END AS id_source, event_type, event_time,
     time_source, received_time, client_time, sent_time, source, user_id, anonymous_id,
-    coalesce(user_id, anonymous_id) AS person, session_id, content_id, content_type, category, channel, campaign,
-    referrer, country, device, value, currency, quantity, is_bot, text, rating, properties,
+    coalesce(user_id, anonymous_id) AS person, session_id, sequence, content_id, content_type, category, channel,
+    campaign, referrer, country, device, value, currency, quantity, is_bot, text, rating, properties,
     nullif(warnings, '') AS warnings, file, line, part
 FROM o_copies WHERE copy = 1 AND NOT outside_range;
 

@@ -381,6 +381,13 @@ def test_what_the_views_must_say_of_a_few_people(ask):
         "SELECT person, recency_days, purchases, revenue, recency_score, frequency_score FROM o_rfm ORDER BY person"
     )
     assert found(scores) == [("ann", 0, 2, 11, 3, 3), ("bob", 6, 1, 11, 1, 1)]
+    money = "SELECT day, orders, buyers, revenue, refunds, refunded_buyers FROM o_revenue ORDER BY day"
+    assert found(money) == [
+        (date(2026, 3, 2), 1, 1, 5, 0, 0),
+        (date(2026, 3, 3), 1, 1, 11, 0, 0),
+        (date(2026, 3, 9), 1, 1, 6, 0, 0),
+    ]
+    assert found("SELECT * FROM o_first_channel ORDER BY person") == [("ann", None), ("bob", None)]
 
 
 def test_the_leaderboard_is_of_the_last_seven_days(ask):

@@ -61,24 +61,24 @@ SELECT (DATE '2000-01-03' + g.cohort::INT)::DATE AS cohort, g.n, g.cohort_size,
 FROM grid g JOIN cohorts c USING (cohort) JOIN lives l USING (person)
 GROUP BY g.cohort, g.n, g.cohort_size;
 
--- Chained minima: the first event of each kind behind the one before, in the pairs (time, id).
+-- Chained minima: the first event of each kind that is not before the one of the kind before it.
 CREATE MACRO funnel(kinds, window_s) AS TABLE
 WITH asked AS (
-    SELECT person, event_type, event_time, (event_time, coalesce(event_id, '')) AS spot, of_day(event_time) AS day
+    SELECT person, event_type, event_time, of_day(event_time) AS day
     FROM o_unique WHERE person IS NOT NULL AND is_bot IS DISTINCT FROM true
 ),
-one AS (SELECT person, day, min(spot) AS at_1 FROM asked WHERE event_type = kinds[1] GROUP BY ALL),
+one AS (SELECT person, day, min(event_time) AS at_1 FROM asked WHERE event_type = kinds[1] GROUP BY ALL),
 two AS (
-    SELECT one.*, (SELECT min(spot) FROM asked a WHERE a.person = one.person AND a.event_type = kinds[2]
-        AND a.spot > at_1 AND a.event_time <= struct_extract_at(at_1, 1) + to_seconds(window_s)) AS at_2 FROM one
+    SELECT one.*, (SELECT min(event_time) FROM asked a WHERE a.person = one.person AND a.event_type = kinds[2]
+        AND a.event_time >= at_1 AND a.event_time <= at_1 + to_seconds(window_s)) AS at_2 FROM one
 ),
 three AS (
-    SELECT two.*, (SELECT min(spot) FROM asked a WHERE a.person = two.person AND a.event_type = kinds[3]
-        AND a.spot > at_2 AND a.event_time <= struct_extract_at(at_1, 1) + to_seconds(window_s)) AS at_3 FROM two
+    SELECT two.*, (SELECT min(event_time) FROM asked a WHERE a.person = two.person AND a.event_type = kinds[3]
+        AND a.event_time >= at_2 AND a.event_time <= at_1 + to_seconds(window_s)) AS at_3 FROM two
 )
 SELECT day, count(*) AS persons_1, count(at_2) AS persons_2, count(at_3) AS persons_3,
-    median(epoch_us(struct_extract_at(at_2, 1)) - epoch_us(struct_extract_at(at_1, 1))) / 1e6 AS median_2,
-    median(epoch_us(struct_extract_at(at_3, 1)) - epoch_us(struct_extract_at(at_2, 1))) / 1e6 AS median_3
+    median(epoch_us(at_2) - epoch_us(at_1)) / 1e6 AS median_2,
+    median(epoch_us(at_3) - epoch_us(at_2)) / 1e6 AS median_3
 FROM three GROUP BY day;
 
 -- Scores: how many of the same currency are worse, in fifths.
@@ -98,6 +98,29 @@ SELECT b.*,
         AND o.purchases < b.purchases) // n + 1 AS frequency_score
 FROM o_buyers b JOIN (SELECT currency, count(*) AS n FROM o_buyers GROUP BY currency) t
     ON t.currency IS NOT DISTINCT FROM b.currency;
+
+-- Recency says nothing where nobody of a currency has more than a fifth of its buyers behind.
+CREATE OR REPLACE TABLE o_rfm AS
+SELECT * REPLACE (CASE WHEN (SELECT max(o.recency_score) FROM o_rfm o WHERE o.currency IS NOT DISTINCT FROM r.currency) > 1
+    THEN recency_score END AS recency_score)
+FROM o_rfm r;
+
+-- Money by day: a refund counts without its sign.
+CREATE TABLE o_revenue AS
+SELECT of_day(event_time) AS day, channel, country, currency,
+    count(*) FILTER (event_type = 'purchase') AS orders,
+    count(DISTINCT person) FILTER (event_type = 'purchase') AS buyers,
+    coalesce(sum(value) FILTER (event_type = 'purchase'), 0)::DECIMAL(38, 9) AS revenue,
+    coalesce(sum(abs(value)) FILTER (event_type = 'refund'), 0)::DECIMAL(38, 9) AS refunds,
+    count(DISTINCT person) FILTER (event_type = 'refund') AS refunded_buyers
+FROM o_unique WHERE event_type IN ('purchase', 'refund') AND is_bot IS DISTINCT FROM true
+GROUP BY ALL;
+
+-- The channel of a person's first event that has one.
+CREATE TABLE o_first_channel AS
+SELECT person, min(seen(event_time, sequence, received_time, channel)) FILTER (channel IS NOT NULL).v AS channel
+FROM o_events WHERE person IS NOT NULL AND is_bot IS DISTINCT FROM true
+GROUP BY person;
 
 CREATE TABLE o_leaderboard AS
 WITH recent AS (

@@ -19,7 +19,7 @@ from transforms.records.payloads import (
 from transforms.records.times import read_times
 
 TEXTS = [name for name, dtype in FIELDS.items() if dtype == pl.String and name not in ("properties", "extra")]
-AS_STATED = (*TEXTS, "quantity", "is_bot", "rating")
+AS_STATED = (*TEXTS, "sequence", "quantity", "is_bot", "rating")
 STRICT, OPEN = (msgspec.json.Decoder(kind, float_hook=Decimal).decode for kind in (NativeEvent, OpenEvent))
 
 

@@ -57,12 +57,14 @@ def refused(text: str | bytes) -> tuple[str, str, list[tuple[str, str]]]:
     return row["stage"], row["code"], [(error["path"], error["code"]) for error in json.loads(row["errors"])]
 
 
+NUMBERS = ("sequence", "value", "quantity", "is_bot", "rating")
 WRONG = {
     **dict.fromkeys(
-        KNOWN - {"event_time", "sent_time", "received_time", "value", "quantity", "is_bot", "rating", "properties"},
+        KNOWN - {"event_time", "sent_time", "received_time", "properties", *NUMBERS},
         ("5", "true", "[]", "{}"),
     ),
     "value": ('"1"', '"NaN"', "true", "[1]", "{}"),
+    "sequence": ('"1"', "1.5", "true", "9223372036854775808", "-9223372036854775809"),
     "quantity": ('"1"', "1.5", "true", "9223372036854775808", "-9223372036854775809"),
     "is_bot": ('"true"', "0", "[]"),
     "rating": ('"1"', "false", "1e999"),
@@ -288,6 +290,7 @@ LIKELY = {
     "event_type": st.sampled_from(["click", "Click", None]),
     "value": st.decimals(allow_nan=False, allow_infinity=False).map(float) | st.integers(),
     "quantity": st.integers(),
+    "sequence": st.integers(),
     "user_id": st.sampled_from(["u", "undefined", None]),
 }
 OBJECTS = st.fixed_dictionaries({}, optional=LIKELY) | st.dictionaries(

@@ -6,6 +6,7 @@ from transforms.block import ORIGIN, PARSED_SCHEMA
 from transforms.mapping.fields import TIMES
 from transforms.mapping.functions import Failure, constant, to_time, to_times
 from transforms.mapping.gather import Gathered, Plan
+from transforms.mapping.position import sequence_of
 from transforms.mapping.spec import Event, Mapping
 from transforms.mapping.values import Columns, evaluate, value_of, zones_of
 from transforms.records.payloads import NOTHING, errors_json
@@ -33,6 +34,8 @@ def settle(
     data |= {name: constant(text, pl.String, height) for name, text in constants.items()}
     data |= {"received_time": received, "event_id": id, "id_source": id_source}
     data |= {"properties": gathered.properties, "extra": gathered.extra}
+    if mapping.sequence == "position":
+        data["sequence"] = sequence_of(raw, mapping.explode is not None)
     data |= {name: raw[name] for name in (*ORIGIN, *(name for name in ("_at",) if name in raw.columns))}
     first, *others = (
         data[name].alias(name) if name in data else constant(None, PARSED_SCHEMA[name], height).alias(name)

@@ -7,6 +7,7 @@
     on_error: quarantine        # for a record with an unreadable value; null: that field becomes NULL
     transport: [sent_at]        # paths about how a record travelled: not part of a derived event_id
     derived_id: content         # position: also file and line, so that equal records are kept apart
+    sequence: position          # orders the events of one time as the records of a file (or map the field `sequence`)
     fields:
       event_time: {path: at, time: ms}             # s, ms, us, ns, rfc3339 or a pattern: "%m/%d/%Y %H:%M"
       sent_time:  {path: sent, time_zone: Europe/Berlin}   # of times that state none: or "+02:00", or {path: tz}
@@ -125,6 +126,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     transport: tuple[str, ...] = ()
     properties: tuple[str, ...] = ()
     derived_id: Literal["content", "position"] = "content"
+    sequence: Literal["position"] | None = None
     match: Match | None = None
     explode: str | Explode | None = None
     events: dict[str, Rule] | None = None
@@ -161,6 +163,8 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             place = ".fields" if event.name is None else f".events.{event.name}.fields"
             if "event_type" not in event.fields:
                 raise ValueError(f"{place}.event_type: missing, but required; state it")
+            if self.sequence is not None and "sequence" in event.fields:
+                raise ValueError(f".sequence: got 'position' beside {place}.sequence, allowed one of them")
             if self.clock == "trusted" and "event_time" not in event.fields:
                 without = "" if event.name is None else f" in the rule {event.name}"
                 raise ValueError(f".clock: got 'trusted' without an event_time{without}, allowed client")

@@ -51,6 +51,7 @@ class NativeEvent(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     user_id: str | None = None
     anonymous_id: str | None = None
     session_id: str | None = None
+    sequence: INT64 | None = None
     content_id: str | None = None
     content_type: str | None = None
     category: str | None = None

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import polars as pl
 
 from transforms.block import BlockCoder, empty
+from transforms.sessions.packed import SummaryCoder
 from transforms.sessions.summaries import SUMMARY_SCHEMA
 
 FRAME_ROWS = 50_000
 SESSION = ["key", "start"]
-_CODER = BlockCoder()
-encode = _CODER.encode
-decode = _CODER.decode
+encode = SummaryCoder().encode
+_read = BlockCoder().decode  # without the columns in which no row of the frame has a value: joined first, then filled
 
 
 def removals(sessions: pl.DataFrame) -> bytes:
@@ -26,8 +26,8 @@ def removals(sessions: pl.DataFrame) -> bytes:
 
 def select_visitors(bag: Iterable[bytes], keys: pl.DataFrame) -> pl.DataFrame:
     """Return the sessions of the visitors with these keys."""
-    found = [decode(frame).join(keys, on="key", how="semi") for frame in bag]
-    last = pl.concat([empty(SUMMARY_SCHEMA), *found]).unique(SESSION, keep="last", maintain_order=True)
+    found = [_read(frame).join(keys, on="key", how="semi") for frame in bag]
+    last = pl.concat([empty(SUMMARY_SCHEMA), *found], how="diagonal").unique(SESSION, keep="last", maintain_order=True)
     return last.filter(pl.col("events") > 0)
 
 
@@ -44,23 +44,23 @@ def compact(read: Callable[[], Iterable[bytes]], alive: pl.Expr) -> Compacted:
     gone = _find_removed(read())
     made, gathered, rows, oldest = Compacted([], 0, 0), [empty(SUMMARY_SCHEMA)], 0, []
     for place, data in enumerate(read()):
-        left = decode(data).filter((pl.col("events") > 0) & alive)
+        left = _read(data).filter((pl.col("events") > 0) & alive)
         left = left.join(gone.filter(pl.col("place") > place), on=SESSION, how="anti", maintain_order="left")
         gathered.append(left)
         rows += len(left)
         oldest += left.select(pl.col("end").dt.epoch("us").min()).to_series().drop_nulls().to_list()
         if sum(map(len, gathered)) >= FRAME_ROWS:
-            made.frames.append(encode(pl.concat(gathered)))
+            made.frames.append(encode(pl.concat(gathered, how="diagonal")))
             gathered.clear()
     if any(len(frame) for frame in gathered):
-        made.frames.append(encode(pl.concat(gathered)))
+        made.frames.append(encode(pl.concat(gathered, how="diagonal")))
     return made._replace(rows=rows, oldest=min(oldest, default=0))
 
 
 def _find_removed(bag: Iterable[bytes]) -> pl.DataFrame:
     """Return the sessions that were removed, and in which frame."""
     marks = [
-        decode(data).filter(pl.col("events") == 0).select(*SESSION, place=pl.lit(place))
+        _read(data).filter(pl.col("events") == 0).select(*SESSION, place=pl.lit(place))
         for place, data in enumerate(bag)
     ]
     return pl.concat([empty(SUMMARY_SCHEMA).select(*SESSION, place=pl.lit(0)), *marks])

@@ -5,7 +5,7 @@
 State   per shard, in the global window. `pending` events since the last firing; `hot` sessions, which the next firing
         reads: open, or closed for less than HOT; older `cold` ones, which are searched for a visitor when an event
         arrives that late, at most every COLD_EVERY of event time. Sessions that can get no more events, GAP + lateness
-        + COLD_EVERY after their end, are freed every SWEEP. About 95 bytes per session; Beam's metric `sessions-held`
+        + COLD_EVERY after their end, are freed every SWEEP. About 72 bytes per session; Beam's metric `sessions-held`
         counts them. `cold` is a bag (cold.py).
 Emits   at whole minutes of event time in which a session closes (`on_time`; less often while the stream is far behind),
         at whole minutes of the clock after an event for a closed session (`late`; later if it waits for COLD_EVERY),
@@ -30,6 +30,7 @@ from transforms.publication import LATE_EVERY, Firing, Launch, set_firing, stamp
 from transforms.sessions import cold as cold_sessions
 from transforms.sessions import summaries
 from transforms.sessions.cold import FRAME_ROWS, SESSION
+from transforms.sessions.packed import SummaryCoder
 from transforms.sessions.summaries import GAP, SUMMARY_SCHEMA, VISIT_SCHEMA
 from transforms.windows import micros_of, to_micros
 
@@ -68,7 +69,7 @@ class PublishSessions(beam.DoFn):
     """Keyed by shard."""
 
     PENDING = BagStateSpec("pending", BytesCoder())
-    HOT = ReadModifyWriteStateSpec("hot", BlockCoder())
+    HOT = ReadModifyWriteStateSpec("hot", SummaryCoder())
     COLD = BagStateSpec("cold", BytesCoder())
     PROGRESS = ReadModifyWriteStateSpec("progress", TupleCoder([VarIntCoder()] * len(Progress._fields)))
     SOON = TimerSpec("soon", TimeDomain.REAL_TIME)

@@ -6,13 +6,16 @@ Visitor   anonymous_id, or the user_id of an event without one, so that a login 
           neither belongs to no session.
 Split     only by the gap, never at midnight: two events GAP or more apart belong to two sessions. The sessions of a set
           of events are therefore those of its parts, merged where they are closer than GAP.
-First,    the channel and campaign of the first event that has one, the first and last content, the last user.
-last      Of several events at one time, the smallest string is first and the largest last: no event id is kept.
+First,    the channel, campaign, country and device of the first event that has one, the first and last content, the
+last      last user. Events are in the order of event_time, then `sequence`, then received_time (moments.py). Undecided:
+          what is equal in all three. Of these the smallest string is first and the largest last: no event id, which may
+          be random, decides.
 Long      above 24 hours: flagged, not split. (GA4 and Snowplow split or drop such sessions.)
 Engaged   longer than 10 s, or 2 views, or converted: GA4's rule. Converted: a signup or a purchase.
 
 A summary is a row of SUMMARY_SCHEMA. `standing` lists the starts under which it has rows in the table: one, several
 after it was merged with another session, or none; `changed` is set if those rows are out of date.
+Each moment is three columns (moments.py).
 """
 
 from collections.abc import Sequence
@@ -23,6 +26,7 @@ import polars as pl
 
 from transforms.block import EVENT_SCHEMA, NUMERIC, SEPARATOR, TIME, digests, empty, hash64
 from transforms.records.ragged import lists, runs
+from transforms.sessions.moments import choose, columns_of, moments_of, schema_of, without
 
 GAP = timedelta(minutes=30)
 LONG = timedelta(hours=24)
@@ -44,18 +48,19 @@ SEEN = {
     "exit_content_id": ("content_id", True),
     "channel": ("channel", False),
     "campaign": ("campaign", False),
+    "country": ("country", False),
+    "device": ("device", False),
     "user_id": ("user_id", True),
 }
-AT = "_at"  # suffix of the time at which it was seen
 REVENUE = pl.List(pl.Struct({"currency": pl.String, "value": NUMERIC}))
 _COUNTS = ["events", *COUNTED]
 SUMMARY_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "key": pl.UInt64,  # hash of the visitor
     "anonymous_id": pl.String,  # the visitor, where it is one
-    "start": TIME,
-    "end": TIME,
+    **schema_of("start"),
+    **schema_of("end"),
     **dict.fromkeys(_COUNTS, pl.Int64),
-    **{column: dtype for name in SEEN for column, dtype in ((name, pl.String), (name + AT, TIME))},
+    **{column: dtype for name in SEEN for column, dtype in {name: pl.String, **schema_of(name)}.items()},
     "revenue": REVENUE,
     "furthest_step": pl.Int64,
     "is_bot": pl.Boolean,
@@ -63,19 +68,23 @@ SUMMARY_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "changed": pl.Boolean,
 }
 
-# An event of a visitor, before it is a summary: less than half of its bytes.
+# An event of a visitor, before it is a summary: half of its bytes.
 VISIT_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "key": pl.UInt64,
     **{
         name: EVENT_SCHEMA[name]
         for name in (
             "event_time",
+            "sequence",
+            "received_time",
             "event_type",
             "anonymous_id",
             "user_id",
             "content_id",
             "channel",
             "campaign",
+            "country",
+            "device",
             "value",
             "currency",
             "is_bot",
@@ -114,17 +123,17 @@ def summarize_events(events: pl.DataFrame, steps: Sequence[str]) -> pl.DataFrame
 
 def summarize(visits: pl.DataFrame, steps: Sequence[str]) -> pl.DataFrame:
     """Each row of VISIT_SCHEMA as a summary, unmerged."""
-    kind, time = pl.col("event_type"), pl.col("event_time")
+    kind, moment = pl.col("event_type"), ("event_time", "sequence", "received_time")
     paid = (kind == COUNTED["purchases"]) & pl.col("value").is_not_null()
     return visits.select(
         "key",
         "anonymous_id",
-        start=time,
-        end=time,
+        **{name: pl.col(column) for name, column in zip(columns_of("start"), moment, strict=True)},
+        **{name: pl.col(column) for name, column in zip(columns_of("end"), moment, strict=True)},
         events=pl.lit(1, pl.Int64),
         **{name: (kind == type).cast(pl.Int64) for name, type in COUNTED.items()},
         **{name: pl.col(column) for name, (column, _) in SEEN.items()},
-        **{name + AT: pl.when(pl.col(column).is_not_null()).then(time) for name, (column, _) in SEEN.items()},
+        **{column: pl.lit(None, dtype) for name in SEEN for column, dtype in schema_of(name).items()},
         revenue=pl.when(paid)
         .then(pl.concat_list(pl.struct("currency", pl.col("value").cast(NUMERIC))))
         .otherwise(pl.lit([], REVENUE)),
@@ -150,14 +159,21 @@ def merge(frames: list[pl.DataFrame]) -> pl.DataFrame:
         return parts.with_columns(members=pl.lit(1, pl.UInt32))
     parts = parts.with_columns(_session=pl.Series(session))
     merged = parts.group_by("_session", maintain_order=True).agg(
-        pl.col("key", "anonymous_id", "start").first(),
-        pl.col("end", "furthest_step").max(),
+        pl.col("key", "anonymous_id").first(),
+        pl.col("furthest_step").max(),
         pl.col(_COUNTS).sum(),
         pl.col("is_bot", "changed").any(),
         members=pl.len().cast(pl.UInt32),
     )
-    seen = [series for name, (_, last) in SEEN.items() for series in _seen(parts, session, len(first), name, last)]
+    bounds = {name: _bound(parts, session, name) for name in ("start", "end")}
+    seen = [
+        column
+        for name, (_, last) in SEEN.items()
+        for column in _seen(parts, session, bounds["end" if last else "start"], name, last)
+    ]
     joined = merged.with_columns(
+        *bounds["start"],
+        *bounds["end"],
         *seen,
         _revenue(parts, len(first)),
         _standing(parts, len(first)),
@@ -175,30 +191,32 @@ def _numbered(parts: pl.DataFrame) -> np.ndarray:
     return parts.select(new.fill_null(True).cum_sum().cast(pl.Int64) - 1).to_series().to_numpy()
 
 
-def _seen(parts: pl.DataFrame, session: np.ndarray, count: int, name: str, last: bool) -> list[pl.Series]:
-    """The value seen first, or last, in each session, and when."""
+def _bound(parts: pl.DataFrame, session: np.ndarray, name: str) -> pl.DataFrame:
+    """The moment of the first or last event of each session: `start` or `end`."""
+    moments = parts.select(columns_of(name))
+    return moments[choose(moments, np.arange(len(parts)), session, name == "end").rows]
+
+
+def _seen(parts: pl.DataFrame, session: np.ndarray, bound: pl.DataFrame, name: str, last: bool) -> list[pl.Series]:
+    """The value seen first, or last, in each session, and its moment unless that is the session's `bound`."""
     there = np.flatnonzero(parts[name].is_not_null().to_numpy())
-    time, owner = parts[name + AT].to_physical().to_numpy()[there], session[there]
-    if np.any((owner[1:] == owner[:-1]) & (time[1:] < time[:-1])):  # never of single events: they are in order
-        order = np.lexsort((time, owner))
-        there, time, owner = there[order], time[order], owner[order]
-    begin = runs(owner)
-    sizes = np.diff(np.append(begin, len(owner)))
-    chosen = begin + sizes - 1 if last else begin
-    ties = time == np.repeat(time[chosen], sizes)
-    found, rows = owner[chosen], there[chosen]
-    if ties.sum() > len(begin):
-        best = pl.col("value").max() if last else pl.col("value").min()
-        at_once = pl.DataFrame({"session": owner[ties], "value": parts[name].gather(there[ties])})
-        values = at_once.group_by("session", maintain_order=True).agg(best)["value"]
+    moments = moments_of(parts, name, "end" if last else "start")
+    found = choose(moments, there, session[there], last)
+    if found.tied is None:
+        values = parts[name].gather(found.rows)
     else:
-        values = parts[name].gather(rows)
-    place = np.full(count, len(found))
-    place[found] = np.arange(len(found))
+        owners, rows = found.tied
+        best = pl.col("value").max() if last else pl.col("value").min()
+        at_once = pl.DataFrame({"session": owners, "value": parts[name].gather(rows)})
+        values = at_once.group_by("session", maintain_order=True).agg(best)["value"]
+    place = np.full(len(bound), len(found.owners))
+    place[found.owners] = np.arange(len(found.owners))
+    stated = without(moments[found.rows], bound[found.owners])
     index = pl.Series(place)
-    none = pl.Series([None], dtype=pl.String)
-    times = pl.concat([parts[name + AT].gather(rows), none.cast(TIME)])
-    return [pl.concat([values, none]).gather(index).alias(name), times.gather(index).alias(name + AT)]
+    return [
+        pl.concat([column, pl.Series([None], dtype=column.dtype)]).gather(index).alias(column.name)
+        for column in (values.alias(name), *stated)
+    ]
 
 
 def _revenue(parts: pl.DataFrame, count: int) -> pl.Series:
@@ -230,7 +248,7 @@ def table_rows(summaries: pl.DataFrame) -> pl.DataFrame:
     micros = summaries.select(took.dt.total_microseconds()).to_series().to_numpy()
     engaged = (took > ENGAGED) | (pl.col("views") >= 2) | converted
     return summaries.select(
-        _ids(summaries).alias("session_id"),
+        _ids(summaries).alias("visit_id"),
         "anonymous_id",
         "user_id",
         pl.col("start").alias("session_start"),

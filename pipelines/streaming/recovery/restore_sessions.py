@@ -51,20 +51,20 @@ def differences(warehouse: Restorable, held: pl.DataFrame, since: datetime, olde
     """The rows, tombstones among them, after which the table states these sessions."""
     fresh = summaries.table_rows(held)
     exact = [name for name in fresh.columns if name != "revenue"]
-    rows = current(warehouse.scan(NAME, days_from(warehouse, NAME, since)), ["session_id"], fresh.columns)
+    rows = current(warehouse.scan(NAME, days_from(warehouse, NAME, since)), ["visit_id"], fresh.columns)
     now = rows.filter(
         ~pl.col("is_tombstone")
         & _is_held(pl.col("session_end"), oldest)
         & (pl.col("session_start") >= pl.lit(since, TIME))
     )
-    beside = fresh.join(now, on="session_id", how="left", suffix=NOW)
-    differ = [pl.col(name).ne_missing(pl.col(name + NOW)) for name in exact if name != "session_id"]
+    beside = fresh.join(now, on="visit_id", how="left", suffix=NOW)
+    differ = [pl.col(name).ne_missing(pl.col(name + NOW)) for name in exact if name != "visit_id"]
     money = _text("revenue").ne_missing(_text("revenue" + NOW))
-    changed = beside.filter(pl.any_horizontal(*differ, money)).select("session_id")
-    gone = now.join(fresh, on="session_id", how="anti").rename({"session_start": "start"})
+    changed = beside.filter(pl.any_horizontal(*differ, money)).select("visit_id")
+    gone = now.join(fresh, on="visit_id", how="anti").rename({"session_start": "start"})
     return pl.concat(
         [
-            fresh.join(changed, on="session_id", how="semi"),
+            fresh.join(changed, on="visit_id", how="semi"),
             summaries.retractions(gone.with_columns(summaries.visitors(gone))),
         ]
     )

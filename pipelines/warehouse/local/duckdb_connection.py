@@ -167,7 +167,8 @@ def _create(
             if table.name in wanted:
                 paths = [each.path for each in files if each.table == table.name]
                 uniform = table.name in manifest.uniform
-                connection.execute(f"CREATE VIEW {views.quote(table.name)} AS {_relation(table, paths, uniform)}")
+                shown = views.with_computed(table.name, _relation(table, paths, uniform), zone)
+                connection.execute(f"CREATE VIEW {views.quote(table.name)} AS {shown}")
         for name in made:
             if name in wanted:
                 connection.execute(f"CREATE VIEW {views.quote(name)} AS {views.in_duckdb(made[name], zone)}")

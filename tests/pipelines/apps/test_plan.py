@@ -390,7 +390,7 @@ def test_shards_are_as_many_as_keep_a_window_in_bounds():
 def test_shards_are_as_many_as_keep_cold_sessions_in_bounds():
     short = {"dedup_window": timedelta(hours=6)}
     many = int(advised(QUIET._replace(per_second=12_000.0, session_events=5.0), **short)["--shards"])
-    held = 12_000 / 5 * DAY * 3 * 95  # for max_lateness and two days
+    held = 12_000 / 5 * DAY * 3 * 72  # for max_lateness and two days
     assert many == pytest.approx(held / figures.COLD_BYTES_A_SHARD, rel=0.1)
 
 

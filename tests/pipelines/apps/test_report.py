@@ -151,7 +151,7 @@ def test_a_chart_is_told_in_words_and_its_numbers_are_there(full, opened):
     shown = opened(full)
     told = shown.evaluate("[...document.querySelectorAll('.chart')].map(e => e.ariaLabel)")
     assert len(told) == len(FIGURES) and all(text.endswith(".") for text in told)
-    assert "Funnel: page_view 8, add_to_cart 5, purchase 1 people." in told
+    assert "Funnel: page_view 8, add_to_cart 6, purchase 1 people." in told
     assert shown.locator("figure details.rows table").count() == len(FIGURES)
     named = (
         "[...document.querySelectorAll('figure')].map(e => document.getElementById(e.getAttribute('aria-labelledby')))"

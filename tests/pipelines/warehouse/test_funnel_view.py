@@ -22,7 +22,8 @@ def counted(events: list[tuple], funnel: Funnel) -> list[tuple]:
     """(day, step, persons, median seconds) of (person, kind, time, id), person by person and event by event."""
     lasted: dict[tuple, list] = {}
     for person in {each[0] for each in events}:
-        own = sorted((time, id_, kind) for who, kind, time, id_ in events if who == person)
+        order = {kind: step for step, kind in enumerate(funnel.steps)}
+        own = sorted((time, order.get(kind, -1), kind) for who, kind, time, _ in events if who == person)
         begun = {}
         for place, (time, _, kind) in enumerate(own):
             if kind == funnel.steps[0] and time.date() not in begun:
@@ -45,6 +46,37 @@ def counted(events: list[tuple], funnel: Funnel) -> list[tuple]:
     ]
 
 
+def holding(rows: pl.DataFrame, funnel: Funnel, folder) -> LocalWarehouse:
+    """A warehouse of these events."""
+    empty = pl.DataFrame(schema=polars_schema(EVENTS))
+    warehouse = LocalWarehouse.open(folder, create=True)
+    with warehouse.writer() as run:
+        run.declare([EVENTS], funnel)
+        run.commit([write_file(run.staging, "events", None, pl.concat([empty, rows], how="diagonal_relaxed"))])
+    return warehouse
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("apart", [timedelta(0), timedelta(seconds=2)], ids=["one second", "2 s apart"])
+def test_steps_at_one_time_are_in_their_order_whatever_the_ids_and_the_rows(seed, apart, tmp_path):
+    draw, funnel = random.Random(seed), Funnel(("page_view", "add_to_cart", "purchase"))
+    events = [
+        (f"u{person}", kind, START + step * apart, f"{draw.getrandbits(128):x}")
+        for person in range(20)
+        for step, kind in enumerate(funnel.steps)
+    ]
+    draw.shuffle(events)
+    rows = pl.DataFrame(events, ["user_id", "event_type", "event_time", "event_id"], orient="row")
+    rows = rows.with_columns(received_time="event_time", source=pl.lit("s"))
+    sql = "SELECT persons, median_seconds_from_previous FROM funnel_by_day ORDER BY step"
+    seconds = apart.total_seconds()
+    assert pl.concat(list(holding(rows, funnel, tmp_path / "w").ask(sql))).rows() == [
+        (20, None),
+        (20, seconds),
+        (20, seconds),
+    ]
+
+
 @pytest.mark.parametrize(
     "funnel",
     [
@@ -63,11 +95,7 @@ def test_it_counts_as_a_person_would(funnel, tmp_path):
     ]
     rows = pl.DataFrame(events, ["user_id", "event_type", "event_time", "event_id"], orient="row")
     full = rows.with_columns(received_time="event_time", source=pl.lit("s"))
-    empty = pl.DataFrame(schema=polars_schema(EVENTS))
-    warehouse = LocalWarehouse.open(tmp_path / "w", create=True)
-    with warehouse.writer() as run:
-        run.declare([EVENTS], funnel)
-        run.commit([write_file(run.staging, "events", None, pl.concat([empty, full], how="diagonal_relaxed"))])
+    warehouse = holding(full, funnel, tmp_path / "w")
     sql = "SELECT day, step, persons, median_seconds_from_previous FROM funnel_by_day ORDER BY day, step"
     expected = counted(events, funnel)
     assert pl.concat(list(warehouse.ask(sql))).rows() == expected

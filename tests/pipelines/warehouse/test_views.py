@@ -169,7 +169,14 @@ def test_open_quarantine_is_the_last_attempt_of_what_never_passed(ask):
 def test_a_view_without_its_table_or_columns_is_left_out():
     without_likes = metric_table("content_1h", "", ["content_id", "category"], CONTENT.columns[4:7])
     names = [name for name, _ in duckdb_views([EVENTS, without_likes], "UTC")]
-    assert names == ["content_1h_current", "events_unique", "rfm_segments", "live_now"]
+    assert names == [
+        "content_1h_current",
+        "events_unique",
+        "first_touches",
+        "revenue_by_day",
+        "rfm_segments",
+        "live_now",
+    ]
 
 
 def test_without_a_funnel_its_view_is_left_out():

@@ -38,9 +38,10 @@ LAUNCH = Launch(7, "test")
 
 
 def events(*given: dict) -> pl.DataFrame:
-    """Events; `at` is minutes after noon, `who` an anonymous_id."""
+    """Events; `at` and `received` are minutes after noon, `who` an anonymous_id."""
     made = [
         {"event_type": "click", "anonymous_id": each.pop("who", "a"), "event_time": NOON + each.pop("at") * MINUTE}
+        | {"received_time": NOON + each.pop("received", 600) * MINUTE}
         | each
         for each in map(dict, given)
     ]
@@ -74,21 +75,22 @@ def test_a_login_does_not_cut_a_session_and_an_event_of_nobody_is_in_none():
     found = table_rows(summed(block)).sort("events")
     # The user a is another visitor than the anonymous a.
     assert found.select("anonymous_id", "user_id", "events").rows() == [(None, "a", 1), ("a", "u", 3)]
-    assert found["session_id"].n_unique() == 2
+    assert found["visit_id"].n_unique() == 2
 
 
 def test_what_a_row_says_by_hand():
     block = events(
         {"at": 1, "event_type": "page_view", "content_id": "x", "user_id": "old"},
         {"at": 1, "event_type": "page_view", "content_id": "w"},  # at once: the smaller text is first
-        {"at": 2, "event_type": "add_to_cart", "channel": "web", "campaign": None},
+        {"at": 2, "event_type": "add_to_cart", "channel": "web", "campaign": None, "device": "phone", "sequence": 2},
+        {"at": 2, "event_type": "search", "device": "watch", "country": "FR", "sequence": 1},
         {"at": 3, "event_type": "purchase", "campaign": "spring", "value": Decimal("9.5"), "currency": "EUR"},
         {"at": 4, "event_type": "purchase", "value": Decimal("0.5"), "currency": "EUR", "user_id": "new"},
         {"at": 4, "event_type": "purchase", "value": Decimal("3"), "currency": None, "campaign": "autumn"},
-        {"at": 4, "event_type": "like", "value": Decimal("77"), "content_id": "z", "is_bot": True},
+        {"at": 4, "event_type": "like", "value": Decimal("77"), "content_id": "z", "is_bot": True, "country": "DE"},
     )
     (row,) = table_rows(summed(block)).rows(named=True)
-    assert row.pop("session_id")
+    assert row.pop("visit_id")
     assert row == {
         "anonymous_id": "a",
         "user_id": "new",
@@ -96,7 +98,7 @@ def test_what_a_row_says_by_hand():
         "session_end": NOON + 4 * MINUTE,
         "duration_seconds": 180.0,
         "is_tombstone": False,
-        "events": 7,
+        "events": 8,
         "views": 2,
         "clicks": 0,
         "likes": 1,
@@ -110,6 +112,8 @@ def test_what_a_row_says_by_hand():
         "exit_content_id": "z",
         "channel": "web",
         "campaign": "spring",
+        "country": "FR",
+        "device": "watch",
         "furthest_step": 3,
         "is_converted": True,
         "is_engaged": True,
@@ -143,13 +147,17 @@ def test_above_a_day_it_is_long():
 KINDS = ["page_view", "click", "purchase", "add_to_cart", "signup"]
 EVENT = st.fixed_dictionaries(
     {
-        "at": st.integers(0, 240),
+        "at": st.one_of(st.sampled_from([0, 20, 40]), st.integers(0, 240)),  # often at one time
         "who": st.sampled_from(["a", "b"]),
         "event_type": st.sampled_from(KINDS),
         "user_id": st.sampled_from([None, "u", "v"]),
         "content_id": st.sampled_from([None, "x", "y"]),
         "channel": st.sampled_from([None, "web", "pos"]),
         "campaign": st.sampled_from([None, "c", "d"]),
+        "country": st.sampled_from([None, "DE", "FR"]),
+        "device": st.sampled_from([None, "phone"]),
+        "sequence": st.sampled_from([None, None, -1, 0, 1, 2**63 - 1]),
+        "received": st.sampled_from([600, 601, 602]),
         "currency": st.sampled_from([None, "EUR", "USD"]),
         "value": st.sampled_from([None, Decimal(1), Decimal("2.5")]),
         "is_bot": st.sampled_from([None, False, True]),
@@ -173,8 +181,12 @@ def by_hand(given: list[dict]) -> list[dict]:
 
 def _told_by_hand(who: str, part: list[dict]) -> dict:
     def seen(name, pick):
-        there = [(each["at"], each[name]) for each in part if each[name] is not None]
-        return pick(there)[1] if there else None
+        there = [
+            (each["at"], -(2**63) if each["sequence"] is None else each["sequence"], each["received"], each[name])
+            for each in ({"sequence": None, "received": 600, name: None} | each for each in part)
+            if each[name] is not None
+        ]
+        return pick(there)[-1] if there else None
 
     money = defaultdict(Decimal)
     for each in part:
@@ -193,6 +205,8 @@ def _told_by_hand(who: str, part: list[dict]) -> dict:
         "exit_content_id": seen("content_id", max),
         "channel": seen("channel", min),
         "campaign": seen("campaign", min),
+        "country": seen("country", min),
+        "device": seen("device", min),
         "furthest_step": max([0, *(STEPS.index(kind) + 1 for kind in kinds if kind in STEPS)]),
         "is_bot": any(each["is_bot"] for each in part),
         "revenue": sorted(money.items(), key=lambda pair: pair[0] or ""),
@@ -205,6 +219,7 @@ def as_by_hand(frame: pl.DataFrame) -> list[dict]:
         {
             **{name: row[name] for name in ("anonymous_id", "events", "views", "purchases", "user_id", "is_bot")},
             **{name: row[name] for name in ("entry_content_id", "exit_content_id", "channel", "campaign")},
+            **{name: row[name] for name in ("country", "device")},
             "furthest_step": row["furthest_step"],
             "start": (row["session_start"] - NOON) / MINUTE,
             "end": (row["session_end"] - NOON) / MINUTE,
@@ -238,7 +253,7 @@ def current(published: list[pl.DataFrame]) -> pl.DataFrame:
     """What stands: of each session the last row, if it is no tombstone."""
     if not published:
         return table_rows(merge([]))
-    last = pl.concat(published).sort("generation", "revision").unique("session_id", keep="last")
+    last = pl.concat(published).sort("generation", "revision").unique("visit_id", keep="last")
     return last.filter(~pl.col("is_tombstone"))
 
 
@@ -441,7 +456,7 @@ def test_a_stream_in_any_order_says_in_the_end_what_a_loop_over_the_events_in_ti
             shard.advance(rand.choice([0, 1, 7, 45, 200]))
         shard.advance(600)
     assert as_by_hand(current(shard.published)) == by_hand(accepted)
-    keys = pl.concat(shard.published).select("session_id", "revision")
+    keys = pl.concat(shard.published).select("visit_id", "revision")
     assert keys.n_unique() == keys.height
 
 
@@ -463,6 +478,7 @@ def keep(frame: pl.DataFrame, folder: str) -> None:
 def test_a_stream_on_a_runner_drains_to_the_sessions_of_its_events(tmp_path, shards):
     rand = random.Random(4)
     given = [{"at": rand.randint(0, 500), "who": rand.choice("abcd"), "event_type": "click"} for _ in range(120)]
+    given += [{**each, "country": rand.choice(["DE", "FR"]), "sequence": rand.randint(0, 9)} for each in given]  # ties
     given = [
         {**dict.fromkeys(("user_id", "content_id", "channel", "campaign", "currency", "value", "is_bot")), **each}
         for each in given

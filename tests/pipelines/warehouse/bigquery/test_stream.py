@@ -155,9 +155,9 @@ def test_a_session_arrives_with_its_revenue(client, method):
     block = pl.DataFrame([bought | {"currency": "EUR"}, bought], schema=EVENT_SCHEMA)
     rows = table_rows(merge([summarize_events(block, ("page_view", "purchase"))]))
     run(dataset, method, [stamp_rows(rows, "on_time", 5, NOW.timestamp(), Launch(1, "t"))], SESSIONS, None)
-    (row,) = written(client, dataset, "sessions", "session_id, revenue, furthest_step, is_converted")
+    (row,) = written(client, dataset, "sessions", "visit_id, revenue, furthest_step, is_converted")
     money = [{"currency": None, "value": Decimal("1.25")}, {"currency": "EUR", "value": Decimal("1.25")}]
-    assert row == (rows["session_id"][0], money, 2, True)
+    assert row == (rows["visit_id"][0], money, 2, True)
 
 
 @pytest.mark.parametrize("method", METHODS)
