@@ -36,9 +36,10 @@ class Guesses:
         self.used.update(seen.spelled for seen in paths)
 
     def candidates(self, name: str) -> list[Seen]:
-        """Return the unused paths whose name suggests the field, the best name first."""
-        ranked = [(rank(seen, name), at) for at, seen in enumerate(self.seen) if seen.spelled not in self.used]
-        return [self.seen[at] for found, at in sorted(ranked) if found < UNNAMED and self.seen[at].scalar]
+        """Return the unused paths whose name suggests the field, the best name first, the top before the deep."""
+        named = [(rank(seen, name), seen) for seen in self.seen if seen.spelled not in self.used and seen.scalar]
+        named = [(found + buried(seen), seen) for found, seen in named if found < UNNAMED]
+        return [seen for _, seen in sorted(named, key=lambda pair: pair[0])]
 
 
 def rank(seen: Seen, name: str) -> int:
@@ -49,6 +50,12 @@ def rank(seen: Seen, name: str) -> int:
         return min(found)
     ends = (end for end in ENDS.get(name, ()) for each in seen.names if f"_{each}".endswith(f"_{end}"))
     return ENDING if next(ends, None) else UNNAMED
+
+
+def buried(seen: Seen) -> int:
+    """Return how much worse a name is for its place: deep in the record, and there in few records only."""
+    rare = 30 if seen.depth > 1 and seen.share < 0.5 else 0
+    return (0, 3)[min(seen.depth, 2) - 1] + 12 * max(seen.depth - 2, 0) + rare
 
 
 def attempt(found: Guesses, name: str, seen: Seen, how: dict[str, Any], others: list[Seen]) -> bool:

@@ -11,7 +11,7 @@ import polars as pl
 from pipelines.apps.mapping.document import Line, document, printable
 from pipelines.apps.mapping.found import FAILING, Guess, Guesses, share_text
 from pipelines.apps.mapping.guess import guesses
-from pipelines.apps.mapping.guess_times import times_of
+from pipelines.apps.mapping.guess_times import explain_no_time, has_times
 from pipelines.apps.mapping.guess_words import well_known
 from pipelines.apps.mapping.profile import (
     Seen,
@@ -37,6 +37,7 @@ MOST_NAMED = 50  # unused paths that are listed
 _EMPTY_WORDS = "min|part|slim|sample|data|train|test|export|dump|events?|all|full|raw"
 _SAYS_NOTHING = re.compile(rf"(?<![a-z])({_EMPTY_WORDS})(?![a-z])")
 _FLAGS = {"true", "false", "0", "1", "True", "False", "Y", "N"}
+_PARTS = ("concat", "coalesce", "product")
 _BUYING = ("invoice", "order", "transaction", "purchase", "checkout")
 
 
@@ -90,18 +91,18 @@ def _records(raw: list[pl.DataFrame], patterns: Sequence[str], form: Form) -> li
 def _make_guesses(records: list[Record]) -> tuple[Guesses, Seen | None]:
     """Return the guesses; if only a list of objects has a time, unfold that list."""
     seen = profile(records)
-    if not times_of(seen):
+    if not has_times(seen):
         for lists in lists_of_objects(seen):
             inner = profile_elements(records, lists.path)
-            if any(time.seen.unfolded for time in times_of(inner)):
+            if has_times([each for each in inner if each.unfolded]):
                 return guesses(inner), lists
     return guesses(seen), None
 
 
 def _no_time(found: Guesses) -> str:
-    reasons = [f"{printable(path)} holds {why}" for path, why in found.refused.items() if why.startswith("epoch")]
     paths = [printable(seen.spelled) for seen in found.seen][:8]
     problem = f"no time was found in {', '.join(paths)}" if paths else "no path was found"
+    reasons = [printable(reason) for reason in explain_no_time(found.seen)[:3]]
     return f"{'; '.join([problem, *reasons])}; an event needs one: name files that have it, or write a mapping by hand"
 
 
@@ -190,7 +191,7 @@ def _line(guess: Guess) -> Line:
 
 def _used_paths(made: list[Guess]) -> set[str]:
     stated = [guess.stated for guess in made]
-    parts = [part for each in stated for part in each.get("concat", [])]
+    parts = [part for each in stated for key in _PARTS for part in each.get(key, [])]
     return {part["path"] for part in (*stated, *parts) if "path" in part}
 
 

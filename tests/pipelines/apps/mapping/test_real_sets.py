@@ -98,4 +98,4 @@ def test_day_and_month_of_the_orders_are_told_apart_by_their_values(proposed):
     name, _, made = proposed
     if name == "retail-orders":
         (time,) = [guess for guess in made.guesses if guess.field == "event_time"]
-        assert time.notes == ("month first, as values above 12 show",)
+        assert time.notes == ("month first, as values above 12 show", "no zone is written: read as UTC")

@@ -1,0 +1,271 @@
+"""A proposal for one small sample of each kind that exports come in: what it proposes, and the events that it makes."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pipelines.apps.mapping.proposal import Proposal, propose
+from transforms.errors import SourceError
+from transforms.mapping import Mapping, load_mapping
+
+
+def proposed(path: Path, content: str | list) -> tuple[Mapping, Proposal]:
+    if not isinstance(content, str):
+        content = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in content)
+    path.write_text(content)
+    made = propose([str(path)])
+    return load_mapping(made.yaml, "proposed"), made
+
+
+def events(made: Proposal, *columns: str) -> list[tuple]:
+    """The events of the rehearsal, in the order of their times."""
+    return made.rehearsal.events.sort("event_time").select(columns).rows()
+
+
+def said(made: Proposal) -> str:
+    """The whole document on one line, without the signs of comments."""
+    return " ".join(made.yaml.replace("#", " ").split())
+
+
+def at(*parts: int) -> datetime:
+    return datetime(*parts, tzinfo=UTC)
+
+
+# Where a path is.
+
+
+def test_the_top_of_a_record_is_seen_however_wide_what_comes_before_it_is(tmp_path):
+    records = [
+        {
+            "actor": {"id": n % 3, "login": f"u{n % 3}"},
+            "payload": {f"part_{k}": {f"key_{j}": j for j in range(60)} for k in range(20)},
+            "repo": {"id": 100 + n % 2, "name": f"o/r{n % 2}"},
+            "type": ["PushEvent", "WatchEvent", "PullRequestReviewCommentEvent"][n % 3],
+            "created_at": f"2026-03-01T10:{n:02}:00Z",
+            "id": str(9_000 + n),
+        }
+        for n in range(30)
+    ]
+    mapping, made = proposed(tmp_path / "x.jsonl", records)
+    assert mapping.fields.event_time.path == "created_at"
+    assert mapping.fields.event_type.path == "type"
+    assert mapping.fields.event_id.path == "id"
+    assert mapping.fields.user_id.path.startswith("actor.") and mapping.fields.content_id.path == "repo.name"
+    assert events(made, "event_time", "event_type", "content_id")[:3] == [
+        (at(2026, 3, 1, 10, 0), "publish", "o/r0"),
+        (at(2026, 3, 1, 10, 1), "like", "o/r1"),
+        (at(2026, 3, 1, 10, 2), "comment", "o/r0"),
+    ]
+
+
+def test_a_good_name_deep_in_a_few_records_does_not_beat_one_at_the_top(tmp_path):
+    records = [
+        {"ts": f"2026-03-01T10:{n:02}:00Z", "actor": {"id": f"a{n % 5}"}}
+        | ({"payload": {"pull_request": {"user": {"id": f"x{n}"}}}} if n % 4 == 0 else {})
+        for n in range(40)
+    ]
+    assert proposed(tmp_path / "x.jsonl", records)[0].fields.user_id.path == "actor.id"
+
+
+# What happened.
+
+
+@pytest.mark.parametrize("name", ["behavior", "what", "name", "x7", "status", "行为"])
+def test_a_column_of_known_words_is_the_type_whatever_its_name(name, tmp_path):
+    words = {"pv": "page_view", "buy": "purchase", "cart": "add_to_cart", "fav": "like"}
+    records = [
+        {"ts": f"2026-03-01T10:{n:02}:00Z", "user_id": n % 4, name: list(words)[n % 4], "item_category": f"c{n % 2}"}
+        for n in range(40)
+    ]
+    mapping, made = proposed(tmp_path / "x.jsonl", records)
+    assert mapping.fields.event_type.path == name
+    assert [each for (each,) in events(made, "event_type")[:4]] == list(words.values())
+
+
+def test_a_status_that_tells_orders_from_refunds_is_the_type_and_not_the_name_of_the_file(tmp_path):
+    records = [
+        {
+            "id": 1,
+            "status": "order",
+            "at": "2026-03-02T10:00:00Z",
+            "customer": "c1",
+            "total": "50.00",
+            "currency": "USD",
+        },
+        {
+            "id": 2,
+            "status": "refund",
+            "at": "2026-03-03T10:00:00Z",
+            "customer": "c1",
+            "total": "-15.00",
+            "currency": "USD",
+        },
+        {
+            "id": 4,
+            "status": "order",
+            "at": "2026-03-04T11:00:00Z",
+            "customer": "c2",
+            "total": "20.00",
+            "currency": "USD",
+        },
+    ]
+    _, made = proposed(tmp_path / "orders.jsonl", records)
+    assert events(made, "event_type", "value") == [("purchase", 50), ("refund", -15), ("purchase", 20)]
+    assert "found by its values, not by its name" in said(made)
+
+
+def test_a_kind_of_thing_does_not_hide_what_was_done(tmp_path):
+    records = [
+        {"ts": f"2026-03-01T10:{n:02}:00Z", "type": ["article", "video"][n % 2], "action": ["view", "share"][n // 15]}
+        for n in range(30)
+    ]
+    assert proposed(tmp_path / "x.jsonl", records)[0].fields.event_type.path == "action"
+
+
+def test_pages_with_the_names_of_actions_are_pages(tmp_path):
+    records = [
+        {"ts": f"2026-03-01T10:{n:02}:00Z", "page": ["search", "cart", "checkout"][n % 3], "user": n % 4}
+        for n in range(30)
+    ]
+    mapping, _ = proposed(tmp_path / "x.jsonl", records)
+    assert mapping.fields.event_type.const == "event" and mapping.fields.content_id.path == "page"
+
+
+def test_the_kind_of_call_is_the_type_where_the_name_of_the_event_is_empty(tmp_path):
+    records = [
+        {"messageId": "m0", "type": "page", "event": None, "timestamp": "2020-05-01T10:00:00Z"},
+        {"messageId": "m1", "type": "track", "event": "Product Viewed", "timestamp": "2020-05-01T10:01:00Z"},
+        {"messageId": "m2", "type": "track", "event": "Order Completed", "timestamp": "2020-05-01T10:02:00Z"},
+        {"messageId": "m3", "type": "identify", "event": None, "timestamp": "2020-05-01T10:02:30Z"},
+    ]
+    mapping, made = proposed(tmp_path / "x.jsonl", records)
+    assert [part.path for part in mapping.fields.event_type.coalesce] == ["event", "type"]
+    assert [each for (each,) in events(made, "event_type")] == ["page_view", "page_view", "purchase", "identify"]
+    assert "type" not in made.unused and "event" not in made.unused
+
+
+def test_names_in_other_letters_stay_apart(tmp_path):
+    words = ["한글 이벤트", "購入", "Home | Nav", "🎉 party", "2nd_step", "다른 이벤트", "404", "Café"]
+    records = [{"at": f"2026-03-01T10:{n:02}:00Z", "action": words[n % 8], "user": f"u{n}"} for n in range(24)]
+    _, made = proposed(tmp_path / "x.jsonl", records)
+    assert [each for (each,) in events(made, "event_type")[:8]] == [
+        *("event_1", "purchase", "home_nav", "party", "event_2nd_step", "event_6", "event_404", "cafe"),
+    ]
+
+
+def test_columns_and_words_of_a_german_export_are_known(tmp_path):
+    content = "zeit;kunde;aktion;artikel;menge\n" + "".join(
+        f"02.03.2026 10:{n:02};k{n % 3};{['ansicht', 'bestellung', 'retoure'][n % 3]};a{n % 2};{n % 4}\n"
+        for n in range(30)
+    )
+    mapping, made = proposed(tmp_path / "export.csv", content)
+    paths = {"event_time": "zeit", "user_id": "kunde", "event_type": "aktion", "content_id": "artikel"}
+    assert {name: getattr(mapping.fields, name).path for name in paths} == paths
+    assert mapping.fields.quantity.path == "menge"
+    assert [each for (each,) in events(made, "event_type")[:3]] == ["page_view", "purchase", "refund"]
+
+
+# When it happened.
+
+
+@pytest.mark.parametrize("beside", [{"settings": {"time": "2023-06-20T14:30:00Z"}}, {}])
+def test_a_counter_is_no_time_beside_a_date(beside, tmp_path):
+    records = [
+        {
+            "device_id": f"d{n % 2}",
+            "received_at": f"2023-06-20T14:3{n}:32.869542820Z",
+            "timestamp": 1_010_590_159 + n * 7,
+        }
+        | ({"settings": {"time": f"2023-06-20T14:3{n}:32Z"}} if beside else {})
+        for n in range(6)
+    ]
+    mapping, made = proposed(tmp_path / "x.jsonl", records)
+    assert mapping.fields.received_time.path == "received_at"
+    assert mapping.fields.event_time is None or mapping.fields.event_time.path == "settings.time"
+    assert {time.year for (time,) in events(made, "event_time")} == {2023}
+    assert made.rehearsal.passed() == 6
+    assert "timestamp: no event_time: as s since 1970, 1010590159 is 2002-01-09, years away from the dates" in said(
+        made
+    )
+
+
+def test_a_number_that_agrees_with_the_dates_is_a_time(tmp_path):
+    records = [
+        {"ts": 1_772_359_200_000 + n, "received_at": "2026-03-01T10:00:09Z", "birthday": "1980-01-01"}
+        for n in range(30)
+    ]
+    assert proposed(tmp_path / "x.jsonl", records)[0].fields.event_time.path == "ts"
+
+
+def test_times_that_contradict_each_other_by_years_are_told(tmp_path):
+    records = [{"timestamp": f"2020-05-01T10:{n:02}:00Z", "created_at": f"2026-05-01T10:{n:02}:00Z"} for n in range(20)]
+    assert "created_at contradicts it: 6 years apart, e.g. 2026-05-01" in said(
+        proposed(tmp_path / "x.jsonl", records)[1]
+    )
+
+
+def test_dates_that_contradict_each_other_are_told(tmp_path):
+    times = ["03/08/2026 10:00", "04/08/2026 11:00", "26/09/2026 10:00", "09/27/2026 10:00"]
+    content = "when,user,what\n" + "".join(f"{time},u{n},view\n" for n, time in enumerate(times))
+    _, made = proposed(tmp_path / "x.csv", content)
+    note = "the values contradict each other: 26/09/2026 10:00 is day first, 09/27/2026 10:00 month first; read as day"
+    assert note in said(made) and "1 of 4 records fail" in said(made)
+    assert made.rehearsal.passed() == 3
+
+
+def test_a_date_and_a_clock_are_one_time_whatever_their_names(tmp_path):
+    content = "a,b,c\n" + "".join(f"2026-03-{n:02},u{n % 3},{n:02}:30:00\n" for n in range(1, 20))
+    _, made = proposed(tmp_path / "x.csv", content)
+    assert events(made, "event_time")[0] == (at(2026, 3, 1, 1, 30),)
+
+
+def test_a_time_in_two_neighbouring_columns_is_put_together(tmp_path):
+    content = "ip,day,zone,page\n" + "".join(f"10.0.0.{n},[06/Jan/2025:00:00:{n:02},-0600],/p\n" for n in range(20))
+    _, made = proposed(tmp_path / "x.csv", content)
+    assert events(made, "event_time")[0] == (at(2025, 1, 6, 6, 0, 0),)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("when,user\n2026-03-28 10:00 MOON,u1\n2026-03-29 10:00 MOON,u2\n", "when: '2026-03-28 10:00 MOON' looks like"),
+        ("id,user\n1700000000,u1\n1700000009,u2\n", "id: '1700000000' could be s since 1970, but its name says"),
+        ("time,user\n12.5,u1\n13.5,u2\n", "time: '12.5' is no epoch in"),
+        (
+            "when,user\n2026-03-28,u1\nsoon,u2\nlater,u3\nlate,u4\n",
+            "when: only 25 % can be read as %Y-%m-%d, not 'soon'",
+        ),
+    ],
+)
+def test_the_message_names_what_looked_like_a_time_and_why_it_failed(content, reason, tmp_path):
+    (tmp_path / "x.csv").write_text(content)
+    with pytest.raises(SourceError) as raised:
+        propose([str(tmp_path / "x.csv")])
+    assert reason in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_last_resort_is_taken_and_told(tmp_path):
+    _, made = proposed(
+        tmp_path / "x.jsonl", [{"updated_at": f"2026-03-0{n}T10:00:00Z", "user": n} for n in range(1, 9)]
+    )
+    assert made.rehearsal.passed() == 8
+    assert "the name does not say that it is the time of the event" in said(made)
+
+
+# Lists.
+
+
+def test_a_list_is_unfolded_although_some_records_lack_it(tmp_path):
+    inner = [{"id": f"x{n}", "type": "view", "at": f"2026-03-01T10:00:0{n}Z", "user": "u1"} for n in range(5)]
+    records = [
+        {"batch": "b1", "sent": "2026-03-01T10:00:10Z", "events": inner},
+        {"batch": "b2", "sent": "2026-03-01T10:01:10Z", "events": []},
+        {"batch": "b3", "sent": "2026-03-01T10:02:10Z"},
+        {"batch": "b4", "sent": "2026-03-01T10:02:10Z", "events": ["oops", None, inner[0] | {"id": "x9"}]},
+    ]
+    mapping, made = proposed(tmp_path / "x.jsonl", records)
+    assert mapping.explode == "events"
+    assert mapping.fields.event_time.path == "events.at"
+    assert len(made.rehearsal.events) == 6
