@@ -78,7 +78,7 @@ def times_of(seen: list[Seen]) -> list[Time]:
         known = rank(each, "event_time")
         if any(OTHER_TIMES & set(name.split("_")) for name in each.names[:1]):
             known = LAST_RESORT
-        if form.share >= 0.5 if known < UNNAMED else form.share >= 0.95 and _is_no_other_number(each, form):
+        if form.share >= 0.3 if known < UNNAMED else form.share >= 0.95 and _is_no_other_number(each, form):
             found.append(Time(each, form, known))
     dates = [
         time.read() for time in (*found, *beside) if time.rank < ENDING and not time.is_number and time.share >= 0.5
@@ -242,7 +242,7 @@ def explain_no_time(seen: list[Seen]) -> list[str]:
         numbers = all(NUMBER.fullmatch(text) for text in list(each.counts)[:200])
         form = time_form(each)
         named = rank(each, "event_time") < UNNAMED
-        if form is not None and form.share < 0.5:
+        if form is not None and form.share < 0.3:
             texts = pl.Series(list(each.counts)[:COMPARED], dtype=pl.String)
             unread = texts.filter(to_time(texts, form.form).is_null())
             wrong = unread[0][:40] if len(unread) else example

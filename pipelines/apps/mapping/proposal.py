@@ -22,6 +22,7 @@ from pipelines.apps.mapping.profile import (
     to_snake_case,
 )
 from pipelines.apps.mapping.rehearsal import INPUT, Rehearsal, apply_rules, rehearse
+from pipelines.apps.mapping.remarks import examples, failure_of, remarks
 from pipelines.apps.mapping.sample import Form, form_of, found_files, spread_rows
 from pipelines.sources.files.read import FileInput
 from pipelines.sources.files.standard_input import known_as
@@ -33,7 +34,6 @@ from transforms.records.paths import Record
 from transforms.records.payloads import read_records
 
 SAMPLE_ROWS = 10_000
-MOST_NAMED = 50  # unused paths that are listed
 _EMPTY_WORDS = "min|part|slim|sample|data|train|test|export|dump|events?|all|full|raw"
 _SAYS_NOTHING = re.compile(rf"(?<![a-z])({_EMPTY_WORDS})(?![a-z])")
 _FLAGS = {"true", "false", "0", "1", "True", "False", "Y", "N"}
@@ -49,6 +49,7 @@ class Proposal(NamedTuple):
     guesses: list[Guess]
     rehearsal: Rehearsal
     unused: list[str]
+    examples: list[tuple[str, str, str]]  # of what is not used: path, share of records, values
 
 
 def propose(patterns: Sequence[str], format: str = "auto", rows: int = SAMPLE_ROWS) -> Proposal:
@@ -142,12 +143,13 @@ def _refine(source: str, form: Form, found: Guesses, raw: list[pl.DataFrame], un
         guess = found.made.pop(wrong)
         for path in _used_paths([guess]):
             found.refused[path] = f"no {wrong}: it would quarantine too many records"
-    notes = _remarks(found, unused, rehearsed, unfolded, _is_native(raw))
+    notes = remarks(found, unused, rehearsed, _is_native(raw))
     share = share_text(rehearsed.passed() / rehearsed.records)
     head = f"Proposed from {rehearsed.records:,} records: {share} pass. A comment states how many have the field."
-    text = document(_head(source, form, unfolded), [_line(guess) for guess in made], [head], notes)
+    above = [*filter(None, [failure_of(rehearsed)]), head]
+    text = document(_head(source, form, unfolded), [_line(guess) for guess in made], above, notes)
     load_mapping(text, source)
-    return Proposal(source, text, made, rehearsed, unused)
+    return Proposal(source, text, made, rehearsed, unused, list(examples(found, unused)))
 
 
 def _most_failing(rehearsed: Rehearsal) -> str | None:
@@ -193,34 +195,6 @@ def _used_paths(made: list[Guess]) -> set[str]:
     stated = [guess.stated for guess in made]
     parts = [part for each in stated for key in _PARTS for part in each.get(key, [])]
     return {part["path"] for part in (*stated, *parts) if "path" in part}
-
-
-def _remarks(found: Guesses, unused: list[str], rehearsed: Rehearsal, unfolded: Seen | None, native: bool) -> list[str]:
-    made = found.made
-    notes = []
-    if native:
-        notes.append("The records are in the native format: audience backfill reads them without a mapping.")
-    if "event_id" not in made:
-        notes.append("No path is a unique id: event_id is derived from the content of the record.")
-    if "user_id" not in made and "anonymous_id" not in made:
-        persons = [seen.spelled for seen in found.seen if re.match(r"(user|visitor|person|customer)_", seen.names[0])]
-        notes.append("No path identifies people. If several do together, set user_id: {hash: [{path: a}, {path: b}]}.")
-        if persons:
-            notes[-1] += f" Candidates: {', '.join(persons[:6])}."
-    if "channel" not in made:
-        notes.append("If all records belong to one channel, set it: channel: {const: web}.")
-    if "value" in made and "currency" not in made:
-        notes.append("Sums of value need a currency: currency: {const: EUR}.")
-    if "value" in made and "quantity" in made and str(made["value"].stated["path"]).lower().endswith("price"):
-        price, quantity = made["value"].stated["path"], made["quantity"].stated["path"]
-        notes.append(f"{price} looks like a unit price: the amount paid is {price} times {quantity}.")
-    rejected = rehearsed.rejected.group_by("stage", "code").len().sort("len", descending=True)
-    notes += [f"Quarantined: {count:,} of the sample, {code} ({stage})." for stage, code, count in rejected.iter_rows()]
-    notes += [f"{path}: {why}." for path, why in found.refused.items() if path in unused]
-    if unused:
-        more = f" and {len(unused) - MOST_NAMED} more" if len(unused) > MOST_NAMED else ""
-        notes.append(f"Not used, kept in the column `extra`: {', '.join(unused[:MOST_NAMED])}{more}")
-    return notes
 
 
 def source_name(files: Sequence[FileInput]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.apps.mapping.proposal import Proposal, propose
+from pipelines.apps.mapping.report import proposal_lines
 from transforms.errors import SourceError
 from transforms.mapping import Mapping, load_mapping
 
@@ -269,3 +270,44 @@ def test_a_list_is_unfolded_although_some_records_lack_it(tmp_path):
     assert mapping.explode == "events"
     assert mapping.fields.event_time.path == "events.at"
     assert len(made.rehearsal.events) == 6
+
+
+# What it says.
+
+
+def test_a_proposal_under_which_most_records_fail_begins_with_that(tmp_path):
+    records = [
+        {"ts": f"2026-03-01T10:{n:02}:00Z" if n % 3 == 0 else "soon", "user": f"u{n}", "kind": "x"} for n in range(30)
+    ]
+    _, made = proposed(tmp_path / "x.jsonl", records)
+    head = "MOST RECORDS FAIL under this proposal: 10 of 30 pass; no_time (event_time) in 20."
+    assert made.yaml.startswith(f"# {head}\n")
+    assert next(proposal_lines(made)) == head
+
+
+def test_values_of_what_is_not_used_are_shown(tmp_path):
+    records = [
+        {
+            "ts": f"2026-03-01T10:{n:02}:00Z",
+            "user": f"u{n}",
+            "price": ["20,00", "1.355,90"][n % 2],
+            "who_knows": "x" * 99,
+        }
+        for n in range(20)
+    ]
+    _, made = proposed(tmp_path / "x.jsonl", records)
+    assert "#   price: 20,00 | 1.355,90\n" in made.yaml
+    assert f"#   who_knows: {'x' * 23}…\n" in made.yaml
+    assert "price      100 %    20,00 | 1.355,90" in "\n".join(proposal_lines(made))
+
+
+def test_equal_records_that_become_one_are_told(tmp_path):
+    lines = [{"ts": "2026-03-01T10:00:00Z", "ip": "10.0.0.1", "path": "/a"}] * 2
+    _, made = proposed(tmp_path / "x.jsonl", [*lines, {"ts": "2026-03-01T10:00:01Z", "ip": "10.0.0.1", "path": "/b"}])
+    assert "1 records equal another one in all fields, and count as its duplicates" in said(made)
+
+
+def test_a_currency_that_is_not_found_is_not_made_up(tmp_path):
+    records = [{"ts": f"2026-03-01T10:{n:02}:00Z", "user": f"u{n}", "price": n + 0.5} for n in range(20)]
+    _, made = proposed(tmp_path / "x.jsonl", records)
+    assert "Sums of value need a currency, and none was found" in said(made) and "EUR" not in made.yaml
