@@ -2,7 +2,7 @@
 
     source: github-events       # required: the name of the source
     format: jsonl               # jsonl, csv or parquet; by default inferred from the file name
-    csv: {delimiter: ";"}       # delimiter, quote, header, columns
+    csv: {delimiter: ";"}       # delimiter, quote, escape, header, columns, comment, skip, null, trailing, multiline
     clock: client               # trusted: the source's clock is right; client: it may be wrong
     on_error: quarantine        # for a record with an unreadable value; null: that field becomes NULL
     transport: [sent_at]        # paths about how a record travelled: not part of a derived event_id

@@ -19,7 +19,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines.sources.files import parquet
 from pipelines.sources.files.inflate import inflate
-from pipelines.sources.files.split import CsvFormat, HeaderTooLong, first_record, header_of, without_bom
+from pipelines.sources.files.split import CsvFormat, HeaderTooLong, first_record, header_of, without_bom, without_head
 from pipelines.sources.files.standard_input import (
     compression_of,
     format_of,
@@ -176,7 +176,7 @@ def columns_of(opened: BinaryIO, path: str, compression: str, layout: CsvFormat)
     """The names of a CSV's columns. Errors: SourceError if its first line should name them and does not."""
     if not layout.header:
         return list(layout.columns)
-    names = header_of(after_header(opened, compression, layout, DEFLATED_BYTES)[1], layout)
+    names = header_of(after_header(opened, compression, layout, DEFLATED_BYTES).header, layout)
     if not names:
         raise SourceError(f"{known_as(path)}: has no CSV header in its first line; give one, or set csv header false")
     if len(names) > MOST_COLUMNS:
@@ -187,15 +187,23 @@ def columns_of(opened: BinaryIO, path: str, compression: str, layout: CsvFormat)
     return names
 
 
-def after_header(
-    opened: BinaryIO, compression: str, layout: CsvFormat, block_bytes: int
-) -> tuple[Iterator[bytes], bytes, int]:
-    """The chunks of a CSV file behind its header, the header (b"" if it has none), the offset behind it."""
+class Headed(NamedTuple):
+    """A CSV file behind its header: the chunks, the header (b"" if it has none), the line and the offset behind it."""
+
+    chunks: Iterator[bytes]
+    header: bytes
+    line: int
+    offset: int
+
+
+def after_header(opened: BinaryIO, compression: str, layout: CsvFormat, block_bytes: int) -> Headed:
+    """Read a CSV file up to its first record."""
     chunks, offset = without_bom(chunks_of(opened, compression, block_bytes))
+    chunks, lines, size = without_head(chunks, layout)
     if not layout.header:
-        return chunks, b"", offset
+        return Headed(chunks, b"", 1 + lines, offset + size)
     header, rest = first_record(chunks, layout)
-    return rest, header, offset + len(header)
+    return Headed(rest, header, 1 + lines + header.count(b"\n"), offset + size + len(header))
 
 
 def _check_columns(path: str, names: list[str], layout: CsvFormat, required: Collection[str]) -> None:

@@ -50,6 +50,7 @@ from pipelines.sources.files.standard_input import known_as
 from pipelines.system.progress import Notes
 from transforms.block import TIME
 from transforms.records.csv_format import CsvFormat
+from transforms.records.csv_rows import form_of
 
 __all__ = ["CsvFormat", "FileInput", "ReadFiles", "check_inputs"]
 
@@ -143,8 +144,9 @@ def cut(file: FileInput, csv: CsvFormat, block_bytes: int) -> Iterator[Range]:
             # CSV is scanned even where the bytes come over a network: whether a newline ends a record depends
             # on every quote before it, so no worker can find a first record by itself.
             layout = layout_of(path, csv) if format == "csv" else None
+            body = _body(opened, file, layout) if layout else None
             # Scanned in small pieces, which stay in the processor's cache.
-            scanned = _pieces(opened, file, layout, max(min(SCAN_BYTES, block_bytes // 8), 1))
+            scanned = _pieces(opened, file, layout, body, max(min(SCAN_BYTES, block_bytes // 8), 1))
             for start, end, line in spans(scanned, block_bytes):
                 yield Range(path, format, compression, start, end, line)
 
@@ -181,17 +183,19 @@ def _blocks(opened: BinaryIO, part: Range, source: str, csv: CsvFormat, block_by
         yield from _read_group(opened, part, source, block_bytes)
         return
     layout = layout_of(path, csv) if format == "csv" else None
-    attributes = _csv_attributes(opened, part, layout) if layout else None
+    body = _body(opened, part, layout) if layout else None
+    # What is needed to read a record of this file again.
+    attributes = msgspec.json.encode(form_of(body, body.columns)).decode() if body else None
     step = min(READ_BYTES, block_bytes)
     if end == TO_THE_END:
-        found: Iterable[Piece] = _pieces(opened, part, layout, step)
+        found: Iterable[Piece] = _pieces(opened, part, layout, body, step)
     elif line == NO_LINE:
         chunks, first = lines_within(opened, start, end, step)
         found = pieces(chunks, step, None, offset=first)
     else:
-        found = pieces(_chunks_between(opened, start, end, step), step, layout, line, start)
+        found = pieces(_chunks_between(opened, start, end, step), step, body, line, start)
     repeated = len(known_as(path)) + len(source) + len(attributes or "")
-    for batch in batches(found, layout, block_bytes, most_rows(repeated)):
+    for batch in batches(found, body, block_bytes, most_rows(repeated)):
         yield block_of(batch, path, line == NO_LINE, source, attributes)
 
 
@@ -268,21 +272,22 @@ def _raw(payload: pl.Series, place: str, numbers: np.ndarray, source: str, attri
     )
 
 
-def _pieces(opened: BinaryIO, file: FileInput | Range, layout: CsvFormat | None, block_bytes: int) -> Iterator[Piece]:
+def _pieces(
+    opened: BinaryIO, file: FileInput | Range, layout: CsvFormat | None, body: CsvFormat | None, block_bytes: int
+) -> Iterator[Piece]:
     """The pieces of a file from its start, without a byte order mark and a CSV header."""
     if layout is None:
         chunks, offset = without_bom(chunks_of(opened, file.compression, block_bytes))
         return pieces(chunks, block_bytes, None, offset=offset)
     opened.seek(0)
-    chunks, header, offset = after_header(opened, file.compression, layout, block_bytes)
-    return pieces(chunks, block_bytes, layout, line=1 + header.count(b"\n"), offset=offset)
+    headed = after_header(opened, file.compression, layout, block_bytes)
+    return pieces(headed.chunks, block_bytes, body, headed.line, headed.offset)
 
 
-def _csv_attributes(opened: BinaryIO, part: Range, layout: CsvFormat) -> str:
-    """What is needed to read a record of this file again, as JSON."""
-    names = columns_of(opened, part.path, part.compression, layout)
-    form = {"format": "csv", "header": names, "delimiter": layout.delimiter, "quote": layout.quote}
-    return msgspec.json.encode(form).decode()
+def _body(opened: BinaryIO, file: FileInput | Range, layout: CsvFormat) -> CsvFormat:
+    """The layout of a file's records behind the header, which names the columns."""
+    names = columns_of(opened, file.path, file.compression, layout)
+    return msgspec.structs.replace(layout, header=False, columns=tuple(names))
 
 
 def _read_up_to(opened: BinaryIO, size: int) -> bytes:
