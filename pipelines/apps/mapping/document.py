@@ -77,7 +77,8 @@ def scalar(value: Any) -> str:
         return str(value)
     if _PLAIN.fullmatch(value) and value.lower() not in _RESERVED:
         return value
-    return '"' + printable(re.sub(r'(["\\\\])', r"\\\1", value)) + '"'
+    text = printable(re.sub(r'(["\\\\])', r"\\\1", value))
+    return '"' + text.replace(r"\U00000009", r"\t") + '"'
 
 
 def printable(text: str) -> str:

@@ -52,12 +52,12 @@ class Proposal(NamedTuple):
     examples: list[tuple[str, str, str]]  # of what is not used: path, share of records, values
 
 
-def propose(patterns: Sequence[str], format: str = "auto", rows: int = SAMPLE_ROWS) -> Proposal:
+def propose(patterns: Sequence[str], format: str = "auto", rows: int = SAMPLE_ROWS, delimiter: str = "") -> Proposal:
     """Propose a mapping for the files that match. Errors: SourceError with the reason if that is not possible."""
-    files, format = found_files(patterns, format)
-    form = form_of(files[0])
+    files, format = found_files(patterns, "csv" if delimiter and format == "auto" else format)
+    form = form_of(files[0], delimiter)
     source = source_name(files)
-    raw = spread_rows(files, form.csv, source, rows)
+    raw = spread_rows(files, form, source, rows)
     records = _records(raw, patterns, form)
     found, unfolded = _make_guesses(records)
     if "event_time" not in found.made and "received_time" not in found.made:

@@ -3,15 +3,14 @@
 Records are read by the files source itself, so they get the positions that a backfill gives them. Nothing is written.
 """
 
-import csv as csv_module
-import io
 import re
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from typing import NamedTuple
 
 import polars as pl
 
+from pipelines.apps.mapping.layout import detect_layout
 from pipelines.sources.files.discover import (
     DEFLATED_BYTES,
     FORMATS,
@@ -26,10 +25,11 @@ from transforms.errors import SourceError
 
 BLOCK_BYTES = 1 << 20
 HEAD_BYTES = 256 << 10  # read to detect the format, the delimiter and the quote
-MOST_BYTES = 64 << 20  # of payloads, read for an even sample of a file
-MOST_FILES = 50
-DELIMITERS = (",", ";", "\t", "|")
-_NUMBER_OR_TIME = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?|\d{4}-\d{2}-\d{2}.*|\d{1,2}[/.]\d{1,2}[/.]\d{2,4}.*")
+MOST_BYTES = 12 << 20  # of payloads, read for a sample of all files
+MOST_FILES = 32
+PARQUET_TIMES = 4  # as many bytes of Parquet: its columns are read faster, and a row group only from its start
+PARTS = 8  # of a plain file, up to its end
+_JSON = re.compile(rb"\s*(\{|\[\s*([{\[\]\"]|$))")
 
 
 class Form(NamedTuple):
@@ -37,6 +37,7 @@ class Form(NamedTuple):
 
     format: str
     csv: CsvFormat
+    multiline: bool = False  # whether values of the CSV hold line ends
 
 
 def found_files(patterns: Sequence[str], format: str = "auto") -> tuple[list[FileInput], str]:
@@ -54,24 +55,19 @@ def found_files(patterns: Sequence[str], format: str = "auto") -> tuple[list[Fil
     return files, formats[0]
 
 
-def form_of(file: FileInput) -> Form:
+def form_of(file: FileInput, delimiter: str = "") -> Form:
     """Return the format of a file; the CSV layout is detected from its first records. Errors: SourceError."""
     if file.format != "csv":
         if file.format == "jsonl":
             _refuse_documents(file)
         return Form(file.format, CsvFormat())
     with naming(file.path):
-        text = _head(file).decode("utf-8", errors="replace")
-    delimiter, quote = _delimiter_and_quote(text)
+        head = _head(file)
     by_name = "\t" if re.search(r"\.tsv(\.\w+)?$", file.path.lower()) else ","
-    stated = "" if delimiter == by_name else delimiter
-    first = next(_rows(text, delimiter, quote), [])
-    if not first:
+    found = detect_layout(head, by_name, delimiter)
+    if found is None:
         raise SourceError(f"{file.path}: contains no records; name a file that has some")
-    if any(_NUMBER_OR_TIME.fullmatch(cell.strip()) for cell in first):  # not a column name
-        names = tuple(f"column_{at}" for at in range(1, len(first) + 1))
-        return Form("csv", CsvFormat(delimiter=stated, quote=quote, header=False, columns=names))
-    return Form("csv", CsvFormat(delimiter=stated, quote=quote))
+    return Form("csv", found.csv, found.multiline)
 
 
 def blocks(files: Sequence[FileInput], csv: CsvFormat, source: str) -> Iterator[pl.DataFrame]:
@@ -90,11 +86,60 @@ def first_rows(found: Iterator[pl.DataFrame], limit: int) -> Iterator[pl.DataFra
         yield block
 
 
-def spread_rows(files: Sequence[FileInput], csv: CsvFormat, source: str, limit: int) -> list[pl.DataFrame]:
-    """Return about `limit` rows: the first rows of each file, and as many spread evenly over the rest."""
+def spread_rows(files: Sequence[FileInput], form: Form, source: str, limit: int) -> list[pl.DataFrame]:
+    """Return about `limit` rows: the first rows of each file, and as many spread over the rest.
+
+    What is read is bounded, whatever the size of the files: the beginning, and of a plain file parts up to its end.
+    """
     chosen = list(files)[:: -(-len(files) // MOST_FILES)]
-    budget = max(limit // len(chosen), 10)
-    return list(chain.from_iterable(_spread(_blocks(file, csv, source), budget) for file in chosen))
+    rows, size = max(limit // len(chosen), 10), max(MOST_BYTES // len(chosen), BLOCK_BYTES // 4)
+    return list(chain.from_iterable(_spread(_sampled(file, form, source, size), rows) for file in chosen))
+
+
+def _sampled(file: FileInput, form: Form, source: str, size: int) -> Iterator[pl.DataFrame]:
+    """Yield blocks of the file of about `size` bytes in all."""
+    block_bytes = min(BLOCK_BYTES, size // PARTS)
+    if file.format == "parquet":
+        groups = list(cut(file, form.csv, block_bytes))
+        for group in groups[:: -(-len(groups) // PARTS)] if groups else ():
+            most = PARQUET_TIMES * size // min(PARTS, len(groups))
+            yield from _first_bytes(read(group, source, form.csv, BLOCK_BYTES), most)
+        return
+    whole = Range(file.path, file.format, file.compression, 0, -1, 1)
+    stream = read(whole, source, form.csv, block_bytes)
+    if file.compression != "plain" or form.multiline or form.csv.encoding or file.size <= size:
+        yield from _first_bytes(stream, size)
+        return
+    head = size // 2
+    yield from _first_bytes(stream, head)
+    step = (file.size - head) // PARTS
+    for at in range(PARTS):
+        end = head + (at + 1) * step
+        part = _lines_between(file, max(end - head // PARTS, head), end)
+        if part is not None:
+            yield from read(part, source, form.csv, block_bytes)
+
+
+def _first_bytes(found: Iterator[pl.DataFrame], size: int) -> Iterator[pl.DataFrame]:
+    for block in found:
+        yield block
+        size -= int(block["payload"].bin.size().sum())
+        if size <= 0:
+            return
+
+
+def _lines_between(file: FileInput, start: int, end: int) -> Range | None:
+    """Return the whole lines in these bytes as a range, None if there are none.
+
+    The byte offset stands for the number of the first line, which nobody has counted: positions stay distinct.
+    """
+    with naming(file.path), opened_file(file.path) as opened:
+        opened.seek(start)
+        data = opened.read(end - start)
+    first, last = data.find(b"\n") + 1, data.rfind(b"\n") + 1
+    if not 0 < first < last:
+        return None
+    return Range(file.path, file.format, file.compression, start + first, start + last, start + first)
 
 
 def _blocks(file: FileInput, csv: CsvFormat, source: str) -> Iterator[pl.DataFrame]:
@@ -105,9 +150,8 @@ def _blocks(file: FileInput, csv: CsvFormat, source: str) -> Iterator[pl.DataFra
 
 
 def _spread(found: Iterator[pl.DataFrame], budget: int) -> Iterator[pl.DataFrame]:
-    first, tail, stride, held, size = budget // 2, [], 1, 0, 0
+    first, tail, stride, held = budget // 2, [], 1, 0
     for block in found:
-        size += int(block["payload"].bin.size().sum())
         if first:
             yield block.head(first)
             block, first = block[first:], first - min(first, len(block))
@@ -118,8 +162,6 @@ def _spread(found: Iterator[pl.DataFrame], budget: int) -> Iterator[pl.DataFrame
             stride *= 2
             tail = [part.gather_every(2) for part in tail]
             held = sum(map(len, tail))
-        if size > MOST_BYTES:
-            break
     yield from (part for part in tail if len(part))
 
 
@@ -131,7 +173,7 @@ def _format_of(file: FileInput) -> str:
     if b"\0" in head:
         allowed = f"JSON lines, CSV or Parquet, such as a file that ends in {', '.join(FORMATS)}"
         raise SourceError(f"{file.path}: not a text file; allowed: {allowed}")
-    return "jsonl" if head.lstrip()[:1] in (b"{", b"[") else "csv"
+    return "jsonl" if _JSON.match(head) else "csv"
 
 
 def _refuse_documents(file: FileInput) -> None:
@@ -154,29 +196,3 @@ def _head(file: FileInput) -> bytes:
             if len(head) >= HEAD_BYTES:
                 break
     return head
-
-
-def _delimiter_and_quote(text: str) -> tuple[str, str]:
-    """Return the pair that splits most records into as many fields as the first record, and more than one."""
-    pairs = [(delimiter, quote) for delimiter in DELIMITERS for quote in ('"', "'")]
-    scores = {pair: _regularity(text, *pair) for pair in pairs}
-    return max(pairs, key=lambda pair: scores[pair])
-
-
-def _regularity(text: str, delimiter: str, quote: str) -> tuple[float, bool, int]:
-    rows = [row for row in islice(_rows(text, delimiter, quote), 200) if row]
-    width = len(rows[0]) if rows else 0
-    if width < 2:
-        return 0.0, False, 0
-    even = sum(len(row) == width for row in rows) / len(rows)
-    # A quote must enclose fields: an apostrophe within a text does not count.
-    used = any(f"{quote}{delimiter}{quote}" in line for line in text.splitlines()[:200])
-    return round(even, 1), quote == '"' or used, width + used
-
-
-def _rows(text: str, delimiter: str, quote: str) -> Iterator[list[str]]:
-    whole = text.rpartition("\n")[0] or text  # the last record may be cut
-    try:
-        yield from csv_module.reader(io.StringIO(whole, newline=""), delimiter=delimiter, quotechar=quote)
-    except csv_module.Error:
-        return
