@@ -35,9 +35,13 @@ class Guesses:
         self.made[guess.field] = guess
         self.used.update(seen.spelled for seen in paths)
 
+    def unused(self) -> list[Seen]:
+        """Return the paths of scalars that no guess uses."""
+        return [seen for seen in self.seen if seen.spelled not in self.used and seen.scalar]
+
     def candidates(self, name: str) -> list[Seen]:
         """Return the unused paths whose name suggests the field, the best name first, the top before the deep."""
-        named = [(rank(seen, name), seen) for seen in self.seen if seen.spelled not in self.used and seen.scalar]
+        named = [(rank(seen, name), seen) for seen in self.unused()]
         named = [(found + buried(seen), seen) for found, seen in named if found < UNNAMED]
         return [seen for _, seen in sorted(named, key=lambda pair: pair[0])]
 

@@ -6,6 +6,7 @@ The name proposes, the values decide: each guess is tried with the mapping's own
 from collections.abc import Callable
 
 from pipelines.apps.mapping.found import FAILING, Guess, Guesses, attempt, because, rank, some_lack
+from pipelines.apps.mapping.guess_looks import guess_by_looks
 from pipelines.apps.mapping.guess_times import guess_times
 from pipelines.apps.mapping.guess_words import guess_channel, guess_type
 from pipelines.apps.mapping.profile import Seen
@@ -34,6 +35,7 @@ def guesses(seen: list[Seen]) -> Guesses:
     for name in _ORDER:
         guess = _GUESSERS.get(name, _guess_text)
         guess(found, name)
+    guess_by_looks(found)
     _stand_in(found)
     _tell_empty(found)
     return found

@@ -161,10 +161,12 @@ def _notes(best: Time, others: tuple[Time, ...]) -> list[str]:
         notes.append("the name does not say that it is the time of the event: check it")
     if not best.is_number and not _has_zone(best):
         notes.append("no zone is written: read as UTC")
-    if named := [other.seen.spelled for other in others if other.rank < LAST_RESORT]:
-        notes.append(f"other times: {join_names(named)}")
+    near = [other for other in others if other.share >= 0.5 or other.seen.depth <= best.seen.depth]
+    near = [other for other in near if other.rank < (UNNAMED if other.is_number else LAST_RESORT)]
+    if near:
+        notes.append(f"other times: {join_names(other.seen.spelled for other in near)}")
     times = best.read()
-    for other in others[:5]:
+    for other in near[:5]:
         if apart := _days_apart(times, other.read()):
             first = other.read().drop_nulls()[0]
             notes.append(

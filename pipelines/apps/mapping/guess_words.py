@@ -29,7 +29,8 @@ class _Typed(NamedTuple):
 
     @property
     def order(self) -> tuple:
-        return self.tier, -round(self.known, 1) if self.tier == 1 else 0, self.place
+        known = -round(self.known, 1) if self.tier == 1 else 0
+        return self.tier, self.tier == 0 and len(self.texts) < 2, known, self.place
 
 
 def guess_type(found: Guesses, name: str) -> None:

@@ -37,6 +37,8 @@ SAMPLE_ROWS = 10_000
 _EMPTY_WORDS = "min|part|slim|sample|data|train|test|export|dump|events?|all|full|raw"
 _SAYS_NOTHING = re.compile(rf"(?<![a-z])({_EMPTY_WORDS})(?![a-z])")
 _FLAGS = {"true", "false", "0", "1", "True", "False", "Y", "N"}
+_PAGES = {"path", "url", "uri", "page", "request"}
+_VISITS = {"ip", "agent", "referrer", "referer", "method", "addr"}
 _PARTS = ("concat", "coalesce", "product")
 _BUYING = ("invoice", "order", "transaction", "purchase", "checkout")
 
@@ -117,8 +119,10 @@ def _constant_type(files: Sequence[FileInput], found: Guesses) -> Guess:
     names = {word for seen in found.seen for name in seen.names for word in name.split("_")}
     if known:
         made, why = known[0], "taken from the file name"
-    elif "value" in found.made and names & set(_BUYING):
-        made, why = "purchase", "there is a price, and a name such as invoice or order"
+    elif "value" in found.made and ("currency" in found.made or names & set(_BUYING)):
+        made, why = "purchase", "there is a price, and a currency or a name such as invoice or order"
+    elif "content_id" in found.made and names & _PAGES and names & _VISITS:
+        made, why = "page_view", "there are pages, and what a web server writes of a request"
     else:
         made, why = "event", "replace it with what the records are, such as page_view, click or purchase"
     flags = [

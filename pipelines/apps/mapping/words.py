@@ -30,15 +30,18 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
     "event_id": _listed(
         "event_id event_uuid event_guid message_id insert_id uuid guid id _id record_id hit_id log_id log_uuid"
         " row_id delivery_id transaction_id"
+        " order_id ride_id trip_id tweet_id review_id comment_id booking_id payment_id invoice_id request_id"
     ),
     "user_id": _listed(
         "user_id user customer_id customer member_id account_id uid actor_id actor user_uuid person_id profile_id"
         " player_id subscriber_id viewer_id listener_id buyer_id shopper_id author_id author username user_name"
         " login user_login who sender_id reviewer_id customer_number customer_no user_hash user_key user_email email"
+        " passenger_id rider_id guest_name client reporter_id student_id patient_id employee_id"
     ),
     "anonymous_id": _listed(
         "anonymous_id anon_id visitor_id visitor device_id client_id cookie_id user_pseudo_id full_visitor_id"
         " distinct_id domain_userid guest_id cookie browser_id installation_id install_id idfa gaid"
+        " client_ip c_ip ip ip_address remote_addr remote_host source_ip source_ip_address"
     ),
     "session_id": _listed("session_id session visit_id session_key session_uuid session_token sid domain_sessionid"),
     "event_type": _listed(
@@ -51,22 +54,27 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
         " stock_code sku product_sku product_code item_code listing_id document_id object_id isbn asin creative_id"
         " ad_id aid repo_name repo_id repo repository content item product article video page page_path page_url"
         " page_location url path uri link resource page_title title"
+        " cs_uri_stem uri_stem request_uri request_path station_id start_station_id resource"
     ),
     "content_type": _listed("content_type item_type object_type media_type page_type document_type"),
     "category": _listed(
         "category category_name category_id category_code item_category product_category content_category section genre"
         " topic department namespace vertical"
+        " subreddit"
     ),
     "channel": _listed(
         "channel platform source_channel client_platform app_platform medium device_type device_category"
     ),
     "campaign": _listed("campaign campaign_name campaign_id utm_campaign mkt_campaign"),
-    "referrer": _listed("referrer referer page_referrer http_referer referring_url referrer_url ref"),
+    "referrer": _listed(
+        "referrer referer page_referrer http_referer referring_url referrer_url ref cs_referer cs_referrer"
+    ),
     "country": _listed("country country_code country_iso_code geo_country country_name nation"),
     "device": _listed("device device_type device_category device_model device_name platform os browser"),
     "value": _listed(
         "value revenue amount price total_price unit_price order_total total order_value sale_price purchase_amount"
         " total_amount item_price event_value gmv ticket_price"
+        " total_due amount_due total_amount_due grand_total"
     ),
     "currency": _listed("currency currency_code iso_currency currency_iso price_currency"),
     "quantity": _listed("quantity qty units item_count items_count number_of_items num_items"),

@@ -311,3 +311,41 @@ def test_a_currency_that_is_not_found_is_not_made_up(tmp_path):
     records = [{"ts": f"2026-03-01T10:{n:02}:00Z", "user": f"u{n}", "price": n + 0.5} for n in range(20)]
     _, made = proposed(tmp_path / "x.jsonl", records)
     assert "Sums of value need a currency, and none was found" in said(made) and "EUR" not in made.yaml
+
+
+# Who and what, by the values alone.
+
+
+def test_columns_without_names_are_read_by_their_values_and_their_places(tmp_path):
+    content = "".join(
+        f"{100 + n // 5},{2_000_000 + n % 17},{n % 3},{['pv', 'pv', 'buy', 'cart', 'fav'][n % 5]},{1_511_544_070 + n}\n"
+        for n in range(60)
+    )
+    mapping, made = proposed(tmp_path / "UserBehavior.csv", content)
+    assert (mapping.fields.event_time.path, mapping.fields.event_time.time) == ("column_5", "s")
+    assert (mapping.fields.user_id.path, mapping.fields.content_id.path) == ("column_1", "column_2")
+    assert events(made, "user_id", "content_id", "event_type")[2] == ("100", "2000002", "purchase")
+    assert "guessed by its place alone: check it" in said(made)
+
+
+def test_a_number_that_goes_with_the_person_is_no_content_and_a_count_is_none(tmp_path):
+    content = "".join(
+        f" {n // 3:05} {n // 3 + 7:04} 199701{n % 28 + 1:02}  {n % 9 + 1}   {n + 10}.{n:02}\n" for n in range(60)
+    )
+    mapping, made = proposed(tmp_path / "purchases.txt", content)
+    assert (mapping.fields.user_id.path, mapping.fields.content_id, mapping.fields.value.path) == (
+        *("column_1", None, "column_5"),
+    )
+    assert events(made, "event_time", "event_type", "user_id", "value")[0] == (
+        *(at(1997, 1, 1), "purchase", "00000", 10),
+    )
+
+
+def test_addresses_identify_people_and_an_address_of_the_network_says_what_it_is(tmp_path):
+    records = [{"ts": f"2026-03-01T10:{n:02}:00Z", "x": f"a{n % 7}@example.org", "y": f"/p{n % 5}"} for n in range(30)]
+    mapping, made = proposed(tmp_path / "x.jsonl", records)
+    assert (mapping.fields.user_id.path, mapping.fields.content_id.path) == ("x", "y")
+    records = [{"ts": f"2026-03-01T10:{n:02}:00Z", "from": f"10.0.0.{n % 7}", "path": f"/p{n % 5}"} for n in range(30)]
+    mapping, made = proposed(tmp_path / "hits.jsonl", records)
+    assert mapping.fields.anonymous_id.path == "from"
+    assert "an IP address, which several people may share" in said(made)
