@@ -107,7 +107,9 @@ def inspect_files(settings: Settings, spooled: str | None = None) -> Input:
         csv = mapping.csv or csv
     needed = required_columns(mapping) if mapping else ()
     named = [spooled if pattern == NAME else pattern for pattern in settings.input]
-    files = check_inputs([pattern for pattern in named if pattern is not None], form, csv, needed)
+    encoding, records = (mapping.encoding, mapping.records) if mapping else ("", "")
+    patterns = [pattern for pattern in named if pattern is not None]
+    files = check_inputs(patterns, form, csv, needed, encoding, records)
     return Input(mapping, files, form, csv, states_of([file.path for file in files]))
 
 
@@ -165,10 +167,11 @@ def commit(run: WarehouseRun, entries: list[FileEntry], ending: Ending) -> tuple
 
 def input_name(files: Sequence[FileInput], days: Days | None) -> str:
     """Name the input of a run by content: the same files are the same input wherever they are stored."""
-    names = [file.path.rsplit("/", 1)[-1] for file in files]
+    paths = list(dict.fromkeys(file.path for file in files))  # the files in a zip file have one
+    names = [path.rsplit("/", 1)[-1] for path in paths]
     shown = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
     span = f" [{days.start}, {days.end})" if days else ""
-    return f"{shown} #{content_digest([file.path for file in files])}{span}"
+    return f"{shown} #{content_digest(paths)}{span}"
 
 
 def _refuse(settings: Settings, warehouse: Reader, days: Days | None, written: list[date] | None) -> None:

@@ -4,6 +4,8 @@
     format: jsonl               # jsonl, csv or parquet; by default inferred from the file name
     csv: {delimiter: ";"}       # delimiter, quote, escape, header, columns, comment, skip, null, trailing, multiline
     clock: client               # trusted: the source's clock is right; client: it may be wrong
+    encoding: latin-1           # of text files that are not UTF-8 and have no byte order mark
+    records: page.events        # the list of records in each JSON document; without it, an object is a record
     on_error: quarantine        # for a record with an unreadable value; null: that field becomes NULL
     transport: [sent_at]        # paths about how a record travelled: not part of a derived event_id
     derived_id: content         # position: also file and line, so that equal records are kept apart
@@ -53,7 +55,7 @@ import msgspec
 from msgspec import UNSET
 
 from transforms.mapping.fields import TIMES, TYPES, Field, Fields, OnError, check_field, check_path
-from transforms.records.csv_format import CsvFormat
+from transforms.records.csv_format import CsvFormat, check_encoding
 from transforms.records.match import Condition, Criterion, Match, check_match, ways_of
 from transforms.records.paths import parse_path
 from transforms.strict_yaml import load
@@ -119,6 +121,8 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     fields: Fields = Fields()  # type: ignore[valid-type]
     format: Literal["jsonl", "csv", "parquet"] | None = None
     csv: CsvFormat | None = None
+    encoding: str = ""
+    records: str = ""
     clock: Literal["trusted", "client"] = "client"
     on_error: OnError = "quarantine"
     transport: tuple[str, ...] = ()
@@ -135,6 +139,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             raise ValueError(f".source: got {self.source!r}, allowed {allowed}")
         if self.csv is not None and self.format not in (None, "csv"):
             raise ValueError(f".csv: got a block with format {self.format!r}, allowed with format csv")
+        self._check_files()
         for at, path in enumerate(self.transport):
             check_path(path, f".transport[{at}]")
         for at, path in enumerate(self.properties):
@@ -149,6 +154,15 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
                 raise ValueError(f".explode{str(problem).removeprefix('.path')}") from None
         self._check_rules()
         self._check_ids()
+
+    def _check_files(self) -> None:
+        check_encoding(self.encoding, ".encoding")
+        if self.csv is not None and self.csv.encoding and self.encoding not in ("", self.csv.encoding):
+            raise ValueError(f".encoding: got {self.encoding!r}, allowed that of csv, {self.csv.encoding!r}; state one")
+        if self.records and self.format not in (None, "jsonl"):
+            raise ValueError(f".records: got a path with format {self.format!r}, allowed with format jsonl")
+        if self.records and any(isinstance(step, int) for step in check_path(self.records, ".records")):
+            raise ValueError(f".records: got {self.records!r}, allowed keys only")
 
     def _check_rules(self) -> None:
         if self.events is not None and not 1 <= len(self.events) <= MOST_RULES:

@@ -89,7 +89,7 @@ def check_file(path: str, patterns: Sequence[str], format: str = "auto", rows: i
     mapping = read_mapping(path)
     form = mapping.format if format == "auto" and mapping.format else format
     csv = mapping.csv or CsvFormat()
-    files = check_inputs(patterns, form, csv, required_columns(mapping))
+    files = check_inputs(patterns, form, csv, required_columns(mapping), mapping.encoding, mapping.records)
     raw = list(first_rows(blocks(files, csv, mapping.source), rows))
     if not raw:
         raise SourceError(f"{' '.join(map(known_as, patterns))}: contains no records; name a file that has some")

@@ -14,12 +14,13 @@ from pipelines.apps.mapping.layout import detect_layout
 from pipelines.sources.files.discover import (
     DEFLATED_BYTES,
     FORMATS,
+    LINES,
     chunks_of,
     find_files,
     naming,
     opened_file,
 )
-from pipelines.sources.files.read import FileInput, Range, cut, read
+from pipelines.sources.files.read import FileInput, cut, read, whole_of
 from pipelines.sources.files.split import CsvFormat, without_bom
 from transforms.errors import SourceError
 
@@ -58,7 +59,7 @@ def found_files(patterns: Sequence[str], format: str = "auto") -> tuple[list[Fil
 def form_of(file: FileInput, delimiter: str = "") -> Form:
     """Return the format of a file; the CSV layout is detected from its first records. Errors: SourceError."""
     if file.format != "csv":
-        if file.format == "jsonl":
+        if file.format == "jsonl" and file.shape == LINES:
             _refuse_documents(file)
         return Form(file.format, CsvFormat())
     with naming(file.path):
@@ -144,7 +145,7 @@ def _lines_between(file: FileInput, start: int, end: int) -> Range | None:
 
 def _blocks(file: FileInput, csv: CsvFormat, source: str) -> Iterator[pl.DataFrame]:
     # Read as a stream, not in ranges: to find ranges, a whole plain file would have to be scanned first.
-    stream = [Range(file.path, file.format, file.compression, 0, -1, 1)]
+    stream = [whole_of(file)]
     for part in cut(file, csv, BLOCK_BYTES) if file.format == "parquet" else stream:
         yield from read(part, source, csv, BLOCK_BYTES)
 
@@ -188,8 +189,8 @@ def _refuse_documents(file: FileInput) -> None:
 
 
 def _head(file: FileInput) -> bytes:
-    with opened_file(file.path) as opened:
-        chunks, _ = without_bom(chunks_of(opened, file.compression, DEFLATED_BYTES))
+    with opened_file(file.path, file.member) as opened:
+        chunks, _ = without_bom(chunks_of(opened, file.compression, DEFLATED_BYTES, file.encoding))
         head = b""
         for chunk in chunks:
             head += chunk
