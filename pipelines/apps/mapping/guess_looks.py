@@ -58,7 +58,7 @@ def _guess_by_place(found: Guesses) -> None:
     for seen in found.unused():
         if seen.share < 0.9 or len(seen.counts) < 2:
             continue
-        is_code = len(seen.counts) >= _LEAST_CODES and _share(seen, _CODE) == 1
+        is_code = len(seen.counts) >= _LEAST_CODES and _share(seen, _CODE) == 1 > _share(seen, _MONEY)
         is_code = is_code and (_share(seen, _COUNT) < 1 or _stands_together(seen))
         if is_code and person is None and "user_id" not in found.made:
             person = seen
