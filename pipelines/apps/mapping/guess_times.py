@@ -25,16 +25,21 @@ COMPARED = 1_000  # records whose times are compared
 MOST_JOINED = 40  # columns, of which two neighbours may be a time together
 _TOO_FAR_DAYS = 366
 _ZONED = re.compile(r"(Z|[+-]\d{2}(:?\d{2})?|\b(UTC|GMT))\]?$|%[#:]*z|\[[A-Za-z/_]+\]$")
+_TO_THE_HOUR = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{1,2}")
+_CALENDAR = ("year", "month", "day", "hour", "minute")
+_BRACKETED = tuple(
+    f"[%Y{mark}%m{mark}%d{clock}]" for mark in "-/" for clock in (" %H:%M:%S%.f", "T%H:%M:%S%.f", "T%H:%M:%S%.f%z")
+)
 _DAY_AND_MONTH = re.compile(r"\D*(\d{1,2})[/.-](\d{1,2})[/.-]\d{2,4}\b")
 
 
 class Time(NamedTuple):
-    """A path that may hold times. `concat` is stated where the time is in two paths."""
+    """A path that may hold times; `parts` are those of a time that paths and constants make together."""
 
     seen: Seen
     form: TimeForm
     rank: int
-    parts: tuple[Seen, ...] = ()
+    parts: tuple[Seen | str, ...] = ()
     contradicted: bool = False  # by the dates of the record
 
     @property
@@ -143,16 +148,16 @@ def _guess_event_time(found: Guesses, best: Time, *others: Time) -> None:
     if not best.parts and (clock := _clock_beside(best, found.seen)) is not None:
         seconds = max(text.count(":") for text in clock.counts) == 2
         form = best.form._replace(form=best.form.form + (" %H:%M:%S" if seconds else " %H:%M"))
-        best = _put_together(best.seen, clock, form)
+        best = _put_together([best.seen, " ", clock], form)
         others = tuple(other for other in others if other.seen is not clock)
+    used = [part for part in best.parts or [best.seen] if isinstance(part, Seen)]
     if best.parts:
-        first, second = best.parts
-        parts = [{"path": first.spelled}, {"const": " "}, {"path": second.spelled}]
+        parts = [{"const": part} if isinstance(part, str) else {"path": part.spelled} for part in best.parts]
         stated: dict[str, Any] = {"concat": parts, "time": best.form.form}
     else:
         stated = {"path": best.seen.spelled, "time": best.form.form}
     share = trial(best.seen.values, "event_time", {"time": best.form.form}).share
-    found.add(Guess("event_time", stated, share, tuple(_notes(best, others))), *(best.parts or [best.seen]))
+    found.add(Guess("event_time", stated, share, tuple(_notes(best, others))), *used)
 
 
 def _notes(best: Time, others: tuple[Time, ...]) -> list[str]:
@@ -218,20 +223,39 @@ def _clock_beside(time: Time, seen: list[Seen]) -> Seen | None:
 
 
 def _joined(seen: list[Seen]) -> Time | None:
-    """Return a time that two neighbouring columns make together, such as `[06/Jan/2025:00:00:01` and `-0600]`."""
-    texts = [each for each in seen if each.scalar and each.kinds.keys() == {"text"}][:MOST_JOINED]
-    for first, second in pairwise(texts):
-        made = _put_together(first, second, TimeForm("", 0.0))
-        form = time_form(made.seen)
+    """Return a time that paths make together, such as `[06/Jan/2025:00:00:01` and `-0600]`, or year, month and day."""
+    texts = [each for each in seen if each.scalar and each.kinds.keys() == {"text"}]
+    ways: list[list[Seen | str]] = [[one, " ", two] for one, two in pairwise(texts[:MOST_JOINED])]
+    ways += [[one, ":00"] for one in texts[:MOST_JOINED] if all(_TO_THE_HOUR.fullmatch(text) for text in one.counts)]
+    named = {name: each for each in reversed(seen) if each.scalar for name in each.names[:1] if name in _CALENDAR}
+    if {"year", "month", "day"} <= named.keys():
+        day: list[Seen | str] = [named["year"], "-", named["month"], "-", named["day"]]
+        minute: list[Seen | str] = [":", named["minute"]] if "minute" in named else [":00"]
+        ways.append([*day, " ", named["hour"], *minute] if "hour" in named else day)
+    for parts in ways:
+        made = _put_together(parts, TimeForm("", 0.0))
+        form = time_form(made.seen) or _bracketed(made.seen)
         if form is not None and form.share >= 0.9:
             return made._replace(form=form)
     return None
 
 
-def _put_together(first: Seen, second: Seen, form: TimeForm) -> Time:
-    pairs = zip(first.values, second.values, strict=True)
-    values = [None if one is None or two is None else f"{one} {two}" for one, two in pairs]
-    return Time(Seen(first.path, values), form, 0, (first, second))
+def _bracketed(seen: Seen) -> TimeForm | None:
+    """Return the pattern of times in brackets, as logs write them."""
+    texts = pl.Series(list(seen.counts)[:COMPARED], dtype=pl.String)
+    if not texts.str.contains(r"^\[.{8,40}\]$").all() or texts.is_empty():
+        return None
+    shares = {form: 1 - to_time(texts, form).null_count() / len(texts) for form in _BRACKETED}
+    best = max(shares, key=lambda form: shares[form])
+    return TimeForm(best, shares[best]) if shares[best] else None
+
+
+def _put_together(parts: list[Seen | str], form: TimeForm) -> Time:
+    first = next(part for part in parts if isinstance(part, Seen))
+    columns = [part.values if isinstance(part, Seen) else [part] * len(first.values) for part in parts]
+    rows = zip(*columns, strict=True)
+    values = [None if any(value is None for value in row) else "".join(map(str, row)) for row in rows]
+    return Time(Seen(first.path, values), form, 0, tuple(parts))
 
 
 def explain_no_time(seen: list[Seen]) -> list[str]:

@@ -6,7 +6,18 @@ The values of a path count as much as its name: a column of `pv, buy, cart, fav`
 import unicodedata
 from typing import NamedTuple
 
-from pipelines.apps.mapping.found import ENDING, UNNAMED, Guess, Guesses, attempt, buried, rank, share_text, some_lack
+from pipelines.apps.mapping.found import (
+    ENDING,
+    UNNAMED,
+    Guess,
+    Guesses,
+    attempt,
+    buried,
+    join_names,
+    rank,
+    share_text,
+    some_lack,
+)
 from pipelines.apps.mapping.profile import Seen, to_snake_case
 from pipelines.apps.mapping.trial import trial
 from pipelines.apps.mapping.words import CHANNELS, EVENT_TYPES, OUTRIGHT
@@ -132,7 +143,8 @@ def _typed(seen: Seen, texts: list[str], other: Seen | None) -> Guess:
         if not tried.failed and list(made.values()) == names:
             return Guess("event_type", {**stated, **how, **lacking}, tried.share, notes)
     made, unreadable = _valid_names(made)
-    notes += ("rename event_1 and so on to what they mean",) if unreadable else ()
+    named = [made[text] for text in texts if text in unreadable]
+    notes += (f"rename {join_names(named)} to what they mean",) if named else ()
     comments = {
         text: f"{counts[text]:,}{'' if well_known(forms[text]) or text in unreadable else ', unchanged'}"
         for text in texts
@@ -149,9 +161,9 @@ def _valid_names(made: dict[str, str]) -> tuple[dict[str, str], set[str]]:
         latin = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().strip("_")
         tries = [name, *([latin, f"event_{latin}"] if latin else [])]
         fitting = [each for each in tries if each and not trial([each], "event_type", {}).failed]
-        if not fitting or (fitting[0] != name and fitting[0] in made.values()):
+        if name.isdigit() or not fitting or (fitting[0] != name and fitting[0] in made.values()):
             unreadable.add(text)
-            fitting = [f"event_{at}"]
+            fitting = [f"code_{name}" if name.isascii() and name.isdigit() else f"event_{at}"]
         valid[text] = fitting[0]
     return valid, unreadable
 

@@ -1,6 +1,5 @@
 """Detect the layout of a CSV from its beginning: what cuts its lines evenly, its header, what stands for no value."""
 
-import codecs
 import csv as csv_module
 import io
 import re
@@ -18,7 +17,7 @@ _EVEN = 0.9  # share of the records that have as many fields as most
 _MOST_SKIPPED = 20  # lines above the header
 _NULLS = ("-", "\\N", "NULL", "(null)", "NaN", "nan", "N/A", "#N/A", "None")
 _VALUE = re.compile(
-    r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?%?|\d{4}-\d{2}-\d{2}.*|\d{1,2}[/.]\d{1,2}[/.]\d{2,4}.*|\d{1,2}:\d{2}(:\d{2})?"
+    r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?%?|\[?\d{4}[-/]\d{2}[-/]\d{2}.*|\d{1,2}[/.]\d{1,2}[/.]\d{2,4}.*|\d{1,2}:\d{2}(:\d{2}\S*)?"
     r"|\[\d{1,2}/[A-Za-z]{3}/\d{4}.*|\d{1,3}(\.\d{1,3}){3}(:\d+)?|https?://.*|[0-9a-f]{8}-[0-9a-f]{4}-.*",
     re.DOTALL,
 )
@@ -64,12 +63,12 @@ class Layout(NamedTuple):
 
 
 def detect_layout(head: bytes, by_name: str, delimiter: str = "") -> Layout | None:
-    """Return the layout of a CSV that begins with these bytes, None if there is no record.
+    """Return the layout of a CSV that begins with these bytes of UTF-8, None if there is no record.
 
     by_name    the delimiter that the name of the file says; it is not stated
     delimiter  the delimiter, if it is known
     """
-    encoding, text = _decoded(head)
+    text = head.decode("utf-8", errors="replace")
     comment = "#" if _has_comments(text) else ""
     fields = _FIELDS.search(text) if comment else None
     body = "".join(line for line in text.splitlines(True) if not comment or not line.startswith(comment))
@@ -91,24 +90,8 @@ def detect_layout(head: bytes, by_name: str, delimiter: str = "") -> Layout | No
         skip=skip,
         null=_nulls(rows[0 if columns else 1 :]),
         trailing=trailing,
-        encoding=encoding,
     )
     return Layout(csv, any("\n" in cell for row in rows for cell in row))
-
-
-def _decoded(head: bytes) -> tuple[str, str]:
-    """Return the encoding to state, "" for UTF-8 and for one that a byte order mark says, and the text."""
-    for mark, name in (
-        (codecs.BOM_UTF16_LE, "utf-16"),
-        (codecs.BOM_UTF16_BE, "utf-16"),
-        (codecs.BOM_UTF8, "utf-8-sig"),
-    ):
-        if head.startswith(mark):
-            return "", head[: len(head) // 2 * 2].decode(name, errors="replace")
-    try:
-        return "", codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError:
-        return "cp1252", head.decode("cp1252", errors="replace")
 
 
 def _has_comments(text: str) -> bool:

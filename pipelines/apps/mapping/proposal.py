@@ -24,6 +24,7 @@ from pipelines.apps.mapping.profile import (
 from pipelines.apps.mapping.rehearsal import INPUT, Rehearsal, apply_rules, rehearse
 from pipelines.apps.mapping.remarks import examples, failure_of, remarks
 from pipelines.apps.mapping.sample import Form, form_of, found_files, spread_rows
+from pipelines.sources.files.discover import DOCUMENTS, LINES
 from pipelines.sources.files.read import FileInput
 from pipelines.sources.files.standard_input import known_as
 from transforms.block import tag_input
@@ -34,6 +35,7 @@ from transforms.records.paths import Record
 from transforms.records.payloads import read_records
 
 SAMPLE_ROWS = 10_000
+FEW_DOCUMENTS = 3  # so few documents of the sample are envelopes around the records
 _EMPTY_WORDS = "min|part|slim|sample|data|train|test|export|dump|events?|all|full|raw"
 _SAYS_NOTHING = re.compile(rf"(?<![a-z])({_EMPTY_WORDS})(?![a-z])")
 _FLAGS = {"true", "false", "0", "1", "True", "False", "Y", "N"}
@@ -62,6 +64,11 @@ def propose(patterns: Sequence[str], format: str = "auto", rows: int = SAMPLE_RO
     raw = spread_rows(files, form, source, rows)
     records = _records(raw, patterns, form)
     found, unfolded = _make_guesses(records)
+    if unfolded is not None and files[0].shape != LINES and len(records) <= FEW_DOCUMENTS:
+        form = form._replace(records=spell(unfolded.path) or "")
+        files = [file._replace(shape=f"{DOCUMENTS}:{form.records}") for file in files]
+        raw = spread_rows(files, form, source, rows)
+        found, unfolded = _make_guesses(_records(raw, patterns, form))
     if "event_time" not in found.made and "received_time" not in found.made:
         raise SourceError(f"{_join_patterns(patterns)}: {_no_time(found)}")
     if "event_type" not in found.made:
@@ -172,6 +179,10 @@ def _most_failing(rehearsed: Rehearsal) -> str | None:
 
 def _head(source: str, form: Form, unfolded: Seen | None) -> list[Line]:
     lines = [Line("source", source), Line("format", form.format)]
+    if form.encoding:
+        lines.append(Line("encoding", form.encoding, "the text is not UTF-8: check that its letters come out right"))
+    if form.records:
+        lines.append(Line("records", form.records, "each element of this list in a document is a record"))
     csv = {}
     if form.format == "csv":
         plain = type(form.csv)()

@@ -3,6 +3,7 @@
 Records are read by the files source itself, so they get the positions that a backfill gives them. Nothing is written.
 """
 
+import codecs
 import re
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -20,7 +21,7 @@ from pipelines.sources.files.discover import (
     naming,
     opened_file,
 )
-from pipelines.sources.files.read import FileInput, cut, read, whole_of
+from pipelines.sources.files.read import FileInput, Range, cut, read, whole_of
 from pipelines.sources.files.split import CsvFormat, without_bom
 from transforms.errors import SourceError
 
@@ -29,6 +30,7 @@ HEAD_BYTES = 256 << 10  # read to detect the format, the delimiter and the quote
 MOST_BYTES = 12 << 20  # of payloads, read for a sample of all files
 MOST_FILES = 32
 PARQUET_TIMES = 4  # as many bytes of Parquet: its columns are read faster, and a row group only from its start
+ENCODING = "cp1252"  # of text that is not UTF-8: the commonest, which reads any byte but five
 PARTS = 8  # of a plain file, up to its end
 _JSON = re.compile(rb"\s*(\{|\[\s*([{\[\]\"]|$))")
 
@@ -39,6 +41,8 @@ class Form(NamedTuple):
     format: str
     csv: CsvFormat
     multiline: bool = False  # whether values of the CSV hold line ends
+    encoding: str = ""  # to state: of text that is not UTF-8 and has no byte order mark
+    records: str = ""  # the list of records in JSON documents
 
 
 def found_files(patterns: Sequence[str], format: str = "auto") -> tuple[list[FileInput], str]:
@@ -49,26 +53,50 @@ def found_files(patterns: Sequence[str], format: str = "auto") -> tuple[list[Fil
         if format != "auto":
             raise
         files = find_files(patterns, "jsonl")  # raises again if the error is not about the format
-        files = [file._replace(format=_format_of(file)) for file in files]
+        files = [file._replace(format=_format_of(file), shape=LINES) for file in files]
+    if format == "auto":
+        files = [_looked_into(file) if file.format == "jsonl" else file for file in files]
     formats = sorted({file.format for file in files})
     if len(formats) > 1:
         raise SourceError(f"got files of {' and '.join(formats)}, allowed files of one format; narrow the pattern")
+    if formats[0] != "parquet" and not _is_utf8(files[0]):
+        files = [file._replace(encoding=file.encoding or ENCODING) for file in files]
     return files, formats[0]
+
+
+def _looked_into(file: FileInput) -> FileInput:
+    """Return JSON as it is, and text that merely begins with a bracket, such as a log, as CSV."""
+    with naming(file.name):
+        head = _head(file)
+    is_json = _JSON.match(head) or file.path.lower().endswith(tuple(name for name in FORMATS if "js" in name))
+    return file if is_json else file._replace(format="csv", shape=LINES)
+
+
+def _is_utf8(file: FileInput) -> bool:
+    """Return whether the text is UTF-8, or of the encoding that its first bytes tell."""
+    if file.encoding:
+        return True
+    with naming(file.name):
+        head = _head(file)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def form_of(file: FileInput, delimiter: str = "") -> Form:
     """Return the format of a file; the CSV layout is detected from its first records. Errors: SourceError."""
+    encoding = ENCODING if file.encoding == ENCODING else ""
     if file.format != "csv":
-        if file.format == "jsonl" and file.shape == LINES:
-            _refuse_documents(file)
-        return Form(file.format, CsvFormat())
-    with naming(file.path):
+        return Form(file.format, CsvFormat(), encoding=encoding)
+    with naming(file.name):
         head = _head(file)
     by_name = "\t" if re.search(r"\.tsv(\.\w+)?$", file.path.lower()) else ","
     found = detect_layout(head, by_name, delimiter)
     if found is None:
-        raise SourceError(f"{file.path}: contains no records; name a file that has some")
-    return Form("csv", found.csv, found.multiline)
+        raise SourceError(f"{file.name}: contains no records; name a file that has some")
+    return Form("csv", found.csv, found.multiline, encoding)
 
 
 def blocks(files: Sequence[FileInput], csv: CsvFormat, source: str) -> Iterator[pl.DataFrame]:
@@ -106,9 +134,9 @@ def _sampled(file: FileInput, form: Form, source: str, size: int) -> Iterator[pl
             most = PARQUET_TIMES * size // min(PARTS, len(groups))
             yield from _first_bytes(read(group, source, form.csv, BLOCK_BYTES), most)
         return
-    whole = Range(file.path, file.format, file.compression, 0, -1, 1)
-    stream = read(whole, source, form.csv, block_bytes)
-    if file.compression != "plain" or form.multiline or form.csv.encoding or file.size <= size:
+    stream = read(whole_of(file), source, form.csv, block_bytes)
+    as_it_is = file.compression == "plain" and not file.encoding and not file.member and file.shape == LINES
+    if not as_it_is or form.multiline or file.size <= size:
         yield from _first_bytes(stream, size)
         return
     head = size // 2
@@ -140,7 +168,7 @@ def _lines_between(file: FileInput, start: int, end: int) -> Range | None:
     first, last = data.find(b"\n") + 1, data.rfind(b"\n") + 1
     if not 0 < first < last:
         return None
-    return Range(file.path, file.format, file.compression, start + first, start + last, start + first)
+    return whole_of(file)._replace(start=start + first, end=start + last, line=start + first)
 
 
 def _blocks(file: FileInput, csv: CsvFormat, source: str) -> Iterator[pl.DataFrame]:
@@ -167,7 +195,7 @@ def _spread(found: Iterator[pl.DataFrame], budget: int) -> Iterator[pl.DataFrame
 
 
 def _format_of(file: FileInput) -> str:
-    with naming(file.path):
+    with naming(file.name):
         head = _head(file)
     if head.startswith(b"PAR1"):
         return "parquet"
@@ -175,17 +203,6 @@ def _format_of(file: FileInput) -> str:
         allowed = f"JSON lines, CSV or Parquet, such as a file that ends in {', '.join(FORMATS)}"
         raise SourceError(f"{file.path}: not a text file; allowed: {allowed}")
     return "jsonl" if _JSON.match(head) else "csv"
-
-
-def _refuse_documents(file: FileInput) -> None:
-    """Refuse JSON that is one document instead of one record per line, and say how to convert it."""
-    with naming(file.path):
-        head = _head(file).lstrip()
-    first = head.split(b"\n", 1)[0].strip()
-    if head.startswith(b"["):
-        raise SourceError(f"{file.path}: one JSON array, allowed one object per line; convert it: jq -c '.[]' FILE")
-    if first == b"{":
-        raise SourceError(f"{file.path}: multi-line JSON, allowed one object per line; convert it: jq -c . FILE")
 
 
 def _head(file: FileInput) -> bytes:

@@ -1,5 +1,7 @@
 """The layout of a CSV is found by what cuts its lines evenly, and the records are read by it."""
 
+import json
+
 import pytest
 
 from pipelines.apps.mapping.layout import detect_layout
@@ -50,7 +52,6 @@ def test_whatever_cuts_the_lines_evenly_is_the_delimiter(delimiter, tmp_path):
         ('t,say\n1,"a ""b"" c"\n2,"x"\n', {"escape": ""}),
         ('t,say,w\n1,"a \\"b, c\\"",x\n2,"x",y\n', {"escape": "\\"}),
         ("t,note\n1,a b\n2,c d\n3,it's; e\n", {"delimiter": ""}),
-        ("t,größe\n1,é\n".encode("cp1252").decode("latin-1"), {"encoding": ""}),
     ],
 )
 def test_the_rest_of_a_layout_is_found(text, stated):
@@ -100,3 +101,41 @@ def test_a_plain_file_is_sampled_to_its_end_without_being_read_whole(tmp_path, m
     days = made.rehearsal.events["event_time"].dt.date().unique().sort()
     assert (days[0].day, days[-1].day) == (1, 20)
     assert made.rehearsal.records < 4_000 and made.rehearsal.passed() == made.rehearsal.records
+
+
+# Text that is not UTF-8, and JSON that is not one object a line.
+
+
+def test_text_that_is_not_utf8_gets_its_encoding_stated(tmp_path):
+    content = "time,user,action\n" + "".join(f"{time},Zo\xeb{n % 3},view\n" for n, time in enumerate(TIMES))
+    (tmp_path / "x.csv").write_bytes(content.encode("cp1252"))
+    made = propose([str(tmp_path / "x.csv")])
+    assert load_mapping(made.yaml, "x").encoding == "cp1252"
+    assert made.rehearsal.passed() == 20 and "Zo\xeb1" in set(made.rehearsal.events["user_id"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_text_with_a_byte_order_mark_needs_no_encoding(encoding, tmp_path):
+    content = "time,user,action\n" + "".join(f"{time},Zo\xeb{n % 3},view\n" for n, time in enumerate(TIMES))
+    (tmp_path / "x.csv").write_bytes(content.encode(encoding))
+    made = propose([str(tmp_path / "x.csv")])
+    assert load_mapping(made.yaml, "x").encoding == ""
+    assert "Zo\xeb1" in set(made.rehearsal.events["user_id"])
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_arrays_and_documents_are_read(wrapped, indent, tmp_path):
+    inner = [{"id": f"f{n}", "type": "click", "at": time, "user": f"u{n % 3}"} for n, time in enumerate(TIMES)]
+    document = {"count": 20, "page": {"events": inner}} if wrapped else inner
+    (tmp_path / "x.json").write_text(json.dumps(document, indent=indent))
+    made = propose([str(tmp_path / "x.json")])
+    assert len(made.rehearsal.events) == 20 and made.rehearsal.rejected.is_empty()
+    mapping = load_mapping(made.yaml, "x")
+    assert ("page.events" in (mapping.records, mapping.explode)) == wrapped
+
+
+def test_a_log_that_begins_with_a_bracket_is_no_json(tmp_path):
+    rows = [f"[2026-03-01 10:{n:02}:00] u{n % 3} view\n" for n in range(20)]
+    (tmp_path / "x.log").write_text("".join(rows))
+    assert "format: csv" in propose([str(tmp_path / "x.log")]).yaml

@@ -152,7 +152,7 @@ def test_names_in_other_letters_stay_apart(tmp_path):
     records = [{"at": f"2026-03-01T10:{n:02}:00Z", "action": words[n % 8], "user": f"u{n}"} for n in range(24)]
     _, made = proposed(tmp_path / "x.jsonl", records)
     assert [each for (each,) in events(made, "event_type")[:8]] == [
-        *("event_1", "purchase", "home_nav", "party", "event_2nd_step", "event_6", "event_404", "cafe"),
+        *("event_1", "purchase", "home_nav", "party", "event_2nd_step", "event_6", "code_404", "cafe"),
     ]
 
 
@@ -226,6 +226,21 @@ def test_a_time_in_two_neighbouring_columns_is_put_together(tmp_path):
     content = "ip,day,zone,page\n" + "".join(f"10.0.0.{n},[06/Jan/2025:00:00:{n:02},-0600],/p\n" for n in range(20))
     _, made = proposed(tmp_path / "x.csv", content)
     assert events(made, "event_time")[0] == (at(2025, 1, 6, 6, 0, 0),)
+
+
+@pytest.mark.parametrize(
+    ("content", "first"),
+    [
+        ("year,month,day,hour,who\n2026,3,1,9,a\n2026,12,24,18,b\n", at(2026, 3, 1, 9)),
+        ("time,who\n2026-03-01 09,a\n2026-12-24 18,b\n", at(2026, 3, 1, 9)),
+        ("[2026-03-01 09:00:07] a view\n[2026-12-24 18:00:00] b view\n", at(2026, 3, 1, 9, 0, 7)),
+        ("a::1::3::978300760\nb::2::5::978302109\n", at(2000, 12, 31, 22, 12, 40)),
+    ],
+)
+def test_times_in_parts_and_in_numbers_are_put_together(content, first, tmp_path):
+    _, made = proposed(tmp_path / "x.txt", content)
+    assert events(made, "event_time")[0] == (first,)
+    assert made.rehearsal.passed() == 2
 
 
 @pytest.mark.parametrize(
