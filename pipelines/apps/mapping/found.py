@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pipelines.apps.mapping.currencies import without_unit
 from pipelines.apps.mapping.profile import Seen
 from pipelines.apps.mapping.trial import Trial, trial
 from pipelines.apps.mapping.words import ENDS, NAMES
@@ -30,6 +31,7 @@ class Guesses:
     made: dict[str, Guess] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)  # path -> why it is not used for what its name suggests
     used: set[str] = field(default_factory=set)
+    rules: dict[str, dict[str, Any]] = field(default_factory=dict)  # of `events`, if one event a record is not enough
 
     def add(self, guess: Guess, *paths: Seen) -> None:
         self.made[guess.field] = guess
@@ -49,7 +51,8 @@ class Guesses:
 def rank(seen: Seen, name: str) -> int:
     """Return how well a path's name suggests a field: lower is better, UNNAMED is not at all."""
     squeezed = {hint.replace("_", ""): at for at, hint in reversed(list(enumerate(NAMES[name])))}
-    found = [squeezed[each.replace("_", "")] for each in seen.names if each.replace("_", "") in squeezed]
+    names = [without_unit(each) for each in seen.names] if name == "value" else seen.names
+    found = [squeezed[each.replace("_", "")] for each in names if each.replace("_", "") in squeezed]
     if found:
         return min(found)
     ends = (end for end in ENDS.get(name, ()) for each in seen.names if f"_{each}".endswith(f"_{end}"))

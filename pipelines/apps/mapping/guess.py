@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from pipelines.apps.mapping.found import FAILING, Guess, Guesses, attempt, because, rank, some_lack
 from pipelines.apps.mapping.guess_looks import guess_by_looks
+from pipelines.apps.mapping.guess_money import guess_currency, guess_value, settle_money
 from pipelines.apps.mapping.guess_times import guess_times
 from pipelines.apps.mapping.guess_words import guess_channel, guess_type
 from pipelines.apps.mapping.profile import Seen
@@ -36,6 +37,7 @@ def guesses(seen: list[Seen]) -> Guesses:
         guess = _GUESSERS.get(name, _guess_text)
         guess(found, name)
     guess_by_looks(found)
+    settle_money(found)
     _stand_in(found)
     _tell_empty(found)
     return found
@@ -115,7 +117,9 @@ _GUESSERS: dict[str, Callable[[Guesses, str], None]] = {
     "event_id": _guess_id,
     **dict.fromkeys(("user_id", "anonymous_id", "session_id", "content_id"), _guess_identity),
     "event_type": guess_type,
-    **dict.fromkeys(("value", "quantity", "rating"), _guess_number),
+    "value": guess_value,
+    "currency": guess_currency,
+    **dict.fromkeys(("quantity", "rating"), _guess_number),
     "is_bot": _guess_flag,
     "channel": guess_channel,
 }

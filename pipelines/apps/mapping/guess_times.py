@@ -5,8 +5,10 @@ number that contradicts the dates of the record by years is not taken while ther
 """
 
 import re
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
+from zoneinfo import available_timezones
 
 import polars as pl
 
@@ -30,6 +32,7 @@ _CALENDAR = ("year", "month", "day", "hour", "minute")
 _BRACKETED = tuple(
     f"[%Y{mark}%m{mark}%d{clock}]" for mark in "-/" for clock in (" %H:%M:%S%.f", "T%H:%M:%S%.f", "T%H:%M:%S%.f%z")
 )
+_FRACTIONS = {"nanoseconds", "nanos", "nanosecond", "nsec", "nano", "microseconds", "micros", "usec", "us", "ns"}
 _DAY_AND_MONTH = re.compile(r"\D*(\d{1,2})[/.-](\d{1,2})[/.-]\d{2,4}\b")
 
 
@@ -157,7 +160,8 @@ def _guess_event_time(found: Guesses, best: Time, *others: Time) -> None:
     else:
         stated = {"path": best.seen.spelled, "time": best.form.form}
     share = trial(best.seen.values, "event_time", {"time": best.form.form}).share
-    found.add(Guess("event_time", stated, share, tuple(_notes(best, others))), *used)
+    notes = [*_notes(best, others), *_beside(best, found.seen)]
+    found.add(Guess("event_time", stated, share, tuple(notes)), *used)
 
 
 def _notes(best: Time, others: tuple[Time, ...]) -> list[str]:
@@ -178,6 +182,20 @@ def _notes(best: Time, others: tuple[Time, ...]) -> list[str]:
                 f"{other.seen.spelled} contradicts it: {apart / 365.25:.0f} years apart, e.g. {first:%Y-%m-%d}"
             )
     return notes
+
+
+def _beside(best: Time, seen: list[Seen]) -> Iterator[str]:
+    """Yield what stands beside the time and belongs to it, but is not read: its fraction, its zone."""
+    for each in seen:
+        last = str(each.path[-1]).lower().strip("_")
+        if each.path[:-1] == best.seen.path[:-1] and last in _FRACTIONS and each.kinds.keys() <= {"integer", "text"}:
+            yield f"{each.spelled} holds the fraction of its second, which is left out"
+        elif each.scalar and each.share > 0.5 and not best.is_number and all(map(_is_zone, list(each.counts)[:50])):
+            yield f"{each.spelled} holds a zone ({next(iter(each.counts))}), which is not used"
+
+
+def _is_zone(text: str) -> bool:
+    return "/" in text and text in available_timezones()
 
 
 def _has_zone(time: Time) -> bool:

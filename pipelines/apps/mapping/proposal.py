@@ -11,6 +11,7 @@ import polars as pl
 from pipelines.apps.mapping.document import Line, document, printable
 from pipelines.apps.mapping.found import FAILING, Guess, Guesses, share_text
 from pipelines.apps.mapping.guess import guesses
+from pipelines.apps.mapping.guess_rules import is_flag, rules_of_flags, rules_of_signs
 from pipelines.apps.mapping.guess_times import explain_no_time, has_times
 from pipelines.apps.mapping.guess_words import well_known
 from pipelines.apps.mapping.profile import (
@@ -38,7 +39,6 @@ SAMPLE_ROWS = 10_000
 FEW_DOCUMENTS = 3  # so few documents of the sample are envelopes around the records
 _EMPTY_WORDS = "min|part|slim|sample|data|train|test|export|dump|events?|all|full|raw"
 _SAYS_NOTHING = re.compile(rf"(?<![a-z])({_EMPTY_WORDS})(?![a-z])")
-_FLAGS = {"true", "false", "0", "1", "True", "False", "Y", "N"}
 _PAGES = {"path", "url", "uri", "page", "request"}
 _VISITS = {"ip", "agent", "referrer", "referer", "method", "addr"}
 _PARTS = ("concat", "coalesce", "product")
@@ -132,11 +132,11 @@ def _constant_type(files: Sequence[FileInput], found: Guesses) -> Guess:
         made, why = "page_view", "there are pages, and what a web server writes of a request"
     else:
         made, why = "event", "replace it with what the records are, such as page_view, click or purchase"
-    flags = [
-        seen.spelled for seen in found.seen if seen.scalar and len(seen.counts) == 2 and seen.counts.keys() <= _FLAGS
-    ]
     notes = [f"no path holds the event type; {why}"]
-    if flags:
+    if rules := rules_of_flags(found, made) or rules_of_signs(found, made):
+        found.rules = found.rules or rules
+    flags = [seen.spelled for seen in found.seen if is_flag(seen)]
+    if flags and not found.rules:
         notes.append(f"these flags may help: {', '.join(flags[:5])}")
     return Guess("event_type", {"const": made}, 1.0, tuple(notes))
 
@@ -146,19 +146,21 @@ def _refine(source: str, form: Form, found: Guesses, raw: list[pl.DataFrame], un
     while True:
         made = [found.made[name] for name in (*TIMES, *TYPES) if name in found.made]
         unused = [seen.spelled for seen in found.seen if seen.spelled not in _used_paths(made)]
-        text = document(_head(source, form, unfolded), [_line(guess) for guess in made])
+        text = document(_head(source, form, unfolded), [_line(guess) for guess in made], rules=found.rules)
         rehearsed = rehearse(raw, load_mapping(text, source))
         wrong = _most_failing(rehearsed)
         if wrong is None or wrong not in found.made or found.made[wrong].field == "event_type":
             break
         guess = found.made.pop(wrong)
+        if any(wrong in rule.get("fields", {}) for rule in found.rules.values()):
+            found.rules = {}
         for path in _used_paths([guess]):
             found.refused[path] = f"no {wrong}: it would quarantine too many records"
     notes = remarks(found, unused, rehearsed, _is_native(raw))
     share = share_text(rehearsed.passed() / rehearsed.records)
     head = f"Proposed from {rehearsed.records:,} records: {share} pass. A comment states how many have the field."
     above = [*filter(None, [failure_of(rehearsed)]), head]
-    text = document(_head(source, form, unfolded), [_line(guess) for guess in made], above, notes)
+    text = document(_head(source, form, unfolded), [_line(guess) for guess in made], above, notes, found.rules)
     load_mapping(text, source)
     return Proposal(source, text, made, rehearsed, unused, list(examples(found, unused)))
 

@@ -1,6 +1,7 @@
 """What a proposal says beside its fields: what fails, what it could not find, and what it does not use."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 import polars as pl
@@ -12,6 +13,7 @@ from pipelines.apps.mapping.rehearsal import Rehearsal
 
 MOST_NAMED = 50  # unused paths that are listed
 _EXAMPLES, _LONGEST = 3, 24
+_PAIR = 4  # keys of an object that is one key and its value, in one type or another
 _PERSON = re.compile(r"(user|visitor|person|customer)_")
 
 
@@ -50,10 +52,20 @@ def values_of(seen: Seen) -> str:
     if not seen.present:
         return "empty"
     if not seen.counts:
-        return "lists" if seen.kinds["list"] else "objects"
+        return _about_lists(seen) if seen.kinds["list"] else "objects"
     texts = [printable(text[: _LONGEST + 1]) for text, _ in seen.counts.most_common(_EXAMPLES)]
     shown = [text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…" for text in texts]
     return " | ".join(shown) + (" | …" if len(seen.counts) > _EXAMPLES else "")
+
+
+def _about_lists(seen: Seen) -> str:
+    """Return that it is lists, and of lists of keys and values the keys."""
+    elements = [each for value in seen.present if isinstance(value, list) for each in value if isinstance(each, dict)]
+    for key in ("key", "name"):
+        keys = Counter(str(each[key]) for each in elements if key in each and len(each) <= _PAIR)
+        if elements and sum(keys.values()) > len(elements) / 2:
+            return f"lists of keys and values: {', '.join(printable(name) for name, _ in keys.most_common(10))}"
+    return "lists"
 
 
 def _codes(rehearsed: Rehearsal) -> list[tuple[str, int]]:

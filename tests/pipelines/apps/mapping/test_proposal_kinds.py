@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -364,3 +365,103 @@ def test_addresses_identify_people_and_an_address_of_the_network_says_what_it_is
     mapping, made = proposed(tmp_path / "hits.jsonl", records)
     assert mapping.fields.anonymous_id.path == "from"
     assert "an IP address, which several people may share" in said(made)
+
+
+# Money.
+
+
+def charges(*rows: tuple[str, int, str]) -> list[dict]:
+    return [
+        {
+            "id": f"e{n}",
+            "type": kind,
+            "created": 1_772_359_260 + n,
+            "data": {"object": {"amount": amount, "currency": code}},
+        }
+        for n, (kind, amount, code) in enumerate(rows)
+    ]
+
+
+def test_minor_units_and_codes_in_small_letters_are_read_by_their_currency(tmp_path):
+    paid = "charge.succeeded"
+    records = charges(
+        *(
+            (paid, 2000, "usd"),
+            (paid, 5000, "jpy"),
+            (paid, 1999, "eur"),
+            (paid, 12345, "kwd"),
+            ("charge.refunded", 2000, "usd"),
+        )
+    )
+    _, made = proposed(tmp_path / "x.jsonl", records)
+    assert events(made, "event_type", "value", "currency") == [
+        ("purchase", Decimal("20"), "USD"),
+        ("purchase", Decimal("5000"), "JPY"),
+        ("purchase", Decimal("19.99"), "EUR"),
+        ("purchase", Decimal("12.345"), "KWD"),
+        ("refund", Decimal("20"), "USD"),
+    ]
+    assert "minor units: check it" in said(made)
+
+
+@pytest.mark.parametrize(
+    ("name", "amount", "more", "value", "currency"),
+    [
+        ("amount", 1999, {"currency": "usd"}, Decimal("19.99"), "USD"),
+        ("amount", 1999, {"currency": "USD"}, 1999, "USD"),
+        ("amount_cents", 1999, {}, Decimal("19.99"), None),
+        ("price_usd", 12.5, {}, Decimal("12.5"), "USD"),
+        ("total", "12.50", {"unit": "CHF"}, Decimal("12.5"), "CHF"),
+        ("amount", 500, {"currency": "jpy"}, 500, "JPY"),
+    ],
+)
+def test_the_unit_of_an_amount_is_that_of_the_record(name, amount, more, value, currency, tmp_path):
+    records = [
+        {"ts": f"2026-03-01T10:{n:02}:00Z", "user": f"u{n}", "event": "purchase", name: amount} | more for n in range(9)
+    ]
+    _, made = proposed(tmp_path / "x.jsonl", records)
+    assert events(made, "value", "currency")[0] == (value, currency)
+
+
+def test_an_amount_with_a_decimal_comma_is_told_and_a_thousand_is_not_one(tmp_path):
+    content = "zeit;kunde;preis\n" + "".join(f"0{n}.03.2026 10:00;k{n};1.355,9{n}\n" for n in range(1, 9))
+    _, made = proposed(tmp_path / "x.csv", content)
+    assert "has a decimal comma" in said(made) or set(made.rehearsal.events["value"]) != {None}
+    content = "zeit;kunde;preis\n" + "".join(f"0{n}.03.2026 10:00;k{n};{n}.000\n" for n in range(1, 9))
+    assert "check that it is not a thousand" in said(proposed(tmp_path / "y.csv", content)[1])
+
+
+def test_flags_and_signs_become_rules(tmp_path):
+    content = "time,user_id,item,is_click\n" + "".join(
+        f"2026-03-01 10:{n:02}:00+00:00,u{n},i,{int(n % 5 == 0)}\n" for n in range(20)
+    )
+    _, made = proposed(tmp_path / "impressions.csv", content)
+    assert sorted(each for (each,) in events(made, "event_type")) == ["click"] * 4 + ["impression"] * 20
+    records = [
+        {"ts": f"2026-03-01T10:{n:02}:00Z", "user": f"u{n}", "UnitPrice": 2.5, "Quantity": -1 if n == 3 else 2}
+        for n in range(9)
+    ]
+    _, made = proposed(tmp_path / "orders.jsonl", records)
+    assert events(made, "event_type", "value")[2:4] == [("purchase", 5), ("refund", Decimal("-2.5"))]
+
+
+def test_what_belongs_to_the_time_and_is_not_read_is_told(tmp_path):
+    records = [
+        {"user": f"u{n}", "createAt": {"_seconds": 1_584_032_258 + n, "_nanoseconds": 275_000_000}} for n in range(5)
+    ]
+    _, made = proposed(tmp_path / "x.jsonl", records)
+    assert "createAt._nanoseconds holds the fraction" in said(made) or events(made, "event_time")[0][0].microsecond
+    records = [{"time": f"2026-03-01 10:{n:02}:00", "user": f"u{n}", "tz": "Europe/Berlin"} for n in range(5)]
+    _, made = proposed(tmp_path / "y.jsonl", records)
+    assert (
+        "tz holds a zone (Europe/Berlin), which is not used" in said(made) or events(made, "event_time")[0][0].hour == 9
+    )
+
+
+def test_a_list_of_keys_and_values_shows_its_keys(tmp_path):
+    params = [{"key": "page_location", "value": {"string_value": "/a"}}, {"key": "session", "value": {"int_value": 7}}]
+    records = [
+        {"event_timestamp": 1_767_225_600_000_000 + n, "event_name": "click", "event_params": params} for n in range(5)
+    ]
+    _, made = proposed(tmp_path / "x.jsonl", records)
+    assert "event_params" not in made.unused or "lists of keys and values: page_location, session" in said(made)
