@@ -6,6 +6,7 @@ number that contradicts the dates of the record by years is not taken while ther
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 from zoneinfo import available_timezones
@@ -14,7 +15,8 @@ import polars as pl
 
 from pipelines.apps.mapping.found import ENDING, UNNAMED, Guess, Guesses, buried, join_names, rank, share_text
 from pipelines.apps.mapping.profile import Seen
-from pipelines.apps.mapping.times import CLOCK, NUMBER, TimeForm, time_form
+from pipelines.apps.mapping.times import CLOCK, NUMBER, TimeForm
+from pipelines.apps.mapping.times import time_form as detect_time_form
 from pipelines.apps.mapping.trial import trial
 from pipelines.apps.mapping.words import NAMES, OTHER_TIMES
 from transforms.mapping.functions import to_time
@@ -71,6 +73,12 @@ class Time(NamedTuple):
         """The times of the first records."""
         texts = [None if at is None or isinstance(at, list | dict) else str(at) for at in self.seen.values[:COMPARED]]
         return to_time(pl.Series(texts, dtype=pl.String), self.form.form)
+
+
+@lru_cache(maxsize=1024)
+def time_form(seen: Seen) -> TimeForm | None:
+    """Return the format that parses most values of a path, found once."""
+    return detect_time_form(seen)
 
 
 def times_of(seen: list[Seen]) -> list[Time]:

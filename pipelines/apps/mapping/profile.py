@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import polars as pl
@@ -161,12 +162,15 @@ def _all_below(records: list[Record]) -> list[Seen]:
     found: list[Seen] = []
     level: list[tuple[Path, list[Record]]] = [((), records)]
     for depth in range(1, DEEPEST + 1):
+        keys = [
+            (count, path, key, inner)
+            for path, inner in level
+            for key, count in Counter(chain.from_iterable(inner)).items()
+        ]
         seen = [
             Seen((*path, key), [record.get(key) for record in inner])
-            for path, inner in level
-            for key in dict.fromkeys(key for record in inner for key in record)
+            for path, key, inner in _commonest(keys, MOST_PATHS - len(found))
         ]
-        seen = _commonest(seen, MOST_PATHS - len(found))
         below = [each for each in seen if each.kinds["object"] and depth < DEEPEST]
         found += [each for each in seen if each not in below or len(each.kinds) > 1]
         level = [(each.path, [at if isinstance(at, dict) else {} for at in each.values]) for each in below]
@@ -175,9 +179,7 @@ def _all_below(records: list[Record]) -> list[Seen]:
     return found
 
 
-def _commonest(seen: list[Seen], most: int) -> list[Seen]:
-    """Return at most `most` of the paths, those that most records have, in their order."""
-    if len(seen) <= most:
-        return seen
-    kept = set(sorted(range(len(seen)), key=lambda at: -len(seen[at].present))[: max(most, 0)])
-    return [each for at, each in enumerate(seen) if at in kept]
+def _commonest(keys: list[tuple[int, Path, str, list[Record]]], most: int) -> list[tuple[Path, str, list[Record]]]:
+    """Return at most `most` of the keys, those that most records have, in their order."""
+    kept = set(sorted(range(len(keys)), key=lambda at: -keys[at][0])[: max(most, 0)])
+    return [(path, key, inner) for at, (_, path, key, inner) in enumerate(keys) if at in kept]

@@ -36,6 +36,7 @@ from transforms.records.paths import Record
 from transforms.records.payloads import read_records
 
 SAMPLE_ROWS = 10_000
+NATIVE_ROWS = 200  # by which records are known to be native
 FEW_DOCUMENTS = 3  # so few documents of the sample are envelopes around the records
 _EMPTY_WORDS = "min|part|slim|sample|data|train|test|export|dump|events?|all|full|raw"
 _SAYS_NOTHING = re.compile(rf"(?<![a-z])({_EMPTY_WORDS})(?![a-z])")
@@ -199,8 +200,8 @@ def _head(source: str, form: Form, unfolded: Seen | None) -> list[Line]:
 
 def _is_native(raw: list[pl.DataFrame]) -> bool:
     """Return whether nearly all records are in the native format."""
-    passed = sum(len(apply_rules(block, None)[0]) for block in raw)
-    return passed > (1 - FAILING) * sum(map(len, raw))
+    first = raw[0].head(NATIVE_ROWS)
+    return len(apply_rules(first, None)[0]) > (1 - FAILING) * len(first)
 
 
 def _line(guess: Guess) -> Line:

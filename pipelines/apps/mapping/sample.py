@@ -27,9 +27,9 @@ from transforms.errors import SourceError
 
 BLOCK_BYTES = 1 << 20
 HEAD_BYTES = 256 << 10  # read to detect the format, the delimiter and the quote
-MOST_BYTES = 12 << 20  # of payloads, read for a sample of all files
+MOST_BYTES = 5 << 20  # of payloads, read for a sample of all files
 MOST_FILES = 32
-PARQUET_TIMES = 4  # as many bytes of Parquet: its columns are read faster, and a row group only from its start
+PARQUET_TIMES = 10  # as many bytes of Parquet: its columns are read faster, and a row group only from its start
 ENCODING = "cp1252"  # of text that is not UTF-8: the commonest, which reads any byte but five
 PARTS = 8  # of a plain file, up to its end
 _JSON = re.compile(rb"\s*(\{|\[\s*([{\[\]\"]|$))")
