@@ -50,6 +50,8 @@ def check_lines(checked: Checked) -> Iterator[str]:
         yield f"{check.alike:,} duplicates have no id and equal content; to keep them apart, set derived_id: position"
     if check.first_time:
         yield f"from {check.first_time} to {check.last_time}"
+    if check.zoneless:
+        yield f"{check.zoneless:,} times state no zone, and are read as UTC"
     if check.failed:
         yield from ("", "Failures")
         yield from _failures(checked)
