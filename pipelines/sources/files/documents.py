@@ -53,8 +53,9 @@ def is_of_documents(head: bytes, at_end: bool) -> bool:
     if text[:1] == b"[":
         return True
     found = [data for _, data in records(iter([text]), ())]
-    objects = sum(map(_is_whole, found))
-    return objects > right or (not at_end and len(found) < 2)
+    known = found if at_end else found[:-1]  # the last may be cut
+    objects = sum(map(_is_whole, known))
+    return objects == len(known) or objects > right
 
 
 def _is_whole(data: bytes) -> bool:
@@ -189,7 +190,7 @@ class _Reader:
             self._hold(2 * held + MARGIN)
         self.lost = None if end is not None or self.at_end else lost
         end = len(self.text) if end is None else end
-        if self.text[self.at : end].strip(" \t\r\n,[]{}"):
+        if self.text[self.at : end].strip(" \t\r\n,"):
             yield self._taken(end)
         self.at = end
 
