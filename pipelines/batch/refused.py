@@ -1,6 +1,6 @@
 """Inputs of which more than half of the records were refused: a run that ends like that has not done what was asked.
 
-A file counts by itself, so that one that is refused as a whole is told among many that are not; where records create
+A file counts by itself, so that one that is refused as a whole is named among many that are not; where records create
 several events each, only the whole input does.
 """
 

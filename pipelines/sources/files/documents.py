@@ -23,7 +23,7 @@ import numpy as np
 from pipelines.sources.files.split import Batch
 from transforms.records.payloads import DEEPEST, RECORD_LIMIT
 
-SEEN_LINES = 100  # by which a file is told to be of lines
+SEEN_LINES = 100  # by which a file is taken to be of lines
 NEAR = 64 << 10
 MOST_INDENT = 256
 MARGIN = 16  # characters before the end of what was read, where a mistake may be that something is cut
@@ -145,7 +145,7 @@ class _Reader:
 
     def _read_record(self) -> Iterator[tuple[int, bytes]]:
         if self.newline >= 0 and self.at > NEAR:
-            self._hold(0)  # a mistake is told by its line, which the decoder counts from the beginning of the text
+            self._hold(0)  # a mistake states its line, which the decoder counts from the beginning of the text
         end, problem = self._end_of_value()
         if problem is None:
             self.sample = self.sample or self.text[self.at : self.at + MOST_INDENT]
