@@ -96,3 +96,11 @@ def test_of_two_contents_the_one_received_first_stays_else_the_stored_one_and_a_
         kept = keep_smallest(part.events)
         assert kept.events["content_id"].to_list() == ["old" if stays else content]
         assert kept.conflicts["content_id"].to_list() == [content]
+
+
+def test_the_place_decides_which_of_alike_records_has_which_id():
+    block = events((A, "@f:10"), (A, "@f:9"), (A, "@f:100"))
+    block = block.with_columns(sent_time=pl.Series([NOON + timedelta(seconds=n) for n in (10, 9, 100)]))
+    (part,) = split(block, timedelta(days=1), 1, alike=True)
+    sent = dict(keep_smallest(part.events).events.select("event_id", "sent_time").iter_rows())
+    assert {id: (at - NOON).seconds for id, at in sent.items()} == {A: 9, f"{A}-2": 10, f"{A}-3": 100}
