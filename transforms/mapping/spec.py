@@ -8,7 +8,8 @@
     records: page.events        # the list of records in each JSON document; without it, an object is a record
     on_error: quarantine        # for a record with an unreadable value; null: that field becomes NULL
     transport: [sent_at]        # paths about how a record travelled: not part of a derived event_id
-    derived_id: content         # position: also file and line, so that equal records are kept apart
+    derived_id: content         # position: also file and line, so that equal records are kept apart; occurrence: how
+                                # many equal ones came before in its file, as in a log that grows and is rotated
     fields:
       event_time: {path: at, time: ms}             # s, ms, us, rfc3339 or a pattern: "%m/%d/%Y %H:%M"
       event_type: {path: type, map: {watch: like}, else: other}
@@ -127,7 +128,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     on_error: OnError = "quarantine"
     transport: tuple[str, ...] = ()
     properties: tuple[str, ...] = ()
-    derived_id: Literal["content", "position"] = "content"
+    derived_id: Literal["content", "position", "occurrence"] = "content"
     match: Match | None = None
     explode: str | Explode | None = None
     events: dict[str, Rule] | None = None

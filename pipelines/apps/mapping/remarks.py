@@ -101,6 +101,6 @@ def _about_ids(found: Guesses, rehearsed: Rehearsal) -> list[str]:
     if alike := len(rehearsed.duplicates.filter(pl.col("id_source") == "derived")):
         notes.append(
             f"{alike:,} records equal another one in all fields, and count as its duplicates; if each is an event of"
-            " its own, set derived_id: position."
+            " its own, set derived_id: occurrence."
         )
     return notes

@@ -47,7 +47,7 @@ def check_lines(checked: Checked) -> Iterator[str]:
     events = f"{check.events:,} events, {check.duplicates:,} duplicates"
     yield events + (f", of which {check.conflicts:,} differ in content" if check.conflicts else "")
     if check.alike:
-        yield f"{check.alike:,} duplicates have no id and equal content; to keep them apart, set derived_id: position"
+        yield f"{check.alike:,} duplicates have no id and equal content; to keep them apart, set derived_id: occurrence"
     if check.first_time:
         yield f"from {check.first_time} to {check.last_time}"
     if check.zoneless:

@@ -23,7 +23,7 @@ import numpy as np
 from pipelines.sources.files.split import Batch
 from transforms.records.payloads import DEEPEST, RECORD_LIMIT
 
-SEEN_LINES = 100  # by which a file is told to be of lines
+SEEN_LINES = 100  # by which a file is taken to be of lines
 NEAR = 64 << 10
 MOST_INDENT = 256
 MARGIN = 16  # characters before the end of what was read, where a mistake may be that something is cut
@@ -53,8 +53,9 @@ def is_of_documents(head: bytes, at_end: bool) -> bool:
     if text[:1] == b"[":
         return True
     found = [data for _, data in records(iter([text]), ())]
-    objects = sum(map(_is_whole, found))
-    return objects > right or (not at_end and len(found) < 2)
+    known = found if at_end else found[:-1]  # the last may be cut
+    objects = sum(map(_is_whole, known))
+    return objects == len(known) or objects > right
 
 
 def _is_whole(data: bytes) -> bool:
@@ -144,7 +145,7 @@ class _Reader:
 
     def _read_record(self) -> Iterator[tuple[int, bytes]]:
         if self.newline >= 0 and self.at > NEAR:
-            self._hold(0)  # a mistake is told by its line, which the decoder counts from the beginning of the text
+            self._hold(0)  # a mistake states its line, which the decoder counts from the beginning of the text
         end, problem = self._end_of_value()
         if problem is None:
             self.sample = self.sample or self.text[self.at : self.at + MOST_INDENT]
@@ -189,7 +190,7 @@ class _Reader:
             self._hold(2 * held + MARGIN)
         self.lost = None if end is not None or self.at_end else lost
         end = len(self.text) if end is None else end
-        if self.text[self.at : end].strip(" \t\r\n,[]{}"):
+        if self.text[self.at : end].strip(" \t\r\n,"):
             yield self._taken(end)
         self.at = end
 

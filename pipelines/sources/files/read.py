@@ -36,6 +36,7 @@ from pipelines.sources.files.discover import (
     layout_of,
 )
 from pipelines.sources.files.open_file import READ_BYTES, chunks_of, name_of, naming, opened_file
+from pipelines.sources.files.received import Received
 from pipelines.sources.files.split import (
     MOST_ROWS,
     Batch,
@@ -87,6 +88,7 @@ class ReadFiles(beam.PTransform):
     source  the name for records that state none
     notes   record what was read
     files   what matched when somebody looked; a job that starts later then reads these, and none that came since
+    received  counts the records of each file
     """
 
     def __init__(
@@ -98,10 +100,12 @@ class ReadFiles(beam.PTransform):
         block_bytes: int = BLOCK_BYTES,
         notes: Notes = Notes(),  # noqa: B008 (never changed)
         files: Sequence[FileInput] | None = None,
+        received: Received = Received(),  # noqa: B008 (never changed)
     ):
         super().__init__()
         self.patterns, self.source, self.format = tuple(patterns), source, format
         self.csv, self.block_bytes, self.notes, self.files = csv, block_bytes, notes, files
+        self.received = received
 
     def expand(self, begin):
         return (
@@ -109,8 +113,7 @@ class ReadFiles(beam.PTransform):
             | "Spread files" >> beam.Reshuffle()
             | "Cut files" >> beam.FlatMap(cut, self.csv, self.block_bytes).with_output_types(Range)
             | "Spread ranges" >> beam.Reshuffle()
-            | "Read ranges"
-            >> beam.ParDo(_Read(self.source, self.csv, self.block_bytes, self.notes)).with_output_types(pl.DataFrame)
+            | "Read ranges" >> beam.ParDo(_Read(self)).with_output_types(pl.DataFrame)
         )
 
     def _found(self, begin):
@@ -119,11 +122,16 @@ class ReadFiles(beam.PTransform):
 
 
 class _Read(beam.DoFn):
-    def __init__(self, source: str, csv: CsvFormat, block_bytes: int, notes: Notes):
-        self.how, self.notes = (source, csv, block_bytes, notes), notes
+    def __init__(self, files: ReadFiles):
+        self.how = (files.source, files.csv, files.block_bytes, files.notes)
+        self.notes, self.received = files.notes, files.received
 
     def process(self, part):
-        return read(part, *self.how)
+        rows = 0
+        for block in read(part, *self.how):
+            rows += len(block)
+            yield block
+        self.received(name_of(part.path, part.member), rows)
 
     def finish_bundle(self):
         self.notes.flush()

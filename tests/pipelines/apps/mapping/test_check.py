@@ -152,10 +152,10 @@ def test_of_repeats_without_an_id_it_is_said_how_to_keep_them_apart(tmp_path):
     (tmp_path / "s.jsonl").write_text(f'{{"at": {AT}}}\n' * 3)
     checked = check_file(str(tmp_path / "m.yaml"), [str(tmp_path / "s.jsonl")])
     assert (checked.check.duplicates, checked.check.alike) == (2, 2)
-    said = "2 duplicates have no id and equal content; to keep them apart, set derived_id: position"
+    said = "2 duplicates have no id and equal content; to keep them apart, set derived_id: occurrence"
     assert said in list(check_lines(checked))
     with (tmp_path / "m.yaml").open("a") as mapping:
-        mapping.write("derived_id: position\n")
+        mapping.write("derived_id: occurrence\n")
     apart = check_file(str(tmp_path / "m.yaml"), [str(tmp_path / "s.jsonl")])
     assert (apart.check.events, apart.check.alike) == (3, 0)
     assert said not in list(check_lines(apart))

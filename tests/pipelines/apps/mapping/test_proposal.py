@@ -413,6 +413,8 @@ WRONG = {
     "empty objects": ("x.jsonl", b"{}\n{}\n", "its records are empty"),
     "no time": ("x.jsonl", b'{"a": 1}\n{"b": {"c": "x"}}\n', "no time was found in a, b.c; an event needs one"),
     "nanoseconds": ("x.jsonl", b'{"ts": 1772359200000000000}\n', "ts: '1772359200000000000' is no epoch in"),
+    "an array": ("x.json", b'[{"a": 1}]', "no time was found in a; an event needs one"),
+    "a document": ("x.json", b'{\n  "a": 1\n}\n', "no time was found in a; an event needs one"),
     "no text": ("x.bin", b"\x00\x01\x02", "x.bin: not a text file; allowed"),
     "no Parquet": ("x.parquet", b"a,b\n", "x.parquet: cannot be read: "),
     "a torn file": ("x.jsonl.gz", gzip.compress(b'{"ts": 1}\n' * 99)[:30], "ends too early; fix the file"),

@@ -148,6 +148,8 @@ def test_blocks_hold_so_many_records_and_bytes():
         (b'{"a": 1}', False),
         (b'{"a": 1}\n{"a": \n{"a": 3}\n', False),
         (b'{"a": 1\n', False),
+        (b'{"a": 1}\n{\n{\n', False),
+        (b'{"page": {\n "tags": [\n{}\n]}}\n', True),
         (b"", False),
         (b"a,b\n", False),
         (b"[1, 2]\n", True),
