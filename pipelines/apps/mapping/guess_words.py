@@ -26,6 +26,7 @@ from pipelines.apps.mapping.words_by_language import WORDS_BY_LANGUAGE
 MOST_WORDS, LONGEST_WORD = 60, 100
 ALWAYS_FEW = 25  # words that are few however few the records are
 _ENOUGH_KNOWN = 0.5, 0.8  # share of values that are known words, for a name that suggests the type and for any name
+_METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE"}  # of HTTP
 _OTHERWISE = ("content_id", "category", "channel", "device", "country", "text", "referrer", "content_type", "currency")
 
 
@@ -35,13 +36,15 @@ class _Typed(NamedTuple):
     seen: Seen
     texts: list[str]
     known: float
+    distinct: int  # well-known words
     tier: int
     place: int
 
     @property
     def order(self) -> tuple:
-        known = -round(self.known, 1) if self.tier == 1 else 0
-        return self.tier, self.tier == 0 and len(self.texts) < 2, known, self.place
+        by_values = self.place >= UNNAMED
+        words = (by_values, -self.distinct if by_values else 0, -round(self.known, 1)) if self.tier == 1 else ()
+        return self.tier, self.tier == 0 and len(self.texts) < 2, words, self.place
 
 
 def guess_type(found: Guesses, name: str) -> None:
@@ -88,8 +91,13 @@ def _candidates(found: Guesses) -> list[_Typed]:
             tier = 1
         else:
             continue
-        made.append(_Typed(seen, texts, known, tier, min(named, UNNAMED) + buried(seen)))
+        made.append(_Typed(seen, texts, known, distinct, tier, min(named, UNNAMED) + buried(seen)))
     return sorted(made, key=lambda each: each.order)
+
+
+def hold_types(seen: list[Seen]) -> bool:
+    """Return whether a path holds well-known words for what happened."""
+    return any(_known(each, list(each.counts))[0] >= _ENOUGH_KNOWN[0] for each in seen if each.scalar)
 
 
 def _least_known(seen: Seen) -> int:
@@ -99,7 +107,7 @@ def _least_known(seen: Seen) -> int:
 
 def _known(seen: Seen, texts: list[str]) -> tuple[float, int]:
     """Return the share of the values that are well-known words, and how many such words there are."""
-    if len(texts) > MOST_WORDS or seen.kinds.keys() - {"text"}:
+    if len(texts) > MOST_WORDS or seen.kinds.keys() - {"text"} or {text.upper() for text in texts} <= _METHODS:
         return 0.0, 0
     forms = dict(zip(texts, to_snake_case(tuple(texts)), strict=True))
     words = [text for text in texts if well_known(forms[text])]

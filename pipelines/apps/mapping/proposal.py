@@ -13,7 +13,7 @@ from pipelines.apps.mapping.found import FAILING, Guess, Guesses, share_text
 from pipelines.apps.mapping.guess import guesses
 from pipelines.apps.mapping.guess_rules import is_flag, rules_of_flags, rules_of_signs
 from pipelines.apps.mapping.guess_times import explain_no_time, has_times
-from pipelines.apps.mapping.guess_words import well_known
+from pipelines.apps.mapping.guess_words import hold_types, well_known
 from pipelines.apps.mapping.profile import (
     Seen,
     lists_of_objects,
@@ -100,13 +100,14 @@ def _records(raw: list[pl.DataFrame], patterns: Sequence[str], form: Form) -> li
 
 
 def _make_guesses(records: list[Record]) -> tuple[Guesses, Seen | None]:
-    """Return the guesses; if only a list of objects has a time, unfold that list."""
+    """Return the guesses; if only a list of objects has a time, or tells what happened and when, unfold that list."""
     seen = profile(records)
-    if not has_times(seen):
-        for lists in lists_of_objects(seen):
-            inner = profile_elements(records, lists.path)
-            if has_times([each for each in inner if each.unfolded]):
-                return guesses(inner), lists
+    has_time, has_type = has_times(seen), hold_types(seen)
+    for lists in () if has_time and has_type else lists_of_objects(seen):
+        inner = profile_elements(records, lists.path)
+        own = [each for each in inner if each.unfolded]
+        if has_times(own) and (not has_time or hold_types(own)):
+            return guesses(inner), lists
     return guesses(seen), None
 
 

@@ -288,6 +288,37 @@ def test_a_list_is_unfolded_although_some_records_lack_it(tmp_path):
     assert len(made.rehearsal.events) == 6
 
 
+def test_a_list_that_tells_what_happened_and_when_counts_more_than_the_time_of_the_session(tmp_path):
+    records = [
+        {
+            "session_start": f"2026-03-0{n + 1}T10:00:00Z",
+            "user": f"u{n}",
+            "events": [{"type": ["view", "click"][k % 2], "ts": f"2026-03-0{n + 1}T10:0{k}:00Z"} for k in range(4)],
+        }
+        for n in range(5)
+    ]
+    mapping, made = proposed(tmp_path / "x.jsonl", records)
+    assert mapping.explode == "events" and len(made.rehearsal.events) == 20
+    assert events(made, "event_type", "user_id")[1] == ("click", "u0")
+
+
+def test_methods_of_http_and_states_of_a_login_are_not_what_happened(tmp_path):
+    pages = ["NextSong", "Home", "Thumbs Up", "Add to Playlist", "Login"]
+    records = [
+        {
+            "ts": 1_538_352_117_000 + n,
+            "userId": f"u{n % 7}",
+            "auth": ["Logged In", "Logged Out"][n % 2],
+            "method": ["PUT", "POST", "DELETE"][n % 3],
+            "page": pages[n % 5],
+        }
+        for n in range(60)
+    ]
+    mapping, made = proposed(tmp_path / "x.jsonl", records)
+    assert mapping.fields.event_type.path == "page"
+    assert [each for (each,) in events(made, "event_type")[:5]] == ["play", "page_view", "like", "bookmark", "login"]
+
+
 # What it says.
 
 
