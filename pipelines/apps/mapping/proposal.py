@@ -130,7 +130,7 @@ def _constant_type(files: Sequence[FileInput], found: Guesses) -> Guess:
         made, why = known[0], "taken from the file name"
     elif "value" in found.made and ("currency" in found.made or names & set(_BUYING)):
         made, why = "purchase", "there is a price, and a currency or a name such as invoice or order"
-    elif "content_id" in found.made and names & _PAGES and names & _VISITS:
+    elif names & _PAGES and names & _VISITS:
         made, why = "page_view", "there are pages, and what a web server writes of a request"
     else:
         made, why = "event", "replace it with what the records are, such as page_view, click or purchase"

@@ -52,6 +52,7 @@ def test_whatever_cuts_the_lines_evenly_is_the_delimiter(delimiter, tmp_path):
         ('t,say\n1,"a ""b"" c"\n2,"x"\n', {"escape": ""}),
         ('t,say,w\n1,"a \\"b, c\\"",x\n2,"x",y\n', {"escape": "\\"}),
         ("t,note\n1,a b\n2,c d\n3,it's; e\n", {"delimiter": ""}),
+        ("2026-03-01 10:00:00 UTC,a\n2026-03-02 10:00:00 UTC,b\n", {"delimiter": "", "header": False}),
     ],
 )
 def test_the_rest_of_a_layout_is_found(text, stated):
@@ -71,6 +72,8 @@ def test_an_access_log_is_cut_at_its_blanks(tmp_path):
     times = made.rehearsal.events["event_time"].sort()
     assert [f"{time:%H:%M:%S}" for time in times] == ["06:00:01", "06:00:09", "06:10:00", "06:10:00"]
     assert made.rehearsal.events["referrer"].null_count() == 2  # "-" is no value
+    assert set(made.rehearsal.events["event_type"]) == {"page_view"}
+    assert "198.51.100.7" in set(made.rehearsal.events["anonymous_id"])
 
 
 def test_a_w3c_log_has_its_columns_in_a_comment(tmp_path):

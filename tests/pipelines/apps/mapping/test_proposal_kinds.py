@@ -319,6 +319,11 @@ def test_methods_of_http_and_states_of_a_login_are_not_what_happened(tmp_path):
     assert [each for (each,) in events(made, "event_type")[:5]] == ["play", "page_view", "like", "bookmark", "login"]
 
 
+def test_methods_of_requests_are_not_what_happened(tmp_path):
+    records = [{"ts": 1_538_352_117_000 + n, "userId": f"u{n % 7}", "m": ["POST", "DELETE"][n % 2]} for n in range(20)]
+    assert proposed(tmp_path / "x.jsonl", records)[0].fields.event_type.const == "event"
+
+
 # What it says.
 
 
