@@ -97,7 +97,7 @@ def settle(pipeline: beam.Pipeline, job: Job) -> Settled:
     """Read, parse, validate and date records: the rules that depend only on a record's own fields."""
     near = job.days.widened() if job.days else None
     validate = Validator(job.null_ids, job.bots)
-    rules = Rules(job.mappings, job.source_name, job.input, validate, _lateness(job), near)
+    rules = Rules(job.mappings, job.source_name, job.input, validate, _lateness(job), near, not job.streaming)
     made = pipeline | "Read" >> job.source | "Settle" >> Settle(rules)
     events = made.passed
     if job.limit is not None:

@@ -5,8 +5,9 @@
 Window  fixed, a day by default, of the client's own time if the record has a readable one, else of `received_time`. The
         corrected time is not used: two deliveries of one event may be corrected differently, but have the same id and
         client time, so they fall into one window in both a stream and a backfill.
-Kept    a batch run keeps the smallest (received_time, fingerprint). A stream keeps the first that arrives; for an id
-        that is stored and read again, it keeps the stored delivery (`claims` of the restored state). The others are
+Kept    a batch run keeps the smallest (received_time, fingerprint); of copies that were received at once, one that is
+        stored. A stream keeps the first that arrives; for an id that is stored and
+        read again, it keeps the stored delivery (`claims` of the restored state). The others are
         `duplicates`; those whose fingerprint differs from that of the kept event are also `conflicts`.
         The window is a number in the key, not a Beam window (see aggregate.py).
 State   of a stream, per window and shard: 16 bytes per event (id hash, fingerprint), append-only, freed when the window
@@ -32,6 +33,7 @@ from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
 from transforms import restored_state as seeds
+from transforms.alike import base_of, number_alike
 from transforms.block import FIELDS, FLOW_COLUMNS, FLOW_SCHEMA, SEPARATOR, empty, hash64, hashes, held_bytes
 from transforms.publication import BOUNDED, Firing
 from transforms.quality import MINUTE, entries_of, pack
@@ -44,6 +46,8 @@ KEY = "_key"  # hash of (source, event_id), computed once and carried to where i
 WINDOW = "_window"  # number of the dedup window, also computed once
 _AT = "_at"
 _SAME = [WINDOW, "source", "event_id"]
+# A derived id with a mark or a number: without them, it has 40 characters.
+_LONG = (pl.col("id_source") == "derived") & (pl.col("event_id").str.len_bytes() > 40)
 Keyed = tuple[tuple[int, int], pl.DataFrame]  # ((window, shard), a block)
 Gathered = tuple[tuple[int, int], tuple[int, str, pl.DataFrame]]  # (window, shard), a spilled block
 # Fields outside the fingerprint may differ in two copies received at the same time: they break the tie, not the order.
@@ -69,13 +73,16 @@ class Partition(NamedTuple):
     at: float
 
 
-def split(events: pl.DataFrame, window: timedelta, shards: int, fold: int = 0) -> list[Partition]:
+def split(events: pl.DataFrame, window: timedelta, shards: int, fold: int = 0, alike: bool = False) -> list[Partition]:
     """Split a block by window and shard, in the order of both.
 
+    alike whether events with alike content have the same KEY, so that they can be counted
     fold  windows whose numbers differ by it are one partition, named by the remainder
     """
+    has_long = alike and events.select(_LONG.any()).item()
+    id = base_of() if has_long else pl.col("event_id")
     made = events.select(
-        pl.concat_str("source", "event_id", separator=SEPARATOR).cast(pl.Binary).alias(KEY),
+        pl.concat_str("source", id, separator=SEPARATOR).cast(pl.Binary).alias(KEY),
         number_of(dedup_time(), window).alias(WINDOW),
         dedup_time().alias(_AT),
     )
@@ -100,7 +107,8 @@ def fingerprint(events: pl.DataFrame) -> np.ndarray:
 
 
 class Kept(NamedTuple):
-    """The result of deduplicating a block: FLOW_SCHEMA blocks; `conflicts` are among the `duplicates`."""
+    """The result of deduplicating a block: FLOW_SCHEMA blocks; `conflicts` are among the `duplicates`, or replace a
+    stored event with another content."""
 
     events: pl.DataFrame
     duplicates: pl.DataFrame
@@ -108,18 +116,26 @@ class Kept(NamedTuple):
 
 
 def keep_smallest(events: pl.DataFrame) -> Kept:
-    """Keep the smallest (received_time, fingerprint) per (window, source, event_id); exact in any order."""
+    """Keep the smallest (received_time, fingerprint) per (window, source, event_id); exact in any order.
+
+    Of events received at once, a stored one is not replaced by one with another content.
+    """
     # An id has the same hash in all windows; that only adds a few candidates.
+    if events.select(_LONG.any()).item():
+        events = number_alike(events, [WINDOW, "source"], events[KEY].is_duplicated())
     repeated = events[KEY].is_duplicated()
     if not repeated.any():
         nothing = events.clear().select(FLOW_COLUMNS)
         return Kept(events.select(FLOW_COLUMNS), nothing, nothing)
     # Only ids whose hash repeats are compared by content: two different ids with the same hash both stay.
     rivals = events.filter(repeated)
-    rivals = rivals.with_columns(_print=pl.Series(fingerprint(rivals))).sort(
-        # Of two equal copies the stored one stays, so that adding a file again changes nothing.
+    rivals = rivals.with_columns(_print=pl.Series(fingerprint(rivals)))
+    # Of two copies received at once the stored one stays, so that adding a file again changes nothing.
+    known = pl.col("_print").filter("stored").min().over(_SAME)
+    rivals = rivals.sort(
         *_SAME,
         "received_time",
+        (known != pl.col("_print")).fill_null(False),
         "_print",
         *_TRAVELLED,
         ~pl.col("stored"),
@@ -129,11 +145,14 @@ def keep_smallest(events: pl.DataFrame) -> Kept:
         _first=pl.struct(_SAME).is_first_distinct(),
         _conflict=pl.col("_print") != pl.col("_print").first().over(_SAME),
     )
+    # A stored event that is replaced by one with another content was counted before: the one that replaces it counts.
+    replaces = pl.col("_first") & (pl.col("_conflict") & pl.col("stored")).any().over(_SAME)
+    conflict = pl.when("stored").then(False).otherwise(pl.col("_conflict") | replaces)
     kept = pl.concat([events.filter(~repeated).select(FLOW_COLUMNS), rivals.filter("_first").select(FLOW_COLUMNS)])
     return Kept(
         kept,
         rivals.filter(~pl.col("_first")).select(FLOW_COLUMNS),
-        rivals.filter("_conflict").select(FLOW_COLUMNS),
+        rivals.filter(conflict).select(FLOW_COLUMNS),
     )
 
 
@@ -198,7 +217,7 @@ class _SplitGathered(Gathering):
         yield events, len(events), held_bytes(events)
 
     def flush(self, blocks, rows, size):
-        for partition in split(pl.concat(blocks), self.window, self.shards, self.fold):
+        for partition in split(pl.concat(blocks), self.window, self.shards, self.fold, alike=True):
             yield (partition.window, partition.shard), spill(partition.events, self.folder)
 
 

@@ -21,6 +21,7 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.pvalue import TaggedOutput
 
+from transforms.alike import marked_id
 from transforms.block import FLOW_SCHEMA, compacted, split_to_size, tag_input
 from transforms.days import Days, as_events
 from transforms.event_time import DATED, DATES, settle_event_time
@@ -42,6 +43,7 @@ class Rules(NamedTuple):
     source    names the records that do not state one; blocks of the source of a mapping go through the mapping
     input     the input of the records; None: each has its own, as those of a replay
     near      events outside these days are left out and counted; None keeps all
+    bounded   alike records of files are counted where they are deduplicated (alike.py)
     """
 
     mappings: Sequence[Mapping]
@@ -50,6 +52,7 @@ class Rules(NamedTuple):
     validate: Validator
     lateness: Lateness
     near: Days | None = None
+    bounded: bool = False
 
 
 class Settle(beam.PTransform):
@@ -76,6 +79,7 @@ class _Settle(beam.DoFn):
         books = entries_of(records, "received")
         source, queue = books[0][1], all(minute is not None for minute, *_ in books)
         mapping = self.mappings.get(source)
+        marks = self.rules.bounded and mapping is not None and mapping.derived_id == "occurrence"
         for parsed, refused in parse_in_parts(records, mapping, self.rules.source):
             for part in (parsed, refused):
                 books += moved(part, source, queue, whole=mapping is None)
@@ -84,7 +88,7 @@ class _Settle(beam.DoFn):
             # A mapping may make records many times as large.
             small = mapping is None and parsed.height <= FEW_ROWS
             for block in [parsed] if small else split_to_size(parsed, MOST_BYTES):
-                settled = judge(block, self.rules)
+                settled = judge(block, self.rules, marks)
                 yield from (TaggedOutput("rejected", compacted(each, of=block.height)) for each in settled.rejected)
                 if settled.replayed is not None:
                     yield TaggedOutput("replayed", settled.replayed)
@@ -103,16 +107,16 @@ class Judged(NamedTuple):
     replayed: pl.DataFrame | None
 
 
-def judge(parsed: pl.DataFrame, rules: Rules) -> Judged:
-    """Apply the rules to a PARSED_SCHEMA block of parse."""
-    if rules.input is None or parsed.is_empty():
-        return _judge_each(parsed, rules)
+def judge(parsed: pl.DataFrame, rules: Rules, marks: bool = False) -> Judged:
+    """Apply the rules to a PARSED_SCHEMA block of parse; `marks` adds the position to derived ids."""
+    if rules.input is None or marks or parsed.is_empty():
+        return _judge_each(parsed, rules, marks)
     dated = flag_bots(parsed, rules.validate.bots).with_columns(DATES)
     checks = (DATED & rules.validate.clean).alias(_VALID), rules.lateness.clean().alias(_IN_TIME)
     events = dated.select(*_FLOW, *checks)
     *columns, is_valid, in_time = events.get_columns()
     if not is_valid[0]:
-        return _judge_each(parsed, rules)
+        return _judge_each(parsed, rules, marks)
     if in_time[0]:
         return Judged(pl.DataFrame(columns), [], None)
     kept, late = rules.lateness(dated.with_columns(warnings=pl.lit(None, pl.String)))
@@ -127,14 +131,15 @@ _FLOW = [
 ]
 
 
-def _judge_each(parsed: pl.DataFrame, rules: Rules) -> Judged:
+def _judge_each(parsed: pl.DataFrame, rules: Rules, marks: bool = False) -> Judged:
     """The same, rule by rule."""
     rejected, block = [], parsed
     for rule in (rules.validate, settle_event_time, rules.lateness):
         block, refused = rule(block)
         rejected += [] if refused.is_empty() else [refused]
     replayed = block if rules.input is None and not block.is_empty() else None
-    return Judged(as_events(block), rejected, replayed)
+    # Behind the rules, one of which is of the length of an id.
+    return Judged(as_events(block.with_columns(event_id=marked_id()) if marks else block), rejected, replayed)
 
 
 def moved(part: pl.DataFrame, source: str, queue: bool, *, whole: bool = False) -> list[Entry]:

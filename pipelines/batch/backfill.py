@@ -16,12 +16,14 @@ from pipelines.assemble import NATIVE_SOURCE, Opened, make_folder, open_run
 from pipelines.audience import Job, build
 from pipelines.batch.day_limit import NoteDays, refuse_spread
 from pipelines.batch.days import days_found, days_with_events, with_neighbors, with_stored
+from pipelines.batch.refused import find_refused
 from pipelines.batch.summary import Summary, late_of
 from pipelines.runners.in_process import run_bounded, worker_count
 from pipelines.settings.config import read_mapping
 from pipelines.settings.resolve import Settings
 from pipelines.sources.files.identity import State, check_unchanged, content_digest, states_of
 from pipelines.sources.files.read import CsvFormat, FileInput, ReadFiles, check_inputs
+from pipelines.sources.files.received import Received
 from pipelines.sources.files.standard_input import NAME, spool
 from pipelines.system.progress import Notes, Watch
 from pipelines.warehouse import books
@@ -74,10 +76,12 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         tables = (EVENTS.name, QUARANTINE.name, QUALITY_1M.name, *into.derived)
         discarded = into.run.discard(tables, _replaced_days(settings, []) if settings.replace else ())
         watch = Watch(into.run.staging, size)
-        job = limit_job(job_of(settings, into, read, watch.notes), settings, into)
+        received = Received(str(make_folder(into.run.staging / "received")))
+        job = limit_job(job_of(settings, into, read, watch.notes, received), settings, into)
         workers = worker_count(settings.workers, size)
         with watch.saying("finding the days"):
             touched = _days_touched(job, into, workers, beam_options)
+        received.forget()
         _refuse(settings, into.warehouse, job.days, sorted(touched or ()))
         added = sorted(days_with_events(into.warehouse) & touched) if settings.add and touched else []
         into.run.may_write(added)
@@ -90,9 +94,10 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         with watch.saying("committing"):
             ending = ending_of(settings, into, job, added)._replace(discarded=discarded)
             late = late_of(entries, into.warehouse.time_zone)
+            refused = find_refused(entries, received.by_file(), str(job.input))
             counts, written = commit(into.run, entries, ending)
     seconds = time.monotonic() - started
-    return Summary(str(job.input), counts, written, seconds, report_lines(discarded), len(read.files), late)
+    return Summary(str(job.input), counts, written, seconds, report_lines(discarded), len(read.files), late, refused)
 
 
 def inspect_files(settings: Settings, spooled: str | None = None) -> Input:
@@ -107,7 +112,9 @@ def inspect_files(settings: Settings, spooled: str | None = None) -> Input:
         csv = mapping.csv or csv
     needed = required_columns(mapping) if mapping else ()
     named = [spooled if pattern == NAME else pattern for pattern in settings.input]
-    files = check_inputs([pattern for pattern in named if pattern is not None], form, csv, needed)
+    encoding, records = (mapping.encoding, mapping.records) if mapping else ("", "")
+    patterns = [pattern for pattern in named if pattern is not None]
+    files = check_inputs(patterns, form, csv, needed, encoding, records)
     return Input(mapping, files, form, csv, states_of([file.path for file in files]))
 
 
@@ -122,13 +129,19 @@ def range_of(settings: Settings, warehouse: Warehouse) -> Days | None:
     return Days(settings.start, settings.end, warehouse.time_zone) if settings.start and settings.end else None
 
 
-def job_of(settings: Settings, into: Opened, read: Input, notes: Notes) -> Job:
+def job_of(
+    settings: Settings,
+    into: Opened,
+    read: Input,
+    notes: Notes,
+    received: Received = Received(),  # noqa: B008 (never changed)
+) -> Job:
     """Return the job that reads exactly these files."""
     days = range_of(settings, into.warehouse)
     name = read.mapping.source if read.mapping else NATIVE_SOURCE
     return replace(
         into.job,
-        source=ReadFiles(settings.input, name, read.form, read.csv, notes=notes, files=read.files),
+        source=ReadFiles(settings.input, name, read.form, read.csv, notes=notes, files=read.files, received=received),
         input=input_name(read.files, days),
         source_name=name,
         mappings=(read.mapping,) if read.mapping else (),
@@ -165,10 +178,11 @@ def commit(run: WarehouseRun, entries: list[FileEntry], ending: Ending) -> tuple
 
 def input_name(files: Sequence[FileInput], days: Days | None) -> str:
     """Name the input of a run by content: the same files are the same input wherever they are stored."""
-    names = [file.path.rsplit("/", 1)[-1] for file in files]
+    paths = list(dict.fromkeys(file.path for file in files))  # the files in a zip file have one
+    names = [path.rsplit("/", 1)[-1] for path in paths]
     shown = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
     span = f" [{days.start}, {days.end})" if days else ""
-    return f"{shown} #{content_digest([file.path for file in files])}{span}"
+    return f"{shown} #{content_digest(paths)}{span}"
 
 
 def _refuse(settings: Settings, warehouse: Reader, days: Days | None, written: list[date] | None) -> None:

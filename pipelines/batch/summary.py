@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from pipelines.batch.refused import Refused, lines_of
 from pipelines.system.terminal import shown, word
 from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.interface import Warehouse
@@ -31,7 +32,7 @@ class Late(NamedTuple):
 
 class Summary(NamedTuple):
     """What a run did: its audit counts, the days it wrote, its duration, the losses from damaged files, the number of
-    its input files, and the late events among its quarantined records."""
+    its input files, the late events among its quarantined records, and the files that were mostly refused."""
 
     input: str
     counts: dict[str, int]
@@ -40,6 +41,7 @@ class Summary(NamedTuple):
     lost: Sequence[str] = ()
     files: int = 0
     late: Late | None = None
+    refused: Sequence[Refused] = ()
 
 
 def late_of(entries: Sequence[FileEntry], zone: str) -> Late | None:
@@ -69,7 +71,7 @@ def summary_lines(done: Summary, warehouse: Warehouse) -> list[str]:
         )
     if done.counts["events"]:
         questions.insert(0, "SELECT * FROM engagement_by_channel ORDER BY day, channel")
-    lines = [*audit_lines(done), f"  warehouse     {shown(warehouse.name)}"]
+    lines = [*lines_of(done.refused), *audit_lines(done), f"  warehouse     {shown(warehouse.name)}"]
     if done.counts["received"] and not done.counts["events"]:
         lines.append("no event was accepted" + (": query why" if questions else ""))
     if done.files and not done.counts["received"]:

@@ -18,7 +18,7 @@ def add_options(name: str, parser) -> None:
         )
 
 
-def run(name: str, values, rest) -> None:
+def run(name: str, values, rest) -> int | None:
     settings = resolve(vars(values), name)
     if runner := getattr(values, "runner", None):
         from pipelines.runners.choose import DATAFLOW
@@ -26,7 +26,8 @@ def run(name: str, values, rest) -> None:
         if runner == DATAFLOW:
             from pipelines.dataflow.template import LOCAL
 
-            return launch_on_dataflow(values, settings, rest, "a backfill", LOCAL, _launch)
+            launch_on_dataflow(values, settings, rest, "a backfill", LOCAL, _launch)
+            return None
         rest = [f"--runner={runner}", *rest]
     if rest:
         from pipelines.runners.in_process import beam_options
@@ -37,6 +38,7 @@ def run(name: str, values, rest) -> None:
 
         import_local_beam()
     from pipelines.assemble import open_configured
+    from pipelines.batch.refused import lines_of
     from pipelines.batch.summary import audit_lines, summary_lines
 
     done = _run_of(name)(settings, rest)
@@ -46,8 +48,17 @@ def run(name: str, values, rest) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as problem:  # the rows are committed: the run has succeeded whatever happens from here on
-        lines = [*audit_lines(done), f"committed, but the rest of this summary failed: {first_line(problem)}"]
+        lines = [
+            *lines_of(done.refused),
+            *audit_lines(done),
+            f"committed, but the rest of this summary failed: {first_line(problem)}",
+        ]
     say("\n".join(lines))
+    if done.refused and not settings.allow_quarantine:
+        from pipelines.batch.refused import STATUS
+
+        return STATUS
+    return None
 
 
 def _is_local(settings: Settings) -> bool:

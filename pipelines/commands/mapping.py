@@ -6,7 +6,8 @@ from pipelines.commands import Command
 from pipelines.system.terminal import faithful, option, say, shown
 from transforms.errors import OptionError
 
-_ONLY = {"from": ("output", "force"), "check": ("input", "json")}
+_ONLY = {"from": ("output", "force", "delimiter"), "check": ("input", "json")}
+_SPELLED = {"tab": "\t", "\\t": "\t", "space": " "}
 
 
 def add_options(parser) -> None:
@@ -31,6 +32,12 @@ def add_options(parser) -> None:
         default="auto",
         choices=("auto", "jsonl", "csv", "parquet"),
         help="File format (default: auto, inferred from the file name, else from the first bytes)",
+    )
+    parser.add_argument(
+        "--delimiter",
+        metavar="CHARACTER",
+        help="Delimiter of CSV for --from: one ASCII character, tab, space, or blanks for any run of spaces and tabs "
+        "(default: inferred from the records)",
     )
     parser.add_argument("--limit", metavar="N", help="Records to sample (default: 10000, with --check 100000)")
     parser.add_argument(
@@ -68,7 +75,19 @@ def _limit(text: str | None) -> int | None:
     return int(text) if text else None
 
 
+def _delimiter(text: str | None, format: str) -> str:
+    if text is None:
+        return ""
+    if format not in ("auto", "csv"):
+        raise OptionError(f"--delimiter: got --format {format}, allowed csv or auto; leave one of them out")
+    delimiter = _SPELLED.get(text, text)
+    if delimiter != "blanks" and (len(delimiter) != 1 or not delimiter.isascii() or delimiter in "\r\n\"'"):
+        raise OptionError(f"--delimiter: got {text!r}; allowed: one ASCII character, tab, space or blanks")
+    return delimiter
+
+
 def _propose(values, limit: int | None) -> int:
+    delimiter = _delimiter(values.delimiter, values.format)
     if values.output not in (None, "-"):
         _refuse_to_overwrite(values.output, values.force)
     from pipelines.apps.mapping.proposal import SAMPLE_ROWS, propose
@@ -78,7 +97,7 @@ def _propose(values, limit: int | None) -> int:
     from pipelines.system.private import write_whole
 
     with spooled(values.sample) as patterns:
-        made = propose(patterns, values.format, limit or SAMPLE_ROWS)
+        made = propose(patterns, values.format, limit or SAMPLE_ROWS, delimiter)
     lines = list(proposal_lines(made))
     output = values.output or f"{made.source}.yaml"
     if output == "-":

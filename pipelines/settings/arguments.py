@@ -21,9 +21,11 @@ _QUEUE = {
 }
 WITHOUT = {
     "backfill": frozenset(_QUEUE),
-    "recompute": frozenset(_FILES | _QUEUE | {"max_days", "max_lateness", "accept_late", "group"}),
-    "replay": frozenset(_FILES | _QUEUE | {"start", "end", "group"}),
-    "run": frozenset(_FILES | {"start", "end", "max_days", "accept_late", "workers", "no_active_stream"}),
+    "recompute": frozenset(_FILES | _QUEUE | {"max_days", "max_lateness", "accept_late", "allow_quarantine", "group"}),
+    "replay": frozenset(_FILES | _QUEUE | {"start", "end", "allow_quarantine", "group"}),
+    "run": frozenset(
+        _FILES | {"start", "end", "max_days", "accept_late", "allow_quarantine", "workers", "no_active_stream"}
+    ),
 }
 
 

@@ -275,6 +275,12 @@ OPTIONS = (
         group="rules",
     ),
     Option(
+        "allow_quarantine",
+        "Succeed even if more than half of the records of a file are refused; else the exit status is 3",
+        flag=True,
+        group="rules",
+    ),
+    Option(
         "dedup_window",
         "Width of the deduplication windows: an event id is kept once per window; must divide a day evenly",
         "1d",

@@ -39,6 +39,7 @@ class Settings(NamedTuple):
     max_days: int
     max_lateness: timedelta
     accept_late: bool
+    allow_quarantine: bool
     dedup_window: timedelta
     expected_delay: timedelta
     early_firing: timedelta | None

@@ -22,7 +22,7 @@ from transforms.records.times import read_times
 ROWS = 20_000  # of a row group, and so of a block at most
 MAPPED = "mapped:"
 # Attributes by which a payload is read: one of each in a block.
-_FORM = ("format", "header", "delimiter", "quote", TOO_LONG)
+_FORM = ("format", "header", "delimiter", "quote", "escape", "null", "trailing", TOO_LONG)
 
 
 class Selected(NamedTuple):

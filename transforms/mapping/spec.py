@@ -2,12 +2,15 @@
 
     source: github-events       # required: the name of the source
     format: jsonl               # jsonl, csv or parquet; by default inferred from the file name
-    csv: {delimiter: ";"}       # delimiter, quote, header, columns
+    csv: {delimiter: ";"}       # delimiter, quote, escape, header, columns, comment, skip, null, trailing, multiline
     clock: client               # trusted: the source's clock is right; client: it may be wrong
+    encoding: latin-1           # of text files that are not UTF-8 and have no byte order mark
+    records: page.events        # the list of records in each JSON document; without it, an object is a record
     on_error: quarantine        # for a record with an unreadable value; null: that field becomes NULL
     transport: [sent_at]        # paths about how a record travelled: not part of a derived event_id
-    derived_id: content         # position: also file and line, so that equal records are kept apart
     sequence: position          # orders the events of one time as the records of a file (or map the field `sequence`)
+    derived_id: content         # position: also file and line, so that equal records are kept apart; occurrence: how
+                                # many equal ones came before in its file, as in a log that grows and is rotated
     fields:
       event_time: {path: at, time: ms}             # s, ms, us, ns, rfc3339 or a pattern: "%m/%d/%Y %H:%M"
       sent_time:  {path: sent, time_zone: Europe/Berlin}   # of times that state none: or "+02:00", or {path: tz}
@@ -55,7 +58,7 @@ import msgspec
 from msgspec import UNSET
 
 from transforms.mapping.fields import TIMES, TYPES, Field, Fields, OnError, check_field, check_path
-from transforms.records.csv_format import CsvFormat
+from transforms.records.csv_format import CsvFormat, check_encoding
 from transforms.records.match import Condition, Criterion, Match, check_match, ways_of
 from transforms.records.paths import parse_path
 from transforms.strict_yaml import load
@@ -121,12 +124,14 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     fields: Fields = Fields()  # type: ignore[valid-type]
     format: Literal["jsonl", "csv", "parquet"] | None = None
     csv: CsvFormat | None = None
+    encoding: str = ""
+    records: str = ""
     clock: Literal["trusted", "client"] = "client"
     on_error: OnError = "quarantine"
     transport: tuple[str, ...] = ()
     properties: tuple[str, ...] = ()
-    derived_id: Literal["content", "position"] = "content"
     sequence: Literal["position"] | None = None
+    derived_id: Literal["content", "position", "occurrence"] = "content"
     match: Match | None = None
     explode: str | Explode | None = None
     events: dict[str, Rule] | None = None
@@ -138,6 +143,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             raise ValueError(f".source: got {self.source!r}, allowed {allowed}")
         if self.csv is not None and self.format not in (None, "csv"):
             raise ValueError(f".csv: got a block with format {self.format!r}, allowed with format csv")
+        self._check_files()
         for at, path in enumerate(self.transport):
             check_path(path, f".transport[{at}]")
         for at, path in enumerate(self.properties):
@@ -152,6 +158,15 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
                 raise ValueError(f".explode{str(problem).removeprefix('.path')}") from None
         self._check_rules()
         self._check_ids()
+
+    def _check_files(self) -> None:
+        check_encoding(self.encoding, ".encoding")
+        if self.csv is not None and self.csv.encoding and self.encoding not in ("", self.csv.encoding):
+            raise ValueError(f".encoding: got {self.encoding!r}, allowed that of csv, {self.csv.encoding!r}; state one")
+        if self.records and self.format not in (None, "jsonl"):
+            raise ValueError(f".records: got a path with format {self.format!r}, allowed with format jsonl")
+        if self.records and any(isinstance(step, int) for step in check_path(self.records, ".records")):
+            raise ValueError(f".records: got {self.records!r}, allowed keys only")
 
     def _check_rules(self) -> None:
         if self.events is not None and not 1 <= len(self.events) <= MOST_RULES:

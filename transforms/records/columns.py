@@ -214,9 +214,9 @@ def _read_sheet(
 ) -> tuple[Sequence[Record], list[int]]:
     names, delimiter = form["header"], form["delimiter"]
     if len(names) > 1 and len(set(names)) == len(names) and len(delimiter) == 1:
-        split = _split(payloads, names, delimiter, form.get("quote") or "\n")
+        split = _split(payloads, names, delimiter, (form.get("quote") or "") + form.get("escape", ""))
         if split is not None and not split.doubtful.any():
-            return Sheet(_columns(split.frame, names)), list(range(start, start + len(payloads)))
+            return Sheet(_columns(split.frame, form)), list(range(start, start + len(payloads)))
         if split is not None and split.doubtful.sum() * RARELY < len(payloads):
             return _read_mixed(payloads, split, start, refused, form)
     return read_csv(payloads.to_list(), start, refused, form)
@@ -227,7 +227,7 @@ class _Split(NamedTuple):
     doubtful: pl.Series  # Boolean: has quotes or another number of fields
 
 
-def _split(payloads: pl.Series, names: list[str], delimiter: str, quote: str) -> _Split | None:
+def _split(payloads: pl.Series, names: list[str], delimiter: str, quotes: str) -> _Split | None:
     """The fields of payloads of which each is a row without quotes, and where it is none.
 
     None if one is not in UTF-8, or if they are few and one has quotes.
@@ -236,7 +236,8 @@ def _split(payloads: pl.Series, names: list[str], delimiter: str, quote: str) ->
         texts = payloads.cast(pl.String)
     except pl.exceptions.PolarsError:
         return None
-    quoted = texts.str.contains(f"[\\x{ord(quote):02x}\\r\\n]")
+    special = "".join(f"\\x{ord(char):02x}" for char in quotes)
+    quoted = texts.str.contains(f"[{special}\\r\\n]")
     if len(texts) < FEW_ROWS and quoted.any():
         return None
     frame = texts.str.splitn(delimiter, len(names)).struct.unnest()
@@ -244,9 +245,12 @@ def _split(payloads: pl.Series, names: list[str], delimiter: str, quote: str) ->
     return _Split(frame, quoted | last.str.contains(delimiter, literal=True).fill_null(True))
 
 
-def _columns(frame: pl.DataFrame, names: list[str]) -> dict[str, pl.Series]:
-    """The columns by name, with null for what is empty."""
-    return dict(zip(names, frame.select(pl.when(pl.all() != "").then(pl.all())).get_columns(), strict=True))
+def _columns(frame: pl.DataFrame, form: dict[str, Any]) -> dict[str, pl.Series]:
+    """The columns by name, with null for what is empty and for the texts treated as null."""
+    given = pl.all() != ""
+    if null := form.get("null"):
+        given = given & ~pl.all().is_in(null)
+    return dict(zip(form["header"], frame.select(pl.when(given).then(pl.all())).get_columns(), strict=True))
 
 
 def _read_mixed(
@@ -271,4 +275,4 @@ def _read_mixed(
             parts.append(others[nth[row] : nth[row] + 1])
             rows.append(start + row)
         end = row + 1
-    return Sheet(_columns(pl.concat(parts, rechunk=True), form["header"])), rows
+    return Sheet(_columns(pl.concat(parts, rechunk=True), form)), rows

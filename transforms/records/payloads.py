@@ -6,7 +6,7 @@ payload again (a CSV header) is in `attributes`, so a quarantined row can be rep
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache, partial
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from transforms.block import REJECTED_SCHEMA, TIME, empty
+from transforms.records.csv_rows import rows_of, without_trailing
 from transforms.records.paths import Table
 
 # Limits on the cost of one record: its values as Python objects take up to 40 times its bytes.
@@ -161,17 +162,21 @@ def read_csv(
     payloads: list[bytes], start: int, refused: Refused, form: dict[str, Any]
 ) -> tuple[Sequence[dict[str, Any]], list[int]]:
     """The same of CSV records."""
-    names, quote = form["header"], form.get("quote") or None
-    quoting: Any = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
-    rows_of = partial(csv.reader, delimiter=form["delimiter"], quotechar=quote, quoting=quoting, strict=True)
+    names, read = form["header"], partial(rows_of, form=form)
     if len(names) > 1 and len(set(names)) == len(names):
-        columns = _split(payloads, form["delimiter"], quote, len(names)) or _csv_columns(payloads, rows_of, len(names))
+        columns = _split(payloads, form, len(names)) or _csv_columns(
+            payloads, read, len(names), form.get("trailing", False)
+        )
         if columns is not None:
+            if null := frozenset(form.get("null", ())):
+                columns = [["" if value in null else value for value in column] for column in columns]
             return Table(dict(zip(names, columns, strict=True))), list(range(start, start + len(payloads)))
     records, kept = [], []
     for row, payload in enumerate(payloads, start):
         try:
-            values = next(rows_of([payload.decode()]))
+            values = next(iter(read([payload.decode()])))
+            if form.get("trailing"):
+                values = without_trailing(values, len(names))
         except (UnicodeDecodeError, csv.Error) as problem:
             message = f"not a CSV record in UTF-8: {problem}"
             refused.append((row, "invalid_csv", errors_json("$", "invalid_csv", message)))
@@ -180,40 +185,42 @@ def read_csv(
             message = f"{len(values)} fields, but the header has {len(names)}"
             refused.append((row, "invalid_csv", errors_json("$", "invalid_csv", message)))
             continue
-        records.append(_csv_record(names, values))
+        records.append(_csv_record(names, values, form.get("null", ())))
         kept.append(row)
     return records, kept
 
 
-def _split(payloads: list[bytes], delimiter: str, quote: str | None, width: int) -> list[list[str]] | None:
+def _split(payloads: list[bytes], form: dict[str, Any], width: int) -> list[list[str]] | None:
     """The columns of payloads of which each is a row without quotes; None if one is another."""
-    mark = delimiter.encode()
-    if any(payload.count(mark) != width - 1 for payload in payloads):
+    delimiter, mark = form["delimiter"], form["delimiter"].encode()
+    if len(mark) > 1 or any(payload.count(mark) != width - 1 for payload in payloads):
         return None
     try:
         text = mark.join(payloads).decode()
     except UnicodeDecodeError:
         return None
-    if (quote and quote in text) or "\n" in text or "\r" in text:
+    if any(char in text for char in (form.get("quote"), form.get("escape"), "\n", "\r") if char):
         return None
     values = text.split(delimiter)
     return [values[at::width] for at in range(width)]
 
 
-def _csv_columns(payloads: list[bytes], rows_of: Any, width: int) -> list[tuple[str, ...]] | None:
+def _csv_columns(payloads: list[bytes], read: Any, width: int, trailing: bool) -> list[Sequence[str]] | None:
     """The columns, if each payload is one row; None if one cannot be read, or a quote left open runs into the next."""
     try:
-        rows = list(rows_of([payload.decode() for payload in payloads]))
+        rows = list(read([payload.decode() for payload in payloads]))
     except (UnicodeDecodeError, csv.Error):
         return None
+    if trailing:
+        rows = [without_trailing(row, width) for row in rows]
     if len(rows) != len(payloads) or any(len(row) != width for row in rows):
         return None
     return list(zip(*rows, strict=True))
 
 
-def _csv_record(names: list[str], values: list[str]) -> dict[str, Any]:
-    # An empty CSV field is an absent one: the format has no other way to say so.
-    return {name: value for name, value in zip(names, values, strict=True) if value}
+def _csv_record(names: list[str], values: list[str], null: Container[str]) -> dict[str, Any]:
+    # An empty CSV field is an absent one: the format has no other way to say so, but for texts that a mapping states.
+    return {name: value for name, value in zip(names, values, strict=True) if value and value not in null}
 
 
 def set_aside_long(raw: pl.DataFrame, format: str) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -3,6 +3,7 @@
 The rules are those of a backfill (pipelines/apps/mapping/rehearsal.py). No warehouse is opened; nothing is written.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -22,8 +23,10 @@ from transforms.block import FIELDS
 from transforms.errors import SourceError
 from transforms.mapping import Mapping, required_columns
 from transforms.mapping.spec import Field, Fields
+from transforms.records.times import EPOCH_UNITS, RFC3339
 
 SAMPLE_ROWS = 100_000
+ZONED = r"(?i)[zZ]\]?$|[+-]\d{2}(:?\d{2})?\]?$|\b(UTC|GMT)\b|\[[A-Za-z/_]+\]$"  # the end of a text that states its zone
 EXAMPLES, LONGEST = 3, 40
 _decode = msgspec.json.Decoder().decode
 
@@ -74,6 +77,7 @@ class Check(msgspec.Struct, frozen=True):
     time_sources: dict[str, int]
     fields: list[Filled]
     unmapped: list[Unmapped]
+    zoneless: int  # records whose time states no zone, and is read as UTC
     extra: dict[str, int]  # keys that no field reads -> the number of events that have them
 
 
@@ -89,7 +93,7 @@ def check_file(path: str, patterns: Sequence[str], format: str = "auto", rows: i
     mapping = read_mapping(path)
     form = mapping.format if format == "auto" and mapping.format else format
     csv = mapping.csv or CsvFormat()
-    files = check_inputs(patterns, form, csv, required_columns(mapping))
+    files = check_inputs(patterns, form, csv, required_columns(mapping), mapping.encoding, mapping.records)
     raw = list(first_rows(blocks(files, csv, mapping.source), rows))
     if not raw:
         raise SourceError(f"{' '.join(map(known_as, patterns))}: contains no records; name a file that has some")
@@ -117,6 +121,7 @@ def check(raw: Sequence[pl.DataFrame], mapping: Mapping) -> Checked:
         time_sources=_counts(events["time_source"]),
         fields=_describe_fields(events, mapping),
         unmapped=list(_find_unmapped(raw, mapping)),
+        zoneless=_count_zoneless(raw, mapping),
         extra=_extra(events["extra"]),
     )
     return Checked(checked, [record for _, record in failed])
@@ -169,17 +174,35 @@ def _find_unmapped(raw: Sequence[pl.DataFrame], mapping: Mapping) -> Iterator[Un
     for rule in mapping.rules():  # a field that several rules share counts once
         with_map += [each for each in rule.fields.items() if each[1].map is not None and each not in with_map]
     for name, field in with_map:
-        # The input of the map, read into a text field by the mapping's own functions.
-        before = msgspec.structs.replace(field, map=None, otherwise=None, default=None, time=None)
-        stated = {"event_type": Field(const="event"), "text": before}
-        alone = msgspec.structs.replace(
-            mapping, fields=Fields(**stated), match=None, events=None, tests=(), clock="client", on_error="null"
-        )
         counts: Counter[str] = Counter()
-        for block in raw:
-            texts = apply_mapping(block, alone)[0]["text"].drop_nulls()
+        for texts in _texts_of(raw, mapping, field):
             counts.update(_counts(texts.filter(~texts.is_in(list(field.map or ())))))
         yield from (Unmapped(name, value, count) for value, count in counts.most_common())
+
+
+def _count_zoneless(raw: Sequence[pl.DataFrame], mapping: Mapping) -> int:
+    read: list[Field] = []
+    for rule in mapping.rules():  # a field that several rules share counts once
+        field = rule.fields.get("event_time")
+        read += [field] if field is not None and field not in read and _reads_texts(field) else []
+    return sum(int((~texts.str.contains(ZONED)).sum()) for field in read for texts in _texts_of(raw, mapping, field))
+
+
+def _reads_texts(field: Field) -> bool:
+    """Return whether the zone of a time can only be in its text: no epoch, and none stated in the mapping."""
+    form = field.time or RFC3339
+    return form not in EPOCH_UNITS and field.const is None and not re.search(r"%[#:]*[zZ]|Z$|UTC|GMT", form)
+
+
+def _texts_of(raw: Sequence[pl.DataFrame], mapping: Mapping, field: Field) -> Iterator[pl.Series]:
+    """Yield what a field reads before its map and its time, as texts, by the mapping's own functions."""
+    before = msgspec.structs.replace(field, map=None, otherwise=None, default=None, time=None)
+    stated = {"event_type": Field(const="event"), "text": before}
+    alone = msgspec.structs.replace(
+        mapping, fields=Fields(**stated), match=None, events=None, tests=(), clock="client", on_error="null"
+    )
+    for block in raw:
+        yield apply_mapping(block, alone)[0]["text"].drop_nulls()
 
 
 def _extra(extra: pl.Series) -> dict[str, int]:

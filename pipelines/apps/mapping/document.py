@@ -2,7 +2,8 @@
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pipelines.system.terminal import shown
@@ -21,13 +22,21 @@ class Line(NamedTuple):
     comments: dict[str, str] = {}
 
 
-def document(head: Sequence[Line], fields: Sequence[Line], above: Sequence[str] = (), below: Sequence[str] = ()) -> str:
-    """Return the text of a mapping with these fields."""
+def document(
+    head: Sequence[Line],
+    fields: Sequence[Line],
+    above: Sequence[str] = (),
+    below: Sequence[str] = (),
+    rules: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
+    """Return the text of a mapping with these fields, and these rules of `events`."""
     lines = [commented for text in above for commented in _comments(text)]
     lines += [f"{line.key}: {inline(line.value)}" + _beside(line) for line in head]
     lines.append("fields:")
     for line in fields:
         lines += _field(line)
+    if rules:
+        lines += ["events:", *(f"  {name}: {inline(rule)}" for name, rule in rules.items())]
     lines += [commented for text in below for commented in _comments(text)]
     return "\n".join(lines) + "\n"
 
@@ -77,7 +86,8 @@ def scalar(value: Any) -> str:
         return str(value)
     if _PLAIN.fullmatch(value) and value.lower() not in _RESERVED:
         return value
-    return '"' + printable(re.sub(r'(["\\\\])', r"\\\1", value)) + '"'
+    text = printable(re.sub(r'(["\\\\])', r"\\\1", value))
+    return '"' + text.replace(r"\U00000009", r"\t") + '"'
 
 
 def printable(text: str) -> str:

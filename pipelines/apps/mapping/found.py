@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pipelines.apps.mapping.currencies import without_unit
 from pipelines.apps.mapping.profile import Seen
 from pipelines.apps.mapping.trial import Trial, trial
 from pipelines.apps.mapping.words import ENDS, NAMES
@@ -30,25 +31,38 @@ class Guesses:
     made: dict[str, Guess] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)  # path -> why it is not used for what its name suggests
     used: set[str] = field(default_factory=set)
+    rules: dict[str, dict[str, Any]] = field(default_factory=dict)  # of `events`, if one event a record is not enough
 
     def add(self, guess: Guess, *paths: Seen) -> None:
         self.made[guess.field] = guess
         self.used.update(seen.spelled for seen in paths)
 
+    def unused(self) -> list[Seen]:
+        """Return the paths of scalars that no guess uses."""
+        return [seen for seen in self.seen if seen.spelled not in self.used and seen.scalar]
+
     def candidates(self, name: str) -> list[Seen]:
-        """Return the unused paths whose name suggests the field, the best name first."""
-        ranked = [(rank(seen, name), at) for at, seen in enumerate(self.seen) if seen.spelled not in self.used]
-        return [self.seen[at] for found, at in sorted(ranked) if found < UNNAMED and self.seen[at].scalar]
+        """Return the unused paths whose name suggests the field, the best name first, the top before the deep."""
+        named = [(rank(seen, name), seen) for seen in self.unused()]
+        named = [(found + buried(seen), seen) for found, seen in named if found < UNNAMED]
+        return [seen for _, seen in sorted(named, key=lambda pair: pair[0])]
 
 
 def rank(seen: Seen, name: str) -> int:
     """Return how well a path's name suggests a field: lower is better, UNNAMED is not at all."""
     squeezed = {hint.replace("_", ""): at for at, hint in reversed(list(enumerate(NAMES[name])))}
-    found = [squeezed[each.replace("_", "")] for each in seen.names if each.replace("_", "") in squeezed]
+    names = [without_unit(each) for each in seen.names] if name == "value" else seen.names
+    found = [squeezed[each.replace("_", "")] for each in names if each.replace("_", "") in squeezed]
     if found:
         return min(found)
     ends = (end for end in ENDS.get(name, ()) for each in seen.names if f"_{each}".endswith(f"_{end}"))
     return ENDING if next(ends, None) else UNNAMED
+
+
+def buried(seen: Seen) -> int:
+    """Return how much worse a name is for its place: deep in the record, and there in few records only."""
+    rare = 30 if seen.depth > 1 and seen.share < 0.5 else 0
+    return (0, 3)[min(seen.depth, 2) - 1] + 12 * max(seen.depth - 2, 0) + rare
 
 
 def attempt(found: Guesses, name: str, seen: Seen, how: dict[str, Any], others: list[Seen]) -> bool:

@@ -6,6 +6,8 @@ The name proposes, the values decide: each guess is tried with the mapping's own
 from collections.abc import Callable
 
 from pipelines.apps.mapping.found import FAILING, Guess, Guesses, attempt, because, rank, some_lack
+from pipelines.apps.mapping.guess_looks import guess_by_looks
+from pipelines.apps.mapping.guess_money import guess_currency, guess_value, settle_money
 from pipelines.apps.mapping.guess_times import guess_times
 from pipelines.apps.mapping.guess_words import guess_channel, guess_type
 from pipelines.apps.mapping.profile import Seen
@@ -34,6 +36,8 @@ def guesses(seen: list[Seen]) -> Guesses:
     for name in _ORDER:
         guess = _GUESSERS.get(name, _guess_text)
         guess(found, name)
+    guess_by_looks(found)
+    settle_money(found)
     _stand_in(found)
     _tell_empty(found)
     return found
@@ -113,7 +117,9 @@ _GUESSERS: dict[str, Callable[[Guesses, str], None]] = {
     "event_id": _guess_id,
     **dict.fromkeys(("user_id", "anonymous_id", "session_id", "content_id"), _guess_identity),
     "event_type": guess_type,
-    **dict.fromkeys(("value", "quantity", "rating"), _guess_number),
+    "value": guess_value,
+    "currency": guess_currency,
+    **dict.fromkeys(("quantity", "rating"), _guess_number),
     "is_bot": _guess_flag,
     "channel": guess_channel,
 }

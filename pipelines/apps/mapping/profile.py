@@ -2,10 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import polars as pl
@@ -16,8 +16,9 @@ from transforms.records.payloads import encode_json
 
 MOST_PATHS = 400
 DEEPEST = 5  # levels of nesting
+MOST_ELEMENTS = 50  # of a list, that are inspected
 WRAPPERS = {"data", "payload", "event", "properties", "context", "attributes", "body", "record", "params", "message"}
-WRAPPERS |= {"fields", "_source", "detail", "details", "value", "before", "after", "meta", "metadata"}
+WRAPPERS |= {"fields", "_source", "detail", "details", "value", "before", "after", "meta", "metadata", "result"}
 _KINDS: dict[type, str] = {
     str: "text",
     int: "integer",
@@ -70,11 +71,22 @@ class Seen:
         return bool(self.present) and not self.kinds.keys() & {"list", "object"}
 
     @cached_property
-    def names(self) -> tuple[str, ...]:
-        """Its names in snake case: the full name first, then its last key, unless that alone means little."""
+    def _own_keys(self) -> list[str]:
+        """Its keys below the list that was unfolded and below keys that only wrap, such as `data`."""
         keys = [str(key) for key in self.path[self.unfolded :] or self.path]
         while len(keys) > 1 and keys[0].lower() in WRAPPERS:
             keys = keys[1:]
+        return keys
+
+    @property
+    def depth(self) -> int:
+        """The number of its keys that do not only wrap."""
+        return len(self._own_keys)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Its names in snake case: the full name first, then its last key, unless that alone means little."""
+        keys = self._own_keys
         whole = to_snake_case(tuple(keys))
         last = whole[-1]
         if len(keys) == 1:
@@ -108,31 +120,35 @@ def spell(path: Path) -> str | None:
 
 
 def profile(records: list[Record]) -> list[Seen]:
-    """Return the paths of the records in the order in which they first occur; a list is one value."""
-    return [seen for seen in _below((), records, 0) if spell(seen.path) is not None]
+    """Return the paths of the records, the top before the deep; a list is one value."""
+    return [seen for seen in _all_below(records) if spell(seen.path) is not None]
 
 
 def profile_elements(records: list[Record], path: Path) -> list[Seen]:
     """Return the paths of the records after unfolding the list at `path`."""
     unfolded = unfold(records, path)
-    found = [seen for seen in _below((), unfolded, 0) if spell(seen.path) is not None]
+    found = [seen for seen in _all_below(unfolded) if spell(seen.path) is not None]
     return [Seen(seen.path, seen.values, len(path)) if seen.path[: len(path)] == path else seen for seen in found]
 
 
 def unfold(records: list[Record], path: Path) -> list[Record]:
-    """Return a record for each element of the list at the path, with the other keys of its record."""
+    """Return a record for each element of the list at the path, with the other keys of its record; none without."""
     unfolded = []
     for record, found in zip(records, read(records, path), strict=True):
-        elements = found if isinstance(found, list) and found else [None]
+        elements = found if isinstance(found, list) else []
         unfolded += [_replace(record, path, element) for element in elements]
     return unfolded
 
 
 def lists_of_objects(found: list[Seen]) -> list[Seen]:
-    """Return the paths that mostly hold lists of objects."""
-    lists = [seen for seen in found if seen.kinds["list"] > len(seen.values) / 2]
-    first = {seen.path: [value[0] for value in seen.present if isinstance(value, list) and value] for seen in lists}
-    return [seen for seen in lists if all(isinstance(element, dict) for element in first[seen.path])]
+    """Return the paths that hold lists of objects, though some records may lack the list or hold another value."""
+    lists = []
+    for seen in found:
+        elements = [element for value in seen.present if isinstance(value, list) for element in value[:MOST_ELEMENTS]]
+        objects = sum(isinstance(element, dict) for element in elements)
+        if seen.kinds["list"] > len(seen.present) / 2 and objects > len(elements) / 2:
+            lists.append(seen)
+    return lists
 
 
 def _replace(record: Record, path: Path, element: Any) -> Record:
@@ -141,16 +157,29 @@ def _replace(record: Record, path: Path, element: Any) -> Record:
     return {**record, first: inner}
 
 
-def _below(path: Path, records: list[Record], found: int) -> Iterator[Seen]:
-    keys = dict.fromkeys(key for record in records for key in record)
-    for key in list(keys)[:MOST_PATHS]:
-        seen = Seen((*path, key), [record.get(key) for record in records])
-        if seen.kinds["object"] and len(seen.path) < DEEPEST and found < MOST_PATHS:
-            inner = list(_below(seen.path, [at if isinstance(at, dict) else {} for at in seen.values], found))
-            found += len(inner)
-            yield from inner
-        if not seen.kinds["object"] or len(seen.kinds) > 1:
-            found += 1
-            yield seen
-        if found >= MOST_PATHS:
-            return
+def _all_below(records: list[Record]) -> list[Seen]:
+    """Return the paths level by level, the top before the deep; of a level that is too wide, what most records have."""
+    found: list[Seen] = []
+    level: list[tuple[Path, list[Record]]] = [((), records)]
+    for depth in range(1, DEEPEST + 1):
+        keys = [
+            (count, path, key, inner)
+            for path, inner in level
+            for key, count in Counter(chain.from_iterable(inner)).items()
+        ]
+        seen = [
+            Seen((*path, key), [record.get(key) for record in inner])
+            for path, key, inner in _commonest(keys, MOST_PATHS - len(found))
+        ]
+        below = [each for each in seen if each.kinds["object"] and depth < DEEPEST]
+        found += [each for each in seen if each not in below or len(each.kinds) > 1]
+        level = [(each.path, [at if isinstance(at, dict) else {} for at in each.values]) for each in below]
+        if not level or len(found) >= MOST_PATHS:
+            break
+    return found
+
+
+def _commonest(keys: list[tuple[int, Path, str, list[Record]]], most: int) -> list[tuple[Path, str, list[Record]]]:
+    """Return at most `most` of the keys, those that most records have, in their order."""
+    kept = set(sorted(range(len(keys)), key=lambda at: -keys[at][0])[: max(most, 0)])
+    return [(path, key, inner) for at, (_, path, key, inner) in enumerate(keys) if at in kept]

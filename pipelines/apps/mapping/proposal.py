@@ -11,8 +11,9 @@ import polars as pl
 from pipelines.apps.mapping.document import Line, document, printable
 from pipelines.apps.mapping.found import FAILING, Guess, Guesses, share_text
 from pipelines.apps.mapping.guess import guesses
-from pipelines.apps.mapping.guess_times import times_of
-from pipelines.apps.mapping.guess_words import well_known
+from pipelines.apps.mapping.guess_rules import is_flag, rules_of_flags, rules_of_signs
+from pipelines.apps.mapping.guess_times import explain_no_time, has_times
+from pipelines.apps.mapping.guess_words import hold_types, well_known
 from pipelines.apps.mapping.profile import (
     Seen,
     lists_of_objects,
@@ -22,7 +23,9 @@ from pipelines.apps.mapping.profile import (
     to_snake_case,
 )
 from pipelines.apps.mapping.rehearsal import INPUT, Rehearsal, apply_rules, rehearse
+from pipelines.apps.mapping.remarks import examples, failure_of, remarks
 from pipelines.apps.mapping.sample import Form, form_of, found_files, spread_rows
+from pipelines.sources.files.discover import DOCUMENTS, LINES
 from pipelines.sources.files.read import FileInput
 from pipelines.sources.files.standard_input import known_as
 from transforms.block import tag_input
@@ -33,10 +36,13 @@ from transforms.records.paths import Record
 from transforms.records.payloads import read_records
 
 SAMPLE_ROWS = 10_000
-MOST_NAMED = 50  # unused paths that are listed
+NATIVE_ROWS = 200  # by which records are known to be native
+FEW_DOCUMENTS = 3  # so few documents of the sample are envelopes around the records
 _EMPTY_WORDS = "min|part|slim|sample|data|train|test|export|dump|events?|all|full|raw"
 _SAYS_NOTHING = re.compile(rf"(?<![a-z])({_EMPTY_WORDS})(?![a-z])")
-_FLAGS = {"true", "false", "0", "1", "True", "False", "Y", "N"}
+_PAGES = {"path", "url", "uri", "page", "request"}
+_VISITS = {"ip", "agent", "referrer", "referer", "method", "addr"}
+_PARTS = ("concat", "coalesce", "product")
 _BUYING = ("invoice", "order", "transaction", "purchase", "checkout")
 
 
@@ -48,16 +54,22 @@ class Proposal(NamedTuple):
     guesses: list[Guess]
     rehearsal: Rehearsal
     unused: list[str]
+    examples: list[tuple[str, str, str]]  # of what is not used: path, share of records, values
 
 
-def propose(patterns: Sequence[str], format: str = "auto", rows: int = SAMPLE_ROWS) -> Proposal:
+def propose(patterns: Sequence[str], format: str = "auto", rows: int = SAMPLE_ROWS, delimiter: str = "") -> Proposal:
     """Propose a mapping for the files that match. Errors: SourceError with the reason if that is not possible."""
-    files, format = found_files(patterns, format)
-    form = form_of(files[0])
+    files, format = found_files(patterns, "csv" if delimiter and format == "auto" else format)
+    form = form_of(files[0], delimiter)
     source = source_name(files)
-    raw = spread_rows(files, form.csv, source, rows)
+    raw = spread_rows(files, form, source, rows)
     records = _records(raw, patterns, form)
     found, unfolded = _make_guesses(records)
+    if unfolded is not None and files[0].shape != LINES and len(records) <= FEW_DOCUMENTS:
+        form = form._replace(records=spell(unfolded.path) or "")
+        files = [file._replace(shape=f"{DOCUMENTS}:{form.records}") for file in files]
+        raw = spread_rows(files, form, source, rows)
+        found, unfolded = _make_guesses(_records(raw, patterns, form))
     if "event_time" not in found.made and "received_time" not in found.made:
         raise SourceError(f"{_join_patterns(patterns)}: {_no_time(found)}")
     if "event_type" not in found.made:
@@ -88,20 +100,21 @@ def _records(raw: list[pl.DataFrame], patterns: Sequence[str], form: Form) -> li
 
 
 def _make_guesses(records: list[Record]) -> tuple[Guesses, Seen | None]:
-    """Return the guesses; if only a list of objects has a time, unfold that list."""
+    """Return the guesses; if only a list of objects has a time, or tells what happened and when, unfold that list."""
     seen = profile(records)
-    if not times_of(seen):
-        for lists in lists_of_objects(seen):
-            inner = profile_elements(records, lists.path)
-            if any(time.seen.unfolded for time in times_of(inner)):
-                return guesses(inner), lists
+    has_time, has_type = has_times(seen), hold_types(seen)
+    for lists in () if has_time and has_type else lists_of_objects(seen):
+        inner = profile_elements(records, lists.path)
+        own = [each for each in inner if each.unfolded]
+        if has_times(own) and (not has_time or hold_types(own)):
+            return guesses(inner), lists
     return guesses(seen), None
 
 
 def _no_time(found: Guesses) -> str:
-    reasons = [f"{printable(path)} holds {why}" for path, why in found.refused.items() if why.startswith("epoch")]
     paths = [printable(seen.spelled) for seen in found.seen][:8]
     problem = f"no time was found in {', '.join(paths)}" if paths else "no path was found"
+    reasons = [printable(reason) for reason in explain_no_time(found.seen)[:3]]
     return f"{'; '.join([problem, *reasons])}; an event needs one: name files that have it, or write a mapping by hand"
 
 
@@ -115,15 +128,17 @@ def _constant_type(files: Sequence[FileInput], found: Guesses) -> Guess:
     names = {word for seen in found.seen for name in seen.names for word in name.split("_")}
     if known:
         made, why = known[0], "taken from the file name"
-    elif "value" in found.made and names & set(_BUYING):
-        made, why = "purchase", "there is a price, and a name such as invoice or order"
+    elif "value" in found.made and ("currency" in found.made or names & set(_BUYING)):
+        made, why = "purchase", "there is a price, and a currency or a name such as invoice or order"
+    elif names & _PAGES and names & _VISITS:
+        made, why = "page_view", "there are pages, and what a web server writes of a request"
     else:
         made, why = "event", "replace it with what the records are, such as page_view, click or purchase"
-    flags = [
-        seen.spelled for seen in found.seen if seen.scalar and len(seen.counts) == 2 and seen.counts.keys() <= _FLAGS
-    ]
     notes = [f"no path holds the event type; {why}"]
-    if flags:
+    if rules := rules_of_flags(found, made) or rules_of_signs(found, made):
+        found.rules = found.rules or rules
+    flags = [seen.spelled for seen in found.seen if is_flag(seen)]
+    if flags and not found.rules:
         notes.append(f"these flags may help: {', '.join(flags[:5])}")
     return Guess("event_type", {"const": made}, 1.0, tuple(notes))
 
@@ -133,20 +148,23 @@ def _refine(source: str, form: Form, found: Guesses, raw: list[pl.DataFrame], un
     while True:
         made = [found.made[name] for name in (*TIMES, *TYPES) if name in found.made]
         unused = [seen.spelled for seen in found.seen if seen.spelled not in _used_paths(made)]
-        text = document(_head(source, form, unfolded), [_line(guess) for guess in made])
+        text = document(_head(source, form, unfolded), [_line(guess) for guess in made], rules=found.rules)
         rehearsed = rehearse(raw, load_mapping(text, source))
         wrong = _most_failing(rehearsed)
         if wrong is None or wrong not in found.made or found.made[wrong].field == "event_type":
             break
         guess = found.made.pop(wrong)
+        if any(wrong in rule.get("fields", {}) for rule in found.rules.values()):
+            found.rules = {}
         for path in _used_paths([guess]):
             found.refused[path] = f"no {wrong}: it would quarantine too many records"
-    notes = _remarks(found, unused, rehearsed, unfolded, _is_native(raw))
+    notes = remarks(found, unused, rehearsed, _is_native(raw))
     share = share_text(rehearsed.passed() / rehearsed.records)
     head = f"Proposed from {rehearsed.records:,} records: {share} pass. A comment states how many have the field."
-    text = document(_head(source, form, unfolded), [_line(guess) for guess in made], [head], notes)
+    above = [*filter(None, [failure_of(rehearsed)]), head]
+    text = document(_head(source, form, unfolded), [_line(guess) for guess in made], above, notes, found.rules)
     load_mapping(text, source)
-    return Proposal(source, text, made, rehearsed, unused)
+    return Proposal(source, text, made, rehearsed, unused, list(examples(found, unused)))
 
 
 def _most_failing(rehearsed: Rehearsal) -> str | None:
@@ -165,6 +183,10 @@ def _most_failing(rehearsed: Rehearsal) -> str | None:
 
 def _head(source: str, form: Form, unfolded: Seen | None) -> list[Line]:
     lines = [Line("source", source), Line("format", form.format)]
+    if form.encoding:
+        lines.append(Line("encoding", form.encoding, "the text is not UTF-8: check that its letters come out right"))
+    if form.records:
+        lines.append(Line("records", form.records, "each element of this list in a document is a record"))
     csv = {}
     if form.format == "csv":
         plain = type(form.csv)()
@@ -179,8 +201,8 @@ def _head(source: str, form: Form, unfolded: Seen | None) -> list[Line]:
 
 def _is_native(raw: list[pl.DataFrame]) -> bool:
     """Return whether nearly all records are in the native format."""
-    passed = sum(len(apply_rules(block, None)[0]) for block in raw)
-    return passed > (1 - FAILING) * sum(map(len, raw))
+    first = raw[0].head(NATIVE_ROWS)
+    return len(apply_rules(first, None)[0]) > (1 - FAILING) * len(first)
 
 
 def _line(guess: Guess) -> Line:
@@ -190,36 +212,8 @@ def _line(guess: Guess) -> Line:
 
 def _used_paths(made: list[Guess]) -> set[str]:
     stated = [guess.stated for guess in made]
-    parts = [part for each in stated for part in each.get("concat", [])]
+    parts = [part for each in stated for key in _PARTS for part in each.get(key, [])]
     return {part["path"] for part in (*stated, *parts) if "path" in part}
-
-
-def _remarks(found: Guesses, unused: list[str], rehearsed: Rehearsal, unfolded: Seen | None, native: bool) -> list[str]:
-    made = found.made
-    notes = []
-    if native:
-        notes.append("The records are in the native format: audience backfill reads them without a mapping.")
-    if "event_id" not in made:
-        notes.append("No path is a unique id: event_id is derived from the content of the record.")
-    if "user_id" not in made and "anonymous_id" not in made:
-        persons = [seen.spelled for seen in found.seen if re.match(r"(user|visitor|person|customer)_", seen.names[0])]
-        notes.append("No path identifies people. If several do together, set user_id: {hash: [{path: a}, {path: b}]}.")
-        if persons:
-            notes[-1] += f" Candidates: {', '.join(persons[:6])}."
-    if "channel" not in made:
-        notes.append("If all records belong to one channel, set it: channel: {const: web}.")
-    if "value" in made and "currency" not in made:
-        notes.append("Sums of value need a currency: currency: {const: EUR}.")
-    if "value" in made and "quantity" in made and str(made["value"].stated["path"]).lower().endswith("price"):
-        price, quantity = made["value"].stated["path"], made["quantity"].stated["path"]
-        notes.append(f"{price} looks like a unit price: the amount paid is {price} times {quantity}.")
-    rejected = rehearsed.rejected.group_by("stage", "code").len().sort("len", descending=True)
-    notes += [f"Quarantined: {count:,} of the sample, {code} ({stage})." for stage, code, count in rejected.iter_rows()]
-    notes += [f"{path}: {why}." for path, why in found.refused.items() if path in unused]
-    if unused:
-        more = f" and {len(unused) - MOST_NAMED} more" if len(unused) > MOST_NAMED else ""
-        notes.append(f"Not used, kept in the column `extra`: {', '.join(unused[:MOST_NAMED])}{more}")
-    return notes
 
 
 def source_name(files: Sequence[FileInput]) -> str:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from transforms.alike import marked_id
 from transforms.block import FLOW_SCHEMA, REJECTED_SCHEMA, empty, tag_input
 from transforms.days import as_events
 from transforms.deduplicate import keep_smallest, split
@@ -43,7 +44,7 @@ def rehearse(raw: Iterable[pl.DataFrame], mapping: Mapping, max_lateness: timede
         accepted, refused = apply_rules(block, mapping, max_lateness)
         events.append(accepted)
         rejected.append(refused)
-    days = [keep_smallest(part.events) for part in split(pl.concat(events), DAY, 1)]
+    days = [keep_smallest(part.events) for part in split(pl.concat(events), DAY, 1, alike=True)]
     kept, duplicates, conflicts = zip(*days, strict=True) if days else ([empty(FLOW_SCHEMA)],) * 3
     return Rehearsal(records, pl.concat(kept), pl.concat(duplicates), pl.concat(conflicts), pl.concat(rejected))
 
@@ -57,6 +58,8 @@ def apply_rules(
     for rule in (Validator(NULL_IDS), settle_event_time, Lateness(max_lateness)):
         block, rejected = rule(block)
         refused.append(rejected)
+    if mapping is not None and mapping.derived_id == "occurrence":
+        block = block.with_columns(event_id=marked_id())
     return as_events(block), pl.concat(refused)
 
 

@@ -1,6 +1,6 @@
 """Format a proposal and a check of a mapping as text."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -9,6 +9,7 @@ from pipelines.apps.mapping.check import Check, Checked, shorten
 from pipelines.apps.mapping.document import inline
 from pipelines.apps.mapping.found import share_text
 from pipelines.apps.mapping.proposal import Proposal
+from pipelines.apps.mapping.remarks import failure_of
 from pipelines.system.terminal import shown
 from pipelines.warehouse.interface import Result
 from pipelines.warehouse.render import render
@@ -20,6 +21,8 @@ MOST_LINES = 20
 def proposal_lines(made: Proposal) -> Iterator[str]:
     """Yield the guesses of a proposal, a line each."""
     done = made.rehearsal
+    if failure := failure_of(done):
+        yield failure
     yield f"{done.records:,} sampled records, of which {share_text(done.passed() / done.records)} pass"
     rows = [
         (
@@ -31,8 +34,10 @@ def proposal_lines(made: Proposal) -> Iterator[str]:
         for guess in made.guesses
     ]
     yield from _table(("field", "records", "read from", "note"), rows)
-    if made.unused:
-        yield f"not used: {shorten(', '.join(made.unused), LONGEST_RECORD)}"
+    if made.examples:
+        unused = [(shorten(path, LONGEST_GUESS), share, values) for path, share, values in made.examples]
+        yield from ("", "not used, kept in the column `extra`")
+        yield from _table(("path", "records", "values"), unused)
 
 
 def check_lines(checked: Checked) -> Iterator[str]:
@@ -42,9 +47,11 @@ def check_lines(checked: Checked) -> Iterator[str]:
     events = f"{check.events:,} events, {check.duplicates:,} duplicates"
     yield events + (f", of which {check.conflicts:,} differ in content" if check.conflicts else "")
     if check.alike:
-        yield f"{check.alike:,} duplicates have no id and equal content; to keep them apart, set derived_id: position"
+        yield f"{check.alike:,} duplicates have no id and equal content; to keep them apart, set derived_id: occurrence"
     if check.first_time:
         yield f"from {check.first_time} to {check.last_time}"
+    if check.zoneless:
+        yield f"{check.zoneless:,} times state no zone, and are read as UTC"
     if check.failed:
         yield from ("", "Failures")
         yield from _failures(checked)
@@ -78,7 +85,7 @@ def _texts(unmapped: Any) -> tuple[Any, ...]:
     return unmapped.field, shorten(unmapped.value, LONGEST_GUESS), unmapped.records
 
 
-def _table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Iterator[str]:
+def _table(columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> Iterator[str]:
     first = pl.DataFrame(rows[:MOST_LINES], schema=list(columns), orient="row")
     yield from render(Result(list(columns), iter([first])))
     if len(rows) > MOST_LINES:

@@ -1,6 +1,6 @@
 """Compressed bytes as a stream of small chunks: what is held never grows with what the bytes expand to.
 
-    chunks of gzip, zstd or bzip2 -> chunks of what they hold, of at most `most` bytes each
+    chunks of gzip, zstd, bzip2 or xz -> chunks of what they hold, of at most `most` bytes each
 
 A decoder is asked for so many bytes and keeps the rest of its input, since four bytes of zstd may stand for 131,072 and
 a byte of bzip2 for a million.
@@ -11,15 +11,18 @@ Errors  EOFError where the data end within a member: Beam's own CompressedFile t
 
 import bz2
 import io
+import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
 
+WINDOW_BYTES = 192 << 20  # that xz may ask for: its highest level takes 65 MB
+
 
 def inflate(chunks: Iterable[bytes], compression: str, most: int = 1 << 20) -> Iterator[bytes]:
-    """Uncompress a stream of one or more gzip, zstd or bzip2 members into chunks of at most `most` bytes."""
+    """Uncompress a stream of one or more gzip, zstd, bzip2 or xz members into chunks of at most `most` bytes."""
     return _unzstd(chunks, most) if compression == "zstd" else _members(chunks, compression, most)
 
 
@@ -45,7 +48,11 @@ class _Gzip:
         return self._decoder.unused_data
 
 
-DECODERS: dict[str, Callable[[], Any]] = {"gzip": _Gzip, "bzip2": bz2.BZ2Decompressor}
+def _xz() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=WINDOW_BYTES)
+
+
+DECODERS: dict[str, Callable[[], Any]] = {"gzip": _Gzip, "bzip2": bz2.BZ2Decompressor, "xz": _xz}
 
 
 def _members(chunks: Iterable[bytes], compression: str, most: int) -> Iterator[bytes]:

@@ -122,7 +122,12 @@ def json_rows(batch: pa.RecordBatch) -> pl.Series:
 
 def _opened(file: BinaryIO, metadata: Any = None, texts: Sequence[str] = ()) -> Any:
     return pq.ParquetFile(
-        file, metadata=metadata, read_dictionary=texts, pre_buffer=False, page_checksum_verification=True
+        file,
+        metadata=metadata,
+        read_dictionary=texts,
+        pre_buffer=False,
+        page_checksum_verification=True,
+        coerce_int96_timestamp_unit="us",  # nanoseconds of 64 bits end with the year 2262
     )
 
 

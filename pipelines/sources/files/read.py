@@ -1,10 +1,12 @@
-"""Files: JSON lines, CSV and Parquet, plain or compressed, local or `gs://`, as raw blocks.
+"""Files: JSON, CSV and Parquet, plain or compressed, local or `gs://`, as raw blocks.
 
     input                       read as                               position
     plain JSONL, local          byte ranges, cut by a scan            file:line, from 1
     plain JSONL, remote         byte ranges, cut by arithmetic        file@byte offset of the line
     plain CSV                   byte ranges, cut by a scan            file:line on which the record begins
-    JSONL or CSV, compressed    one stream, a block at a time         file:line
+    JSONL or CSV, compressed,   one stream, a block at a time         file:line
+      zipped, of an encoding
+    JSON arrays and documents   one stream, a record at a time        file@byte offset of the record, in UTF-8
     Parquet                     row groups                            file:row group:row within it, from 0
 
 Ranges are reshuffled, so one huge plain file is read by all workers; no file is ever whole in memory. A block is
@@ -23,19 +25,18 @@ import polars as pl
 from apache_beam import coders
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.sources.files import parquet
+from pipelines.sources.files import documents, parquet
 from pipelines.sources.files.discover import (
-    READ_BYTES,
+    LINES,
     FileInput,
     after_header,
     check_inputs,
-    chunks_of,
     columns_of,
     find_files,
     layout_of,
-    naming,
-    opened_file,
 )
+from pipelines.sources.files.open_file import READ_BYTES, chunks_of, name_of, naming, opened_file
+from pipelines.sources.files.received import Received
 from pipelines.sources.files.split import (
     MOST_ROWS,
     Batch,
@@ -50,6 +51,8 @@ from pipelines.sources.files.standard_input import known_as
 from pipelines.system.progress import Notes
 from transforms.block import TIME
 from transforms.records.csv_format import CsvFormat
+from transforms.records.csv_rows import form_of
+from transforms.records.paths import parse_path
 
 __all__ = ["CsvFormat", "FileInput", "ReadFiles", "check_inputs"]
 
@@ -71,6 +74,9 @@ class Range(NamedTuple):
     start: int
     end: int
     line: int
+    encoding: str = ""
+    member: str = ""
+    shape: str = LINES
 
 
 coders.registry.register_coder(Range, coders.RowCoder)
@@ -82,6 +88,7 @@ class ReadFiles(beam.PTransform):
     source  the name for records that state none
     notes   record what was read
     files   what matched when somebody looked; a job that starts later then reads these, and none that came since
+    received  counts the records of each file
     """
 
     def __init__(
@@ -93,10 +100,12 @@ class ReadFiles(beam.PTransform):
         block_bytes: int = BLOCK_BYTES,
         notes: Notes = Notes(),  # noqa: B008 (never changed)
         files: Sequence[FileInput] | None = None,
+        received: Received = Received(),  # noqa: B008 (never changed)
     ):
         super().__init__()
         self.patterns, self.source, self.format = tuple(patterns), source, format
         self.csv, self.block_bytes, self.notes, self.files = csv, block_bytes, notes, files
+        self.received = received
 
     def expand(self, begin):
         return (
@@ -104,8 +113,7 @@ class ReadFiles(beam.PTransform):
             | "Spread files" >> beam.Reshuffle()
             | "Cut files" >> beam.FlatMap(cut, self.csv, self.block_bytes).with_output_types(Range)
             | "Spread ranges" >> beam.Reshuffle()
-            | "Read ranges"
-            >> beam.ParDo(_Read(self.source, self.csv, self.block_bytes, self.notes)).with_output_types(pl.DataFrame)
+            | "Read ranges" >> beam.ParDo(_Read(self)).with_output_types(pl.DataFrame)
         )
 
     def _found(self, begin):
@@ -114,11 +122,16 @@ class ReadFiles(beam.PTransform):
 
 
 class _Read(beam.DoFn):
-    def __init__(self, source: str, csv: CsvFormat, block_bytes: int, notes: Notes):
-        self.how, self.notes = (source, csv, block_bytes, notes), notes
+    def __init__(self, files: ReadFiles):
+        self.how = (files.source, files.csv, files.block_bytes, files.notes)
+        self.notes, self.received = files.notes, files.received
 
     def process(self, part):
-        return read(part, *self.how)
+        rows = 0
+        for block in read(part, *self.how):
+            rows += len(block)
+            yield block
+        self.received(name_of(part.path, part.member), rows)
 
     def finish_bundle(self):
         self.notes.flush()
@@ -126,13 +139,14 @@ class _Read(beam.DoFn):
 
 def cut(file: FileInput, csv: CsvFormat, block_bytes: int) -> Iterator[Range]:
     """The ranges of a file, in order."""
-    path, format, compression, size = file
-    whole = Range(path, format, compression, 0, TO_THE_END, 1)
+    path, format, size = file.path, file.format, file.size
+    whole = whole_of(file)
     remote = FileSystems.get_scheme(path) is not None
-    if format == "jsonl" and remote and compression == "plain":
+    is_plain = file.compression == "plain" and not file.encoding and not file.member and file.shape == LINES
+    if format == "jsonl" and remote and is_plain:
         for start in range(0, size, block_bytes):
-            yield Range(path, format, compression, start, min(start + block_bytes, size), NO_LINE)
-    elif format != "parquet" and (compression != "plain" or size <= block_bytes):
+            yield whole._replace(start=start, end=min(start + block_bytes, size), line=NO_LINE)
+    elif format != "parquet" and (not is_plain or size <= block_bytes):
         yield whole
     else:
         with naming(path), opened_file(path) as opened:
@@ -142,11 +156,18 @@ def cut(file: FileInput, csv: CsvFormat, block_bytes: int) -> Iterator[Range]:
                 return
             # CSV is scanned even where the bytes come over a network: whether a newline ends a record depends
             # on every quote before it, so no worker can find a first record by itself.
-            layout = layout_of(path, csv) if format == "csv" else None
+            layout = layout_of(file.member or path, csv) if format == "csv" else None
+            body = _body(opened, file, layout) if layout else None
             # Scanned in small pieces, which stay in the processor's cache.
-            scanned = _pieces(opened, file, layout, max(min(SCAN_BYTES, block_bytes // 8), 1))
+            scanned = _pieces(opened, file, layout, body, max(min(SCAN_BYTES, block_bytes // 8), 1))
             for start, end, line in spans(scanned, block_bytes):
-                yield Range(path, format, compression, start, end, line)
+                yield whole._replace(start=start, end=end, line=line)
+
+
+def whole_of(file: FileInput) -> Range:
+    """All of a file, to be read as a stream."""
+    path, format, compression, _, encoding, member, shape = file
+    return Range(path, format, compression, 0, TO_THE_END, 1, encoding, member, shape)
 
 
 def read(
@@ -157,7 +178,7 @@ def read(
     notes: Notes = Notes(),  # noqa: B008 (never changed)
 ) -> Iterator[pl.DataFrame]:
     """The RAW_SCHEMA blocks of a range, in order, none of them empty. Errors: SourceError if corrupt."""
-    with naming(part.path), opened_file(part.path) as opened:
+    with naming(name_of(part.path, part.member)), opened_file(part.path, part.member) as opened:
         is_stream, behind = part.format != "parquet" and part.end == TO_THE_END, 0
         for block in _blocks(opened, part, source, csv, block_bytes):
             at = opened.tell() if is_stream else behind
@@ -176,23 +197,36 @@ def _size_of(opened: BinaryIO, part: Range) -> int:
 
 
 def _blocks(opened: BinaryIO, part: Range, source: str, csv: CsvFormat, block_bytes: int) -> Iterator[pl.DataFrame]:
-    path, format, _, start, end, line = part
+    format, start, end, line, name = part.format, part.start, part.end, part.line, name_of(part.path, part.member)
     if format == "parquet":
         yield from _read_group(opened, part, source, block_bytes)
         return
-    layout = layout_of(path, csv) if format == "csv" else None
-    attributes = _csv_attributes(opened, part, layout) if layout else None
+    layout = layout_of(part.member or part.path, csv) if format == "csv" else None
+    body = _body(opened, part, layout) if layout else None
+    # What is needed to read a record of this file again.
+    attributes = msgspec.json.encode(form_of(body, body.columns)).decode() if body else None
     step = min(READ_BYTES, block_bytes)
+    rows = most_rows(len(name) + len(source) + len(attributes or ""))
+    if part.shape != LINES:
+        for batch in _document_batches(opened, part, step, block_bytes, rows):
+            yield block_of(batch, name, True, source, attributes)
+        return
     if end == TO_THE_END:
-        found: Iterable[Piece] = _pieces(opened, part, layout, step)
+        found: Iterable[Piece] = _pieces(opened, part, layout, body, step)
     elif line == NO_LINE:
         chunks, first = lines_within(opened, start, end, step)
         found = pieces(chunks, step, None, offset=first)
     else:
-        found = pieces(_chunks_between(opened, start, end, step), step, layout, line, start)
-    repeated = len(known_as(path)) + len(source) + len(attributes or "")
-    for batch in batches(found, layout, block_bytes, most_rows(repeated)):
-        yield block_of(batch, path, line == NO_LINE, source, attributes)
+        found = pieces(_chunks_between(opened, start, end, step), step, body, line, start)
+    for batch in batches(found, body, block_bytes, rows):
+        yield block_of(batch, name, line == NO_LINE, source, attributes)
+
+
+def _document_batches(opened: BinaryIO, part: Range, step: int, block_bytes: int, rows: int) -> Iterator[Batch]:
+    chunks, dropped = without_bom(chunks_of(opened, part.compression, step, part.encoding))
+    path = part.shape.partition(":")[2]
+    keys = [str(key) for key in parse_path(path)] if path else []
+    return documents.batches(chunks, keys, block_bytes, rows, dropped)
 
 
 def most_rows(repeated: int) -> int:
@@ -200,9 +234,9 @@ def most_rows(repeated: int) -> int:
     return max(1, min(MOST_ROWS, REPEATED_BYTES // max(repeated, 1)))
 
 
-def block_of(batch: Batch, path: str, by_offset: bool, source: str, attributes: str | None) -> pl.DataFrame:
+def block_of(batch: Batch, name: str, by_offset: bool, source: str, attributes: str | None) -> pl.DataFrame:
     """A batch of records as a RAW_SCHEMA block."""
-    place, numbers = (f"{path}@", batch.offsets) if by_offset else (f"{known_as(path)}:", batch.lines)
+    place, numbers = (f"{name}@", batch.offsets) if by_offset else (f"{name}:", batch.lines)
     return _raw(payloads(batch.data, batch.starts, batch.stops), place, numbers, source, attributes)
 
 
@@ -268,21 +302,22 @@ def _raw(payload: pl.Series, place: str, numbers: np.ndarray, source: str, attri
     )
 
 
-def _pieces(opened: BinaryIO, file: FileInput | Range, layout: CsvFormat | None, block_bytes: int) -> Iterator[Piece]:
+def _pieces(
+    opened: BinaryIO, file: FileInput | Range, layout: CsvFormat | None, body: CsvFormat | None, block_bytes: int
+) -> Iterator[Piece]:
     """The pieces of a file from its start, without a byte order mark and a CSV header."""
     if layout is None:
-        chunks, offset = without_bom(chunks_of(opened, file.compression, block_bytes))
+        chunks, offset = without_bom(chunks_of(opened, file.compression, block_bytes, file.encoding))
         return pieces(chunks, block_bytes, None, offset=offset)
     opened.seek(0)
-    chunks, header, offset = after_header(opened, file.compression, layout, block_bytes)
-    return pieces(chunks, block_bytes, layout, line=1 + header.count(b"\n"), offset=offset)
+    headed = after_header(opened, file, layout, block_bytes)
+    return pieces(headed.chunks, block_bytes, body, headed.line, headed.offset)
 
 
-def _csv_attributes(opened: BinaryIO, part: Range, layout: CsvFormat) -> str:
-    """What is needed to read a record of this file again, as JSON."""
-    names = columns_of(opened, part.path, part.compression, layout)
-    form = {"format": "csv", "header": names, "delimiter": layout.delimiter, "quote": layout.quote}
-    return msgspec.json.encode(form).decode()
+def _body(opened: BinaryIO, file: FileInput | Range, layout: CsvFormat) -> CsvFormat:
+    """The layout of a file's records behind the header, which names the columns."""
+    names = columns_of(opened, file, layout)
+    return msgspec.structs.replace(layout, header=False, columns=tuple(names))
 
 
 def _read_up_to(opened: BinaryIO, size: int) -> bytes:

@@ -5,13 +5,12 @@ Record  JSONL: what stands between two newlines; only `\\n` ends it (`splitlines
         `\\r` before the newline is dropped, a record of no bytes is none, the last newline may be missing.
 Line    counted from 1 by `\\n`, in blank lines and inside quotes too; a record has the line it begins on.
 Long    a record of more than `RECORD_LIMIT` bytes is too long, and no more of it is held. What stands for it is its
-        first line, or as much of that as shows that it is too long; reading goes on with the next line, so that a
-        quote that never closes costs one record and not all that follow.
+        first line, or as much of that as shows that it is too long; reading goes on with the next line.
 Quotes  a quote opens a field only at the field's start, and inside one a doubled quote is a character: what
-        `csv` and DuckDB read. A quote elsewhere is a character too, so `12" pipe` swallows no newline.
+        `csv` and DuckDB read. A quote elsewhere is a character too, so `12" pipe` swallows no newline. A quote that is
+        a mistake costs the line on which it stands, and not those that follow (quotes.py).
 """
 
-import csv
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
@@ -20,12 +19,12 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from pipelines.sources.files.quotes import NEWLINE, newlines_of
 from transforms.records.csv_format import CsvFormat
+from transforms.records.csv_rows import form_of, rows_of
 from transforms.records.payloads import RECORD_LIMIT
 
 BOM = b"\xef\xbb\xbf"
-NEWLINE = ord("\n")
-SEARCH_BYTES = 256 << 10
 HEADER_LIMIT = 256 << 10  # bytes; the names go with each block of records
 MOST_ROWS = 65_536  # in a block: short records cost by their number, not by their bytes
 
@@ -103,7 +102,7 @@ def pieces(
         elif at_end:
             return
         # Doubled, so that a long record is not searched again at every chunk.
-        wanted = block_bytes if end or is_long else min(2 * len(data), max(RECORD_LIMIT + 1, len(data) + 1))
+        wanted = max(block_bytes, len(data) + 1, min(2 * len(data), RECORD_LIMIT + RECORD_LIMIT // 4))
 
 
 def _filled(data: bytes, rest: Iterator[bytes], wanted: int) -> tuple[bytes, bool]:
@@ -119,15 +118,25 @@ def _filled(data: bytes, rest: Iterator[bytes], wanted: int) -> tuple[bytes, boo
 
 
 def _settled(data: bytes, layout: CsvFormat | None, at_end: bool) -> tuple[int, bool]:
-    """(how many bytes of whole records the data begin with, whether the record behind them is too long)"""
-    if len(data) <= RECORD_LIMIT:
-        return len(data) if at_end else last_end(data, layout), False
-    newlines = record_newlines(np.frombuffer(data, np.uint8), layout)[1]
-    starts, stops = np.append(0, newlines + 1), np.append(newlines, len(data))
-    is_long = stops - starts > RECORD_LIMIT
-    if is_long.any():
-        return int(starts[is_long.argmax()]), True
-    return len(data) if at_end else int(starts[-1]), False
+    """(how many bytes of whole records the data begin with, whether the line behind them is too long)"""
+    if len(data) <= RECORD_LIMIT and _has_no_quotes(data, layout):
+        return len(data) if at_end else data.rfind(b"\n") + 1, False
+    found = newlines_of(data, layout, at_end)
+    if len(data) > RECORD_LIMIT:
+        starts = np.append(0, found.ends + 1)
+        last = int(starts[-1])
+        # A record of several lines that is too long gives up its first line: what is too long here is a line.
+        is_long = np.append(found.ends - starts[:-1], 0 if data.find(b"\n", last) >= 0 else len(data) - last)
+        if (is_long > RECORD_LIMIT).any():
+            return int(starts[(is_long > RECORD_LIMIT).argmax()]), True
+    return found.decided, False
+
+
+def _has_no_quotes(data: bytes, layout: CsvFormat | None) -> bool:
+    """Whether every newline ends a record."""
+    if layout is None or not layout.multiline:
+        return True
+    return not any(mark and mark.encode() in data for mark in (layout.quote, layout.escape))
 
 
 def _first_line(data: bytes, rest: Iterator[bytes]) -> tuple[bytes, int, bytes]:
@@ -214,79 +223,39 @@ def spans(found: Iterable[Piece], block_bytes: int) -> Iterator[tuple[int, int, 
 def first_record(chunks: Iterable[bytes], layout: CsvFormat) -> tuple[bytes, Iterator[bytes]]:
     """The bytes of the first record with its newline (all there is, if none), and the chunks after."""
     rest = iter(chunks)
-    head = b""
-    for chunk in rest:
-        head += chunk
-        newlines = record_newlines(np.frombuffer(head, np.uint8), layout)[1]
-        if newlines.size:
-            end = int(newlines[0]) + 1
-            if end > HEADER_LIMIT:
-                break
+    head, at_end = b"", False
+    while not at_end and len(head) <= HEADER_LIMIT:
+        chunk = next(rest, None)
+        head, at_end = head + (chunk or b""), chunk is None
+        ends = newlines_of(head, layout, at_end).ends
+        if ends.size and ends[0] < HEADER_LIMIT:
+            end = int(ends[0]) + 1
             return head[:end], chain([head[end:]], rest)
-        if len(head) > HEADER_LIMIT:
-            break
     if len(head) > HEADER_LIMIT:
         raise HeaderTooLong(f"line 1: the CSV header has more than {HEADER_LIMIT >> 10} kB, which is the most")
     return head, rest
 
 
-def last_end(data: bytes, layout: CsvFormat | None) -> int:
-    """The offset behind the last newline that ends a record, 0 if there is none."""
-    if layout is None or not layout.quote or layout.quote.encode() not in data:
-        return data.rfind(b"\n") + 1
-    newlines = record_newlines(np.frombuffer(data, np.uint8), layout)[1]
-    return int(newlines[-1]) + 1 if newlines.size else 0
-
-
-def record_newlines(data: np.ndarray, layout: CsvFormat | None) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets of all newlines, and of those that end a record, in bytes that begin at a record."""
-    newlines = offsets_of(NEWLINE, data)
-    if layout is None or not layout.quote:
-        return newlines, newlines
-    quotes = field_quotes(data, layout)
-    if not quotes.size:
-        return newlines, newlines
-    return newlines, newlines[np.searchsorted(quotes, newlines) % 2 == 0]
-
-
-def offsets_of(byte: int, data: np.ndarray) -> np.ndarray:
-    """Where a byte stands in an array of bytes, ascending, Int64."""
-    # In steps: the mask of a whole block leaves the processor's cache and costs as much as the search itself.
-    steps = range(0, max(data.size, 1), SEARCH_BYTES)
-    return np.concatenate([np.flatnonzero(data[at : at + SEARCH_BYTES] == byte) + at for at in steps])
-
-
-def field_quotes(data: np.ndarray, layout: CsvFormat) -> np.ndarray:
-    """Offsets of the quotes that open and close fields, by turns.
-
-    As long as each quote that opens stands at a field's start or right behind a quote (a doubled one), every
-    quote counts. Where one does not, it is a character, and the turns have to be followed one by one.
-    """
-    quotes = offsets_of(ord(layout.quote), data)
-    before = np.where(quotes > 0, data[quotes - 1], NEWLINE) if quotes.size else quotes
-    at_start = (before == NEWLINE) | (before == ord(layout.delimiter))
-    if np.all((at_start | (before == ord(layout.quote)))[0::2]):
-        return quotes
-    counted: list[int] = []
-    open_, closed = False, -1
-    for offset, starts_field in zip(quotes.tolist(), at_start.tolist(), strict=True):
-        if open_ or starts_field or closed == offset - 1:
-            counted.append(offset)
-            open_, closed = not open_, offset if open_ else -1
-    return np.array(counted, dtype=np.int64)
-
-
 def bounds(data: bytes, layout: CsvFormat | None) -> Bounds:
-    """Where the records of a piece are, without line ends and blank lines."""
+    """Where the records of a piece are, without line ends, blank lines and comments."""
     array = np.frombuffer(data, np.uint8)
-    newlines, stops = record_newlines(array, layout)
-    if not data.endswith(b"\n") or (stops.size and stops[-1] + 1 < array.size) or not stops.size:
-        stops = np.append(stops, array.size)
+    newlines, ends, _ = newlines_of(data, layout, at_end=True)
+    is_last_open = not data.endswith(b"\n") or (ends.size and ends[-1] + 1 < array.size) or not ends.size
+    stops = np.append(ends, array.size) if is_last_open else ends
     starts = np.concatenate(([0], stops[:-1] + 1))
-    lines = np.arange(starts.size) if newlines is stops else np.searchsorted(newlines, starts)
+    lines = np.arange(starts.size) if newlines is ends else np.searchsorted(newlines, starts)
     if b"\r" in data:
         stops = stops - ((stops > starts) & (array[stops - 1] == ord("\r")))
+    if layout is not None and layout.comment:
+        stops = np.where(_begin_with(array, starts, stops, layout.comment.encode()), starts, stops)
     return Bounds(starts, stops, lines)
+
+
+def _begin_with(data: np.ndarray, starts: np.ndarray, stops: np.ndarray, text: bytes) -> np.ndarray:
+    found = stops - starts >= len(text)
+    for at, byte in enumerate(text):
+        found &= data[np.minimum(starts + at, data.size - 1)] == byte
+    return found
 
 
 def payloads(data: bytes, starts: np.ndarray, stops: np.ndarray) -> pl.Series:
@@ -302,8 +271,24 @@ def payloads(data: bytes, starts: np.ndarray, stops: np.ndarray) -> pl.Series:
 
 
 def header_of(record: bytes, layout: CsvFormat) -> list[str]:
-    """The names in a CSV header. Errors: `UnicodeDecodeError`."""
+    """The names in a CSV header. Errors: `UnicodeDecodeError`, `csv.Error`."""
     text = record.decode("utf-8").rstrip("\r\n")
-    if not layout.quote:
-        return text.split(layout.delimiter) if text else []
-    return next(csv.reader([text], delimiter=layout.delimiter, quotechar=layout.quote), [])
+    names = next(iter(rows_of([text], form_of(layout))), []) if text else []
+    return names[:-1] if layout.trailing and names[-1:] == [""] else names
+
+
+def without_head(chunks: Iterable[bytes], layout: CsvFormat) -> tuple[Iterator[bytes], int, int]:
+    """The chunks behind the lines to skip and the comments before a header, and how many lines and bytes these have."""
+    rest, data, lines, size = iter(chunks), b"", 0, 0
+    comment = layout.comment.encode() if layout.header else b""
+    while True:
+        skips = lines < layout.skip
+        while not skips and len(data) < len(comment) and (chunk := next(rest, b"")):
+            data += chunk
+        if not skips and not (comment and data.startswith(comment)):
+            return chain([data], rest), lines, size
+        while (end := data.find(b"\n")) < 0:
+            size += len(data)
+            if not (data := next(rest, b"")):
+                return iter(()), lines, size
+        data, lines, size = data[end + 1 :], lines + 1, size + end + 1

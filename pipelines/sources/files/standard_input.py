@@ -3,7 +3,7 @@
     spool(folder)     copies standard input to `<folder>/standard-input/<digest>/stdin`, durably, a piece at a time
     spooled           the same for a command without a run
     known_as(path)    `stdin-<digest>` for such a file, any other path as it is: what positions and messages call it
-    compression_of    its compression by its first bytes; format_of: its format too, where none is stated
+    format_of(head)   its format by its first bytes, where none is stated
     refuse_stream     a pipe, a device or a descriptor by name is no file: it is read once, and each worker has its own
 
 The digest is of the bytes that came: the same bytes are the same input however often they are sent, other bytes are
@@ -27,7 +27,6 @@ FOLDER = "standard-input"
 PIECE = 1 << 20
 DIGITS = 16  # of the SHA-256
 _SPOOLED = re.compile(rf".*/{FOLDER}/([0-9a-f]{{16}})/stdin")
-_COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"}
 _DESCRIPTORS = re.compile(r"/dev/(stdin|stdout|stderr|fd/.*)|/proc/.*")
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -94,17 +93,8 @@ def known_as(path: str) -> str:
     return f"stdin-{spooled[1]}" if spooled else path
 
 
-def compression_of(path: str) -> str:
-    """The compression of a spooled file, `plain` if none, by its first bytes."""
-    with open(path, "rb") as file:
-        head = file.read(4)
-    return next((name for magic, name in _COMPRESSIONS.items() if head.startswith(magic)), "plain")
-
-
 def format_of(head: bytes) -> str:
     """The format of records that begin like this, where nobody states one. Errors: SourceError."""
-    if head.startswith(b"PAR1"):
-        return "parquet"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not text or text[:1] in b"{[":
         return "jsonl"

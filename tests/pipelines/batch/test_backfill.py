@@ -5,12 +5,15 @@ import json
 import os
 import textwrap
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pipelines.batch.backfill import backfill
+from pipelines.batch.replay import replay
 from pipelines.settings.resolve import resolve
+from pipelines.sources.files.read import ReadFiles
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from transforms.errors import WarehouseError
 
@@ -205,3 +208,55 @@ def test_a_commit_that_finds_the_disk_full_says_so_and_leaves_nothing_behind(tmp
     left = [path.name for path in (tmp_path / "warehouse").rglob("*") if path.is_file()]
     assert sorted(left) == ["lock", "manifest.json", "warehouse.json"]
     assert LocalWarehouse.open(tmp_path / "warehouse").rows_by_day("events") == {}
+
+
+LOG = """
+source: access
+derived_id: occurrence
+fields:
+  event_time: {path: ts, time: rfc3339}
+  event_type: {const: page_view}
+  content_id: {path: path}
+"""
+
+
+def hits(*paths: str) -> list[str]:
+    return [json.dumps({"ts": f"{DAY_ONE}T10:00:01Z", "path": path}) for path in paths]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("block_bytes", [150, None])
+def test_alike_records_of_a_log_that_grows_and_is_rotated_are_counted_once_each(
+    tmp_path, run, monkeypatch, block_bytes, workers
+):
+    if block_bytes is not None:  # alike records in different parts of a file
+        monkeypatch.setattr("pipelines.batch.backfill.ReadFiles", partial(ReadFiles, block_bytes=block_bytes))
+    mapping = file(tmp_path, "m.yaml", LOG)
+    monday, tuesday = hits("/a", "/a", "/b"), hits("/a", "/a", "/b", "/c", "/a")
+    counts = []
+    for name, lines in (("access.jsonl", monday), ("access.jsonl", tuesday), ("access.jsonl.1", tuesday)):
+        done = run(file(tmp_path, name, *lines), mapping=(mapping,), add=True, workers=workers)
+        counts.append(ask(tmp_path, "SELECT count(*), count(*) FILTER (content_id = '/a') FROM events")[0])
+        assert done.counts["conflicts"] == 0
+    assert counts == [(3, 2), (5, 3), (5, 3)]
+
+
+def test_alike_records_that_are_replayed_are_kept_apart_from_each_other_and_from_what_is_stored(tmp_path, run):
+    strict = LOG + "  rating: {path: n}\n"
+    mapping = file(tmp_path, "m.yaml", strict)
+    lines = [json.dumps({"ts": f"{DAY_ONE}T10:00:01Z", "path": "/a", "n": "bad"})] * 3
+    path = file(tmp_path, "access.jsonl", *lines, *hits("/a", "/a"))
+    assert run(path, mapping=(mapping,)).counts["events"] == 2
+    file(tmp_path, "m.yaml", strict + "on_error: 'null'\n")
+    done = replay(resolve({"warehouse": str(tmp_path / "warehouse"), "mapping": (mapping,), "workers": "1"}, "replay"))
+    assert (done.counts["events"], done.counts["duplicates"]) == (3, 0)
+    assert ask(tmp_path, "SELECT count(*), count(DISTINCT event_id) FROM events") == [(5, 5)]
+
+
+def test_a_conflicting_copy_that_is_added_is_counted_and_the_stored_event_stays(tmp_path, run):
+    time = f"{DAY_ONE}T10:00:00Z"
+    run(file(tmp_path, "a.jsonl", event("d", time, content_id="first")))
+    for n, content in enumerate(["x", "y", "z"]):
+        done = run(file(tmp_path, f"b{n}.jsonl", event("d", time, content_id=content)), add=True)
+        assert (done.counts["duplicates"], done.counts["conflicts"], done.counts["replaced"]) == (1, 1, 0)
+    assert ask(tmp_path, "SELECT content_id FROM events") == [("first",)]

@@ -260,7 +260,7 @@ REFUSED = [
     (TYPE + "events: {a: {fields: {channel: {const: tv}}}}", "$.events.a.fields.channel.const: got 'tv', allowed web"),
     (TYPE + "events: {a: {match: {}}}", "$.events.a.match: got nothing in it, allowed one or more"),
     (TYPE + "clock: trusted\nevents: {a: {}}", "$.clock: got 'trusted' without an event_time in the rule a"),
-    (TYPE + "derived_id: time", "$.derived_id: got 'time', allowed content, position"),
+    (TYPE + "derived_id: time", "$.derived_id: got 'time', allowed content, occurrence, position"),
     ("fields: {event_type: {match: {a: 1}, map: {yes: a}}}", "$.fields.event_type.map: got 'yes', allowed true and"),
     ("fields: {event_type: {const: a}, value: {product: []}}", "$.fields.value.product: got nothing in it"),
 ]

@@ -415,7 +415,7 @@ BAD_RESTS = [
     ("clock: trusted", ".clock", "got 'trusted' without an event_time, allowed client"),
     ("format: xml", ".format", "got 'xml', allowed csv, jsonl, parquet"),
     ("format: jsonl\ncsv: {}", ".csv", "got a block with format 'jsonl', allowed with format csv"),
-    ("csv: {delimiter: ';;'}", ".csv.delimiter", "got ';;', allowed one ASCII character or ''"),
+    ("csv: {delimiter: ';;'}", ".csv.delimiter", "got ';;', allowed one ASCII character, 'blanks' or ''"),
     ("csv: {quote: ';', delimiter: ';'}", ".csv.quote", "got ';', which is also the delimiter; give another"),
     (
         "csv: {header: false}",

@@ -152,10 +152,30 @@ def test_of_repeats_without_an_id_it_is_said_how_to_keep_them_apart(tmp_path):
     (tmp_path / "s.jsonl").write_text(f'{{"at": {AT}}}\n' * 3)
     checked = check_file(str(tmp_path / "m.yaml"), [str(tmp_path / "s.jsonl")])
     assert (checked.check.duplicates, checked.check.alike) == (2, 2)
-    said = "2 duplicates have no id and equal content; to keep them apart, set derived_id: position"
+    said = "2 duplicates have no id and equal content; to keep them apart, set derived_id: occurrence"
     assert said in list(check_lines(checked))
     with (tmp_path / "m.yaml").open("a") as mapping:
-        mapping.write("derived_id: position\n")
+        mapping.write("derived_id: occurrence\n")
     apart = check_file(str(tmp_path / "m.yaml"), [str(tmp_path / "s.jsonl")])
     assert (apart.check.events, apart.check.alike) == (3, 0)
     assert said not in list(check_lines(apart))
+
+
+@pytest.mark.parametrize(
+    ("form", "texts", "zoneless"),
+    [
+        ("rfc3339", ["2026-03-01 10:00:00", "2026-03-01T10:00:00Z", "2026-03-01T10:00:00+01:00"], 1),
+        ('"%Y-%m-%d %H:%M"', ["2026-03-01 10:00", "soon"], 2),
+        ('"%Y-%m-%d %H:%M %z"', ["2026-03-01 10:00 +0100"], 0),
+        ("s", ["1772359200"], 0),
+    ],
+)
+def test_times_without_a_zone_are_counted(form, texts, zoneless, tmp_path):
+    (tmp_path / "mapping.yaml").write_text(
+        f"source: x\nfields: {{event_type: {{const: click}}, event_time: {{path: at, time: {form}}}}}\n"
+    )
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps({"at": text}) + "\n" for text in texts))
+    checked = check_file(str(tmp_path / "mapping.yaml"), [str(tmp_path / "x.jsonl")])
+    assert checked.check.zoneless == zoneless
+    said = f"{zoneless} times state no zone, and are read as UTC"
+    assert (said in list(check_lines(checked))) == (zoneless > 0)

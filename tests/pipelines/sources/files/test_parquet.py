@@ -281,3 +281,11 @@ def _sorted_out(block: pl.DataFrame) -> tuple[pl.DataFrame, None, pl.DataFrame]:
         passed, refused = rule(passed)
         kept.append(refused)
     return passed, None, pl.concat(kept)
+
+
+def test_int96_times_beyond_the_range_of_nanoseconds_keep_their_year(tmp_path):
+    # Spark and Impala write them. Days are counted by the Julian calendar: 9999-12-31 is beyond what 64 bits hold.
+    table = pa.table({"x": times("us", 253_402_300_799_000_000, 1_717_243_200_123_456)})
+    path = written(tmp_path, table, use_deprecated_int96_timestamps=True)
+    assert pq.ParquetFile(path).schema.column(0).physical_type == "INT96"
+    assert [row["x"][:26] for row in rows(path)] == ["9999-12-31T23:59:59+00:00", "2024-06-01T12:00:00.123456"]
