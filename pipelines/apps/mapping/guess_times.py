@@ -303,7 +303,7 @@ def explain_no_time(seen: list[Seen]) -> list[str]:
             what = f"could be {form.form} since 1970" if numbers else f"could be read as {form.form}"
             reasons.append(f"{each.spelled}: {example!r} {what}, but its name says that it is something else")
         elif numbers and named:
-            reasons.append(f"{each.spelled}: {example!r} is no epoch in s, ms or us between 2000 and 2100")
+            reasons.append(f"{each.spelled}: {example!r} is no epoch in s, ms, us or ns between 2000 and 2100")
         elif named or _looks_like_a_date(list(each.counts)):
             reasons.append(f"{each.spelled}: {example!r} looks like a time of a form that is not known")
     return reasons

@@ -8,11 +8,10 @@ import polars as pl
 
 from pipelines.apps.mapping.profile import Seen
 from transforms.mapping.functions import to_time
-from transforms.records.times import RFC3339
+from transforms.records.times import EPOCH_UNITS, RFC3339
 
 # Epoch times between 2000 and 2100: the ranges of the units do not overlap.
-_PLAUSIBLE = {unit: (946_684_800 * of, 4_102_444_800 * of) for unit, of in (("s", 1), ("ms", 10**3), ("us", 10**6))}
-_NANOSECONDS = (946_684_800 * 10**9, 4_102_444_800 * 10**9)
+_PLAUSIBLE = {unit: (946_684_800 * of, 4_102_444_800 * of) for unit, of in EPOCH_UNITS.items()}
 _DATES: tuple[str, ...] = (
     "%Y-%m-%d",
     "%Y/%m/%d",
@@ -73,15 +72,11 @@ def time_form(seen: Seen) -> TimeForm | None:
     numbers = [float(text) for text in texts if NUMBER.fullmatch(text)]
     if len(numbers) > len(texts) / 2:
         return _epoch(seen, numbers) or _formatted(seen, [text for text in texts if len(text) in _DIGITS_OF_A_DATE])
-    if _share(texts[:LOOKED_AT], RFC3339) > 0:
-        return TimeForm(RFC3339, _weighed(seen, RFC3339))
-    return _formatted(seen, [text for text in texts if len(text) <= 40 and _DATED.fullmatch(text)])
-
-
-def counts_nanoseconds(seen: Seen) -> bool:
-    """Return whether the values look like epoch nanoseconds, which a mapping cannot read."""
-    numbers = [float(text) for text in list(seen.counts)[:LOOKED_AT] if NUMBER.fullmatch(text)]
-    return bool(numbers) and all(_NANOSECONDS[0] <= number < _NANOSECONDS[1] for number in numbers)
+    iso = TimeForm(RFC3339, _weighed(seen, RFC3339)) if _share(texts[:LOOKED_AT], RFC3339) else None
+    if iso is not None and iso.share > 0.99:
+        return iso
+    formatted = _formatted(seen, [text for text in texts if len(text) <= 40 and _DATED.fullmatch(text)])
+    return iso if iso and (formatted is None or formatted.share <= iso.share) else formatted
 
 
 def _epoch(seen: Seen, numbers: list[float]) -> TimeForm | None:

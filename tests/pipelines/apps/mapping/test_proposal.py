@@ -412,7 +412,6 @@ WRONG = {
     "numbers": ("x.jsonl", b"1\n2\n", "none of 2 records can be read as jsonl: "),
     "empty objects": ("x.jsonl", b"{}\n{}\n", "its records are empty"),
     "no time": ("x.jsonl", b'{"a": 1}\n{"b": {"c": "x"}}\n', "no time was found in a, b.c; an event needs one"),
-    "nanoseconds": ("x.jsonl", b'{"ts": 1772359200000000000}\n', "ts: '1772359200000000000' is no epoch in"),
     "an array": ("x.json", b'[{"a": 1}]', "no time was found in a; an event needs one"),
     "a document": ("x.json", b'{\n  "a": 1\n}\n', "no time was found in a; an event needs one"),
     "no text": ("x.bin", b"\x00\x01\x02", "x.bin: not a text file; allowed"),

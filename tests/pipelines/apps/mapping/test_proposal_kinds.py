@@ -193,6 +193,14 @@ def test_a_counter_is_no_time_beside_a_date(beside, tmp_path):
     )
 
 
+@pytest.mark.parametrize("how", [int, str])
+def test_nanoseconds_are_read_to_the_microsecond(how, tmp_path):
+    records = [{"time": how(1_687_271_672_869_542_824 + n * 10**9), "device": f"d{n % 2}"} for n in range(6)]
+    _, made = proposed(tmp_path / "x.jsonl", records)
+    assert events(made, "event_time")[0] == (at(2023, 6, 20, 14, 34, 32, 869_542),)
+    assert made.rehearsal.passed() == 6
+
+
 def test_a_number_that_agrees_with_the_dates_is_a_time(tmp_path):
     records = [
         {"ts": 1_772_359_200_000 + n, "received_at": "2026-03-01T10:00:09Z", "birthday": "1980-01-01"}
