@@ -188,17 +188,20 @@ class Folder:
 
     def ask(self, sql: str) -> Iterator[pl.DataFrame]:
         """The answer to a question in BigQuery's SQL, in parts of which the first may be empty."""
-        return self.answer(sql, "bigquery").batches
+        from pipelines.warehouse.local.duckdb_connection import answer  # a worker process only writes
+
+        return answer(self, sql, "bigquery", False, "UTC").batches
 
     def answer(self, sql: str, dialect: str = "duckdb", unsafe: bool = False) -> Result:
-        """The answer to one question of a person's; `unsafe` allows any statements, with all that DuckDB can reach.
+        """The answer to one question of a person's, asked in the warehouse's time zone; `unsafe` allows any statements,
+        with all that DuckDB can reach.
 
-        Raises, now or while rows are read, OptionError with DuckDB's words and the tables and views, and WarehouseError
-        for a damaged file of a table that is named.
+        Raises, now or while rows are read, QueryError with DuckDB's words and near names, and WarehouseError for a
+        damaged file of a table that is named.
         """
         from pipelines.warehouse.local.duckdb_connection import answer  # a worker process only writes
 
-        return answer(self, sql, dialect, unsafe)
+        return answer(self, sql, dialect, unsafe, self.time_zone)
 
     def scan_files(self, table: str, paths: Sequence[Path]) -> pl.LazyFrame:
         """The rows of some files of a table, in its declared columns."""
