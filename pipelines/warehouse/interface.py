@@ -118,6 +118,9 @@ class Warehouse(Reader, Protocol):
     def close(self) -> None:
         """Let go of what is held open."""
 
+    def use_funnel(self, funnel: Funnel) -> None:
+        """Ask this funnel in place of that of the last run. Raises WarehouseError if it can ask no other."""
+
     def explain_errors(self) -> AbstractContextManager[None]:
         """While it lasts, what a damaged file makes fail is a WarehouseError that names the file."""
 

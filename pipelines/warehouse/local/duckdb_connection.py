@@ -60,6 +60,9 @@ class Relations(damage.Files, Protocol):
     def tables(self) -> dict[str, Table]:
         """The declared tables."""
 
+    def views(self, manifest: Manifest) -> list[tuple[str, str]]:
+        """(name, BigQuery SQL) of every view, in the order of creation."""
+
 
 class Connection:
     """A DuckDB connection in memory, its session in `time_zone`, with the temporary folder that it spills to.
@@ -100,7 +103,7 @@ class Connection:
 def connect(warehouse: Relations, locked: bool = True, time_zone: str = "UTC") -> Connection:
     """Every table and view as of now; `locked` False: with all that DuckDB can reach."""
     connection, manifest = Connection(_CLOSED if locked else None, time_zone), warehouse.manifest()
-    made = [*manifest.tables, *(name for name, _ in _views(warehouse, manifest))]
+    made = [*manifest.tables, *(name for name, _ in warehouse.views(manifest))]
     _create(connection, warehouse, manifest, made, (), locked)
     return connection
 
@@ -135,7 +138,7 @@ def ask_unlocked(warehouse: Relations, sql: str, time_zone: str = "UTC") -> Answ
 
 def _chosen(warehouse: Relations, manifest: Manifest, question: Question) -> tuple[list[str], list[str]]:
     """(relations with their rows, relations that only have to be seen), each after those that it reads."""
-    made = dict(_views(warehouse, manifest))
+    made = dict(warehouse.views(manifest))
     order = [*manifest.tables, *made]
     known = {name.lower(): name for name in order}
     if question.names is None:
@@ -145,10 +148,6 @@ def _chosen(warehouse: Relations, manifest: Manifest, question: Question) -> tup
     if named & made.keys():
         named |= views.read_by(named & made.keys(), made, manifest.tables, warehouse.time_zone)
     return [name for name in order if name in named], [name for name in order if lists and name not in named]
-
-
-def _views(warehouse: Relations, manifest: Manifest) -> list[tuple[str, str]]:
-    return views.bigquery_views(manifest.tables.values(), warehouse.time_zone, manifest.funnel)
 
 
 def _create(
@@ -166,7 +165,7 @@ def _create(
         connection.execute(f"SET allowed_paths = [{_listed(each.path for each in files)}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
-    made, zone = dict(_views(warehouse, manifest)), warehouse.time_zone
+    made, zone = dict(warehouse.views(manifest)), warehouse.time_zone
     wanted = {*real, *empty}
     with damage.explain_errors(warehouse, files):
         for table in manifest.tables.values():

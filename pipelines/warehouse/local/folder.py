@@ -29,6 +29,7 @@ from pipelines.warehouse.local import damage
 from pipelines.warehouse.local.manifest import ABOUT, DATA, FORMAT, STAGING, Manifest, load
 from pipelines.warehouse.tables import Table, polars_schema
 from transforms.errors import WarehouseError, first_line
+from transforms.sessions.funnel import Funnel
 
 if TYPE_CHECKING:
     from pipelines.warehouse.local.duckdb_connection import Connection
@@ -48,6 +49,7 @@ class Folder:
         self.folder = folder
         self.time_zone = time_zone
         self._name = name
+        self._funnel: Funnel | None = None  # that of whoever asks; None: of the last run
         self.discarded = frozenset[str]()  # damaged files that the run of this process replaces
         self._sound: set[str] = set()  # live files that were looked at
 
@@ -138,8 +140,15 @@ class Folder:
     def names(self) -> set[str]:
         """Every table and view that may be asked."""
         manifest = self.manifest()
-        made = views.bigquery_views(manifest.tables.values(), self.time_zone, manifest.funnel)
-        return manifest.tables.keys() | {name for name, _ in made}
+        return manifest.tables.keys() | {name for name, _ in self.views(manifest)}
+
+    def views(self, manifest: Manifest) -> list[tuple[str, str]]:
+        """(name, BigQuery SQL) of every view, in the order of creation."""
+        return views.bigquery_views(manifest.tables.values(), self.time_zone, self._funnel or manifest.funnel)
+
+    def use_funnel(self, funnel: Funnel) -> None:
+        """Ask this funnel in place of that of the last run."""
+        self._funnel = funnel
 
     def tables(self) -> dict[str, Table]:
         """The declared tables."""
