@@ -16,6 +16,7 @@ from pipelines.assemble import NATIVE_SOURCE, Opened, make_folder, open_run
 from pipelines.audience import Job, build
 from pipelines.batch.day_limit import NoteDays, refuse_spread
 from pipelines.batch.days import days_found, days_with_events, with_neighbors, with_stored
+from pipelines.batch.next_steps import written_lines
 from pipelines.batch.summary import Summary, late_of
 from pipelines.runners.in_process import run_bounded, worker_count
 from pipelines.settings.config import read_mapping
@@ -92,7 +93,8 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
             late = late_of(entries, into.warehouse.time_zone)
             counts, written = commit(into.run, entries, ending)
     seconds = time.monotonic() - started
-    return Summary(str(job.input), counts, written, seconds, report_lines(discarded), len(read.files), late)
+    wrote = written_lines(entries) if settings.add or settings.replace else ()
+    return Summary(str(job.input), counts, written, seconds, report_lines(discarded), len(read.files), late, wrote)
 
 
 def inspect_files(settings: Settings, spooled: str | None = None) -> Input:
