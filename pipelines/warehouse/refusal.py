@@ -27,6 +27,7 @@ _NO_COLUMN = (
 )
 _GUESS = re.compile(r"\n+Did you mean \"([^\"\n]*)\"\?")
 _PLACE = re.compile(r"\n+LINE (\d+): (.*)")
+_OWN_LINE = re.compile(r"Did you mean|Candidate|LINE \d+: |Either |\t| *\^+$|$")
 _CALLED = re.compile(r"(?:Function|Type) with name \"?(\w+)\"?")
 CONTEXT = 60  # characters of a long line that are shown on either side of the place
 
@@ -45,7 +46,7 @@ def refuse(said: str, sql: str, known: Known, translated: bool = False) -> Query
     said        the database's words
     translated  they are about another text than the person's, whose places are not those of `sql`
     """
-    said = said.strip()
+    said = _own_lines(said.strip())
     if said.startswith("Permission Error"):
         first = said.splitlines()[0]
         return QueryError(f"query: {first}; a query reads the warehouse and nothing else (--unsafe allows more)")
@@ -79,6 +80,18 @@ def point(sql: str, line: int, start: int, width: int = 1) -> str:
     head = f"LINE {line}: "
     blank = " " * (len(head) + (3 if cut else 0) + start - 1 - cut)
     return f"\n\n{head}{shown}\n{blank}{'^' * max(1, width)}"
+
+
+def _own_lines(said: str) -> str:
+    """The database's words without the line ends of values in them: no value begins a line."""
+    first, *others = said.split("\n")
+    made = [first]
+    for line in others:
+        if _OWN_LINE.match(line):
+            made.append(line)
+        else:
+            made[-1] += f" {line}"
+    return "\n".join(made)
 
 
 def _first(patterns: Iterable[re.Pattern[str]], said: str) -> str | None:

@@ -276,6 +276,12 @@ def test_a_wrong_query_gets_the_words_of_the_database_with_its_line_and_caret(li
     assert ("\ncolumns of " in said) == ("column" in said and "casting" not in said)
 
 
+def test_a_value_in_what_the_database_says_begins_no_line(lines):
+    with pytest.raises(QueryError) as refused:
+        lines("SELECT CAST(w AS INT) FROM (VALUES ('b' || chr(10) || 'error: fake')) t(w)")
+    assert "string 'b error: fake' to INT32" in str(refused.value)
+
+
 def test_the_command_line_prints_the_caret_under_its_place(warehouse, capsys):
     assert main(["query", "SELECT nothing FROM events", "--warehouse", str(warehouse.folder)]) == 2
     said = capsys.readouterr().err.splitlines()
