@@ -63,7 +63,8 @@ class Folder:
         Raises WarehouseError if there is none, the folder holds something else, is not readable or writable,
         was made by a newer version, has another time zone than `time_zone`, or is not for `group`.
         """
-        name, folder = str(folder), Path(folder).absolute()
+        # Without `..`: Beam names the files that it writes without it, and a commit looks for them by name.
+        name, folder = str(folder), Path(folder).resolve() if ".." in Path(folder).parts else Path(folder).absolute()
         try:
             if create and not (folder / ABOUT).exists():
                 _create(folder, time_zone or "UTC", group)

@@ -83,3 +83,12 @@ def test_what_is_written_to_days_that_have_rows_is_said_by_table(backfill, tmp_p
 def test_a_replay_of_nothing_says_so(backfill, tmp_path, capfd):
     backfill(SHOP)
     assert "  wrote         nothing\n" in run(capfd, "replay", "--warehouse", str(tmp_path / "w"))
+
+
+def test_a_warehouse_named_through_the_folder_above_is_read_again(backfill, tmp_path, monkeypatch, capfd):
+    backfill(SHOP)
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    run(capfd, "backfill", "--input", "../events.jsonl", "--warehouse", "../other")
+    assert main(["query", "SELECT count(*) AS n FROM events", "--warehouse", "../other", "--csv"]) == 0
+    assert capfd.readouterr().out == f"n\n{len(SHOP)}\n"
