@@ -29,10 +29,10 @@ from pipelines.commands import (
     batch as graph,
 )
 from pipelines.system.private import privately
-from pipelines.system.terminal import guarded, shown
+from pipelines.system.terminal import by_lines, guarded, shown
 from pipelines.system.unforeseen import unforeseen_line
 from pipelines.version import VERSION
-from transforms.errors import AudienceError, OptionError
+from transforms.errors import AudienceError, OptionError, QueryError
 
 COMMANDS: dict[str, Command] = {
     "run": run.COMMAND,
@@ -95,10 +95,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _describe(error: AudienceError | OSError) -> str:
-    """Return a user error as one line."""
+    """Return a user error as one line; the lines of what a database said stay, as a caret stands under its place."""
     if isinstance(error, OSError):
         where = shown(str(error.filename or "output"))
         return f"{where}: {error.strerror or error}; check space and permissions (--debug shows more)"
+    if isinstance(error, QueryError):
+        return by_lines(str(error))
     return shown(" ".join(str(error).split()))
 
 

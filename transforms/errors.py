@@ -2,6 +2,7 @@
 
     AudienceError           what was got, what is allowed, what to do; `audience` prints it and exits with 2
     ├── OptionError         a command line option, or two that contradict each other
+    │   └── QueryError      a query that the database refuses: its words, which may have several lines
     ├── ConfigError         the configuration file, a mapping or a metric; carries the path of the field
     ├── SourceError         an input that is missing, unreadable or not of the declared format
     ├── WarehouseError      a warehouse that cannot be read or written, or days that already have rows
@@ -19,11 +20,15 @@ def first_line(problem: BaseException) -> str:
 
 
 class AudienceError(Exception):
-    """A user error; its text is one line."""
+    """A user error; its text is one line, of a QueryError several."""
 
 
 class OptionError(AudienceError):
     """An option is unknown, missing, or contradicts another one."""
+
+
+class QueryError(OptionError):
+    """The database refuses a query; the text has its candidates, and the line with a caret under the place."""
 
 
 class ConfigError(AudienceError):

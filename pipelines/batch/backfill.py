@@ -16,6 +16,7 @@ from pipelines.assemble import NATIVE_SOURCE, Opened, make_folder, open_run
 from pipelines.audience import Job, build
 from pipelines.batch.day_limit import NoteDays, refuse_spread
 from pipelines.batch.days import days_found, days_with_events, with_neighbors, with_stored
+from pipelines.batch.next_steps import written_lines
 from pipelines.batch.refused import find_refused
 from pipelines.batch.summary import Summary, late_of
 from pipelines.runners.in_process import run_bounded, worker_count
@@ -97,7 +98,9 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
             refused = find_refused(entries, received.by_file(), str(job.input))
             counts, written = commit(into.run, entries, ending)
     seconds = time.monotonic() - started
-    return Summary(str(job.input), counts, written, seconds, report_lines(discarded), len(read.files), late, refused)
+    wrote = written_lines(entries) if settings.add or settings.replace else ()
+    lost, files = report_lines(discarded), len(read.files)
+    return Summary(str(job.input), counts, written, seconds, lost, files, late, refused, wrote)
 
 
 def inspect_files(settings: Settings, spooled: str | None = None) -> Input:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pipelines.assemble import NATIVE_SOURCE, Opened, open_run
 from pipelines.audience import build
 from pipelines.batch.days import days_with_events, with_neighbors, with_stored
+from pipelines.batch.next_steps import written_lines
 from pipelines.batch.replay import needed_mappings
 from pipelines.batch.summary import Summary
 from pipelines.runners.in_process import run_bounded, worker_count
@@ -61,6 +62,7 @@ def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         sorted(replaced),
         time.monotonic() - started,
         report_lines(discarded),
+        wrote=written_lines(entries),
     )
 
 

@@ -13,6 +13,7 @@ from pipelines.assemble import NATIVE_SOURCE, open_run
 from pipelines.audience import build
 from pipelines.batch.day_limit import refuse_spread
 from pipelines.batch.days import days_found, days_with_events, with_neighbors, with_stored
+from pipelines.batch.next_steps import written_lines
 from pipelines.batch.summary import Summary
 from pipelines.runners.in_process import run_bounded, worker_count
 from pipelines.settings.config import read_mapping
@@ -49,7 +50,8 @@ def replay(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         entries = read_confirmed(run.staging)
         counts = books.commit(run, entries, joined, into.derived, job.launch, None, [unbooked(chosen)])
         written = sorted({entry.day for entry in entries if entry.table == EVENTS.name and entry.day})
-    return Summary(f"quarantine: {', '.join(formats)}", counts, written, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return Summary(f"quarantine: {', '.join(formats)}", counts, written, seconds, wrote=written_lines(entries))
 
 
 def needed_mappings(selected: Selected, given: Iterable[Mapping]) -> tuple[Mapping, ...]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from pipelines.batch.next_steps import WHY, questions
 from pipelines.batch.refused import Refused, lines_of
 from pipelines.system.terminal import shown, word
 from pipelines.warehouse.day_files import FileEntry
@@ -32,7 +33,8 @@ class Late(NamedTuple):
 
 class Summary(NamedTuple):
     """What a run did: its audit counts, the days it wrote, its duration, the losses from damaged files, the number of
-    its input files, the late events among its quarantined records, and the files that were mostly refused."""
+    its input files, the late events among its quarantined records, the files that were mostly refused, and lines about
+    what it wrote to days that had rows."""
 
     input: str
     counts: dict[str, int]
@@ -42,6 +44,7 @@ class Summary(NamedTuple):
     files: int = 0
     late: Late | None = None
     refused: Sequence[Refused] = ()
+    wrote: Sequence[str] = ()
 
 
 def late_of(entries: Sequence[FileEntry], zone: str) -> Late | None:
@@ -61,23 +64,18 @@ def program() -> str:
     return "audience" if called.name != "audience" or shutil.which("audience") else word(os.path.relpath(called))
 
 
-def summary_lines(done: Summary, warehouse: Warehouse) -> list[str]:
-    """Return the audit counts of the run, and what to type next."""
+def summary_lines(done: Summary, warehouse: Warehouse, steps: Sequence[str] = ()) -> list[str]:
+    """Return the audit counts of the run, and what to type next; `steps` are those of the funnel."""
     option = "" if warehouse.option == DEFAULT else f" {warehouse.option}"
-    questions = []
-    if done.counts["quarantined"]:
-        questions.append(
-            "SELECT stage, code, errors, count(*) AS records FROM quarantine_open GROUP BY ALL ORDER BY records DESC"
-        )
-    if done.counts["events"]:
-        questions.insert(0, "SELECT * FROM engagement_by_channel ORDER BY day, channel")
+    asked = questions(warehouse, done.days, steps) if done.counts["events"] else []
+    asked += [WHY] if done.counts["quarantined"] else []
     lines = [*lines_of(done.refused), *audit_lines(done), f"  warehouse     {shown(warehouse.name)}"]
     if done.counts["received"] and not done.counts["events"]:
-        lines.append("no event was accepted" + (": query why" if questions else ""))
+        lines.append("no event was accepted" + (": query why" if asked else ""))
     if done.files and not done.counts["received"]:
         files = "the file is" if done.files == 1 else f"the {done.files:,} files are"
         lines.append(f"no record was received: {files} empty, or holds only blank lines or a header; check --input")
-    lines += [f'next: {program()} query{option} "{question}"' for question in questions]
+    lines += [f'next: {program()} query{option} "{question}"' for question in asked]
     if done.late:
         days = f"--start {done.late.first} --end {done.late.last + timedelta(days=1)}"
         lines.append(f"next: {program()} recompute{option} {days}   # accepts the {done.late.events:,} late events")
@@ -100,4 +98,4 @@ def audit_lines(done: Summary) -> list[str]:
     lines += [f"  {'balance':<13} {balance:>12,}" + ("" if balance == 0 else "   NOT ZERO: records are missing")]
     if counts["conflicts"]:
         lines.append(f"  of the duplicates {counts['conflicts']:,} differ in content from the event that was kept")
-    return [*lines, f"  days          {days}", *done.lost]
+    return [*lines, f"  days          {days}", *done.wrote, *done.lost]

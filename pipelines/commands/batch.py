@@ -40,11 +40,12 @@ def run(name: str, values, rest) -> int | None:
     from pipelines.assemble import open_configured
     from pipelines.batch.refused import lines_of
     from pipelines.batch.summary import audit_lines, summary_lines
+    from pipelines.settings.config import read_config
 
     done = _run_of(name)(settings, rest)
     try:
         with open_configured(settings) as warehouse:
-            lines = summary_lines(done, warehouse)
+            lines = summary_lines(done, warehouse, read_config(settings.config).funnel.steps)
     except KeyboardInterrupt:
         raise
     except BaseException as problem:  # the rows are committed: the run has succeeded whatever happens from here on

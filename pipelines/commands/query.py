@@ -26,7 +26,7 @@ def add_options(parser) -> None:
 
 def run(values, rest) -> None:
     from pipelines.warehouse.ask import run_query
-    from pipelines.warehouse.open import open_warehouse
+    from pipelines.warehouse.configured import open_asked
     from pipelines.warehouse.render import render
 
     place = place_of(vars(values))
@@ -35,7 +35,7 @@ def run(values, rest) -> None:
         raise OptionError(f"--dialect: got {dialect!r}; allowed with --dataset: bigquery, where the query runs")
     if place.dataset and values.unsafe:
         raise OptionError("--unsafe: got it with --dataset; allowed: with --warehouse, whose queries run in DuckDB")
-    with open_warehouse(*place) as warehouse:
+    with open_asked(vars(values)) as warehouse:
         # DuckDB itself answers for a folder: its error messages are better than those of the common dialect.
         answer = run_query(warehouse, values.sql, dialect, values.unsafe)
         put(render(answer, values.form), values.form)

@@ -2,7 +2,6 @@
 
 from pipelines.commands import Command
 from pipelines.settings.arguments import add_all
-from pipelines.settings.resolve import place_of
 from pipelines.system.terminal import faithful, say, shown
 from transforms.errors import OptionError
 
@@ -21,11 +20,11 @@ def add_options(parser) -> None:
 def run(values, rest) -> None:
     from pipelines.apps.report.page import report
     from pipelines.system.private import write_whole
-    from pipelines.warehouse.open import open_warehouse
+    from pipelines.warehouse.configured import open_asked
 
     if not values.output:
         raise OptionError("--output: got ''; allowed: a file, or - for stdout")
-    with open_warehouse(*place_of(vars(values))) as warehouse:
+    with open_asked(vars(values)) as warehouse:
         page = report(warehouse)
     if values.output == "-":
         faithful(page + "\n")

@@ -28,10 +28,12 @@ Days = Iterable[date | None]  # None: the day of rows without a time
 
 @dataclass
 class Result:
-    """An answer. `columns` are its names, made unique; `batches` (once) its rows, as they are computed."""
+    """An answer. `columns` are its names, made unique; `batches` (once) its rows, as they are computed; `time_zone` the
+    one in which it was asked, and its times are."""
 
     columns: list[str]
     batches: Iterator[pl.DataFrame]
+    time_zone: str = "UTC"
 
     def frame(self) -> pl.DataFrame:
         """All rows in one frame; a column of a type that Polars lacks (INTERVAL, UUID, ...) is text."""
@@ -101,9 +103,10 @@ class Reader(Protocol):
         """The answer to a question in BigQuery's SQL, in parts of which the first may be empty."""
 
     def answer(self, sql: str, dialect: str = "duckdb", unsafe: bool = False) -> Result:
-        """The answer to one question of a person's, which may only read; `unsafe` of a local warehouse: any statements.
+        """The answer to one question of a person's, which may only read, in the warehouse's time zone; `unsafe` of
+        a local warehouse: any statements.
 
-        Raises, now or while rows are read, OptionError with the database's words and the tables and views.
+        Raises, now or while rows are read, QueryError with the database's words and near names.
         """
 
 
@@ -114,6 +117,9 @@ class Warehouse(Reader, Protocol):
 
     def close(self) -> None:
         """Let go of what is held open."""
+
+    def use_funnel(self, funnel: Funnel) -> None:
+        """Ask this funnel in place of that of the last run. Raises WarehouseError if it can ask no other."""
 
     def explain_errors(self) -> AbstractContextManager[None]:
         """While it lasts, what a damaged file makes fail is a WarehouseError that names the file."""

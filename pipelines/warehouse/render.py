@@ -27,6 +27,8 @@ def render(result: Result, how: str = "table", width: int | None = None) -> Iter
            characters, or the terminal if the output is one
     csv    a header, then all rows; NULL empty, an empty text "", bytes in base64; a text may hold line ends
     json   a JSON object a row, decimals exact, bytes in base64, NaN and infinity null; what is not seen as \\u escapes
+
+    Times have their offset from UTC, Z for none.
     """
     if how == "table":
         if width is None and sys.stdout.isatty():
@@ -120,6 +122,8 @@ def _table(result: Result, width: int | None) -> Iterator[str]:
         yield _line(row, widths, right)
     if not rows:
         yield "(no rows)"
+    if result.time_zone != "UTC" and any(isinstance(value, date) for row in rows for value in row):
+        yield f"(days and times in {result.time_zone})"
     if more:
         yield f"(the first {TABLE_ROWS:,} rows; --csv and --json give all)"
     if hidden := names[len(widths) :]:

@@ -20,6 +20,7 @@ from typing import NamedTuple, Self
 from zoneinfo import available_timezones
 
 import polars as pl
+import polars.selectors as cs
 import pyarrow as pa
 from google.api_core import exceptions
 from google.api_core.retry import Retry
@@ -30,10 +31,11 @@ from pipelines.warehouse.bigquery import clients as bigquery_clients
 from pipelines.warehouse.bigquery.clients import Lease
 from pipelines.warehouse.bigquery.errors import describe_error, message_of
 from pipelines.warehouse.conditions import in_days, literal
-from pipelines.warehouse.dialect import check_read_only
+from pipelines.warehouse.dialect import check_read_only, relations_of
 from pipelines.warehouse.interface import Result
+from pipelines.warehouse.refusal import Known, point, refuse
 from pipelines.warehouse.tables import Column, Table, polars_schema, polars_type
-from transforms.errors import OptionError, WarehouseError
+from transforms.errors import QueryError, WarehouseError
 
 FORMAT = 1
 FORMAT_LABEL, ZONE_LABEL = "audience_format", "audience_time_zone"
@@ -44,6 +46,8 @@ PATIENCE: Retry = DEFAULT_RETRY.with_timeout(120)  # seconds of errors that a re
 _SQL_NAMES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "STRUCT": "RECORD"}
 _OTHERS = {"DATETIME", "TIME", "GEOGRAPHY", "INTERVAL", "BIGNUMERIC", "RANGE"}  # shown as text
 _KEY = re.compile(r"\s*Key: ([^\n]+)\.$")
+_AT = re.compile(r" at \[(\d+):(\d+)\]")  # where BigQuery found it: line and column
+_UTC_TIMES = cs.by_dtype(pl.Datetime("us", "UTC"))
 FILE_ROWS = 100_000  # of a downloaded file, and so of a block
 
 
@@ -189,29 +193,44 @@ class Dataset:
         files = self._downloaded(declared, days, columns)
         return pl.scan_parquet(files, schema=schema, glob=False) if files else pl.LazyFrame(schema=schema)
 
-    def ask(self, sql: str) -> Iterator[pl.DataFrame]:
-        """The answer to a question in BigQuery's SQL, in parts of which the first may be empty.
+    def ask(self, sql: str, time_zone: str = "UTC") -> Iterator[pl.DataFrame]:
+        """The answer to a question in BigQuery's SQL, in parts of which the first may be empty; `time_zone` is that of
+        functions of times that name none.
 
-        Raises OptionError, now or while parts are read, with BigQuery's words and the tables and views.
+        Raises QueryError, now or while parts are read, with BigQuery's words and near names.
         """
         try:
-            answer = self.query(sql)
+            answer = self.query(sql, time_zone)
         except (exceptions.BadRequest, exceptions.NotFound) as error:
-            names = sorted(item.table_id for item in self.client.list_tables(self.dataset, retry=PATIENCE))
-            raise OptionError(f"query: {message_of(error)}; tables and views are {', '.join(names)}") from error
+            raise self._refused(message_of(error), sql) from error
         return _parts(answer)
+
+    def _refused(self, said: str, sql: str) -> QueryError:
+        kinds = {item.table_id: item.table_type for item in self.client.list_tables(self.dataset, retry=PATIENCE)}
+        tables = [name for name, kind in kinds.items() if kind == "TABLE"]
+
+        def columns() -> dict[str, list[str]]:
+            named = sorted(name for name in relations_of(sql) if name in kinds)
+            return {name: [field.name for field in self.resource(name).schema] for name in named}
+
+        if at := _AT.search(said):  # BigQuery's own text of it would show no line
+            said += point(sql, int(at[1]), int(at[2]))
+        return refuse(said, sql, Known(tables, kinds.keys() - tables, columns))
 
     def answer(self, sql: str, dialect: str = "bigquery", unsafe: bool = False) -> Result:
         """The answer to one question of a person's, which is always in BigQuery's SQL and may only read."""
         check_read_only(sql)
-        parts = self.ask(sql)
+        local = _UTC_TIMES.dt.convert_time_zone(self.time_zone)
+        parts = (part.with_columns(local) for part in self.ask(sql, self.time_zone))
         first = next(parts)
-        return Result(first.columns, chain([first], parts))
+        return Result(first.columns, chain([first], parts), self.time_zone)
 
-    def query(self, sql: str):
+    def query(self, sql: str, time_zone: str = "UTC"):
         """Run a statement or a script to its end; its rows. Raises what Google's client raises, but for one that says
         that BigQuery may not be asked or does not answer: that is a WarehouseError."""
         config = bigquery.QueryJobConfig(default_dataset=self.dataset)
+        if time_zone != "UTC":  # BigQuery's own default
+            config.connection_properties = [bigquery.ConnectionProperty("time_zone", time_zone)]
         try:
             job = self.client.query(sql, config, location=self.location, retry=PATIENCE)
             return job.result(retry=PATIENCE)

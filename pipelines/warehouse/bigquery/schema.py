@@ -171,6 +171,19 @@ def _bring_views_up_to_date(warehouse: Dataset, views: list[tuple[str, str]], al
             warehouse.query(f"CREATE OR REPLACE VIEW `{dataset}.{name}` {described} AS {body}")
 
 
+def check_funnel(warehouse: Dataset, funnel: Funnel) -> None:
+    """Raise WarehouseError unless the dataset's view of the funnel is that of this one."""
+    name = "funnel_by_day"
+    wanted = dict(bigquery_views(warehouse.tables().values(), warehouse.time_zone, funnel)).get(name)
+    asked = f"SELECT view_definition FROM `{warehouse.name}`.INFORMATION_SCHEMA.VIEWS WHERE table_name = '{name}'"
+    there = [row["view_definition"].strip() for row in warehouse.query(asked)]
+    if wanted and there != [qualify(wanted, warehouse.name)]:
+        raise WarehouseError(
+            f"{warehouse.name}: {name} counts another funnel than {' > '.join(funnel.steps)} within {funnel.window}; "
+            "its view follows the last run: recompute a day with this --config, or leave --config out"
+        )
+
+
 def qualify(sql: str, dataset: str) -> str:
     """A view's SQL with its tables by their whole names, as BigQuery stores it."""
     project, _, name = dataset.rpartition(".")

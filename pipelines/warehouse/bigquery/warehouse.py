@@ -10,9 +10,11 @@ from pipelines.warehouse import staged
 from pipelines.warehouse.bigquery.dataset import PATIENCE, Dataset, streaming_buffer
 from pipelines.warehouse.bigquery.errors import describe_error
 from pipelines.warehouse.bigquery.run import BigQueryRun
+from pipelines.warehouse.bigquery.schema import check_funnel
 from pipelines.warehouse.interface import CommitToken, UnlistedFile
 from pipelines.warehouse.tables import EVENTS
 from transforms.errors import WarehouseError
+from transforms.sessions.funnel import Funnel
 
 FAIL_SAFE_DAYS = 7  # of BigQuery, after its time travel
 TIME_TRAVEL_HOURS = 168  # of a dataset that states none
@@ -26,6 +28,10 @@ class BigQueryWarehouse(Dataset):
     def writer(self, token: CommitToken | None = None) -> BigQueryRun:
         """The run that writes, as a context manager. Of two at once, the second that commits is refused."""
         return BigQueryRun(self, token)
+
+    def use_funnel(self, funnel: Funnel) -> None:
+        """Raise WarehouseError unless the view of the funnel, which the last run made, is that of this one."""
+        check_funnel(self, funnel)
 
     def remove_staged(self, folder: str) -> None:
         """Remove the staging folder of a run that has handed over its commit."""

@@ -1,7 +1,7 @@
 """DuckDB over a local warehouse: a connection that reads the live files of the relations that it has, and nothing else.
 
     connect(warehouse)         every table and view
-    answer(warehouse, sql)     a person's question, its answer in parts
+    answer(warehouse, sql)     a question, its answer in parts; a person's is asked in the warehouse's time zone
     ask(warehouse, sql)        only those that the question names, so that a file of another table is never opened
     ask_unlocked(...)          every table and view, and all that DuckDB can reach: what follows is not true of it
 
@@ -29,14 +29,16 @@ from pipelines.warehouse.interface import Result
 from pipelines.warehouse.local import damage
 from pipelines.warehouse.local.manifest import Manifest
 from pipelines.warehouse.local.question import Question, read
+from pipelines.warehouse.refusal import Known, point, refuse
 from pipelines.warehouse.tables import Table, duckdb_type
-from transforms.errors import OptionError
+from transforms.errors import OptionError, QueryError, first_line
 
 MEMORY = "60%"
 INTERRUPT_SECONDS = 0.1
 T = TypeVar("T")
 BATCH_ROWS = 50_000
 NOT_IN_ARROW = re.compile(r"\b(INTERVAL|UUID|MAP|UNION|ENUM|TIME|BIT|BIGNUM|VARIANT|GEOMETRY|\"NULL\")\b")
+_END = re.compile(r" <Token.*")  # how sqlglot writes that nothing follows
 _CLOSED = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -58,19 +60,22 @@ class Relations(damage.Files, Protocol):
     def tables(self) -> dict[str, Table]:
         """The declared tables."""
 
+    def views(self, manifest: Manifest) -> list[tuple[str, str]]:
+        """(name, BigQuery SQL) of every view, in the order of creation."""
+
 
 class Connection:
-    """A DuckDB connection in memory, its session in UTC, with the temporary folder that it spills to.
+    """A DuckDB connection in memory, its session in `time_zone`, with the temporary folder that it spills to.
 
     What it lacks is DuckDB's own: `sql`, `execute`, ...
     """
 
-    def __init__(self, config: dict[str, str] | None = None):
+    def __init__(self, config: dict[str, str] | None = None, time_zone: str = "UTC"):
         self.spill = tempfile.mkdtemp(prefix="audience-query-")
         self.duckdb = duckdb.connect(":memory:", config={**(config or {}), "temp_directory": self.spill})
         self._end = weakref.finalize(self, shutil.rmtree, self.spill, ignore_errors=True)
         self._asking = ThreadPoolExecutor(1, thread_name_prefix="duckdb")
-        self.duckdb.execute("SET TimeZone = 'UTC'")
+        self.duckdb.execute(f"SET TimeZone = '{time_zone}'")
 
     def __getattr__(self, name: str):
         return getattr(self.duckdb, name)
@@ -95,10 +100,10 @@ class Connection:
         self._end()
 
 
-def connect(warehouse: Relations, locked: bool = True) -> Connection:
+def connect(warehouse: Relations, locked: bool = True, time_zone: str = "UTC") -> Connection:
     """Every table and view as of now; `locked` False: with all that DuckDB can reach."""
-    connection, manifest = Connection(_CLOSED if locked else None), warehouse.manifest()
-    made = [*manifest.tables, *(name for name, _ in _views(warehouse, manifest))]
+    connection, manifest = Connection(_CLOSED if locked else None, time_zone), warehouse.manifest()
+    made = [*manifest.tables, *(name for name, _ in warehouse.views(manifest))]
     _create(connection, warehouse, manifest, made, (), locked)
     return connection
 
@@ -111,25 +116,29 @@ class Answer(NamedTuple):
     files: list[damage.Live]
 
 
-def ask(warehouse: Relations, sql: str) -> Answer:
+def ask(warehouse: Relations, sql: str, time_zone: str = "UTC") -> Answer:
     """The answer to one question."""
-    connection = Connection(_CLOSED)
+    connection = Connection(_CLOSED, time_zone)
     question, manifest = read(connection.duckdb, sql), warehouse.manifest()
     real, empty = _chosen(warehouse, manifest, question)
     files = _create(connection, warehouse, manifest, real, empty, True)
     with damage.explain_errors(warehouse, files):
-        return Answer(connection, connection.run(lambda: connection.duckdb.sql(question.sql)), files)
+        try:
+            return Answer(connection, connection.run(lambda: connection.duckdb.sql(question.sql)), files)
+        except (duckdb.CatalogException, duckdb.BinderException):
+            connection.duckdb.execute(question.sql)  # which says the same, and where; a relation does not
+            raise
 
 
-def ask_unlocked(warehouse: Relations, sql: str) -> Answer:
+def ask_unlocked(warehouse: Relations, sql: str, time_zone: str = "UTC") -> Answer:
     """The answer to any statements, of which the last has the rows, with all that DuckDB can reach."""
-    connection = connect(warehouse, locked=False)
+    connection = connect(warehouse, locked=False, time_zone=time_zone)
     return Answer(connection, connection.run(lambda: connection.duckdb.sql(sql)), [])
 
 
 def _chosen(warehouse: Relations, manifest: Manifest, question: Question) -> tuple[list[str], list[str]]:
     """(relations with their rows, relations that only have to be seen), each after those that it reads."""
-    made = dict(_views(warehouse, manifest))
+    made = dict(warehouse.views(manifest))
     order = [*manifest.tables, *made]
     known = {name.lower(): name for name in order}
     if question.names is None:
@@ -139,10 +148,6 @@ def _chosen(warehouse: Relations, manifest: Manifest, question: Question) -> tup
     if named & made.keys():
         named |= views.read_by(named & made.keys(), made, manifest.tables, warehouse.time_zone)
     return [name for name in order if name in named], [name for name in order if lists and name not in named]
-
-
-def _views(warehouse: Relations, manifest: Manifest) -> list[tuple[str, str]]:
-    return views.bigquery_views(manifest.tables.values(), warehouse.time_zone, manifest.funnel)
 
 
 def _create(
@@ -160,7 +165,7 @@ def _create(
         connection.execute(f"SET allowed_paths = [{_listed(each.path for each in files)}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
-    made, zone = dict(_views(warehouse, manifest)), warehouse.time_zone
+    made, zone = dict(warehouse.views(manifest)), warehouse.time_zone
     wanted = {*real, *empty}
     with damage.explain_errors(warehouse, files):
         for table in manifest.tables.values():
@@ -193,11 +198,11 @@ def _listed(paths: Iterable[Path]) -> str:
     return ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
 
 
-def answer(warehouse: Relations, sql: str, dialect: str, unsafe: bool) -> Result:
-    """The answer to a question of a person's in DuckDB's or BigQuery's SQL; see Folder.answer."""
+def answer(warehouse: Relations, sql: str, dialect: str, unsafe: bool, time_zone: str) -> Result:
+    """The answer to a question in DuckDB's or BigQuery's SQL, in a session of this time zone; see Folder.answer."""
     translated = _translated(sql, warehouse) if dialect == "bigquery" else sql
     try:
-        found = (ask_unlocked if unsafe else ask)(warehouse, translated)
+        found = (ask_unlocked if unsafe else ask)(warehouse, translated, time_zone)
         relation = found.rows
         if relation is None:  # a statement without rows, as SET
             return Result([], iter(()))
@@ -208,9 +213,9 @@ def answer(warehouse: Relations, sql: str, dialect: str, unsafe: bool) -> Result
             for n, (name, kind) in enumerate(zip(names, kinds, strict=True), 1)
         )
         rows = relation.project(", ".join(chosen))
-        return Result(names, _batches(found._replace(rows=rows), warehouse))
+        return Result(names, _batches(found._replace(rows=rows), warehouse, sql, translated), time_zone)
     except duckdb.Error as error:
-        raise _refused(str(error), warehouse) from error
+        raise _refused(error, warehouse, sql, translated) from error
 
 
 def _translated(sql: str, warehouse: Relations) -> str:
@@ -222,15 +227,16 @@ def _translated(sql: str, warehouse: Relations) -> str:
         return to_duckdb(sql)
     except ParseError as error:
         if not error.errors:
-            raise _refused(str(error), warehouse) from error
+            raise QueryError(f"query: {error}") from error
         first = error.errors[0]
-        why = f"{first['description'].split(' <Token')[0]} (line {first['line']}, column {first['col']})"
-        raise _refused(why, warehouse) from error
+        word = first["highlight"] or " "
+        place = point(sql, first["line"], first["col"] - len(word) + 1, len(word))
+        raise QueryError(f"query: {_END.sub(' the end', first['description'])}{place}") from error
     except SqlglotError as error:
-        raise _refused(str(error), warehouse) from error
+        raise QueryError(f"query: {first_line(error)}") from error
 
 
-def _batches(answer: Answer, warehouse: Relations) -> Iterator[pl.DataFrame]:
+def _batches(answer: Answer, warehouse: Relations, sql: str, translated: str) -> Iterator[pl.DataFrame]:
     """The rows, once; the connection lives until they are read."""
     rows = answer.rows
     assert rows is not None, "only of an answer that has rows"
@@ -243,18 +249,30 @@ def _batches(answer: Answer, warehouse: Relations) -> Iterator[pl.DataFrame]:
             while (batch := answer.connection.run(lambda: next(batches, None))) is not None:
                 yield batch
     except (duckdb.Error, pl.exceptions.PolarsError) as error:  # Polars hands on an error of DuckDB's as its own
-        raise _refused(str(error), warehouse) from error
+        raise _refused(error, warehouse, sql, translated) from error
     finally:
         answer.connection.close()
 
 
-def _refused(why: str, warehouse: Relations) -> OptionError:
-    tables = warehouse.tables()
-    others = sorted(warehouse.names() - tables.keys())
-    said = why.strip().splitlines()[0]
-    if said.startswith("Permission Error"):
-        return OptionError(f"query: {said}; a query reads the warehouse and nothing else (--unsafe allows more)")
-    return OptionError(f"query: {said}; tables are {', '.join(sorted(tables))}; views are {', '.join(others)}")
+def _refused(problem: Exception, warehouse: Relations, sql: str, translated: str) -> QueryError:
+    tables, names = warehouse.tables().keys(), warehouse.names()
+    known = Known(tables, names - tables, lambda: _columns(warehouse, translated))
+    return refuse(str(problem), sql, known, sql != translated)
+
+
+def _columns(warehouse: Relations, sql: str) -> dict[str, list[str]]:
+    """The columns of the relations that a statement names."""
+    connection, manifest = Connection(_CLOSED), warehouse.manifest()
+    try:
+        question = read(connection.duckdb, sql)
+        real, _ = _chosen(warehouse, manifest, question)
+        _create(connection, warehouse, manifest, (), real, True)
+        named = [name for name in real if name.lower() in (question.names or ())]
+        return {name: connection.duckdb.table(views.quote(name)).columns for name in named}
+    except (OptionError, duckdb.Error):  # of several statements, or of what made another fail
+        return {}
+    finally:
+        connection.close()
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -29,6 +29,7 @@ from pipelines.warehouse.local import damage
 from pipelines.warehouse.local.manifest import ABOUT, DATA, FORMAT, STAGING, Manifest, load
 from pipelines.warehouse.tables import Table, polars_schema
 from transforms.errors import WarehouseError, first_line
+from transforms.sessions.funnel import Funnel
 
 if TYPE_CHECKING:
     from pipelines.warehouse.local.duckdb_connection import Connection
@@ -48,6 +49,7 @@ class Folder:
         self.folder = folder
         self.time_zone = time_zone
         self._name = name
+        self._funnel: Funnel | None = None  # that of whoever asks; None: of the last run
         self.discarded = frozenset[str]()  # damaged files that the run of this process replaces
         self._sound: set[str] = set()  # live files that were looked at
 
@@ -61,7 +63,8 @@ class Folder:
         Raises WarehouseError if there is none, the folder holds something else, is not readable or writable,
         was made by a newer version, has another time zone than `time_zone`, or is not for `group`.
         """
-        name, folder = str(folder), Path(folder).absolute()
+        # Without `..`: Beam names the files that it writes without it, and a commit looks for them by name.
+        name, folder = str(folder), Path(folder).resolve() if ".." in Path(folder).parts else Path(folder).absolute()
         try:
             if create and not (folder / ABOUT).exists():
                 _create(folder, time_zone or "UTC", group)
@@ -138,8 +141,15 @@ class Folder:
     def names(self) -> set[str]:
         """Every table and view that may be asked."""
         manifest = self.manifest()
-        made = views.bigquery_views(manifest.tables.values(), self.time_zone, manifest.funnel)
-        return manifest.tables.keys() | {name for name, _ in made}
+        return manifest.tables.keys() | {name for name, _ in self.views(manifest)}
+
+    def views(self, manifest: Manifest) -> list[tuple[str, str]]:
+        """(name, BigQuery SQL) of every view, in the order of creation."""
+        return views.bigquery_views(manifest.tables.values(), self.time_zone, self._funnel or manifest.funnel)
+
+    def use_funnel(self, funnel: Funnel) -> None:
+        """Ask this funnel in place of that of the last run."""
+        self._funnel = funnel
 
     def tables(self) -> dict[str, Table]:
         """The declared tables."""
@@ -188,17 +198,20 @@ class Folder:
 
     def ask(self, sql: str) -> Iterator[pl.DataFrame]:
         """The answer to a question in BigQuery's SQL, in parts of which the first may be empty."""
-        return self.answer(sql, "bigquery").batches
+        from pipelines.warehouse.local.duckdb_connection import answer  # a worker process only writes
+
+        return answer(self, sql, "bigquery", False, "UTC").batches
 
     def answer(self, sql: str, dialect: str = "duckdb", unsafe: bool = False) -> Result:
-        """The answer to one question of a person's; `unsafe` allows any statements, with all that DuckDB can reach.
+        """The answer to one question of a person's, asked in the warehouse's time zone; `unsafe` allows any statements,
+        with all that DuckDB can reach.
 
-        Raises, now or while rows are read, OptionError with DuckDB's words and the tables and views, and WarehouseError
-        for a damaged file of a table that is named.
+        Raises, now or while rows are read, QueryError with DuckDB's words and near names, and WarehouseError for a
+        damaged file of a table that is named.
         """
         from pipelines.warehouse.local.duckdb_connection import answer  # a worker process only writes
 
-        return answer(self, sql, dialect, unsafe)
+        return answer(self, sql, dialect, unsafe, self.time_zone)
 
     def scan_files(self, table: str, paths: Sequence[Path]) -> pl.LazyFrame:
         """The rows of some files of a table, in its declared columns."""

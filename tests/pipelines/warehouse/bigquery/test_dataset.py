@@ -48,12 +48,13 @@ def filled(name, events) -> str:
 
 
 def error_of(capsys, *command: str) -> str:
-    """The one line that a command ends with."""
+    """What a command ends with: one line, of a query that BigQuery refuses several."""
     assert main(list(command)) == 2
     told = capsys.readouterr()
     assert told.out == ""
-    (line,) = told.err.splitlines()
-    return line
+    line, *more = told.err.splitlines()
+    assert not more or line.startswith("error: query: ")
+    return told.err.rstrip("\n")
 
 
 def zone(name: str, **options) -> str:
@@ -153,7 +154,9 @@ def test_a_question_is_answered_in_every_form(filled, capsys):
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {"events": 1, "quarantined": 1} in answers or sum(each["events"] for each in answers) == 1
     wrong = error_of(capsys, "query", "SELECT nothing FROM events", "--dataset", filled)
-    assert "nothing" in wrong and "tables and views are active_days, activity_1m" in wrong
+    assert "nothing" in wrong and "tables: " not in wrong
+    wrong = error_of(capsys, "query", "SELECT 1 FROM evnts", "--dataset", filled)
+    assert "evnts" in wrong and "\ntables: events, activity_1m, " in wrong and "\nviews: active_days, " in wrong
     wrong = error_of(capsys, "query", "SELECT 1", "--dataset", filled, "--dialect", "duckdb")
     assert wrong.endswith("--dialect: got 'duckdb'; allowed with --dataset: bigquery, where the query runs")
 
