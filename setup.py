@@ -49,8 +49,6 @@ TEST = [
     "psutil>=7.2,<8",
     "playwright>=1.65,<2",
 ]
-# What draws a report: 34 MB, of which an environment that only runs the graph needs nothing.
-REPORT = ["vl-convert-python>=1.9,<2"]
 # In the lock, so that it pins what builds google-apitools (an sdist below Python 3.13) and this package, and what
 # installs: a pip of before 25 asks for the newest version of what is wanted with an extra, whatever is pinned.
 BUILD = ["pip>=25,<27", "setuptools>=77,<85", "wheel>=0.48,<0.49"]
@@ -76,6 +74,6 @@ setup(
         ]
     },
     install_requires=REQUIRES,
-    extras_require={"report": REPORT, "test": TEST, "build": BUILD},
+    extras_require={"test": TEST, "build": BUILD},
     entry_points={"console_scripts": ["audience = pipelines.cli:main"]},
 )

@@ -25,7 +25,6 @@ def take_picture(report: Path, output: Path) -> None:
         browser = player.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         page.goto(report.resolve().as_uri())
-        page.wait_for_selector("html[data-drawn]")
         page.screenshot(path=output)
         browser.close()
 

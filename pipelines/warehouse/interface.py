@@ -9,7 +9,7 @@ RECOVERIES (streaming/stream.py). tests/pipelines/warehouse/contract.py is the s
 docs/extend/warehouse.md builds a kind.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
@@ -117,6 +117,9 @@ class Warehouse(Reader, Protocol):
 
     def close(self) -> None:
         """Let go of what is held open."""
+
+    def asking(self) -> AbstractContextManager[Callable[[str], pl.DataFrame]]:
+        """Answers to several questions of one state, in SQL that BigQuery and DuckDB share, in a session in UTC."""
 
     def use_funnel(self, funnel: Funnel) -> None:
         """Ask this funnel in place of that of the last run. Raises WarehouseError if it can ask no other."""

@@ -17,7 +17,7 @@ from pipelines.warehouse.ask import run_query
 from pipelines.warehouse.interface import Warehouse
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.render import render
-from transforms.errors import OptionError, WarehouseError
+from transforms.errors import WarehouseError
 
 EVENTS = 100_000
 MARK = "made-by-audience-demo"  # marks the folder of a demo, which the next one may replace; it touches no other
@@ -81,13 +81,8 @@ def demo(folder: str) -> None:
 
 
 def write_report(warehouse: Warehouse, path: Path) -> None:
-    """Write the report of a warehouse and print its path; a line on stderr if the extra `report` is not installed."""
-    try:
-        page = report(warehouse)
-    except OptionError as error:
-        say(f"\nno {error}")
-        return
-    write_whole(path, page.encode())
+    """Write the report of a warehouse and print its path."""
+    write_whole(path, report(warehouse).encode())
     print(f"\nThe report is {shown(str(path))}: open it in a browser.")
 
 

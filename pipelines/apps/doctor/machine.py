@@ -191,7 +191,7 @@ def optional_checks() -> list[Check]:
     """Return rows for the optional parts."""
     with ThreadPoolExecutor(len(PROGRAMS)) as at_once:  # some take a second to print their version
         programs = list(at_once.map(_program, PROGRAMS))
-    return [*programs, _prism(), _report(), _google()]
+    return [*programs, _prism(), _google()]
 
 
 def _program(program: Program) -> Check:
@@ -233,12 +233,6 @@ def _prism() -> Check:
     if JOB_SOCKET[1:] not in _output((prism, "-h"))[0]:
         return row(WRONG, f"{prism} takes jobs from the whole network")
     return row(FOUND, prism)
-
-
-def _report() -> Check:
-    """Check for the package that draws a report."""
-    row = _package("vl-convert-python")
-    return row._replace(section=OPTIONAL, detail=row.detail * (row.state == FOUND), allows="audience report", facts={})
 
 
 def _google() -> Check:

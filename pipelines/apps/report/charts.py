@@ -1,293 +1,253 @@
-"""The charts of a report, for Vega-Lite: each a function from the rows of an answer to a specification.
+"""The charts of a report: each a function from the numbers to a Drawing, or to None where the data says nothing.
 
-A chart fills the width of its container, describes what it shows in words (`description`, for screen readers), and
-takes its colours from the page, light or dark.
+A chart fills the width of its container, says in words what it shows (for screen readers), and takes its colours from
+the page, light or dark. All of them draw the days of one window.
 """
 
+from collections.abc import Collection, Sequence
 from datetime import date, timedelta
-from typing import Any
+from html import escape
+from typing import Any, NamedTuple
 
 import polars as pl
 
-SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name that Vega compares: nothing is fetched
-DAY = {"field": "day", "type": "temporal", "timeUnit": "utcyearmonthdate", "title": None}
-DAY_AXIS = {"format": "%-d %b", "labelOverlap": True, "grid": False}
-LABELS = 6  # days with a label
-DAY_MS = 86_400_000
-COUNT_AXIS = {"tickCount": 4, "labelExpr": "format(abs(datum.value), '~s')"}
-DAY_TOOLTIP = {
-    "field": "day",
-    "type": "temporal",
-    "timeUnit": "utcyearmonthdate",
-    "title": "Day",
-    "format": "%a %-d %b %Y",
+from pipelines.apps.report import svg
+from pipelines.apps.report.queries import MEASURES, Numbers
+
+LIFE = {
+    "new": "new_persons",
+    "returning": "returning_persons",
+    "returning after a gap": "resurrecting_persons",
+    "not seen since the day before": "dormant_persons",
 }
-LEGEND = {
-    "orient": "top",
-    "title": None,
-    "direction": "horizontal",
-    "symbolType": "square",
-    "columns": {"expr": "width < 420 ? 3 : 5"},
-    "labelLimit": {"expr": "width < 420 ? 76 : 130"},
-}
-LIFE = {"new": "new_persons", "returning after a gap": "resurrecting_persons", "returning": "returning_persons"}
-PAIRS = {"columns": 2, "labelLimit": 0}
 LOST = "not seen since the day before"
-COHORT_AXIS = {"labelAngle": 0, "orient": "top", "labelExpr": "datum.value == 0 ? 'people' : datum.label"}
-STEP, CELL = 30, 27  # pixels of a horizontal bar, and of a row of cells
+PEOPLE = {"1 day": "dau", "7 days": "wau", "28 days": "mau"}
+KINDS = 6  # series of a chart, of which the last may add up the others
+CURRENCIES = 3  # charts of revenue; the others are in the table
+CAMPAIGNS = 8
+SMALL = 20  # people of a cohort, or sessions of a campaign, below which a rate is muted
+SHADES = 6
 NO_CAMPAIGN = "(no campaign)"
+SEGMENTS = ("champion", "loyal", "new", "promising", "at_risk", "lost")
 
-Spec = dict[str, Any]
+
+class Drawing(NamedTuple):
+    """A chart: what it shows in words, its HTML, the rows behind it, and a note under it."""
+
+    text: str
+    html: str
+    rows: pl.DataFrame
+    note: str = ""
 
 
-def people(rows: pl.DataFrame) -> Spec:
+class Bar(NamedTuple):
+    """A horizontal bar: its name, its length as a share of the longest, what is written behind it, and whether too few
+    are counted to believe it."""
+
+    name: str
+    length: float
+    label: str
+    muted: bool = False
+    color: int = 1
+
+
+def people(numbers: Numbers) -> Drawing | None:
     """Lines of the people active on a day, in 7 and in 28 days."""
-    names = {"dau": "1 day", "wau": "7 days", "mau": "28 days"}
-    long = rows.rename(names).unpivot(list(names.values()), index="day", variable_name="of", value_name="people")
-    last = rows.row(0, named=True)
-    text = f"Active people, {span(rows)}: {last['dau']:,} on the last day, {last['wau']:,} in the last 7 days, "
+    rows = numbers["activity"]
+    if not _has(rows, "mau"):
+        return None
+    series = [
+        svg.Series(name, _by_day(numbers, rows, column, None, numbers.window.unknown(days)))
+        for days, (name, column) in zip((1, 7, 7), PEOPLE.items(), strict=True)
+    ]
+    last = _last(numbers, rows)
+    text = f"Active people, {span(numbers)}: {last['dau']:,} on the last day, {last['wau']:,} in the last 7 days, "
     text += f"{last['mau']:,} in the last 28."
-    encoding = {
-        "x": _days(rows),
-        "y": {"field": "people", "type": "quantitative", "title": None, "axis": COUNT_AXIS},
-        "color": {"field": "of", "type": "nominal", "legend": LEGEND, "sort": list(names.values())},
-        "tooltip": [DAY_TOOLTIP, {"field": "of", "title": "In"}, _count("people", "People")],
-    }
-    mark = {"type": "line", "point": {"size": 14}, "strokeWidth": 2}
-    return _chart(text, long, {"mark": mark, "encoding": encoding}, 220)
+    if numbers.window.days == 1:  # no line
+        longest = last["mau"] or 1
+        bars = [Bar(f"in {name}", last[column] / longest, f"{last[column]:,}") for name, column in PEOPLE.items()]
+        return Drawing(text, bars_html(bars), rows, _progress_note(numbers))
+    return _by_days(numbers, svg.lines, text, series, rows)
 
 
-def lifecycle(rows: pl.DataFrame) -> Spec:
+def lifecycle(numbers: Numbers) -> Drawing | None:
     """Bars of new and returning people above the line, and of people not seen since the day before below it."""
-    kinds = {**LIFE, LOST: "dormant_persons"}
-    long = pl.concat(
-        rows.select(
-            "day",
-            pl.lit(kind).alias("kind"),
-            pl.lit(order).alias("order"),
-            pl.col(column).alias("people"),
-            (pl.col(column) * (-1 if column == "dormant_persons" else 1)).alias("height"),
-        )
-        for order, (kind, column) in enumerate(kinds.items())
-    )
-    last = rows.row(0, named=True)
+    rows = numbers["lifecycle"]
+    if not _has(rows, "active_persons"):
+        return None
+    series = [
+        svg.Series(name, [value and (-value if name == LOST else value) for value in _by_day(numbers, rows, column)])
+        for name, column in LIFE.items()
+    ]
+    last = _last(numbers, rows)
     returning = last["returning_persons"] + last["resurrecting_persons"]
-    text = f"People, {span(rows)}: {last['new_persons']:,} new on the last day, {returning:,} returning, "
+    text = f"People, {span(numbers)}: {last['new_persons']:,} new on the last day, {returning:,} returning, "
     text += f"{last['dormant_persons']:,} {LOST}."
-    encoding = {
-        "x": _days(rows),
-        "y": {"field": "height", "type": "quantitative", "title": None, "axis": COUNT_AXIS},
-        "color": {"field": "kind", "type": "nominal", "legend": LEGEND | PAIRS, "sort": list(kinds)},
-        "order": {"field": "order"},
-        "tooltip": [DAY_TOOLTIP, {"field": "kind", "title": "People who are"}, _count("people", "People")],
-    }
-    return _chart(text, long, {"mark": _day_bars(rows), "encoding": encoding}, 220)
+    return _by_days(numbers, svg.stacked, text, series, rows)
 
 
-def volume(rows: pl.DataFrame) -> Spec:
-    """Bars of the events of a day, by channel."""
-    rows = rows.with_columns(pl.col("channel").fill_null("(no channel)"))
-    order = rows.group_by("channel").agg(pl.col("events").sum()).sort("events", descending=True)["channel"].to_list()
-    text = f"Events, {span(rows)}: {total(rows, 'events'):,.0f}, most of them in channel {order[0]}."
-    encoding = {
-        "x": _days(rows),
-        "y": {"field": "events", "type": "quantitative", "title": None, "axis": COUNT_AXIS},
-        "color": {"field": "channel", "type": "nominal", "legend": LEGEND, "sort": order},
-        "tooltip": [DAY_TOOLTIP, {"field": "channel", "title": "Channel"}, _count("events", "Events")],
-    }
-    return _chart(text, rows, {"mark": _day_bars(rows), "encoding": encoding}, 220)
+def volume(numbers: Numbers) -> Drawing | None:
+    """Bars of the events of a day, by channel, or by type where no event has a channel."""
+    rows, what = numbers["channels"], "channel"
+    if "types" in numbers.answers:
+        rows, what = numbers["types"], "type"
+    if rows.is_empty():
+        return None
+    rows = rows.with_columns(pl.col("kind").fill_null(f"(no {what})"))
+    order = rows.group_by("kind").agg(pl.col("events").sum()).sort("events", "kind", descending=[True, False])
+    names = order["kind"].to_list()
+    kept = names if len(names) <= KINDS else names[: KINDS - 1]
+    series = [svg.Series(name, _by_day(numbers, rows.filter(pl.col("kind") == name), "events")) for name in kept]
+    if others := names[len(kept) :]:
+        rest = rows.filter(pl.col("kind").is_in(others)).group_by("day").agg(pl.col("events").sum())
+        series.append(svg.Series(f"{len(others)} others", _by_day(numbers, rest, "events")))
+    text = f"Events, {span(numbers)}: {_total(rows, 'events'):,.0f}, most of them of {what} {names[0]}."
+    return _by_days(numbers, svg.stacked, text, series, rows.rename({"kind": what}))
 
 
-def engagement(rows: pl.DataFrame) -> Spec:
+def engagement(numbers: Numbers) -> Drawing | None:
     """Bars of the sessions that began on a day: engaged, bounced."""
-    rows = rows.with_columns((pl.col("engaged_sessions") / pl.col("sessions")).alias("rate"))
-    long = rows.rename({"engaged_sessions": "engaged", "bounces": "bounced"}).unpivot(
-        ["engaged", "bounced"], index=["day", "rate"], variable_name="kind", value_name="count"
-    )
-    sessions, engaged = total(rows, "sessions"), total(rows, "engaged_sessions")
-    text = f"Sessions, {span(rows)}: {sessions:,.0f}, of which {percent(engaged, sessions)} engaged."
-    encoding = {
-        "x": _days(rows),
-        "y": {"field": "count", "type": "quantitative", "title": None, "axis": COUNT_AXIS},
-        "color": {"field": "kind", "type": "nominal", "legend": LEGEND, "sort": ["engaged", "bounced"]},
-        "tooltip": [
-            DAY_TOOLTIP,
-            {"field": "kind", "title": "Sessions"},
-            _count("count", "Count"),
-            {"field": "rate", "type": "quantitative", "title": "Engagement rate", "format": ".1%"},
-        ],
-    }
-    return _chart(text, long, {"mark": _day_bars(rows), "encoding": encoding}, 220)
+    rows = numbers["engagement"]
+    if not _has(rows, "sessions"):
+        return None
+    columns = {"engaged": "engaged_sessions", "bounced": "bounces"}
+    series = [svg.Series(name, _by_day(numbers, rows, column)) for name, column in columns.items()]
+    sessions, engaged = _total(rows, "sessions"), _total(rows, "engaged_sessions")
+    text = f"Sessions, {span(numbers)}: {sessions:,.0f}, of which {percent(engaged, sessions)} engaged."
+    return _by_days(numbers, svg.stacked, text, series, rows)
 
 
-def conversion(rows: pl.DataFrame) -> Spec:
+def conversion(numbers: Numbers) -> Drawing | None:
     """A bar for each campaign: the share of its sessions that converted."""
-    rows = rows.select(
-        pl.col("campaign").fill_null(NO_CAMPAIGN).alias("name"),
-        (pl.col("converted_sessions") / pl.col("sessions")).alias("share"),
-        (_format("converted_sessions") + " of " + _format("sessions")).alias("of"),
-    )
-    rows = _add_labels(rows, pl.col("of"))
-    best = rows.sort("share", descending=True).row(0, named=True)
-    text = f"Share of sessions that converted, by campaign; the highest is {best['name']} with {best['share']:.1%}."
-    return _bars(text, rows, "Converted", ".0%")
+    rows = numbers["campaigns"]
+    if not _has(rows, "converted_sessions") or rows["campaign"].is_null().all():
+        return None
+    rows = rows.group_by("campaign").agg(pl.col("sessions", "converted_sessions").sum())
+    rows = rows.sort("sessions", "campaign", descending=[True, False]).head(CAMPAIGNS)
+    shares = [(row["converted_sessions"] / row["sessions"], row) for row in rows.iter_rows(named=True)]
+    longest = max(share for share, _ in shares) or 1
+    bars = [
+        Bar(
+            row["campaign"] or NO_CAMPAIGN,
+            share / longest,
+            f"{share:.1%} · {row['converted_sessions']:,.0f} of {row['sessions']:,.0f}",
+            row["sessions"] < SMALL,
+        )
+        for share, row in shares
+    ]
+    best = max(bars, key=lambda bar: (not bar.muted, bar.length))
+    text = "Share of sessions that converted, by campaign; the highest is "
+    text += f"{best.name} with {best.label.partition(' ')[0]}."
+    return Drawing(text, bars_html(bars), rows, _muted_note(bars, "campaigns", "sessions"))
 
 
-def funnel(rows: pl.DataFrame) -> Spec:
+def funnel(numbers: Numbers) -> Drawing | None:
     """A bar for each step: how many people reached it, as a share of the first step."""
-    rows = rows.select(
-        pl.col("event_type").alias("name"),
-        (pl.col("persons") / pl.col("first_persons")).alias("share"),
-        _format("persons").alias("of"),
-    )
-    rows = _add_labels(rows, pl.col("of"))
-    text = "Funnel: " + ", ".join(f"{row['name']} {row['of']}" for row in rows.iter_rows(named=True)) + " people."
-    return _bars(text, rows, "Of the first step", ".0%")
+    rows = numbers["funnel"]
+    if rows.height < 2 or not _has(rows.filter(pl.col("step") > 1), "persons"):
+        return None
+    bars = []
+    for row in rows.iter_rows(named=True):
+        share = row["persons"] / (row["first_persons"] or 1)
+        bars.append(Bar(row["event_type"], share, f"{share:.1%} · {row['persons']:,.0f}"))
+    told = ", ".join(f"{row['event_type']} {row['persons']:,.0f}" for row in rows.iter_rows(named=True))
+    return Drawing(f"Funnel: {told} people.", bars_html(bars), rows)
 
 
-def retention(rows: pl.DataFrame, unit: str) -> Spec:
-    """A cell for each cohort and N: the share of the cohort that returned, darker for more."""
-    rows = rows.with_columns(
-        (pl.col("retained_on") / pl.col("cohort_size")).alias("rate"),
-        pl.col("cohort").map_elements(lambda day: f"{day:%-d %b}", pl.String).alias("name"),
-    )
-    again = rows.filter(pl.col("n") > 0)
-    text = f"Retention of {rows['cohort'].n_unique()} cohorts, by the {unit} of the first visit"
-    if again.height:
-        returned = percent(total(again, "retained_on"), total(again, "cohort_size"))
-        text += f": {returned} returned in a later {unit}, on average"
-    least, most = min(again["rate"].to_list(), default=0.0), max(again["rate"].to_list(), default=1.0)
-    least = max(0.0, 2 * least - most)  # keeps the lowest share visible
-    order = {"field": "name", "type": "ordinal", "sort": rows["name"].unique(maintain_order=True).to_list()}
-    shared = {
-        "x": {"field": "n", "type": "ordinal", "title": f"{unit}s later", "axis": COHORT_AXIS},
-        "y": order | {"title": f"first {unit}", "axis": {"labelOverlap": False}},
-        "tooltip": [
-            {"field": "name", "title": f"First {unit}"},
-            _count("cohort_size", "People"),
-            {"field": "n", "title": f"{unit.capitalize()}s later"},
-            _count("retained_on", "Returned"),
-            {"field": "rate", "type": "quantitative", "title": "Share", "format": ".1%"},
-        ],
-    }
-    colour = {
-        "field": "rate",
-        "type": "quantitative",
-        "legend": None,
-        "scale": {"domain": [least, most or 1.0]},
-    }
-    # The first column is always 100 %: it shows the size of the cohort instead.
-    size = {"field": "cohort_size", "type": "quantitative", "format": ",.0f"}
-    share = {"field": "rate", "type": "quantitative", "format": ".0%"}
-    label: Spec = {"type": "text", "fontSize": {"expr": "width < 420 ? 9 : 11"}}
-    layers = [
-        {"transform": [{"filter": "datum.n > 0"}], "mark": {"type": "rect"}, "encoding": {"color": colour}},
-        {
-            "transform": [{"filter": "datum.n > 0"}],
-            "mark": label,
-            "encoding": {"text": share, "color": _ink((least + most) / 2)},
-        },
-        {"transform": [{"filter": "datum.n == 0"}], "mark": label, "encoding": {"text": size}},
+def revenue(numbers: Numbers) -> Drawing | None:
+    """Bars of the revenue of a day, a chart for each of the first currencies: two cannot share a scale."""
+    rows = numbers["revenue"]
+    if not _has(rows, "revenue"):
+        return None
+    totals = rows.group_by("currency").agg(pl.col("revenue", "orders").sum())
+    totals = totals.sort("orders", "currency", descending=[True, False])
+    told = [f"{row['revenue']:,.2f} {row['currency']}" for row in totals.iter_rows(named=True)]
+    parts = []
+    for row in totals.head(CURRENCIES).iter_rows(named=True):
+        own = rows.filter(pl.col("currency") == row["currency"])
+        series = [svg.Series("revenue", _by_day(numbers, own, "revenue"))]
+        head = f"{row['currency']}: {row['revenue']:,.2f} in {row['orders']:,.0f} orders"
+        chart = svg.stacked(numbers.window, series, _in_progress(numbers), lambda value: f"{value:,.2f}")
+        parts.append(f'<p class="unit">{escape(head)}</p>{chart}')
+    text = f"Revenue, {span(numbers)}: {'; '.join(told)}."
+    others = totals.height - CURRENCIES
+    note = f"{others} more currencies are in the numbers." if others > 0 else ""
+    return Drawing(text, "".join(parts), rows, " ".join(filter(None, [note, _progress_note(numbers)])))
+
+
+def retention_by_week(numbers: Numbers) -> Drawing | None:
+    """A table of cohorts by week; None until a week after the first is over."""
+    rows = _complete(numbers, numbers["weeks"], 7)
+    return None if rows.is_empty() or rows["n"].max() == 0 else _retention(rows, "week")
+
+
+def retention_by_day(numbers: Numbers) -> Drawing | None:
+    """A table of cohorts by day, of the newest two weeks."""
+    rows = _complete(numbers, numbers["days"], 1)
+    if rows.is_empty() or rows["n"].max() == 0:
+        return None
+    return _retention(rows.filter(pl.col("cohort").is_in(rows["cohort"].unique().sort().tail(14).implode())), "day")
+
+
+def contents(numbers: Numbers) -> Drawing | None:
+    """A bar for each of the first contents, by views, or by the first measure that any has."""
+    rows = numbers["contents"]
+    by = next((measure for measure in (*MEASURES, "events") if _has(rows, measure)), None)
+    if by is None:
+        return None
+    rows = rows.filter(pl.col(by) > 0).sort(by, "content_id", descending=[True, False])
+    longest = rows[by][0]
+    others = [measure for measure in MEASURES if measure != by and _has(rows, measure)]
+    bars = [
+        Bar(
+            row["content_id"],
+            row[by] / longest,
+            ", ".join(f"{row[measure]:,.0f} {measure}" for measure in (by, *others) if measure == by or row[measure]),
+        )
+        for row in rows.iter_rows(named=True)
     ]
-    return _chart(text + ".", rows, {"layer": layers, "encoding": shared}, CELL * rows["name"].n_unique())
+    text = f"Contents by {by}, {span(numbers)}: {bars[0].name} is first with {rows[by][0]:,.0f}."
+    note = "" if by == "views" else f"By {by}: no content has {' or '.join(MEASURES[: _place(by)])}."
+    return Drawing(text, bars_html(bars), rows.select("content_id", by, *others), note)
 
 
-def leaderboard(rows: pl.DataFrame) -> Spec:
-    """A bar for each content item: its smoothed rate, with a line at the overall rate."""
-    by = "engagement" if rows["overall_engagement_rate"].is_not_null().any() else "click_through"
-    what, of = ("reactions", "views") if by == "engagement" else ("clicks", "impressions")
-    overall = rows[f"overall_{by}_rate"][0]
-    rows = rows.select(
-        pl.col("content_id").alias("name"),
-        pl.col(f"smoothed_{by}_rate").alias("share"),
-        (_format(what) + f" {what}, " + _format(of) + f" {of}").alias("of"),
-    )
-    rows = _add_labels(rows, pl.lit(None, pl.String))
-    text = f"Content by smoothed {by.replace('_', '-')} rate: {rows['name'][0]} is first; {overall:.1%} overall."
-    spec = _bars(text, rows, "Smoothed rate", ".0%")
-    once: Spec = {"values": [{}]}
-    at: Spec = {"x": {"datum": overall}}
-    line = {"data": once, "mark": {"type": "rule", "strokeDash": [4, 3]}, "encoding": at}
-    label = at | {"y": {"value": 0}, "text": {"value": f"overall {overall:.1%}"}}
-    spec["layer"] += [line, {"data": once, "mark": {"type": "text", "dy": -9}, "encoding": label}]
-    return spec
+def segments(numbers: Numbers) -> Drawing | None:
+    """A bar for each purchase segment and currency: the number of buyers."""
+    rows = numbers["segments"]
+    if rows.is_empty():
+        return None
+    order = {name: place for place, name in enumerate(SEGMENTS)}
+    kinds = sorted(set(rows["currency"]))
+    ordered = sorted(rows.iter_rows(named=True), key=lambda row: (order.get(row["segment"], 9), row["currency"]))
+    longest = max(row["buyers"] for row in ordered)
+    bars = []
+    for row in ordered:
+        name = row["segment"] if len(kinds) == 1 else f"{row['segment']}, {row['currency']}"
+        money = "" if row["revenue"] is None else f" · {row['revenue']:,.2f} {row['currency']}"
+        color = 1 + kinds.index(row["currency"]) % 8
+        bars.append(Bar(name, row["buyers"] / longest, f"{row['buyers']:,}{money}", color=color))
+    sizes = rows.group_by("segment").agg(pl.col("buyers").sum())
+    sums = dict(zip(sizes["segment"], sizes["buyers"], strict=True))
+    text = "Buyers by segment: " + ", ".join(f"{name} {sums[name]:,}" for name in SEGMENTS if name in sums) + "."
+    return Drawing(text, bars_html(bars), rows, "Of all purchases up to the newest event, not of the days drawn.")
 
 
-def segments(rows: pl.DataFrame) -> Spec:
-    """A bar for each purchase segment: the number of buyers, by currency."""
-    order = [
-        name for name in ("champion", "loyal", "new", "promising", "at_risk", "lost") if name in set(rows["segment"])
-    ]
-    counts = rows.group_by("segment").agg(pl.col("buyers").sum())
-    sizes = dict(zip(counts["segment"], counts["buyers"], strict=True))
-    text = "Buyers by segment: " + ", ".join(f"{name} {sizes[name]:,}" for name in order) + "."
-    encoding = {
-        "y": {"field": "segment", "type": "ordinal", "sort": order, "title": None},
-        "x": {"field": "buyers", "type": "quantitative", "title": None, "axis": COUNT_AXIS},
-        "color": {"field": "currency", "type": "nominal", "legend": LEGEND},
-        "tooltip": [
-            {"field": "segment", "title": "Segment"},
-            {"field": "currency", "title": "Currency"},
-            _count("buyers", "Buyers"),
-            {"field": "revenue", "type": "quantitative", "title": "Revenue", "format": ",.2f"},
-        ],
-    }
-    return _chart(text, rows, {"mark": {"type": "bar"}, "encoding": encoding}, STEP * len(order))
+def bars_html(bars: Sequence[Bar]) -> str:
+    """Horizontal bars, their names in full."""
+    made = []
+    for bar in bars:
+        kind = ' class="muted"' if bar.muted else ""
+        width = f"{100 * max(0.0, min(1.0, bar.length)):.1f}%"
+        drawn = f'<svg height="14" aria-hidden="true"><rect class="c{bar.color}" width="{width}" height="14"/></svg>'
+        made.append(f'<li{kind}><span class="name">{escape(bar.name)}</span>{drawn}')
+        made.append(f'<span class="label">{escape(bar.label)}</span></li>')
+    return f'<ul class="bars">{"".join(made)}</ul>'
 
 
-def span(rows: pl.DataFrame) -> str:
-    """The first and the last day of the rows, as text."""
-    days = sorted(rows["day"].to_list())
-    first, last = days[0], days[-1]
+def span(numbers: Numbers) -> str:
+    """The first and the last day that are drawn, as text."""
+    first, last = numbers.window.first, numbers.window.last
     return f"{first}" if first == last else f"{first} to {last}"
-
-
-def _days(rows: pl.DataFrame) -> Spec:
-    """The x axis: from the first day of the rows to the last, days without rows in between included."""
-    first, last = min(rows["day"].to_list()), max(rows["day"].to_list())
-    days = (last - first).days + 1
-    step = -(-days // LABELS)
-    labels = [_utc(last - timedelta(days=back)) | {"hours": 12} for back in range(0, days, step)]
-    domain = [_utc(first), _utc(last + timedelta(days=1))]
-    return DAY | {"axis": DAY_AXIS | {"values": labels[::-1]}, "scale": {"domain": domain}, "bandPosition": 0.5}
-
-
-def _day_bars(rows: pl.DataFrame) -> Spec:
-    """The mark of bars by day: few days have bars that do not touch."""
-    days = (max(rows["day"].to_list()) - min(rows["day"].to_list())).days + 1
-    return {"type": "bar", "width": {"band": min(0.9, 0.3 + 0.06 * days)}}
-
-
-def mark_in_progress(spec: Spec, days: list[date]) -> Spec:
-    """The chart with a band behind these days, which are labelled as in progress."""
-    if not days:
-        return spec
-    data: Spec = {"values": [{"day": f"{day}", "text": "in progress" if day == days[-1] else ""} for day in days]}
-    x: Spec = spec["encoding"]["x"]
-    whole_day = {key: x[key] for key in x if key != "bandPosition"}
-    band = {"data": data, "mark": {"type": "rect", "color": "band"}, "encoding": {"x": whole_day}}
-    edge = {key: x[key] for key in x if key not in ("timeUnit", "bandPosition")}
-    label = {
-        "data": data,
-        "transform": [{"calculate": f"toDate(datum.day) + {DAY_MS}", "as": "end"}],
-        "mark": {"type": "text", "align": "right", "baseline": "bottom", "dy": -3, "fontSize": 11},
-        "encoding": {"x": edge | {"field": "end"}, "y": {"value": 0}, "text": {"field": "text"}},
-    }
-    colour = spec["encoding"]["color"]
-    above = colour | {"legend": colour["legend"] | {"offset": 24}}  # the label has a line of its own
-    inner = {"mark": spec["mark"], "encoding": spec["encoding"] | {"color": above}}
-    outer = {key: spec[key] for key in spec if key not in inner}
-    text = f"{outer['description']} In progress: {', '.join(map(str, days))}."
-    return outer | {"description": text, "layer": [band, inner, label]}
-
-
-def _utc(day: date) -> Spec:
-    return {"year": day.year, "month": day.month, "date": day.day, "utc": True}
-
-
-def total(rows: pl.DataFrame, column: str) -> float:
-    """The sum of a column."""
-    return sum(rows[column].to_list())
 
 
 def percent(part: float, whole: float) -> str:
@@ -295,72 +255,95 @@ def percent(part: float, whole: float) -> str:
     return f"{part / whole:.1%}" if whole else "none"
 
 
-def to_records(rows: pl.DataFrame) -> list[dict[str, Any]]:
-    """The rows for JSON: a day as text."""
-    return rows.with_columns(pl.col(pl.Date).dt.to_string()).to_dicts()
-
-
-def _format(column: str) -> pl.Expr:
-    return pl.col(column).map_elements(lambda number: f"{number:,.0f}", pl.String)
-
-
-def _add_labels(rows: pl.DataFrame, behind: pl.Expr) -> pl.DataFrame:
-    """The rows with the label of each bar: its share, and the counts behind it."""
-    share = pl.col("share").map_elements(lambda share: f"{share:.1%}", pl.String)
-    return rows.with_columns(pl.concat_str(share, behind, separator="  ·  ", ignore_nulls=True).alias("label"))
-
-
-def _bars(description: str, rows: pl.DataFrame, title: str, form: str) -> Spec:
-    """A horizontal bar for each `name`, as long as its `share`, followed by its `label`."""
-    longest = max((share for share in rows["share"] if share is not None), default=0) or 1
-    names, room = rows["name"].to_list(), 16 + 7 * max(map(len, rows["label"]))
-    encoding = {
-        "y": {"field": "name", "type": "ordinal", "sort": names, "title": None, "axis": {"labelLimit": 110}},
-        "x": {
-            "field": "share",
-            "type": "quantitative",
-            "title": None,
-            # The label of the longest bar has room, and the bar a third of the width at least.
-            "scale": {"domainMin": 0, "domainMax": {"expr": f"{longest} * width / max(width / 3, width - {room})"}},
-            "axis": {"values": _ticks(longest), "format": form},
-        },
-        "tooltip": [
-            {"field": "name", "title": "Name"},
-            {"field": "share", "type": "quantitative", "title": title, "format": ".1%"},
-            {"field": "of", "title": "Counts"},
-        ],
-    }
-    text = {"type": "text", "align": "left", "dx": 6, "fontSize": 12}
-    layers = [
-        {"mark": {"type": "bar"}, "encoding": encoding},
-        {"mark": text, "encoding": encoding | {"text": {"field": "label"}}},
-    ]
-    return _chart(description, rows, {"layer": layers}, STEP * rows.height)
-
-
-def _ticks(longest: float) -> list[float]:
-    step = next(
-        step for step in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10) if longest / step <= 4
+def _retention(rows: pl.DataFrame, unit: str) -> Drawing:
+    """A cell for each cohort and N: the share of the cohort that returned, darker for more; small cohorts are muted."""
+    again = rows.filter((pl.col("n") > 0) & (pl.col("cohort_size") >= SMALL))
+    most = max((again["retained_on"] / again["cohort_size"]).to_list(), default=0.0) or 1.0
+    head = "".join(f'<th scope="col">{n}</th>' for n in range(1, int(rows["n"].max() or 0) + 1))  # type: ignore[arg-type]
+    body = []
+    for (cohort,), cells in rows.group_by("cohort", maintain_order=True):
+        size = cells["cohort_size"][0]
+        small = size < SMALL
+        shares = dict(zip(cells["n"], (cells["retained_on"] / size).to_list(), strict=True))
+        shown = "".join(_cell(shares.get(n), most, small) for n in range(1, int(rows["n"].max() or 0) + 1))  # type: ignore[arg-type]
+        kind = ' class="muted"' if small else ""
+        body.append(f'<tr{kind}><th scope="row">{cohort:%-d %b %Y}</th><td class="size">{size:,}</td>{shown}</tr>')
+    text = f"Retention of {rows['cohort'].n_unique()} cohorts, by the {unit} of the first visit"
+    if again.height:
+        returned = percent(_total(again, "retained_on"), _total(again, "cohort_size"))
+        text += f": {returned} returned in a later {unit}, on average"
+    html = (
+        f'<div class="scroll"><table class="heat"><thead><tr><th scope="col">first {unit}</th>'
+        f'<th scope="col">people</th>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
     )
-    return [round(step * n, 6) for n in range(5) if step * n <= longest * 1.01]
+    note = f"Columns: {unit}s later."
+    if (rows["cohort_size"] < SMALL).any():
+        note += f" Cohorts of fewer than {SMALL} people are muted: one person more would change their rates much."
+    return Drawing(text + ".", html, rows, note)
 
 
-def _count(field: str, title: str) -> Spec:
-    return {"field": field, "type": "quantitative", "title": title, "format": ",.0f"}
+def _cell(share: float | None, most: float, small: bool) -> str:
+    if share is None:
+        return "<td></td>"
+    shade = "" if small else f' class="h{min(SHADES, round(SHADES * share / most))}"'
+    return f"<td{shade}>{share:.0%}</td>"
 
 
-def _ink(middle: float) -> Spec:
-    """The colour of a text on a cell: that of the page on a strong cell."""
-    return {"condition": {"test": f"datum.rate > {middle:.6f}", "value": "onstrong"}, "value": "onweak"}
+def _complete(numbers: Numbers, rows: pl.DataFrame, width: int) -> pl.DataFrame:
+    """The cells whose days are over by the shown day."""
+    if rows.is_empty() or numbers.last_day is None:
+        return pl.DataFrame()
+    ends = pl.col("cohort") + pl.duration(days=width * pl.col("n") + width - 1)
+    return rows.filter(ends <= numbers.last_day).sort("cohort", "n")
 
 
-def _chart(text: str, rows: pl.DataFrame, drawn: Spec, height: int) -> Spec:
-    return {
-        "$schema": SCHEMA,
-        "description": text,
-        "width": "container",
-        "height": height,
-        "autosize": {"type": "fit-x", "contains": "padding"},
-        "data": {"values": to_records(rows)},
-        **drawn,
-    }
+def _by_days(numbers: Numbers, draw: Any, text: str, series: Sequence[svg.Series], rows: pl.DataFrame) -> Drawing:
+    chart = draw(numbers.window, series, _in_progress(numbers), lambda value: f"{value:,.0f}")
+    html = svg.legend([each.name for each in series]) + chart
+    return Drawing(text, html, rows.sort("day", descending=True), _progress_note(numbers))
+
+
+def _in_progress(numbers: Numbers) -> list[date]:
+    return [day for day in numbers.shown.in_progress if day <= numbers.window.last] if numbers.shown else []
+
+
+def _progress_note(numbers: Numbers) -> str:
+    days = _in_progress(numbers)
+    note = f"In progress: {', '.join(f'{day:%-d %B}' for day in days)}." if days else ""
+    return f"{note} Shaded days have no events.".strip() if numbers.window.gaps else note
+
+
+def _by_day(
+    numbers: Numbers,
+    rows: pl.DataFrame,
+    column: str,
+    none: float | None = 0.0,
+    unknown: Collection[date] = frozenset(),
+) -> list[float | None]:
+    """The value of each day of the window; `none` for a day without one, or that is unknown."""
+    values = dict(zip(rows["day"], rows[column], strict=True))
+    days = (numbers.window.first + timedelta(days=n) for n in range(numbers.window.days))
+    return [none if day in unknown else values.get(day, none) for day in days]
+
+
+def _last(numbers: Numbers, rows: pl.DataFrame) -> dict[str, Any]:
+    """The row of the shown day, or of the last one before it."""
+    known = rows.filter(pl.col("day") <= (numbers.last_day or date.max)).sort("day")
+    return (known if known.height else rows).row(-1, named=True)
+
+
+def _has(rows: pl.DataFrame, column: str) -> bool:
+    """Whether any value of a column is not 0."""
+    return not rows.is_empty() and column in rows.columns and bool((rows[column].fill_null(0) != 0).any())
+
+
+def _place(measure: str) -> int:
+    return MEASURES.index(measure) if measure in MEASURES else len(MEASURES)
+
+
+def _total(rows: pl.DataFrame, column: str) -> float:
+    return sum(value for value in rows[column].to_list() if value is not None)
+
+
+def _muted_note(bars: Sequence[Bar], what: str, of: str) -> str:
+    return f"Muted {what} have fewer than {SMALL} {of}." if any(bar.muted for bar in bars) else ""

@@ -1,5 +1,6 @@
 """Definitions of the metrics, from templates/metrics.yaml: for the pages in docs/metrics and for a report."""
 
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -23,6 +24,7 @@ class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query: str
 
 
+@cache
 def definitions() -> dict[str, Definition]:
     """Every metric, by the name of its page."""
     return load(DEFINITIONS.read_text(encoding="utf-8"), dict[str, Definition], DEFINITIONS.name)

@@ -13,6 +13,7 @@ from pipelines.apps.report.definitions import Definition, definitions
 from pipelines.apps.report.queries import Numbers
 
 TABLE_ROWS = 60
+CURRENCIES = 2  # headline numbers of revenue
 SOURCES = 8  # rows of the audit counts that are shown; one more adds up the others
 NO_DAY_BEFORE, UNCHANGED = "no day before", "as the day before"
 
@@ -35,14 +36,38 @@ def tiles(numbers: Numbers) -> list[Tile]:
         _count("New people", numbers["lifecycle"], day, "new_persons"),
         _count("Sessions", numbers["engagement"], day, "sessions"),
         _rate("Engagement rate", numbers["engagement"], day, "engaged_sessions"),
-        _rate("Conversion rate", numbers["converted"], day, "converted_sessions"),
-        _count("Events", _total_by_day(numbers["volume"]), day, "events"),
+        _conversion(numbers, day),
+        *_revenues(numbers, day),
+        _count("Events", _sum_by_day(numbers["channels"], "events"), day, "events"),
     ]
     return [tile for tile in candidates if tile]
 
 
-def _total_by_day(volume: pl.DataFrame) -> pl.DataFrame:
-    return volume if volume.is_empty() else volume.group_by("day").agg(pl.col("events").sum())
+def _sum_by_day(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
+    return rows if rows.is_empty() else rows.group_by("day").agg(pl.col(columns).sum())
+
+
+def _conversion(numbers: Numbers, day: date) -> Tile | None:
+    """The rate of conversion; none where no session of the days drawn converted."""
+    rows = _sum_by_day(numbers["campaigns"], "sessions", "converted_sessions")
+    if rows.is_empty() or not rows["converted_sessions"].sum():
+        return None
+    return _rate("Conversion rate", rows, day, "converted_sessions")
+
+
+def _revenues(numbers: Numbers, day: date) -> list[Tile | None]:
+    """The revenue of the day in each of the first currencies."""
+    rows = numbers["revenue"]
+    if rows.is_empty():
+        return []
+    orders = rows.group_by("currency").agg(pl.col("orders").sum()).sort("orders", "currency", descending=[True, False])
+    tiles = []
+    for currency in orders["currency"].to_list()[:CURRENCIES]:
+        own = rows.filter(pl.col("currency") == currency).select("day", "revenue")
+        lacking = {day, max(day - timedelta(days=1), numbers.window.first)} - set(own["day"])  # nothing was bought
+        none = pl.DataFrame({"day": sorted(lacking), "revenue": [0.0] * len(lacking)}, schema=own.schema)
+        tiles.append(_count(f"Revenue, {currency}", pl.concat([own, none]), day, "revenue"))
+    return tiles
 
 
 def _count(name: str, rows: pl.DataFrame, day: date, column: str) -> Tile | None:
@@ -111,6 +136,11 @@ def reasons(numbers: Numbers) -> list[str]:
         "not known.",
     }
     lines = [sentences[shown.state]]
+    window = numbers.window
+    if window.days > 1:
+        lines.append(f"All charts show {window.first:%-d %B %Y} to {window.last:%-d %B %Y}, {window.days} days.")
+    if window.before:
+        lines.append(f"{window.before:,} events of earlier days are not drawn (--start draws them).")
     if shown.later:
         days = " and ".join(f"{day:%-d %B}" for day in shown.later)
         lines.append(f"Charts by day also show {days}, in progress.")
@@ -131,7 +161,11 @@ def tiles_html(shown: Iterable[Tile]) -> str:
 
 def table_html(rows: pl.DataFrame) -> str:
     """The rows of a chart as a table, collapsed."""
-    more = f"<p>The first {TABLE_ROWS} of {rows.height:,} rows.</p>" if rows.height > TABLE_ROWS else ""
+    more = (
+        f"<p>The first {TABLE_ROWS} of {rows.height:,} rows; audience query has all.</p>"
+        if rows.height > TABLE_ROWS
+        else ""
+    )
     return (
         f'<details class="rows"><summary>Numbers</summary><div class="scroll">{_table(rows.head(TABLE_ROWS))}</div>'
         f"{more}</details>"
@@ -180,7 +214,7 @@ def books_html(books: pl.DataFrame) -> str:
 
 
 def definitions_html(names: Iterable[str]) -> str:
-    """The definition of each metric on the page, collapsed, with the id that the charts link to."""
+    """The definition of each metric on the page, with the id that the charts link to."""
     known = definitions()
     return "".join(_definition(name, known[name], set(names)) for name in names)
 
@@ -189,10 +223,10 @@ def _definition(name: str, metric: Definition, here: set[str]) -> str:
     lines = "".join(f"<li>{_render(line, here)}</li>" for line in metric.formula)
     views = ", ".join(f"<code>{escape(view)}</code>" for view in metric.views)
     return (
-        f'<details id="{name}"><summary>{escape(metric.title)}</summary><p>{escape(metric.sentence)}</p>'
+        f'<section id="{name}"><h3>{escape(metric.title)}</h3><p>{escape(metric.sentence)}</p>'
         f"<ul>{lines}</ul>"
         f"<p>Window: {_render(metric.window, here)}</p><p>Late data: {_render(metric.late, here)}</p>"
-        f"<p>Query: {views}. Reference: docs/metrics/{name}.md</p></details>"
+        f"<p>Query: {views}. Reference: docs/metrics/{name}.md</p></section>"
     )
 
 

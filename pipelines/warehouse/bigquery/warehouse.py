@@ -1,9 +1,10 @@
 """A warehouse in BigQuery: what dataset.py reads and the run of run.py writes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar
 
+import polars as pl
 from google.api_core import exceptions
 
 from pipelines.warehouse import staged
@@ -28,6 +29,10 @@ class BigQueryWarehouse(Dataset):
     def writer(self, token: CommitToken | None = None) -> BigQueryRun:
         """The run that writes, as a context manager. Of two at once, the second that commits is refused."""
         return BigQueryRun(self, token)
+
+    def asking(self) -> AbstractContextManager[Callable[[str], pl.DataFrame]]:
+        """Answers to several questions; each is of the dataset as it is then."""
+        return nullcontext(lambda sql: pl.concat(self.ask(sql)))
 
     def use_funnel(self, funnel: Funnel) -> None:
         """Raise WarehouseError unless the view of the funnel, which the last run made, is that of this one."""

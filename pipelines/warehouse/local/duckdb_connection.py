@@ -3,6 +3,7 @@
     connect(warehouse)         every table and view
     answer(warehouse, sql)     a question, its answer in parts; a person's is asked in the warehouse's time zone
     ask(warehouse, sql)        only those that the question names, so that a file of another table is never opened
+    asking(warehouse)          several questions of one state, for a report
     ask_unlocked(...)          every table and view, and all that DuckDB can reach: what follows is not true of it
 
 No other file, no network, no extension, no variable of Python can be reached, and no setting changed. What a statement
@@ -18,6 +19,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -35,6 +37,7 @@ from transforms.errors import OptionError, QueryError, first_line
 
 MEMORY = "60%"
 INTERRUPT_SECONDS = 0.1
+SMALL_BYTES = 256 * 2**20  # of all files: below, a second thread costs more than it saves
 T = TypeVar("T")
 BATCH_ROWS = 50_000
 NOT_IN_ARROW = re.compile(r"\b(INTERVAL|UUID|MAP|UNION|ENUM|TIME|BIT|BIGNUM|VARIANT|GEOMETRY|\"NULL\")\b")
@@ -106,6 +109,27 @@ def connect(warehouse: Relations, locked: bool = True, time_zone: str = "UTC") -
     made = [*manifest.tables, *(name for name, _ in warehouse.views(manifest))]
     _create(connection, warehouse, manifest, made, (), locked)
     return connection
+
+
+@contextmanager
+def asking(warehouse: Relations) -> Iterator[Callable[[str], pl.DataFrame]]:
+    """Answers to several questions of one state, each whole: the files are listed and the views made once."""
+    manifest = warehouse.manifest()
+    size = sum(file.bytes for days in manifest.files.values() for files in days.values() for file in files)
+    few = {"threads": "1"} if size < SMALL_BYTES else {}
+    connection = Connection(_CLOSED | few)
+    try:
+        made = [*manifest.tables, *(name for name, _ in warehouse.views(manifest))]
+        files = _create(connection, warehouse, manifest, made, (), True)
+
+        def ask_one(sql: str) -> pl.DataFrame:
+            with damage.explain_errors(warehouse, files):
+                rows = connection.run(lambda: connection.duckdb.sql(sql))
+                return connection.run(lambda: pl.scan_arrow_c_stream(rows).collect())
+
+        yield ask_one
+    finally:
+        connection.close()
 
 
 class Answer(NamedTuple):

@@ -10,7 +10,8 @@ Any number of processes read while one writes.
 """
 
 import fcntl
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
@@ -212,6 +213,12 @@ class Folder:
         from pipelines.warehouse.local.duckdb_connection import answer  # a worker process only writes
 
         return answer(self, sql, dialect, unsafe, self.time_zone)
+
+    def asking(self) -> AbstractContextManager[Callable[[str], pl.DataFrame]]:
+        """Answers to several questions of the folder as of now, in SQL that BigQuery and DuckDB share."""
+        from pipelines.warehouse.local.duckdb_connection import asking  # a worker process only writes
+
+        return asking(self)
 
     def scan_files(self, table: str, paths: Sequence[Path]) -> pl.LazyFrame:
         """The rows of some files of a table, in its declared columns."""

@@ -196,7 +196,7 @@ class WarehouseContract:
         for refused in (f"DELETE FROM {NAME} WHERE TRUE", "SELECT 1; SELECT 2"):
             with pytest.raises(OptionError, match="query: "):
                 run_query(warehouse, refused, "bigquery")
-        with pytest.raises(OptionError, match=rf"query: .*nope.*{NAME}.*{VIEW}"):
+        with pytest.raises(OptionError, match=rf"(?s)query: .*nope.*{NAME}.*{VIEW}"):
             run_query(warehouse, "SELECT * FROM nope", "bigquery").frame()
         with pytest.raises(WarehouseError, match=rf"'nope' is no table of this warehouse; tables are .*{NAME}"):
             warehouse.table("nope")
