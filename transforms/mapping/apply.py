@@ -10,8 +10,9 @@ import polars as pl
 
 from transforms.mapping.gather import Slices, gather, join, places_of, plans_of
 from transforms.mapping.settle import Mapped, settle
-from transforms.mapping.spec import Mapping
+from transforms.mapping.spec import Mapping, read_beside
 from transforms.mapping.values import Record
+from transforms.records.beside import with_message
 from transforms.records.columns import read_columns
 from transforms.records.payloads import Refused, read_slices, refuse
 
@@ -19,7 +20,9 @@ from transforms.records.payloads import Refused, read_slices, refuse
 def map_block(raw: pl.DataFrame, mapping: Mapping) -> Iterator[Mapped]:
     """Yield the result of a mapping for a RECORD_SCHEMA block, in at least one part."""
     refused: Refused = []
-    slices = read_columns(raw, refused, plans_of(mapping)[0].keys) if mapping.plain else read_slices(raw, refused)
+    roots = read_beside(mapping)
+    read = with_message(raw, roots) if roots else raw  # what is refused keeps the payload as it came
+    slices = read_columns(read, refused, plans_of(mapping)[0].keys) if mapping.plain else read_slices(read, refused)
     parts = _map(slices, raw, mapping)
     parsed, unmapped = next(parts)
     for part in parts:

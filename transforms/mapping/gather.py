@@ -13,8 +13,9 @@ import polars as pl
 from transforms.block import hash128
 from transforms.mapping.fields import TIMES
 from transforms.mapping.functions import column_of, concatenate, constant
-from transforms.mapping.spec import Event, Mapping
+from transforms.mapping.spec import Event, Mapping, read_beside
 from transforms.mapping.values import Columns, Record, evaluate
+from transforms.records.beside import ATTRIBUTES, CARRIED
 from transforms.records.columns import Keys
 from transforms.records.paths import Path, Table, parse_path, prune, read, remove_at
 from transforms.records.payloads import encode_json
@@ -32,6 +33,7 @@ class Plan(NamedTuple):
     identity: tuple[Path, ...]  # those of the event_id
     properties: tuple[str, ...]
     transport: tuple[Path, ...]  # no part of a derived id
+    carried: tuple[Path, ...]  # nor these, of which nothing is left where there is no other attribute
     keys: Keys
 
 
@@ -64,6 +66,7 @@ def _plan(mapping: Mapping, event: Event) -> Plan:
         tuple(path for path in paths if path in read_by.get("event_id", ())),
         properties,
         (*map(parse_path, mapping.transport), *(path for path in paths if path in travelled)),
+        tuple(path for path in CARRIED if path not in said) if ATTRIBUTES in read_beside(mapping) else (),
         Keys(names, frozenset(name for name in names if name in properties or name not in taken)),
     )
 
@@ -117,6 +120,7 @@ def _derived_ids(records, columns: Columns, mapping: Mapping, plan: Plan, places
     source, prefix = mapping.source.encode(), "derived:"
     for row, record in zip(rows, _some(records, rows), strict=True):
         place = places[row] if places else ()
+        record = prune(record, plan.carried)
         ids[row] = prefix + hash128((source, encode_json(remove_at(record, plan.transport)), *place))
     return pl.Series(ids, dtype=pl.String)
 

@@ -39,6 +39,14 @@ Which records, and how many events of each:
 The second and each further event of an item has `/<rule>` appended to the id that it would share with the first. Equal
 elements of a list are duplicates, like equal records, unless `derived_id: position` is set.
 
+What a message says beside its payload is read like a key of the record (transforms/records/beside.py):
+
+      event_id: {path: $attributes.ce-id}          # also $attributes['a.b'], and $ordering_key
+
+Of a record from a queue the mapping then reads all attributes: those that no path reads go to `extra`, and all of them
+enter a derived id, but for `transport` and those that clients and the service add on the way. A message without a
+payload is an event, if its attributes make one.
+
 Everything that no path of an event's fields reads goes to its `extra`, including the whole list if one element of it is
 read (`ids[0]`), and values that only a match reads. There are no expressions: what a mapping cannot express belongs in
 an earlier step.
@@ -52,14 +60,16 @@ an earlier step.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
 from transforms.mapping.fields import TIMES, TYPES, Field, Fields, OnError, check_field, check_path
+from transforms.records.beside import ROOTS
 from transforms.records.csv_format import CsvFormat, check_encoding
-from transforms.records.match import Condition, Criterion, Match, check_match, ways_of
+from transforms.records.match import Condition, Criterion, Match, check_match, paths_in, ways_of
 from transforms.records.paths import parse_path
 from transforms.strict_yaml import load
 
@@ -258,7 +268,19 @@ def required_columns(mapping: Mapping) -> set[str]:
     for match in matches:
         for _, way in ways_of(match):
             paths += [path for path, condition in way.items() if not _bears_absence(condition)]
-    return {str(parse_path(path)[0]) for path in paths}
+    return {str(parse_path(path)[0]) for path in paths} - ROOTS
+
+
+@lru_cache(maxsize=64)
+def read_beside(mapping: Mapping) -> frozenset[str]:
+    """Return which keys of a message the mapping reads beside the payload: of ROOTS."""
+    paths = [*mapping.properties]
+    for match in (mapping.match, *(event.match for event in mapping.rules())):
+        paths += [] if match is None else paths_in(match)
+    for event in mapping.rules():
+        for field in event.fields.values():
+            paths += [*field.paths(), *field.looks()]
+    return ROOTS & {str(parse_path(path)[0]) for path in paths}
 
 
 def _bears_absence(condition: Condition) -> bool:
