@@ -42,10 +42,11 @@ class Failure(NamedTuple):
 
 
 class Column(NamedTuple):
-    """Values: String, Int64 or Boolean, and what failed on the way to them."""
+    """Values: String, Int64 or Boolean, what failed on the way to them, and the rows whose value a map replaced."""
 
     values: pl.Series
     failures: tuple[Failure, ...] = ()
+    replaced: pl.Series | None = None
 
 
 def column_of(values: Sequence[Any] | pl.Series) -> Column:
@@ -120,10 +121,10 @@ TEXT_FUNCTIONS: dict[str, Callable[[pl.Series], pl.Series]] = {"lower": lower, "
 
 def apply(column: Column, names: Sequence[str]) -> Column:
     """The named functions, one after the other."""
-    values, failures = column
+    values, failures, _ = column
     for name in names:
         if name == "number":
-            values, more = number(values)
+            values, more, _ = number(values)
             failures += more
         else:
             values = TEXT_FUNCTIONS[name](texts_of(values))
@@ -136,7 +137,9 @@ def translate(column: Column, table: dict[str, str], otherwise: str | None) -> C
     known, made = list(table), list(table.values())
     values = texts.replace_strict(known, made, default=otherwise, return_dtype=pl.String)
     if otherwise is not None:
-        return Column(values.set(texts.is_null(), None) if texts.null_count() else values, column.failures)
+        replaced = ~texts.is_in(known).fill_null(True)
+        values = values.set(texts.is_null(), None) if texts.null_count() else values
+        return Column(values, column.failures, replaced if replaced.any() else None)
     if values.null_count() == texts.null_count():
         return Column(values, column.failures)
     lacking = values.is_null() & texts.is_not_null()
@@ -170,7 +173,7 @@ def hash_texts(columns: Sequence[Column]) -> Column:
     if any(column.values.null_count() for column in columns):
         filled = pl.concat_str([part.fill_null("") for part in parts], separator=SEPARATOR)
         texts = pl.when(pl.any_horizontal(part.is_not_null() for part in parts)).then(filled)
-    values, failures = _joined(columns, texts)
+    values, failures, _ = _joined(columns, texts)
     digest = xxhash.xxh3_128_hexdigest
     digests = [None if text is None else digest(text) for text in values.cast(pl.Binary).to_list()]
     return Column(pl.Series(digests, dtype=pl.String), failures)
@@ -249,7 +252,7 @@ _UNFIT = {
 
 def cast(column: Column, dtype: Any) -> Column:
     """The values as the dtype of a field: String, NUMERIC, Int64, Float64 or Boolean."""
-    values, failures = column
+    values, failures, _ = column
     if dtype == pl.String:
         return Column(texts_of(values), failures)
     if values.null_count() == len(values):

@@ -112,7 +112,7 @@ def _derived_ids(records, columns: Columns, mapping: Mapping, plan: Plan, places
     field = plan.event.fields.get("event_id")
     rows: Sequence[int] = range(len(records))
     if field is not None:
-        stated = evaluate("event_id", field, columns, len(records), mapping)[0]
+        stated = evaluate("event_id", field, columns, len(records), mapping).values
         if not stated.null_count():
             return _nothing(len(records))
         rows = stated.is_null().arg_true().to_list()

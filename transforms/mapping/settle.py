@@ -8,6 +8,7 @@ from transforms.mapping.functions import Failure, constant, to_time, to_times
 from transforms.mapping.gather import Gathered, Plan
 from transforms.mapping.position import sequence_of
 from transforms.mapping.spec import Event, Mapping
+from transforms.mapping.traces import Trace, keep_traces
 from transforms.mapping.values import Columns, evaluate, value_of, zones_of
 from transforms.records.payloads import NOTHING, errors_json
 from transforms.records.times import RFC3339
@@ -25,7 +26,7 @@ def settle(
     further   Boolean: where an earlier rule made an event of the same item, which has the id without a suffix
     """
     height, event, received = len(gathered.derived), plan.event, raw["received_time"]
-    data, wrong = _fields(gathered.columns, height, mapping, event, queued=not received.null_count())
+    data, wrong, traces = _fields(gathered.columns, height, mapping, event, queued=not received.null_count())
     own = data.get("received_time")
     if own is not None:
         received = own if received.null_count() == height else received.fill_null(own)
@@ -33,7 +34,7 @@ def settle(
     constants = {"clock": mapping.clock, "source": mapping.source, "source_format": f"mapped:{mapping.source}"}
     data |= {name: constant(text, pl.String, height) for name, text in constants.items()}
     data |= {"received_time": received, "event_id": id, "id_source": id_source}
-    data |= {"properties": gathered.properties, "extra": gathered.extra}
+    data |= {"properties": gathered.properties, "extra": keep_traces(gathered.extra, gathered.columns, traces)}
     if mapping.sequence == "position":
         data["sequence"] = sequence_of(raw, mapping.explode is not None)
     data |= {name: raw[name] for name in (*ORIGIN, *(name for name in ("_at",) if name in raw.columns))}
@@ -69,18 +70,20 @@ def _ids(
 
 def _fields(
     columns: Columns, height: int, mapping: Mapping, event: Event, queued: bool
-) -> tuple[dict[str, pl.Series], list[tuple[str, Failure]]]:
-    """Columns of PARSED_SCHEMA: the stated fields and times; and what failed, each with its field.
+) -> tuple[dict[str, pl.Series], list[tuple[str, Failure]], list[Trace]]:
+    """Columns of PARSED_SCHEMA: the stated fields and times; what failed, and what was read and not kept.
 
     A record from a queue (`queued`) has its `received_time` already.
     """
     data = {"client_time_given": constant(False, pl.Boolean, height)}
     stated: dict[str, pl.Series] = {}
     wrong: list[tuple[str, Failure]] = []
+    traces: list[Trace] = []
     for name, field in event.fields.items():
         if name not in TIMES:
-            data[name], failures = evaluate(name, field, columns, height, mapping)
+            data[name], failures, lost = evaluate(name, field, columns, height, mapping)
             wrong += [(name, failure) for failure in failures]
+            traces += [] if lost is None else [(field, lost)]
         elif name != "received_time" or not queued:
             stated[name] = value_of(field, columns, height).values
     if "event_time" in stated:
@@ -88,7 +91,11 @@ def _fields(
         all_given = not given.null_count()
         data["client_time_given"] = constant(True, pl.Boolean, height) if all_given else given.is_not_null()
     data |= {_COLUMNS.get(name, name): times for name, times in _times(stated, columns, event).items()}
-    return data, wrong
+    for name, values in stated.items():
+        times = data[_COLUMNS.get(name, name)]
+        if times.null_count() > values.null_count():
+            traces.append((event.fields[name], times.is_null() & values.is_not_null()))
+    return data, wrong, traces
 
 
 _COLUMNS = {"event_time": "client_time"}

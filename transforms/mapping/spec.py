@@ -48,7 +48,7 @@ enter a derived id, but for `transport` and those that clients and the service a
 payload is an event, if its attributes make one.
 
 Everything that no path of an event's fields reads goes to its `extra`, including the whole list if one element of it is
-read (`ids[0]`), and values that only a match reads. There are no expressions: what a mapping cannot express belongs in
+read (`ids[0]`), values that only a match reads, and what a field read and did not keep (traces.py). There are no expressions: what a mapping cannot express belongs in
 an earlier step.
 
     tests:                      # run whenever the mapping is read; the mapping is refused if one fails

@@ -1,7 +1,7 @@
 """The values of a field: its paths, constants, matches and functions over columns, cast to its dtype."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -27,20 +27,30 @@ Record = dict[str, Any]
 Columns = dict[Path, Column]
 
 
-def evaluate(name, field: Field, columns, height: int, mapping: Mapping) -> tuple[pl.Series, list[Failure]]:
-    """A field's values in its dtype, and what failed: once a row at most, never if `on_error` is null."""
-    values, failures = cast(value_of(field, columns, height), TYPES[name])
+class Evaluated(NamedTuple):
+    """A field's values in its dtype; what failed, once a row at most; the rows (Boolean) whose value was not kept."""
+
+    values: pl.Series
+    failures: Sequence[Failure] = ()
+    lost: pl.Series | None = None
+
+
+def evaluate(name, field: Field, columns, height: int, mapping: Mapping) -> Evaluated:
+    """A field's values; nothing fails if `on_error` is null."""
+    read = value_of(field, columns, height)
+    values, failures, _ = cast(read, TYPES[name])
     if not failures:
-        return values, []
+        return Evaluated(values, (), read.replaced)
     seen, first = pl.repeat(False, height, eager=True), []
     for failure in failures:
         first.append(failure._replace(rows=failure.rows & ~seen))
         seen = seen | failure.rows
     if not mapping.quarantines(field):
-        return values.set(seen, None), []
+        return Evaluated(values.set(seen, None), (), seen if read.replaced is None else seen | read.replaced)
     read_from = f"read from {', '.join(field.paths())}: " if any(field.paths()) else ""
     found = [failure for failure in first if failure.rows.any()]
-    return values, [failure._replace(message=read_from + failure.message) for failure in found]
+    failed = [failure._replace(message=read_from + failure.message) for failure in found]
+    return Evaluated(values, failed, read.replaced)
 
 
 def value_of(part: Part, columns: Columns, height: int) -> Column:
@@ -80,4 +90,4 @@ def _mapped(field: Field, column: Column) -> Column:
         column = translate(column, table, None if otherwise is None else text_of(otherwise))
     if field.default is None or not column.values.null_count():
         return column
-    return Column(texts_of(column.values).fill_null(text_of(field.default)), column.failures)
+    return column._replace(values=texts_of(column.values).fill_null(text_of(field.default)))
