@@ -118,8 +118,8 @@ def test_blocks_cut_anywhere_in_any_order_with_any_shards_give_equal_rows(
 
 
 def test_a_block_that_is_lost_between_two_stages_shows_in_the_balance(tmp_path, monkeypatch):
-    def lose_one(parsed, rules):
-        judged = judge(parsed, rules)
+    def lose_one(parsed, *rules):
+        judged = judge(parsed, *rules)
         return judged._replace(events=judged.events.filter(pl.col("event_id") != victim))
 
     lines, _ = simulated(tmp_path, 50, 4, faults(malformed=0.0, repeats=0.0, conflicts=0.0))

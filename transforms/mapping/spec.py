@@ -48,8 +48,8 @@ enter a derived id, but for `transport` and those that clients and the service a
 payload is an event, if its attributes make one.
 
 Everything that no path of an event's fields reads goes to its `extra`, including the whole list if one element of it is
-read (`ids[0]`), values that only a match reads, and what a field read and did not keep (traces.py). There are no expressions: what a mapping cannot express belongs in
-an earlier step.
+read (`ids[0]`), values that only a match reads, and what a field read and did not keep (traces.py). There are no
+expressions: what a mapping cannot express belongs in an earlier step.
 
     tests:                      # run whenever the mapping is read; the mapping is refused if one fails
       - record: {type: watch, at: 1424638800000}

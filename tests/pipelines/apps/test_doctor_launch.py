@@ -62,10 +62,10 @@ def test_new_columns_are_named(dataset):
 
     warehouse = BigQueryWarehouse.open(dataset, create=True)
     with warehouse.writer() as run:
-        run.declare([replace(EVENTS, columns=tuple(each for each in EVENTS.columns if each.name != "country"))])
+        run.declare([replace(EVENTS, columns=tuple(each for each in EVENTS.columns if each.name != "rating"))])
     warehouse.close()
     told = {row.name: row.detail for row in preflight(Launch(dataset=dataset))}
-    assert told["events"] == "gets country"
+    assert told["events"] == "gets rating"
 
 
 def test_a_bucket_is_there_or_the_row_says_how_to_make_it(storage):
