@@ -112,7 +112,7 @@ def test_every_parameter_is_an_option_of_a_job_and_the_others_are_of_one_machine
 
 def test_a_flag_is_a_parameter_that_is_true_or_false():
     flags = {told["name"] for told in TOLD["parameters"] if told["paramType"] == "BOOLEAN"}
-    assert flags == {"replace", "add", "accept_late", "no_active_stream"}
+    assert flags == {"replace", "add", "accept_late", "allow_quarantine", "no_active_stream"}
     days = {"input": ["f"], "start": "2026-03-01", "end": "2026-03-02"}
     for name in flags:
         assert getattr(resolve(days | {name: "true"}), name) is True
