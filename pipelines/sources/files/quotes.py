@@ -24,6 +24,7 @@ from transforms.records.payloads import RECORD_LIMIT
 
 NEWLINE = ord("\n")
 SEARCH_BYTES = 256 << 10
+FEW_COLUMNS, NO_LIMIT = 8, 1 << 62
 REMEMBERED = 8  # one in so many of the fields that run over a line end
 _ENDS, _FAILS, _OPEN = "ends", "fails", "open"
 
@@ -188,6 +189,9 @@ class _Walk:
 
     def __init__(self, data: bytes, layout: CsvFormat):
         self.data, self.patterns = data, _patterns(layout)
+        width = len(layout.columns)
+        # Of few columns, what has more fields is not read to its end.
+        self.most = width + 1 if 0 < width <= FEW_COLUMNS and layout.delimiter != BLANKS else NO_LIMIT
         self._known: dict[int, tuple[str, int, int]] = {}  # field -> (outcome, where, fields from there)
 
     def from_line(self, start: int, at_end: bool) -> tuple[str, int, int]:
@@ -197,6 +201,8 @@ class _Walk:
         match, find = self.patterns.field.match, self.data.find
         line_end = find(b"\n", start)
         while True:
+            if fields > self.most:
+                return _FAILS, at, fields
             if at in self._known:
                 outcome, where, more = self._known[at]
                 fields += more

@@ -160,3 +160,10 @@ def test_blocks_hold_so_many_records_and_bytes():
 )
 def test_a_file_of_lines_stays_one(head, expected):
     assert is_of_documents(head, True) is expected
+
+
+def test_objects_within_a_record_that_is_no_json_are_no_records():
+    good = [json.dumps({"id": n, "items": [{"id": 7}, {"id": 8}]}, indent=1) for n in range(3)]
+    bad = good[1].replace('"id": 1,', '"id": 1 "x": 2,')
+    made = [record.decode() for record in found("[\n" + ",\n".join([good[0], bad, good[2]]) + "\n]")]
+    assert made == [good[0], f"{bad},", good[2]]
