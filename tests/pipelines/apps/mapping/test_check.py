@@ -88,7 +88,7 @@ def test_the_events_are_described(checked):
     assert filled["channel"] == (0.89, 2)
     assert filled["value"] == (1.0, 8)
     assert next(each.examples for each in check.fields if each.field == "value")[0] == "0"
-    assert check.extra == {"note": 7}
+    assert check.extra == {"note": 7, "via": 1}  # the value that the map of the channel lacks
 
 
 def test_the_values_that_a_map_lacks_are_listed_whether_they_fail_or_not(checked):
