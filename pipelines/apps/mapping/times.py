@@ -37,11 +37,12 @@ _CLOCKS: tuple[str, ...] = (
     "T%H:%M",
 )
 _CLOCKS += (" %H:%M:%S %z", " %H:%M:%S%.f %z", " %H:%M:%S UTC", " %H:%M:%S%.f UTC", "T%H:%M:%S%.f%z")
+_CLOCKS += (" %H:%M:%S %Z", " %H:%M:%S%.f %Z", " %H:%M %Z")
 PATTERNS = (
     *(date + clock for date, clock in product(_DATES, _CLOCKS)),
     *("%Y%m%d", "%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M%SZ", "%Y%m%d %H:%M:%S"),
     *("%d/%b/%Y:%H:%M:%S %z", "[%d/%b/%Y:%H:%M:%S %z]"),
-    *("%a %b %d %H:%M:%S %z %Y", "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S UTC %Y"),
+    *("%a %b %d %H:%M:%S %z %Y", "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S UTC %Y", "%a %b %d %H:%M:%S %Z %Y"),
     *("%a, %d %b %Y %H:%M:%S %z", "%a, %d %b %Y %H:%M:%S GMT"),
 )
 NUMBER = re.compile(r"\d{1,20}(\.\d*)?")

@@ -76,6 +76,7 @@ def test_seconds_with_a_fraction_are_seconds(tmp_path):
         ("%Y-%m-%d %H:%M:%S", "rfc3339"),
         ("%Y-%m-%d %H:%M", "rfc3339"),
         ("%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M:%S"),
+        ("%Y-%m-%d %H:%M:%S WET", "%Y-%m-%d %H:%M:%S %Z"),
         ("%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M"),
         ("%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S"),
         ("%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M %p"),
