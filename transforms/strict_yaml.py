@@ -124,11 +124,13 @@ def _explain(problem: str, document: Any, type_: Any) -> str:
         return f"{path}{inner['path']}: {inner['text']}"
     name = text.partition("`")[2].rstrip("`")
     if text.startswith("Object contains unknown field"):
-        return f"{path}.{name}: got the unknown key {name!r}, allowed {', '.join(_allowed(type_, path))}"
+        return f"{path}.{name}: got the unknown key {name!r}, allowed {', '.join(_choices(type_, path)[1])}"
     if text.startswith("Object missing required field"):
         return f"{path}.{name}: missing, but required; state it"
     if text.startswith("Invalid enum value"):
-        return f"{path}: got {_shown(document, path)}, allowed {', '.join(_allowed(type_, path))}"
+        texts, keys = _choices(type_, path)
+        maps = f", or a map of one of {', '.join(keys)}" if keys else ""
+        return f"{path}: got {_shown(document, path)}, allowed {', '.join(texts)}{maps}"
     if text.startswith("Expected"):
         kinds = re.findall(r"`([^`]*)`", text)
         allowed = [_WORDS.get(kind, kind) for kind in kinds[0].split(" | ")] if kinds else []
@@ -188,19 +190,21 @@ def _shown(document: Any, path: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _allowed(type_: Any, path: str) -> list[str]:
-    """The keys of the Struct, or the texts of the Literal, that the type has at the path."""
+def _choices(type_: Any, path: str) -> tuple[list[str], list[str]]:
+    """The texts of the Literal, and the keys of the Struct, that the type has at the path."""
     candidates = [inspect.type_info(type_)]
     for key, _, _ in _STEP.findall(path):
         flat = [inner for at in candidates for inner in _flat(at)]
         candidates = [inner for at in flat for inner in _below(at, key)]
     found = [inner for candidate in candidates for inner in _flat(candidate)]
     keys = [field.encode_name for at in found if isinstance(at, inspect.StructType) for field in at.fields]
-    return keys or [str(value) for at in found if isinstance(at, inspect.LiteralType) for value in at.values]
+    return [str(value) for at in found if isinstance(at, inspect.LiteralType) for value in at.values], keys
 
 
 def _flat(at: inspect.Type) -> list[inspect.Type]:
-    return list(at.types) if isinstance(at, inspect.UnionType) else [at]
+    if isinstance(at, inspect.Metadata):
+        return _flat(at.type)
+    return [inner for each in at.types for inner in _flat(each)] if isinstance(at, inspect.UnionType) else [at]
 
 
 def _below(at: inspect.Type, key: str) -> list[inspect.Type]:

@@ -1,5 +1,6 @@
 """The fields of a mapping: where each is read from, and how (transforms/mapping/spec.py documents the language)."""
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Literal
@@ -9,6 +10,7 @@ import polars as pl
 from msgspec import UNSET, UnsetType
 
 from transforms.block import FIELDS
+from transforms.mapping.calls import Call, Function
 from transforms.mapping.functions import Column, cast
 from transforms.records.match import Match, Scalar, check_match, paths_in, text_of
 from transforms.records.paths import Path, parse_path
@@ -17,22 +19,24 @@ from transforms.records.times import EPOCH_UNITS, RFC3339
 from transforms.records.zones import zone_of
 from transforms.validate import CHANNELS
 
-Function = Literal["lower", "trim", "snake", "number"]
 OnError = Literal["quarantine", "null"] | None
 
 TIMES = ("event_time", "sent_time", "received_time")
 TYPES = {name: dtype for name, dtype in FIELDS.items() if name not in ("properties", "extra")}
-SOURCES = ("path", "const", "coalesce", "concat", "hash", "product", "match")
+COMBINED = ("coalesce", "concat", "hash", "sum", "difference", "product", "quotient", "cases")
+SOURCES = ("path", "const", *COMBINED, "match")
+MOST_PLACES = 9  # of a currency
 _EXAMPLE = "%m/%d/%Y %H:%M"
 _EVENT_TYPE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A value out of a record, or a constant."""
+    """A value out of a record, or a constant; a number is multiplied by `scale`."""
 
     path: str | None = None
     const: Scalar | None = None
     functions: tuple[Function, ...] = ()
+    scale: int | float | None = None
 
     def __post_init__(self):
         stated = [name for name in SOURCES if getattr(self, name, None) is not None]
@@ -42,6 +46,8 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             raise ValueError(f"got {got}, allowed exactly one of {', '.join(allowed)}")
         if self.path is not None:
             check_path(self.path, ".path")
+        if self.scale is not None and not (math.isfinite(self.scale) and 1e-9 <= abs(self.scale) < 1e18):
+            raise ValueError(f".scale: got {self.scale}, allowed a number from 0.000000001 to 18 digits")
 
     def parts(self) -> tuple["Part", ...]:
         """The parts that it combines: none for a path or a constant."""
@@ -53,6 +59,38 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             yield self.path
         for part in self.parts():
             yield from part.paths()
+
+    def spent(self) -> Iterator[str]:
+        """The paths whose whole value is read: nothing of it is left for `extra`."""
+        if self.path is not None and not any(isinstance(call, Call) and call.cuts for call in self.functions):
+            yield self.path
+        for part in self.parts():
+            yield from part.spent()
+
+
+class Choice(Part, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A value, and when it is the one."""
+
+    when: Match | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.when is not None:
+            check_match(self.when, ".when")
+
+
+class MinorUnits(Part, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The currency of an amount in minor units, such as cents."""
+
+    digits: dict[str, int] = {}
+
+    def __post_init__(self):
+        super().__post_init__()
+        for code, places in self.digits.items():
+            if not 0 <= places <= MOST_PLACES:
+                raise ValueError(f".digits.{code}: got {places}, allowed 0 to {MOST_PLACES}")
+            if not re.fullmatch("[A-Z]{3}", code):
+                raise ValueError(f".digits: got {code!r}, allowed a code of ISO 4217, such as ISK")
 
 
 class ZoneField(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -73,7 +111,12 @@ class Field(Part, frozen=True, forbid_unknown_fields=True, kw_only=True, rename=
     coalesce: tuple[Part, ...] | None = None
     concat: tuple[Part, ...] | None = None
     hash: tuple[Part, ...] | None = None
+    sum: tuple[Part, ...] | None = None
+    difference: tuple[Part, ...] | None = None
     product: tuple[Part, ...] | None = None
+    quotient: tuple[Part, ...] | None = None
+    cases: tuple[Choice, ...] | None = None
+    minor_units: MinorUnits | None = None
     match: Match | None = None
     map: dict[str, Scalar] | None = None
     otherwise: Scalar | None = None
@@ -84,10 +127,15 @@ class Field(Part, frozen=True, forbid_unknown_fields=True, kw_only=True, rename=
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("coalesce", "concat", "hash", "product", "map"):
+        for name in (*COMBINED, "map"):
             value = getattr(self, name)
             if value is not None and not value:
                 raise ValueError(f".{name}: got nothing in it, allowed one or more")
+        for at, choice in enumerate((self.cases or ())[:-1]):
+            if choice.when is None:
+                raise ValueError(
+                    f".cases[{at}]: got no `when`, allowed in the last case only; those behind never apply"
+                )
         if self.match is not None:
             check_match(self.match, ".match")
             wrong = [key for key in self.map or () if key not in ("true", "false")]
@@ -120,20 +168,36 @@ class Field(Part, frozen=True, forbid_unknown_fields=True, kw_only=True, rename=
 
     def paths(self) -> Iterator[str]:
         yield from super().paths()
+        yield from self._zone_paths()
+
+    def spent(self) -> Iterator[str]:
+        yield from super().spent()
+        yield from self._zone_paths()
+
+    def _zone_paths(self) -> Iterator[str]:
         if isinstance(self.time_zone, ZoneField):
             yield self.time_zone.path
 
     def parts(self) -> tuple[Part, ...]:
-        return self.coalesce or self.concat or self.hash or self.product or ()
+        return next((parts for name in COMBINED if (parts := getattr(self, name))), ())
+
+    def matches(self) -> tuple[Match, ...]:
+        """The matches that decide on its value."""
+        stated = (self.match, *(choice.when for choice in self.cases or ()))
+        return tuple(match for match in stated if match is not None)
 
     def looks(self) -> tuple[str, ...]:
-        """The paths that are checked but not consumed: those of a match."""
-        return () if self.match is None else tuple(paths_in(self.match))
+        """The paths that are checked but not consumed: those of matches, and of a currency that gives the unit."""
+        of_unit = () if self.minor_units is None else self.minor_units.paths()
+        return (*(path for match in self.matches() for path in paths_in(match)), *of_unit)
 
     def outcomes(self) -> Iterator[tuple[str, str]]:
         """Yield the values that the mapping itself may give the field, each with its place in the field."""
         if self.const is not None and not self.functions and self.map is None:
             yield ".const", text_of(self.const)
+        for at, choice in enumerate(self.cases or ()):
+            if choice.const is not None and not choice.functions and not self.functions and self.map is None:
+                yield f".cases[{at}].const", text_of(choice.const)
         for key, value in (self.map or {}).items():
             yield f".map.{key}", text_of(value)
         for name, given in ((".else", self.otherwise), (".default", self.default)):

@@ -6,9 +6,8 @@ unchanged or becomes null.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from decimal import ROUND_05UP, Context, Decimal, InvalidOperation
-from functools import reduce
+from collections.abc import Callable, Sequence
+from decimal import Decimal, InvalidOperation
 from itertools import compress
 from typing import Any, NamedTuple
 
@@ -91,6 +90,10 @@ def lower(texts: pl.Series) -> pl.Series:
     return texts.str.to_lowercase()
 
 
+def upper(texts: pl.Series) -> pl.Series:
+    return texts.str.to_uppercase()
+
+
 def trim(texts: pl.Series) -> pl.Series:
     return texts.str.strip_chars()
 
@@ -114,21 +117,6 @@ def number(values: pl.Series) -> Column:
     if not wrong.any():
         return Column(texts)
     return Column(texts, (Failure("not_a_number", "not a number", wrong),))
-
-
-TEXT_FUNCTIONS: dict[str, Callable[[pl.Series], pl.Series]] = {"lower": lower, "trim": trim, "snake": snake}
-
-
-def apply(column: Column, names: Sequence[str]) -> Column:
-    """The named functions, one after the other."""
-    values, failures, _ = column
-    for name in names:
-        if name == "number":
-            values, more, _ = number(values)
-            failures += more
-        else:
-            values = TEXT_FUNCTIONS[name](texts_of(values))
-    return Column(values, failures)
 
 
 def translate(column: Column, table: dict[str, str], otherwise: str | None) -> Column:
@@ -187,34 +175,6 @@ def _joined(columns: Sequence[Column], texts: pl.Expr) -> Column:
     frame = pl.DataFrame({str(at): texts_of(column.values) for at, column in enumerate(columns)})
     failures = tuple(failure for column in columns for failure in column.failures)
     return Column(frame.select(texts=texts)["texts"], failures)
-
-
-_EXACT = Context(prec=120, rounding=ROUND_05UP)  # a later rounding to nine places comes out as if it were the only one
-
-
-def product(columns: Sequence[Column]) -> Column:
-    """Return the exact product of numbers, rounded to nine places half away from zero; null if one of them is null."""
-    lists = [texts_of(column.values).to_list() for column in columns]
-    failures = tuple(failure for column in columns for failure in column.failures)
-    factors = [[None if text is None else _decimal(text) for text in texts] for texts in lists]
-    made = [None if None in row else _multiplied(row) for row in zip(*factors, strict=True)]
-    values = pl.Series([None if number is None else format(number, "f") for number in made], dtype=pl.String)
-    complete = pl.Series([None not in row for row in zip(*lists, strict=True)], dtype=pl.Boolean)
-    unread = [pl.Series([at is None for at in column], dtype=pl.Boolean) for column in factors]
-    wrong = complete & values.is_null()
-    for column, absent in zip(columns, unread, strict=True):
-        wrong = wrong | (absent & column.values.is_not_null())
-    if not wrong.any():
-        return Column(values, failures)
-    message = f"a factor that is not a number, or a product of more than {VALUE_DIGITS} digits before the point"
-    return Column(values, (*failures, Failure("not_a_number", message, wrong)))
-
-
-def _multiplied(factors: Iterable[Any]) -> Decimal | None:
-    try:
-        return to_nine_places(reduce(_EXACT.multiply, factors))
-    except ArithmeticError:
-        return None
 
 
 def concatenate(columns: Sequence[Column]) -> Column:
@@ -285,11 +245,12 @@ def _within(numbers: pl.Series) -> pl.Series:
 
 
 def _rounded(text: str) -> Decimal | None:
-    exact = _decimal(text)
+    exact = decimal_of(text)
     return None if exact is None else to_nine_places(exact)
 
 
-def _decimal(text: str) -> Decimal | None:
+def decimal_of(text: str) -> Decimal | None:
+    """The number that a text is, exactly; None if it is none."""
     if not re.match(_NUMBER, text) or text.endswith("\n"):
         return None
     try:
@@ -311,7 +272,7 @@ def _to_integer(values: pl.Series) -> pl.Series:
 
 def _whole(text: str) -> int | None:
     """The integer that a text such as 12.0 or 1E+3 is too."""
-    exact = _decimal(text)
+    exact = decimal_of(text)
     if exact is None or exact.adjusted() > 18 or exact != exact.to_integral_value():
         return None
     return int(exact) if -(2**63) <= exact < 2**63 else None

@@ -52,7 +52,8 @@ def _plan(mapping: Mapping, event: Event) -> Plan:
     paths = tuple(dict.fromkeys(parse_path(path) for field in event.fields.values() for path in field.paths()))
     looked = tuple(parse_path(path) for field in event.fields.values() for path in field.looks())
     properties = tuple(str(parse_path(path)[0]) for path in mapping.properties)
-    spent = [path for path in paths if not any(isinstance(step, int) for step in path)]
+    whole = {parse_path(path) for field in event.fields.values() for path in field.spent()}
+    spent = [path for path in paths if path in whole and all(isinstance(step, str) for step in path)]
     taken = frozenset([path[0] for path in spent if len(path) == 1] + list(properties))
     # A path that tells another field too is what happened, not how it travelled.
     said = {path for name, read_paths in read_by.items() if name not in TIMES[1:] for path in read_paths}

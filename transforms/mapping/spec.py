@@ -1,4 +1,4 @@
-"""A mapping: how the records of a source, in any format, become events. Written in YAML, read once.
+r"""A mapping: how the records of a source, in any format, become events. Written in YAML, read once.
 
     source: github-events       # required: the name of the source
     format: jsonl               # jsonl, csv or parquet; by default inferred from the file name
@@ -22,9 +22,23 @@
       is_bot:     {match: {agent: {pattern: "(?i)bot|crawl"}}}
     properties: [screen, app]   # keys of the record to keep in the JSON column `properties`
 
-A field is evaluated in this order: path, const, coalesce, concat, hash, product (exact, to nine places) or match (true
-or false); functions (lower, trim, snake, number); map, with `else` for a value that it lacks; default, for an absent
-value (and for one that the map lacks, if there is no `else`); the type of the field.
+A field is evaluated in this order: path, const, coalesce, concat, hash, cases, match (true or false) or arithmetic,
+exact to nine places (sum, difference, product, quotient); functions; scale; minor_units; map, with `else` for a value
+that it lacks; default, for an absent value (and for one that the map lacks, if there is no `else`); the type of the
+field.
+
+      content_id: {path: request, functions: [{extract: "^[A-Z]+ (\\S+)"}, {url: path}]}   # applied in their order
+      session_id: {path: "event_params[key=ga_session_id].value"}   # the element of a list whose `key` is that
+      currency:   {path: currency, functions: [upper]}
+      value:      {path: amount, minor_units: {path: currency}}     # cents: by ISO 4217, or `digits: {ISK: 2}`
+      quantity:   {path: menge, functions: [{number: {decimal: ",", unit: Stk}}]}
+      event_time: {sum: [{path: at._seconds}, {path: at._nanoseconds, scale: 0.000000001}], time: s}
+      category:   {cases: [{when: {kind: [a, b]}, const: shop}, {path: section}]}   # the first that fits
+
+Functions without arguments are lower, upper, trim, snake, number, percent_decode and absent (a text such as "", "-"
+or "(not set)" is no value); those with are extract, split, url, query, json, number and absent (see calls.py). A
+coalesce passes over such texts, too. A text of which extract, split, url, query or json takes a part stays in `extra`
+as a whole. A JSON number reads like its text: state `decimal: ","` for texts only.
 
 Which records, and how many events of each:
 
@@ -87,7 +101,7 @@ class Explode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self):
         if not 1 <= self.most <= MOST_ELEMENTS:
             raise ValueError(f".most: got {self.most}, allowed 1 to {MOST_ELEMENTS}")
-        if any(isinstance(step, int) for step in check_path(self.path, ".path")):
+        if not all(isinstance(step, str) for step in check_path(self.path, ".path")):
             raise ValueError(f".path: got {self.path!r}, allowed keys only")
 
 
@@ -262,7 +276,8 @@ def required_columns(mapping: Mapping) -> set[str]:
     for event in mapping.rules():
         matches += [event.match] if event.match is not None else []
         for field in event.fields.values():
-            matches += [field.match] if field.match is not None else []
+            matches += field.matches()
+            paths += field.minor_units.paths() if field.minor_units is not None else ()
             if field.default is None and field.coalesce is None:
                 paths += field.paths()
     for match in matches:

@@ -28,7 +28,7 @@ def keep_traces(extra: pl.Series, columns: Columns, traces: Sequence[Trace]) -> 
     lost: dict[int, list[Path]] = {}
     for field, marked in traces:
         # A list of which elements are read is in `extra` as a whole.
-        paths = [path for path in map(parse_path, _open_paths(field)) if not any(type(step) is int for step in path)]
+        paths = [path for path in map(parse_path, _open_paths(field)) if all(type(step) is str for step in path)]
         for row in marked.arg_true().to_list():
             lost.setdefault(row, []).extend(paths)
     if not lost:

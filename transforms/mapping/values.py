@@ -1,26 +1,27 @@
 """The values of a field: its paths, constants, matches and functions over columns, cast to its dtype."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
 
-from transforms.mapping.fields import TYPES, Field, Part, ZoneField
+from transforms.mapping.arithmetic import difference, product, quotient, to_major_units, total
+from transforms.mapping.calls import apply
+from transforms.mapping.fields import TYPES, Choice, Field, Part, ZoneField
 from transforms.mapping.functions import (
     Column,
     Failure,
-    apply,
     cast,
     coalesce,
     concat,
     constant,
     hash_texts,
-    product,
     texts_of,
     translate,
 )
 from transforms.mapping.spec import Mapping
-from transforms.records.match import holds, text_of
+from transforms.mapping.texts import without_null_like
+from transforms.records.match import Match, holds, text_of
 from transforms.records.paths import Path, parse_path
 
 Record = dict[str, Any]
@@ -60,11 +61,13 @@ def value_of(part: Part, columns: Columns, height: int) -> Column:
     elif part.const is not None:
         column = Column(constant(text_of(part.const), pl.String, height))
     elif isinstance(part, Field) and part.match is not None:
-        column = Column(holds(part.match, lambda path: columns[parse_path(path)].values))
+        column = Column(_holds(part.match, columns))
     else:
-        column = _combined(part, [value_of(inner, columns, height) for inner in part.parts()])
+        column = _combined(part, columns, height)
     column = apply(column, part.functions)
-    return _mapped(part, column) if isinstance(part, Field) else column
+    if part.scale is not None:
+        column = product([column, Column(constant(text_of(part.scale), pl.String, height))])
+    return _finished(part, column, columns, height) if isinstance(part, Field) else column
 
 
 def zones_of(zone: str | ZoneField, columns: Columns) -> str | pl.Series:
@@ -75,12 +78,55 @@ def zones_of(zone: str | ZoneField, columns: Columns) -> str | pl.Series:
     return texts if zone.default is None else texts.fill_null(zone.default)
 
 
-def _combined(part: Part, columns: Sequence[Column]) -> Column:
+def _holds(match: Match, columns: Columns) -> pl.Series:
+    return holds(match, lambda path: columns[parse_path(path)].values)
+
+
+_COMBINE: dict[str, Callable[[Sequence[Column]], Column]] = {
+    "concat": concat,
+    "hash": hash_texts,
+    "sum": total,
+    "difference": difference,
+    "product": product,
+    "quotient": quotient,
+}
+
+
+def _combined(part: Part, columns: Columns, height: int) -> Column:
     assert isinstance(part, Field)
-    ways: Iterator[tuple[Any, Callable]] = zip(
-        (part.coalesce, part.concat, part.hash, part.product), (coalesce, concat, hash_texts, product), strict=True
-    )
-    return next(combine for stated, combine in ways if stated)(columns)
+    values = [value_of(inner, columns, height) for inner in part.parts()]
+    if part.cases:
+        return _first_that_fits(part.cases, values, columns, height)
+    if part.coalesce:
+        return coalesce([_saying(inner, at) for inner, at in zip(part.coalesce, values, strict=True)])
+    return next(combine for name, combine in _COMBINE.items() if getattr(part, name))(values)
+
+
+def _saying(part: Part, column: Column) -> Column:
+    """A part of a coalesce: a text of a record that is empty, or null-like, is passed over."""
+    if part.path is None or column.values.dtype != pl.String:
+        return column
+    return column._replace(values=without_null_like(column.values))
+
+
+def _first_that_fits(choices: Sequence[Choice], values: Sequence[Column], columns: Columns, height: int) -> Column:
+    """Of each row the value of the first case that fits; null where none does."""
+    made = constant(None, pl.String, height)
+    failures: tuple[Failure, ...] = ()
+    left = constant(True, pl.Boolean, height)
+    for choice, column in zip(choices, values, strict=True):
+        fits = left if choice.when is None else left & _holds(choice.when, columns)
+        made = texts_of(column.values).zip_with(fits, made)
+        failures += tuple(failure._replace(rows=failure.rows & fits) for failure in column.failures)
+        left = left & ~fits
+    return Column(made, failures)
+
+
+def _finished(field: Field, column: Column, columns: Columns, height: int) -> Column:
+    """The value of a field, its unit converted and mapped."""
+    if field.minor_units is not None:
+        column = to_major_units(column, value_of(field.minor_units, columns, height), field.minor_units.digits)
+    return _mapped(field, column)
 
 
 def _mapped(field: Field, column: Column) -> Column:

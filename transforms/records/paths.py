@@ -2,15 +2,26 @@
 
 a.b         keys, joined by dots; a key may hold anything but . [ ] ' "
 c[0]        an element of a list, counted from 0
+c[key=x]    the first element of a list of objects whose member `key` is the text x: event_params[key=page].value;
+            ['...'] quotes it: c[key='a.b [c]'], and key-value lists whose value is an object of one typed member, as
+            those of GA4 (string_value) and OpenTelemetry (stringValue), give that member
 ['a b.c']   a key with anything in it but a quote, also behind a key: a['b.c'].d
 """
 
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
-Path = tuple[str | int, ...]
+
+class Named(NamedTuple):
+    """A step to the first element of a list of objects whose member `key` is `text`."""
+
+    key: str
+    text: str
+
+
+Path = tuple[str | int | Named, ...]
 Record = dict[Any, Any]  # a JSON object: its keys are texts
 
 
@@ -52,23 +63,34 @@ class Table(Sequence):
 
 
 _STEP = re.compile(
-    r"""(?P<dot>\.?)(?P<key>[^.\[\]'"]+) | \[(?P<index>[0-9]{1,9})\] | \[(['"])(?P<quoted>[^'"]*)\4\]""",
+    r"""(?P<dot>\.?)(?P<key>[^.\[\]'"]+) | \[(?P<index>[0-9]{1,9})\] | \[(['"])(?P<quoted>[^'"]*)\4\]
+      | \[(?P<member>[^.\[\]'"=?@!<>\s]+)=(?:(?P<bare>[^\[\]'"=\s][^\[\]'"]*)|(['"])(?P<text>[^'"]*)\8)\]""",
     re.VERBOSE,
 )
-_FORM = "keys joined by dots, [0] for an element of a list, ['a b.c'] for any other key"
+_FORM = (
+    "keys joined by dots, [0] for an element of a list, [key=x] for the element whose `key` is x, ['a b.c'] for any"
+    " other key"
+)
+# What a value is wrapped in by its type: OpenTelemetry writes the one that it has, GA4 leaves the others null.
+_TYPED = tuple(
+    spelled for kind in ("string", "int", "double", "float", "bool") for spelled in (f"{kind}_value", f"{kind}Value")
+)
 
 
 @lru_cache(maxsize=4096)
 def parse_path(text: str) -> Path:
     """The steps of a path: str is a key, int an index. Errors: ValueError `got ..., allowed ...`."""
-    steps: list[str | int] = []
+    steps: list[str | int | Named] = []
     at = 0
     while at < len(text):
         step = _STEP.match(text, at)
         # A dot stands between two steps only, and a list is never the record itself.
-        if step is None or (step["key"] and bool(step["dot"]) != bool(steps)) or (step["index"] and not steps):
+        if step is None or (bool(step["dot"]) != bool(steps) if step["key"] else not steps and step["quoted"] is None):
             raise ValueError(f"got {text!r}, allowed {_FORM}")
-        steps.append(int(step["index"]) if step["index"] else step["key"] or step["quoted"] or "")
+        if step["member"]:
+            steps.append(Named(step["member"], step["bare"] or step["text"] or ""))
+        else:
+            steps.append(int(step["index"]) if step["index"] else step["key"] or step["quoted"] or "")
         at = step.end()
     if not steps:
         raise ValueError(f"got {text!r}, allowed {_FORM}")
@@ -82,9 +104,32 @@ def read(records: Sequence[Record], path: Path) -> list[Any]:
     for step in inner:
         if type(step) is int:
             values = [at[step] if type(at) is list and step < len(at) else None for at in values]
+        elif isinstance(step, Named):
+            found = [_place(at, step) for at in values]
+            values = [None if place is None else at[place] for at, place in zip(values, found, strict=True)]  # type: ignore[index]
         else:
             values = [at.get(step) if type(at) is dict else None for at in values]
-    return values
+    return [_unwrapped(at) for at in values] if any(isinstance(step, Named) for step in inner) else values
+
+
+def _place(values: Any, step: Named) -> int | None:
+    """The index of the named element."""
+    if type(values) is not list:
+        return None
+    key, text = step
+    return next((at for at, each in enumerate(values) if type(each) is dict and _is(each.get(key), text)), None)
+
+
+def _is(value: Any, text: str) -> bool:
+    return value == text if type(value) is str else type(value) is int and str(value) == text
+
+
+def _unwrapped(value: Any) -> Any:
+    """The member of an object that is a value wrapped in its type; any other value unchanged."""
+    if type(value) is not dict:
+        return value
+    members = [value[name] for name in _TYPED if name in value]
+    return next((at for at in members if at is not None), None) if members else value
 
 
 def prune(record: Record, paths: Iterable[Path]) -> Record:
@@ -128,6 +173,10 @@ def remove_at(record: Record, paths: Iterable[Path]) -> Record:
 def _without(value: Any, path: Path) -> Any:
     first: Any = path[0]
     inner = path[1:]
+    if isinstance(first, Named):
+        first = _place(value, first)
+        if first is None:
+            return value
     is_list = type(value) is list
     found = (type(first) is int and first < len(value)) if is_list else (type(value) is dict and first in value)
     if not found:

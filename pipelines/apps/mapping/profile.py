@@ -110,6 +110,8 @@ def spell(path: Path) -> str | None:
     for step in path:
         if isinstance(step, int):
             text += f"[{step}]"
+        elif not isinstance(step, str):
+            return None
         elif _BARE.fullmatch(step):
             text += f".{step}" if text else step
         elif "'" not in step and '"' not in step:

@@ -372,7 +372,11 @@ BAD_TYPES = [
         "got path and const, allowed exactly one of path, const, coalesce, concat, hash",
     ),
     ("{functions: [lower]}", "", "got no source of a value, allowed exactly one of path, const"),
-    ("{path: t, functions: [up]}", ".functions[0]", "got 'up', allowed lower, number, snake, trim"),
+    (
+        "{path: t, functions: [up]}",
+        ".functions[0]",
+        "got 'up', allowed absent, lower, number, percent_decode, snake, trim, upper, or a map of one of extract",
+    ),
     ("{path: t, functions: lower}", ".functions", "got 'lower', allowed a list"),
     ("{path: a..b}", ".path", "got 'a..b', allowed keys joined by dots, [0] for an element of a list"),
     ("{hash: [{path: a}, {path: ''}]}", ".hash[1].path", "got '', allowed keys joined by dots"),
