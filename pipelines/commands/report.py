@@ -48,6 +48,6 @@ def run(values, rest) -> None:
 COMMAND = Command(
     add_options,
     run,
-    "Write a report: one HTML page of charts about the last year of a warehouse, or the days that you name.",
+    "Write a report: one HTML page of charts about the last year of a warehouse, or about other days.",
     "audience report --warehouse warehouse --start 2026-03-01 --end 2026-04-01 --output march.html",
 )
