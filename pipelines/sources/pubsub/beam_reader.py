@@ -7,6 +7,7 @@ downstream has run, hands on ten messages at a time, and takes the clock for the
 """
 
 import time
+from codecs import BOM_UTF8
 from collections.abc import Callable
 
 import apache_beam as beam
@@ -73,7 +74,7 @@ def poll_of_messages(messages: list, timestamp_attribute: str | None, now: float
     """Beam's PubsubMessages as a Poll. `now`, in seconds since 1970, for one without a time of publishing."""
     times = [message.publish_time for message in messages]
     published = [int((time.timestamp() if time is not None else now) * 1_000_000) for time in times]
-    payloads = [message.data or b"" for message in messages]
+    payloads = [(message.data or b"").removeprefix(BOM_UTF8) for message in messages]
     attributes = [encode_attributes(message.attributes or {}, message.ordering_key or "") for message in messages]
     if timestamp_attribute is not None:
         stamps = [(message.attributes or {}).get(timestamp_attribute) for message in messages]

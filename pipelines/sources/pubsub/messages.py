@@ -1,12 +1,14 @@
 """Pub/Sub messages as raw blocks.
 
-received_time   the value of `timestamp_attribute` (RFC 3339, or milliseconds since 1970), where it is given and
-                readable; otherwise the publish time
+received_time   the value of `timestamp_attribute` (RFC 3339, or s, ms, us or ns since 1970, whichever is between 2000
+                and 2100), where it is given and readable; otherwise the publish time
 position        the message's id
+payload         the data, without a byte order mark, as of a file
 attributes      {"received_time", "ordering_key", "message": the message's own attributes}: what is needed to read the
                 payload again. The publisher's names are kept apart from ours, which decide how a payload is read.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,10 +16,12 @@ import msgspec
 import polars as pl
 
 from transforms.block import RAW_SCHEMA, TIME
-from transforms.records.times import read_epochs, read_times
+from transforms.mapping.functions import to_time
+from transforms.records.times import EPOCH_UNITS, read_times
 
 _PLAIN = ""  # of a message without attributes and without a key
-_EPOCH_MS = r"^\d{1,18}$"
+_EPOCH = r"^[0-9]{9,19}(?:\.[0-9]*)?$"
+_FIRST, _END = 946_684_800, 4_102_444_800  # seconds of 2000 and 2100: the ranges of the units do not overlap
 
 
 class Poll(NamedTuple):
@@ -36,7 +40,7 @@ def poll_of(received: Iterable[Any], timestamp_attribute: str | None) -> Poll:
     ack_ids, payloads, ids, published, attributes, stamps, size = [], [], [], [], [], [], 0
     for each in received:
         message = each.message
-        data, own = message.data, message.attributes
+        data, own = message.data.removeprefix(BOM_UTF8), message.attributes
         time = message.publish_time
         ack_ids.append(each.ack_id)
         payloads.append(data)
@@ -63,10 +67,22 @@ def _json(value: Any) -> str:
 def received_times(stamps: Sequence[str | None], published: Sequence[int]) -> list[int]:
     """The received times, in microseconds since 1970: as stamped, or the publish time where a stamp is not readable."""
     texts = pl.Series(stamps, dtype=pl.String)
-    is_number = texts.str.contains(_EPOCH_MS)
-    epochs = read_epochs(texts.set(~is_number.fill_null(False), None).cast(pl.Int64), "ms")
-    times = read_times(texts.set(is_number.fill_null(False), None)).fill_null(epochs)
+    is_number = texts.str.contains(_EPOCH).fill_null(False)
+    times = read_times(texts.set(is_number, None))
+    if is_number.any():
+        times = times.fill_null(_read_numbers(texts.set(~is_number, None)))
     return times.dt.epoch("us").fill_null(pl.Series(published, dtype=pl.Int64)).to_list()
+
+
+def _read_numbers(texts: pl.Series) -> pl.Series:
+    """Counts since 1970 in the one unit that makes each a time between 2000 and 2100; null where none does."""
+    times = pl.Series([None], dtype=TIME).new_from_index(0, len(texts))
+    whole = texts.str.extract(r"^([0-9]+)").cast(pl.Int64, strict=False)
+    for unit, of in EPOCH_UNITS.items():
+        fits = whole.is_between(_FIRST * of, _END * of, closed="left").fill_null(False)
+        if fits.any():
+            times = times.fill_null(to_time(texts.set(~fits, None), unit))
+    return times
 
 
 def drop_payloads(poll: Poll) -> None:
