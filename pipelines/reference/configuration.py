@@ -1,4 +1,4 @@
-"""Generate docs/configuration.md, docs/cli.md, the schemas, the template's metadata and the tables for Terraform:
+"""Generate docs/configuration.md, docs/cli.md, docs/mapping.md, the schemas, the metadata and the tables for Terraform:
 
 python -m pipelines.reference
 """
@@ -9,6 +9,8 @@ from pathlib import Path
 from pipelines.dataflow.template import METADATA, metadata
 from pipelines.reference.cli import PAGE as CLI_PAGE
 from pipelines.reference.cli import cli_page, table_lines
+from pipelines.reference.mapping_page import PAGE as MAPPING_PAGE
+from pipelines.reference.mapping_page import mapping_page
 from pipelines.reference.terraform import tables_text
 from pipelines.reference.translations import TRANSLATIONS, translations_text
 from pipelines.settings.config import TEMPLATES, Quality
@@ -104,6 +106,7 @@ def files() -> Iterator[tuple[Path, str]]:
     """Yield every generated file of a checkout, with its expected text."""
     yield TEMPLATES.parent / PAGE, page()
     yield TEMPLATES.parent / CLI_PAGE, cli_page()
+    yield TEMPLATES.parent / MAPPING_PAGE, mapping_page()
     for name in SCHEMAS:
         yield TEMPLATES / "schemas" / f"{name}.json", schema_text(name)
     yield TEMPLATES / METADATA, metadata()
