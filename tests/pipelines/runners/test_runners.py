@@ -100,6 +100,27 @@ def test_prism_splits_a_slow_bundle_so_that_two_are_at_work_on_the_state_of_one_
     assert {count for _, count in seen} & {1, 2} == at_once
 
 
+class WaitWithoutOutput(beam.DoFn):
+    """Waits, and tells what share of a core the runner has used meanwhile."""
+
+    def process(self, runner):
+        process, begun = psutil.Process(runner), time.monotonic()
+        used = sum(process.cpu_times()[:2])
+        threading.Event().wait(2.0)
+        seen.append((sum(process.cpu_times()[:2]) - used) / (time.monotonic() - begun))
+
+
+def test_our_prism_sleeps_while_a_bundle_has_nothing_more_to_put_out(prism, tmp_path):
+    """Beam's own spins: 0.9 of a core on an idle machine, and what it gets of a busy one."""
+    seen.clear()
+    with runners.prism_at(prism, tmp_path / "prism.log") as (endpoint, process):
+        words = ["--runner=PrismRunner", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK"]
+        with beam.Pipeline(options=PipelineOptions(words)) as pipeline:
+            _ = pipeline | beam.Create([process.pid]) | beam.Reshuffle() | beam.ParDo(WaitWithoutOutput())
+    [share] = seen
+    assert share < 0.1
+
+
 def test_the_runner_is_the_one_that_is_asked_for_or_the_best_that_is_here(tmp_path, monkeypatch):
     binary = tmp_path / "prism"
     binary.write_text("#!/bin/sh\n")

@@ -262,7 +262,7 @@ def test_a_prism_that_the_patch_does_not_fit_is_not_built(checkout):
     before = sorted(checkout.parent.iterdir())
     made = make(checkout)
     assert made.returncode != 0
-    assert "unix-socket.patch does not apply to Prism 2." in made.stderr
+    assert "bundle-wait.patch does not apply to Prism 2." in made.stderr
     assert list((checkout / ".tools").iterdir()) == []
     assert sorted(checkout.parent.iterdir()) == before
 
