@@ -22,7 +22,7 @@ from pipelines.runners.quiet import WithoutWorkers
 from pipelines.sources.queue import Queue
 from transforms.errors import AudienceError, RunnerError
 
-LOOK_SECONDS = 0.2
+LOOK_SECONDS, DRAIN_LOOK_SECONDS = 1.0, 0.2  # a drain ends as soon as the runner is done
 CANCEL_SECONDS = 20.0
 END_SECONDS = 5.0  # for the process of a runner that no longer answers
 FAILED_SECONDS, ASKED_SECONDS, ANSWER_SECONDS = 10.0, 300.0, 60.0
@@ -51,7 +51,7 @@ class Watched(NamedTuple):
 
 def watch(run: Watched, ending: Ending, retire: Callable[[], None]) -> None:
     """Wait until the run is asked to stop, or has ended. Errors: AudienceError if it should not have, or is stuck."""
-    while not ending.stopping.wait(LOOK_SECONDS):
+    while not ending.stopping.wait(DRAIN_LOOK_SECONDS if ending.draining else LOOK_SECONDS):
         if status := run.runner.exit_status():
             raise RunnerError(f"the runner exited ({status}); {RESTART}")
         state = _ask_state(run)
