@@ -54,6 +54,12 @@ class Watermark:
         """A pull brought records, the earliest of them received then."""
         self.lately.append((self.clock(), received))
 
+    def follow(self, other: float) -> float:
+        """The watermark now of a reader that rests: that of the one that reads in its place."""
+        self.lately.clear()
+        self.value = max(self.value, other)
+        return self.value
+
     def advance(self, waiting: float | None, is_empty: bool) -> float:
         """The watermark now.
 

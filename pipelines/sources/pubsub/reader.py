@@ -2,6 +2,7 @@
 
 Blocks  one is handed on once it is old enough and the steps behind are through with those before it (in_flight.py), or
         it is full: a machine that falls behind gets larger blocks, which cost less a record
+Load    while it is low (load.py), only the first reader pulls, with pauses, and a small block gathers for longer
 Order   one pull at a time, blocks in the order of the pulls: messages with an ordering key are never reordered
 Bounds  nothing is pulled while `most_messages` or `most_bytes` are in flight: pulled and not acknowledged
 Errors  a transient error is retried without limit; a refusal that lasts GRACE_SECONDS is a SourceError for the runner
@@ -16,6 +17,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import polars as pl
@@ -25,6 +27,7 @@ from pipelines.sources.landing import Again, LandAt, Lander, read_landed
 from pipelines.sources.pubsub import leases as pubsub_leases
 from pipelines.sources.pubsub.client import PubSub, describe_error, is_refusal, waits
 from pipelines.sources.pubsub.leases import Leases
+from pipelines.sources.pubsub.load import FRESH_SECONDS, MANY_ROWS, PATIENCE, PAUSE_SECONDS, load_of
 from pipelines.sources.pubsub.messages import Poll, block_of, drop_payloads, poll_of
 from pipelines.sources.watermark import NOT_KNOWN, SteadyClock, Watermark
 from transforms.errors import OptionError, SourceError
@@ -35,6 +38,8 @@ GRACE_SECONDS = 5.0  # a subscription may be recreated, or a permission granted
 IDLE_SECONDS = 1.0  # a queue that has not answered for so long is empty
 THROUGH_SECONDS = 60.0  # steps that are not through for so long do not hold the next block up any more
 LOOK_SECONDS = 0.15  # so long a bundle waits for steps that are not through; the next one waits on
+REST_SECONDS = 0.2  # so soon a reader that rests looks whether it is to pull
+LOOK_OFTEN, LOOK_SELDOM = 0.2, 1.0  # seconds between two questions of the runner for a block
 STOP_SECONDS = 0.5  # for the pull in flight: what a cancelled one was given is redelivered late
 _log = logging.getLogger(__name__)
 
@@ -50,7 +55,8 @@ class Reading:
     landing              where each block is written before it is handed on; None: the runner's state is durable
     again                landed files that are read first; split k takes each k-th
     drain_file           a path: once the file exists, the readers nack what they hold and end
-    block_rows, block_bytes, block_seconds   a block has to reach one of them before it is handed on
+    block_rows, block_bytes, block_seconds   a block has to reach one of them before it is handed on; one of fewer than
+                                             MANY_ROWS gathers PATIENCE times as long
     most_messages, most_bytes                in flight of one reader
     lease_limit          seconds after which the lease of a message in flight expires
     """
@@ -97,7 +103,8 @@ class Engine:
     """
 
     def __init__(self, reading: Reading, split: int, again_from: int = 0):
-        self.reading, self.name = reading, uuid.uuid4().hex
+        self.reading, self.split, self.name = reading, split, uuid.uuid4().hex
+        self.load, self.asked = load_of(reading.subscription), reading.monotonic()
         self.owner: object = None  # the reader that the runner holds; one that it left behind may not close this
         self.again = list(reading.again[split :: reading.readers])
         self.again_done = again_from
@@ -114,6 +121,7 @@ class Engine:
         self._asking: float | None = None  # since when the queue has been asked and has given nothing
         self._message_bytes = 0.0
         self._handed_on = 0.0  # when the last block was
+        self._resting = False
         self._call: grpc.Future | None = None
         self._stopping = threading.Event()
         self._stop_by = 0.0
@@ -126,7 +134,9 @@ class Engine:
             self.again_done += 1
             STEPS.handed_on()
             return read_landed(self.again[self.again_done - 1])
+        self.asked = self.reading.monotonic()
         if self._thread is None and not self._stopping.is_set():
+            self.load.enter(self)
             self._thread = threading.Thread(target=self._pull, name=f"pull {self.reading.subscription}", daemon=True)
             self._thread.start()
         if self.failure is not None:
@@ -140,13 +150,26 @@ class Engine:
             drop_payloads(poll)
         return block if self.lander is None else self.lander.land(block)
 
+    def next_look(self) -> float:
+        """Seconds until it is worth to ask for a block again: at a low load, when one of any reader may be due."""
+        now = self.reading.monotonic()
+        leader = self.load.leader(now)
+        if self.load.is_busy(now) or not isinstance(leader, Engine):
+            return LOOK_OFTEN
+        due = [at for at in (self._due_at(), leader._due_at()) if at is not None]
+        return min(max(min(due, default=now + LOOK_SELDOM) - now, LOOK_OFTEN), LOOK_SELDOM)
+
     def watermark(self) -> float:
         """The watermark, in seconds since 1970; not known while landed files are read again."""
         now = self.reading.monotonic()
         with self._lock:
             waiting = [min(poll.received) for _, poll in self._buffer]
-            is_empty = not waiting and self._asking is not None and now - self._asking >= IDLE_SECONDS
-            value = self.mark.advance(min(waiting) / 1e6 if waiting else None, is_empty)
+            leader = self.load.leader(now) if self._resting and not waiting else None
+            if isinstance(leader, Engine) and leader is not self:
+                value = self.mark.follow(leader.mark.value)
+            else:
+                is_empty = not waiting and self._asking is not None and now - self._asking >= IDLE_SECONDS
+                value = self.mark.advance(min(waiting) / 1e6 if waiting else None, is_empty)
         pubsub_leases.note_watermark(self.name, value)
         return value
 
@@ -191,12 +214,14 @@ class Engine:
             self.unmarked = []
             self._buffer.clear()
         self.leases.close()
+        self.load.leave(self)
         pubsub_leases.note_watermark(self.name, None)
 
     def _stop(self) -> None:
         if not self._stopping.is_set():
             self._stop_by = self.reading.monotonic() + STOP_SECONDS
             self._stopping.set()
+            self.load.leave(self)
 
     def _take(self) -> list[Poll]:
         """The polls of the next block, in order; none while it may still grow."""
@@ -213,26 +238,38 @@ class Engine:
                     break
                 taken.append(self._buffer.popleft()[1])
         self._handed_on = reading.monotonic()
+        if sum(len(poll.ack_ids) for poll in taken) >= MANY_ROWS:
+            self.load.note_busy(self._handed_on)
         STEPS.handed_on()
         return taken
 
     def _due(self) -> float | None:
         """Since when there is a block that is old enough or full; None while there is none."""
+        due = self._due_at()
+        return due if due is not None and due <= self.reading.monotonic() else None
+
+    def _due_at(self) -> float | None:
+        """When what was pulled is old enough, or since when it is full; None if there is nothing."""
         reading = self.reading
         with self._lock:
             if not self._buffer:
                 return None
-            due = self._buffer[0][0] + reading.block_seconds
             held = sum(len(poll.ack_ids) for _, poll in self._buffer)
+            due = self._buffer[0][0] + reading.block_seconds * (PATIENCE if held < MANY_ROWS else 1)
             full = held >= reading.block_rows or sum(poll.bytes for _, poll in self._buffer) >= reading.block_bytes
             if full:
                 due = min(due, self._buffer[-1][0])
-        return due if due <= reading.monotonic() else None
+        return due
 
     def _may_hand_on(self, due: float) -> bool:
         """Whether the steps are through with the blocks before; a block waits THROUGH_SECONDS at most."""
         waits_since = max(due, self._handed_on)
-        return STEPS.are_through(LOOK_SECONDS) or self.reading.monotonic() - waits_since >= THROUGH_SECONDS
+        if STEPS.are_through(LOOK_SECONDS):
+            return True
+        now = self.reading.monotonic()
+        if now - waits_since >= self.reading.block_seconds:
+            self.load.note_busy(now)
+        return now - waits_since >= THROUGH_SECONDS
 
     def _pull(self) -> None:
         """Pull until stopped: the body of the thread."""
@@ -250,6 +287,8 @@ class Engine:
                 if not is_reached:
                     self._learn_deadline()
                     is_reached = True  # only now does no answer mean that there is nothing
+                if self._rest():
+                    continue
                 if self._pull_once():
                     tries, refused_at = waits(), None
             except grpc.RpcError as error:
@@ -262,6 +301,15 @@ class Engine:
                     raise describe_loss(self.reading.subscription, error) from error
                 _log.info("%s: %s; trying again", self.reading.subscription, describe_error(error))
                 self._stopping.wait(next(tries))
+
+    def _rest(self) -> bool:
+        """Wait for a while if another reader pulls alone. Whether there was a wait."""
+        now = self.reading.monotonic()
+        self._resting = not self.load.is_busy(now) and self.load.leader(now) is not self
+        if self._resting:
+            self._asking = None
+            self._stopping.wait(REST_SECONDS)
+        return self._resting
 
     def _pull_once(self) -> bool:
         """Pull, if there is room, and wait for the answer. Whether there was one."""
@@ -289,7 +337,16 @@ class Engine:
             self._asking = self.reading.monotonic()
             self.mark.pulled(min(poll.received) / 1e6)
             self._buffer.append((self._asking, poll))
+        self._pause(len(received) < most, received[-1].message.publish_time)
         return True
+
+    def _pause(self, had_room: bool, published: Any) -> None:
+        """Wait before the next pull, so that it brings more, unless the queue has messages that wait already."""
+        now = self.reading.monotonic()
+        if self.clock() - published.seconds >= FRESH_SECONDS + published.nanos / 1e9:
+            self.load.note_busy(now)
+        if had_room and not self.load.is_busy(now):
+            self._stopping.wait(PAUSE_SECONDS)
 
     def _room(self) -> int:
         """How many messages may be pulled now."""

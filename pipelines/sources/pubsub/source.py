@@ -24,6 +24,7 @@ from apache_beam.io.unbounded_source import (
     ReadFromUnboundedSource,
     UnboundedReader,
     UnboundedSource,
+    _ReadFromUnboundedSourceDoFn,
 )
 from apache_beam.metrics import Metrics
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
@@ -52,12 +53,36 @@ class ReadPubSub(beam.PTransform):
         self.reading = reading
 
     def expand(self, begin):
-        return begin | "Read the queue" >> ReadFromUnboundedSource(
+        return begin | "Read the queue" >> _ReadAsAsked(
             PubSubSource(self.reading),
             poll_interval=POLL_SECONDS,
             max_records_per_bundle=MOST_BLOCKS,
             max_read_time_seconds=BUNDLE_SECONDS,
         )
+
+
+class _ReadAsAsked(ReadFromUnboundedSource):
+    """Beam's transform, except that the reader says when it is asked again: at a low load that is seldom."""
+
+    def expand(self, pbegin):
+        asked = _AskAgain(self._poll_interval, self._max_records_per_bundle, self._max_read_time_seconds)
+        read = pbegin | "Create" >> beam.Create([self._source]) | "ReadUnbounded" >> beam.ParDo(asked)
+        read.element_type = pl.DataFrame
+        return read
+
+
+class _AskAgain(_ReadFromUnboundedSourceDoFn):
+    @property
+    def _poll_interval(self) -> float:
+        """Seconds until the runner asks again, after the reader of this thread had nothing."""
+        return getattr(_next_look, "seconds", POLL_SECONDS)
+
+    @_poll_interval.setter
+    def _poll_interval(self, seconds: float) -> None:
+        pass
+
+
+_next_look = threading.local()
 
 
 @dataclass(frozen=True)
@@ -139,6 +164,7 @@ class _Reader(UnboundedReader):
         _report(self.engine)
         block = None if self.engine.is_draining() else self.engine.next_block()
         if block is None:
+            _next_look.seconds = self.engine.next_look()
             return False
         self.block = block
         Metrics.distribution(NAMESPACE, "block-rows").update(block.height)
