@@ -111,6 +111,9 @@ def test_the_key_of_a_posthog_event_is_not_kept():
     request = post("/capture/", b'{"api_key": "phc", "event": "a", "value": 1.50}')
     assert key_of(request) == "phc"
     assert dialect_of(request).read(request)[0].payload == b'{"event":"a","value":1.50}'
+    for odd in (b"\xff", b"\\ud83d"):
+        (event,) = read("/capture/", b'{"api_key": "phc", "%s": 1}' % odd)
+        assert event.payload.startswith(b'{"\\ud') and b"phc" not in event.payload
     assert key_of(post("/batch/", b'{"batch": [{"api_key": "phc"}]}')) == "phc"
     assert key_of(post("/batch/", b'{"batch": [7], "api_key": 1}')) == "1"
     assert key_of(post("/batch/", b'{"batch": [7]}')) is None
