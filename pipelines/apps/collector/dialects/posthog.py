@@ -11,6 +11,7 @@ from pipelines.apps.collector.dialects.bodies import (
     Members,
     elements_of,
     event_of,
+    events_of,
     kind_of,
     members_of,
     text_in,
@@ -18,7 +19,7 @@ from pipelines.apps.collector.dialects.bodies import (
 )
 from pipelines.apps.collector.dialects.headers import answer, counts, key_in, media_type
 
-MOST_INFLATED = 20 << 20  # bytes, of a body that says that it is compressed in its query
+MOST_INFLATED = 10_000_000  # bytes, of a body that is gzip without a header that says so
 _KEYS = ("api_key", "token")
 _IDS = ("uuid", "$insert_id")
 _PATHS = ("batch", "capture", "e", "i/v0/e")
@@ -47,10 +48,10 @@ class PostHog:
     def read(self, request: Request) -> list[Event]:
         value = _unpacked(request)
         if value[:1] == b"[":
-            return [_event(element, {}) for element in elements_of(value)]
+            return events_of(elements_of(value), _IDS, {}, _KEYS)
         body = members_of(value)
         if "batch" not in body:
-            return [_event(value, {})]
+            return [event_of(value, _IDS, without=_KEYS)]
         return _batch(body)
 
     def accepted(self, request: Request, events: Sequence[Event], verdicts: Sequence[str]) -> Answer:
@@ -101,11 +102,7 @@ def _batch(body: Members) -> list[Event]:
     if body["batch"][:1] != b"[":
         raise NotThisForm(f'got {kind_of(body["batch"])} as "batch", allowed a list')
     shared = {key: member for key, member in body.items() if key not in ("batch", *_KEYS)}
-    return [_event(element, shared) for element in elements_of(body["batch"])]
-
-
-def _event(element: bytes, shared: Members) -> Event:
-    return event_of(element, _IDS, shared, _KEYS)
+    return events_of(elements_of(body["batch"]), _IDS, shared, _KEYS)
 
 
 def _key_in(body: Members) -> str | None:
