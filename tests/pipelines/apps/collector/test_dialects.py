@@ -16,8 +16,10 @@ KEY = "invented-write-key-0123456789"
 KEYS = {
     "segment": KEY,
     "segment-node": KEY,
+    "analytics-next": KEY,
     "rudderstack": KEY,
     "posthog": "phc_invented0123456789",
+    "posthog-js": "phc_invented0123456789",
     "posthog-v1": "phc_invented0123456789",
     "snowplow": "shop",
     "snowplow-get": "shop",
