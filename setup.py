@@ -48,6 +48,12 @@ TEST = [
     "uv>=0.13,<0.14",
     "psutil>=7.2,<8",
     "playwright>=1.65,<2",
+    "segment-analytics-python>=2.4,<3",
+    "rudder-sdk-python>=2.1.9,<3",
+    "posthog>=7.91,<8",
+    "snowplow-tracker>=1.1,<2",
+    "cloudevents>=2.2,<3",
+    "standardwebhooks>=1.1,<2",
 ]
 # In the lock, so that it pins what builds google-apitools (an sdist below Python 3.13) and this package, and what
 # installs: a pip of before 25 asks for the newest version of what is wanted with an extra, whatever is pinned.
