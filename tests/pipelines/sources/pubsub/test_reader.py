@@ -21,7 +21,7 @@ from pipelines.sources.pubsub.client import EMULATOR
 from pipelines.sources.pubsub.messages import poll_of
 from pipelines.sources.pubsub.queue import PubSubQueue
 from pipelines.sources.pubsub.reader import THROUGH_SECONDS
-from pipelines.sources.pubsub.source import LandAt, PubSubSource, Reading
+from pipelines.sources.pubsub.source import LandAt, PubSubSource, Reading, close_all
 from tests.servers.needed import wait_until
 from tests.servers.pubsub import Queue, make_emulator
 from tests.support.pubsub_hand import Hand
@@ -522,3 +522,20 @@ def test_a_checkpoint_elsewhere_reads_on_behind_what_was_read_again(queue, by_ha
     assert hand.step()
     rest = [payload for each in again[1:2] for payload in read_landed(each)["payload"]]
     assert hand.all()[0]["payload"].to_list() == rest
+
+
+def test_a_reader_that_begins_after_all_were_closed_pulls_nothing(queue):
+    queue.publish(*numbered(100))
+    reading = Reading(queue.subscription, readers=2)
+    first, second = PubSubSource(reading).split(2)
+    reader = first.create_reader(None, None)
+    wait_until(lambda: reader.start() or reader.advance())
+    close_all()
+    late = second.create_reader(None, None)
+    assert not late.start()
+    assert late.get_watermark() == MAX_TIMESTAMP
+    assert late.engine._thread is None
+    assert queue.wait_for(100, 20) == sorted(numbered(100))
+    again = Hand(Reading(queue.subscription, readers=1))
+    again.close()
+    assert again.readers[0].engine.reading.id != reading.id
