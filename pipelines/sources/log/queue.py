@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pipelines.sources.landing import Again, LandAt
 
+_OF_MESSAGES = ("timestamp_attribute", "id_label")
 _ALLOWED = "the path of a folder, without @ and control characters"
 
 
@@ -34,6 +35,7 @@ class LogQueue:
     input: str
     expected_delay: timedelta = timedelta(seconds=10)
     batch_delay: timedelta = timedelta(milliseconds=500)
+    refused: tuple[str, ...] = ()  # options that are stated and that a log does not have
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
 
@@ -41,8 +43,9 @@ class LogQueue:
     def of(cls, values: Mapping[str, Any]) -> "LogQueue":
         """The log that the values of options name, by its absolute path."""
         stated = {name: values[name] for name in ("expected_delay", "batch_delay") if values.get(name) is not None}
+        refused = tuple(name for name in _OF_MESSAGES if values.get(name) is not None)
         folder = values["input_log"]
-        return cls(os.path.abspath(folder) if _is_path(folder) else folder, **stated)
+        return cls(os.path.abspath(folder) if _is_path(folder) else folder, refused=refused, **stated)
 
     def check(self) -> str:
         """A line about it. Errors: OptionError for its name, SourceError for all else."""
@@ -51,6 +54,10 @@ class LogQueue:
 
         if not _is_path(self.input):
             raise OptionError(f"--input_log: got {self.input!r}; allowed: {_ALLOWED}")
+        if self.refused:
+            raise OptionError(
+                f"--{self.refused[0]} is not for --input_log, whose entries state their time and their id; leave it out"
+            )
         folder = Path(self.input)
         if not folder.is_dir():
             raise SourceError(f"{folder} does not exist; create it with `mkdir -m 700 {word(self.input)}`")

@@ -224,6 +224,12 @@ def test_the_options_of_a_stream_reach_the_reader(tmp_path, monkeypatch):
     assert (reading.source, reading.drain_file) == ("shop", "drain")
 
 
+def test_an_option_that_a_log_does_not_have_is_refused_and_not_ignored(tmp_path):
+    values = {"input_log": str(tmp_path), "timestamp_attribute": "at"}
+    with pytest.raises(OptionError, match=r"--timestamp_attribute is not for --input_log, .*; leave it out"):
+        queues.choose_queue(resolve(values, "run")._asdict()).check()
+
+
 def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     fill(tmp_path / "log")
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # of root, who may do all
