@@ -173,6 +173,20 @@ def test_a_full_log_refuses_until_it_was_read_on(folder):
     writer.close()
 
 
+def test_a_full_log_whose_last_segment_is_large_goes_on_once_that_is_read(folder):
+    writer = writer_of(folder, most_bytes=10_000)
+    writer.append([entry(b"x" * 6_000)]).result(30)
+    for _ in range(2):
+        with pytest.raises(LogFull):
+            writer.append([entry(b"x" * 6_000)]).result(30)
+    assert list(segments(folder)) == [1, 2], "a reader deletes what is behind the last segment"
+    segments(folder)[1].unlink()
+    writer.append([entry(b"x" * 6_000)]).result(30)
+    with pytest.raises(ValueError, match=r"an append has 11,0.. bytes; allowed: up to 10,000, of the whole log"):
+        writer.append([entry(b"x" * 11_000)])
+    writer.close()
+
+
 def test_a_full_log_counts_what_an_earlier_writer_left(folder):
     fill(folder, entries(10, size=1_000))
     writer = writer_of(folder, most_bytes=11_000)
