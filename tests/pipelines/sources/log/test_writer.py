@@ -265,6 +265,34 @@ def test_a_defect_fails_the_append_and_the_writer_goes_on(folder):
     assert stored(folder) == sent
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 1 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("a small disk needs the right to mount one")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_a_full_disk_is_a_full_log_and_a_segment_that_is_read_makes_room(small_disk):
+    writer = writer_of(small_disk / "log", most_bytes=64 * MIB, segment_bytes=200_000)
+    sent, refused = [], []
+    for one in entries(60, size=30_000):
+        future = writer.append([one])
+        (sent if future.exception(30) is None else refused).append(one)
+    assert 25 <= len(sent) <= 34
+    with pytest.raises(LogFull, match="cannot be written: No space left on device; free space on its disk"):
+        writer.append(entries(1, size=30_000)).result(30)
+    assert stored(small_disk / "log") == sent
+    segments(small_disk / "log")[1].unlink()
+    for one in refused[:3]:
+        writer.append([one]).result(30)
+    writer.close()
+    assert stored(small_disk / "log")[-3:] == refused[:3]
+
+
 LIMITED = """
 import resource, sys
 from pathlib import Path
