@@ -138,6 +138,14 @@ class LogReader:
         STEPS.handed_on()
         return block if self.lander is None else self.lander.land(block)
 
+    def next_look(self) -> float:
+        """Seconds until it is worth to ask for a block again: when one is due, or when there may be entries."""
+        with self._lock:
+            rest = self.reading.block_seconds
+            if self._buffer:
+                rest = self._taken[-1].since + rest - self.reading.monotonic()
+            return max(rest, LOOK_SECONDS)
+
     def advance_watermark(self) -> float:
         """The watermark, in seconds since 1970."""
         with self._lock:

@@ -15,23 +15,17 @@ from dataclasses import dataclass
 import apache_beam as beam
 import polars as pl
 from apache_beam import coders
-from apache_beam.io.unbounded_source import (
-    CheckpointMark,
-    ReadFromUnboundedSource,
-    UnboundedReader,
-    UnboundedSource,
-)
+from apache_beam.io.unbounded_source import CheckpointMark, UnboundedReader, UnboundedSource
 from apache_beam.metrics import Metrics
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
+from pipelines.sources.ask_again import ReadWhenDue, ask_again_in
 from pipelines.sources.in_flight import STEPS
 from pipelines.sources.landing import read_landed
 from pipelines.sources.log.reader import LogReader, Reading, known_reader, reader_of
 from pipelines.sources.watermark import NOT_KNOWN
 
 NAMESPACE = "audience"
-# A bundle is held until it is finalized, and so is what it read: with Beam's defaults up to 10 s.
-POLL_SECONDS, MOST_BLOCKS, BUNDLE_SECONDS = 0.2, 16, 0.5
 
 
 class ReadLog(beam.PTransform):
@@ -45,12 +39,7 @@ class ReadLog(beam.PTransform):
         self.reading = reading
 
     def expand(self, begin):
-        return begin | "Read the queue" >> ReadFromUnboundedSource(
-            LogSource(self.reading),
-            poll_interval=POLL_SECONDS,
-            max_records_per_bundle=MOST_BLOCKS,
-            max_read_time_seconds=BUNDLE_SECONDS,
-        )
+        return begin | "Read the queue" >> ReadWhenDue(LogSource(self.reading))
 
 
 @dataclass(frozen=True)
@@ -114,6 +103,7 @@ class _Reader(UnboundedReader):
         _report(self.log)
         block = self._next()
         if block is None:
+            ask_again_in(self.log.next_look())
             return False
         self.block = block
         Metrics.distribution(NAMESPACE, "block-rows").update(block.height)
