@@ -1,5 +1,6 @@
 """The native format read one record at a time: what `parse_native` is compared with."""
 
+import re
 from decimal import Decimal
 
 import msgspec
@@ -60,7 +61,7 @@ def _event(row: dict, source: str) -> dict:
         "id_source": id_source,
         "value": event.value,
         "properties": None if properties in ("", "null") else properties,
-        "extra": extra,
+        "extra": _with_lost(extra, event, row),
         "client_time": _time(event.event_time),
         "client_time_given": event.event_time is not None,
         "sent_time": _time(event.sent_time),
@@ -78,6 +79,17 @@ def _decoded(payload: bytes) -> tuple[NativeEvent, str | None]:
         event = OPEN(payload)
         unknown = {name: value for name, value in decode_object(payload).items() if name not in KNOWN}
         return event, encode_json(unknown).decode() if unknown else None
+
+
+def _with_lost(extra: str | None, event: NativeEvent, row: dict) -> str | None:
+    """With the times that are not in the columns, or not to the last digit."""
+    said = {"event_time": event.event_time, "sent_time": event.sent_time}
+    if row["received_time"] is None:
+        said["received_time"] = event.received_time
+    said = {name: at for name, at in said.items() if at not in (None, "")}
+    lost = {name: at for name, at in said.items() if _time(at) is None or re.search(r"[.,]\d{6}\d*[1-9]", at)}
+    both = (decode_object(extra.encode()) if extra else {}) | lost
+    return encode_json(both).decode() if lost else extra
 
 
 def _time(stated):

@@ -16,7 +16,7 @@ import xxhash
 
 from transforms.block import NUMERIC, SEPARATOR, TIME, VALUE_DIGITS
 from transforms.records.iso_times import read_iso_times
-from transforms.records.numbers import to_nine_places
+from transforms.records.numbers import floor_to_nine_places, to_nine_places
 from transforms.records.patterns import read_formatted
 from transforms.records.payloads import encode_json
 from transforms.records.times import EPOCH_UNITS, RFC3339, keep_in_range, read_epochs
@@ -223,8 +223,8 @@ def cast(column: Column, dtype: Any) -> Column:
     return Column(fit, (*failures, Failure(*_UNFIT[dtype], fit.is_null() & values.is_not_null())))
 
 
-def to_numeric(values: pl.Series) -> pl.Series:
-    """Convert to Decimal(38, 9), rounded half away from zero; null if not a number or too large."""
+def to_numeric(values: pl.Series, rounded: Callable[[Decimal], Decimal | None] = to_nine_places) -> pl.Series:
+    """Convert to Decimal(38, 9), rounded half away from zero unless stated; null if not a number or too large."""
     if values.dtype == pl.Int64:
         return _within(values.cast(NUMERIC))
     texts = texts_of(values)
@@ -234,19 +234,15 @@ def to_numeric(values: pl.Series) -> pl.Series:
     precise = texts.str.contains(_PRECISE)
     if precise.any():
         at = precise.arg_true()
-        rounded = [_rounded(text) for text in texts[at].to_list()]
-        numbers = numbers.scatter(at, pl.Series(rounded, dtype=NUMERIC))
+        exact = [decimal_of(text) for text in texts[at].to_list()]
+        fitted = [None if number is None else rounded(number) for number in exact]
+        numbers = numbers.scatter(at, pl.Series(fitted, dtype=NUMERIC))
     return numbers
 
 
 def _within(numbers: pl.Series) -> pl.Series:
     fits = numbers.is_between(-_TOO_LARGE, _TOO_LARGE, closed="none")
     return numbers if fits.all() else numbers.set(~fits.fill_null(False), None)
-
-
-def _rounded(text: str) -> Decimal | None:
-    exact = decimal_of(text)
-    return None if exact is None else to_nine_places(exact)
 
 
 def decimal_of(text: str) -> Decimal | None:
@@ -338,4 +334,4 @@ def _counts(values: pl.Series, unit: str) -> pl.Series:
         return values
     if unit == "ns":  # more digits than a NUMERIC of ours; no part of one is read
         return texts_of(values).str.extract(_NANOSECONDS).cast(pl.Int64, strict=False)
-    return to_numeric(values)
+    return to_numeric(values, floor_to_nine_places)
