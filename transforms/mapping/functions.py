@@ -41,11 +41,16 @@ class Failure(NamedTuple):
 
 
 class Column(NamedTuple):
-    """Values: String, Int64 or Boolean, what failed on the way to them, and the rows whose value a map replaced."""
+    """Values: String, Int64 or Boolean, what failed on the way to them, and what was read and is not among them.
+
+    replaced   the rows (Boolean) whose value a map replaced
+    passed     paths of which another was chosen, and the rows (Boolean) where they had another value than that
+    """
 
     values: pl.Series
     failures: tuple[Failure, ...] = ()
     replaced: pl.Series | None = None
+    passed: tuple[tuple[str, pl.Series], ...] = ()
 
 
 def column_of(values: Sequence[Any] | pl.Series) -> Column:
@@ -161,7 +166,7 @@ def hash_texts(columns: Sequence[Column]) -> Column:
     if any(column.values.null_count() for column in columns):
         filled = pl.concat_str([part.fill_null("") for part in parts], separator=SEPARATOR)
         texts = pl.when(pl.any_horizontal(part.is_not_null() for part in parts)).then(filled)
-    values, failures, _ = _joined(columns, texts)
+    values, failures, *_ = _joined(columns, texts)
     digest = xxhash.xxh3_128_hexdigest
     digests = [None if text is None else digest(text) for text in values.cast(pl.Binary).to_list()]
     return Column(pl.Series(digests, dtype=pl.String), failures)
@@ -212,7 +217,7 @@ _UNFIT = {
 
 def cast(column: Column, dtype: Any) -> Column:
     """The values as the dtype of a field: String, NUMERIC, Int64, Float64 or Boolean."""
-    values, failures, _ = column
+    values, failures, *_ = column
     if dtype == pl.String:
         return Column(texts_of(values), failures)
     if values.null_count() == len(values):
