@@ -31,12 +31,12 @@ from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 from pipelines.sources.in_flight import STEPS
 from pipelines.sources.landing import LandAt
 from pipelines.sources.pubsub import leases as pubsub_leases
+from pipelines.sources.pubsub.messages import NAMESPACE, STAMPS_UNREADABLE
 from pipelines.sources.pubsub.reader import Engine, Reading, close_all
 from pipelines.sources.watermark import NOT_KNOWN
 
 __all__ = ["LandAt", "PubSubSource", "ReadPubSub", "Reading", "close_all"]
 
-NAMESPACE = "audience"
 # A bundle is held until it is finalized, and so is what it read: with Beam's defaults up to 10 s.
 POLL_SECONDS, MOST_BLOCKS, BUNDLE_SECONDS = 0.2, 16, 0.5
 
@@ -182,6 +182,7 @@ def _report(engine: Engine) -> None:
         ("messages-nacked", counts.nacked),
         ("messages-expired", counts.expired),
         ("messages-finalized-elsewhere", counts.unknown),
+        (STAMPS_UNREADABLE, counts.unreadable),
     ):
         if value:
             Metrics.counter(NAMESPACE, name).inc(value)
