@@ -61,7 +61,7 @@ def _event(row: dict, source: str) -> dict:
         "id_source": id_source,
         "value": event.value,
         "properties": None if properties in ("", "null") else properties,
-        "extra": _with_lost(extra, event, row),
+        "extra": _with_time(extra, event),
         "client_time": _time(event.event_time),
         "client_time_given": event.event_time is not None,
         "sent_time": _time(event.sent_time),
@@ -81,15 +81,12 @@ def _decoded(payload: bytes) -> tuple[NativeEvent, str | None]:
         return event, encode_json(unknown).decode() if unknown else None
 
 
-def _with_lost(extra: str | None, event: NativeEvent, row: dict) -> str | None:
-    """With the times that are not in the columns, or not to the last digit."""
-    said = {"event_time": event.event_time, "sent_time": event.sent_time}
-    if row["received_time"] is None:
-        said["received_time"] = event.received_time
-    said = {name: at for name, at in said.items() if at not in (None, "")}
-    lost = {name: at for name, at in said.items() if _time(at) is None or re.search(r"[.,]\d{6}\d*[1-9]", at)}
-    both = (decode_object(extra.encode()) if extra else {}) | lost
-    return encode_json(both).decode() if lost else extra
+def _with_time(extra: str | None, event: NativeEvent) -> str | None:
+    """With the event time, if it is not in its column, or not to the last digit."""
+    said = event.event_time
+    if said in (None, "") or (_time(said) is not None and not re.search(r"[.,]\d{6}\d*[1-9]", said)):
+        return extra
+    return encode_json((decode_object(extra.encode()) if extra else {}) | {"event_time": said}).decode()
 
 
 def _time(stated):

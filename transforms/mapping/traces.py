@@ -1,12 +1,13 @@
 """Traces: values that a field read and did not keep stay in `extra`, at the path that they were read from.
 
-A map's `else` or `default` replaces a value, `on_error: null` drops one, a time that cannot be read is null, and one
-that is finer than a microsecond loses digits: of such a record the values that the field reads are in `extra` too: the
-text of each, or its object or list.
+A map's `else` or `default` replaces a value, `on_error: null` drops one, an event time that cannot be read is null, and
+one that is finer than a microsecond loses digits: of such a record the values that the field reads are in `extra` too:
+the text of each, or its object or list.
 
 Of a `coalesce` or of `cases`, each part leaves its value where it says something and is not what was chosen; also a
 text such as N/A that a coalesce passes over. These leave no trace: what is empty, what a function `absent` names, what
-equals the chosen value, what another field reads as a whole, and what a `hash` reads.
+equals the chosen value, what another field reads as a whole, what a `hash` reads, and the times of how an event
+travelled: `extra` is part of what a second delivery is compared by.
 """
 
 from collections.abc import Collection, Iterator, Sequence

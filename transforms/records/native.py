@@ -90,15 +90,13 @@ _PLAIN_SCHEMA = {name: dtype for name, _, dtype in _PLAIN}
 _NO_EVENT = astuple(NativeEvent())
 _NO_PROPERTIES = _NO_EVENT[_PROPERTIES]
 _TIMES = ("client_time", "sent_time", "received_time")
-_SAID = ("event_time", "sent_time", "received_time")  # the names of the same in a record
 _CLIENT, _NULL = "client", {None}
 Columns = list[list[Any]]  # what records state, in the order of NativeEvent
 
 
 def parse_native(raw: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Decode native events to (PARSED_SCHEMA block, rejected). `source` is for records that do not state one."""
-    queued = not raw["received_time"].null_count()
-    reader = _Reader(raw["payload"], raw["received_time"], source)
+    reader, queued = _Reader(raw["payload"], source), not raw["received_time"].null_count()
     slices: list[dict[str, pl.Series]] = []
     kept: list[int] = []
     unfit: list[int] = []
@@ -118,8 +116,8 @@ def parse_native(raw: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataF
 class _Reader:
     """Decodes the records of a block, a slice at a time."""
 
-    def __init__(self, payloads: pl.Series, received: pl.Series, source: str):
-        self.payloads, self.received, self.source = payloads, received, source
+    def __init__(self, payloads: pl.Series, source: str):
+        self.payloads, self.source = payloads, source
         self.refused: dict[int, tuple[str, str]] = {}  # (code, errors), by row
         self.derived: list[int] = []  # rows of the slice whose `event_id` is derived
         self.extra: dict[int, str] = {}  # unknown fields as JSON, by row of the slice
@@ -168,12 +166,14 @@ class _Reader:
             self.extra[first + at] = unknown
         return astuple(event)
 
-    def leave(self, name: str, lost: dict[int, Any]) -> None:
-        """Add times that cannot be read, or are finer than a microsecond, to `extra`; what a queue says goes first."""
+    def leave_times(self, lost: dict[int, Any]) -> None:
+        """Add event times that cannot be read, or are finer than a microsecond, to `extra`, by row.
+
+        Not those of TRANSPORT: a second delivery states others, and would be another event.
+        """
         for row, value in lost.items():
-            if name != "received_time" or self.received[row] is None:
-                unknown = decode_object(self.extra[row].encode()) if row in self.extra else {}
-                self.extra[row] = encode_json(unknown | {name: value}).decode()
+            unknown = decode_object(self.extra[row].encode()) if row in self.extra else {}
+            self.extra[row] = encode_json(unknown | {"event_time": value}).decode()
 
     def _refuse(self, row: int, problem: Exception) -> None:
         self.refused[row] = error_of(problem)
@@ -222,10 +222,9 @@ def _series_of(
     event_time, stated = columns[_EVENT_TIME], columns[_SOURCE]
     value, unfit = _numeric(columns[_VALUE])
     received = [None] * height if queued else columns[_RECEIVED_TIME]
-    said = [event_time, columns[_SENT_TIME], received]
-    times = dict(zip(_TIMES, read_stated(said), strict=True))
-    for name, values, read in zip(_SAID, said, times.values(), strict=True):
-        reader.leave(name, {rows[at]: values[at] for at in read.lost})
+    read = read_stated([event_time, columns[_SENT_TIME], received])
+    times = dict(zip(_TIMES, (each.times for each in read), strict=True))
+    reader.leave_times({rows[at]: event_time[at] for at in read[0].lost})
     made: dict[str, Any] = {
         "properties": [None if at is _NO_PROPERTIES else _text_of(at) for at in columns[_PROPERTIES]],
         "extra": _at_rows(rows, reader.extra, None),
@@ -237,7 +236,7 @@ def _series_of(
     series = dict(zip(_PLAIN_SCHEMA, plain.get_columns(), strict=True))
     series["value"] = value
     series |= {name: _column_of(name, values, height) for name, values in made.items()}
-    return series | {name: times[name].times.alias(name) for name in _TIMES}, unfit
+    return series | {name: times[name].alias(name) for name in _TIMES}, unfit
 
 
 def _at_rows(rows: Sequence[int], values: dict[int, str], otherwise: str | None) -> list[str | None] | str | None:

@@ -54,12 +54,15 @@ def read_stated(columns: Sequence[Sequence[Any]]) -> list[Stated]:
     height = len(columns[0])
     stated = [any(column) for column in columns]
     values = list(chain.from_iterable(compress(columns, stated)))
+    all_text = True
     try:
         texts = pa.array(values, pa.large_string())
     except (pa.ArrowTypeError, pa.ArrowInvalid):
         texts = pa.array([value if type(value) is str else None for value in values], pa.large_string())
+        all_text = False
     times, odd = _read(texts)
     finer = [row for row in odd if _find_finer(values[row])]
+    all_read = all_text and not finer and times.null_count() == texts.null_count
     nothing = pl.Series([None], dtype=TIME).new_from_index(0, height)
     starts = iter(range(0, len(values), height or 1))
     found = []
@@ -69,14 +72,14 @@ def read_stated(columns: Sequence[Sequence[Any]]) -> list[Stated]:
             continue
         start = next(starts)
         own = times.slice(start, height)
-        lost = {*(row - start for row in finer if 0 <= row - start < height), *_unread(column, own)}
-        found.append(Stated(own, sorted(lost)))
+        lost = [row - start for row in finer if 0 <= row - start < height]
+        found.append(Stated(own, [] if all_read else sorted({*lost, *_unread(column, own)})))
     return found
 
 
 def _unread(column: Sequence[Any], times: pl.Series) -> list[int]:
     """The rows that state something, but no time that is read."""
-    if not times.null_count() or times.null_count() == column.count(None):
+    if times.null_count() == column.count(None):
         return []
     return [row for row in times.is_null().arg_true().to_list() if column[row] is not None and column[row] != ""]
 
@@ -90,7 +93,7 @@ def _read(texts: pa.Array) -> tuple[pl.Series, list[int]]:
     """
     alike = _are_alike(texts)
     all_alike = bool(alike.all())
-    rows = np.flatnonzero(~alike)
+    rows = np.array([], dtype=np.int64) if all_alike else np.flatnonzero(~alike)
     try:
         stamps = pc.cast(texts if all_alike else pc.if_else(pa.array(alike), texts, None), _STAMPS)
     except pa.ArrowInvalid:

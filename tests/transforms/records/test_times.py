@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.fuzz.test_records import block_of
 from tests.transforms.mapping.test_mapping import mapping
 from transforms.block import TIME
+from transforms.deduplicate import fingerprint
 from transforms.event_time import settle_event_time
 from transforms.mapping.functions import to_time
 from transforms.parse import parse
@@ -24,6 +25,7 @@ from transforms.records.native import parse_native
 from transforms.records.times import END, EPOCH_UNITS, FIRST
 from transforms.records.zones import localize, zone_of
 
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WIDE = Context(prec=60, rounding=ROUND_FLOOR)
 OFFSETS = st.integers(-86_399, 86_399).map(lambda seconds: timezone(timedelta(seconds=seconds)))
@@ -153,12 +155,18 @@ def test_a_record_whose_only_time_is_out_of_range_is_quarantined_with_the_range(
     assert rejected["payload"].to_list() == block["payload"].to_list()
 
 
-def test_a_time_that_a_queue_overrides_leaves_no_trace_and_others_do_beside_unknown_fields():
-    stated = {"received_time": "soon", "sent_time": "-1", "b": 1.5, "event_time": ""}
-    block = block_of([native(**stated), native(**stated)], None)
-    received = [None, datetime(2026, 3, 1, tzinfo=UTC)]
-    passed, _ = parse_native(block.with_columns(received_time=pl.Series(received, dtype=TIME)), "events")
-    assert list(map(json.loads, passed["extra"])) == [
-        {"b": 1.5, "received_time": "soon", "sent_time": "-1"},
-        {"b": 1.5, "sent_time": "-1"},
-    ]
+@pytest.mark.parametrize("spec", [None, mapping("event_time: {path: event_time}, sent_time: {path: sent_time}")])
+def test_a_second_delivery_that_states_other_times_of_travel_is_the_same_event(spec):
+    noon = "2026-03-01T12:00:00Z"
+    sent = "soon", "2026-03-01T12:00:00.123456789Z", "2026-03-01T12:00:01.5Z", "1969-12-31T23:59:59Z"
+    block = block_of([native(event_time=noon, sent_time=time) for time in sent], None)
+    passed, _ = parse(block.with_columns(received_time=pl.lit(NOON).cast(TIME)), spec, "events")
+    settled, _ = settle_event_time(passed)
+    assert not settled["extra"].str.contains("sent_time").any()
+    assert len(set(fingerprint(settled).tolist())) == 1
+
+
+def test_a_lost_time_stands_beside_the_unknown_fields():
+    block = block_of([native(event_time="soon", sent_time="-1", b=1.5), native(event_time="", a=1)], None)
+    passed, _ = parse_native(block, "events")
+    assert list(map(json.loads, passed["extra"])) == [{"b": 1.5, "event_time": "soon"}, {"a": 1}]
