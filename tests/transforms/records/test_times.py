@@ -155,11 +155,24 @@ def test_a_record_whose_only_time_is_out_of_range_is_quarantined_with_the_range(
     assert rejected["payload"].to_list() == block["payload"].to_list()
 
 
-@pytest.mark.parametrize("spec", [None, mapping("event_time: {path: event_time}, sent_time: {path: sent_time}")])
-def test_a_second_delivery_that_states_other_times_of_travel_is_the_same_event(spec):
+def test_a_time_of_csv_is_read_or_is_in_extra_as_it_came():
+    texts = [*OLD, "1971-06-01 12:00:00-00:44:30", "2026-03-01 12:00:00.0000019", "2026-03-01 12:00:00,000001"]
+    attributes = json.dumps({"format": "csv", "header": ["k", "event_time"], "delimiter": ";", "quote": '"'})
+    block = block_of([f"a;{text}".encode() for text in texts], attributes)
+    passed, rejected = parse(block, mapping("event_time: {path: event_time}, content_id: {path: k}"), "events")
+    late = NOON.replace(microsecond=1)
+    assert rejected.is_empty()
+    assert passed["client_time"].to_list() == [None] * 4 + [datetime(1971, 6, 1, 12, 44, 30, tzinfo=UTC), late, late]
+    lost = [text and json.loads(text)["event_time"] for text in passed["extra"]]
+    assert lost == [*OLD, None, texts[5], None]
+
+
+@pytest.mark.parametrize("sent", [None, "path: sent_time", "coalesce: [{path: at}, {path: sent_time}]"])
+def test_a_second_delivery_that_states_other_times_of_travel_is_the_same_event(sent):
+    spec = sent and mapping(f"event_time: {{path: event_time}}, sent_time: {{{sent}}}")
     noon = "2026-03-01T12:00:00Z"
-    sent = "soon", "2026-03-01T12:00:00.123456789Z", "2026-03-01T12:00:01.5Z", "1969-12-31T23:59:59Z"
-    block = block_of([native(event_time=noon, sent_time=time) for time in sent], None)
+    times = "soon", "2026-03-01T12:00:00.123456789Z", "2026-03-01T12:00:01.5Z", "1969-12-31T23:59:59Z"
+    block = block_of([native(event_time=noon, at=noon, sent_time=time) for time in times], None)
     passed, _ = parse(block.with_columns(received_time=pl.lit(NOON).cast(TIME)), spec, "events")
     settled, _ = settle_event_time(passed)
     assert not settled["extra"].str.contains("sent_time").any()
