@@ -183,3 +183,11 @@ def test_a_lost_time_stands_beside_the_unknown_fields():
     block = block_of([native(event_time="soon", sent_time="-1", b=1.5), native(event_time="", a=1)], None)
     passed, _ = parse_native(block, "events")
     assert list(map(json.loads, passed["extra"])) == [{"b": 1.5, "event_time": "soon"}, {"a": 1}]
+
+
+@pytest.mark.parametrize("spec", [None, mapping("event_time: {path: event_time}")])
+def test_a_time_that_is_finer_than_a_microsecond_is_cut_off_and_in_extra_as_it_came(spec):
+    texts = ["2026-03-01T12:00:00.000001999Z", "2026-03-01T12:00:00.000001000Z", "2026-03-01T14:00:00.0000010001+02:00"]
+    passed, _ = parse(block_of([native(event_time=text) for text in texts], None), spec, "events")
+    assert passed["client_time"].to_list() == [NOON.replace(microsecond=1)] * 3
+    assert [json.loads(text or "{}").get("event_time") for text in passed["extra"]] == [texts[0], None, texts[2]]
