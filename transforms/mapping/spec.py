@@ -37,8 +37,9 @@ field.
 
 Functions without arguments are lower, upper, trim, snake, number, percent_decode and absent (a text such as
 "", "-" or "(not set)" is no value); those with are extract, split, url, query, json, number and absent (see
-calls.py). A coalesce passes over such texts, too. A text of which extract, split, url, query or json takes a
-part stays in `extra` as a whole. A JSON number reads like its text: state `decimal: ","` for texts only.
+calls.py). A coalesce passes over such texts, too; they stay in `extra`, unless a function `absent` names
+them. A text of which extract, split, url, query or json takes a part stays in `extra` as a whole. A JSON number reads
+like its text: state `decimal: ","` for texts only.
 
 Which records, and how many events of each:
 

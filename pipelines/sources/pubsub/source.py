@@ -27,12 +27,11 @@ from pipelines.sources.ask_again import ReadWhenDue, ask_again_in
 from pipelines.sources.in_flight import STEPS
 from pipelines.sources.landing import LandAt
 from pipelines.sources.pubsub import leases as pubsub_leases
+from pipelines.sources.pubsub.messages import NAMESPACE, STAMPS_UNREADABLE
 from pipelines.sources.pubsub.reader import Engine, Reading, close_all
 from pipelines.sources.watermark import NOT_KNOWN
 
 __all__ = ["LandAt", "PubSubSource", "ReadPubSub", "Reading", "close_all"]
-
-NAMESPACE = "audience"
 
 
 class ReadPubSub(beam.PTransform):
@@ -172,6 +171,7 @@ def _report(engine: Engine) -> None:
         ("messages-nacked", counts.nacked),
         ("messages-expired", counts.expired),
         ("messages-finalized-elsewhere", counts.unknown),
+        (STAMPS_UNREADABLE, counts.unreadable),
     ):
         if value:
             Metrics.counter(NAMESPACE, name).inc(value)

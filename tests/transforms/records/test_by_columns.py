@@ -210,7 +210,15 @@ WITH_ZONE = (
     "2026-02-30T10:00:00Z",
     "2026-03-01t10:00:00z",
     "2026-03-01T10:00:00,5Z",
+    "2026-03-01T10:00:00.123456000Z",
+    "2026-03-01T10:00:00.123456001Z",
 )
+
+
+def lost(column: list, read: list) -> list[int]:
+    """The rows of what is not read, and of 123456001 nanoseconds."""
+    unread = {at for at, value in enumerate(column) if value not in (None, "") and read[at] is None}
+    return sorted(unread | {at for at, value in enumerate(column) if type(value) is str and "123456001" in value})
 
 
 def test_a_time_is_read_the_same_whatever_else_is_in_its_block():
@@ -227,8 +235,9 @@ def test_a_time_is_read_the_same_whatever_else_is_in_its_block():
         odd = [draw.choice((5, True, [], {})) if draw.random() < 0.1 else text for text in texts]
         expected = [time if isinstance(text, str) else None for text, time in zip(odd, alone, strict=True)]
         read = read_stated([texts, [None] * len(texts), odd])
-        assert [column.to_list() for column in read] == [alone, [None] * len(texts), expected]
-        assert {column.dtype for column in read} == {times.TIME}
+        assert [column.times.to_list() for column in read] == [alone, [None] * len(texts), expected]
+        assert {column.times.dtype for column in read} == {times.TIME}
+        assert [sorted(column.lost) for column in read] == [lost(texts, alone), [], lost(odd, expected)]
 
 
 def test_decoding_goes_on_behind_what_is_refused():

@@ -17,6 +17,7 @@ from pipelines.sources.files.split import CsvFormat
 from transforms.block import tag_input
 from transforms.errors import SourceError
 from transforms.event_time import settle_event_time
+from transforms.mapping import load_mapping
 from transforms.parse import parse
 from transforms.validate import Validator
 
@@ -289,3 +290,17 @@ def test_int96_times_beyond_the_range_of_nanoseconds_keep_their_year(tmp_path):
     path = written(tmp_path, table, use_deprecated_int96_timestamps=True)
     assert pq.ParquetFile(path).schema.column(0).physical_type == "INT96"
     assert [row["x"][:26] for row in rows(path)] == ["9999-12-31T23:59:59+00:00", "2024-06-01T12:00:00.123456"]
+
+
+@pytest.mark.parametrize(("unit", "per"), [("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin", "+02:00"])
+def test_a_timestamp_before_1970_is_no_time_and_others_are_that_moment(unit, per, zone, tmp_path):
+    at = 1_772_366_400 * per
+    path = written(tmp_path, pa.table({"at": times(unit, -1, 0, at, at + per - 1, None, zone=zone)}))
+    block = tag_input(pl.concat(blocks(path)), "in")
+    spec = load_mapping("{source: s, fields: {event_type: {const: a}, event_time: {path: at}}}", "m.yaml")
+    passed = parse(block, spec, "s").passed
+    micros = [None if at is None else at * 10**6 // per for at in (None, 0, at, at + per - 1, None)]
+    assert passed["client_time"].dt.epoch("us").to_list() == micros
+    lost = [text and json.loads(text)["at"][-25:] for text in passed["extra"]]
+    assert [text is not None for text in lost] == [True, False, False, unit == "ns", False]
