@@ -135,11 +135,13 @@ SECTIONS: tuple[tuple[str, type, dict[str, tuple[str, str]]], ...] = (
             "skip": ("Lines before the header, or before the first record", "skip: 2"),
             "null": ("Texts that are no value", 'null: ["-"]'),
             "trailing": ("Whether a delimiter stands behind the last value, too", "trailing: true"),
+            "escaped_bytes": ("Whether `\\xC3` with such an escape is a byte of UTF-8", "escaped_bytes: true"),
             "multiline": ("Whether a quoted value may contain line ends", "multiline: false"),
             "encoding": ("Encoding of the file", "encoding: cp1252"),
         },
     ),
     (
+            "rest": ("A column for the values behind the last; a record may have fewer, too", "rest: others"),
         "`explode`",
         spec.Explode,
         {

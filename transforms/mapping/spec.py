@@ -2,7 +2,7 @@ r"""A mapping: how the records of a source, in any format, become events. Writte
 
     source: github-events       # required: the name of the source
     format: jsonl               # jsonl, csv or parquet; by default inferred from the file name
-    csv: {delimiter: ";"}       # delimiter, quote, escape, header, columns, comment, skip, null, trailing, multiline
+    csv: {delimiter: ";"}       # and more, see transforms/records/csv_format.py
     clock: client               # trusted: the source's clock is right; client: it may be wrong
     encoding: latin-1           # of text files that are not UTF-8 and have no byte order mark
     records: page.events        # the list of records in each JSON document; without it, an object is a record
@@ -283,7 +283,8 @@ def required_columns(mapping: Mapping) -> set[str]:
     for match in matches:
         for _, way in ways_of(match):
             paths += [path for path, condition in way.items() if not _bears_absence(condition)]
-    return {str(parse_path(path)[0]) for path in paths} - ROOTS
+    beside = ROOTS if mapping.csv is None else ROOTS | {mapping.csv.rest}
+    return {str(parse_path(path)[0]) for path in paths} - beside
 
 
 @lru_cache(maxsize=64)

@@ -355,6 +355,8 @@ def test_a_csv_must_have_the_columns_that_nothing_else_can_stand_in_for():
         "content_id: {hash: [{path: \"['e f']\"}, {path: g}]}"
     )
     assert required_columns(spec) == {"u", "e f", "g"}
+    layout = "csv: {header: false, columns: [u], rest: more, multiline: false}"
+    assert required_columns(mapping("user_id: {path: u}, category: {path: more}", layout)) == {"u"}
 
 
 # Refusals
