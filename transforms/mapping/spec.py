@@ -21,6 +21,7 @@ r"""A mapping: how the records of a source, in any format, become events. Writte
       value:      {product: [{path: quantity}, {path: price}]}
       is_bot:     {match: {agent: {pattern: "(?i)bot|crawl"}}}
     properties: [screen, app]   # keys of the record to keep in the JSON column `properties`
+    discard: [cookie]           # paths of values that no column keeps, unless a field reads them
 
 A field is evaluated in this order: path, const, coalesce, concat, hash, cases, match (true or false) or arithmetic,
 exact to nine places (sum, difference, product, quotient); functions; scale; minor_units; map, with `else` for a value
@@ -154,6 +155,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     on_error: OnError = "quarantine"
     transport: tuple[str, ...] = ()
     properties: tuple[str, ...] = ()
+    discard: tuple[str, ...] = ()
     sequence: Literal["position"] | None = None
     derived_id: Literal["content", "position", "occurrence"] = "content"
     match: Match | None = None
@@ -173,6 +175,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         for at, path in enumerate(self.properties):
             if len(check_path(path, f".properties[{at}]")) > 1:
                 raise ValueError(f".properties[{at}]: got {path!r}, allowed a key at the top of the record")
+        self._check_discard()
         if self.match is not None:
             check_match(self.match, ".match")
         if isinstance(self.explode, str):
@@ -182,6 +185,14 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
                 raise ValueError(f".explode{str(problem).removeprefix('.path')}") from None
         self._check_rules()
         self._check_ids()
+
+    def _check_discard(self) -> None:
+        for at, path in enumerate(self.discard):
+            steps = check_path(path, f".discard[{at}]")
+            if not all(isinstance(step, str) for step in steps):
+                raise ValueError(f".discard[{at}]: got {path!r}, allowed keys only")
+            if any(parse_path(kept)[0] == steps[0] for kept in self.properties):
+                raise ValueError(f".discard[{at}]: got {path!r}, which is in properties; state it in one of them")
 
     def _check_files(self) -> None:
         check_encoding(self.encoding, ".encoding")

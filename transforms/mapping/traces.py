@@ -2,7 +2,7 @@
 
 A map's `else` or `default` replaces a value, `on_error: null` drops one, and a time that cannot be read is null: of
 such a record the values that the field reads are in `extra` too: the text of each, or its object or list. What a `hash`
-reads leaves no trace.
+reads leaves no trace, and what the mapping discards neither.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,15 +16,17 @@ import polars as pl
 from transforms.mapping.fields import Field, Part, ZoneField
 from transforms.mapping.functions import texts_of
 from transforms.mapping.values import Columns
-from transforms.records.paths import Path, parse_path
+from transforms.records.paths import Path, parse_path, prune
 from transforms.records.payloads import encode_json
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 Trace = tuple[Field, pl.Series]  # a field, and the rows (Boolean) whose values it did not keep
 
 
-def keep_traces(extra: pl.Series, columns: Columns, traces: Sequence[Trace]) -> pl.Series:
-    """Return `extra` (JSON, String) with the values that fields read and did not keep."""
+def keep_traces(
+    extra: pl.Series, columns: Columns, traces: Sequence[Trace], discarded: Sequence[Path] = ()
+) -> pl.Series:
+    """Return `extra` (JSON, String) with the values that fields read and did not keep, but for those discarded."""
     lost: dict[int, list[Path]] = {}
     for field, marked in traces:
         # A list of which elements are read is in `extra` as a whole.
@@ -40,6 +42,7 @@ def keep_traces(extra: pl.Series, columns: Columns, traces: Sequence[Trace]) -> 
         for path in dict.fromkeys(lost[rows[at]]):
             if read[path][at] is not None:
                 _put(record, path, read[path][at])
+        record = prune(record, discarded)
         made.append(encode_json(record).decode() if record else None)
     return extra.scatter(rows, pl.Series(made, dtype=pl.String))
 

@@ -428,6 +428,19 @@ BAD_RESTS = [
         ".csv.columns",
         "got [] with header false, allowed names if header is false",
     ),
+    (
+        "csv: {rest: r}",
+        ".csv.rest",
+        "got 'r' with values of several lines, allowed with multiline false",
+    ),
+    (
+        "csv: {rest: r, multiline: false, header: false, columns: [q, r]}",
+        ".csv.rest",
+        "got 'r', which is one of the columns; give another name",
+    ),
+    ("csv: {escaped_bytes: true}", ".csv.escaped_bytes", "got true without an escape, allowed with one, such as"),
+    ("discard: [a, 'b[0]']", ".discard[1]", "got 'b[0]', allowed keys only"),
+    ("discard: [a.b]\nproperties: [a]", ".discard[0]", "got 'a.b', which is in properties; state it in one of them"),
     ("transport: [a, 'b[']", ".transport[1]", "got 'b[', allowed keys joined by dots"),
     ("properties: [a.b]", ".properties[0]", "got 'a.b', allowed a key at the top of the record"),
 ]
