@@ -212,6 +212,7 @@ def served(
     at=0, stem="/", status="200", agent="Mozilla/5.0%20(Windows%20NT%2010.0)", query="-", kind="text/html", **more
 ):
     values = {
+        "x-edge-location": "FRA56-P1",
         "c-ip": "2001:db8::7",
         "cs-method": "GET",
         "cs(Referer)": "-",
