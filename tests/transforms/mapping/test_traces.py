@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzz.test_records import block_of
 from tests.transforms.mapping.test_mapping import mapped, mapping
-from transforms.mapping import map_block
 
 NAMES = ["한글 이벤트", "購入", "Home | Nav", "Product Viewed", "🎉 party", "2nd_step"]
 TYPED = "event_type: {path: e.action, functions: [snake], map: {product_viewed: product_view}, else: other}"
@@ -50,26 +48,6 @@ def test_names_that_no_rule_takes_can_still_be_told_apart():
 )
 def test_a_value_that_is_read_and_not_kept_is_in_extra(fields, record, left):
     assert extras(mapping(fields), record, {}) == [record if left is ... else left, None]
-
-
-def test_what_is_discarded_leaves_no_trace_whether_it_is_read_or_not():
-    fields = "user_id: {path: c.id, functions: [{split: {by: ':', at: 0}}]}, value: {path: p, on_error: null}"
-    spec = mapping(fields, "discard: [cookie, c.id, c.none, p, deep.at.key]\nderived_id: content")
-    record = {"cookie": "a=1", "c": {"id": "u:1", "b": 2}, "p": "free", "deep": {"at": {"key": 1}}, "x": 1}
-    passed, _ = mapped(spec, record, {"deep": {"at": {"key": 1, "more": 2}}}, {"cookie": {"a": 1}}, {})
-    assert passed["user_id"].to_list() == ["u", None, None, None]
-    assert [text and json.loads(text) for text in passed["extra"]] == [
-        {"c": {"b": 2}, "x": 1},
-        {"deep": {"at": {"more": 2}}},
-        None,
-        None,
-    ]
-    kept, _ = mapped(mapping(fields), record)
-    assert kept["event_id"].item() == passed["event_id"][0]  # an id is of the whole record
-    blocks = [block_of([json.dumps(record).encode()] * count, None) for count in (1, 700)]
-    for block in blocks:
-        for part, _ in map_block(block, spec):
-            assert set(part["extra"]) == {'{"c":{"b":2},"x":1}'}
 
 
 @given(st.lists(st.sampled_from([*NAMES, None, 7, True, {"a": 1}, ["b"]]), max_size=12), st.integers(0, 12))
