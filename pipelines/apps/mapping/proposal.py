@@ -215,7 +215,8 @@ def _line(guess: Guess) -> Line:
 def _used_paths(made: list[Guess]) -> set[str]:
     stated = [guess.stated for guess in made]
     parts = [part for each in stated for key in _PARTS for part in each.get(key, [])]
-    return {part["path"] for part in (*stated, *parts) if "path" in part}
+    zones = [each["time_zone"] for each in stated if isinstance(each.get("time_zone"), dict)]
+    return {part["path"] for part in (*stated, *parts, *zones) if "path" in part}
 
 
 def source_name(files: Sequence[FileInput]) -> str:
