@@ -2,7 +2,7 @@
 
 A map's `else` or `default` replaces a value, `on_error: null` drops one, and a time that cannot be read is null: of
 such a record the values that the field reads are in `extra` too: the text of each, or its object or list. What a `hash`
-reads leaves no trace, and what the mapping discards neither.
+reads leaves no trace.
 """
 
 from collections.abc import Iterator, Sequence
