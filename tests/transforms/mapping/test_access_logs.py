@@ -110,6 +110,8 @@ def test_bytes_that_are_no_text_stay_as_the_server_wrote_them(log):
         (r"Dalvik/2.1.0 (Linux; U; Android 5.1; Alba 10\" Build/LMY47I)", False, "mobile"),
         (r"\x22quoted\x22 \xD0\xBF", False, None),
         ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", True, None),
+        ("Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) AppleWebKit/537.36 Chrome/120.0.0.0", False, "desktop"),
+        ("Microsoft-CryptoAPI/10.0", False, None),
         ("curl/8.5.0", True, None),
         ("-", True, None),
         ("ELB-HealthChecker/2.0", True, None),
