@@ -198,6 +198,8 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         check_encoding(self.encoding, ".encoding")
         if self.csv is not None and self.csv.encoding and self.encoding not in ("", self.csv.encoding):
             raise ValueError(f".encoding: got {self.encoding!r}, allowed that of csv, {self.csv.encoding!r}; state one")
+        if self.csv is not None and self.csv.rest and self.csv.rest in self.csv.columns:
+            raise ValueError(f".csv.rest: got {self.csv.rest!r}, which is one of the columns; give another name")
         if self.records and self.format not in (None, "jsonl"):
             raise ValueError(f".records: got a path with format {self.format!r}, allowed with format jsonl")
         if self.records and any(isinstance(step, int) for step in check_path(self.records, ".records")):

@@ -58,8 +58,6 @@ class CsvFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f".columns: got {got}, allowed names if header is false, else none")
         if self.escaped_bytes and not self.escape:
             raise ValueError(".escaped_bytes: got true without an escape, allowed with one, such as '\\\\'")
-        if self.rest and self.rest in self.columns:
-            raise ValueError(f".rest: got {self.rest!r}, which is one of the columns; give another name")
         if self.rest and self.multiline:  # which the number of values tells apart from a quote that is a mistake
             raise ValueError(f".rest: got {self.rest!r} with values of several lines, allowed with multiline false")
         if "\n" in self.comment or "\r" in self.comment:

@@ -25,8 +25,16 @@ def form_of(layout: CsvFormat, names: Iterable[str] = ()) -> dict[str, Any]:
     form |= {"escaped_bytes": True} if layout.escaped_bytes else {}
     form |= {"trailing": True} if layout.trailing else {}
     if layout.rest and form["header"]:
-        form |= {"header": [*form["header"], layout.rest], "rest": True}
+        form |= {"header": [*form["header"], _free(layout.rest, form["header"])], "rest": True}
     return form | ({"null": list(layout.null)} if layout.null else {})
+
+
+def _free(name: str, names: list[str]) -> str:
+    """The name, with as many underscores behind it as it takes to differ from all others."""
+    taken = set(names)
+    while name in taken:
+        name += "_"
+    return name
 
 
 def rows_of(texts: list[str], form: dict[str, Any]) -> Iterator[list[str]]:

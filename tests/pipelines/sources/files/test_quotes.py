@@ -284,6 +284,12 @@ def test_a_record_may_have_fewer_or_more_values_with_a_column_for_the_rest(tmp_p
     assert bad == [b'4 "open']
 
 
+def test_the_rest_of_a_file_that_has_a_column_of_its_name_has_another(tmp_path):
+    path = written(tmp_path, b"id,others,others_\n1,2,3,4,5\n")
+    good, bad = records_of(path, CsvFormat(rest="others", multiline=False))
+    assert (bad, list(good)) == ([], [{"id": "1", "others": "2", "others_": "3", "others__": "4,5"}])
+
+
 @given(
     st.lists(st.lists(st.text('ab\\x4"', min_size=1, max_size=6), min_size=1, max_size=5), min_size=1, max_size=9),
     st.integers(1, 30),
