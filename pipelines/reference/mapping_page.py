@@ -66,6 +66,10 @@ SECTIONS: tuple[tuple[str, type, dict[str, tuple[str, str]]], ...] = (
             ),
             "transport": ("Paths about how a record travelled: no part of a derived id", "transport: [sent_at]"),
             "properties": ("Keys of the record to keep in the column `properties`", "properties: [screen]"),
+            "discard": (
+                "Paths of values that are not stored, such as a cookie; a record in quarantine keeps its bytes",
+                "discard: [cookie]",
+            ),
             "derived_id": (
                 "An id for records without one: of the `content`, of the `position` in the file, or of the content and "
                 "how many equal records came before (`occurrence`)",
@@ -142,11 +146,13 @@ SECTIONS: tuple[tuple[str, type, dict[str, tuple[str, str]]], ...] = (
             "header": ("Whether the first record names the columns", "header: false"),
             "columns": ("Names of the columns if no header does", "columns: [at, who]"),
             "escape": ("A character that makes the next one part of a value", 'escape: "\\\\"'),
+            "escaped_bytes": ("Whether `\\xC3` with such an escape is a byte of UTF-8", "escaped_bytes: true"),
             "comment": ("A line that begins with this text is no record", 'comment: "#"'),
             "skip": ("Lines before the header, or before the first record", "skip: 2"),
             "null": ("Texts that are no value", 'null: ["-"]'),
             "trailing": ("Whether a delimiter stands behind the last value, too", "trailing: true"),
             "multiline": ("Whether a quoted value may contain line ends", "multiline: false"),
+            "rest": ("A column for the values behind the last; a record may have fewer, too", "rest: others"),
             "encoding": ("Encoding of the file", "encoding: cp1252"),
         },
     ),

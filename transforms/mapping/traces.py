@@ -21,15 +21,17 @@ import polars as pl
 from transforms.mapping.fields import Field, Part, ZoneField
 from transforms.mapping.functions import texts_of
 from transforms.mapping.values import Columns
-from transforms.records.paths import Path, parse_path
+from transforms.records.paths import Path, parse_path, prune
 from transforms.records.payloads import encode_json
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 Trace = tuple[Sequence[str], pl.Series]  # paths, and the rows (Boolean) whose values were not kept
 
 
-def keep_traces(extra: pl.Series, columns: Columns, traces: Sequence[Trace]) -> pl.Series:
-    """Return `extra` (JSON, String) with the values that fields read and did not keep."""
+def keep_traces(
+    extra: pl.Series, columns: Columns, traces: Sequence[Trace], discarded: Sequence[Path] = ()
+) -> pl.Series:
+    """Return `extra` (JSON, String) with the values that fields read and did not keep, but for those discarded."""
     lost: dict[int, list[Path]] = {}
     for read_from, marked in traces:
         # A list of which elements are read is in `extra` as a whole.
@@ -45,6 +47,7 @@ def keep_traces(extra: pl.Series, columns: Columns, traces: Sequence[Trace]) -> 
         for path in sorted(dict.fromkeys(lost[rows[at]]), key=len):  # an object before what is in it
             if read[path][at] is not None:
                 _put(record, path, read[path][at])
+        record = prune(record, discarded)
         made.append(encode_json(record).decode() if record else None)
     return extra.scatter(rows, pl.Series(made, dtype=pl.String))
 

@@ -182,6 +182,25 @@ def test_mapped_csv_is_read_as_each_record_would_be_by_itself(name, rows, share)
         assert_same(whole(map_block(block, MAPPINGS[name])), map_row_by_row(block, MAPPINGS[name]))
 
 
+@pytest.mark.parametrize("name", [*list(MAPPINGS)[:3]])
+@pytest.mark.parametrize(("rows", "share"), [(9, 0.3), (300, 0), (900, 0.01), (900, 0.5)])
+def test_csv_of_other_widths_and_with_escapes_is_read_as_each_record_would_be_by_itself(name, rows, share):
+    draw = random.Random(f"{name} {rows} {share}")
+
+    def line() -> bytes:
+        fields = [draw.choice(FIELDS) for _ in HEADER]
+        if draw.random() < share:
+            fields[draw.randrange(len(fields))] = draw.choice((*ODD, "\\x41", "\\xff", "\\,", '"\\x22"', "\\"))
+            fields = draw.choice((fields[: draw.randint(1, len(fields))], fields + draw.choices(FIELDS, k=2)))
+        return ",".join(fields).encode()
+
+    for escape, null, rest in (("", [], True), ("\\", ["null"], True), ("", [], False)):
+        form = {"format": "csv", "header": HEADER, "delimiter": ",", "quote": '"', "rest": rest, "null": null}
+        form |= {"escape": escape, "escaped_bytes": bool(escape)}
+        block = block_of([line() for _ in range(rows)], json.dumps(form))
+        assert_same(whole(map_block(block, MAPPINGS[name])), map_row_by_row(block, MAPPINGS[name]))
+
+
 def test_a_key_that_many_records_have_beside_those_of_the_mapping_is_learned_and_stays_in_extra():
     mapping = mapping_of("{event_type: {path: learned}}")
     (plan,) = plans_of(mapping)
