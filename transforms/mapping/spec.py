@@ -301,6 +301,11 @@ def required_columns(mapping: Mapping) -> set[str]:
     return {str(parse_path(path)[0]) for path in paths} - beside
 
 
+def states_zone(mapping: Mapping) -> bool:
+    """Return whether the mapping states the zone of a time that has none in its record."""
+    return any(field.time_zone is not None for event in mapping.rules() for field in event.fields.values())
+
+
 @lru_cache(maxsize=64)
 def read_beside(mapping: Mapping) -> frozenset[str]:
     """Return which keys of a message the mapping reads beside the payload: of ROOTS."""

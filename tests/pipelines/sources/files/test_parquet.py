@@ -17,7 +17,7 @@ from pipelines.sources.files.split import CsvFormat
 from transforms.block import tag_input
 from transforms.errors import SourceError
 from transforms.event_time import settle_event_time
-from transforms.mapping import load_mapping
+from transforms.mapping import load_mapping, states_zone
 from transforms.parse import parse
 from transforms.validate import Validator
 
@@ -304,3 +304,32 @@ def test_a_timestamp_before_1970_is_no_time_and_others_are_that_moment(unit, per
     assert passed["client_time"].dt.epoch("us").to_list() == micros
     lost = [text and json.loads(text)["at"][-25:] for text in passed["extra"]]
     assert [text is not None for text in lost] == [True, False, False, unit == "ns", False]
+
+
+LOCAL = """
+source: till
+fields:
+  event_id: {path: id}
+  event_type: {const: purchase}
+  event_time: {path: at, time_zone: Europe/Berlin}
+"""
+
+
+def test_a_mapping_states_the_zone_of_times_that_have_none(tmp_path):
+    """10:00 by a local clock, in summer and in winter; a column of UTC beside it stays as it is."""
+    mapping = load_mapping(LOCAL, "till.yaml")
+    wall = [1_782_900_000_000_000, 1_768_471_200_000_000]  # 2026-07-01 and 2026-01-15, 10:00
+    table = pa.table({"id": ["s", "w"], "at": times("us", *wall), "utc": times("us", *wall, zone="UTC")})
+    path = written(tmp_path, table)
+    found = {}
+    for local in (states_zone(mapping), False):
+        [file] = check_inputs([path], local_times=local)
+        read_blocks = [block for part in cut(file, CsvFormat(), 1) for block in read(part, "till", CsvFormat(), 1)]
+        parsed = [parse(tag_input(block, "f"), mapping, "till").passed for block in read_blocks]
+        found[local] = pl.concat(parsed).sort("event_id")
+    assert found[True]["client_time"].dt.strftime("%F %H:%M").to_list() == ["2026-07-01 08:00", "2026-01-15 09:00"]
+    assert found[False]["client_time"].dt.strftime("%F %H:%M").to_list() == ["2026-07-01 10:00", "2026-01-15 10:00"]
+    assert [json.loads(extra)["utc"][:19] for extra in found[True]["extra"]] == [
+        "2026-07-01T10:00:00",
+        "2026-01-15T10:00:00",
+    ]
