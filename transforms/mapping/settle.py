@@ -37,7 +37,7 @@ def settle(
     constants = {"clock": mapping.clock, "source": mapping.source, "source_format": f"mapped:{mapping.source}"}
     data |= {name: constant(text, pl.String, height) for name, text in constants.items()}
     data |= {"received_time": received, "event_id": id, "id_source": id_source}
-    extra = keep_traces(gathered.extra, gathered.columns, traces, plan.discarded)
+    extra = keep_traces(gathered.extra, gathered.columns, traces, plan.discarded, plan.properties)
     data |= {"properties": gathered.properties, "extra": extra}
     if mapping.sequence == "position":
         data["sequence"] = sequence_of(raw, mapping.explode is not None)

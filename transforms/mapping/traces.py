@@ -6,8 +6,8 @@ the text of each, or its object or list.
 
 Of a `coalesce` or of `cases`, each part leaves its value where it says something and is not what was chosen; also a
 text such as N/A that a coalesce passes over. These leave no trace: what is empty, what a function `absent` names, what
-equals the chosen value, what another field reads as a whole, what a `hash` reads, and the times of how an event
-travelled: `extra` is part of what a second delivery is compared by.
+equals the chosen value, what another field or `properties` has as a whole, what a `hash` reads, and the times of how
+an event travelled: `extra` is part of what a second delivery is compared by.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -29,13 +29,24 @@ Trace = tuple[Sequence[str], pl.Series]  # paths, and the rows (Boolean) whose v
 
 
 def keep_traces(
-    extra: pl.Series, columns: Columns, traces: Sequence[Trace], discarded: Sequence[Path] = ()
+    extra: pl.Series,
+    columns: Columns,
+    traces: Sequence[Trace],
+    discarded: Sequence[Path] = (),
+    properties: Collection[str] = (),
 ) -> pl.Series:
-    """Return `extra` (JSON, String) with the values that fields read and did not keep, but for those discarded."""
+    """Return `extra` (JSON, String) with the values that fields read and did not keep.
+
+    Not those discarded, nor those of keys that the column `properties` has.
+    """
     lost: dict[int, list[Path]] = {}
     for read_from, marked in traces:
         # A list of which elements are read is in `extra` as a whole.
-        paths = [path for path in map(parse_path, read_from) if all(type(step) is str for step in path)]
+        paths = [
+            path
+            for path in map(parse_path, read_from)
+            if all(type(step) is str for step in path) and path[0] not in properties
+        ]
         for row in marked.arg_true().to_list():
             lost.setdefault(row, []).extend(paths)
     if not lost:

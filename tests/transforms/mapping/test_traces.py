@@ -159,3 +159,14 @@ def test_where_a_block_is_cut_does_not_matter_to_traces(names, cut):
         for name in names
     ]
     assert whole == extras(spec, *records[:cut]) + extras(spec, *records[cut:])
+
+
+def test_what_properties_keep_and_what_a_hash_reads_in_part_leave_no_trace():
+    value = "value: {coalesce: [{path: p.revenue}, {path: p.total}, {path: total}]}"
+    person = 'anonymous_id: {hash: [{path: client, functions: [{extract: "^(.*):[0-9]+$"}]}]}'
+    spec = mapping(f"{value}, {person}", "properties: [p]")
+    record = {"p": {"revenue": 2, "total": 3}, "total": 4, "client": "192.0.2.7:51234"}
+    assert extras(spec, record) == [{"total": "4"}]
+    passed, _ = mapped(spec, record)
+    assert json.loads(passed["properties"][0])["p"]["total"] == 3
+    assert "192.0.2" not in str(passed.to_dicts())
