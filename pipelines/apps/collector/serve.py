@@ -1,0 +1,140 @@
+"""Serve the collector on one address until SIGTERM or SIGINT: by Granian, or by uvicorn where Granian is not installed.
+
+Both run in this process, write no access log, and finish what is in flight before `serve` returns.
+"""
+
+import asyncio
+import errno
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from transforms.errors import OptionError
+
+SERVERS = ("granian", "uvicorn")
+HEADER_BYTES = 64 << 10  # of one request
+HEADER_SECONDS = 20  # until its headers are complete; Granian alone has this limit
+IDLE_SECONDS = 65  # of a connection without a request: longer than a load balancer keeps it
+GRACE_SECONDS = 30  # for what is in flight at the end
+BACKLOG = 1_024
+MOST_REQUESTS = 1_000  # at the same time
+
+
+def installed() -> str:
+    """Return the server to use. Errors: OptionError without one."""
+    if find_spec("starlette") is not None:
+        for name in SERVERS:
+            if find_spec(name) is not None:
+                return name
+    raise OptionError("packages of the collector are not installed; run: pip install 'audience-insights[collect]'")
+
+
+def serve(app: Any, host: str, port: int, on_ready: Callable[[], None], server: str | None = None) -> None:
+    """Serve an ASGI application. Errors: OptionError for an address that cannot be used."""
+    check_address(host, port)
+    run = {"granian": _granian, "uvicorn": _uvicorn}[server or installed()]
+    asyncio.run(run(app, host, port, on_ready))
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise OptionError for an address on which nothing can listen."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(found[0], socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(found[4])
+            probe.listen(1)
+    except OSError as error:
+        what = "another --port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "an address of this machine"
+        raise OptionError(f"--host {host} --port {port}: {error.strerror}; choose {what}") from None
+
+
+async def _granian(app: Any, host: str, port: int, on_ready: Callable[[], None]) -> None:
+    from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
+    from granian.server.embed import Server
+
+    server = Server(
+        _with_startup(app, on_ready),
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000, max_buffer_size=HEADER_BYTES),
+        websockets=False,
+        backlog=BACKLOG,
+        backpressure=MOST_REQUESTS,
+        log_enabled=False,
+        log_access=False,
+    )
+    with _stopping(server.stop):
+        await server.serve()
+
+
+async def _uvicorn(app: Any, host: str, port: int, on_ready: Callable[[], None]) -> None:
+    import uvicorn
+
+    config = uvicorn.Config(
+        _with_startup(app, on_ready),
+        host=host,
+        port=port,
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        backlog=BACKLOG,
+        limit_concurrency=MOST_REQUESTS,
+        h11_max_incomplete_event_size=HEADER_BYTES,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+    class Server(uvicorn.Server):
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield  # `_stopping` handles them; uvicorn raises them again when it has ended
+
+    server = Server(config)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    with _stopping(stop):
+        await server.serve()
+
+
+@contextmanager
+def _stopping(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` on SIGTERM and SIGINT, and keep what the loop would print of an error to its type."""
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda loop, context: None)  # it would print values of a record
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _with_startup(app: Any, on_ready: Callable[[], None]) -> Any:
+    """The application, which calls `on_ready` when the server starts it; it answers the protocol `lifespan` itself."""
+
+    async def started(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                on_ready()
+            await send({"type": f"{message['type']}.complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+
+    return started
