@@ -75,35 +75,30 @@ class Share:
 
 async def read_body(receive: Receive, length: str | None, share: Share, seconds: float = BODY_SECONDS) -> bytes:
     """Return the body of an ASGI request; `length` is its Content-Length. Errors: TooLarge, TooSlow, Gone, Busy."""
+    stated = int(length) if length is not None and length.isascii() and length.isdigit() else 0
     try:
         async with asyncio.timeout(seconds):
-            if length is not None and length.isascii() and length.isdigit() and int(length) > MOST_BYTES:
-                await _drain(receive, 0)
-                raise TooLarge
-            return await _gather(receive, share)
+            return await _gather(receive, share, stated > MOST_BYTES)
     except TimeoutError:
         raise TooSlow from None
 
 
-async def _gather(receive: Receive, share: Share) -> bytes:
+async def _gather(receive: Receive, share: Share, is_large: bool) -> bytes:
     parts: list[bytes] = []
     size = 0
     async for part in _parts(receive):
         size += len(part)
-        if size > MOST_BYTES:
+        is_large = is_large or size > MOST_BYTES
+        if not is_large:
+            share.add(len(part))
+            parts.append(part)
+        elif size > MOST_DRAINED:
+            break
+        else:
             parts.clear()
-            await _drain(receive, size)
-            raise TooLarge
-        share.add(len(part))
-        parts.append(part)
+    if is_large:
+        raise TooLarge
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-async def _drain(receive: Receive, size: int) -> None:
-    async for part in _parts(receive):
-        size += len(part)
-        if size > MOST_DRAINED:
-            return
 
 
 async def _parts(receive: Receive) -> AsyncIterator[bytes]:

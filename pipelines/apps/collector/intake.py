@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -32,6 +33,7 @@ from pipelines.sources.log.folder import LogError
 from pipelines.sources.log.frames import Entry
 from pipelines.sources.log.writer import LogFull
 
+ROOM = 0.9  # of the most bytes of a log: below it events are taken again
 RETRY_SECONDS = 5.0  # after which a client may find room in the log
 LONGEST_VALUE = 512  # characters of an attribute that a client sends
 ANY = "*"
@@ -39,6 +41,8 @@ ANY = "*"
 
 class Log(Protocol):
     """What the collector needs of a log: sources/log/writer.py."""
+
+    most_bytes: int
 
     def append(self, entries: Sequence[Entry]) -> "Future[None]": ...
     def size(self) -> int: ...
@@ -85,6 +89,13 @@ class Intake:
         self._rates, self._recent = Rates(), Recent()
         self._ids = (f"{start}-{number:x}" for start in (secrets.token_hex(8),) for number in itertools.count())
         self.is_ready = True  # whether the log took what came last
+
+    async def check(self) -> bool:
+        """Return whether the log takes entries; where the last ones were refused, whether it has room again."""
+        if not self.is_ready and self._log.size() < ROOM * self._log.most_bytes:
+            with suppress(Refused):
+                await self._append([])
+        return self.is_ready
 
     async def take(
         self, dialect: Dialect, request: Request, sent: bytes, share: Share, peer: str, parameters: Mapping[str, str]

@@ -58,6 +58,9 @@ class Webhook(msgspec.Struct, forbid_unknown_fields=True):
     source: str
     secret: str
 
+    def __repr__(self) -> str:
+        return f"Webhook({self.source!r})"  # what prints it must not print the secret
+
 
 class Stored(msgspec.Struct, forbid_unknown_fields=True):
     """The file."""
@@ -141,9 +144,8 @@ def remove_key(path: str | Path, name: str) -> int:
 def add_webhook(path: str | Path, name: str, source: str, secret: str) -> None:
     """Add a webhook, or replace the one of this name. Errors: OptionError."""
     if not 8 <= len(secret) <= LONGEST_KEY or not secret.isprintable():
-        raise OptionError(
-            f"--add_webhook: the secret has {len(secret)} characters; allowed: 8 to {LONGEST_KEY}, printable"
-        )
+        allowed = f"8 to {LONGEST_KEY}, all printable"
+        raise OptionError(f"--add_webhook: got a secret of {len(secret)} characters; allowed: {allowed}")
     stored = _read_or_new(path)
     webhook = Webhook(_named("source", source), secret)
     _write(path, Stored(stored.keys, stored.webhooks | {_named("add_webhook", name): webhook}))

@@ -156,12 +156,12 @@ class _Endpoint:
 class _Page:
     """The application of a page for operators."""
 
-    def __init__(self, answer: Callable[[], Answer]):
+    def __init__(self, answer: Callable[[], Awaitable[Answer]]):
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Call, send: Call) -> None:
         is_read = scope["method"] in ("GET", "HEAD")
-        answer = self._answer() if is_read else Answer(405, b"", (("Allow", "GET"),))
+        answer = await self._answer() if is_read else Answer(405, b"", (("Allow", "GET"),))
         await _respond(send, answer, scope["method"] == "HEAD")
 
 
@@ -181,13 +181,17 @@ def application(collector: Collector) -> Starlette:
             paths.setdefault(path, {})[method] = dialect
     text = (("Content-Type", "text/plain; charset=utf-8"),)
 
-    def ready() -> Answer:
-        return Answer(200, b"ready\n", text) if collector.intake.is_ready else Answer(503, b"the log is full\n", text)
+    async def healthy() -> Answer:
+        return Answer(200, b"ok\n", text)
 
-    def metrics() -> Answer:
+    async def ready() -> Answer:
+        is_ready = await collector.intake.check()
+        return Answer(200, b"ready\n", text) if is_ready else Answer(503, b"the log takes no entries\n", text)
+
+    async def metrics() -> Answer:
         return Answer(200, collector.metrics.text(collector.gauges()).encode(), (("Content-Type", CONTENT_TYPE),))
 
-    pages = {"/healthz": lambda: Answer(200, b"ok\n", text), "/readyz": ready, "/metrics": metrics}
+    pages = {"/healthz": healthy, "/readyz": ready, "/metrics": metrics}
     routes = [Route(path, _Endpoint(collector, dialects)) for path, dialects in paths.items()]
     app = Starlette(routes=[*routes, *(Route(path, _Page(answer)) for path, answer in pages.items())])
     app.router.redirect_slashes = False  # a client that posts does not follow, and its event is lost
