@@ -22,6 +22,7 @@ _BLANKS = b" \t\r\n"
 _KINDS = {b"{": "an object", b"[": "a list", b'"': "a text", b"t": "a boolean", b"f": "a boolean", b"n": "null"}
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
+_decode_value = msgspec.json.Decoder(Raw).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _NUMERIC = (b"-", b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"8", b"9")
 _NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?")
@@ -40,6 +41,15 @@ def value_of(body: bytes) -> bytes:
 def kind_of(value: bytes) -> str:
     """What a JSON value is by its first sign, in words."""
     return _KINDS.get(value[:1], "a number" if value[:1] in _NUMERIC else "what is not JSON")
+
+
+def is_json(body: bytes) -> bool:
+    """Whether a body is one JSON value, and nothing that only some clients take for one."""
+    try:
+        _decode_value(body.removeprefix(_BOM).strip(_BLANKS))
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def elements_of(value: bytes) -> list[bytes]:
