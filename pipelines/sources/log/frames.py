@@ -5,6 +5,7 @@ the msgpack array of an entry. Frames are only appended, so a crash can leave a 
 
     frame_of     an entry as a frame
     read_frames  the entries of bytes that begin at a frame, and why it stopped
+    find_frame   where the frames go on behind a wrong one
 """
 
 import struct
@@ -16,6 +17,7 @@ import msgspec
 MOST_BODY = 32 << 20  # bytes of an entry; a frame that states more is wrong
 _AT_ONCE = 4 << 20  # bytes whose entries are in memory at a time
 HEADER = struct.Struct("<II")
+_FIRST = b"\x95"  # of each body: an array of five
 
 
 class Entry(NamedTuple):
@@ -103,13 +105,19 @@ def end_of_frames(held: bytes | memoryview) -> Frames:
     return last
 
 
-def follows(held: bytes | memoryview, at: int) -> int | None:
-    """Where the frames go on behind a wrong one whose stated length is right; None where that is not certain."""
-    view = memoryview(held)
-    if len(view) - at < HEADER.size:
-        return None
-    length, _ = HEADER.unpack_from(view, at)
-    behind = at + HEADER.size + length
-    if not 0 < length <= MOST_BODY or behind >= len(view):
-        return None
-    return behind if read_frames(view, behind, most_entries=1).entries else None
+def find_frame(held: bytes, at: int) -> int | None:
+    """Where the next whole frame begins behind a wrong one at `at`; None where there is none."""
+    if len(held) - at >= HEADER.size:
+        length, _ = HEADER.unpack_from(held, at)
+        if _is_frame(held, behind := at + HEADER.size + length):
+            return behind
+    place = held.find(_FIRST, at + HEADER.size + 1)
+    while place >= 0:
+        if _is_frame(held, place - HEADER.size):
+            return place - HEADER.size
+        place = held.find(_FIRST, place + 1)
+    return None
+
+
+def _is_frame(held: bytes, at: int) -> bool:
+    return bool(read_frames(held, at, most_entries=1).entries)

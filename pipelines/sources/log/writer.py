@@ -1,6 +1,7 @@
 """Append to a log: durable before it is acknowledged, many appends by one sync.
 
-Group     one thread writes what waits, syncs it and resolves the futures; meanwhile the next group gathers
+Group     one thread writes what waits, syncs it and resolves the futures; meanwhile the next group gathers. The first
+          append of a group waits for no others: to wait some milliseconds made fewer and not more appends a second
 Segments  a writer begins one of its own, and another one where it is full or a write failed. So a place in the log is
           never given to a second entry, whatever a crash or a disk lost
 Failure   what is not synced is cut away before anything else is written: an entry is acknowledged, or not in the log
@@ -30,12 +31,11 @@ from pipelines.sources.log.folder import (
     segment_name,
     segments,
 )
-from pipelines.sources.log.frames import Entry, end_of_frames, frame_of
+from pipelines.sources.log.frames import Entry, end_of_frames, find_frame, frame_of
 from pipelines.system.disk import FULL, sync_folder
 
 SEGMENT_BYTES = 64 << 20
 GROUP_BYTES = 1 << 20  # of one sync; an append that is larger is a group by itself
-GATHER_SECONDS = 0.0  # how long the first append of a group waits for others, beside the sync of the group before
 MOST_WAITING = 64 << 20  # bytes that wait in memory for a disk that is slower than what arrives
 FEWEST_SEGMENTS = 8  # of a log that is full: what is read leaves the disk by segments
 NO_ROOM = (*FULL, errno.EFBIG)
@@ -67,10 +67,9 @@ class LogWriter:
         *,
         most_bytes: int,
         segment_bytes: int = SEGMENT_BYTES,
-        gather_seconds: float = GATHER_SECONDS,
         sync: Callable[[int], None] = _sync,
     ):
-        self.directory, self.most_bytes, self._gather_seconds, self._sync = directory, most_bytes, gather_seconds, sync
+        self.directory, self.most_bytes, self._sync = directory, most_bytes, sync
         self._segment_bytes = max(min(segment_bytes, most_bytes // FEWEST_SEGMENTS), 1)
         make_folder(directory)
         self._lock = hold(directory, WRITER_LOCK, "written")
@@ -108,8 +107,7 @@ class LogWriter:
             else:
                 self._waiting.append(_Append(frames, future))
                 self._bytes += len(frames)
-                if len(self._waiting) == 1 or self._bytes >= GROUP_BYTES:
-                    self._changed.notify()
+                self._changed.notify()
         return future
 
     def size(self) -> int:
@@ -142,8 +140,6 @@ class LogWriter:
         """What is written by the next sync, once there is something; nothing once the log is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_closed)
-            if self._gather_seconds:
-                self._changed.wait_for(lambda: self._bytes >= GROUP_BYTES or self._is_closed, self._gather_seconds)
             group: list[_Append] = []
             size = 0
             while self._waiting and (not group or size + len(self._waiting[0].frames) <= GROUP_BYTES):
@@ -252,6 +248,8 @@ def _cut_tail(path: Path) -> None:
             return
         end = found.ends[-1] if found.ends else 0
         rest = held[end:]
+    if find_frame(rest, 0) is not None:  # no crash leaves whole frames behind a wrong one: the reader passes over it
+        return
     said = f"{len(rest):,} bytes behind offset {end:,}, which a crash left: {found.problem}"
     try:
         aside = _keep(path.with_suffix(TORN), rest)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.sources.log.frames import HEADER, MOST_BODY, Entry, end_of_frames, follows, frame_of, read_frames
+from pipelines.sources.log.frames import HEADER, MOST_BODY, Entry, end_of_frames, find_frame, frame_of, read_frames
 
 ENTRIES = st.builds(
     Entry,
@@ -74,12 +74,21 @@ def test_an_entry_that_is_too_large_is_refused():
         frame_of(Entry("m", 0, "s", bytes(MOST_BODY), {}))
 
 
-def test_frames_go_on_behind_a_wrong_one_only_where_that_is_certain():
-    one, two, three = (frame_of(Entry(name, 0, "s", b"payload", {})) for name in "abc")
+def test_frames_go_on_behind_a_wrong_one_also_where_its_length_is_wrong():
+    inner = frame_of(Entry("inner", 0, "s", b"", {}))
+    one, two, three = (frame_of(Entry(name, 0, "s", inner + b"\x95" * 9, {})) for name in "abc")
     wrong = bytearray(one + two + three)
     wrong[len(one) + 20] ^= 1
-    assert follows(bytes(wrong), len(one)) == len(one + two)
-    assert follows(bytes(wrong[: len(one + two)]), len(one)) is None, "nothing follows"
-    wrong[len(one)] ^= 1  # the length
-    assert follows(bytes(wrong), len(one)) is None
-    assert follows(b"abc", 0) is None
+    assert find_frame(bytes(wrong), len(one)) == len(one + two), "not a frame in the payload of the wrong one"
+    assert find_frame(bytes(one + two[:30]), len(one)) is None
+    wrong = bytearray(one.replace(inner, bytes(len(inner))) + two)
+    wrong[:4] = b"\xff" * 4
+    assert find_frame(bytes(wrong), 0) == len(one)
+    assert find_frame(b"abc", 0) is None
+
+
+@given(st.lists(ENTRIES, min_size=1, max_size=5), st.binary(max_size=100))
+def test_the_next_frame_is_found_behind_whatever_is_no_frame(entries, noise):
+    whole = b"\xff\xff\xff\xff" + noise + joined(entries)
+    found = find_frame(whole, 0)
+    assert found is not None and read_frames(whole, found).entries[-len(entries) :] == entries

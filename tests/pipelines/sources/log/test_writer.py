@@ -308,6 +308,16 @@ def test_nothing_is_cut_where_it_cannot_be_kept(folder, caplog):
     assert "they cannot be kept elsewhere: Is a directory" in caplog.text
 
 
+def test_nothing_is_cut_where_whole_frames_follow(folder, caplog):
+    fill(folder, entries(3))
+    (path,) = segments(folder).values()
+    damaged = bytearray(path.read_bytes())
+    damaged[10] ^= 1
+    path.write_bytes(damaged)
+    fill(folder)
+    assert (path.read_bytes(), caplog.records) == (damaged, [])
+
+
 KILLED = """
 import os, sys, threading
 from pathlib import Path
