@@ -115,28 +115,34 @@ def _add_webhook(values) -> None:
 
 def _collect(values) -> None:
     host = values.host or HOST
-    port = int(number("port", values.port or str(PORT), 1, 65_535))
+    port = _port(values.port or str(PORT))
     gigabytes = number("log_gigabytes", values.log_gigabytes or str(GIGABYTES), 0.001, 1_000_000)
     if values.keys is None and not _is_loopback(host):
-        raise OptionError(
-            f"--host: got {host!r}; without --keys allowed: an address of this machine alone, e.g. {HOST}"
-        )
-    from pipelines.apps.collector.serve import check_address, installed, serve
+        raise OptionError(f"--host: got {host!r}; without --keys allowed: a loopback address, e.g. {HOST}")
+    from pipelines.apps.collector.serve import check_address, installed, leave, serve
 
     server = installed()
     check_address(host, port)
-    from pipelines.apps.collector.dialects.native import Native
+    from pipelines.apps.collector.dialects import dialects_with
+    from pipelines.apps.collector.keys import Secrets
     from pipelines.apps.collector.server import Collector, application
     from pipelines.sources.log.writer import LogWriter
 
     rules = _rules(values)
     log = LogWriter(Path(values.log), most_bytes=int(gigabytes * 1e9))
     try:
-        collector = Collector(log, [Native()], rules, say)
+        collector = Collector(log, dialects_with(Secrets(rules.keys)), rules, say)
         serve(application(collector), host, port, lambda: say("\n".join(_lines(values, host, port))), server)
     finally:
         log.close()
     say("stopped: what was answered is in the log")
+    leave()
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:6]) <= 65_535):
+        raise OptionError(f"--port: got {text!r}; allowed: a whole number from 1 to 65,535")
+    return int(text)
 
 
 def _rules(values):

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,15 +44,17 @@ class Collecting:
     def __init__(self, process: subprocess.Popen, port: int, log: Path, said: Path):
         self.process, self.port, self.log, self._said = process, port, log, said
 
-    def connect(self) -> http.client.HTTPConnection:
+    @contextmanager
+    def connect(self) -> Iterator[http.client.HTTPConnection]:
         """A connection of its own."""
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)) as connection:
+            yield connection
 
     def ask(self, path: str = "/v1/events", body: bytes | None = None, method: str = "", **headers: str) -> Reply:
         """Send a request, a POST where there is a body; `_` in the name of a header stands for `-`."""
-        return ask(
-            self.connect(), path, body, method, {name.replace("_", "-"): value for name, value in headers.items()}
-        )
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        with self.connect() as connection:
+            return ask(connection, path, body, method, named)
 
     def said(self) -> str:
         """What it has printed so far."""

@@ -118,7 +118,7 @@ class Intake:
         keys = self._rules.keys
         if dialect.signed:
             name = parameters.get("name", "")
-            webhook = None if keys is None else keys.webhook(name)
+            webhook = None if keys is None else keys.webhooks().get(name)
             if webhook is None:
                 raise Refused(401, "unknown_webhook", "no webhook has this name; see audience collect --add_webhook")
             return Sender(f"webhook.{name}", webhook.source)

@@ -1,6 +1,6 @@
 """Write keys: who may send events, to which source, and how many per second.
 
-    KeyFile(path)       the keys of a file, read again when the file changes
+    KeyFile(path)       the keys of a file, read again when the file changes; Secrets(keys): those of webhooks
     add_key(path, ...)  a new key, which is returned once; the file holds only its hash
     Rates()             the events per second of each key
 
@@ -20,7 +20,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -94,9 +94,9 @@ class KeyFile:
                 found = Sender(stored.name, stored.source, stored.rate)
         return found
 
-    def webhook(self, name: str) -> Webhook | None:
-        """Return the webhook of a name, None without one."""
-        return self._current().webhooks.get(name)
+    def webhooks(self) -> dict[str, Webhook]:
+        """Return the webhooks by name."""
+        return self._current().webhooks
 
     def _current(self) -> Stored:
         now = time.monotonic()
@@ -109,6 +109,25 @@ class KeyFile:
                 except OptionError as error:
                     self._on_error(f"{error}; the keys read before stay valid")
         return self._stored
+
+
+class Secrets(Mapping[str, str]):
+    """The secrets of the webhooks of a file by name, as the file is now; none without a file."""
+
+    def __init__(self, keys: KeyFile | None):
+        self._keys = keys
+
+    def __getitem__(self, name: str) -> str:
+        return self._webhooks()[name].secret
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._webhooks())
+
+    def __len__(self) -> int:
+        return len(self._webhooks())
+
+    def _webhooks(self) -> dict[str, Webhook]:
+        return {} if self._keys is None else self._keys.webhooks()
 
 
 def add_key(

@@ -5,8 +5,10 @@ Both run in this process, write no access log, and finish what is in flight befo
 
 import asyncio
 import errno
+import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -37,6 +39,16 @@ def serve(app: Any, host: str, port: int, on_ready: Callable[[], None], server: 
     check_address(host, port)
     run = {"granian": _granian, "uvicorn": _uvicorn}[server or installed()]
     asyncio.run(run(app, host, port, on_ready))
+
+
+def leave() -> None:
+    """End this process with status 0; what it wrote must be closed.
+
+    Threads of Granian may still run: one that asks for the interpreter while Python shuts down aborts the process.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def check_address(host: str, port: int) -> None:

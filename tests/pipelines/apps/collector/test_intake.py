@@ -349,7 +349,7 @@ NAMES = (
 VALUES = ("gzip", "zstd", "deflate", "application/json", "application/x-ndjson", "1", "-1", "Bearer ", "Basic x")
 PRINTABLE = st.characters(min_codepoint=33, max_codepoint=126)
 ODD_HEADERS = st.dictionaries(
-    st.sampled_from(NAMES), st.sampled_from(VALUES) | st.text(PRINTABLE, max_size=20), max_size=3
+    st.sampled_from((*NAMES, "origin")), st.sampled_from(VALUES) | st.text(PRINTABLE, max_size=20), max_size=3
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),

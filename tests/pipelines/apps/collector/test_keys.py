@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.apps.collector import keys
-from pipelines.apps.collector.keys import KeyFile, Rates, Sender, add_key, add_webhook, remove_key
+from pipelines.apps.collector.keys import KeyFile, Rates, Secrets, Sender, add_key, add_webhook, remove_key
 from transforms.errors import OptionError
 
 
@@ -67,17 +67,17 @@ def test_a_change_of_the_file_is_seen_and_a_broken_one_is_reported_once(path, mo
 def test_a_webhook_has_its_secret_and_replaces_itself(path):
     add_webhook(path, "stripe", "payments", "whsec_abcdefgh")
     add_webhook(path, "stripe", "payments", "whsec_12345678")
-    found = KeyFile(path).webhook("stripe")
-    assert (found.source, found.secret) == ("payments", "whsec_12345678")
-    assert KeyFile(path).webhook("github") is None
-    assert "whsec_12345678" not in repr(found) + repr(KeyFile(path)._stored)
+    known = KeyFile(path)
+    assert known.webhooks()["stripe"].source == "payments"
+    assert dict(Secrets(known)) == {"stripe": "whsec_12345678"} and len(Secrets(None)) == 0
+    assert "whsec_12345678" not in f"{known.webhooks()}{known._stored}{Secrets(known)}"
 
 
 def test_what_is_removed_is_refused_at_once(path):
     key = add_key(path, "web", "shop")
     add_webhook(path, "web", "payments", "whsec_abcdefgh")
     assert remove_key(path, "web") == 2
-    assert KeyFile(path).sender(key) is None and KeyFile(path).webhook("web") is None
+    assert KeyFile(path).sender(key) is None and not KeyFile(path).webhooks()
     with pytest.raises(OptionError, match="got 'web'; allowed: none"):
         remove_key(path, "web")
 
