@@ -22,12 +22,13 @@ class Follower:
     """Reads a log from a position on. Not for many threads. Its methods raise OSError.
 
     position     of the next frame
+    begin        of the first entry of the last read that found some
     is_at_end    whether the last read found nothing more
     passed_over  bytes of wrong frames so far
     """
 
     def __init__(self, folder: Path, position: Position):
-        self.folder, self.position = folder, position
+        self.folder, self.position, self.begin = folder, position, position
         self.is_at_end = False
         self.passed_over = 0
         self._file: int | None = None
@@ -39,6 +40,7 @@ class Follower:
             following = self._following()  # before the read: once there is one, this segment grows no more
             found = self._read_segment(most_entries, most_bytes)
             if found.entries:
+                self.begin = self.position
                 self.position = self.position._replace(offset=self.position.offset + found.ends[-1])
                 return found.entries
             if found.problem is not None and self._pass_over(found, following):

@@ -1,7 +1,7 @@
 """Append to a log: durable before it is acknowledged, many appends by one sync.
 
-Group     one thread writes what waits, syncs it and resolves the futures; meanwhile the next group gathers. The first
-          append of a group waits for no others: to wait some milliseconds made fewer and not more appends a second
+Group     one thread writes what waits, syncs it and resolves the futures; meanwhile the next group gathers. It does not
+          wait for more: the sync before it is the wait
 Segments  a writer begins one of its own, and another one where it is full or a write failed. So a place in the log is
           never given to a second entry, whatever a crash or a disk lost
 Failure   what is not synced is cut away before anything else is written: an entry is acknowledged, or not in the log

@@ -47,7 +47,7 @@ def test_where_segments_and_reads_are_cut_does_not_matter(tmp_path_factory, size
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=6), st.data())
 def test_a_segment_that_grows_byte_by_byte_is_read_as_its_frames_are_complete(tmp_path_factory, sizes, data):
     folder = tmp_path_factory.mktemp("log")
-    sent = [entry(bytes(size)) for size in sizes]
+    sent = [entry(bytes(size), "m") for size in sizes]  # of a length that no other test decides
     whole = b"".join(map(frame_of, sent))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=8)))
     follower, found = Follower(folder, Position()), []
