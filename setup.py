@@ -48,6 +48,12 @@ TEST = [
     "uv>=0.13,<0.14",
     "psutil>=7.2,<8",
     "playwright>=1.65,<2",
+    "segment-analytics-python>=2.4,<3",
+    "rudder-sdk-python>=2.1.9,<3",
+    "posthog>=7.91,<8",
+    "snowplow-tracker>=1.1,<2",
+    "cloudevents>=2.2,<3",
+    "standardwebhooks>=1.1,<2",
 ]
 # `audience collect`: Granian is faster and bounds more, uvicorn is there where it has no wheel.
 COLLECT = ["starlette>=1.10,<2", "granian>=2.8,<3", "uvicorn>=0.54,<0.55"]
