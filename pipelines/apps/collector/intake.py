@@ -37,6 +37,7 @@ ROOM = 0.9  # of the most bytes of a log: below it events are taken again
 RETRY_SECONDS = 5.0  # after which a client may find room in the log
 LONGEST_VALUE = 512  # characters of an attribute that a client sends
 ANY = "*"
+SOURCES = {"posthog-v1": "posthog"}  # of dialects that one mapping reads; of the others it is their name
 
 
 class Log(Protocol):
@@ -59,7 +60,7 @@ class Refused(Exception):
 class Rules(NamedTuple):
     """What an operator has decided.
 
-    keys      None: every key is taken, and the source of an event is the name of its dialect
+    keys      None: every key is taken, and the source of an event is that of its dialect
     origins   from which pages may send, in lower case; `*` for all
     is_proxy  whether an address is that of a proxy, whose X-Forwarded-For is believed
     """
@@ -123,7 +124,7 @@ class Intake:
                 raise Refused(401, "unknown_webhook", "no webhook has this name; see audience collect --add_webhook")
             return Sender(f"webhook.{name}", webhook.source)
         if keys is None:
-            return Sender("", dialect.name)
+            return Sender("", SOURCES.get(dialect.name, dialect.name))
         if (key := dialect.key_of(request)) is None:
             raise Refused(401, "missing_key", "the request has no write key")
         if (sender := keys.sender(key)) is None:
