@@ -26,6 +26,7 @@ from pipelines.apps.collector.dialect import (
     Request,
 )
 from pipelines.apps.collector.keys import KeyFile, Rates, Sender
+from pipelines.apps.collector.merging import merges_too_much
 from pipelines.apps.collector.metrics import Metrics
 from pipelines.apps.collector.privacy import Privacy, client_address
 from pipelines.apps.collector.recent import Recent
@@ -108,6 +109,7 @@ class Intake:
         if wait := self._rates.wait(sender, start):
             raise Refused(429, "rate_limited", "too many events for this key; send again later", wait)
         read = self._read(dialect, request, sent, unreadable)
+        _hold(share, sum(len(event.payload) for event in read.events))
         self._rates.take(sender, len(read.events), start)
         verdicts = await self._keep(dialect, request, sender, read.events, peer)
         self._metrics.acknowledged(time.monotonic() - start)
@@ -134,6 +136,8 @@ class Intake:
     def _read(self, dialect: Dialect, request: Request, sent: bytes, unreadable: str | None) -> _Read:
         body = request.body if unreadable is None else sent
         try:
+            if unreadable is None and merges_too_much(body):
+                unreadable = "the batch says too much of all its events; send smaller batches"
             if unreadable is None:
                 return _Read(dialect.read(request))
             wrong = unreadable
@@ -222,14 +226,20 @@ def _inflated(request: Request, sent: bytes, share: Share) -> tuple[Request, str
         return request._replace(body=sent), None
     try:
         body = inflate_body(sent, encoding)
-        share.add(len(body))
     except NotInflated as error:
         return request, str(error)
     except TooLarge:
         raise Refused(413, "too_large", "the inflated body is too large; send smaller batches") from None
+    _hold(share, len(body))
+    return request._replace(body=body), None
+
+
+def _hold(share: Share, size: int) -> None:
+    """Count bytes that a request holds. Errors: Refused where there is no room."""
+    try:
+        share.add(size)
     except Busy:
         raise Refused(503, "busy", "too many requests at once; send again later", 1.0) from None
-    return request._replace(body=body), None
 
 
 def _host(url: str | None) -> str | None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pipelines.apps.collector.dialect import NotSigned
 from pipelines.apps.collector.dialects.native import Native
+from pipelines.apps.collector.dialects.segment import Segment
 from pipelines.apps.collector.intake import Rules
 from pipelines.apps.collector.keys import KeyFile, add_key, add_webhook
 from pipelines.apps.collector.privacy import Privacy, proxies_of
@@ -392,3 +393,10 @@ def test_metrics_count_and_hold_nothing_that_a_client_sent(plain):
     ):
         assert f"audience_collector_{line}\n" in text
     assert "canary" not in text and "203.0.113" not in text and "held_bytes 0\n" in text
+
+
+def test_a_batch_that_says_too_much_of_all_its_events_is_400_and_is_in_the_log_once(tmp_path):
+    with served(tmp_path, dialects=(Segment(),)) as made:
+        body = b'{"context":{"a":"%s"},"batch":[%s]}' % (b"x" * 100_000, b",".join([b"{}"] * 10_000))
+        reply = made.ask(body, "/v1/batch")
+        assert reply.status == 400 and made.payloads == [body]
