@@ -93,7 +93,10 @@ def text_in(members: Mapping[str, bytes], *names: str) -> str | None:
 
 def object_of(members: Mapping[str, bytes]) -> bytes:
     """The JSON of an object."""
-    return b"{" + b",".join(json.dumps(key).encode() + b":" + value for key, value in members.items()) + b"}"
+    try:
+        return msgspec.json.encode({key: Raw(value) for key, value in members.items()})
+    except UnicodeEncodeError:  # half of a surrogate pair in a key
+        return b"{" + b",".join(json.dumps(key).encode() + b":" + value for key, value in members.items()) + b"}"
 
 
 def text_json(text: str) -> bytes:

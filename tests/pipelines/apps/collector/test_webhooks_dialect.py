@@ -117,6 +117,13 @@ def test_a_signed_body_that_is_no_object_goes_to_quarantine(scheme):
             webhooks(shown(scheme)).read(signed(scheme, body))
 
 
+def test_only_the_version_that_is_a_digest_counts():
+    request = signed("standard")
+    other = request.headers["webhook-signature"].replace("v1,", "v2,")
+    with pytest.raises(NotSigned, match="another body or secret"):
+        webhooks(shown("standard")).read(request._replace(headers=request.headers | {"webhook-signature": other}))
+
+
 @pytest.mark.parametrize("stamp", ["", "-1", "NaN", "1e9", "٣", "9" * 5_000])
 def test_a_time_that_is_none_is_refused(stamp):
     request = signed("stripe")
