@@ -13,7 +13,7 @@ from pathlib import Path
 from pipelines.sources.log.folder import DAMAGED, Position, segment_name, segments
 from pipelines.sources.log.frames import HEADER, MOST_BODY, Entry, Frames, find_frame, read_frames
 
-AT_ONCE = 1 << 20  # bytes of a read, at least
+AT_ONCE = 4 << 20  # bytes of a read; more for an entry that is larger
 _NOTHING = Frames([], [], None, False)
 _log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Follower:
     def _read_segment(self, most_entries: int, most_bytes: int) -> Frames:
         if not (left := self._left()):
             return _NOTHING
-        held = self._bytes(min(left, max(most_bytes, AT_ONCE)))
+        held = self._bytes(min(left, AT_ONCE))
         found = read_frames(held, 0, most_entries, most_bytes)
         if not found.entries and found.is_short and len(held) < left:  # a large entry
             found = read_frames(self._bytes(min(left, HEADER.size + MOST_BODY)), 0, 1)

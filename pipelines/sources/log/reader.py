@@ -141,8 +141,8 @@ class LogReader:
     def advance_watermark(self) -> float:
         """The watermark, in seconds since 1970."""
         with self._lock:
-            waiting = min((entry.received for entry in self._buffer), default=None)
-            is_empty = self.follower.is_at_end and waiting is None and not self._blocks
+            waiting = self._taken[-1].earliest if self._buffer or self._blocks else None
+            is_empty = self.follower.is_at_end and waiting is None
             return self.watermark.advance(None if waiting is None else waiting / 1e6, is_empty)
 
     def is_draining(self) -> bool:
@@ -217,24 +217,26 @@ class LogReader:
 
     def _read(self) -> None:
         """Read into the buffer, as far as there is room."""
-        reading = self.reading
         with self._lock:
             self._expire()
-            messages, size = self._in_flight()
-            buffered = self._taken[-1].bytes if self._buffer else 0
-            rows = min(reading.block_rows - len(self._buffer), reading.most_messages - messages)
-            room = min(reading.block_bytes - buffered, reading.most_bytes - size)
-            if rows <= 0 or room <= 0:
-                self.follower.is_at_end = False  # not known
-                return
-            found = self.follower.read(rows, room)
-            if not found:
-                if not self._taken:
-                    self.store()  # segments that hold nothing more
-                return
-            if not self._buffer:
-                self._taken.append(Taken(self.follower.begin, reading.monotonic()))
-            self._hold(found)
+            while room := self._room():
+                found = self.follower.read(*room)
+                if not found:
+                    return
+                if not self._buffer:
+                    self._taken.append(Taken(self.follower.begin, self.reading.monotonic()))
+                self._hold(found)
+
+    def _room(self) -> tuple[int, int] | None:
+        """How many entries and bytes may be read now; None if none may."""
+        reading, (messages, size) = self.reading, self._in_flight()
+        buffered = self._taken[-1].bytes if self._buffer else 0
+        rows = min(reading.block_rows - len(self._buffer), reading.most_messages - messages)
+        room = min(reading.block_bytes - buffered, reading.most_bytes - size)
+        if rows > 0 and room > 0:
+            return rows, room
+        self.follower.is_at_end = False  # not known
+        return None
 
     def _hold(self, found: Sequence[Entry]) -> None:
         taken, earliest = self._taken[-1], min(entry.received for entry in found)

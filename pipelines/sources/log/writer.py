@@ -94,11 +94,15 @@ class LogWriter:
         self._thread.start()
 
     def append(self, entries: Sequence[Entry]) -> "Future[None]":
-        """Append entries, all or none of them. The future is done once they are durable, and fails with LogFull where
-        a retry may succeed, LogError where the disk fails. Raises ValueError for an entry that is too large."""
+        """Append entries, all or none of them: the future is done once they are durable. It fails with LogFull where a
+        retry may succeed, with LogError where the disk fails. Raises ValueError for more than the log can hold."""
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()  # from now on it is decided here
         frames = b"".join(map(frame_of, entries))
+        if len(frames) > self.most_bytes:
+            raise ValueError(
+                f"an append has {len(frames):,} bytes; allowed: up to {self.most_bytes:,}, of the whole log"
+            )
         with self._changed:
             if self._is_closed:
                 future.set_exception(LogError(f"{self.directory}: the log is closed"))
@@ -172,6 +176,9 @@ class LogWriter:
             there = segments(self.directory)
             self._sizes = {number: size for number, size in self._sizes.items() if number in there}
             if (held := sum(self._sizes.values())) + more > self.most_bytes:
+                if self._sizes.get(self._number):  # the reader deletes a segment only once there is a next one
+                    self._end_segment()
+                    self._begin_segment()
                 raise LogFull(
                     f"{self.directory} holds {held:,} bytes that are not read yet; allowed: {self.most_bytes:,}; start"
                     f" `audience run --input_log {self.directory}`, or allow more"

@@ -16,7 +16,8 @@ from pipelines.sources.log.follow import Follower
 from pipelines.sources.log.frames import Entry
 from pipelines.sources.log.queue import LogQueue
 from pipelines.sources.log.source import LogSource
-from tests.pipelines.sources.log.log_hand import RECEIVED, entries, entry, fill
+from pipelines.sources.log.writer import LogFull
+from tests.pipelines.sources.log.log_hand import RECEIVED, entries, entry, fill, writer_of
 from tests.pipelines.sources.queue_contract import Clock, QueueContract
 from tests.servers.needed import wait_until
 from transforms.errors import OptionError, SourceError
@@ -149,6 +150,7 @@ class TestLogQueue(QueueContract):
         clock.now += 3_700
         hand.read(6)
         late.finalize_checkpoint()
+        assert hand.readers[0].log.counts.acked == 0
         assert read_position(broker.folder) == Position(1, 0)
         hand.finalize()
         assert broker.left() == []
@@ -163,12 +165,38 @@ class TestLogQueue(QueueContract):
         assert hand.read(2)["position"].to_list() == [sent[0].message_id, sent[2].message_id]
         assert hand.readers[0].log.counts.passed_over == len(damaged) // 3
 
+    def test_a_full_log_takes_more_once_it_is_read_and_finalized(self, broker, opened, by_hand):
+        writer = writer_of(broker.folder, most_bytes=10_000)
+        hand, appended = by_hand(), 0
+        for _ in range(5):
+            while not writer.append(entries(1, size=700)).exception(30):
+                appended += 1
+            hand.read(appended)
+            with pytest.raises(LogFull):
+                writer.append(entries(1, size=700)).result(30)
+            hand.finalize()
+            hand.step()  # sees the segment that the full log began
+            hand.finalize()
+        assert appended >= 50
+        writer.close()
+
     def test_the_watermark_stays_behind_what_waits(self, broker, opened, by_hand, clock):
         fill(broker.folder, [entry()._replace(received=int((clock.now - 500) * 1e6))])
         hand = by_hand()
         hand.step()
         assert float(hand.watermarks()[0]) == clock.now - 500 - 0.2 - 10
         hand.read(1)
+        hand.step()
+        assert float(hand.watermarks()[0]) == pytest.approx(clock.now - 10)
+
+    def test_the_watermark_stays_behind_the_rest_of_what_was_read_together(self, broker, opened, by_hand, clock):
+        at = int((clock.now - 500) * 1e6)
+        fill(broker.folder, [Entry(name, at, name, b"", {}) for name in "ab"])
+        hand = by_hand()
+        wait_until(lambda: hand.step() or hand.blocks)
+        clock.now += 100
+        assert float(hand.watermarks()[0]) == at / 1e6 - 10
+        hand.read(2)
         hand.step()
         assert float(hand.watermarks()[0]) == pytest.approx(clock.now - 10)
 

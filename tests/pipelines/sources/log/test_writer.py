@@ -173,6 +173,20 @@ def test_a_full_log_refuses_until_it_was_read_on(folder):
     writer.close()
 
 
+def test_a_full_log_whose_last_segment_is_large_goes_on_once_that_is_read(folder):
+    writer = writer_of(folder, most_bytes=10_000)
+    writer.append([entry(b"x" * 6_000)]).result(30)
+    for _ in range(2):
+        with pytest.raises(LogFull):
+            writer.append([entry(b"x" * 6_000)]).result(30)
+    assert list(segments(folder)) == [1, 2], "a reader deletes what is behind the last segment"
+    segments(folder)[1].unlink()
+    writer.append([entry(b"x" * 6_000)]).result(30)
+    with pytest.raises(ValueError, match=r"an append has 11,0.. bytes; allowed: up to 10,000, of the whole log"):
+        writer.append([entry(b"x" * 11_000)])
+    writer.close()
+
+
 def test_a_full_log_counts_what_an_earlier_writer_left(folder):
     fill(folder, entries(10, size=1_000))
     writer = writer_of(folder, most_bytes=11_000)
@@ -249,6 +263,34 @@ def test_a_defect_fails_the_append_and_the_writer_goes_on(folder):
     writer.append(sent := entries(1)).result(30)
     writer.close()
     assert stored(folder) == sent
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 1 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("a small disk needs the right to mount one")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_a_full_disk_is_a_full_log_and_a_segment_that_is_read_makes_room(small_disk):
+    writer = writer_of(small_disk / "log", most_bytes=64 * MIB, segment_bytes=200_000)
+    sent, refused = [], []
+    for one in entries(60, size=30_000):
+        future = writer.append([one])
+        (sent if future.exception(30) is None else refused).append(one)
+    assert 25 <= len(sent) <= 34
+    with pytest.raises(LogFull, match="cannot be written: No space left on device; free space on its disk"):
+        writer.append(entries(1, size=30_000)).result(30)
+    assert stored(small_disk / "log") == sent
+    segments(small_disk / "log")[1].unlink()
+    for one in refused[:3]:
+        writer.append([one]).result(30)
+    writer.close()
+    assert stored(small_disk / "log")[-3:] == refused[:3]
 
 
 LIMITED = """
