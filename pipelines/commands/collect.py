@@ -1,6 +1,7 @@
 """`audience collect`: take events over HTTP into a log, and manage the keys of who may send them."""
 
 import ipaddress
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ GIGABYTES = 10
 OVERLAP_DAYS = 7
 _MANAGING = ("add_key", "remove_key", "add_webhook")
 _OF_KEYS = {"source": ("add_key", "add_webhook"), "rate": ("add_key",), "overlap_days": ("add_key",)}
-_SERVING = ("log", "host", "port", "log_gigabytes", "allow_origins", "proxies", "addresses", "privacy_signals")
+_SERVING = ("log", "host", "port", "log_gigabytes", "allow_origins", "proxies", "addresses", "privacy_signals", "topic")
 
 
 def add_options(parser) -> None:
@@ -49,6 +50,11 @@ def add_options(parser) -> None:
         choices=("anonymous", "drop", "ignore"),
         help="What is stored of a browser that sends DNT or Sec-GPC: its events without the person, nothing, or all "
         "(default: anonymous)",
+    )
+    parser.add_argument(
+        "--topic",
+        metavar="projects/PROJECT/topics/NAME",
+        help="Pub/Sub topic to which the log is published, in place of `audience run --input_log`",
     )
     keys = parser.add_argument_group("keys (each changes the file of --keys, and a running collector reads it again)")
     which = keys.add_mutually_exclusive_group()
@@ -129,12 +135,18 @@ def _collect(values) -> None:
     from pipelines.sources.log.writer import LogWriter
 
     rules = _rules(values)
-    log = LogWriter(Path(values.log), most_bytes=int(gigabytes * 1e9))
-    try:
+    if values.topic is not None:
+        from pipelines.sources.pubsub.check import check_topic
+
+        check_topic(values.topic, "topic")
+    with ExitStack() as opened:
+        log = opened.enter_context(closing(LogWriter(Path(values.log), most_bytes=int(gigabytes * 1e9))))
         collector = Collector(log, dialects_with(Secrets(rules.keys)), rules, say)
+        if values.topic is not None:
+            from pipelines.apps.collector.forward import forwarding
+
+            collector.further = opened.enter_context(forwarding(Path(values.log), values.topic, say)).gauges
         serve(application(collector), host, port, lambda: say("\n".join(_lines(values, host, port))), server)
-    finally:
-        log.close()
     say("stopped: what was answered is in the log")
     leave()
 
@@ -189,7 +201,10 @@ def _lines(values, host: str, port: int) -> list[str]:
         lines.append("without --keys any write key is taken, from this machine only")
     if not values.allow_origins:
         lines.append("no web page may send events; name those that may with --allow_origins")
-    lines.append(f"next: audience run {option('input_log', values.log)} --warehouse warehouse")
+    if values.topic is not None:
+        lines.append(f"publishing to {shown(values.topic)}")
+    else:
+        lines.append(f"next: audience run {option('input_log', values.log)} --warehouse warehouse")
     return lines
 
 

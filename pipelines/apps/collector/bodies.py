@@ -14,7 +14,7 @@ from typing import Any
 
 from pipelines.sources.files.inflate import inflate
 
-MOST_BYTES = 10_000_000  # of a body, as sent and inflated: a record of the graph and a message of Pub/Sub have no more
+MOST_BYTES = 9_000_000  # of a body, as sent and inflated: a record of the graph, or a message of Pub/Sub, has 10 MB
 MOST_DRAINED = 4 * MOST_BYTES  # of a body that is too large: a client that still sends does not read its answer
 BODY_SECONDS = 30.0
 MOST_ENCODINGS = 2  # of one body; each costs a pass

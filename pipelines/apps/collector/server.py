@@ -39,6 +39,7 @@ class Collector:
         self.log, self.dialects, self.rules, self._say = log, dialects, rules, say
         self.metrics, self.held = Metrics(), Held()
         self.intake = Intake(log, rules, self.metrics, say)
+        self.further: Callable[[], dict[str, float]] = dict  # gauges of what runs beside it
 
     async def answer(self, dialect: Dialect, scope: Scope, receive: Call, headers: Mapping[str, str]) -> Answer | None:
         """Return the answer to a request, None if the client has gone."""
@@ -69,7 +70,8 @@ class Collector:
             unread = self.log.size()
         except OSError:
             unread = -1
-        return {"log_unread_bytes": unread, "held_bytes": self.held.bytes, "ready": float(self.intake.is_ready)}
+        own = {"log_unread_bytes": unread, "held_bytes": self.held.bytes, "ready": float(self.intake.is_ready)}
+        return own | self.further()
 
 
 _JSON = (("Content-Type", "application/json"),)
