@@ -123,12 +123,11 @@ def _collect(values) -> None:
     host = values.host or HOST
     port = _port(values.port or str(PORT))
     gigabytes = number("log_gigabytes", values.log_gigabytes or str(GIGABYTES), 0.001, 1_000_000)
-    if values.keys is None and not _is_loopback(host):
-        raise OptionError(f"--host: got {host!r}; without --keys allowed: a loopback address, e.g. {HOST}")
-    from pipelines.apps.collector.serve import check_address, installed, leave, serve
+    from pipelines.apps.collector.serve import address_of, installed, leave, serve
 
-    server = installed()
-    check_address(host, port)
+    server, address = installed(), address_of(host, port)
+    if values.keys is None and not ipaddress.ip_address(address).is_loopback:
+        raise OptionError(f"--host: got {host!r}; without --keys allowed: a loopback address, e.g. {HOST}")
     from pipelines.apps.collector.dialects import dialects_with
     from pipelines.apps.collector.keys import Secrets
     from pipelines.apps.collector.server import Collector, application
@@ -146,7 +145,7 @@ def _collect(values) -> None:
             from pipelines.apps.collector.forward import forwarding
 
             collector.further = opened.enter_context(forwarding(Path(values.log), values.topic, say)).gauges
-        serve(application(collector), host, port, lambda: say("\n".join(_lines(values, host, port))), server)
+        serve(application(collector), address, port, lambda: say("\n".join(_lines(values, host, port))), server)
     say("stopped: what was answered is in the log")
     leave()
 
@@ -182,15 +181,6 @@ def _origin(text: str) -> str:
     if text != "*" and not (is_origin and "@" not in text):
         raise OptionError(f"--allow_origins: got {text!r}; allowed: scheme and host, e.g. https://shop.example, or *")
     return text.lower()
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _lines(values, host: str, port: int) -> list[str]:

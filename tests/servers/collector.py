@@ -41,13 +41,13 @@ class Reply(NamedTuple):
 class Collecting:
     """A collector that runs; `log` is the folder of its log, `said` what it has printed."""
 
-    def __init__(self, process: subprocess.Popen, port: int, log: Path, said: Path):
-        self.process, self.port, self.log, self._said = process, port, log, said
+    def __init__(self, process: subprocess.Popen, host: str, port: int, log: Path, said: Path):
+        self.process, self.host, self.port, self.log, self._said = process, host, port, log, said
 
     @contextmanager
     def connect(self) -> Iterator[http.client.HTTPConnection]:
         """A connection of its own."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)) as connection:
+        with closing(http.client.HTTPConnection(self.host, self.port, timeout=SECONDS)) as connection:
             yield connection
 
     def ask(self, path: str = "/v1/events", body: bytes | None = None, method: str = "", **headers: str) -> Reply:
@@ -96,10 +96,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def collecting(folder: Path, *options: str, without: str = "", log: str = "log") -> Iterator[Collecting]:
-    """Run a collector into `folder`/log, ready to be asked; `without` names modules that it cannot import."""
-    port, said = free_port(), folder / "said.txt"
-    command = [sys.executable, "-c", START, without or "none", "collect", "--log", str(folder / log)]
+def collecting(
+    folder: Path, *options: str, without: str = "", host: str = "127.0.0.1", port: int = 0
+) -> Iterator[Collecting]:
+    """Run a collector into `folder`/log, ready to be asked; `without` names a module that it cannot import."""
+    port, said, log = port or free_port(), folder / "said.txt", folder / "log"
+    command = [sys.executable, "-c", START, without or "none", "collect", "--log", str(log)]
     with open(said, "ab") as out:
         process = subprocess.Popen(
             [*command, "--port", str(port), *options],
@@ -108,7 +110,7 @@ def collecting(folder: Path, *options: str, without: str = "", log: str = "log")
             cwd=ROOT,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
         )
-    made = Collecting(process, port, folder / log, said)
+    made = Collecting(process, host, port, log, said)
 
     def answers() -> bool:
         assert process.poll() is None, f"ended with {process.returncode}: {made.said()}"

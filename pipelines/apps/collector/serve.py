@@ -34,11 +34,10 @@ def installed() -> str:
     raise OptionError("packages of the collector are not installed; run: pip install 'audience-insights[collect]'")
 
 
-def serve(app: Any, host: str, port: int, on_ready: Callable[[], None], server: str | None = None) -> None:
-    """Serve an ASGI application. Errors: OptionError for an address that cannot be used."""
-    check_address(host, port)
-    run = {"granian": _granian, "uvicorn": _uvicorn}[server or installed()]
-    asyncio.run(run(app, host, port, on_ready))
+def serve(app: Any, address: str, port: int, on_ready: Callable[[], None], server: str) -> None:
+    """Serve an ASGI application on a numeric address until a signal; `server` is one of SERVERS."""
+    run = {"granian": _granian, "uvicorn": _uvicorn}[server]
+    asyncio.run(run(app, address, port, on_ready))
 
 
 def leave() -> None:
@@ -51,8 +50,8 @@ def leave() -> None:
     os._exit(0)
 
 
-def check_address(host: str, port: int) -> None:
-    """Raise OptionError for an address on which nothing can listen."""
+def address_of(host: str, port: int) -> str:
+    """Return the numeric address of a host. Errors: OptionError for one on which nothing can listen."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with socket.socket(found[0], socket.SOCK_STREAM) as probe:
@@ -62,6 +61,7 @@ def check_address(host: str, port: int) -> None:
     except OSError as error:
         what = "another --port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "an address of this machine"
         raise OptionError(f"--host {host} --port {port}: {error.strerror}; choose {what}") from None
+    return str(found[4][0])
 
 
 async def _granian(app: Any, host: str, port: int, on_ready: Callable[[], None]) -> None:

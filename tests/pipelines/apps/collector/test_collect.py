@@ -230,6 +230,13 @@ def test_a_second_collector_of_a_log_or_a_port_is_refused_in_one_line(tmp_path, 
         assert made.ask(body=b"{}").status == 202
 
 
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize(("host", "url"), [("localhost", "localhost"), ("::1", "[::1]")])
+def test_a_name_and_an_address_of_ipv6_are_listened_on(tmp_path, server, host, url):
+    with collecting(tmp_path, "--host", host, without=SERVERS[server], host=url.strip("[]")) as made:
+        assert made.ask(body=b"{}").status == 202 and f"collecting on http://{url}:{made.port} into" in made.said()
+
+
 def one_line(capsys) -> str:
     told = capsys.readouterr().err
     assert told.startswith("error: ") and told.count("\n") == 1
