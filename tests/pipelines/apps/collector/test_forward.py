@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipelines.apps.collector.forward import REQUEST_BYTES, forwarding, message_of, requests_of
 from pipelines.cli import main
-from pipelines.sources.log.folder import READER_LOCK, hold, segments
+from pipelines.sources.log.folder import READER_LOCK, Position, hold, read_position, segments
 from pipelines.sources.log.frames import Entry
 from pipelines.sources.log.writer import LogWriter
 from pipelines.sources.pubsub.client import EMULATOR, PubSub
@@ -99,6 +99,7 @@ def test_an_emulator_that_comes_late_is_waited_for_and_that_is_said(tmp_path, mo
     topic = "projects/demo-project/topics/late"
     with forwarding(tmp_path / "log", topic, say) as forwarder:
         assert failed.wait(40) and "it is retried, and the log keeps what comes" in said[0]
+        assert read_position(tmp_path / "log") == Position(), "it is behind what nobody has"
         emulator.start()
         try:
             made = PubSub(emulator.host)
