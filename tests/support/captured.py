@@ -3,7 +3,7 @@ tests/pipelines/apps/collector/captured/, the bodies inflated.
 
 segment, rudderstack, posthog, posthog-v1, snowplow, snowplow-get, cloudevents   the Python clients
 segment-node                                                                     @segment/analytics-node
-plausible, plausible-tracker                                                     the scripts of npm, in jsdom
+analytics-next, posthog-js, plausible, plausible-tracker                         the scripts of npm, in jsdom
 stripe, standard-webhooks                                                        signed by the Python packages
 """
 

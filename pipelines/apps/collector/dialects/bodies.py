@@ -8,7 +8,8 @@ by itself, and goes to quarantine alone.
 
 import json
 import re
-from collections.abc import Collection, Mapping
+import sys
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 from msgspec import Raw
@@ -16,6 +17,14 @@ from msgspec import Raw
 from pipelines.apps.collector.dialect import Event, NotThisForm
 
 Members = dict[str, bytes]  # of an object: the JSON of each value
+
+MOST_EVENTS = 10_000  # of a request; no client sends a tenth of that, and each costs time and memory before it is kept
+TOO_MANY = f"got more than {MOST_EVENTS:,} events in a request, allowed {MOST_EVENTS:,}: send several requests"
+_MANY = 50 * MOST_EVENTS  # commas, above which the elements of a list are counted before they are all made
+
+# Bytes of what a batch says of all its events, times the events: 200 kB could become a gigabyte.
+MOST_MERGED = 64 << 20
+TOO_LARGE = "got a batch that says too much of all its events, allowed 64 MiB in all of them: send smaller batches"
 
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
@@ -53,14 +62,26 @@ def is_json(body: bytes) -> bool:
 
 
 def elements_of(value: bytes) -> list[bytes]:
-    """The elements of a list. Errors: NotThisForm if it is no JSON or no list."""
+    """The elements of a list. Errors: NotThisForm if it is no JSON, no list, or one of more than MOST_EVENTS."""
     _expect(value, b"[")
+    if value.count(b",") > _MANY:
+        return [element for _, element in _split(value, MOST_EVENTS)]
     try:
-        return list(map(bytes, _decode_list(value)))
+        elements = _decode_list(value)
     except RecursionError:
         raise NotThisForm("got JSON that is nested too deeply") from None
     except ValueError:
-        return [element for _, element in _split(value)]
+        return [element for _, element in _split(value, MOST_EVENTS)]
+    if len(elements) > MOST_EVENTS:
+        raise NotThisForm(TOO_MANY)
+    return list(map(bytes, elements))
+
+
+def lines_of(value: bytes) -> list[bytes]:
+    """The lines that are not blank. Errors: NotThisForm if there are more than MOST_EVENTS."""
+    if value.count(b"\n") >= MOST_EVENTS:
+        raise NotThisForm(TOO_MANY)
+    return [line for line in map(bytes.strip, value.split(b"\n")) if line]
 
 
 def members_of(value: bytes) -> Members:
@@ -104,6 +125,20 @@ def text_json(text: str) -> bytes:
     return msgspec.json.encode(text.encode("utf-8", "replace").decode())
 
 
+def check_merged(batch: Mapping[str, bytes], events: int) -> None:
+    """Errors: NotThisForm if so many events with these members would have more than MOST_MERGED bytes of them."""
+    if events * sum(len(key) + len(member) for key, member in batch.items()) > MOST_MERGED:
+        raise NotThisForm(TOO_LARGE)
+
+
+def events_of(
+    elements: Sequence[bytes], ids: Collection[str], batch: Mapping[str, bytes], without: Collection[str] = ()
+) -> list[Event]:
+    """The elements of a batch, each as `event_of` makes it. Errors: NotThisForm, as of `check_merged`."""
+    check_merged(batch, len(elements))
+    return [event_of(element, ids, batch, without) for element in elements]
+
+
 def event_of(
     value: bytes, ids: Collection[str], batch: Mapping[str, bytes] | None = None, without: Collection[str] = ()
 ) -> Event:
@@ -134,10 +169,10 @@ def _expect(value: bytes, opening: bytes) -> None:
         raise NotThisForm(f"got {kind_of(value)}, allowed {_KINDS[opening]}")
 
 
-def _split(value: bytes) -> list[tuple[str, bytes]]:
+def _split(value: bytes, most: int = sys.maxsize) -> list[tuple[str, bytes]]:
     """(key, value) of each member of an object, or ("", element) of a list, as the standard library scans them.
 
-    Errors: NotThisForm if that takes it for no JSON either.
+    Errors: NotThisForm if that takes it for no JSON either, and if there are more than `most`.
     """
     text = value.decode("utf-8", "surrogateescape")
     named, closing = text[0] == "{", "}" if text[0] == "{" else "]"
@@ -150,6 +185,8 @@ def _split(value: bytes) -> list[tuple[str, bytes]]:
                 key, at = _scan(text, _expected(text, at, '"') - 1)
                 at = _after(text, _expected(text, _after(text, at), ":"))
             _, end = _scan(text, at)
+            if len(found) == most:
+                raise NotThisForm(TOO_MANY)
             found.append((key, text[at:end].encode("utf-8", "surrogateescape")))
             at = _after(text, end)
             if text[at] == closing:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pipelines.apps.collector.dialect import Answer, Event, NotThisForm, Request
-from pipelines.apps.collector.dialects.bodies import elements_of, event_of, kind_of, members_of, text_json, value_of
+from pipelines.apps.collector.dialects.bodies import elements_of, events_of, kind_of, members_of, text_json, value_of
 from pipelines.apps.collector.dialects.headers import answer, key_in
 
 _STREAMS = ("measurement_id", "firebase_app_id")
@@ -30,7 +30,7 @@ class GA4:
             raise NotThisForm(f'got {got} as "events", allowed a list')
         shared = {key: text_json(request.query[key]) for key in _STREAMS if request.query.get(key)}
         shared |= {key: member for key, member in body.items() if key != "events"}
-        return [event_of(element, (), shared) for element in elements_of(body["events"])]
+        return events_of(elements_of(body["events"]), (), shared)
 
     def accepted(self, request: Request, events: Sequence[Event], verdicts: Sequence[str]) -> Answer:
         return Answer(204)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pipelines.apps.collector.dialect import Answer, Event, NotThisForm, Request
-from pipelines.apps.collector.dialects.bodies import elements_of, event_of, kind_of, members_of, value_of
+from pipelines.apps.collector.dialects.bodies import elements_of, event_of, kind_of, lines_of, members_of, value_of
 from pipelines.apps.collector.dialects.headers import answer, counts, key_in, media_type
 
 _LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
@@ -47,5 +47,5 @@ class Native:
 
 
 def _lines(value: bytes) -> list[Event]:
-    """The lines that are not blank; one that is no object is a rejected event."""
-    return [event_of(line, _IDS) for line in map(bytes.strip, value.split(b"\n")) if line]
+    """The lines; one that is no object is a rejected event."""
+    return [event_of(line, _IDS) for line in lines_of(value)]

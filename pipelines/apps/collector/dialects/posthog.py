@@ -11,14 +11,16 @@ from pipelines.apps.collector.dialects.bodies import (
     Members,
     elements_of,
     event_of,
+    events_of,
     kind_of,
     members_of,
+    object_of,
     text_in,
     value_of,
 )
 from pipelines.apps.collector.dialects.headers import answer, counts, key_in, media_type
 
-MOST_INFLATED = 20 << 20  # bytes, of a body that says that it is compressed in its query
+MOST_INFLATED = 10_000_000  # bytes, of a body that is gzip without a header that says so
 _KEYS = ("api_key", "token")
 _IDS = ("uuid", "$insert_id")
 _PATHS = ("batch", "capture", "e", "i/v0/e")
@@ -37,21 +39,16 @@ class PostHog:
         if key is not None:
             return key
         try:
-            value = _unpacked(request)
-            if value[:1] == b"[":
-                value = next(iter(elements_of(value)), b"{}")
-            return _key_in(members_of(value))
+            return _key_in(_unpacked(request))
         except NotThisForm:
             return None
 
     def read(self, request: Request) -> list[Event]:
         value = _unpacked(request)
-        if value[:1] == b"[":
-            return [_event(element, {}) for element in elements_of(value)]
-        body = members_of(value)
-        if "batch" not in body:
-            return [_event(value, {})]
-        return _batch(body)
+        events = _events(value)
+        if b'"token"' not in value or (key := self.key_of(request)) is None:
+            return events
+        return [_without_token(event, key) for event in events]
 
     def accepted(self, request: Request, events: Sequence[Event], verdicts: Sequence[str]) -> Answer:
         return answer(200, {"status": 1, **counts(verdicts)})
@@ -101,22 +98,45 @@ def _batch(body: Members) -> list[Event]:
     if body["batch"][:1] != b"[":
         raise NotThisForm(f'got {kind_of(body["batch"])} as "batch", allowed a list')
     shared = {key: member for key, member in body.items() if key not in ("batch", *_KEYS)}
-    return [_event(element, shared) for element in elements_of(body["batch"])]
+    return events_of(elements_of(body["batch"]), _IDS, shared, _KEYS)
 
 
-def _event(element: bytes, shared: Members) -> Event:
-    return event_of(element, _IDS, shared, _KEYS)
+def _events(value: bytes) -> list[Event]:
+    """The events of a body in any form of the first protocol. Errors: NotThisForm."""
+    if value[:1] == b"[":
+        return events_of(elements_of(value), _IDS, {}, _KEYS)
+    body = members_of(value)
+    return _batch(body) if "batch" in body else [event_of(value, _IDS, without=_KEYS)]
 
 
-def _key_in(body: Members) -> str | None:
-    """The project key: of the body, or of its first event, or in the properties of an event, as posthog-js sends it."""
-    key = text_in(body, *_KEYS)
-    if key is None and body.get("batch", b"")[:1] == b"[":
-        first = next(iter(elements_of(body["batch"])), b"")
-        return _key_in(members_of(first)) if first[:1] == b"{" else None
-    if key is None and body.get("properties", b"")[:1] == b"{":
-        key = text_in(members_of(body["properties"]), "token")
-    return key
+def _key_in(value: bytes) -> str | None:
+    """The project key: of the body, or of its first event, or in that one's properties, as posthog-js sends it.
+
+    Errors: NotThisForm.
+    """
+    body = {} if value[:1] == b"[" else members_of(value)
+    batch, event = value if value[:1] == b"[" else body.get("batch", b""), body
+    if (key := text_in(body, *_KEYS)) is not None:
+        return key
+    if batch[:1] == b"[":
+        first = next(iter(elements_of(batch)), b"")
+        event = members_of(first) if first[:1] == b"{" else {}
+    properties = event.get("properties", b"")
+    in_properties = members_of(properties) if properties[:1] == b"{" else {}
+    return text_in(event, *_KEYS) or text_in(in_properties, "token")
+
+
+def _without_token(event: Event, key: str) -> Event:
+    """An event whose properties do not have the project key; another token in them is the sender's own."""
+    if event.error is not None or b'"token"' not in event.payload:
+        return event
+    own = members_of(event.payload)
+    properties = own.get("properties", b"")
+    inner = members_of(properties) if properties[:1] == b"{" else {}
+    if text_in(inner, "token") != key:
+        return event
+    own["properties"] = object_of({name: value for name, value in inner.items() if name != "token"})
+    return event._replace(payload=object_of(own))
 
 
 def _unpacked(request: Request) -> bytes:

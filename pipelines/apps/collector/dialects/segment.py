@@ -6,6 +6,7 @@ from contextlib import suppress
 from pipelines.apps.collector.dialect import Answer, Event, NotThisForm, Request
 from pipelines.apps.collector.dialects.bodies import (
     Members,
+    check_merged,
     elements_of,
     event_of,
     kind_of,
@@ -54,7 +55,9 @@ class Segment:
         if body["batch"][:1] != b"[":
             raise NotThisForm(f'got {kind_of(body["batch"])} as "batch", allowed a list')
         shared = {key: member for key, member in body.items() if key not in ("batch", _KEY)}
-        return [_event(element, shared) for element in elements_of(body["batch"])]
+        elements = elements_of(body["batch"])
+        check_merged(shared, len(elements))
+        return [_event(element, shared) for element in elements]
 
     def accepted(self, request: Request, events: Sequence[Event], verdicts: Sequence[str]) -> Answer:
         return answer(200, {"success": True, **counts(verdicts)})

@@ -16,8 +16,10 @@ KEY = "invented-write-key-0123456789"
 KEYS = {
     "segment": KEY,
     "segment-node": KEY,
+    "analytics-next": KEY,
     "rudderstack": KEY,
     "posthog": "phc_invented0123456789",
+    "posthog-js": "phc_invented0123456789",
     "posthog-v1": "phc_invented0123456789",
     "snowplow": "shop",
     "snowplow-get": "shop",
@@ -108,6 +110,20 @@ def test_an_element_that_is_no_object_is_rejected_and_not_its_batch(name):
     ]
     assert [event.payload for event in events[1:3]] == [b"7", b"null"]
     assert b'"b": NaN' in events[3].payload
+
+
+@pytest.mark.parametrize("name", ["segment", "posthog", "posthog-v1", "ga4-measurement"])
+def test_what_a_batch_says_of_all_its_events_is_bounded_with_their_number(name):
+    path, body_of = BATCHES[name]
+    for said, is_too_much in ((b"x" * 6_000, False), (b"x" * 7_000, True)):
+        body = (
+            b'{"context": {"a": "' + said + b'"},' + written(body_of([{}] * 10_000))[1:].replace(b'"context"', b'"c"')
+        )
+        if is_too_much:
+            with pytest.raises(NotThisForm, match="says too much of all its events"):
+                read(path, body)
+        else:
+            assert len(read(path, body)) == 10_000
 
 
 @pytest.mark.parametrize("name", BATCHES)

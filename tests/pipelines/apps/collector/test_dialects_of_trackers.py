@@ -76,22 +76,23 @@ def test_a_segment_body_without_a_batch_is_refused(body, problem):
 # PostHog
 
 PAGEVIEW = b'{"event":"$pageview","uuid":"u-1","properties":{"token":"phc","distinct_id":"d"}}'
+KEPT = b'{"event":"$pageview","uuid":"u-1","properties":{"distinct_id":"d"}}'
 
 
 @pytest.mark.parametrize("path", ["/e/", "/e", "/i/v0/e/", "/capture/", "/batch"])
-def test_posthog_js_sends_one_event_or_a_list_with_the_key_in_the_properties(path):
-    for body in (PAGEVIEW, b"[" + PAGEVIEW + b"]"):
-        assert read(path, body) == [Event(PAGEVIEW, "u-1")]
+def test_one_event_or_a_list_with_the_key_in_the_properties(path):
+    for body in (PAGEVIEW, b"[" + PAGEVIEW + b"]", b'{"batch":[' + PAGEVIEW + b"]}"):
+        assert read(path, body) == [Event(KEPT, "u-1")]
         assert key_of(post(path, body)) == "phc"
 
 
 def test_posthog_js_compresses_without_a_header_or_into_a_form():
     form = b"data=" + quote(base64.b64encode(PAGEVIEW), safe="").encode()
     type = "application/x-www-form-urlencoded"
-    assert read("/e/", form, content_type=type) == [Event(PAGEVIEW, "u-1")]
+    assert read("/e/", form, content_type=type) == [Event(KEPT, "u-1")]
     assert key_of(post("/e/", form, content_type=type)) == "phc"
     packed = gzip.compress(PAGEVIEW)
-    assert read("/e/", packed, {"compression": "gzip-js"}, content_type="text/plain") == [Event(PAGEVIEW, "u-1")]
+    assert read("/e/", packed, {"compression": "gzip-js"}, content_type="text/plain") == [Event(KEPT, "u-1")]
 
 
 def test_what_only_looks_compressed_is_refused(monkeypatch):
@@ -105,6 +106,17 @@ def test_what_only_looks_compressed_is_refused(monkeypatch):
     with pytest.raises(NotThisForm, match="has more than 1000 bytes"):
         read("/e/", packed)
     assert key_of(post("/e/", packed)) is None
+
+
+def test_a_token_that_is_not_the_key_is_a_property():
+    other = PAGEVIEW.replace(b"phc", b"another")
+    assert read("/e/", b'{"api_key":"phc","batch":[' + other + b"," + PAGEVIEW + b',{"token":7}]}') == [
+        Event(other, "u-1"),
+        Event(KEPT, "u-1"),
+        Event(b"{}"),
+    ]
+    for odd in (b'{"properties":"token"}', b'{"properties":{"a":"token"}}', b"7"):
+        assert read("/e/", b'{"api_key":"phc","batch":[' + odd + b"]}")[0].payload == odd
 
 
 def test_the_key_of_a_posthog_event_is_not_kept():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.apps.collector.dialect import ACCEPTED, DUPLICATE, REJECTED, Event, NotThisForm, Request
-from pipelines.apps.collector.dialects.bodies import elements_of, event_of, members_of
+from pipelines.apps.collector.dialects.bodies import MOST_EVENTS, elements_of, event_of, members_of
 from pipelines.apps.collector.dialects.headers import key_in
 from pipelines.apps.collector.dialects.native import Native
 from tests.support.json_values import objects, texts, values, written
@@ -48,6 +48,18 @@ def test_an_element_that_is_no_object_is_rejected_and_not_its_batch():
     lines = read(b'{"event_id":"a"}\n{"event_id"', "application/x-ndjson")
     assert lines == [Event(b'{"event_id":"a"}', "a"), Event(b'{"event_id"', None, "got what is not JSON")]
     assert read(b'{"event_id":"a"}\n{"event_id"') == lines
+
+
+@pytest.mark.parametrize("element", [b"{}", b"0", b"NaN", b"[" + b"0," * 99 + b"0]"])
+def test_a_request_has_a_limit_of_events_and_not_of_what_is_in_them(element):
+    for count in (MOST_EVENTS, MOST_EVENTS + 1):
+        array, lines = b"[" + b",".join([element] * count) + b"]", b"\n".join([element] * count)
+        for body, type in ((array, "application/json"), (lines, "application/x-ndjson")):
+            if count == MOST_EVENTS:
+                assert [event.payload for event in read(body, type)] == [element] * count
+            else:
+                with pytest.raises(NotThisForm, match="more than 10,000 events in a request"):
+                    read(body, type)
 
 
 @pytest.mark.parametrize("odd", [b"NaN", b'"\\ud83d"', b'"\xff"', b'{"\xff": 1}', b'"a\x01"', b"9" * 5000])

@@ -61,6 +61,34 @@ def test_calls_of_segment_in_node():
     ]
 
 
+def test_calls_of_segment_in_a_browser():
+    events = sent_by("analytics-next", "segment")
+    anonymous = events[0]["anonymous_id"]
+    assert short(events) == [
+        ("page_view", "u-1", anonymous, "/boots", None),
+        ("add_to_cart", "u-1", anonymous, "boots", Decimal("79.9")),
+        ("identify", "u-1", anonymous, "/boots", None),
+    ]
+    assert {(event["channel"], event["campaign"], event["referrer"]) for event in events} == {
+        ("web", "spring", "https://search.example/")
+    }
+
+
+def test_captures_of_posthog_in_a_browser():
+    events = sent_by("posthog-js", "posthog")
+    device = events[0]["anonymous_id"]
+    assert len(device) == 36
+    assert short(events) == [
+        ("page_view", "u-1", device, "/boots", None),
+        ("identify", "u-1", device, "/boots", None),
+        ("purchase", "u-1", device, "/boots", Decimal("79.9")),
+    ]
+    assert len({event["session_id"] for event in events} - {None}) == 1
+    assert {(event["channel"], event["campaign"], event["device"]) for event in events} == {
+        ("web", "spring", "Desktop")
+    }
+
+
 @pytest.mark.parametrize("client", ["posthog", "posthog-v1"])
 def test_captures_of_posthog_in_both_protocols(client):
     events = sent_by(client, "posthog")
