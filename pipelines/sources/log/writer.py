@@ -158,7 +158,7 @@ class LogWriter:
             if self._to_cut is not None:
                 self._to_cut()
                 self._to_cut = None
-            if self._file is not None and self._sizes[self._number] + len(frames) > self._segment_bytes:
+            if self._file is not None and self._sizes.get(self._number, 0) + len(frames) > self._segment_bytes:
                 self._end_segment()
             self._check_room(len(frames))
             if self._file is None:
@@ -202,14 +202,16 @@ class LogWriter:
             while left:
                 left = left[os.write(self._file, left) :]
             self._sync(self._file)
+            if not os.fstat(self._file).st_nlink:
+                raise FileNotFoundError(errno.ENOENT, "its segment was deleted while it was written")
         except Exception:
             self._give_up()
             raise
-        self._sizes[self._number] += len(frames)
+        self._sizes[self._number] = self._sizes.get(self._number, 0) + len(frames)
 
     def _give_up(self) -> None:
         """After a failed write or sync: end the segment, as the disk may have lost pages that still seem written."""
-        path, durable = self.directory / segment_name(self._number), self._sizes[self._number]
+        path, durable = self.directory / segment_name(self._number), self._sizes.get(self._number, 0)
 
         def cut() -> None:
             if path.exists():

@@ -255,6 +255,17 @@ def test_a_segment_whose_name_is_not_durable_holds_nothing(folder, monkeypatch):
     assert stored(folder) == sent
 
 
+def test_a_segment_that_somebody_deletes_is_no_place_for_more(folder):
+    writer = writer_of(folder)
+    writer.append(entries(1)).result(30)
+    segments(folder)[1].unlink()
+    with pytest.raises(LogError, match="its segment was deleted while it was written"):
+        writer.append(entries(1)).result(30)
+    writer.append(sent := entries(1)).result(30)
+    writer.close()
+    assert stored(folder) == sent
+
+
 def test_a_defect_fails_the_append_and_the_writer_goes_on(folder):
     wrong = [RuntimeError("as a defect may")]
     writer = writer_of(folder, sync=lambda number: (_ for _ in ()).throw(wrong.pop()) if wrong else os.fsync(number))
