@@ -26,7 +26,6 @@ from pipelines.apps.collector.dialect import (
     Request,
 )
 from pipelines.apps.collector.keys import KeyFile, Rates, Sender
-from pipelines.apps.collector.merging import merges_too_much
 from pipelines.apps.collector.metrics import Metrics
 from pipelines.apps.collector.privacy import Privacy, client_address
 from pipelines.apps.collector.recent import Recent
@@ -136,8 +135,6 @@ class Intake:
     def _read(self, dialect: Dialect, request: Request, sent: bytes, unreadable: str | None) -> _Read:
         body = request.body if unreadable is None else sent
         try:
-            if unreadable is None and merges_too_much(body):
-                unreadable = "the batch says too much of all its events; send smaller batches"
             if unreadable is None:
                 return _Read(dialect.read(request))
             wrong = unreadable
