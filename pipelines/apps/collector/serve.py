@@ -20,7 +20,8 @@ SERVERS = ("granian", "uvicorn")
 HEADER_BYTES = 64 << 10  # of one request
 HEADER_SECONDS = 20  # until its headers are complete; Granian alone has this limit
 IDLE_SECONDS = 65  # of a connection without a request: longer than a load balancer keeps it
-GRACE_SECONDS = 30  # for what is in flight at the end
+GRACE_SECONDS = 10  # for what is in flight at the end
+LINGER_SECONDS = 0.5  # for the last answers to leave, where connections without a request keep the server
 BACKLOG = 1_024
 MOST_REQUESTS = 1_000  # at the same time
 
@@ -37,7 +38,7 @@ def installed() -> str:
 def serve(app: Any, address: str, port: int, on_ready: Callable[[], None], server: str) -> None:
     """Serve an ASGI application on a numeric address until a signal; `server` is one of SERVERS."""
     run = {"granian": _granian, "uvicorn": _uvicorn}[server]
-    asyncio.run(run(app, address, port, on_ready))
+    asyncio.run(run(_Application(app, on_ready), address, port))
 
 
 def leave() -> None:
@@ -64,13 +65,38 @@ def address_of(host: str, port: int) -> str:
     return str(found[4][0])
 
 
-async def _granian(app: Any, host: str, port: int, on_ready: Callable[[], None]) -> None:
+class _Application:
+    """An ASGI application that calls `on_ready` when its server starts it; `active` requests are being answered."""
+
+    def __init__(self, app: Any, on_ready: Callable[[], None]):
+        self._app, self._on_ready, self.active = app, on_ready, 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        self.active += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self.active -= 1
+
+    async def _live(self, receive: Any, send: Any) -> None:
+        kind = ""
+        while kind != "lifespan.shutdown":
+            kind = (await receive())["type"]
+            if kind == "lifespan.startup":
+                self._on_ready()
+            await send({"type": f"{kind}.complete"})
+
+
+async def _granian(app: _Application, host: str, port: int) -> None:
     from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
     from granian.server.embed import Server
 
     server = Server(
-        _with_startup(app, on_ready),
+        app,
         address=host,
         port=port,
         interface=Interfaces.ASGI,
@@ -82,15 +108,36 @@ async def _granian(app: Any, host: str, port: int, on_ready: Callable[[], None])
         log_enabled=False,
         log_access=False,
     )
-    with _stopping(server.stop):
-        await server.serve()
+    stopped = asyncio.Event()
+
+    def stop() -> None:
+        server.stop()
+        stopped.set()
+
+    with _stopping(stop):
+        serving, stopping = asyncio.create_task(server.serve()), asyncio.create_task(stopped.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not stopped.is_set():
+            stopping.cancel()
+            await serving
+            raise RuntimeError("Granian has ended")
+        await _finish(serving, app)
 
 
-async def _uvicorn(app: Any, host: str, port: int, on_ready: Callable[[], None]) -> None:
+async def _finish(serving: "asyncio.Task[None]", app: _Application) -> None:
+    """Wait for what is in flight; Granian itself would wait for connections that have no request, and may have none."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + GRACE_SECONDS
+    while app.active and not serving.done() and loop.time() < end:
+        await asyncio.sleep(0.02)
+    await asyncio.wait({serving}, timeout=LINGER_SECONDS)
+
+
+async def _uvicorn(app: _Application, host: str, port: int) -> None:
     import uvicorn
 
     config = uvicorn.Config(
-        _with_startup(app, on_ready),
+        app,
         host=host,
         port=port,
         log_config=None,
@@ -132,21 +179,3 @@ def _stopping(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-
-
-def _with_startup(app: Any, on_ready: Callable[[], None]) -> Any:
-    """The application, which calls `on_ready` when the server starts it; it answers the protocol `lifespan` itself."""
-
-    async def started(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "lifespan":
-            await app(scope, receive, send)
-            return
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                on_ready()
-            await send({"type": f"{message['type']}.complete"})
-            if message["type"] == "lifespan.shutdown":
-                return
-
-    return started

@@ -7,7 +7,7 @@ import os
 import random
 import socket
 import threading
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from itertools import product
 from pathlib import Path
 
@@ -157,6 +157,27 @@ def test_a_stop_answers_what_is_in_flight(tmp_path, server):
         assert made.process.wait(20) == 0
         assert made.said().rstrip().endswith("stopped: what was answered is in the log")
     assert [entry.payload for entry in entries_of(made.log)] == [body]
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_no_client_holds_up_a_stop(tmp_path, server):
+    head = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n"
+    with collecting(tmp_path, without=SERVERS[server]) as made, made.connect() as kept, ExitStack() as opened:
+        assert ask(kept, "/v1/events", b"{}").status == 202
+        for sent in (b"", head, head + b"\r\n{"):
+            one = opened.enter_context(socket.create_connection(("127.0.0.1", made.port), timeout=20))
+            one.sendall(sent)
+        wait_until(lambda: made.metrics()["audience_collector_held_bytes"] == 1, what="the body begins")
+        assert made.end() == 0
+    assert len(entries_of(made.log)) == 1
+
+
+def test_a_client_that_waits_for_100_continue_is_answered(plain):
+    with socket.create_connection(("127.0.0.1", plain.port), timeout=20) as one:
+        one.sendall(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        assert one.recv(100).startswith(b"HTTP/1.1 100 ")
+        one.sendall(b"{}")
+        assert one.recv(500).startswith(b"HTTP/1.1 202 ")
 
 
 def _accepts(port: int) -> bool:
