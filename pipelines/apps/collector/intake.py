@@ -26,7 +26,7 @@ from pipelines.apps.collector.dialect import (
     Request,
 )
 from pipelines.apps.collector.keys import KeyFile, Rates, Sender
-from pipelines.apps.collector.metrics import Metrics
+from pipelines.apps.collector.metrics import Metrics, Reports
 from pipelines.apps.collector.privacy import Privacy, client_address
 from pipelines.apps.collector.recent import Recent
 from pipelines.sources.log.folder import LogError
@@ -87,6 +87,7 @@ class Intake:
 
     def __init__(self, log: Log, rules: Rules, metrics: Metrics, say: Callable[[str], None]):
         self._log, self._rules, self._metrics, self._say = log, rules, metrics, say
+        self._report = Reports(say)
         self._rates, self._recent = Rates(), Recent()
         self._ids = (f"{start}-{number:x}" for start in (secrets.token_hex(8),) for number in itertools.count())
         self.is_ready = True  # whether the log took what came last
@@ -144,7 +145,9 @@ class Intake:
             wrong = str(error)
         except Exception as error:  # the event is worth more than the reason
             self._metrics.errors["dialect"] += 1
-            self._say(f"unforeseen: {type(error).__name__} while a body of {dialect.name} was read; it is in the log")
+            self._report(
+                f"unforeseen: {type(error).__name__} while a body of {dialect.name} was read; it is in the log"
+            )
             wrong = "the body cannot be read"
         return _Read([Event(body, None, wrong)], wrong)
 

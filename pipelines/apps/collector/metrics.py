@@ -1,12 +1,29 @@
-"""Metrics of the collector in the text format of Prometheus (version 0.0.4). No label holds what a client sent."""
+"""Metrics of the collector in the text format of Prometheus (version 0.0.4), and what it reports on the terminal.
+
+No label and no line holds what a client sent.
+"""
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ACK_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 PREFIX = "audience_collector"
+
+
+class Reports:
+    """Says each line once: a client that causes an error again and again must not fill the terminal."""
+
+    MOST = 100
+
+    def __init__(self, say: Callable[[str], None]):
+        self._say, self._said = say, set[str]()
+
+    def __call__(self, line: str) -> None:
+        if line not in self._said and len(self._said) < self.MOST:
+            self._said.add(line)
+            self._say(line)
 
 
 class Metrics:

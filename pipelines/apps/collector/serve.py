@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
+from pipelines.system.terminal import say
 from transforms.errors import OptionError
 
 SERVERS = ("granian", "uvicorn")
@@ -63,6 +64,16 @@ def address_of(host: str, port: int) -> str:
         what = "another --port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "an address of this machine"
         raise OptionError(f"--host {host} --port {port}: {error.strerror}; choose {what}") from None
     return str(found[4][0])
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say that something failed behind a request, by its type alone: the text of an error may hold values of a record.
+
+    A connection that broke is no failure.
+    """
+    error = context.get("exception")
+    if error is not None and not isinstance(error, OSError):
+        say(f"unforeseen: {type(error).__name__} behind a request; the collector goes on")
 
 
 class _Application:
@@ -169,9 +180,9 @@ async def _uvicorn(app: _Application, host: str, port: int) -> None:
 
 @contextmanager
 def _stopping(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` on SIGTERM and SIGINT, and keep what the loop would print of an error to its type."""
+    """Call `stop` on SIGTERM and SIGINT, and report errors by their type."""
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda loop, context: None)  # it would print values of a record
+    loop.set_exception_handler(_report)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     try:

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from pipelines.apps.collector.bodies import MOST_BYTES, Busy, Gone, Held, TooLarge, TooSlow, read_body
 from pipelines.apps.collector.dialect import Answer, Dialect, Request
 from pipelines.apps.collector.intake import Intake, Log, Refused, Rules
-from pipelines.apps.collector.metrics import CONTENT_TYPE, Metrics
+from pipelines.apps.collector.metrics import CONTENT_TYPE, Metrics, Reports
 
 MOST_FIELDS = 1_000  # of a query
 PREFLIGHT_SECONDS = 3_600
@@ -36,7 +36,7 @@ class Collector:
     """What all requests of a process share."""
 
     def __init__(self, log: Log, dialects: Sequence[Dialect], rules: Rules, say: Callable[[str], None]):
-        self.log, self.dialects, self.rules, self._say = log, dialects, rules, say
+        self.log, self.dialects, self.rules, self._report = log, dialects, rules, Reports(say)
         self.metrics, self.held = Metrics(), Held()
         self.intake = Intake(log, rules, self.metrics, say)
         self.further: Callable[[], dict[str, float]] = dict  # gauges of what runs beside it
@@ -59,7 +59,7 @@ class Collector:
             answer = _refused(dialect, request, refused)
         except Exception as error:  # a traceback shows values of records, and a server logs it
             self.metrics.errors["unforeseen"] += 1
-            self._say(f"unforeseen: {type(error).__name__} at {_place(error)} in a request of {dialect.name}")
+            self._report(f"unforeseen: {type(error).__name__} at {_place(error)} in a request of {dialect.name}")
             answer = Answer(500, b'{"code":"internal","message":"the collector failed; send again"}', _JSON)
         self.metrics.requests[dialect.name, answer.status] += 1
         return answer

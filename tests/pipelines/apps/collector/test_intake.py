@@ -328,8 +328,10 @@ class Worse(Native):
 
 def test_a_bug_of_a_dialect_loses_no_body_and_shows_no_value(tmp_path):
     with served(tmp_path / "a", dialects=(Broken(),)) as made:
-        reply = made.ask(b"canary")
-        assert reply.status == 400 and made.payloads == [b"canary"] and "KeyError" in made.said[0]
+        reply, again = made.ask(b"canary"), made.ask(b"canary")
+        assert reply == again and reply.status == 400 and made.payloads == [b"canary"] * 2
+        assert len(made.said) == 1 and "KeyError" in made.said[0], "it is said once"
+        assert made.collector.metrics.errors == {"dialect": 2}
         assert "canary" not in f"{reply}{made.said}"
     with served(tmp_path / "b", dialects=(Worse(),)) as made:
         reply = made.ask(b'{"a":"canary"}')

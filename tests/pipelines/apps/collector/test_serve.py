@@ -60,6 +60,18 @@ def test_a_request_that_fails_is_no_longer_in_flight():
     asyncio.run(check())
 
 
+def test_an_error_behind_a_request_is_said_by_its_type_and_a_broken_connection_is_not(capsys):
+    async def check() -> None:
+        with serve._stopping(lambda: None):
+            loop = asyncio.get_running_loop()
+            loop.call_exception_handler({"message": "canary", "exception": KeyError("canary")})
+            loop.call_exception_handler({"message": "canary", "exception": ConnectionResetError("canary")})
+            loop.call_exception_handler({"message": "canary"})
+
+    asyncio.run(check())
+    assert capsys.readouterr().err == "unforeseen: KeyError behind a request; the collector goes on\n"
+
+
 def test_a_host_becomes_a_numeric_address_and_an_unknown_one_is_one_line():
     assert address_of("127.0.0.1", 0) == "127.0.0.1"
     with pytest.raises(
