@@ -25,6 +25,7 @@ from pipelines.apps.collector.dialect import (
     NotThisForm,
     Request,
 )
+from pipelines.apps.collector.dialects.native import Native, with_source
 from pipelines.apps.collector.keys import KeyFile, Rates, Sender
 from pipelines.apps.collector.metrics import Metrics, Reports
 from pipelines.apps.collector.privacy import Privacy, client_address
@@ -167,7 +168,7 @@ class Intake:
                 next(self._ids),
                 received,
                 sender.source,
-                clean(event.payload, signal),
+                clean(self._named(dialect, sender, event), signal),
                 attributes if event.error is None else attributes | {"error": event.error},
             )
             for event in events
@@ -177,6 +178,11 @@ class Intake:
         self._recent.add(sender.source, [event.id for event in events if event.error is None])
         self._metrics.bytes_logged += sum(len(entry.payload) for entry in entries)
         return self._verdicts(dialect, events, known)
+
+    def _named(self, dialect: Dialect, sender: Sender, event: Event) -> bytes:
+        """The payload of an event; a native one says its source, since no mapping does."""
+        is_native = dialect.name == Native.name and sender.name and event.error is None
+        return with_source(event.payload, sender.source) if is_native else event.payload
 
     async def _append(self, entries: Sequence[Entry]) -> None:
         try:
