@@ -147,7 +147,6 @@ def job_of(
         into.job,
         source=ReadFiles(settings.input, name, read.form, read.csv, notes=notes, files=read.files, received=received),
         input=input_name(read.files, days),
-        source_name=name,
         mappings=(read.mapping,) if read.mapping else (),
         days=days,
     )

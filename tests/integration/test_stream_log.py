@@ -129,6 +129,6 @@ def test_entries_are_mapped_by_their_source_and_what_no_mapping_reads_is_quarant
         stream.until_counted("SELECT count(*) FROM quarantine", 1, LONG)
         drained(stream)
     told = "SELECT string_agg(event_type || ' ' || source || ' ' || user_id, ', ' ORDER BY event_id) FROM events"
-    assert ask(stream.warehouse, told) == "page_view web ann, page_view web ann, page_view web ann, click web bob"
+    assert ask(stream.warehouse, told) == "page_view web ann, page_view web ann, page_view web ann, click shop bob"
     held = "SELECT payload::VARCHAR || ' ' || source || ' ' || code FROM quarantine"
     assert ask(stream.warehouse, held) == "no JSON at all web invalid_json"

@@ -38,7 +38,7 @@ ROOM = 0.9  # of the most bytes of a log: below it events are taken again
 RETRY_SECONDS = 5.0  # after which a client may find room in the log
 LONGEST_VALUE = 512  # characters of an attribute that a client sends
 ANY = "*"
-SOURCES = {"posthog-v1": "posthog"}  # of dialects that one mapping reads; of the others it is their name
+SOURCES = {"posthog-v1": "posthog", "native": "events"}  # of a dialect without a key; of the others it is their name
 
 
 class Log(Protocol):

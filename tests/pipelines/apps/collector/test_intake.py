@@ -88,7 +88,7 @@ def test_an_event_is_in_the_log_as_it_was_sent_with_what_is_known_of_the_request
     )
     assert (reply.status, reply.json()) == (202, {"accepted": 1, "rejected": [], "duplicates": 0})
     (entry,) = entries_of(plain.folder)
-    assert (entry.source, entry.payload) == ("native", body.strip())
+    assert (entry.source, entry.payload) == ("events", body.strip())
     assert entry.attributes == {
         "dialect": "native",
         "ip": "203.0.113.0",
