@@ -35,7 +35,7 @@ from transforms.block import LARGE_ROWS, BlockCoder, held_bytes
 from transforms.windows import to_micros
 
 MOST_BYTES = 8 << 20  # as `held_bytes` counts them: a shard's state is read whole
-MOST_SHARDS = 8  # each takes some 50,000 events a second, and the fewer there are, the larger their blocks
+MOST_SHARDS = 4  # each takes some 50,000 events a second, and the fewer there are, the larger their blocks
 Keyed = tuple[int, tuple[int, int, bytes]]  # shard, (rows, bytes, coded block)
 _CODER = BlockCoder()
 
