@@ -143,7 +143,7 @@ class _Hold(beam.DoFn):
 
 def _emit(held: Held, blocks, gathered, *more: bytes) -> TimestampedValue:
     """Return all that a shard holds, and `more`, as one block, and clear its state."""
-    whole = pl.concat(map(_CODER.decode, (*blocks.read(), *more)))
+    whole = pl.concat(map(_CODER.decode, (*blocks.read(), *more)), rechunk=True)
     blocks.clear()
     gathered.clear()
     return TimestampedValue(whole, Timestamp(micros=held.earliest))

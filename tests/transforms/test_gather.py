@@ -39,6 +39,7 @@ emitted: list[Emitted] = []
 def note(made, at=beam.DoFn.TimestampParam) -> None:
     """Note a block that is emitted."""
     assert made.schema == RAW_SCHEMA
+    assert made.n_chunks() == 1  # else each step behind would walk through the bundles again
     emitted.append((sorted(map(int, made["position"])), float(at) - START))
 
 
