@@ -49,7 +49,7 @@ bench: $(STAMP)  ## this graph, a per-event graph and DuckDB, side by side
 	$(BIN)/python benchmarks/run.py
 
 lock: $(STAMP)  ## resolve setup.py again into requirements.lock, with hashes
-	$(BIN)/uv pip compile setup.py --extra test --extra build --universal --python-version 3.11 \
+	$(BIN)/uv pip compile setup.py --extra collect --extra test --extra build --universal --python-version 3.11 \
 		--generate-hashes --upgrade --no-header --no-annotate --quiet --output-file requirements.lock
 	for lock in $(EMULATOR_LOCK) $(CHECKOV_LOCK); do \
 		$(BIN)/uv pip compile $$(dirname $$lock)/requirements.in --universal --python-version 3.11 \

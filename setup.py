@@ -55,6 +55,9 @@ TEST = [
     "cloudevents>=2.2,<3",
     "standardwebhooks>=1.1,<2",
 ]
+# `audience collect`: Granian is faster and bounds more, uvicorn is there where it has no wheel.
+COLLECT = ["starlette>=1.10,<2", "granian>=2.8,<3", "uvicorn>=0.54,<0.55"]
+
 # In the lock, so that it pins what builds google-apitools (an sdist below Python 3.13) and this package, and what
 # installs: a pip of before 25 asks for the newest version of what is wanted with an extra, whatever is pinned.
 BUILD = ["pip>=25,<27", "setuptools>=77,<85", "wheel>=0.48,<0.49"]
@@ -80,6 +83,6 @@ setup(
         ]
     },
     install_requires=REQUIRES,
-    extras_require={"test": TEST, "build": BUILD},
+    extras_require={"collect": COLLECT, "test": TEST, "build": BUILD},
     entry_points={"console_scripts": ["audience = pipelines.cli:main"]},
 )

@@ -75,7 +75,6 @@ def new_job(settings: Settings, configuration: Configuration, sink: Sink, *, tim
         input=None,
         launch=Launch(settings.generation or time.time_ns() // 1000, VERSION),
         metrics=tuple(MetricAggregation(spec, time_zone, settings.early_firing) for spec in configuration.metrics),
-        source_name=NATIVE_SOURCE,
         null_ids=configuration.quality.null_ids,
         bots=configuration.quality.bots,
         max_lateness=settings.max_lateness,

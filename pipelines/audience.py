@@ -47,7 +47,6 @@ class Job:
     input: str | None  # name of the input, to which quarantine and audit counts belong; None: each record has its own
     launch: Launch
     metrics: tuple[MetricAggregation, ...]
-    source_name: str = "events"  # for records that do not state one
     mappings: tuple[Mapping, ...] = ()
     streaming: bool = False
     days: Days | None = None
@@ -99,7 +98,7 @@ def settle(pipeline: beam.Pipeline, job: Job) -> Settled:
     """Read, parse, validate and date records: the rules that depend only on a record's own fields."""
     near = job.days.widened() if job.days else None
     validate = Validator(job.null_ids, job.bots)
-    rules = Rules(job.mappings, job.source_name, job.input, validate, _lateness(job), near, not job.streaming)
+    rules = Rules(job.mappings, job.input, validate, _lateness(job), near, not job.streaming)
     raw = pipeline | "Read" >> job.source
     if job.gather is not None:
         raw = raw | "Gather" >> job.gather

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from pipelines.commands import (
     Command,
+    collect,
     config,
     demo,
     deploy,
@@ -37,6 +38,7 @@ from transforms.errors import AudienceError, OptionError, QueryError
 COMMANDS: dict[str, Command] = {
     "run": run.COMMAND,
     "stop": stop.COMMAND,
+    "collect": collect.COMMAND,
     **graph.COMMANDS,
     "mapping": mapping.COMMAND,
     "query": query.COMMAND,

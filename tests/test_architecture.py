@@ -276,14 +276,14 @@ def test_the_lock_pins_all_that_setup_asks_for_with_hashes_and_names_no_registry
     lock = (ROOT / "requirements.lock").read_text()
     entries = re.findall(r"^([a-z0-9-]+)(?:\[.*?\])?==\S+.*(?:\\\n    --hash=\S+ ?)+$", lock, re.MULTILINE)
     assert len(entries) == len(re.findall(r"^[^\s#]", lock, re.MULTILINE)), "a line is no pin with a hash"
-    asked = [text for name in ("REQUIRES", "TEST", "BUILD") for text in setup_value(name)]
+    asked = [text for name in ("REQUIRES", "COLLECT", "TEST", "BUILD") for text in setup_value(name)]
     wanted = {re.match(r"[\w-]+", text)[0].lower() for text in asked}
     assert wanted - set(entries) == set()
 
 
 def requirements() -> list[Requirement]:
     """All that setup.py asks for, its extras and its Python among it."""
-    asked = [text for name in ("REQUIRES", "TEST", "BUILD") for text in setup_value(name)]
+    asked = [text for name in ("REQUIRES", "COLLECT", "TEST", "BUILD") for text in setup_value(name)]
     return [Requirement(text) for text in (*asked, f"python{setup_value('python_requires')}")]
 
 

@@ -22,7 +22,7 @@ from pipelines.runners.in_process import beam_options
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"(?<=```console\n).*?(?=```)", re.DOTALL)
 NOT_RUN = re.compile(r"(?<=```sh\n).*?(?=```)", re.DOTALL)
-WALKS = ("README.md", "docs/your-own-events.md", "docs/capacity.md")
+WALKS = ("README.md", "docs/your-own-events.md", "docs/access-logs.md", "docs/capacity.md")
 
 
 def steps(block: str) -> list[tuple[str, str]]:
@@ -52,6 +52,8 @@ def test_what_is_shown_is_what_is_printed(page, tmp_path):
     text = path.read_text()
     if page == "README.md":
         (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])  # where README finds the command
+    if page == "docs/access-logs.md":
+        (tmp_path / "templates").symlink_to(ROOT / "templates")
     ran = 0
     for block in BLOCK.findall(text):
         block = block.replace("$ make demo\n", "$ audience demo\n").replace("$ make test\n", "")

@@ -5,7 +5,7 @@
 The rules, in this order (`time_source` states which one applied; all raw times are kept):
     trusted           the mapping states that the source's clock is right
     received_missing  the record has no time of its own: use the received time
-    received_invalid  the record has an unreadable time: use the received time
+    received_invalid  the record has a time that is unreadable, or before 1970 once it is shifted: use the received time
     future_clamped    later than received + 1 h: use the received time
     skew_corrected    `sent_time` is more than 60 s after the received time: the clock is provably fast, shift by that
     client            otherwise: use the client's time unchanged
@@ -19,11 +19,16 @@ import polars as pl
 
 from transforms.block import REJECTED_SCHEMA, empty
 from transforms.records.payloads import errors_json
+from transforms.records.times import FIRST, YEARS
 from transforms.stage import rejections
 
 PROVABLE_SKEW = timedelta(seconds=60)
 FUTURE = timedelta(hours=1)
-_NO_TIME = errors_json("$.event_time", "no_time", "neither an event time nor a received time that can be read")
+_NO_TIME = errors_json(
+    "$.event_time",
+    "no_time",
+    f"neither an event time nor a received time that can be read, in the years {YEARS}",
+)
 
 
 def settle_event_time(block: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -44,6 +49,7 @@ def _columns() -> list[pl.Expr]:
     no_client = client.is_null()
     trusted = pl.col("clock") == "trusted"
     clamped = corrected > received + FUTURE
+    unset = fast & (corrected < FIRST)
     source = (
         pl.when(no_client & pl.col("client_time_given"))
         .then(pl.lit("received_invalid"))
@@ -51,13 +57,15 @@ def _columns() -> list[pl.Expr]:
         .then(pl.lit("received_missing"))
         .when(trusted)
         .then(pl.lit("trusted"))
+        .when(unset)
+        .then(pl.lit("received_invalid"))
         .when(clamped)
         .then(pl.lit("future_clamped"))
         .when(fast)
         .then(pl.lit("skew_corrected"))
         .otherwise(pl.lit("client"))
     )
-    time = pl.when(no_client).then(received).when(trusted).then(client).when(clamped).then(received)
+    time = pl.when(no_client).then(received).when(trusted).then(client).when(clamped | unset).then(received)
     return [time.otherwise(corrected).alias("event_time"), source.alias("time_source")]
 
 

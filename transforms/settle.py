@@ -40,14 +40,13 @@ _VALID, _IN_TIME = "_valid", "_in_time"  # of a whole block
 class Rules(NamedTuple):
     """How records become events.
 
-    source    names the records that do not state one; blocks of the source of a mapping go through the mapping
+    mappings  blocks of the source of one go through it; other records are native, and of that source if they state none
     input     the input of the records; None: each has its own, as those of a replay
     near      events outside these days are left out and counted; None keeps all
     bounded   alike records of files are counted where they are deduplicated (alike.py)
     """
 
     mappings: Sequence[Mapping]
-    source: str
     input: str | None
     validate: Validator
     lateness: Lateness
@@ -80,7 +79,7 @@ class _Settle(beam.DoFn):
         source, queue = books[0][1], all(minute is not None for minute, *_ in books)
         mapping = self.mappings.get(source)
         marks = self.rules.bounded and mapping is not None and mapping.derived_id == "occurrence"
-        for parsed, refused in parse_in_parts(records, mapping, self.rules.source):
+        for parsed, refused in parse_in_parts(records, mapping, source):
             for part in (parsed, refused):
                 books += moved(part, source, queue, whole=mapping is None)
             refused = compacted(refused, of=records.height)

@@ -35,7 +35,7 @@ from pipelines.warehouse.losses import report_lines
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE
 from transforms.days import Days
 from transforms.errors import WarehouseError
-from transforms.mapping import Mapping, required_columns
+from transforms.mapping import Mapping, required_columns, states_zone
 from transforms.publication import Launch
 
 
@@ -117,7 +117,8 @@ def inspect_files(settings: Settings, spooled: str | None = None) -> Input:
     named = [spooled if pattern == NAME else pattern for pattern in settings.input]
     encoding, records = (mapping.encoding, mapping.records) if mapping else ("", "")
     patterns = [pattern for pattern in named if pattern is not None]
-    files = check_inputs(patterns, form, csv, needed, encoding, records)
+    local_times = mapping is not None and states_zone(mapping)
+    files = check_inputs(patterns, form, csv, needed, encoding, records, local_times)
     return Input(mapping, files, form, csv, states_of([file.path for file in files]))
 
 
@@ -146,7 +147,6 @@ def job_of(
         into.job,
         source=ReadFiles(settings.input, name, read.form, read.csv, notes=notes, files=read.files, received=received),
         input=input_name(read.files, days),
-        source_name=name,
         mappings=(read.mapping,) if read.mapping else (),
         days=days,
     )

@@ -157,7 +157,6 @@ def _job(job: Job, settings: Settings, queue: Queue) -> Job:
         job,
         source=queue.read_by_runner(source=name, on_dataflow=True),
         input=queue.input,
-        source_name=name,
         mappings=mappings,
         gather=GatherBlocks(shards=job.shards, delay=settings.batch_delay),
     )

@@ -24,7 +24,18 @@ events](your-own-events.md)). An unknown key is an error, and an error names the
 A path names a value of a record: `a.b` (keys), `c[0]` (an element of a list), `['a b.c']` (a key with any character),
 `event_params[key=page].value` (the element of a list whose `key` is `page`), `$attributes.NAME` and `$ordering_key`
 (what a message of a queue says beside its payload). What no field reads, and what a field reads and does not keep, is
-in the JSON column `extra` of the event.
+in the JSON column `extra` of the event, at its path. These leave a value there:
+
+- a field with `else` or `default` in place of a value, or with `on_error: null`: the value that it does not keep;
+- `coalesce` and `cases`: each value of a part that is not the chosen one, also a text such as `N/A` that a coalesce
+  passes over. What is empty, what a function `absent` names, what equals the chosen value, and what another field
+  reads as a whole leaves nothing;
+- an `event_time` that cannot be read, or is not of the years 1970 to 2200: the time as it came;
+- an `event_time` that is finer than a microsecond: the field has six digits of a fraction of a second, the digits
+  behind them are cut off, and if one of those is not zero, the time is there as it came.
+
+What a `hash` reads leaves nothing, and neither do `sent_time` and `received_time`: a second delivery of an event states
+others, and its `extra` must be the same.
 
 A field is evaluated in this order: its source (one of `path`, `const`, `coalesce`, `concat`, `hash`, `sum`,
 `difference`, `product`, `quotient`, `cases`, `match`), `functions`, `scale`, `minor_units`, `map` with `else`,
@@ -55,6 +66,10 @@ SECTIONS: tuple[tuple[str, type, dict[str, tuple[str, str]]], ...] = (
             ),
             "transport": ("Paths about how a record travelled: no part of a derived id", "transport: [sent_at]"),
             "properties": ("Keys of the record to keep in the column `properties`", "properties: [screen]"),
+            "discard": (
+                "Paths of values that are not stored, such as a cookie; a record in quarantine keeps its bytes",
+                "discard: [cookie]",
+            ),
             "derived_id": (
                 "An id for records without one: of the `content`, of the `position` in the file, or of the content and "
                 "how many equal records came before (`occurrence`)",
@@ -131,11 +146,13 @@ SECTIONS: tuple[tuple[str, type, dict[str, tuple[str, str]]], ...] = (
             "header": ("Whether the first record names the columns", "header: false"),
             "columns": ("Names of the columns if no header does", "columns: [at, who]"),
             "escape": ("A character that makes the next one part of a value", 'escape: "\\\\"'),
+            "escaped_bytes": ("Whether `\\xC3` with such an escape is a byte of UTF-8", "escaped_bytes: true"),
             "comment": ("A line that begins with this text is no record", 'comment: "#"'),
             "skip": ("Lines before the header, or before the first record", "skip: 2"),
             "null": ("Texts that are no value", 'null: ["-"]'),
             "trailing": ("Whether a delimiter stands behind the last value, too", "trailing: true"),
             "multiline": ("Whether a quoted value may contain line ends", "multiline: false"),
+            "rest": ("A column for the values behind the last; a record may have fewer, too", "rest: others"),
             "encoding": ("Encoding of the file", "encoding: cp1252"),
         },
     ),

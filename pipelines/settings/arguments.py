@@ -11,6 +11,7 @@ _FILES = {"input", "format", "replace", "add"}
 _QUEUE = {
     "input_subscription",
     "input_topic",
+    "input_log",
     "timestamp_attribute",
     "id_label",
     "expected_delay",

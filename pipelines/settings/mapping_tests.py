@@ -13,6 +13,8 @@ from transforms.event_time import settle_event_time
 from transforms.mapping import Mapping
 from transforms.mapping.spec import Case
 from transforms.parse import parse
+from transforms.records.csv_format import BLANKS, CsvFormat
+from transforms.records.csv_rows import form_of
 from transforms.records.match import text_of
 from transforms.records.payloads import decode_object, encode_json
 from transforms.records.times import read_times
@@ -60,16 +62,17 @@ def _raw(case: Case, mapping: Mapping) -> pl.DataFrame | None:
     """The test's record as a source would yield it."""
     payload, attributes = case.text, None
     if mapping.format == "csv" or mapping.csv is not None:
-        csv = mapping.csv
-        header = list(csv.columns) if csv is not None else []
-        delimiter, quote = (csv.delimiter, csv.quote) if csv is not None else ("", '"')
+        layout = mapping.csv or CsvFormat()
+        layout = msgspec.structs.replace(layout, delimiter=layout.delimiter or ",")
+        header = list(layout.columns)
         if case.record is not None:
             header = list(case.record)
-            payload = (delimiter or ",").join(_quoted(value, quote) for value in case.record.values())
+            payload = (" " if layout.delimiter == BLANKS else layout.delimiter).join(
+                _quoted(value, layout) for value in case.record.values()
+            )
         elif not header:
             return None
-        form = {"format": "csv", "header": header, "delimiter": delimiter or ",", "quote": quote}
-        attributes = encode_json(form).decode()
+        attributes = encode_json(form_of(layout, header)).decode()
     elif case.record is not None:
         payload = encode_json(case.record).decode()
     row = {
@@ -81,8 +84,9 @@ def _raw(case: Case, mapping: Mapping) -> pl.DataFrame | None:
     return tag_input(pl.DataFrame([row], schema=RAW_SCHEMA), "test")
 
 
-def _quoted(value: Any, quote: str) -> str:
+def _quoted(value: Any, layout: CsvFormat) -> str:
     text = "" if value is None else text_of(value) if isinstance(value, str | int | float) else _encoded(value)
+    text, quote = text.replace(layout.escape, layout.escape * 2) if layout.escape else text, layout.quote
     return f"{quote}{text.replace(quote, quote * 2)}{quote}" if quote else text
 
 

@@ -126,6 +126,15 @@ OPTIONS = (
         names_queue=True,
     ),
     Option(
+        "input_log",
+        "Folder of a write-ahead log to read, as `audience collect` writes it",
+        None,
+        r"[^@]+",
+        "the path of a folder, without @",
+        example="/var/lib/audience/log",
+        names_queue=True,
+    ),
+    Option(
         "timestamp_attribute",
         "Message attribute that holds the time of receipt, for trusted publishers (default: the publish time)",
         None,

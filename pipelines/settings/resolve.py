@@ -22,6 +22,7 @@ class Settings(NamedTuple):
     format: str
     input_subscription: str | None
     input_topic: str | None
+    input_log: str | None
     timestamp_attribute: str | None
     id_label: str | None
     mapping: tuple[str, ...]

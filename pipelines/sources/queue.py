@@ -38,12 +38,13 @@ class Backlog(NamedTuple):
 class Snapshot(NamedTuple):
     """What the readers of this process did: messages received since it started, what is not acknowledged, the watermark
     in seconds since 1970, None without a reader, and when the runner last asked one of them for records, by the
-    monotonic clock, None where that is not known."""
+    monotonic clock, None where that is not known; how many messages state a received time that cannot be read."""
 
     messages: int
     backlog: Backlog
     watermark: float | None
     asked: float | None = None
+    unreadable_stamps: int = 0
 
 
 class Queue(Protocol):

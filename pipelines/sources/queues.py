@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.sources.log.queue import LogQueue
 from pipelines.sources.pubsub.queue import PubSubQueue
 from pipelines.sources.queue import Queue
 from transforms.errors import OptionError
 
-QUEUES: tuple[type[Queue], ...] = (PubSubQueue,)
+QUEUES: tuple[type[Queue], ...] = (PubSubQueue, LogQueue)
 OPTIONS = tuple(option for queue in QUEUES for option in queue.options)
 LAUNCH_OPTIONS = tuple(queue.launch_option for queue in QUEUES if queue.launch_option)
 

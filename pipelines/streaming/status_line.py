@@ -6,6 +6,7 @@ in flight messages received and not acknowledged, and how long the oldest of the
 watermark how far it is behind the clock
 row       seconds from a message's received time to its event in the warehouse, median and 99th percentile of a minute
 quarantine  share of the rows of the last minute
+unreadable stamps  messages whose `--timestamp_attribute` cannot be read, since the start
 """
 
 import json
@@ -79,6 +80,7 @@ class Liveness:
             "row_seconds_p99": _round(written.latency_p99),
             "quarantine_share": None if written.quarantine_share is None else round(written.quarantine_share, 6),
             "files": written.files,
+            "unreadable_stamps": read.unreadable_stamps,
             "problem": written.problem,
         }
 
@@ -110,6 +112,7 @@ def line(figures: dict[str, Any]) -> str:
         _format("row {:.1f} s", figures["row_seconds_p50"]) + _format(" (99 %: {:.1f} s)", figures["row_seconds_p99"]),
         _format("quarantine {:.2%}", figures["quarantine_share"]),
         f"{figures['events']:,} events",
+        f"{figures['unreadable_stamps']:,} unreadable stamps" if figures["unreadable_stamps"] else "",
     ]
     problem = [f"CANNOT WRITE: {figures['problem']}"] if figures["problem"] else []
     return "  ".join(part for part in [*problem, *parts] if part)

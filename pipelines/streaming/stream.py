@@ -189,7 +189,6 @@ def _job(into: Opened, settings: Settings, head: _Head) -> Job:
         into.job,
         source=_source(head, source_name, into.run.id),
         input=head.queue.input,
-        source_name=source_name,
         mappings=mappings,
         seeds=head.recovery.seeds,
     )

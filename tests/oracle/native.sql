@@ -38,7 +38,11 @@ typed AS (
                 OR try_cast(number_of(quantity) AS BIGINT) IS NULL))
             OR (NOT absent(sequence) AND (json_type(sequence) NOT IN ('BIGINT', 'UBIGINT')
                 OR try_cast(number_of(sequence) AS BIGINT) IS NULL))
-        ) AS mistyped
+        ) AS mistyped,
+        -- a time that cannot be read, or is finer than a microsecond
+        NOT absent(event_time) AND coalesce(text_of(event_time), 'none') <> ''
+            AND (read_time(text_of(event_time)) IS NULL
+                OR regexp_matches(text_of(event_time), '[.,][0-9]{6}[0-9]*[1-9]')) AS lost
     FROM named
 )
 SELECT file, line,
@@ -71,7 +75,7 @@ SELECT file, line,
     text_of(text_field) AS text,
     try_cast(number_of(rating) AS DOUBLE) AS rating,
     CASE WHEN NOT absent(properties) THEN properties::VARCHAR END AS properties,
-    pairs_of(text, list_filter(keys, lambda k: NOT list_contains($known, k))) AS extra,
+    pairs_of(text, list_filter(keys, lambda k: NOT list_contains($known, k) OR (k = 'event_time' AND lost))) AS extra,
     CASE WHEN absent(event_id)
          THEN pairs_of(text, list_filter(keys, lambda k: NOT list_contains(['received_time', 'sent_time'], k))) END AS canonical
 FROM typed;

@@ -16,6 +16,7 @@ from pathlib import Path
 from pipelines.apps.demo.emulators import pubsub_emulator
 from pipelines.sources.pubsub.client import EMULATOR
 from tests.servers.bigquery import bigquery_emulator
+from tests.servers.collector import collecting
 from tests.servers.dataflow import dataflow_service
 from tests.servers.needed import wait_until
 from tests.servers.pubsub import Queue
@@ -51,6 +52,7 @@ def main() -> None:
         for words in COMMANDS:
             shown = words.partition(" --project")[0]
             print(row(f"`audience {shown}`", of_command(words)), flush=True)
+        print(row("`audience collect --log collected`", of_collector(Path(folder))), flush=True)
         print(row("`audience demo`", of_command("demo")), flush=True)
         print(row("`audience demo --stream`", of_command("demo --stream --minutes 0.1")), flush=True)
         with pubsub_emulator(Path("emulator.log")) as emulator:
@@ -71,6 +73,12 @@ def row(title: str, found: Iterable[Listening]) -> str:
         counts = {name: programs.count(name) for name in programs}
         cells.append(", ".join(f"{name} {count}" for name, count in counts.items()) or "none")
     return f"| {title} | {' | '.join(cells)} |"
+
+
+def of_collector(folder: Path) -> set[Listening]:
+    """Of a collector that answers."""
+    with collecting(folder) as made:
+        return listening(made.process.pid)
 
 
 def of_command(words: str) -> set[Listening]:

@@ -61,10 +61,14 @@ class Stream:
 
 
 @contextmanager
-def streaming(queue: Queue, prism: str, folder: Path, *options: str, dataset: str | None = None) -> Iterator[Stream]:
-    """A stream into `folder`/warehouse, or into a dataset; whatever is left of it at the end is killed."""
+def streaming(
+    queue: Queue | Path, prism: str, folder: Path, *options: str, dataset: str | None = None
+) -> Iterator[Stream]:
+    """A stream of a subscription, or of the folder of a log, into `folder`/warehouse, or into a dataset; whatever is
+    left of it at the end is killed."""
     log = folder / "run.log"
-    command = [sys.executable, "-m", "pipelines.cli", "run", "--input_subscription", queue.subscription]
+    reads = ["--input_log", str(queue)] if isinstance(queue, Path) else ["--input_subscription", queue.subscription]
+    command = [sys.executable, "-m", "pipelines.cli", "run", *reads]
     local = ["--warehouse", str(folder / "warehouse")]
     into = ["--dataset", dataset, "--landing", str(folder / "landing")] if dataset else local
     words = [*command, *into, "--prism_location", prism, *options]

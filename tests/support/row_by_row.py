@@ -1,5 +1,6 @@
 """The native format read one record at a time: what `parse_native` is compared with."""
 
+import re
 from decimal import Decimal
 
 import msgspec
@@ -60,7 +61,7 @@ def _event(row: dict, source: str) -> dict:
         "id_source": id_source,
         "value": event.value,
         "properties": None if properties in ("", "null") else properties,
-        "extra": extra,
+        "extra": _with_time(extra, event),
         "client_time": _time(event.event_time),
         "client_time_given": event.event_time is not None,
         "sent_time": _time(event.sent_time),
@@ -78,6 +79,14 @@ def _decoded(payload: bytes) -> tuple[NativeEvent, str | None]:
         event = OPEN(payload)
         unknown = {name: value for name, value in decode_object(payload).items() if name not in KNOWN}
         return event, encode_json(unknown).decode() if unknown else None
+
+
+def _with_time(extra: str | None, event: NativeEvent) -> str | None:
+    """With the event time, if it is not in its column, or not to the last digit."""
+    said = event.event_time
+    if said in (None, "") or (_time(said) is not None and not re.search(r"[.,]\d{6}\d*[1-9]", said)):
+        return extra
+    return encode_json((decode_object(extra.encode()) if extra else {}) | {"event_time": said}).decode()
 
 
 def _time(stated):

@@ -8,6 +8,7 @@ from transforms.event_time import settle_event_time
 from transforms.lateness import Lateness
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SINCE_1970 = (datetime(1970, 1, 1, tzinfo=UTC) - NOON).total_seconds()  # an unset clock, seconds from noon
 
 
 def at(seconds: float | None) -> datetime | None:
@@ -41,6 +42,9 @@ def parsed(client, received=0.0, sent=None, given=True, clock="client", received
         (parsed(9_000, sent=7_200), 1_800, "skew_corrected"),
         (parsed(20_000, sent=7_200), 0, "future_clamped"),
         (parsed(-5, sent=-500), -5, "client"),
+        (parsed(SINCE_1970, sent=100), 0, "received_invalid"),
+        (parsed(SINCE_1970, sent=100, clock="trusted"), SINCE_1970, "trusted"),
+        (parsed(SINCE_1970 + 100, sent=100), SINCE_1970, "skew_corrected"),
         (parsed(9_000, sent=9_999, clock="trusted"), 9_000, "trusted"),
         (parsed(7, received=7, sent=500, received_given=False), 7, "client"),
     ],

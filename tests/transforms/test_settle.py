@@ -23,7 +23,7 @@ LATENESS = {"in time": Lateness(timedelta(days=1)), "a minute": Lateness(timedel
 @pytest.mark.parametrize("bots", [(), BOTS], ids=["no bots", "bots"])
 @pytest.mark.parametrize("lateness", LATENESS)
 def test_a_block_judged_at_once_is_as_judged_rule_by_rule(monkeypatch, faults, bots, lateness):
-    rules = Rules((), "events", "f", Validator(bots=bots), LATENESS[lateness])
+    rules = Rules((), "f", Validator(bots=bots), LATENESS[lateness])
     live, slow, flagged, late = Live(1_200, 3, PRESETS[faults]), [], 0, 0
     one_by_one = settle._judge_each
     monkeypatch.setattr(settle, "_judge_each", lambda *given: slow.append(1) or one_by_one(*given))
@@ -44,7 +44,7 @@ def test_rejected_records_and_few_events_hold_no_texts_of_a_large_block():
     lines = [line for _, line in Live(6_000, 3, PRESETS["none"]).lines(0, 6_000, START)]
     torn = [line[:-9] if at % 60 == 7 else line for at, line in enumerate(lines)]
     unnamed = [line if at % 60 == 7 else line.replace(b'_type":"', b'_type":"No ', 1) for at, line in enumerate(lines)]
-    step = settle._Settle(Rules((), "events", "f", Validator(), Lateness(None)))
+    step = settle._Settle(Rules((), "f", Validator(), Lateness(None)))
     for lines, few in ((torn, "rejected"), (unnamed, "events")):
         outputs = list(step.process(raw_block([(None, line) for line in lines], START)))
         rejected = [each.value for each in outputs if getattr(each, "tag", None) == "rejected"]

@@ -68,7 +68,7 @@ def to_major_units(column: Column, currencies: Column, digits: dict[str, int]) -
     table = _NOT_TWO_PLACES | digits
     scales = {code: format(Decimal(1).scaleb(-places), "f") for code, places in table.items()}
     factors = codes.replace_strict(list(scales), list(scales.values()), default="0.01", return_dtype=pl.String)
-    values, failures, _ = product([column, Column(factors.set(~known, "1"))])
+    values, failures, *_ = product([column, Column(factors.set(~known, "1"))])
     unknown = ~known & column.values.is_not_null()
     if unknown.any():
         message = "an amount in minor units whose currency is not three letters, as ISO 4217 writes them"

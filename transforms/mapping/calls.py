@@ -151,7 +151,7 @@ def apply(column: Column, functions: Sequence[Function]) -> Column:
 def _called(call: Call, column: Column) -> Column:
     if call.json is not None:
         return of_text.read_inside(column, call.json)
-    values, failures, _ = column
+    values, failures, *_ = column
     if call.number is not None:
         form = call.number
         made = of_text.read_number(values, form.decimal, form.group, form.units())

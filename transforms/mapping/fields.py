@@ -171,7 +171,8 @@ class Field(Part, frozen=True, forbid_unknown_fields=True, kw_only=True, rename=
         yield from self._zone_paths()
 
     def spent(self) -> Iterator[str]:
-        yield from super().spent()
+        # Of what a hash reads nothing is left, also where it takes a part of a text.
+        yield from super().spent() if self.hash is None else super().paths()
         yield from self._zone_paths()
 
     def _zone_paths(self) -> Iterator[str]:

@@ -16,7 +16,7 @@ import xxhash
 
 from transforms.block import NUMERIC, SEPARATOR, TIME, VALUE_DIGITS
 from transforms.records.iso_times import read_iso_times
-from transforms.records.numbers import to_nine_places
+from transforms.records.numbers import floor_to_nine_places, to_nine_places
 from transforms.records.patterns import read_formatted
 from transforms.records.payloads import encode_json
 from transforms.records.times import EPOCH_UNITS, RFC3339, keep_in_range, read_epochs
@@ -41,11 +41,16 @@ class Failure(NamedTuple):
 
 
 class Column(NamedTuple):
-    """Values: String, Int64 or Boolean, what failed on the way to them, and the rows whose value a map replaced."""
+    """Values: String, Int64 or Boolean, what failed on the way to them, and what was read and is not among them.
+
+    replaced   the rows (Boolean) whose value a map replaced
+    passed     paths of which another was chosen, and the rows (Boolean) where they had another value than that
+    """
 
     values: pl.Series
     failures: tuple[Failure, ...] = ()
     replaced: pl.Series | None = None
+    passed: tuple[tuple[str, pl.Series], ...] = ()
 
 
 def column_of(values: Sequence[Any] | pl.Series) -> Column:
@@ -161,7 +166,7 @@ def hash_texts(columns: Sequence[Column]) -> Column:
     if any(column.values.null_count() for column in columns):
         filled = pl.concat_str([part.fill_null("") for part in parts], separator=SEPARATOR)
         texts = pl.when(pl.any_horizontal(part.is_not_null() for part in parts)).then(filled)
-    values, failures, _ = _joined(columns, texts)
+    values, failures, *_ = _joined(columns, texts)
     digest = xxhash.xxh3_128_hexdigest
     digests = [None if text is None else digest(text) for text in values.cast(pl.Binary).to_list()]
     return Column(pl.Series(digests, dtype=pl.String), failures)
@@ -212,7 +217,7 @@ _UNFIT = {
 
 def cast(column: Column, dtype: Any) -> Column:
     """The values as the dtype of a field: String, NUMERIC, Int64, Float64 or Boolean."""
-    values, failures, _ = column
+    values, failures, *_ = column
     if dtype == pl.String:
         return Column(texts_of(values), failures)
     if values.null_count() == len(values):
@@ -223,8 +228,8 @@ def cast(column: Column, dtype: Any) -> Column:
     return Column(fit, (*failures, Failure(*_UNFIT[dtype], fit.is_null() & values.is_not_null())))
 
 
-def to_numeric(values: pl.Series) -> pl.Series:
-    """Convert to Decimal(38, 9), rounded half away from zero; null if not a number or too large."""
+def to_numeric(values: pl.Series, rounded: Callable[[Decimal], Decimal | None] = to_nine_places) -> pl.Series:
+    """Convert to Decimal(38, 9), rounded half away from zero unless stated; null if not a number or too large."""
     if values.dtype == pl.Int64:
         return _within(values.cast(NUMERIC))
     texts = texts_of(values)
@@ -234,19 +239,15 @@ def to_numeric(values: pl.Series) -> pl.Series:
     precise = texts.str.contains(_PRECISE)
     if precise.any():
         at = precise.arg_true()
-        rounded = [_rounded(text) for text in texts[at].to_list()]
-        numbers = numbers.scatter(at, pl.Series(rounded, dtype=NUMERIC))
+        exact = [decimal_of(text) for text in texts[at].to_list()]
+        fitted = [None if number is None else rounded(number) for number in exact]
+        numbers = numbers.scatter(at, pl.Series(fitted, dtype=NUMERIC))
     return numbers
 
 
 def _within(numbers: pl.Series) -> pl.Series:
     fits = numbers.is_between(-_TOO_LARGE, _TOO_LARGE, closed="none")
     return numbers if fits.all() else numbers.set(~fits.fill_null(False), None)
-
-
-def _rounded(text: str) -> Decimal | None:
-    exact = decimal_of(text)
-    return None if exact is None else to_nine_places(exact)
 
 
 def decimal_of(text: str) -> Decimal | None:
@@ -338,4 +339,4 @@ def _counts(values: pl.Series, unit: str) -> pl.Series:
         return values
     if unit == "ns":  # more digits than a NUMERIC of ours; no part of one is read
         return texts_of(values).str.extract(_NANOSECONDS).cast(pl.Int64, strict=False)
-    return to_numeric(values)
+    return to_numeric(values, floor_to_nine_places)

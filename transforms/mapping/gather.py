@@ -32,6 +32,7 @@ class Plan(NamedTuple):
     trimmed: tuple[Path, ...]  # paths of keys below others that are
     identity: tuple[Path, ...]  # those of the event_id
     properties: tuple[str, ...]
+    discarded: tuple[Path, ...]  # of which nothing is left, whether they are read or not
     transport: tuple[Path, ...]  # no part of a derived id
     carried: tuple[Path, ...]  # nor these, of which nothing is left where there is no other attribute
     keys: Keys
@@ -53,7 +54,9 @@ def _plan(mapping: Mapping, event: Event) -> Plan:
     looked = tuple(parse_path(path) for field in event.fields.values() for path in field.looks())
     properties = tuple(str(parse_path(path)[0]) for path in mapping.properties)
     whole = {parse_path(path) for field in event.fields.values() for path in field.spent()}
+    discarded = tuple(map(parse_path, mapping.discard))
     spent = [path for path in paths if path in whole and all(isinstance(step, str) for step in path)]
+    spent = list(dict.fromkeys((*spent, *discarded)))
     taken = frozenset([path[0] for path in spent if len(path) == 1] + list(properties))
     # A path that tells another field too is what happened, not how it travelled.
     said = {path for name, read_paths in read_by.items() if name not in TIMES[1:] for path in read_paths}
@@ -66,6 +69,7 @@ def _plan(mapping: Mapping, event: Event) -> Plan:
         tuple(path for path in spent if len(path) > 1 and path[0] not in taken),
         tuple(path for path in paths if path in read_by.get("event_id", ())),
         properties,
+        discarded,
         (*map(parse_path, mapping.transport), *(path for path in paths if path in travelled)),
         tuple(path for path in CARRIED if path not in said) if ATTRIBUTES in read_beside(mapping) else (),
         Keys(names, frozenset(name for name in names if name in properties or name not in taken)),
@@ -144,7 +148,7 @@ def _properties(records: Sequence[Record], plan: Plan) -> pl.Series:
 
 
 def _extra(records: Sequence[Record], plan: Plan) -> pl.Series:
-    """Return everything that no path reads."""
+    """Return everything that no path reads, and that is not discarded."""
     taken = plan.taken
     if isinstance(records, Table):
         left: Iterable[Record | None] = records.but(taken)

@@ -1,14 +1,17 @@
 """Settle: events of a block of gathered columns, by the functions, maps and casts of Polars (functions.py)."""
 
+from collections.abc import Iterator
+
 import polars as pl
 
 from transforms.block import ORIGIN, PARSED_SCHEMA
-from transforms.mapping.fields import TIMES
+from transforms.mapping.fields import TIMES, Field
+from transforms.mapping.finer import finer_than_micros
 from transforms.mapping.functions import Failure, constant, to_time, to_times
 from transforms.mapping.gather import Gathered, Plan
 from transforms.mapping.position import sequence_of
 from transforms.mapping.spec import Event, Mapping
-from transforms.mapping.traces import Trace, keep_traces
+from transforms.mapping.traces import Trace, keep_traces, kept_elsewhere, open_paths
 from transforms.mapping.values import Columns, evaluate, value_of, zones_of
 from transforms.records.payloads import NOTHING, errors_json
 from transforms.records.times import RFC3339
@@ -34,7 +37,8 @@ def settle(
     constants = {"clock": mapping.clock, "source": mapping.source, "source_format": f"mapped:{mapping.source}"}
     data |= {name: constant(text, pl.String, height) for name, text in constants.items()}
     data |= {"received_time": received, "event_id": id, "id_source": id_source}
-    data |= {"properties": gathered.properties, "extra": keep_traces(gathered.extra, gathered.columns, traces)}
+    extra = keep_traces(gathered.extra, gathered.columns, traces, plan.discarded, plan.properties)
+    data |= {"properties": gathered.properties, "extra": extra}
     if mapping.sequence == "position":
         data["sequence"] = sequence_of(raw, mapping.explode is not None)
     data |= {name: raw[name] for name in (*ORIGIN, *(name for name in ("_at",) if name in raw.columns))}
@@ -79,26 +83,39 @@ def _fields(
     stated: dict[str, pl.Series] = {}
     wrong: list[tuple[str, Failure]] = []
     traces: list[Trace] = []
-    for name, field in event.fields.items():
+    fields = {name: field for name, field in event.fields.items() if name != "received_time" or not queued}
+    elsewhere = kept_elsewhere(fields.values())
+    for name, field in fields.items():
         if name not in TIMES:
-            data[name], failures, lost = evaluate(name, field, columns, height, mapping)
+            data[name], failures, lost, passed = evaluate(name, field, columns, height, mapping)
             wrong += [(name, failure) for failure in failures]
-            traces += [] if lost is None else [(field, lost)]
-        elif name != "received_time" or not queued:
-            stated[name] = value_of(field, columns, height).values
+            traces += [] if lost is None else [([*open_paths(field)], lost)]
+        else:
+            stated[name], _, _, passed = value_of(field, columns, height)
+        if name not in TRAVELLED:
+            traces += [((path,), rows) for path, rows in passed if path not in elsewhere]
     if "event_time" in stated:
         given = stated["event_time"]
         all_given = not given.null_count()
         data["client_time_given"] = constant(True, pl.Boolean, height) if all_given else given.is_not_null()
     data |= {_COLUMNS.get(name, name): times for name, times in _times(stated, columns, event).items()}
-    for name, values in stated.items():
-        times = data[_COLUMNS.get(name, name)]
-        if times.null_count() > values.null_count():
-            traces.append((event.fields[name], times.is_null() & values.is_not_null()))
+    if "event_time" in stated:
+        traces += _lost(fields["event_time"], stated["event_time"], data["client_time"])
     return data, wrong, traces
 
 
 _COLUMNS = {"event_time": "client_time"}
+TRAVELLED = TIMES[1:]  # leave no trace: a second delivery states others, and would be another event
+
+
+def _lost(field: Field, values: pl.Series, times: pl.Series) -> Iterator[Trace]:
+    """Yield the traces of times that cannot be read, and of those that are finer than a microsecond."""
+    paths = [*open_paths(field)]
+    finer = finer_than_micros(values, field.time or RFC3339)
+    if finer is not None and finer.any():
+        yield paths, finer
+    if times.null_count() > values.null_count():
+        yield paths, times.is_null() & values.is_not_null()
 
 
 def _times(stated: dict[str, pl.Series], columns: Columns, event: Event) -> dict[str, pl.Series]:

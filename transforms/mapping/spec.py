@@ -2,7 +2,7 @@ r"""A mapping: how the records of a source, in any format, become events. Writte
 
     source: github-events       # required: the name of the source
     format: jsonl               # jsonl, csv or parquet; by default inferred from the file name
-    csv: {delimiter: ";"}       # delimiter, quote, escape, header, columns, comment, skip, null, trailing, multiline
+    csv: {delimiter: ";"}       # and more, see transforms/records/csv_format.py
     clock: client               # trusted: the source's clock is right; client: it may be wrong
     encoding: latin-1           # of text files that are not UTF-8 and have no byte order mark
     records: page.events        # the list of records in each JSON document; without it, an object is a record
@@ -21,6 +21,7 @@ r"""A mapping: how the records of a source, in any format, become events. Writte
       value:      {product: [{path: quantity}, {path: price}]}
       is_bot:     {match: {agent: {pattern: "(?i)bot|crawl"}}}
     properties: [screen, app]   # keys of the record to keep in the JSON column `properties`
+    discard: [cookie]           # paths of values that no column keeps, unless a field reads them
 
 A field is evaluated in this order: path, const, coalesce, concat, hash, cases, match (true or false) or arithmetic,
 exact to nine places (sum, difference, product, quotient); functions; scale; minor_units; map, with `else` for a value
@@ -37,8 +38,9 @@ field.
 
 Functions without arguments are lower, upper, trim, snake, number, percent_decode and absent (a text such as
 "", "-" or "(not set)" is no value); those with are extract, split, url, query, json, number and absent (see
-calls.py). A coalesce passes over such texts, too. A text of which extract, split, url, query or json takes a
-part stays in `extra` as a whole. A JSON number reads like its text: state `decimal: ","` for texts only.
+calls.py). A coalesce passes over such texts, too; they stay in `extra`, unless a function `absent` names
+them. A text of which extract, split, url, query or json takes a part stays in `extra` as a whole. A JSON number reads
+like its text: state `decimal: ","` for texts only.
 
 Which records, and how many events of each:
 
@@ -154,6 +156,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     on_error: OnError = "quarantine"
     transport: tuple[str, ...] = ()
     properties: tuple[str, ...] = ()
+    discard: tuple[str, ...] = ()
     sequence: Literal["position"] | None = None
     derived_id: Literal["content", "position", "occurrence"] = "content"
     match: Match | None = None
@@ -173,6 +176,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         for at, path in enumerate(self.properties):
             if len(check_path(path, f".properties[{at}]")) > 1:
                 raise ValueError(f".properties[{at}]: got {path!r}, allowed a key at the top of the record")
+        self._check_discard()
         if self.match is not None:
             check_match(self.match, ".match")
         if isinstance(self.explode, str):
@@ -183,10 +187,20 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         self._check_rules()
         self._check_ids()
 
+    def _check_discard(self) -> None:
+        for at, path in enumerate(self.discard):
+            steps = check_path(path, f".discard[{at}]")
+            if not all(isinstance(step, str) for step in steps):
+                raise ValueError(f".discard[{at}]: got {path!r}, allowed keys only")
+            if any(parse_path(kept)[0] == steps[0] for kept in self.properties):
+                raise ValueError(f".discard[{at}]: got {path!r}, which is in properties; state it in one of them")
+
     def _check_files(self) -> None:
         check_encoding(self.encoding, ".encoding")
         if self.csv is not None and self.csv.encoding and self.encoding not in ("", self.csv.encoding):
             raise ValueError(f".encoding: got {self.encoding!r}, allowed that of csv, {self.csv.encoding!r}; state one")
+        if self.csv is not None and self.csv.rest and self.csv.rest in self.csv.columns:
+            raise ValueError(f".csv.rest: got {self.csv.rest!r}, which is one of the columns; give another name")
         if self.records and self.format not in (None, "jsonl"):
             raise ValueError(f".records: got a path with format {self.format!r}, allowed with format jsonl")
         if self.records and any(isinstance(step, int) for step in check_path(self.records, ".records")):
@@ -283,7 +297,13 @@ def required_columns(mapping: Mapping) -> set[str]:
     for match in matches:
         for _, way in ways_of(match):
             paths += [path for path, condition in way.items() if not _bears_absence(condition)]
-    return {str(parse_path(path)[0]) for path in paths} - ROOTS
+    beside = ROOTS if mapping.csv is None else ROOTS | {mapping.csv.rest}
+    return {str(parse_path(path)[0]) for path in paths} - beside
+
+
+def states_zone(mapping: Mapping) -> bool:
+    """Return whether the mapping states the zone of a time that has none in its record."""
+    return any(field.time_zone is not None for event in mapping.rules() for field in event.fields.values())
 
 
 @lru_cache(maxsize=64)

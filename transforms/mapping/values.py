@@ -18,6 +18,7 @@ from transforms.mapping.functions import (
     hash_texts,
     texts_of,
     translate,
+    trim,
 )
 from transforms.mapping.spec import Mapping
 from transforms.mapping.texts import without_null_like
@@ -29,29 +30,35 @@ Columns = dict[Path, Column]
 
 
 class Evaluated(NamedTuple):
-    """A field's values in its dtype; what failed, once a row at most; the rows (Boolean) whose value was not kept."""
+    """A field's values in its dtype; what failed, once a row at most; what was not kept.
+
+    lost     the rows (Boolean) whose value was not
+    passed   as of a Column
+    """
 
     values: pl.Series
     failures: Sequence[Failure] = ()
     lost: pl.Series | None = None
+    passed: tuple[tuple[str, pl.Series], ...] = ()
 
 
 def evaluate(name, field: Field, columns, height: int, mapping: Mapping) -> Evaluated:
     """A field's values; nothing fails if `on_error` is null."""
     read = value_of(field, columns, height)
-    values, failures, _ = cast(read, TYPES[name])
+    values, failures, *_ = cast(read, TYPES[name])
     if not failures:
-        return Evaluated(values, (), read.replaced)
+        return Evaluated(values, (), read.replaced, read.passed)
     seen, first = pl.repeat(False, height, eager=True), []
     for failure in failures:
         first.append(failure._replace(rows=failure.rows & ~seen))
         seen = seen | failure.rows
     if not mapping.quarantines(field):
-        return Evaluated(values.set(seen, None), (), seen if read.replaced is None else seen | read.replaced)
+        lost = seen if read.replaced is None else seen | read.replaced
+        return Evaluated(values.set(seen, None), (), lost, read.passed)
     read_from = f"read from {', '.join(field.paths())}: " if any(field.paths()) else ""
     found = [failure for failure in first if failure.rows.any()]
     failed = [failure._replace(message=read_from + failure.message) for failure in found]
-    return Evaluated(values, failed, read.replaced)
+    return Evaluated(values, failed, read.replaced, read.passed)
 
 
 def value_of(part: Part, columns: Columns, height: int) -> Column:
@@ -64,10 +71,11 @@ def value_of(part: Part, columns: Columns, height: int) -> Column:
         column = Column(_holds(part.match, columns))
     else:
         column = _combined(part, columns, height)
+    passed = column.passed
     column = apply(column, part.functions)
     if part.scale is not None:
         column = product([column, Column(constant(text_of(part.scale), pl.String, height))])
-    return _finished(part, column, columns, height) if isinstance(part, Field) else column
+    return _finished(part, column, columns, height)._replace(passed=passed) if isinstance(part, Field) else column
 
 
 def zones_of(zone: str | ZoneField, columns: Columns) -> str | pl.Series:
@@ -96,9 +104,11 @@ def _combined(part: Part, columns: Columns, height: int) -> Column:
     assert isinstance(part, Field)
     values = [value_of(inner, columns, height) for inner in part.parts()]
     if part.cases:
-        return _first_that_fits(part.cases, values, columns, height)
+        made = _first_that_fits(part.cases, values, columns, height)
+        return made._replace(passed=_passed(part.cases, values, made.values))
     if part.coalesce:
-        return coalesce([_saying(inner, at) for inner, at in zip(part.coalesce, values, strict=True)])
+        made = coalesce([_saying(inner, at) for inner, at in zip(part.coalesce, values, strict=True)])
+        return made._replace(passed=_passed(part.coalesce, values, made.values))
     return next(combine for name, combine in _COMBINE.items() if getattr(part, name))(values)
 
 
@@ -107,6 +117,19 @@ def _saying(part: Part, column: Column) -> Column:
     if part.path is None or column.values.dtype != pl.String:
         return column
     return column._replace(values=without_null_like(column.values))
+
+
+def _passed(parts: Sequence[Part], values: Sequence[Column], chosen: pl.Series) -> tuple[tuple[str, pl.Series], ...]:
+    """The paths of the parts, and the rows where they say something that is not the chosen value."""
+    found = []
+    for part, column in zip(parts, values, strict=True):
+        if part.path is None or column.values.null_count() == len(chosen):
+            continue
+        texts = texts_of(column.values)
+        differs = texts.ne_missing(chosen)
+        if differs.any():
+            found.append((part.path, differs & (trim(texts) != "").fill_null(False)))
+    return tuple(found)
 
 
 def _first_that_fits(choices: Sequence[Choice], values: Sequence[Column], columns: Columns, height: int) -> Column:

@@ -214,7 +214,8 @@ def _read_sheet(
 ) -> tuple[Sequence[Record], list[int]]:
     names, delimiter = form["header"], form["delimiter"]
     if len(names) > 1 and len(set(names)) == len(names) and len(delimiter) == 1:
-        split = _split(payloads, names, delimiter, (form.get("quote") or "") + form.get("escape", ""))
+        quotes = (form.get("quote") or "") + form.get("escape", "")
+        split = _split(payloads, names, delimiter, quotes, fewer=form.get("rest", False))
         if split is not None and not split.doubtful.any():
             return Sheet(_columns(split.frame, form)), list(range(start, start + len(payloads)))
         if split is not None and split.doubtful.sum() * RARELY < len(payloads):
@@ -227,8 +228,8 @@ class _Split(NamedTuple):
     doubtful: pl.Series  # Boolean: has quotes or another number of fields
 
 
-def _split(payloads: pl.Series, names: list[str], delimiter: str, quotes: str) -> _Split | None:
-    """The fields of payloads of which each is a row without quotes, and where it is none.
+def _split(payloads: pl.Series, names: list[str], delimiter: str, quotes: str, fewer: bool) -> _Split | None:
+    """The fields of payloads of which each is a row without quotes, and where it is none. A row may have `fewer`.
 
     None if one is not in UTF-8, or if they are few and one has quotes.
     """
@@ -242,7 +243,7 @@ def _split(payloads: pl.Series, names: list[str], delimiter: str, quotes: str) -
         return None
     frame = texts.str.splitn(delimiter, len(names)).struct.unnest()
     last = frame.to_series(len(names) - 1)
-    return _Split(frame, quoted | last.str.contains(delimiter, literal=True).fill_null(True))
+    return _Split(frame, quoted | last.str.contains(delimiter, literal=True).fill_null(not fewer))
 
 
 def _columns(frame: pl.DataFrame, form: dict[str, Any]) -> dict[str, pl.Series]:

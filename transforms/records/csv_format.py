@@ -21,6 +21,8 @@ class CsvFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     null       texts treated as null
     trailing   whether a delimiter stands behind the last value, too
     multiline  whether a quoted value may contain line ends
+    rest       name of a column for the values behind the last one, joined; a record may then have fewer values, too
+    escaped_bytes  whether an escape with x and two hex digits, such as \\xC3, is a byte of a text in UTF-8
     encoding   of the file, such as latin-1 or utf-16; "" = UTF-8, or as its byte order mark says
     """
 
@@ -34,6 +36,8 @@ class CsvFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     null: tuple[str, ...] = ()
     trailing: bool = False
     multiline: bool = True
+    rest: str = ""
+    escaped_bytes: bool = False
     encoding: str = ""
 
     def __post_init__(self):
@@ -52,6 +56,10 @@ class CsvFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.header == bool(self.columns):
             got = f"{list(self.columns)} with header {str(self.header).lower()}"
             raise ValueError(f".columns: got {got}, allowed names if header is false, else none")
+        if self.escaped_bytes and not self.escape:
+            raise ValueError(".escaped_bytes: got true without an escape, allowed with one, such as '\\\\'")
+        if self.rest and self.multiline:  # which the number of values tells apart from a quote that is a mistake
+            raise ValueError(f".rest: got {self.rest!r} with values of several lines, allowed with multiline false")
         if "\n" in self.comment or "\r" in self.comment:
             raise ValueError(f".comment: got {self.comment!r}, allowed a text without a line end")
         if not 0 <= self.skip <= MOST_SKIPPED:

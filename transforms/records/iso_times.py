@@ -3,6 +3,7 @@
 2026-03-01T10:00Z                          no seconds
 2026-03-01 10:00:00,123                    a comma before the fraction, of any number of digits
 2026-03-01 10:00:00+01, +0100, UTC         an offset without minutes or colon, also behind a blank; UTC or GMT
+2026-03-01 10:00:00-00:44:30               an offset with seconds
 2026-03-01T10:00:00+01:00[Europe/Berlin]   a zone by name; the offset counts if there is one
 2026-03-01 10:00:00                        none: the zone that the mapping states, else UTC
 """
@@ -13,7 +14,7 @@ from transforms.records.times import keep_in_range, read_times
 from transforms.records.zones import NAIVE, localize
 
 _CLOCK = r"(\d{2}:\d{2})(:\d{2})?(?:[.,](\d+))?"
-_ZONE = r"(Z|z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)"
+_ZONE = r"(Z|z|UTC|GMT|[+-]\d{2}(?::?\d{2}){0,2})"
 _ISO = rf"^(\d{{4}}-\d{{2}}-\d{{2}})(?:[Tt]| +){_CLOCK} ?{_ZONE}?(?:\[([A-Za-z0-9_+/-]+)\])?$"
 _LOCAL = rf"^\d{{4}}-\d{{2}}-\d{{2}}(?:[Tt]| +){_CLOCK}$"
 

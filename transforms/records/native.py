@@ -166,6 +166,15 @@ class _Reader:
             self.extra[first + at] = unknown
         return astuple(event)
 
+    def leave_times(self, lost: dict[int, Any]) -> None:
+        """Add event times that cannot be read, or are finer than a microsecond, to `extra`, by row.
+
+        Not those of TRANSPORT: a second delivery states others, and would be another event.
+        """
+        for row, value in lost.items():
+            unknown = decode_object(self.extra[row].encode()) if row in self.extra else {}
+            self.extra[row] = encode_json(unknown | {"event_time": value}).decode()
+
     def _refuse(self, row: int, problem: Exception) -> None:
         self.refused[row] = error_of(problem)
 
@@ -213,7 +222,9 @@ def _series_of(
     event_time, stated = columns[_EVENT_TIME], columns[_SOURCE]
     value, unfit = _numeric(columns[_VALUE])
     received = [None] * height if queued else columns[_RECEIVED_TIME]
-    times = dict(zip(_TIMES, read_stated([event_time, columns[_SENT_TIME], received]), strict=True))
+    read = read_stated([event_time, columns[_SENT_TIME], received])
+    times = dict(zip(_TIMES, (each.times for each in read), strict=True))
+    reader.leave_times({rows[at]: event_time[at] for at in read[0].lost})
     made: dict[str, Any] = {
         "properties": [None if at is _NO_PROPERTIES else _text_of(at) for at in columns[_PROPERTIES]],
         "extra": _at_rows(rows, reader.extra, None),

@@ -3,6 +3,7 @@
     %f, behind a point or a comma   any number of digits of a fraction; elsewhere %3f, %6f and %9f count them
     %z                              +0200, +02:00, and at the end of a pattern also +02 and Z
     %Z                              a name of zones.ABBREVIATIONS, CEST for example; any other is unreadable
+    %y                              1970 to 2068: 69 is 1969 to Python and 2069 to chrono, so it is unreadable
 
 All others are those of chrono, of which Python's are a part. A pattern is accepted if it holds a whole date and reads
 two times, which differ in every part, as what they were written from.
@@ -11,7 +12,7 @@ two times, which differ in every part, as what they were written from.
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import polars as pl
 
@@ -28,7 +29,11 @@ _NAME = "%Z"
 _ZONES = {"%z", "%:z", "%::z", "%#z", "%+", "%s", _NAME}
 _HOURS = {"%H", "%I", "%k", "%l", "%T", "%R", "%r", "%X", "%c", "%s", "%+"}
 _SECONDS = {"%S", "%T", "%r", "%X", "%c", "%s", "%+"}
+_SHORT_YEARS = {"%y", "%D", "%x"}
+_PIVOT = datetime(2068, 12, 31, tzinfo=UTC)  # a day before the first time that is in doubt: an offset is less than that
 _FRACTION = re.compile(r"%(?:\.[0-9]?|[0-9])f|%\+")
+_TO_NANOS = {"%.f", "%9f", "%.9f", "%+"}
+_BEHIND_NANOS = "[.,][0-9]{9}[0-9]*[1-9]"  # chrono reads over them
 _NAMES = rf"(?i)(^|[^A-Z])({'|'.join(sorted(ABBREVIATIONS, key=len, reverse=True))})([^A-Z]|$)"
 
 
@@ -68,17 +73,35 @@ def read_formatted(texts: pl.Series, pattern: str, zones: str | pl.Series | None
 
     zones  of texts whose pattern states none; UTC without
     """
+    chrono = pattern_of(pattern).chrono
+    times = _parse(texts, pattern, "us")
+    if getattr(times.dtype, "time_zone", None) is not None:
+        times = times.dt.convert_time_zone("UTC")
+    elif zones is None or _ends_in_utc(chrono):
+        times = times.dt.replace_time_zone("UTC")
+    else:
+        times = localize(times, zones)
+    if _SHORT_YEARS.isdisjoint(_DIRECTIVE.findall(chrono)):
+        return times
+    return times.set(times >= _PIVOT, None)
+
+
+def are_finer(texts: pl.Series, pattern: str) -> pl.Series | None:
+    """Return which texts have digits behind the microseconds that are not zero, as Boolean; None if none can have."""
+    long = _TO_NANOS.intersection(_DIRECTIVE.findall(pattern_of(pattern).chrono))
+    if not long or not texts.str.contains("[0-9]{7}").any():
+        return None
+    nanos = _parse(texts, pattern, "ns").dt.timestamp("ns") % 1_000 != 0
+    return nanos.fill_null(False) | texts.str.contains(_BEHIND_NANOS).fill_null(False)
+
+
+def _parse(texts: pl.Series, pattern: str, unit: Literal["us", "ns"]) -> pl.Series:
     chrono, comma, named = pattern_of(pattern)
     if comma:
         texts = texts.str.replace(r",([0-9]+)", ".$1")
     if named:
         texts = _with_offsets(texts)
-    times = texts.str.to_datetime(chrono, time_unit="us", strict=False)
-    if getattr(times.dtype, "time_zone", None) is not None:
-        return times.dt.convert_time_zone("UTC")
-    if zones is None or _ends_in_utc(chrono):
-        return times.dt.replace_time_zone("UTC")
-    return localize(times, zones)
+    return texts.str.to_datetime(chrono, time_unit=unit, strict=False)
 
 
 def check_pattern(pattern: str) -> None:

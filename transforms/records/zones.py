@@ -3,12 +3,13 @@
 A zone is an IANA name (Europe/Berlin), an offset (+02:00, +0200, +02, UTC+2, Z) or, in texts, one of the names of
 RFC 2822 and their European relatives (EST, CEST). A local time that an hour of summer time repeats is its first
 occurrence; one that it skips counts by the offset before it, so that 02:30 in the hour that is missing is 03:30: the
-rule of `fold=0` in Python (PEP 495).
+rule of `fold=0` in Python (PEP 495). A local time of a name from 2100 on is unreadable: the table of Polars has no
+summer time there.
 """
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from zoneinfo import available_timezones
 
@@ -26,6 +27,7 @@ ABBREVIATIONS: Mapping[str, float] = {
     **{"JST": 9, "KST": 9, "AEST": 10, "AEDT": 11, "NZST": 12, "NZDT": 13},
 }
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?(\d{2}))?(?::?(\d{2}))?", re.IGNORECASE)
+_TABLE_END = datetime(2100, 1, 1)
 _SKIPPED = timedelta(hours=3), timedelta(hours=25)  # before a gap: of an hour or two, and of a day (Samoa, 2011)
 
 
@@ -46,7 +48,17 @@ def zone_of(text: str) -> str | timedelta | None:
         return -offset if stated[1] == "-" else offset
     if text.upper() in ("Z", "UTC", "GMT"):
         return timedelta()
-    return _names().get(text.lower())
+    name = _names().get(text.lower())
+    return name if name is not None and _is_known(name) else None
+
+
+def _is_known(name: str) -> bool:
+    """Whether Polars has this zone: Python also lists what a machine has, such as `localtime`."""
+    try:
+        pl.Series([0]).cast(TIME).dt.convert_time_zone(name)
+    except pl.exceptions.PolarsError:
+        return False
+    return True
 
 
 def localize(naive: pl.Series, zones: str | pl.Series) -> pl.Series:
@@ -69,6 +81,8 @@ def _in_zone(naive: pl.Series, zone: str | timedelta | None) -> pl.Series:
         return pl.Series([None], dtype=TIME).new_from_index(0, len(naive))
     if isinstance(zone, timedelta):
         return (naive - zone).dt.replace_time_zone("UTC")
+    beyond = naive >= _TABLE_END
+    naive = naive.set(beyond, None) if beyond.any() else naive
     times = _by_name(naive, zone)
     if times.null_count() == naive.null_count():
         return times

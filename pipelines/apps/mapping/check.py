@@ -21,7 +21,7 @@ from pipelines.sources.files.standard_input import known_as
 from pipelines.system.terminal import shown
 from transforms.block import FIELDS
 from transforms.errors import SourceError
-from transforms.mapping import Mapping, required_columns
+from transforms.mapping import Mapping, required_columns, states_zone
 from transforms.mapping.spec import Field, Fields
 from transforms.records.times import EPOCH_UNITS, RFC3339
 
@@ -93,7 +93,8 @@ def check_file(path: str, patterns: Sequence[str], format: str = "auto", rows: i
     mapping = read_mapping(path)
     form = mapping.format if format == "auto" and mapping.format else format
     csv = mapping.csv or CsvFormat()
-    files = check_inputs(patterns, form, csv, required_columns(mapping), mapping.encoding, mapping.records)
+    needed, local_times = required_columns(mapping), states_zone(mapping)
+    files = check_inputs(patterns, form, csv, needed, mapping.encoding, mapping.records, local_times)
     raw = list(first_rows(blocks(files, csv, mapping.source), rows))
     if not raw:
         raise SourceError(f"{' '.join(map(known_as, patterns))}: contains no records; name a file that has some")

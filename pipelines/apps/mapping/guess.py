@@ -3,17 +3,20 @@
 The name proposes, the values decide: each guess is tried with the mapping's own functions and the contract's rules.
 """
 
+import re
 from collections.abc import Callable
+from typing import Any
 
 from pipelines.apps.mapping.found import FAILING, Guess, Guesses, attempt, because, rank, some_lack
 from pipelines.apps.mapping.guess_looks import guess_by_looks
-from pipelines.apps.mapping.guess_money import guess_currency, guess_value, settle_money
+from pipelines.apps.mapping.guess_money import guess_currency, guess_value, number_form, settle_money
 from pipelines.apps.mapping.guess_times import guess_times
 from pipelines.apps.mapping.guess_words import guess_channel, guess_type
 from pipelines.apps.mapping.profile import Seen
 from pipelines.apps.mapping.trial import trial
 
 LEAST_RANK = 5  # an empty path with a better rank is mentioned
+_TWO_LETTERS = re.compile(r"[A-Za-z]{2}")
 LEAST_TO_COMPARE = 20  # values; with fewer, a constant or a unique value means nothing
 _ORDER: tuple[str, ...] = (
     "event_id",
@@ -76,19 +79,20 @@ def _guess_text(found: Guesses, name: str) -> None:
                 found.refused[each.spelled] = f"no {name}: nearly every record has a different value"
             elif name == "text" and sum(" " in text for text in each.counts) < 0.3 * len(each.counts):
                 found.refused[each.spelled] = "no text: single words"
-            elif attempt(found, name, each, {}, candidates[at + 1 :]):
+            elif attempt(found, name, each, _letters(each) if name == "country" else {}, candidates[at + 1 :]):
                 return
+
+
+def _letters(seen: Seen) -> dict[str, Any]:
+    """Return that codes of two letters are put in capitals, if they are not."""
+    are_codes = all(_TWO_LETTERS.fullmatch(text) for text in seen.counts)
+    return {"functions": ["upper"]} if are_codes and any(text != text.upper() for text in seen.counts) else {}
 
 
 def _guess_number(found: Guesses, name: str) -> None:
     for at, each in enumerate(candidates := found.candidates(name)):
-        if not each.kinds["boolean"]:
-            plain = trial(each.values, name, {})
-            stated = {"functions": ["number"]}
-            if not plain.failed or trial(each.values, name, stated).failed >= plain.failed:
-                stated = {}
-            if attempt(found, name, each, stated, candidates[at + 1 :]):
-                return
+        if not each.kinds["boolean"] and attempt(found, name, each, number_form(each, name), candidates[at + 1 :]):
+            return
 
 
 def _guess_flag(found: Guesses, name: str) -> None:

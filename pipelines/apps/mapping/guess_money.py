@@ -16,6 +16,7 @@ _MINOR = re.compile(r"(^|_)(cents|minor|pence|minor_units?|in_cents)(_|$)")
 _UNIT_PRICE = re.compile(r"unit_?price|price_?(per|each)|item_?price|einzelpreis|prix_unitaire|preco_unitario")
 _COMMA = re.compile(r"[+-]?[\d.' ]*\d,\d{1,2}\D{0,4}")
 _GROUPS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+")
+_OF_NUMBERS = " \u00a0\u2009\u202f\u2212\u20190123456789.,'()+-"
 MOST_CURRENCIES = 60
 
 
@@ -29,8 +30,8 @@ def guess_currency(found: Guesses, name: str) -> None:
             attempt(found, name, seen, {}, [])
             return
         if _known(seen) > 1 - FAILING and len(seen.counts) <= MOST_CURRENCIES:
-            table = {text: text.strip().upper() for text, _ in seen.counts.most_common()}
-            if attempt(found, name, seen, {"map": table}, []):
+            blanks = any(text != text.strip() for text in seen.counts)
+            if attempt(found, name, seen, {"functions": [*(["trim"] if blanks else []), "upper"]}, []):
                 return
         found.refused[seen.spelled] = because(tried, "no currency")
     if (value := found.made.get("value")) and (code := currency_in(str(value.stated.get("path", "")))):
@@ -48,13 +49,10 @@ def guess_value(found: Guesses, name: str) -> None:
     for at, seen in enumerate(candidates):
         if seen.kinds["boolean"]:
             continue
-        plain = trial(seen.values, name, {})
-        stated: dict[str, Any] = {"functions": ["number"]}
-        if not plain.failed or trial(seen.values, name, stated).failed >= plain.failed:
-            stated = {}
-        if attempt(found, name, seen, stated, candidates[at + 1 :]):
+        if attempt(found, name, seen, number_form(seen, name), candidates[at + 1 :]):
             dotted = [text for text in seen.counts if "." in text]
-            if dotted and seen.kinds["text"] and all(_GROUPS.fullmatch(text) for text in dotted):
+            is_plain = seen.kinds["text"] and "functions" not in found.made[name].stated
+            if dotted and is_plain and all(_GROUPS.fullmatch(text) for text in dotted):
                 _note(
                     found,
                     name,
@@ -64,6 +62,23 @@ def guess_value(found: Guesses, name: str) -> None:
         if any(_COMMA.fullmatch(text) for text in seen.counts):
             example = next(text for text in seen.counts if _COMMA.fullmatch(text))
             found.refused[seen.spelled] += f"; {example!r} has a decimal comma"
+
+
+def number_form(seen: Seen, name: str) -> dict[str, Any]:
+    """Return how the numbers of a path are written: of the ways to read them the first of those that fail least."""
+    units = {text.strip(_OF_NUMBERS) for text in seen.counts} - {""}
+    unit: dict[str, Any] = {"unit": units.pop()} if len(units) == 1 else {}
+    ways: list[dict[str, Any]] = [{}, {"functions": ["number"]}, {"functions": [{"number": {"decimal": ","}}]}]
+    if unit:
+        ways += [{"functions": [{"number": unit}]}, {"functions": [{"number": {"decimal": ",", **unit}}]}]
+    best, least = ways[0], None
+    for way in ways:
+        failed = trial(seen.values, name, way).failed
+        if least is None or failed < least:
+            best, least = way, failed
+        if not failed:
+            break
+    return best
 
 
 def settle_money(found: Guesses) -> None:
@@ -82,7 +97,7 @@ def settle_money(found: Guesses) -> None:
 
 def _settle_minor_units(found: Guesses, value: Guess, currency: Guess | None, seen: Seen) -> None:
     named = any(_MINOR.search(each) for each in seen.names)
-    in_small_letters = currency is not None and "map" in currency.stated
+    in_small_letters = currency is not None and "upper" in currency.stated.get("functions", ())
     if not named and not in_small_letters:
         if currency is not None and seen.counts and all(len(text.lstrip("-")) >= 3 for text in seen.counts):
             _note(found, "value", "whole numbers: check that they are not in minor units (cents)")

@@ -167,17 +167,21 @@ def _guess_event_time(found: Guesses, best: Time, *others: Time) -> None:
         stated: dict[str, Any] = {"concat": parts, "time": best.form.form}
     else:
         stated = {"path": best.seen.spelled, "time": best.form.form}
+    zone = None if best.is_number or _has_zone(best) else next(filter(_holds_zones, found.seen), None)
+    if zone is not None:
+        stated["time_zone"] = {"path": zone.spelled} | ({"default": "UTC"} if zone.share < 1 else {})
+        used.append(zone)
     share = trial(best.seen.values, "event_time", {"time": best.form.form}).share
-    notes = [*_notes(best, others), *_beside(best, found.seen)]
+    notes = [*_notes(best, others, zone), *_beside(best, found.seen, zone)]
     found.add(Guess("event_time", stated, share, tuple(notes)), *used)
 
 
-def _notes(best: Time, others: tuple[Time, ...]) -> list[str]:
+def _notes(best: Time, others: tuple[Time, ...], zone: Seen | None) -> list[str]:
     notes = [note for note in (order_note(best),) if note]
     if best.rank >= LAST_RESORT:
         notes.append("the name does not say that it is the time of the event: check it")
     if not best.is_number and not _has_zone(best):
-        notes.append("no zone is written: read as UTC")
+        notes.append(f"its zone is that of {zone.spelled}" if zone else "no zone is written: read as UTC")
     near = [other for other in others if other.share >= 0.5 or other.seen.depth <= best.seen.depth]
     near = [other for other in near if other.rank < (UNNAMED if other.is_number else LAST_RESORT)]
     if near:
@@ -192,14 +196,18 @@ def _notes(best: Time, others: tuple[Time, ...]) -> list[str]:
     return notes
 
 
-def _beside(best: Time, seen: list[Seen]) -> Iterator[str]:
-    """Yield what stands beside the time and belongs to it, but is not read: its fraction, its zone."""
+def _beside(best: Time, seen: list[Seen], zone: Seen | None) -> Iterator[str]:
+    """Yield what stands beside the time and belongs to it, but is not read: its fraction, another zone."""
     for each in seen:
         last = str(each.path[-1]).lower().strip("_")
         if each.path[:-1] == best.seen.path[:-1] and last in _FRACTIONS and each.kinds.keys() <= {"integer", "text"}:
             yield f"{each.spelled} holds the fraction of its second, which is left out"
-        elif each.scalar and each.share > 0.5 and not best.is_number and all(map(_is_zone, list(each.counts)[:50])):
+        elif each is not zone and not best.is_number and _holds_zones(each):
             yield f"{each.spelled} holds a zone ({next(iter(each.counts))}), which is not used"
+
+
+def _holds_zones(seen: Seen) -> bool:
+    return seen.scalar and seen.share > 0.5 and all(map(_is_zone, list(seen.counts)[:50]))
 
 
 def _is_zone(text: str) -> bool:

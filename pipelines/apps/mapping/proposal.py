@@ -36,6 +36,7 @@ from transforms.records.paths import Record
 from transforms.records.payloads import read_records
 
 SAMPLE_ROWS = 10_000
+READY = "This is an access log, and templates/mappings/{}.yaml is a mapping for it: see docs/access-logs.md."
 NATIVE_ROWS = 200  # by which records are known to be native
 FEW_DOCUMENTS = 3  # so few documents of the sample are envelopes around the records
 _EMPTY_WORDS = "min|part|slim|sample|data|train|test|export|dump|events?|all|full|raw"
@@ -55,6 +56,7 @@ class Proposal(NamedTuple):
     rehearsal: Rehearsal
     unused: list[str]
     examples: list[tuple[str, str, str]]  # of what is not used: path, share of records, values
+    ready: str  # the name of the shipped mapping that fits, "" if there is none
 
 
 def propose(patterns: Sequence[str], format: str = "auto", rows: int = SAMPLE_ROWS, delimiter: str = "") -> Proposal:
@@ -161,10 +163,10 @@ def _refine(source: str, form: Form, found: Guesses, raw: list[pl.DataFrame], un
     notes = remarks(found, unused, rehearsed, _is_native(raw))
     share = share_text(rehearsed.passed() / rehearsed.records)
     head = f"Proposed from {rehearsed.records:,} records: {share} pass. A comment states how many have the field."
-    above = [*filter(None, [failure_of(rehearsed)]), head]
+    above = [*filter(None, [failure_of(rehearsed), form.ready and READY.format(form.ready)]), head]
     text = document(_head(source, form, unfolded), [_line(guess) for guess in made], above, notes, found.rules)
     load_mapping(text, source)
-    return Proposal(source, text, made, rehearsed, unused, list(examples(found, unused)))
+    return Proposal(source, text, made, rehearsed, unused, list(examples(found, unused)), form.ready)
 
 
 def _most_failing(rehearsed: Rehearsal) -> str | None:
@@ -213,7 +215,8 @@ def _line(guess: Guess) -> Line:
 def _used_paths(made: list[Guess]) -> set[str]:
     stated = [guess.stated for guess in made]
     parts = [part for each in stated for key in _PARTS for part in each.get(key, [])]
-    return {part["path"] for part in (*stated, *parts) if "path" in part}
+    zones = [each["time_zone"] for each in stated if isinstance(each.get("time_zone"), dict)]
+    return {part["path"] for part in (*stated, *parts, *zones) if "path" in part}
 
 
 def source_name(files: Sequence[FileInput]) -> str:

@@ -9,6 +9,7 @@ from pipelines.apps.mapping.check import Check, Checked, shorten
 from pipelines.apps.mapping.document import inline
 from pipelines.apps.mapping.found import share_text
 from pipelines.apps.mapping.proposal import Proposal
+from pipelines.apps.mapping.ready import path_of
 from pipelines.apps.mapping.remarks import failure_of
 from pipelines.system.terminal import shown
 from pipelines.warehouse.interface import Result
@@ -24,6 +25,8 @@ def proposal_lines(made: Proposal) -> Iterator[str]:
     if failure := failure_of(done):
         yield failure
     yield f"{done.records:,} sampled records, of which {share_text(done.passed() / done.records)} pass"
+    if made.ready:
+        yield f"this is an access log, for which a mapping is shipped: {shown(str(path_of(made.ready)))}"
     rows = [
         (
             guess.field,

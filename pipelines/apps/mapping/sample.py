@@ -9,9 +9,11 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
+import msgspec
 import polars as pl
 
-from pipelines.apps.mapping.layout import detect_layout
+from pipelines.apps.mapping.layout import Layout, detect_layout
+from pipelines.apps.mapping.ready import layout_of, ready_mapping
 from pipelines.sources.files.discover import (
     DEFLATED_BYTES,
     FORMATS,
@@ -43,6 +45,7 @@ class Form(NamedTuple):
     multiline: bool = False  # whether values of the CSV hold line ends
     encoding: str = ""  # to state: of text that is not UTF-8 and has no byte order mark
     records: str = ""  # the list of records in JSON documents
+    ready: str = ""  # the shipped mapping that fits
 
 
 def found_files(patterns: Sequence[str], format: str = "auto") -> tuple[list[FileInput], str]:
@@ -88,15 +91,21 @@ def _is_utf8(file: FileInput) -> bool:
 def form_of(file: FileInput, delimiter: str = "") -> Form:
     """Return the format of a file; the CSV layout is detected from its first records. Errors: SourceError."""
     encoding = ENCODING if file.encoding == ENCODING else ""
-    if file.format != "csv":
-        return Form(file.format, CsvFormat(), encoding=encoding)
+    if file.format == "parquet":
+        return Form(file.format, CsvFormat())
     with naming(file.name):
         head = _head(file)
+    ready = ready_mapping(head)
+    if file.format != "csv":
+        return Form(file.format, CsvFormat(), encoding=encoding, ready=ready)
     by_name = "\t" if re.search(r"\.tsv(\.\w+)?$", file.path.lower()) else ","
     found = detect_layout(head, by_name, delimiter)
     if found is None:
         raise SourceError(f"{file.name}: contains no records; name a file that has some")
-    return Form("csv", found.csv, found.multiline, encoding)
+    known = layout_of(ready) if ready and not delimiter else None
+    if known is not None and not found.csv.comment:  # behind which the names of the columns are
+        found = Layout(msgspec.structs.replace(known, null=known.null or found.csv.null), multiline=False)
+    return Form("csv", found.csv, found.multiline, encoding, ready=ready)
 
 
 def blocks(files: Sequence[FileInput], csv: CsvFormat, source: str) -> Iterator[pl.DataFrame]:

@@ -50,7 +50,7 @@ FORMATS = {
     ".parquet": "parquet",
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz"}
-LINES, DOCUMENTS = "lines", "documents"
+LINES, DOCUMENTS, LOCAL_TIMES = "lines", "documents", "local times"
 LONGEST_HEAD = 1 << 20  # bytes in which the first line is looked for
 MEMBERS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what can be unpacked without holding more than is asked for
 MOST_MEMBERS = 100_000
@@ -61,7 +61,8 @@ class FileInput(NamedTuple):
 
     encoding  "" for UTF-8
     member    of a zip file, "" for other files
-    shape     LINES; DOCUMENTS: JSON that is not one object a line; `DOCUMENTS:path` of the list of records
+    shape     LINES; DOCUMENTS: JSON that is not one object a line; `DOCUMENTS:path` of the list of records;
+              LOCAL_TIMES: Parquet of which times without a zone are given none
     """
 
     path: str
@@ -96,8 +97,11 @@ def check_inputs(
     required_columns: Collection[str] = (),
     encoding: str = "",
     records: str = "",
+    local_times: bool = False,
 ) -> list[FileInput]:
     """The files that match, sorted by path, each once, after a look at the first bytes of each.
+
+    local_times   the mapping states the zone of times that have none, so those of Parquet stay without one
 
     Errors: SourceError for a pattern without a file, a name that tells no format, a file that cannot be
     opened, a CSV without one of `required_columns`, a Parquet file without a readable footer.
@@ -112,7 +116,7 @@ def check_inputs(
             else:
                 layout = layout_of(file.member or file.path, csv)
                 _check_columns(file.name, columns_of(opened, file, layout), layout, required_columns)
-    return files
+    return [file._replace(shape=LOCAL_TIMES) if local_times and file.format == "parquet" else file for file in files]
 
 
 def find_files(patterns: Sequence[str], format: str = "auto", encoding: str = "", records: str = "") -> list[FileInput]:

@@ -1,7 +1,8 @@
 """Parquet row groups as JSON lines: pure functions under the files source.
 
 Each row becomes one JSON object, keyed by column. Numbers stay numbers, a decimal column with all its digits.
-Times are RFC 3339; one without a zone is taken as UTC, which is how Spark, DuckDB and pandas write UTC. Bytes
+Times are RFC 3339; one without a zone is taken as UTC, which is how Spark, DuckDB and pandas write UTC, unless the
+mapping states its zone. Bytes
 are text if they are UTF-8 (old writers mark no strings), else base64, a UUID is a UUID. NaN and infinity are null.
 What else has no JSON form becomes a text, value by value (parquet_values.py): no value ends a run. A column whose type
 has none, or whose name is taken, is an `UnreadableColumn`, before anything is read.
@@ -47,8 +48,11 @@ def group_bytes(file: BinaryIO, group: int, file_bytes: int) -> int:
     return file_bytes * until // all_of_it - file_bytes * (until - sizes[group]) // all_of_it
 
 
-def rows_as_json(file: BinaryIO, group: int, block_bytes: int) -> Iterator[pl.Series]:
-    """The rows of a row group in order as series of JSON (Binary), each of about `block_bytes`."""
+def rows_as_json(file: BinaryIO, group: int, block_bytes: int, local_times: bool = False) -> Iterator[pl.Series]:
+    """The rows of a row group in order as series of JSON (Binary), each of about `block_bytes`.
+
+    local_times   a time without a zone is written without one, for a mapping to state it
+    """
     metadata = _opened(file).metadata
     about = metadata.row_group(group)
     _check_values(about, group)
@@ -60,7 +64,7 @@ def rows_as_json(file: BinaryIO, group: int, block_bytes: int) -> Iterator[pl.Se
     named = sum(len(name.encode()) + 8 for name in schema.names)  # the keys of each row
     rows = min(block_bytes * about.num_rows // max(about.total_byte_size, 1), block_bytes // max(named, 1), MOST_ROWS)
     for batch in parquet.iter_batches(max(rows, 1), row_groups=[group], use_threads=False):
-        yield from map(json_rows, _parts(batch, block_bytes))
+        yield from (json_rows(part, local_times) for part in _parts(batch, block_bytes))
 
 
 def _check_values(about: Any, group: int) -> None:
@@ -99,7 +103,7 @@ def _parts(batch: pa.RecordBatch, block_bytes: int) -> Iterator[pa.RecordBatch]:
         start = stop
 
 
-def json_rows(batch: pa.RecordBatch) -> pl.Series:
+def json_rows(batch: pa.RecordBatch, local_times: bool = False) -> pl.Series:
     """Each row as a JSON object, Binary."""
     if not batch.num_columns:
         return pl.repeat(b"{}", batch.num_rows, dtype=pl.Binary, eager=True)
@@ -111,10 +115,10 @@ def json_rows(batch: pa.RecordBatch) -> pl.Series:
         else:
             parts.append(parquet_values.texts(column).alias(name))
     if not parts:
-        return _written(plain)
+        return _written(plain, local_times)
     keyed = [pl.concat_str(pl.lit(_key(part.name)), pl.lit(part)) for part in parts]
     if plain:
-        rest = _written(plain).cast(pl.String)
+        rest = _written(plain, local_times).cast(pl.String)
         keyed.append(pl.lit(rest).str.slice(1).str.head(-1))
     row = pl.concat_str(pl.lit("{"), pl.concat_str(keyed, separator=","), pl.lit("}"))
     return pl.select(row).to_series().cast(pl.Binary)
@@ -131,10 +135,10 @@ def _opened(file: BinaryIO, metadata: Any = None, texts: Sequence[str] = ()) -> 
     )
 
 
-def _written(columns: dict[str, pa.Array]) -> pl.Series:
+def _written(columns: dict[str, pa.Array], local_times: bool) -> pl.Series:
     frame = pl.from_arrow(pa.table(columns))
     assert isinstance(frame, pl.DataFrame)
-    zoned = {name: _zoned(dtype) for name, dtype in frame.schema.items()}
+    zoned = {} if local_times else {name: _zoned(dtype) for name, dtype in frame.schema.items()}
     frame = frame.cast({name: dtype for name, dtype in zoned.items() if dtype != frame.schema[name]})
     lines = io.BytesIO()
     frame.write_ndjson(lines)

@@ -28,6 +28,7 @@ from apache_beam.io.filesystems import FileSystems
 from pipelines.sources.files import documents, parquet
 from pipelines.sources.files.discover import (
     LINES,
+    LOCAL_TIMES,
     FileInput,
     after_header,
     check_inputs,
@@ -286,7 +287,7 @@ def _chunks_between(opened: BinaryIO, start: int, end: int, size: int) -> Iterat
 
 def _read_group(opened: BinaryIO, part: Range, source: str, block_bytes: int) -> Iterator[pl.DataFrame]:
     row = 0
-    for rows in parquet.rows_as_json(opened, part.start, block_bytes):
+    for rows in parquet.rows_as_json(opened, part.start, block_bytes, part.shape == LOCAL_TIMES):
         numbers = np.arange(row, row + len(rows))
         yield _raw(rows, f"{known_as(part.path)}:{part.start}:", numbers, source, PARQUET_ATTRIBUTES)
         row += len(rows)

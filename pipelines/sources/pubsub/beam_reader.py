@@ -14,10 +14,19 @@ from collections.abc import Callable
 import apache_beam as beam
 import polars as pl
 from apache_beam.io.gcp.pubsub import ReadFromPubSub
+from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
-from pipelines.sources.pubsub.messages import Poll, block_of, encode_attributes, received_times
+from pipelines.sources.pubsub.messages import (
+    NAMESPACE,
+    STAMPS_UNREADABLE,
+    Poll,
+    Stamped,
+    block_of,
+    encode_attributes,
+    received_times,
+)
 from transforms.stage import Gathering
 
 BLOCK_ROWS, BLOCK_BYTES = 10_000, 16 << 20
@@ -69,7 +78,10 @@ class _Gather(Gathering):
         yield message, 1, len(message.data or b"")
 
     def flush(self, messages, rows, size):
-        block = block_of([poll_of_messages(messages, self.timestamp_attribute, self.clock())], self.source)
+        poll = poll_of_messages(messages, self.timestamp_attribute, self.clock())
+        if poll.unreadable:
+            Metrics.counter(NAMESPACE, STAMPS_UNREADABLE).inc(poll.unreadable)
+        block = block_of([poll], self.source)
         yield TimestampedValue(block, Timestamp(micros=block["received_time"].dt.epoch("us").min()))
 
 
@@ -79,8 +91,9 @@ def poll_of_messages(messages: list, timestamp_attribute: str | None, now: float
     published = [int((time.timestamp() if time is not None else now) * 1_000_000) for time in times]
     payloads = [(message.data or b"").removeprefix(BOM_UTF8) for message in messages]
     attributes = [encode_attributes(message.attributes or {}, message.ordering_key or "") for message in messages]
+    stamped = Stamped(published)
     if timestamp_attribute is not None:
         stamps = [(message.attributes or {}).get(timestamp_attribute) for message in messages]
-        published = received_times(stamps, published)
+        stamped = received_times(stamps, published)
     ids = [message.message_id or "" for message in messages]
-    return Poll([], payloads, ids, published, attributes, sum(map(len, payloads)))
+    return Poll([], payloads, ids, stamped.times, attributes, sum(map(len, payloads)), stamped.unreadable)

@@ -38,6 +38,7 @@ class Counts:
     nacked: int = 0
     expired: int = 0  # in flight for too long, or refused by the queue, which delivers them again
     unknown: int = 0  # finalized in a process that did not pull them: the queue delivers them again
+    unreadable: int = 0  # with a stamp of the received time that cannot be read: it is the publish time
 
 
 class Snapshot(NamedTuple):
@@ -50,6 +51,7 @@ class Snapshot(NamedTuple):
     nacked: int
     expired: int
     unknown: int
+    unreadable: int
     in_flight: int
     in_flight_bytes: int
     oldest_received: float | None
@@ -116,6 +118,7 @@ class Leases:
         with _HERE.lock:
             _HERE.counts.messages += len(poll.ack_ids)
             _HERE.counts.bytes += poll.bytes
+            _HERE.counts.unreadable += poll.unreadable
 
     def settle(self, polls: Sequence[Poll]) -> None:
         """Acknowledge soon."""

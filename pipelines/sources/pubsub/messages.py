@@ -1,7 +1,8 @@
 """Pub/Sub messages as raw blocks.
 
 received_time   the value of `timestamp_attribute` (RFC 3339, or s, ms, us or ns since 1970, whichever is between 2000
-                and 2100), where it is given and readable; otherwise the publish time
+                and 2100), where it is given and readable; otherwise the publish time. Those that are given and cannot
+                be read are counted
 position        the message's id
 payload         the data, without a byte order mark, as of a file
 attributes      {"received_time", "ordering_key", "message": the message's own attributes}: what is needed to read the
@@ -19,6 +20,7 @@ from transforms.block import RAW_SCHEMA, TIME
 from transforms.mapping.functions import to_time
 from transforms.records.times import EPOCH_UNITS, read_times
 
+NAMESPACE, STAMPS_UNREADABLE = "audience", "stamps-unreadable"  # of Beam's metrics
 _PLAIN = ""  # of a message without attributes and without a key
 _EPOCH = r"^[0-9]{9,19}(?:\.[0-9]*)?$"
 _FIRST, _END = 946_684_800, 4_102_444_800  # seconds of 2000 and 2100: the ranges of the units do not overlap
@@ -33,6 +35,14 @@ class Poll(NamedTuple):
     received: list[int]
     attributes: list[str]  # the JSON behind received_time: `,"message":{...}`, or nothing
     bytes: int
+    unreadable: int = 0  # messages whose stamp is given and cannot be read
+
+
+class Stamped(NamedTuple):
+    """The received times of messages, in microseconds since 1970, and how many stamps cannot be read."""
+
+    times: list[int]
+    unreadable: int = 0
 
 
 def poll_of(received: Iterable[Any], timestamp_attribute: str | None) -> Poll:
@@ -50,8 +60,8 @@ def poll_of(received: Iterable[Any], timestamp_attribute: str | None) -> Poll:
         if timestamp_attribute is not None:
             stamps.append(own.get(timestamp_attribute))
         size += len(data) + len(attributes[-1])
-    times = published if timestamp_attribute is None else received_times(stamps, published)
-    return Poll(ack_ids, payloads, ids, times, attributes, size)
+    stamped = Stamped(published) if timestamp_attribute is None else received_times(stamps, published)
+    return Poll(ack_ids, payloads, ids, stamped.times, attributes, size, stamped.unreadable)
 
 
 def encode_attributes(attributes: Mapping[str, str], ordering_key: str) -> str:
@@ -64,14 +74,15 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def received_times(stamps: Sequence[str | None], published: Sequence[int]) -> list[int]:
-    """The received times, in microseconds since 1970: as stamped, or the publish time where a stamp is not readable."""
+def received_times(stamps: Sequence[str | None], published: Sequence[int]) -> Stamped:
+    """The times as stamped, or the publish time, in microseconds since 1970, where a stamp is absent or unreadable."""
     texts = pl.Series(stamps, dtype=pl.String)
     is_number = texts.str.contains(_EPOCH).fill_null(False)
     times = read_times(texts.set(is_number, None))
     if is_number.any():
         times = times.fill_null(_read_numbers(texts.set(~is_number, None)))
-    return times.dt.epoch("us").fill_null(pl.Series(published, dtype=pl.Int64)).to_list()
+    unreadable = times.null_count() - texts.null_count()
+    return Stamped(times.dt.epoch("us").fill_null(pl.Series(published, dtype=pl.Int64)).to_list(), unreadable)
 
 
 def _read_numbers(texts: pl.Series) -> pl.Series:

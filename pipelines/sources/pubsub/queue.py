@@ -127,7 +127,7 @@ class PubSubQueue:
 
         now = pubsub_leases.snapshot()
         backlog = Backlog(now.in_flight, now.in_flight_bytes, now.oldest_received)
-        return Snapshot(now.messages, backlog, now.watermark, now.asked)
+        return Snapshot(now.messages, backlog, now.watermark, now.asked, now.unreadable)
 
     def flush(self) -> bool:
         """Wait until Pub/Sub knows what is acknowledged and returned; False if that took too long."""

@@ -16,7 +16,7 @@ import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -59,6 +59,7 @@ class Reading:
                                              MANY_ROWS gathers PATIENCE times as long
     most_messages, most_bytes                in flight of one reader
     lease_limit          seconds after which the lease of a message in flight expires
+    id                   names the readers of one run: once `close_all` closed one of them, no other begins
     """
 
     subscription: str
@@ -77,6 +78,7 @@ class Reading:
     lease_limit: float = pubsub_leases.LIMIT_SECONDS
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
         if self.readers < 1:
@@ -84,6 +86,7 @@ class Reading:
 
 
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
+_closed: set[str] = set()  # readings
 
 
 def close_all() -> None:
@@ -91,7 +94,9 @@ def close_all() -> None:
 
     A runner may leave its readers open, and their leases would be extended for as long as the process lives.
     """
-    for engine in list(_engines):
+    engines = list(_engines)
+    _closed.update(engine.reading.id for engine in engines)  # a bundle may still begin with the next split
+    for engine in engines:
         engine.close()
         pubsub_leases.abandon(engine.leases)
 
@@ -127,6 +132,8 @@ class Engine:
         self._stop_by = 0.0
         self._thread: threading.Thread | None = None
         _engines.add(self)
+        if reading.id in _closed:
+            self._stop()
 
     def next_block(self) -> pl.DataFrame | None:
         """The next block, landed, if there is one: first what is read again, then what was pulled."""

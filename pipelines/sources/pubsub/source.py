@@ -19,27 +19,19 @@ from dataclasses import dataclass
 import apache_beam as beam
 import polars as pl
 from apache_beam import coders
-from apache_beam.io.unbounded_source import (
-    CheckpointMark,
-    ReadFromUnboundedSource,
-    UnboundedReader,
-    UnboundedSource,
-    _ReadFromUnboundedSourceDoFn,
-)
+from apache_beam.io.unbounded_source import CheckpointMark, UnboundedReader, UnboundedSource
 from apache_beam.metrics import Metrics
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
+from pipelines.sources.ask_again import ReadWhenDue, ask_again_in
 from pipelines.sources.in_flight import STEPS
 from pipelines.sources.landing import LandAt
 from pipelines.sources.pubsub import leases as pubsub_leases
+from pipelines.sources.pubsub.messages import NAMESPACE, STAMPS_UNREADABLE
 from pipelines.sources.pubsub.reader import Engine, Reading, close_all
 from pipelines.sources.watermark import NOT_KNOWN
 
 __all__ = ["LandAt", "PubSubSource", "ReadPubSub", "Reading", "close_all"]
-
-NAMESPACE = "audience"
-# A bundle is held until it is finalized, and so is what it read: with Beam's defaults up to 10 s.
-POLL_SECONDS, MOST_BLOCKS, BUNDLE_SECONDS = 0.2, 16, 0.5
 
 
 class ReadPubSub(beam.PTransform):
@@ -53,36 +45,7 @@ class ReadPubSub(beam.PTransform):
         self.reading = reading
 
     def expand(self, begin):
-        return begin | "Read the queue" >> _ReadAsAsked(
-            PubSubSource(self.reading),
-            poll_interval=POLL_SECONDS,
-            max_records_per_bundle=MOST_BLOCKS,
-            max_read_time_seconds=BUNDLE_SECONDS,
-        )
-
-
-class _ReadAsAsked(ReadFromUnboundedSource):
-    """Beam's transform, except that the reader says when it is asked again: at a low load that is seldom."""
-
-    def expand(self, pbegin):
-        asked = _AskAgain(self._poll_interval, self._max_records_per_bundle, self._max_read_time_seconds)
-        read = pbegin | "Create" >> beam.Create([self._source]) | "ReadUnbounded" >> beam.ParDo(asked)
-        read.element_type = pl.DataFrame
-        return read
-
-
-class _AskAgain(_ReadFromUnboundedSourceDoFn):
-    @property
-    def _poll_interval(self) -> float:
-        """Seconds until the runner asks again, after the reader of this thread had nothing."""
-        return getattr(_next_look, "seconds", POLL_SECONDS)
-
-    @_poll_interval.setter
-    def _poll_interval(self, seconds: float) -> None:
-        pass
-
-
-_next_look = threading.local()
+        return begin | "Read the queue" >> ReadWhenDue(PubSubSource(self.reading))
 
 
 @dataclass(frozen=True)
@@ -164,7 +127,7 @@ class _Reader(UnboundedReader):
         _report(self.engine)
         block = None if self.engine.is_draining() else self.engine.next_block()
         if block is None:
-            _next_look.seconds = self.engine.next_look()
+            ask_again_in(self.engine.next_look())
             return False
         self.block = block
         Metrics.distribution(NAMESPACE, "block-rows").update(block.height)
@@ -208,6 +171,7 @@ def _report(engine: Engine) -> None:
         ("messages-nacked", counts.nacked),
         ("messages-expired", counts.expired),
         ("messages-finalized-elsewhere", counts.unknown),
+        (STAMPS_UNREADABLE, counts.unreadable),
     ):
         if value:
             Metrics.counter(NAMESPACE, name).inc(value)

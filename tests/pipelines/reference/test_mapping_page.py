@@ -37,7 +37,8 @@ def test_the_examples_of_a_function_are_right(key):
 
 @pytest.mark.parametrize("key", CSV)
 def test_the_examples_of_csv_are_right(key):
-    more = {"header": ", columns: [a]", "columns": ", header: false"}.get(key, "")
+    beside = {"header": "columns: [a]", "columns": "header: false", "rest": "multiline: false"}
+    more = f", {beside[key]}" if key in beside else ', escape: "/"' if key == "escaped_bytes" else ""
     assert load_mapping(
         f"source: s\ncsv: {{{CSV[key][1]}{more}}}\nfields: {{event_type: {{const: view}}}}", "m.yaml"
     ).csv

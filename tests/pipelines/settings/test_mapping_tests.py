@@ -92,6 +92,18 @@ def test_a_record_of_a_csv_is_written_as_one():
     check("  - {text: '2015-02-22T21:00:00Z;x', events: [{user_id: x}]}", named)
 
 
+def test_a_record_of_a_csv_is_read_by_its_whole_layout():
+    layout = "{delimiter: ' ', escape: '!', header: false, columns: [t, u], 'null': ['-'], rest: r, multiline: false}"
+    fields = "{event_time: {path: t}, event_type: {const: a}, user_id: {path: u}}"
+    head = f"source: s\ncsv: {layout}\nfields: {fields}\n"
+    time = "2015-02-22T21:00:00Z"
+    check(f"  - {{text: '{time} \"a!\"b\"', events: [{{user_id: 'a\"b', extra: null}}]}}", head)
+    check(f"  - {{text: '{time} - c d', events: [{{user_id: null, extra: {{r: c d}}}}]}}", head)
+    check(f"  - {{text: '{time}', events: [{{user_id: null}}]}}", head)
+    check(f"  - {{record: {{t: '{time}', u: 'a!b'}}, events: [{{user_id: 'a!b'}}]}}", head)
+    check(f"  - {{record: {{t: '{time}', u: 'x y'}}, events: [{{user_id: x y}}]}}", head.replace("' '", "blanks"))
+
+
 @pytest.mark.parametrize(
     ("case", "said"),
     [

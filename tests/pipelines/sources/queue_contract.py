@@ -274,7 +274,7 @@ class QueueContract:
 
     @pytest.mark.filterwarnings("ignore")  # Beam's own, of its subprocesses and sockets
     def test_a_graph_reads_it_until_it_is_drained(self, broker, tmp_path, request):
-        name = request.node.name
+        name = request.node.nodeid  # each queue has a test of this name
         with queues.choose_queue(self.values(broker)).open() as queue:
             broker.publish(*numbered(300))
             pipeline = beam.Pipeline(options=PipelineOptions(["--streaming", "--runner=FnApiRunner"]))

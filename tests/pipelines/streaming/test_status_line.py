@@ -83,6 +83,7 @@ def test_times_are_told_as_how_long_ago_and_nothing_where_there_is_nothing():
         "row_seconds_p99": 2.0,
         "quarantine_share": 0.333333,
         "files": 7,
+        "unreadable_stamps": 0,
         "problem": "disk full",
     }
     quiet = Liveness(lambda: NOTHING, lambda: UNREAD, lambda: 1_000.0).figures()
@@ -108,6 +109,7 @@ def test_the_line_has_what_is_wrong_first():
     told |= {"messages_per_second": 512.4, "events_per_second": 498.0}
     assert line(told) == usual
     assert usual in (ROOT / "docs/streaming.md").read_text()
+    assert line(told | {"unreadable_stamps": 1_234}) == f"{usual}  1,234 unreadable stamps"
     assert line(told | {"problem": "no space"}) == f"CANNOT WRITE: no space  {usual}"
 
 

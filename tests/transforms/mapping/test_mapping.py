@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from transforms.block import PARSED_SCHEMA, RECORD_SCHEMA, REJECTED_SCHEMA, hash128
 from transforms.errors import ConfigError
-from transforms.mapping import load_mapping, map_records, required_columns
+from transforms.mapping import load_mapping, map_block, map_records, required_columns
 
 MAPPINGS = Path(__file__).parents[3] / "templates/mappings"
 RECEIVED = datetime(2024, 3, 1, 12, tzinfo=UTC)
@@ -341,6 +341,26 @@ def test_extra_holds_all_that_no_path_reads_in_the_order_of_keys():
     assert passed["extra"].to_list() == expected
 
 
+def test_what_is_discarded_leaves_no_trace_whether_it_is_read_or_not():
+    fields = "user_id: {path: c.id, functions: [{split: {by: ':', at: 0}}]}, value: {path: p, on_error: null}"
+    spec = mapping(fields, "discard: [cookie, c.id, c.none, p, deep.at.key]\nderived_id: content")
+    record = {"cookie": "a=1", "c": {"id": "u:1", "b": 2}, "p": "free", "deep": {"at": {"key": 1}}, "x": 1}
+    passed, _ = mapped(spec, record, {"deep": {"at": {"key": 1, "more": 2}}}, {"cookie": {"a": 1}}, {})
+    assert passed["user_id"].to_list() == ["u", None, None, None]
+    assert [text and msgspec.json.decode(text) for text in passed["extra"]] == [
+        {"c": {"b": 2}, "x": 1},
+        {"deep": {"at": {"more": 2}}},
+        None,
+        None,
+    ]
+    kept, _ = mapped(mapping(fields), record)
+    assert kept["event_id"].item() == passed["event_id"][0]  # an id is of the whole record
+    for count in (1, 700):
+        block = raw_of([record] * count).with_columns(payload=pl.lit(msgspec.json.encode(record)))
+        for part, _ in map_block(block, spec):
+            assert set(part["extra"]) == {'{"c":{"b":2},"x":1}'}
+
+
 def test_properties_gather_keys_that_a_field_may_read_as_well():
     spec = mapping("user_id: {path: u}", "properties: [u, app]")
     passed, _ = mapped(spec, {"u": 1, "app": {"v": 2}, "x": 0}, {})
@@ -355,6 +375,8 @@ def test_a_csv_must_have_the_columns_that_nothing_else_can_stand_in_for():
         "content_id: {hash: [{path: \"['e f']\"}, {path: g}]}"
     )
     assert required_columns(spec) == {"u", "e f", "g"}
+    layout = "csv: {header: false, columns: [u], rest: more, multiline: false}"
+    assert required_columns(mapping("user_id: {path: u}, category: {path: more}", layout)) == {"u"}
 
 
 # Refusals
@@ -426,6 +448,19 @@ BAD_RESTS = [
         ".csv.columns",
         "got [] with header false, allowed names if header is false",
     ),
+    (
+        "csv: {rest: r}",
+        ".csv.rest",
+        "got 'r' with values of several lines, allowed with multiline false",
+    ),
+    (
+        "csv: {rest: r, multiline: false, header: false, columns: [q, r]}",
+        ".csv.rest",
+        "got 'r', which is one of the columns; give another name",
+    ),
+    ("csv: {escaped_bytes: true}", ".csv.escaped_bytes", "got true without an escape, allowed with one, such as"),
+    ("discard: [a, 'b[0]']", ".discard[1]", "got 'b[0]', allowed keys only"),
+    ("discard: [a.b]\nproperties: [a]", ".discard[0]", "got 'a.b', which is in properties; state it in one of them"),
     ("transport: [a, 'b[']", ".transport[1]", "got 'b[', allowed keys joined by dots"),
     ("properties: [a.b]", ".properties[0]", "got 'a.b', allowed a key at the top of the record"),
 ]

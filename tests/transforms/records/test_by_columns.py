@@ -182,6 +182,25 @@ def test_mapped_csv_is_read_as_each_record_would_be_by_itself(name, rows, share)
         assert_same(whole(map_block(block, MAPPINGS[name])), map_row_by_row(block, MAPPINGS[name]))
 
 
+@pytest.mark.parametrize("name", [*list(MAPPINGS)[:3]])
+@pytest.mark.parametrize(("rows", "share"), [(9, 0.3), (300, 0), (900, 0.01), (900, 0.5)])
+def test_csv_of_other_widths_and_with_escapes_is_read_as_each_record_would_be_by_itself(name, rows, share):
+    draw = random.Random(f"{name} {rows} {share}")
+
+    def line() -> bytes:
+        fields = [draw.choice(FIELDS) for _ in HEADER]
+        if draw.random() < share:
+            fields[draw.randrange(len(fields))] = draw.choice((*ODD, "\\x41", "\\xff", "\\,", '"\\x22"', "\\"))
+            fields = draw.choice((fields[: draw.randint(1, len(fields))], fields + draw.choices(FIELDS, k=2)))
+        return ",".join(fields).encode()
+
+    for escape, null, rest in (("", [], True), ("\\", ["null"], True), ("", [], False)):
+        form = {"format": "csv", "header": HEADER, "delimiter": ",", "quote": '"', "rest": rest, "null": null}
+        form |= {"escape": escape, "escaped_bytes": bool(escape)}
+        block = block_of([line() for _ in range(rows)], json.dumps(form))
+        assert_same(whole(map_block(block, MAPPINGS[name])), map_row_by_row(block, MAPPINGS[name]))
+
+
 def test_a_key_that_many_records_have_beside_those_of_the_mapping_is_learned_and_stays_in_extra():
     mapping = mapping_of("{event_type: {path: learned}}")
     (plan,) = plans_of(mapping)
@@ -210,7 +229,15 @@ WITH_ZONE = (
     "2026-02-30T10:00:00Z",
     "2026-03-01t10:00:00z",
     "2026-03-01T10:00:00,5Z",
+    "2026-03-01T10:00:00.123456000Z",
+    "2026-03-01T10:00:00.123456001Z",
 )
+
+
+def lost(column: list, read: list) -> list[int]:
+    """The rows of what is not read, and of 123456001 nanoseconds."""
+    unread = {at for at, value in enumerate(column) if value not in (None, "") and read[at] is None}
+    return sorted(unread | {at for at, value in enumerate(column) if type(value) is str and "123456001" in value})
 
 
 def test_a_time_is_read_the_same_whatever_else_is_in_its_block():
@@ -227,8 +254,9 @@ def test_a_time_is_read_the_same_whatever_else_is_in_its_block():
         odd = [draw.choice((5, True, [], {})) if draw.random() < 0.1 else text for text in texts]
         expected = [time if isinstance(text, str) else None for text, time in zip(odd, alone, strict=True)]
         read = read_stated([texts, [None] * len(texts), odd])
-        assert [column.to_list() for column in read] == [alone, [None] * len(texts), expected]
-        assert {column.dtype for column in read} == {times.TIME}
+        assert [column.times.to_list() for column in read] == [alone, [None] * len(texts), expected]
+        assert {column.times.dtype for column in read} == {times.TIME}
+        assert [sorted(column.lost) for column in read] == [lost(texts, alone), [], lost(odd, expected)]
 
 
 def test_decoding_goes_on_behind_what_is_refused():

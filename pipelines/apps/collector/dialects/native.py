@@ -46,6 +46,18 @@ class Native:
         return answer(status, {"code": code, "message": message})
 
 
+def with_source(payload: bytes, source: str) -> bytes:
+    """A native event with the source of its key, unless it states one; what is no object stays as it is."""
+    try:
+        if "source" in members_of(payload):
+            return payload
+    except NotThisForm:
+        return payload
+    rest = payload.lstrip()[1:].lstrip()
+    comma = b"" if rest.startswith(b"}") else b","
+    return b'{"source":"' + source.encode() + b'"' + comma + rest
+
+
 def _lines(value: bytes) -> list[Event]:
     """The lines; one that is no object is a rejected event."""
     return [event_of(line, _IDS) for line in lines_of(value)]

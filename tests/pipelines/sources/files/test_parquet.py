@@ -17,6 +17,7 @@ from pipelines.sources.files.split import CsvFormat
 from transforms.block import tag_input
 from transforms.errors import SourceError
 from transforms.event_time import settle_event_time
+from transforms.mapping import load_mapping, states_zone
 from transforms.parse import parse
 from transforms.validate import Validator
 
@@ -289,3 +290,46 @@ def test_int96_times_beyond_the_range_of_nanoseconds_keep_their_year(tmp_path):
     path = written(tmp_path, table, use_deprecated_int96_timestamps=True)
     assert pq.ParquetFile(path).schema.column(0).physical_type == "INT96"
     assert [row["x"][:26] for row in rows(path)] == ["9999-12-31T23:59:59+00:00", "2024-06-01T12:00:00.123456"]
+
+
+@pytest.mark.parametrize(("unit", "per"), [("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin", "+02:00"])
+def test_a_timestamp_before_1970_is_no_time_and_others_are_that_moment(unit, per, zone, tmp_path):
+    at = 1_772_366_400 * per
+    path = written(tmp_path, pa.table({"at": times(unit, -1, 0, at, at + per - 1, None, zone=zone)}))
+    block = tag_input(pl.concat(blocks(path)), "in")
+    spec = load_mapping("{source: s, fields: {event_type: {const: a}, event_time: {path: at}}}", "m.yaml")
+    passed = parse(block, spec, "s").passed
+    micros = [None if at is None else at * 10**6 // per for at in (None, 0, at, at + per - 1, None)]
+    assert passed["client_time"].dt.epoch("us").to_list() == micros
+    lost = [text and json.loads(text)["at"][-25:] for text in passed["extra"]]
+    assert [text is not None for text in lost] == [True, False, False, unit == "ns", False]
+
+
+LOCAL = """
+source: till
+fields:
+  event_id: {path: id}
+  event_type: {const: purchase}
+  event_time: {path: at, time_zone: Europe/Berlin}
+"""
+
+
+def test_a_mapping_states_the_zone_of_times_that_have_none(tmp_path):
+    """10:00 by a local clock, in summer and in winter; a column of UTC beside it stays as it is."""
+    mapping = load_mapping(LOCAL, "till.yaml")
+    wall = [1_782_900_000_000_000, 1_768_471_200_000_000]  # 2026-07-01 and 2026-01-15, 10:00
+    table = pa.table({"id": ["s", "w"], "at": times("us", *wall), "utc": times("us", *wall, zone="UTC")})
+    path = written(tmp_path, table)
+    found = {}
+    for local in (states_zone(mapping), False):
+        [file] = check_inputs([path], local_times=local)
+        read_blocks = [block for part in cut(file, CsvFormat(), 1) for block in read(part, "till", CsvFormat(), 1)]
+        parsed = [parse(tag_input(block, "f"), mapping, "till").passed for block in read_blocks]
+        found[local] = pl.concat(parsed).sort("event_id")
+    assert found[True]["client_time"].dt.strftime("%F %H:%M").to_list() == ["2026-07-01 08:00", "2026-01-15 09:00"]
+    assert found[False]["client_time"].dt.strftime("%F %H:%M").to_list() == ["2026-07-01 10:00", "2026-01-15 10:00"]
+    assert [json.loads(extra)["utc"][:19] for extra in found[True]["extra"]] == [
+        "2026-07-01T10:00:00",
+        "2026-01-15T10:00:00",
+    ]

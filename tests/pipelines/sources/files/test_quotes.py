@@ -8,6 +8,7 @@ import json
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from pipelines.sources.files import quotes
 from pipelines.sources.files import read as files
@@ -266,3 +267,59 @@ def test_any_character_is_a_delimiter(tmp_path, delimiter):
         {"a": "1", "b": "x\ny", "c": "3"},
         {"a": "4", "b": "5", "c": "6"},
     ]
+
+
+LOG = CsvFormat(" ", header=False, columns=("a", "b"), rest="others", multiline=False)
+
+
+def test_a_record_may_have_fewer_or_more_values_with_a_column_for_the_rest(tmp_path):
+    data = b'1\n2 x\n3 "y z" - "\\"\n4 "open\n5 x 6 "7 8"\n'
+    good, bad = records_of(written(tmp_path, data), LOG)
+    assert [{name: value for name, value in dict(record).items() if value} for record in good] == [
+        {"a": "1"},
+        {"a": "2", "b": "x"},
+        {"a": "3", "b": "y z", "others": "- \\"},
+        {"a": "5", "b": "x", "others": "6 7 8"},
+    ]
+    assert bad == [b'4 "open']
+
+
+def test_the_rest_of_a_file_that_has_a_column_of_its_name_has_another(tmp_path):
+    path = written(tmp_path, b"id,others,others_\n1,2,3,4,5\n")
+    good, bad = records_of(path, CsvFormat(rest="others", multiline=False))
+    assert (bad, list(good)) == ([], [{"id": "1", "others": "2", "others_": "3", "others__": "4,5"}])
+
+
+@given(
+    st.lists(st.lists(st.text('ab\\x4"', min_size=1, max_size=6), min_size=1, max_size=5), min_size=1, max_size=9),
+    st.integers(1, 30),
+    st.integers(1, 9),
+    st.booleans(),
+)
+@settings(max_examples=200, deadline=None)
+def test_records_of_any_width_are_read_whole_wherever_bytes_are_cut(records, block_bytes, chunk, escaped):
+    layout = CsvFormat(" ", "'", header=False, columns=("a", "b"), rest="c", multiline=False)
+    layout = structs.replace(layout, escape="\\", escaped_bytes=True) if escaped else layout
+    lines = [" ".join(value.replace("\\", "\\\\") if escaped else value for value in values) for values in records]
+    found = [text for _, text in cut_rows("\n".join(lines).encode(), layout, block_bytes, chunk)]
+    assert found == lines
+    rows = list(rows_of(found, form_of(layout, layout.columns)))
+    assert rows == [[*[*values, "", ""][:2], " ".join(values[2:])] for values in records]
+    assert rows == [row for text in found for row in rows_of([text], form_of(layout, layout.columns))]
+
+
+def test_escaped_bytes_are_the_characters_that_they_make_in_utf8(tmp_path):
+    layout = structs.replace(LOG, escape="\\", escaped_bytes=True)
+    lines = {
+        r'"\x16\x03\x01"': r"\x16\x03\x01",  # nothing that can be printed
+        r'"a\x22b\"c"': 'a"b"c',
+        r'"caf\xC3\xA9 \xff"': r"café \xff",
+        r"\xe2\x82\xac\x20\x5C": "€ \\",
+        r'"a\\x41 \\\x41 \x4"': r"a\x41 \A x4",
+    }
+    data = "".join(f"{at} {line}\n" for at, line in enumerate(lines))
+    good, bad = records_of(written(tmp_path, data.encode()), layout)
+    assert not bad
+    assert [record["b"] for record in good] == list(lines.values())
+    good, _ = records_of(written(tmp_path, data.encode()), structs.replace(layout, escaped_bytes=False))
+    assert good[0]["b"] == "x16x03x01"

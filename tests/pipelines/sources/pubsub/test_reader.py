@@ -7,10 +7,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
 import pytest
+from apache_beam.metrics.execution import MetricsContainer
+from apache_beam.metrics.metricbase import MetricName
+from apache_beam.runners.worker import statesampler
+from apache_beam.utils.counters import CounterFactory
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
 from pipelines.sources.in_flight import STEPS
@@ -18,10 +24,10 @@ from pipelines.sources.landing import Landing, read_landed
 from pipelines.sources.pubsub import leases as pubsub_leases
 from pipelines.sources.pubsub import reader as pubsub_reader
 from pipelines.sources.pubsub.client import EMULATOR
-from pipelines.sources.pubsub.messages import poll_of
+from pipelines.sources.pubsub.messages import NAMESPACE, STAMPS_UNREADABLE, poll_of
 from pipelines.sources.pubsub.queue import PubSubQueue
 from pipelines.sources.pubsub.reader import THROUGH_SECONDS
-from pipelines.sources.pubsub.source import LandAt, PubSubSource, Reading
+from pipelines.sources.pubsub.source import LandAt, PubSubSource, Reading, close_all
 from tests.servers.needed import wait_until
 from tests.servers.pubsub import Queue, make_emulator
 from tests.support.pubsub_hand import Hand
@@ -278,12 +284,29 @@ def test_payloads_of_no_bytes_and_of_ten_million(queue, by_hand):
     assert found.to_list() == [b"", large[: 10_000_000 - 300]]
 
 
+@contextmanager
+def counted() -> Iterator[MetricsContainer]:
+    """The metrics of what this thread does, as a worker of Beam collects them."""
+    metrics, sampler = MetricsContainer("test"), statesampler.StateSampler("test", CounterFactory())
+    statesampler.set_current_tracker(sampler)
+    try:
+        with sampler.scoped_state("test", "read", metrics_container=metrics):
+            yield metrics
+    finally:
+        statesampler.set_current_tracker(None)
+
+
 def test_a_stamp_that_cannot_be_read_falls_back_to_the_time_of_publishing(queue, by_hand):
     stamps = {"0": "2026-03-01T10:00:00.5Z", "1": "1772359200500", "2": "yesterday", "3": "", "4": "9" * 30}
     for payload, stamp in stamps.items():
         queue.publish(payload.encode(), at=stamp)
     queue.publish(b"5")
-    block = by_hand(timestamp_attribute="at").read(6).sort("payload")
+    before, hand = pubsub_leases.snapshot().unreadable, by_hand(timestamp_attribute="at")
+    with counted() as metrics:
+        block = hand.read(6).sort("payload")
+        hand.step()
+    assert pubsub_leases.snapshot().unreadable - before == 3
+    assert metrics.get_counter(MetricName(NAMESPACE, STAMPS_UNREADABLE)).get_cumulative() == 3
     times = block["received_time"].dt.to_string("%Y-%m-%dT%H:%M:%S%.3f").to_list()
     assert times[:2] == ["2026-03-01T10:00:00.500"] * 2
     assert all(abs(each.timestamp() - time.time()) < 60 for each in block["received_time"][2:])
@@ -522,3 +545,20 @@ def test_a_checkpoint_elsewhere_reads_on_behind_what_was_read_again(queue, by_ha
     assert hand.step()
     rest = [payload for each in again[1:2] for payload in read_landed(each)["payload"]]
     assert hand.all()[0]["payload"].to_list() == rest
+
+
+def test_a_reader_that_begins_after_all_were_closed_pulls_nothing(queue):
+    queue.publish(*numbered(100))
+    reading = Reading(queue.subscription, readers=2)
+    first, second = PubSubSource(reading).split(2)
+    reader = first.create_reader(None, None)
+    wait_until(lambda: reader.start() or reader.advance())
+    close_all()
+    late = second.create_reader(None, None)
+    assert not late.start()
+    assert late.get_watermark() == MAX_TIMESTAMP
+    assert late.engine._thread is None
+    assert queue.wait_for(100, 20) == sorted(numbered(100))
+    again = Hand(Reading(queue.subscription, readers=1))
+    again.close()
+    assert again.readers[0].engine.reading.id != reading.id
