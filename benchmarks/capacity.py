@@ -13,6 +13,7 @@ import argparse
 import os
 import platform
 import time
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from benchmarks import scope_costs
+from benchmarks import gather_costs, scope_costs
 from benchmarks.driven import Driven
 from pipelines.apps.simulator.faults import PRESETS, USUAL_FAULTS, Faults
 from pipelines.apps.simulator.live import Live
@@ -81,10 +82,11 @@ def driven(
     seconds: float = BLOCK_SECONDS,
     seed: int = SEED,
     shards: int = 4,
+    gather: timedelta | None = None,
 ) -> Driven:
     """A stream of so many blocks, one every so many seconds, through these metrics, or else the shipped catalogue."""
     metrics = read_config(None).metrics if metrics is None else metrics
-    live, stream, now = Live(rows * blocks, seed, faults), Driven(metrics, shards), START
+    live, stream, now = Live(rows * blocks, seed, faults), Driven(metrics, shards, gather=gather), START
     for first in range(0, len(live), rows):
         now += seconds
         stream.deliver(raw_block(live.lines(first, rows, now), now))
@@ -337,6 +339,7 @@ def main() -> None:
         "",
         *firing_lines(streams),
     ]
+    lines += ["", "## Gathered blocks, microseconds and bytes a bundle", "", *gather_costs.gathering(fitted)]
     lines += ["", "## Keyed edges, bytes an element (rows an element)", "", *byte_lines(streams)]
     lines += ["", f"## Sessions, a block every {LONG_SECONDS:.0f} s, without metrics", "", *session_lines()]
     for (shards, rows), stream in streams.items():

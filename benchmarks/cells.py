@@ -8,6 +8,7 @@ from apache_beam import DoFn
 from apache_beam.coders import Coder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, StateSpec, TimerSpec
+from apache_beam.utils.timestamp import Timestamp
 
 
 class Cell:
@@ -80,7 +81,7 @@ class Key:
 
 
 class Parameter(NamedTuple):
-    """A parameter of a stateful method: its name, and of what kind: `state`, `timer` or `key`."""
+    """A parameter of a stateful method: its name, and of what kind: `state`, `timer`, `timestamp` or `key`."""
 
     name: str
     kind: str
@@ -94,6 +95,8 @@ def parameters(method: Callable) -> list[Parameter]:
         default = parameter.default
         if default is DoFn.KeyParam:
             found.append(Parameter(name, "key", ""))
+        elif default is DoFn.TimestampParam:
+            found.append(Parameter(name, "timestamp", ""))
         elif hasattr(default, "state_spec"):
             found.append(Parameter(name, "state", default.state_spec.name))
         elif hasattr(default, "timer_spec"):
@@ -101,7 +104,8 @@ def parameters(method: Callable) -> list[Parameter]:
     return found
 
 
-def arguments(method: Callable, key: Any, held: Key) -> dict[str, Any]:
-    """Return what Beam would pass to a stateful method."""
+def arguments(method: Callable, key: Any, held: Key, now: float = 0.0) -> dict[str, Any]:
+    """Return what Beam would pass to a stateful method for an element whose timestamp is `now`."""
     values = {"key": lambda spec: key, "state": held.cells.__getitem__, "timer": held.timers.__getitem__}
+    values["timestamp"] = lambda spec: Timestamp.of(now)
     return {each.name: values[each.kind](each.spec) for each in parameters(method)}

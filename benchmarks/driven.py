@@ -38,6 +38,7 @@ from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS,
 from transforms import quality
 from transforms.aggregate import Progress
 from transforms.block import BlockCoder
+from transforms.gather import GatherBlocks
 from transforms.metrics.aggregations import MetricAggregation
 from transforms.metrics.scopes import scopes_of, unpack
 from transforms.metrics.spec import MetricSpec
@@ -51,6 +52,7 @@ FIXED = {"INT64": 8, "FLOAT64": 8, "TIMESTAMP": 8, "DATE": 8, "NUMERIC": 16, "BO
 METRICS, COUNTS = "Aggregate/Merge and publish", "Count audit/Merge and publish"
 VISITS = "Sessions/Merge and publish"
 NAMES = {
+    "Gather/Hold small blocks": "gather",
     "Deduplicate/Keep one of each id": "deduplicate",
     "Keep the first refusal/Keep one of each id": "refusals",
     VISITS: SESSIONS.name,
@@ -110,13 +112,13 @@ class Step:
         made = [each for element in elements for each in self.dofn.process(element, *self.args, **self.kwargs) or ()]
         return self.routed([*made, *(self.dofn.finish_bundle() or ())])
 
-    def take(self, element: tuple) -> list[Output]:
+    def take(self, element: tuple, now: float) -> list[Output]:
         """Process an element of a stateful step."""
         held = self.keys.get(element[0])
         if held is None:
             held = self.keys[element[0]] = Key(*self.specs)
         process = self.dofn.process
-        return self.routed(process(element, **arguments(process, element[0], held)) or ())
+        return self.routed(process(element, **arguments(process, element[0], held, now)) or ())
 
     def fire(self, key: Any, callback: Any) -> list[Output]:
         """Call the method of a timer."""
@@ -202,6 +204,7 @@ class Driven:
     """The steps of a stream; `shards` are those of the deduplication and of the sessions, and 1 also of the
     metrics; `window` is of the deduplication.
 
+    gather    how long small blocks wait for others, as on Dataflow; None: they do not
     sink      where rows go; None: they are counted as BigQuery would get them
     figures   what counts
     """
@@ -213,6 +216,7 @@ class Driven:
         window: timedelta = timedelta(days=1),
         max_lateness: timedelta = timedelta(days=1),
         early: timedelta | None = None,
+        gather: timedelta | None = None,
         sink: Sink | None = None,
         figures: Figures | None = None,
     ):
@@ -231,6 +235,7 @@ class Driven:
             dedup_window=window,
             shards=shards,
             clock=lambda: self.now,
+            gather=None if gather is None else GatherBlocks(shards=shards, delay=gather, clock=lambda: self.now),
         )
         pipeline = beam.Pipeline()
         build(pipeline, job)
@@ -238,6 +243,7 @@ class Driven:
         pipeline.visit(read)
         self.steps, self.consumers = read.steps, read.consumers
         self.names = [
+            *([] if gather is None else ["gather"]),
             NAMES["Deduplicate/Keep one of each id"],
             *self.scopes,
             "refusals",
@@ -292,7 +298,7 @@ class Driven:
         self.figures.edge_rows[name] += _rows(step, element[1])
         self.figures.edge_bytes[name] += len(coded)
         with self.figures.timed(f"{name}: process"):
-            outputs = step.take(element)
+            outputs = step.take(element, self.now)
         self._bundle(outputs)
 
     def _fire(self, step: Step, key: Any, callback: Any) -> None:
@@ -355,6 +361,8 @@ def _rows(step: Step, value: Any) -> int:
     """Return the rows of what crosses the edge to a step."""
     if isinstance(value, pl.DataFrame):
         return len(value)
+    if step.label == "Gather/Hold small blocks":
+        return value[0]
     return len(streaming.unpack(value[-1])) if step.label == VISITS else _pending_rows(value[-1])
 
 

@@ -3,8 +3,9 @@
     python -m pipelines --input 'events/*.jsonl.gz' --warehouse warehouse
     python -m pipelines --input_subscription projects/my-project/subscriptions/events --warehouse warehouse
 
-Streaming and batch differ in five places: the source at the head, the second rule on lateness, which of several
-duplicates is kept (deduplicate.py), when the windows fire, and how the sink writes.
+Streaming and batch differ in five places: the source at the head (on Dataflow with a step that gathers its blocks), the
+second rule on lateness, which of several duplicates is kept (deduplicate.py), when the windows fire, and how the sink
+writes.
 """
 
 import time
@@ -63,6 +64,7 @@ class Job:
     dedup_window: timedelta = timedelta(days=1)
     shards: int = 4
     spill_folder: str | None = None
+    gather: beam.PTransform | None = None  # PCollection[RAW_SCHEMA block] -> the same in larger blocks
     seeds: str | None = None  # folder of the restored state of a stream, see transforms/restored_state.py
     clock: Callable[[], float] = time.time  # seconds; decides when a stream fires, and which events are too late
 
@@ -97,7 +99,10 @@ def settle(pipeline: beam.Pipeline, job: Job) -> Settled:
     near = job.days.widened() if job.days else None
     validate = Validator(job.null_ids, job.bots)
     rules = Rules(job.mappings, job.input, validate, _lateness(job), near, not job.streaming)
-    made = pipeline | "Read" >> job.source | "Settle" >> Settle(rules)
+    raw = pipeline | "Read" >> job.source
+    if job.gather is not None:
+        raw = raw | "Gather" >> job.gather
+    made = raw | "Settle" >> Settle(rules)
     events = made.passed
     if job.limit is not None:
         events = events | "Limit the days" >> beam.Map(job.limit).with_output_types(pl.DataFrame)

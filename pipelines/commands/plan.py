@@ -8,6 +8,8 @@ from pipelines.settings.arguments import add_all
 from pipelines.settings.options import SHARDS
 from transforms.errors import OptionError
 
+DATAFLOW = "DataflowRunner"
+RUNNERS = ("PrismRunner", "DirectRunner", DATAFLOW)
 _OPTIONS = (
     "config",
     "early_firing",
@@ -44,6 +46,10 @@ def add_options(parser) -> None:
         metavar="COLUMN=N",
         help="Distinct values of a column per day; repeatable (defaults: below)",
     )
+    group.add_argument(
+        "--runner",
+        help="DataflowRunner: a job on Dataflow, whose own reader reads; else our own reader (default: our own)",
+    )
     group.add_argument("--backfill", action="store_true", help="Read the day from files instead of a queue")
     add_all(parser, _OPTIONS)
     parser.add_argument("--json", action="store_true", help="Print one JSON object")
@@ -76,6 +82,7 @@ def run(values, rest) -> None:
 def _plan(values, numbers: dict[str, float], distinct: dict[str, float], prices: dict[str, float]) -> None:
     from pipelines.settings.resolve import resolve
 
+    on_dataflow = _check_runner(values)
     settings = resolve(vars(values), "recompute")
     import msgspec
 
@@ -104,6 +111,7 @@ def _plan(values, numbers: dict[str, float], distinct: dict[str, float], prices:
         settings.early_firing,
         settings.dedup_window,
         settings.max_lateness,
+        on_dataflow,
     )
     if values.backfill:
         plan = plan_backfill(traffic, how, prices)
@@ -113,6 +121,15 @@ def _plan(values, numbers: dict[str, float], distinct: dict[str, float], prices:
         print(msgspec.json.encode(as_json(plan, traffic, prices)).decode())
     else:
         print("\n".join(plan_lines(plan, traffic)))
+
+
+def _check_runner(values) -> bool:
+    """Return whether a job on Dataflow is planned. Errors: OptionError."""
+    if values.runner not in (None, *RUNNERS):
+        raise OptionError(f"--runner: got {values.runner!r}; allowed: {', '.join(RUNNERS)}")
+    if values.runner == DATAFLOW and values.readers is not None:
+        raise OptionError("--readers is only for a stream on this machine; leave it out for a job on Dataflow")
+    return values.runner == DATAFLOW
 
 
 def _override(option: str, words: list[str], known: Mapping[str, float], least: float) -> dict[str, float]:

@@ -3,7 +3,8 @@ parts of it.
 
 Dataflow stores state and shuffle durably and acknowledges a message once it has stored it, so nothing lands here first:
 Beam's own reader reads, and the workers write to BigQuery. An update (`--update`) continues with the state of the job
-that it replaces; the state of a renamed step is lost without a transform name mapping, see tests/pipelines/golden.
+that it replaces; the state of a renamed step is lost without a transform name mapping, see tests/pipelines/golden. Its
+bundles hold few messages, so their blocks are gathered first (docs/why/gathered-blocks.md).
 
 In the launcher of a flex template (`--template_location`), the job is written as JSON and the service starts it.
 """
@@ -35,6 +36,7 @@ from pipelines.sources.queues import choose_queue
 from pipelines.warehouse.bigquery.stream.sink import BigQueryStreamSink
 from pipelines.warehouse.metric_tables import tables_of
 from transforms.errors import OptionError, RunnerError, first_line
+from transforms.gather import GatherBlocks
 
 NEEDED = ("project", "region", "temp_location")
 RUNNING = (dataflow_v1beta3.JobState.JOB_STATE_RUNNING, dataflow_v1beta3.JobState.JOB_STATE_DRAINING)
@@ -156,6 +158,7 @@ def _job(job: Job, settings: Settings, queue: Queue) -> Job:
         source=queue.read_by_runner(source=name, on_dataflow=True),
         input=queue.input,
         mappings=mappings,
+        gather=GatherBlocks(shards=job.shards, delay=settings.batch_delay),
     )
 
 

@@ -18,7 +18,7 @@ from pipelines.sources import queues
 
 METADATA = "flex/metadata.json"
 # Options that apply on this machine only: folders, worker processes, and those of our own queue reader.
-LOCAL = {"warehouse", "group", "landing", "readers", "batch_delay", "expected_delay", "workers", "allow_quarantine"} | (
+LOCAL = {"warehouse", "group", "landing", "readers", "expected_delay", "workers", "allow_quarantine"} | (
     set(queues.OPTIONS) - set(queues.LAUNCH_OPTIONS)
 )
 REQUIRED = {"dataset"}

@@ -27,6 +27,7 @@ from tests.integration.same import METRICS, assert_alike
 from tests.parity.runs import messages, raw_block
 from tests.servers.sockets import assert_private
 from transforms.block import BlockCoder
+from transforms.gather import GatherBlocks
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,7 +81,8 @@ def test_a_stream_whose_workers_are_other_processes_gives_the_rows_of_a_backfill
         words = ["--runner=PrismRunner", f"--job_endpoint={endpoint}", "--streaming", PRISM_WORK_ROUND]
         words += ["--environment_type=EXTERNAL", f"--environment_config={pool}"]
         with beam.Pipeline(options=PipelineOptions(words)) as pipeline:
-            build(pipeline, replace(into.job, source=source, input=queue))
+            gather = GatherBlocks(shards=into.job.shards, delay=settings.batch_delay)  # as on Dataflow
+            build(pipeline, replace(into.job, source=source, input=queue, gather=gather))
         listening = {(each.kind, each.address) for each in assert_private(os.getpid())}
         assert {("unix", where.removeprefix("unix:")) for where in (pool, endpoint)} <= listening
     with closing(BigQueryWarehouse.open(dataset)) as there:

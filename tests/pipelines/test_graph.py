@@ -8,7 +8,7 @@ Beam keys state by the name of its step: a renamed one loses it in an update. Af
 import os
 import re
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from pipelines.warehouse.file_sinks import FileSink
 from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
 from transforms.block import BlockCoder
+from transforms.gather import GatherBlocks
 from transforms.metrics.aggregations import MetricAggregation
 from transforms.publication import Launch
 
@@ -44,6 +45,7 @@ PICKLED_BY_BEAM = {
         "Read/Spread ranges/ReshufflePerKey/GroupByKey",
     },
     "streaming": set(),
+    "gathered": set(),
 }
 PICKLED_BY_BEAM["cluster"] = {
     *PICKLED_BY_BEAM["bounded"],
@@ -54,9 +56,9 @@ PICKLED_BY_BEAM["cluster"] = {
 
 @cache
 def graph(mode: str) -> beam.Pipeline:
-    """The graph of the catalogue's metrics over files, here or as a job on a cluster, or over a stream; stored events
-    join the bounded ones."""
-    streaming, cluster = mode == "streaming", mode == "cluster"
+    """The graph of the catalogue's metrics over files, here or as a job on a cluster, or over a stream, whose blocks
+    Dataflow gathers; stored events join the bounded ones."""
+    streaming, cluster = mode in ("streaming", "gathered"), mode == "cluster"
     metrics = read_config(None).metrics
     tables = {table.name: table for table in (EVENTS, QUARANTINE, QUALITY_1M, SESSIONS, *map(table_of, metrics))}
     stream = TestStream(coder=BlockCoder()).advance_watermark_to_infinity().with_output_types(pl.DataFrame)
@@ -67,6 +69,7 @@ def graph(mode: str) -> beam.Pipeline:
         launch=Launch(1, "test"),
         metrics=tuple(MetricAggregation(spec, "UTC") for spec in metrics),
         streaming=streaming,
+        gather=GatherBlocks(shards=4, delay=timedelta(seconds=1)) if mode == "gathered" else None,
         stored=None if streaming else ReadStoredDays("p.d", [date(2026, 3, 1)], "f") if cluster else Stored(),
         neighbor_events=None
         if streaming
@@ -131,7 +134,7 @@ def pickles(coder: coders.Coder) -> bool:
     return any(isinstance(part, coders.FastPrimitivesCoder | coders.coders._PickleCoderBase) for part in parts(coder))
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [*MODES, "gathered"])
 def test_nothing_that_crosses_between_workers_is_pickled(mode):
     crossing = list(moved(graph(mode)))
     assert {step for step, coder in crossing if pickles(coder)} == PICKLED_BY_BEAM[mode]
@@ -140,7 +143,7 @@ def test_nothing_that_crosses_between_workers_is_pickled(mode):
     assert any("Deduplicate" in step for step in blocks)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [*MODES, "gathered"])
 def test_every_label_is_a_phrase_and_names_one_step(mode):
     labels = steps(graph(mode))
     assert len(labels) > 30

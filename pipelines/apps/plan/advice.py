@@ -6,6 +6,7 @@ from datetime import timedelta
 import msgspec
 
 from pipelines.apps.plan import coefficients as figures
+from pipelines.apps.plan.gather import NAME as GATHER
 from pipelines.apps.plan.metrics import aggregation
 from pipelines.apps.plan.result import Advice, Plan, StepPlan
 from pipelines.apps.plan.steps import DAY, How, Traffic
@@ -13,18 +14,23 @@ from pipelines.settings.options import STORAGE_WRITE
 from transforms.metrics.spec import MetricSpec
 from transforms.sessions.streaming import NAME
 
+BY_SHARDS = (GATHER, "deduplicate", NAME)  # steps to which --shards applies
 EARLY_CHOICES = tuple(timedelta(seconds=seconds) for seconds in (30, 60, 300, 600, 1800))
 
 
 def advice(plan: Plan, traffic: Traffic, how: How) -> tuple[Advice, ...]:
     """Return the recommended settings, the most important first."""
-    listed = [*_shards_advice(plan), _readers_advice(traffic, how), _block_advice(plan, traffic, how)]
+    listed = _shards_advice(plan)
+    if not how.on_dataflow:
+        listed.append(_readers_advice(traffic, how))
+    listed.append(_block_advice(plan, traffic, how))
     listed += [each for spec in how.metrics if (each := _firing_advice(spec, plan, traffic, how))]
     return (*listed, _method_advice(plan))
 
 
 def _shards_advice(plan: Plan) -> list[Advice]:
-    _, *metrics, _, books = plan.steps
+    *_, books = plan.steps
+    metrics = [step for step in plan.steps[:-1] if step.step not in BY_SHARDS]
     most = _needs_most_shards(plan)
     listed = [Advice("--shards", str(most.needs), _why_shards(most, f"{most.step}: each"))]
     for step in metrics:
@@ -41,7 +47,9 @@ def _shards_advice(plan: Plan) -> list[Advice]:
 
 def _needs_most_shards(plan: Plan) -> StepPlan:
     """Return the step that needs the most shards, of those that --shards applies to."""
-    return max((step for step in plan.steps if step.step in ("deduplicate", NAME)), key=lambda step: step.needs)
+    return max(
+        (step for step in plan.steps if step.step in BY_SHARDS), key=lambda step: (step.needs, step.step != GATHER)
+    )
 
 
 def _largest(step: StepPlan, plan: Plan) -> str:
@@ -64,8 +72,11 @@ def _readers_advice(traffic: Traffic, how: How) -> Advice:
 
 def _block_advice(plan: Plan, traffic: Traffic, how: How) -> Advice:
     """Recommend blocks whose partitions hold PARTITION_EVENTS, within the bounds on latency and on block size."""
-    wanted = figures.PARTITION_EVENTS * _needs_most_shards(plan).needs * how.readers / traffic.per_second
-    full = how.readers * figures.BLOCK_ROWS / traffic.per_second
+    shards = _needs_most_shards(plan).needs
+    made_by = min(shards, figures.GATHERED_MOST_SHARDS) if how.on_dataflow else how.readers
+    most = figures.GATHERED_ROWS if how.on_dataflow else figures.BLOCK_ROWS
+    wanted = figures.PARTITION_EVENTS * shards * made_by / traffic.per_second
+    full = made_by * most / traffic.per_second
     delay = timedelta(seconds=math.floor(min(wanted, full, figures.MOST_BATCH_SECONDS)))
     if delay <= how.batch_delay:
         return Advice("--batch_delay", _duration(how.batch_delay), "a longer delay does not help")

@@ -21,6 +21,8 @@ class Cost(NamedTuple):
 
 
 # --- Measured: CPU, microseconds of one core.
+BUNDLE_US = Cost(610, 2.2)  # on Dataflow, a bundle of messages: make it a block, code it for its shard
+HOLD_US = Cost(170, 0.5)  # the same: add it to the state of its shard, and take it up in a large block
 SETTLE_US = Cost(5_000, 4.5)  # a block of which nothing is refused: parse, validate, event time, lateness
 REFUSED_US = (
     2_600.0  # beside it, a block of which something is: each rule, the id, the first of its deliveries, its row
@@ -63,6 +65,7 @@ BACKFILL_US = 22.8
 
 # --- Measured: bytes, as BlockCoder writes them (Arrow IPC, lz4), or as a batch goes to BigQuery.
 MEASURED_EVENT_BYTES = 284.0  # of a message, for all that follows
+BUNDLE_BYTES = Cost(1_500, 78)  # on Dataflow, the block of a bundle on its way to its shard, and in its state
 PARTITION_BYTES = Cost(7_900, 74)  # a partition of a block on its way to the deduplication
 EVENT_COLUMN_BYTES = 230.0  # a column of an element of events as they are, beside its rows
 EVENT_ROW_BYTES = 36.0  # an event of it, in all columns that metrics read
@@ -86,6 +89,8 @@ QUARANTINE_BYTES = 250.0  # a row of `quarantine` beside its payload
 
 # --- Derived.
 BLOCK_ROWS = 10_000.0  # a reader hands a block on once it has so many (pipelines/sources/pubsub/reader.py)
+GATHERED_ROWS, GATHERED_MOST_SHARDS = 5_000.0, 4  # of a large block, and the most that wait (transforms/gather.py)
+GATHERED_BYTES = 20.0  # what counts the blocks of a shard, written with each of them
 TOKEN_BYTES = 16.0  # of the deduplication, a key, written with each partition (transforms/deduplicate.py)
 STAMP_COLUMNS = 6  # of a metric's row: bucket_end, firing, generation, revision, emitted_time, pipeline_version
 SKETCH_BYTES = 2_089.0  # a sketch in a table above 256 values: HLL_4, lg_k 12
@@ -107,6 +112,7 @@ UTILISATION = 0.6  # of a vCPU: what autoscaling aims at, and room for a backlog
 BACKFILL_HOURS = 1.0
 
 # --- Assumed.
+BUNDLE_SECONDS, BUNDLE_ROWS = 0.1, 300.0  # a bundle of Dataflow's reader holds what comes meanwhile, up to so many rows
 REGION = "us-central1"
 CHECK_BY = date(2027, 1, 31)
 WORKER_VCPUS = 2

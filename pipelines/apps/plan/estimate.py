@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from pipelines.apps.plan import coefficients as figures
 from pipelines.apps.plan.advice import advice, without_early
+from pipelines.apps.plan.gather import NAME as GATHER
+from pipelines.apps.plan.gather import GatherFlow, gathering
 from pipelines.apps.plan.metrics import aggregation, scopes
 from pipelines.apps.plan.result import Machine, Plan, StepPlan, TablePlan, Writing
 from pipelines.apps.plan.sessions import SessionFlow, sessions
@@ -41,6 +43,7 @@ GIB = 2.0**30
 class _Steps(NamedTuple):
     """All steps at one message rate."""
 
+    gathering: GatherFlow | None  # on Dataflow
     settling: float
     deduplication: Flow
     metrics: tuple[StepFlow, ...]  # a scope each
@@ -60,12 +63,14 @@ class _Steps(NamedTuple):
     def cpu(self, rate: float, traffic: Traffic) -> float:
         """Return the CPU load: core-seconds per second."""
         own = self.settling + self.deduplication.cpu + sum(each.flow.cpu for each in self.publishing)
+        own += self.gathering.flow.cpu if self.gathering else 0.0
         writing = self.deduplication.elements * figures.WRITE_US.call + rate * traffic.accepted * figures.WRITE_US.row
         return own + (writing + rate * figures.RUNNER_US) / 1e6
 
 
 def _steps(traffic: Traffic, rate: float, how: How) -> _Steps:
     return _Steps(
+        gathering(traffic, rate, how) if how.on_dataflow else None,
         settling(traffic, rate, how),
         deduplication(traffic, rate, how),
         tuple(aggregation(specs, traffic, rate, how) for specs in scopes(how.metrics, how.early_firing)),
@@ -80,6 +85,7 @@ def plan_stream(traffic: Traffic, how: How, method: str, prices: Mapping[str, fl
     usual, peak = _steps(traffic, traffic.per_second, how), _steps(traffic, peak_rate, how)
     tables = _tables(traffic, usual.tables(how))
     steps = (
+        *_gathering_plan(usual, peak),
         _deduplication_plan(traffic, how, usual, peak),
         *map(_metric_plan, usual.metrics, peak.metrics),
         _sessions_plan(usual.sessions, peak.sessions),
@@ -117,6 +123,15 @@ def _tables(traffic: Traffic, published: Iterable[TableFlow]) -> tuple[TablePlan
         TablePlan("quarantine", messages * traffic.quarantined, refused, refused),
         *(TablePlan(each.name, each.rows * DAY, each.row_bytes, each.wire_bytes) for each in published),
     )
+
+
+def _gathering_plan(usual: _Steps, peak: _Steps) -> list[StepPlan]:
+    if usual.gathering is None or peak.gathering is None:
+        return []
+    flow, shards, busy = usual.gathering.flow, usual.gathering.shards, peak.gathering.keyed / usual.gathering.shards
+    needs = max(1, math.ceil(shards * busy / figures.BUSY))
+    largest, written = usual.gathering.largest, flow.written * DAY
+    return [StepPlan(GATHER, flow.bytes * DAY, written, flow.state, shards, busy, largest, needs)]
 
 
 def _deduplication_plan(traffic: Traffic, how: How, usual: _Steps, peak: _Steps) -> StepPlan:

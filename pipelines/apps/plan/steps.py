@@ -54,6 +54,12 @@ class How(NamedTuple):
     early_firing: timedelta | None
     dedup_window: timedelta
     max_lateness: timedelta
+    on_dataflow: bool = False  # whose own reader reads, instead of `readers`
+
+    @property
+    def gather_shards(self) -> int:
+        """How many shards gather blocks on Dataflow."""
+        return min(self.shards, figures.GATHERED_MOST_SHARDS)
 
     @property
     def kept_seconds(self) -> float:
@@ -116,9 +122,19 @@ def occupied(places: float, things: float) -> float:
 
 
 def blocks_a_second(rate: float, how: How) -> float:
-    """Return the blocks that the readers emit: each after the delay, or earlier with BLOCK_ROWS rows."""
+    """Return the blocks that are settled: of the readers, each after the delay, or earlier with BLOCK_ROWS rows; on
+    Dataflow, of the shards that gather them, after the delay or with GATHERED_ROWS rows."""
+    if how.on_dataflow:
+        bundles, shards = bundles_a_second(rate), how.gather_shards
+        by_time = shards / (how.batch_delay.total_seconds() + shards / bundles)  # from the first bundle on
+        return max(by_time, rate / (figures.GATHERED_ROWS + rate / bundles / 2))
     by_time = min(how.readers / how.batch_delay.total_seconds(), rate)
     return max(by_time, rate / figures.BLOCK_ROWS)
+
+
+def bundles_a_second(rate: float) -> float:
+    """Return the bundles in which Dataflow's reader hands on messages."""
+    return rate / min(figures.BUNDLE_ROWS, max(1.0, rate * figures.BUNDLE_SECONDS))
 
 
 def text_factor(traffic: Traffic) -> float:

@@ -1,9 +1,10 @@
 """Pub/Sub through Beam's own reader, for the runners that have it: Dataflow, and Beam's legacy local runner.
 
-    ReadPubSubThroughBeam(...)   PBegin -> PCollection[RAW_SCHEMA block], the rows of ReadPubSub, a block a bundle
+    ReadPubSubThroughBeam(...)   PBegin -> PCollection[RAW_SCHEMA block], the rows of ReadPubSub, a bundle at a time
 
-Dataflow reads by itself and acknowledges what it has stored. The legacy local runner acknowledges before anything
-downstream has run, hands on ten messages at a time, and takes the clock for the watermark: it may lose what it read.
+Dataflow reads by itself and acknowledges what it has stored; its job gathers the small blocks of its bundles
+(transforms/gather.py). The legacy local runner acknowledges before anything downstream has run, hands on ten messages
+at a time, and takes the clock for the watermark: it may lose what it read.
 """
 
 import time
@@ -67,6 +68,8 @@ class ReadPubSubThroughBeam(beam.PTransform):
 
 class _Gather(Gathering):
     """The messages of a bundle as blocks. The clock is for a message that lost its time of publishing on the way."""
+
+    most_rows, most_bytes = BLOCK_ROWS, BLOCK_BYTES
 
     def __init__(self, source: str, timestamp_attribute: str | None, clock: Callable[[], float]):
         self.source, self.timestamp_attribute, self.clock = source, timestamp_attribute, clock

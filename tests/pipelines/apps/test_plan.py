@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from benchmarks.capacity import driven, look, registers
 from benchmarks.driven import Driven
 from pipelines.apps.plan import coefficients as figures
 from pipelines.apps.plan.advice import without_early
 from pipelines.apps.plan.estimate import plan_backfill, plan_stream
+from pipelines.apps.plan.gather import gathering
 from pipelines.apps.plan.metrics import aggregation, groups_of, scopes
 from pipelines.apps.plan.sessions import OPEN, sessions
 from pipelines.apps.plan.steps import (
@@ -26,6 +28,7 @@ from pipelines.apps.plan.steps import (
     Traffic,
     audit_counts,
     blocks_a_second,
+    bundles_a_second,
     deduplication,
     occupied,
 )
@@ -33,6 +36,8 @@ from pipelines.apps.simulator.faults import faults
 from pipelines.settings.config import read_config
 from pipelines.sources.pubsub.source import Reading
 from transforms.aggregate import COMPACT_AT
+from transforms.block import LARGE_ROWS
+from transforms.gather import MOST_SHARDS
 from transforms.metrics.spec import MetricSpec, read_metrics
 from transforms.sessions.streaming import COLD_FRAMES, HOT
 
@@ -191,6 +196,37 @@ def test_the_books_take_an_entry_of_every_step_that_ends_a_record(run):
     assert flow.flow.bytes * SECONDS == pytest.approx(run.stream.figures.edge_bytes["quality_1m"], rel=0.25)
 
 
+GATHERING, EVERY = timedelta(seconds=1), 0.1  # how long blocks wait, and how often a bundle comes
+
+
+@pytest.fixture(scope="module")
+def gathered() -> Driven:
+    """A stream as on Dataflow: a bundle of 40 messages every tenth of a second, gathered."""
+    stream = driven(40, 300, (), faults("none"), seconds=EVERY, gather=GATHERING)
+    stream.at(stream.now + 10)
+    return stream
+
+
+def test_of_gathered_bundles_elements_bytes_state_and_blocks_are_as_counted(gathered):
+    seconds, counted = 300 * EVERY, gathered.figures
+    rate = counted.messages / seconds
+    as_run = how((), on_dataflow=True, batch_delay=GATHERING)
+    traffic = QUIET._replace(per_second=rate)
+    flow = gathering(traffic, rate, as_run).flow
+    assert flow.elements * seconds == pytest.approx(counted.elements["gather"], rel=0.05)
+    assert flow.bytes * seconds == pytest.approx(counted.edge_bytes["gather"], rel=0.1)
+    assert flow.written * seconds == pytest.approx(gathered.rewritten_bytes()["gather"], rel=0.1)
+    assert blocks_a_second(rate, as_run) * seconds == pytest.approx(counted.calls["Settle/Make events"], rel=0.15)
+    assert counted.edge_rows["gather"] == counted.messages == counted.rows["events"]
+    assert gathered.state_bytes()["gather"] == 0  # the last firing leaves nothing
+
+
+def test_a_stream_is_gathered_into_the_rows_that_it_has_without(gathered):
+    plain = driven(40, 300, (), faults("none"), seconds=EVERY)
+    rows = [pl.concat(each.figures.kept).drop("input").sort("event_id") for each in (plain, gathered)]
+    assert_frame_equal(*rows)
+
+
 def test_the_figures_of_an_event_are_those_of_the_run(run):
     counted, factor = run.stream.figures, 0.12
     rows = counted.rows["events"]
@@ -203,6 +239,7 @@ def test_figures_that_follow_from_code_do():
     kept = registers(groups=20, people=2_000)
     assert kept.sketch_bytes == pytest.approx(figures.SKETCH_BYTES, abs=2)
     assert kept.moved_bytes == pytest.approx(figures.REGISTERS_BYTES, rel=0.1)
+    assert (figures.GATHERED_ROWS, figures.GATHERED_MOST_SHARDS) == (LARGE_ROWS, MOST_SHARDS)
     assert inspect.signature(Reading).parameters["block_rows"].default == figures.BLOCK_ROWS
 
 
@@ -296,6 +333,25 @@ def test_a_block_ends_with_its_delay_or_when_it_is_full():
     assert blocks_a_second(100, usual) == 4
     assert blocks_a_second(1, usual) == 1  # no block is empty
     assert blocks_a_second(100_000, usual) == 10
+
+
+def test_on_dataflow_a_block_ends_with_its_delay_or_when_it_is_large_and_shards_are_few():
+    as_run = how(on_dataflow=True, batch_delay=HALF_A_SECOND)
+    assert blocks_a_second(0.1, as_run) == pytest.approx(0.1, rel=0.05)  # no block is empty
+    assert blocks_a_second(1_000, as_run) == pytest.approx(4 / 0.9)  # a bundle of 100 every tenth of a second
+    assert blocks_a_second(1e6, as_run) == pytest.approx(1e6 / 5_150)
+    assert blocks_a_second(1_000, as_run._replace(shards=64)) == blocks_a_second(1_000, as_run)
+
+
+def test_what_gathering_costs_is_less_than_what_it_saves():
+    rate = 1_000.0
+    as_bundles = how(readers=1, batch_delay=timedelta(seconds=1 / bundles_a_second(rate)))
+    gathers = how(on_dataflow=True, batch_delay=timedelta(seconds=2))
+    before, after = (plan_stream(QUIET, each, "STORAGE_WRITE_API", PRICES) for each in (as_bundles, gathers))
+    assert after.machine.cpu_us < before.machine.cpu_us
+    assert after.crossing_bytes < before.crossing_bytes
+    assert after.state_written_bytes < before.state_written_bytes
+    assert [step.step for step in after.steps] == ["gather", *(step.step for step in before.steps)]
 
 
 def test_a_column_that_follows_from_another_makes_no_more_groups():
@@ -405,6 +461,14 @@ def test_that_the_books_have_one_shard_is_told_when_it_is_too_few():
     busy = QUIET._replace(per_second=20_000.0)
     assert "--shards, --batch_delay" in advised(busy, shards=2_000)
     assert "--shards, --batch_delay" not in advised(busy)
+
+
+def test_on_dataflow_no_readers_are_recommended_and_blocks_are_large_at_fewer_rows():
+    busy = QUIET._replace(per_second=200_000.0)
+    found = advised(busy, on_dataflow=True, batch_delay=HALF_A_SECOND)
+    assert "--readers" not in found
+    assert found["--batch_delay"] == "500ms"  # blocks are large before
+    assert advised(QUIET._replace(per_second=100.0), on_dataflow=True)["--batch_delay"] == "5s"
 
 
 def test_short_pieces_are_told():

@@ -39,6 +39,26 @@ def test_a_program_gets_whole_numbers_and_what_is_assumed(capsys):
     assert {each["option"] for each in plan["advice"]} >= {"--shards", "--readers", "--write_method"}
 
 
+def test_on_dataflow_blocks_are_gathered_and_no_reader_is_ours(capsys):
+    ours, dataflow = told(capsys), told(capsys, "--runner=DataflowRunner")
+    assert [each["step"] for each in dataflow["steps"]] == ["gather", *(each["step"] for each in ours["steps"])]
+    assert "--readers" not in {each["option"] for each in dataflow["advice"]}
+    assert told(capsys, "--runner=PrismRunner") == ours
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--runner=SparkRunner"], "--runner: got 'SparkRunner'; allowed: PrismRunner, DirectRunner, DataflowRunner"),
+        (["--runner=DataflowRunner", "--readers=3"], "--readers is only for a stream on this machine; leave it out"),
+    ],
+)
+def test_a_runner_that_is_not_planned_is_one_line(words, said, capsys):
+    assert main([*GIVEN, *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
 def test_what_is_stated_counts(capsys):
     usual = told(capsys)
     more = told(capsys, "--distinct", "content_id=100000", "--price", "pubsub_tib=80", "--event_bytes", "540")

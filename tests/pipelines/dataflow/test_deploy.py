@@ -4,17 +4,23 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from pipelines.assemble import new_job
 from pipelines.cli import main
 from pipelines.dataflow.deploy import RENAMED, check_names
-from pipelines.dataflow.job import step_names
+from pipelines.dataflow.job import _job, step_names
+from pipelines.settings.config import read_config
 from pipelines.settings.resolve import resolve
+from pipelines.sources.queues import choose_queue
+from pipelines.warehouse.file_sinks import FileSink
 from tests.servers.dataflow import Dataflow, dataflow_service
 from tests.servers.needed import missing
 from transforms.errors import OptionError
+from transforms.gather import GatherBlocks
 
 RELEASED = Path(__file__).parents[1] / "golden" / "steps_dataflow.txt"
 IMAGE = "europe-docker.pkg.dev/my-project/audience/audience:abc123"
@@ -166,6 +172,15 @@ def test_a_step_that_was_renamed_since_the_release_is_in_the_mapping_of_an_updat
     gone = set(RELEASED.read_text().splitlines()) - names
     assert gone == set(RENAMED), "state is lost in an update: name what the step has become in RENAMED"
     assert set(RENAMED.values()) <= names
+
+
+def test_blocks_are_gathered_by_the_shards_and_for_the_delay_of_the_options():
+    given = {"dataset": "my-project.audience", "input_subscription": STREAM[-1], "shards": "3", "batch_delay": "2s"}
+    settings = resolve(given, "run")
+    opened = new_job(settings, read_config(None), FileSink("staging", {}, "UTC"), time_zone="UTC", streaming=True)
+    gather = _job(opened, settings, choose_queue(settings._asdict())).gather
+    assert isinstance(gather, GatherBlocks)
+    assert (gather.shards, gather.delay) == (3, timedelta(seconds=2))
 
 
 def test_a_step_that_would_lose_its_state_is_named_until_it_is_mapped():

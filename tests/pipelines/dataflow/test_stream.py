@@ -92,6 +92,7 @@ def one(bigquery_server, pubsub_emulator, tmp_path_factory) -> Iterator[Launched
                     "--no_use_public_ips",
                     "--num_workers=1",
                     "--max_num_workers=5",
+                    "--batch_delay=2s",
                     "--machine_type=n2-standard-4",
                     "--labels=team=audience",
                     "--id_label=key",
@@ -146,6 +147,9 @@ def test_its_graph_is_the_one_of_the_golden_list_read_by_dataflow_itself(one):
     assert payload.with_attributes
     names = {each.unique_name for each in transforms}
     assert set(GOLDEN.read_text().splitlines()) <= names
+    (settle,) = (each for each in transforms if each.unique_name == "Settle")
+    (gather,) = (each for each in transforms if each.unique_name == "Gather")
+    assert set(settle.inputs.values()) == set(gather.outputs.values())
     environments = {each.urn for each in components.environments.values()}
     assert environments == {"beam:env:docker:v1"}
 

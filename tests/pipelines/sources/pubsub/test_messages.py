@@ -10,7 +10,7 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from google.pubsub_v1.types import PubsubMessage as Message
 from google.pubsub_v1.types import ReceivedMessage
 
-from pipelines.sources.pubsub.beam_reader import _Gather, poll_of_messages
+from pipelines.sources.pubsub.beam_reader import BLOCK_BYTES, BLOCK_ROWS, _Gather, poll_of_messages
 from pipelines.sources.pubsub.messages import STAMPS_UNREADABLE, poll_of, received_times
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -48,6 +48,20 @@ def test_a_byte_order_mark_is_no_part_of_a_payload():
     received = [ReceivedMessage(message=Message(data=b"\xef\xbb\xbf{}", publish_time=NOON))]
     assert poll_of([each._pb for each in received], None).payloads == [b"{}"]
     assert poll_of_messages([PubsubMessage(b"\xef\xbb\xbf{}", {})], None, 0.0).payloads == [b"{}"]
+
+
+@pytest.mark.parametrize(
+    ("size", "sizes"), [(2, [BLOCK_ROWS, 5]), (BLOCK_BYTES // 2, [2, 2, 1])], ids=["by rows", "by bytes"]
+)
+def test_a_large_bundle_is_several_blocks(size, sizes):
+    gather, messages = (
+        _Gather("events", None, float),
+        [PubsubMessage(b"x" * size, {}, f"{n}") for n in range(sum(sizes))],
+    )
+    gather.start_bundle()
+    made = [stamped.value for message in messages for stamped in gather.process(message)]
+    made += [windowed.value for windowed in gather.finish_bundle()]
+    assert [len(block) for block in made] == sizes
 
 
 def test_the_reader_of_the_runner_counts_stamps_that_cannot_be_read():
