@@ -121,7 +121,7 @@ class Tally:
             slow=by_fault["slow_clock"],
             derived_ids=by_fault["missing_id"],
             warnings={name: count[name] for name in ("null_user_id", "null_anonymous_id")},
-            with_extra=by_fault["unknown_fields"] + count["huge_extra"],
+            with_extra=by_fault["unknown_fields"] + by_fault["unreadable_time"] + count["huge_extra"],
             huge=by_fault["huge_lines"],
             bots=count["bots"],
             hot=count["hot"],
