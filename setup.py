@@ -73,6 +73,7 @@ setup(
         "templates": [
             "*.yaml",
             "*.json",
+            "collector/*",
             "flex/*",
             "mappings/*",
             "report/*",

@@ -1,7 +1,7 @@
 """The collector: an ASGI application that takes events of all dialects into a log.
 
     Collector(log, dialects, rules)   counts, limits and keys of a process
-    application(collector)            its routes: those of the dialects, /healthz, /readyz and /metrics
+    application(collector)            its routes: those of the dialects, /a.js, /healthz, /readyz and /metrics
 
 Order of a request: origin (403), size (413), time (408), inflating, key (401), rate (429), the dialect, privacy, the
 log (503), the dialect's answer. An event is acknowledged only when it is durable. A body that is not of its dialect is
@@ -20,6 +20,7 @@ from pipelines.apps.collector.bodies import MOST_BYTES, Busy, Gone, Held, TooLar
 from pipelines.apps.collector.dialect import Answer, Dialect, Request
 from pipelines.apps.collector.intake import Intake, Log, Refused, Rules
 from pipelines.apps.collector.metrics import CONTENT_TYPE, Metrics, Reports
+from pipelines.apps.collector.script import Script
 
 MOST_FIELDS = 1_000  # of a query
 PREFLIGHT_SECONDS = 3_600
@@ -195,6 +196,7 @@ def application(collector: Collector) -> Starlette:
 
     pages = {"/healthz": healthy, "/readyz": ready, "/metrics": metrics}
     routes = [Route(path, _Endpoint(collector, dialects)) for path, dialects in paths.items()]
-    app = Starlette(routes=[*routes, *(Route(path, _Page(answer)) for path, answer in pages.items())])
+    routes += [Route(path, _Page(answer)) for path, answer in pages.items()]
+    app = Starlette(routes=[*routes, Route("/a.js", Script())])
     app.router.redirect_slashes = False  # a client that posts does not follow, and its event is lost
     return app
