@@ -172,7 +172,7 @@ def facts(record):
         yield "derived_ids"
     yield from (f"null_{name}" for name in PERSON if record.get(name, "").lower() in NULLISH)
     unknown = {name: value for name, value in record.items() if name not in KNOWN}
-    if unknown:
+    if unknown or time_source(record) == "received_invalid":  # a time that cannot be read stays as it came
         yield "with_extra"
     if len(json.dumps(unknown)) > 100_000 or len(json.dumps(record.get("properties"))) > 100_000:
         yield "huge"
