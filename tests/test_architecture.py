@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -340,3 +341,17 @@ def test_every_file_that_the_architecture_names_exists():
     here = [ROOT, ROOT / "pipelines"]
     assert [name for name in sorted(named) if not any((folder / name).exists() for folder in here)] == []
     assert len(named) > 20
+
+
+def test_an_import_starts_no_threads_of_polars():
+    """What forks, as the tests that kill commands do, would have a pool without threads, and wait without end."""
+    names = sorted(name for name in TREES if not name.endswith("__main__") and name != "pipelines.runners.worker")
+    program = (
+        "import importlib, pathlib\n"
+        f"for name in {names!r}:\n"
+        "    importlib.import_module(name)\n"
+        "    threads = {path.read_text().strip() for path in pathlib.Path('/proc/self/task').glob('*/comm')}\n"
+        "    assert 'polars-0' not in threads, name\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-500:]

@@ -17,13 +17,15 @@ from datetime import timedelta
 
 import polars as pl
 
-from transforms.block import REJECTED_SCHEMA, empty
+from transforms.block import REJECTED_SCHEMA, TIME, empty
 from transforms.records.payloads import errors_json
 from transforms.records.times import FIRST, YEARS
 from transforms.stage import rejections
 
 PROVABLE_SKEW = timedelta(seconds=60)
 FUTURE = timedelta(hours=1)
+# Not `pl.lit(FIRST)`, which starts the threads of Polars when this module is imported: a fork would not have them.
+_FIRST = pl.lit(int(FIRST.timestamp()) * 1_000_000).cast(TIME)
 _NO_TIME = errors_json(
     "$.event_time",
     "no_time",
@@ -49,7 +51,7 @@ def _columns() -> list[pl.Expr]:
     no_client = client.is_null()
     trusted = pl.col("clock") == "trusted"
     clamped = corrected > received + FUTURE
-    unset = fast & (corrected < FIRST)
+    unset = fast & (corrected < _FIRST)
     source = (
         pl.when(no_client & pl.col("client_time_given"))
         .then(pl.lit("received_invalid"))
