@@ -559,6 +559,3 @@ def test_a_reader_that_begins_after_all_were_closed_pulls_nothing(queue):
     assert late.get_watermark() == MAX_TIMESTAMP
     assert late.engine._thread is None
     assert queue.wait_for(100, 20) == sorted(numbered(100))
-    again = Hand(Reading(queue.subscription, readers=1))
-    again.close()
-    assert again.readers[0].engine.reading.id != reading.id
