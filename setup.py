@@ -33,6 +33,8 @@ REQUIRES = [
     "pyyaml>=6.0.3,<7",
     "zstandard>=0.25,<0.26",
     "tzdata>=2026.1,<3000",
+    "vadersentiment>=3.3.2,<4",
+    "py3langid>=0.4,<0.5",
 ]
 
 TEST = [
@@ -57,7 +59,12 @@ TEST = [
 ]
 # `audience collect`: Granian is faster and bounds more, uvicorn is there where it has no wheel.
 COLLECT = ["starlette>=1.10,<2", "granian>=2.8,<3", "uvicorn>=0.54,<0.55"]
-
+# `audience run --input_kafka`.
+KAFKA = ["confluent-kafka>=2.16,<3", "fastavro>=1.13,<2"]
+# `audience run --input_kinesis`.
+KINESIS = ["boto3>=1.44,<2"]
+# `audience mcp`: the protocol's own package.
+MCP = ["mcp>=2.3,<3"]
 # In the lock, so that it pins what builds google-apitools (an sdist below Python 3.13) and this package, and what
 # installs: a pip of before 25 asks for the newest version of what is wanted with an extra, whatever is pinned.
 BUILD = ["pip>=25,<27", "setuptools>=77,<85", "wheel>=0.48,<0.49"]
@@ -75,6 +82,8 @@ setup(
             "*.json",
             "collector/*",
             "flex/*",
+            "live/*",
+            "live/uplot/*",
             "mappings/*",
             "report/*",
             "schemas/*",
@@ -84,6 +93,13 @@ setup(
         ]
     },
     install_requires=REQUIRES,
-    extras_require={"collect": COLLECT, "test": TEST, "build": BUILD},
+    extras_require={
+        "collect": COLLECT,
+        "kafka": KAFKA,
+        "kinesis": KINESIS,
+        "mcp": MCP,
+        "test": TEST,
+        "build": BUILD,
+    },
     entry_points={"console_scripts": ["audience = pipelines.cli:main"]},
 )
