@@ -17,8 +17,8 @@ o_quality       per source and minute of received_time: received, exploded, even
                 quarantined, out_of_range
 
 With `views`, what the views over them must say:
-o_activity_by_day, o_lifecycle_by_day, o_rfm, o_leaderboard, and retention(period in days, cells) and
-funnel(three kinds, window in seconds) as table macros
+o_activity_by_day, o_lifecycle_by_day, o_rfm, o_leaderboard, and retention(period in days, cells),
+funnel(three kinds, window in seconds) and attribution(days) as table macros
 
 `part` numbers what one record becomes from 0: the parts behind the first are `exploded`.
 Times are TIMESTAMP without zone, UTC. `line` is a place to look at, negative for a line that is no UTF-8;

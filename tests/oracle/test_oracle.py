@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.real_data import real_set
+
 _spec = importlib.util.spec_from_file_location("oracle", Path(__file__).parent / "oracle.py")
 _module = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_module)
 oracle = _module.oracle
 
 NOON = "2026-03-01T12:00:00Z"
-SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 def line(**fields) -> bytes:
@@ -287,18 +288,17 @@ GITHUB |= {"follow": 617}
 
 
 @pytest.mark.parametrize(
-    ("kind", "glob", "by_type", "users", "contents"),
+    ("kind", "name", "files", "by_type", "users", "contents"),
     [
-        ("github", "github-events/*.json.gz", GITHUB, 45170, 48772),
-        ("wikipedia", "wikipedia-edits/*.jsonl.gz", {"edit": 36966, "publish": 2278}, 10531, 35278),
-        ("ads", "ad-impressions/men.csv.gz", {"impression": 10000, "click": 69}, 238, 34),
-        ("otto", "otto-sessions/train.jsonl", {"click": 800, "add_to_cart": 52, "purchase": 10}, 20, 510),
-        ("retail", "retail-orders/*.parquet", {"purchase": 231897, "refund": 4262}, 2974, 3645),
+        ("github", "github-events", "*.json.gz", GITHUB, 45170, 48772),
+        ("wikipedia", "wikipedia-edits", "*.jsonl.gz", {"edit": 36966, "publish": 2278}, 10531, 35278),
+        ("ads", "ad-impressions", "men.csv.gz", {"impression": 10000, "click": 69}, 238, 34),
+        ("otto", "otto-sessions", "train.jsonl", {"click": 800, "add_to_cart": 52, "purchase": 10}, 20, 510),
+        ("retail", "retail-orders", "*.parquet", {"purchase": 231897, "refund": 4262}, 2974, 3645),
     ],
 )  # fmt: skip
-@pytest.mark.skipif(not SHARED.exists(), reason="the real data is not beside the project")
-def test_real_data_gives_the_figures_of_its_readme(kind, glob, by_type, users, contents):
-    connection = oracle(sorted(map(str, SHARED.glob(glob))), kind)
+def test_real_data_gives_the_figures_of_its_readme(kind, name, files, by_type, users, contents):
+    connection = oracle(sorted(map(str, real_set(name).glob(files))), kind)
     assert dict(connection.sql("SELECT event_type, count(*) FROM o_events GROUP BY ALL").fetchall()) == by_type
     distinct = connection.sql("SELECT count(DISTINCT person), count(DISTINCT content_id) FROM o_events").fetchall()
     assert distinct == [(users, contents)]

@@ -116,6 +116,56 @@ SELECT of_day(event_time) AS day, channel, country, currency,
 FROM o_unique WHERE event_type IN ('purchase', 'refund') AND is_bot IS DISTINCT FROM true
 GROUP BY ALL;
 
+-- Which visits conversions are attributed to: every pair of a conversion and a visit of its person, by joins.
+CREATE MACRO attribution(look_back) AS TABLE
+WITH conversions AS (
+    SELECT row_number() OVER () AS id, of_day(event_time) AS day, event_time AS time, event_type, user_id, anonymous_id,
+        CASE WHEN event_type = 'purchase' THEN currency END AS currency,
+        CASE WHEN event_type = 'purchase' THEN coalesce(value, 0) ELSE 0 END AS value
+    FROM o_unique WHERE event_type IN ('signup', 'purchase') AND is_bot IS DISTINCT FROM true
+),
+moments AS (
+    SELECT d.day, s.session_start AS time, s.user_id, s.anonymous_id, s.channel, s.campaign, NULL AS id
+    FROM (SELECT DISTINCT day FROM conversions) d
+    JOIN o_sessions s ON of_day(s.session_start) BETWEEN d.day - look_back AND d.day
+    WHERE NOT s.is_bot AND NOT s.is_long
+    UNION ALL
+    SELECT day, time, user_id, anonymous_id, NULL, NULL, id FROM conversions
+),
+logins AS (
+    SELECT day, anonymous_id, time, user_id FROM moments WHERE user_id IS NOT NULL AND anonymous_id IS NOT NULL
+),
+owned AS (
+    SELECT m.*, coalesce(m.user_id,
+        (SELECT arg_min(l.user_id, (l.time, l.user_id)) FROM logins l
+            WHERE l.day = m.day AND l.anonymous_id = m.anonymous_id AND l.time >= m.time),
+        (SELECT arg_max(l.user_id, (l.time, l.user_id)) FROM logins l
+            WHERE l.day = m.day AND l.anonymous_id = m.anonymous_id AND l.time < m.time)) AS owner
+    FROM moments m
+),
+pairs AS (
+    SELECT c.*, o.owner, v.channel, v.campaign, v.time IS NULL AS is_alone,
+        v.campaign IS NOT NULL OR v.channel IN ('email', 'social') AS is_led,
+        row_number() OVER (PARTITION BY c.id ORDER BY v.time, coalesce(v.channel, ''), coalesce(v.campaign, '')) AS n,
+        count(*) OVER (PARTITION BY c.id) AS visits
+    FROM conversions c JOIN owned o USING (id)
+    LEFT JOIN owned v ON v.id IS NULL AND v.day = c.day AND v.time <= c.time
+        AND (v.owner = o.owner OR (v.owner IS NULL AND o.owner IS NULL AND v.anonymous_id = c.anonymous_id))
+),
+led AS (SELECT *, coalesce(max(n) FILTER (is_led) OVER (PARTITION BY id), visits) AS led_by FROM pairs),
+shares AS (
+    SELECT *, unnest([
+        {'model': 'first_touch', 'share': (n = 1)::INT::DOUBLE},
+        {'model': 'last_touch', 'share': (n = visits)::INT::DOUBLE},
+        {'model': 'last_non_direct', 'share': (n = led_by)::INT::DOUBLE},
+        {'model': 'position_based', 'share': CASE WHEN visits = 1 THEN 1 WHEN visits = 2 THEN 0.5
+            WHEN n IN (1, visits) THEN 0.4 ELSE 0.2 / (visits - 2) END}], recursive := true)
+    FROM led
+)
+SELECT day, model, event_type, channel, campaign, currency, count(DISTINCT coalesce(owner, anonymous_id)) AS converters,
+    round(sum(share), 6) AS conversions, round(sum(value * share), 6) AS revenue
+FROM shares WHERE share > 0 GROUP BY ALL;
+
 -- The channel of a person's first event that has one.
 CREATE TABLE o_first_channel AS
 SELECT person, min(seen(event_time, sequence, received_time, channel)) FILTER (channel IS NOT NULL).v AS channel
