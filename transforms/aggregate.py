@@ -40,40 +40,60 @@ from transforms import restored_state as seeds
 from transforms.metrics.aggregations import Aggregation
 from transforms.metrics.scopes import Events, Scope, columns_of, pack, scatter, scopes_of, unpack
 from transforms.publication import BOUNDED, LATE_EVERY, Firing, Launch, set_firing, stamp_rows
-from transforms.shuffle_files import GATHER_ROWS
+from transforms.shuffle_files import GATHER_ROWS, parts, spill
 from transforms.stage import Gathering
-from transforms.windows import end_of, start_of, to_micros
+from transforms.windows import FOLD, end_of, start_of, to_micros
 
 COMPACT_AT = 64  # elements: of events as they are FEW_EVENTS each, or rows that are aggregated already
 PLACE_ROWS = 20_000  # of events that are placed together
 DAY = timedelta(days=1)
 Placed = tuple[tuple[int, int, int], tuple[int, bytes]]  # (scope, window, shard), (last bucket, packed)
-Gathered = tuple[tuple[int, int, int], pl.DataFrame]  # (number of the metric, window, shard), partial rows
+# (number of the metric, window, shard), spilled partial rows
+Gathered = tuple[tuple[int, int, int], tuple[int, str, pl.DataFrame]]
 
 
 class Aggregate(beam.PTransform):
-    """Apply it to PCollections of blocks: what it returns has a PCollection of rows under each metric's name.
+    """Apply it to PCollections of blocks: what it returns has a PCollection of rows under each metric's name. In a
+    stream each of several is placed where it is made: a stage of its own would be one more bundle for each block.
 
-    fold  in a batch run, windows whose numbers differ by it share a key; 0: each has its own, as where a worker holds
-          all rows of a key in memory
+    spill_folder  a batch run on this machine keeps shuffled rows there, and windows whose numbers differ by FOLD share
+                  a key; without one, each window has its own, as where a worker holds all rows of a key in memory
     """
 
-    def __init__(self, metrics: Sequence[Aggregation], launch: Launch, firing: Firing = BOUNDED, fold: int = 0):
+    def __init__(
+        self,
+        metrics: Sequence[Aggregation],
+        launch: Launch,
+        firing: Firing = BOUNDED,
+        spill_folder: str | None = None,
+    ):
         super().__init__()
-        self.metrics, self.launch, self.firing, self.fold = tuple(metrics), launch, firing, fold
+        self.metrics, self.launch, self.firing, self.spill_folder = tuple(metrics), launch, firing, spill_folder
 
     def expand(self, blocks):
         names = [what.name for what in self.metrics]
+        blocks = [blocks] if isinstance(blocks, beam.PCollection) else blocks
         if self.firing.streaming:
             scopes = scopes_of(self.metrics)
-            placed = blocks | "Place in windows" >> beam.ParDo(_Place(scopes)).with_output_types(Placed)
+            place = beam.ParDo(_Place(scopes)).with_output_types(Placed)
+            numbers = ["", *(f" {n}" for n in range(2, len(blocks) + 1))]
+            placed = _flatten([part | f"Place in windows{n}" >> place for part, n in zip(blocks, numbers, strict=True)])
             publish = beam.ParDo(Publish(scopes, self.launch, self.firing))
         else:
-            partial = beam.ParDo(_Partial(self.metrics, self.fold)).with_output_types(Gathered)
-            placed = blocks | "Aggregate each block" >> partial | "Gather each window and shard" >> beam.GroupByKey()
+            partial = beam.ParDo(_Partial(self.metrics, self.spill_folder)).with_output_types(Gathered)
+            placed = (
+                _flatten(blocks)
+                | "Aggregate each block" >> partial
+                | "Gather each window and shard" >> beam.GroupByKey()
+            )
             publish = beam.ParDo(PublishOnce(self.metrics, self.launch, self.firing.clock))
         typed = publish.with_output_types(pl.DataFrame, **dict.fromkeys(names, pl.DataFrame))
         return placed | "Merge and publish" >> typed.with_outputs(*names)
+
+
+def _flatten(parts: Sequence[beam.PCollection]) -> beam.PCollection:
+    """One PCollection of all; a Flatten of one alone would part what a runner fuses."""
+    return parts[0] if len(parts) == 1 else parts | "Join" >> beam.Flatten()
 
 
 class _Place(Gathering):
@@ -102,15 +122,15 @@ class _Place(Gathering):
 
 
 class _Partial(beam.DoFn):
-    def __init__(self, metrics: Sequence[Aggregation], fold: int):
-        self.metrics, self.fold = metrics, fold
+    def __init__(self, metrics: Sequence[Aggregation], folder: str | None):
+        self.metrics, self.folder, self.fold = metrics, folder, FOLD if folder else 0
 
     def process(self, block):
         for number, what in enumerate(self.metrics):
             window = max(what.bucket, DAY)
             partial = what.partial(block)
             for (at, shard), rows in scatter(partial, what.bucket, window, what.shards, what.keys, self.fold):
-                yield TimestampedValue(((number, at, shard), rows), start_of(at, window))
+                yield TimestampedValue(((number, at, shard), spill(rows, self.folder)), start_of(at, window))
 
 
 class PublishOnce(Gathering):
@@ -123,17 +143,17 @@ class PublishOnce(Gathering):
 
     def hold(self, gathered):
         (number, _, _), partials = gathered
-        for rows in partials:
-            yield (number, rows), len(rows), 0
+        for part in parts(partials):
+            yield (number, part), part.rows, 0
 
     def flush(self, held, rows, size):
         partials: dict[int, list[pl.DataFrame]] = {}
         for number, part in held:
-            partials.setdefault(number, []).append(part)
+            partials.setdefault(number, []).append(part.load())
         now = self.now()
-        for number, parts in sorted(partials.items()):
+        for number, frames in sorted(partials.items()):
             what = self.metrics[number]
-            made = what.finish(what.merge(parts))
+            made = what.finish(what.merge(frames))
             yield TaggedOutput(what.name, stamp_rows(made, "on_time", to_micros(now), now, self.launch))
 
 

@@ -11,6 +11,7 @@ Threads One Polars thread per process (`POLARS_MAX_THREADS`, set in `transforms/
 
 import io
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -19,7 +20,6 @@ from apache_beam import coders
 
 from transforms.windows import TIME
 
-VALUE_DIGITS = 18  # before the point: NUMERIC holds 29, so sums of a hundred billion values still fit
 NUMERIC = pl.Decimal(38, 9)  # BigQuery's NUMERIC: sums are exact, so where blocks are cut cannot change them
 
 RAW_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -139,7 +139,7 @@ def empty(schema: dict) -> pl.DataFrame:
 
 def held_bytes(block: pl.DataFrame) -> int:
     """Return the size of a coded block in bytes: a string that rows share in memory counts for each row."""
-    texts = block.select(size.sum() for size in _text_bytes(block)).row(0)
+    texts = block.select(_sums_of_texts(*_texts_of(block))).row(0)
     return sum(texts) + 8 * block.width * block.height
 
 
@@ -157,7 +157,7 @@ def split_to_size(block: pl.DataFrame, most_bytes: int) -> Iterator[pl.DataFrame
         if not block.is_empty():
             yield block
         return
-    each = pl.sum_horizontal(pl.repeat(8 * block.width, pl.len(), dtype=pl.Int64), *_text_bytes(block))
+    each = pl.sum_horizontal(pl.repeat(8 * block.width, pl.len(), dtype=pl.Int64), *_text_bytes(*_texts_of(block)))
     ends, start = block.select(each.cum_sum()).to_series().to_numpy(), 0
     while start < block.height:
         before = int(ends[start - 1]) if start else 0
@@ -166,9 +166,21 @@ def split_to_size(block: pl.DataFrame, most_bytes: int) -> Iterator[pl.DataFrame
         start = stop
 
 
-def _text_bytes(block: pl.DataFrame) -> list[pl.Expr]:
-    sizes = [pl.col(name).str.len_bytes() for name, dtype in block.schema.items() if dtype == pl.String]
-    sizes += [pl.col(name).bin.size() for name, dtype in block.schema.items() if dtype == pl.Binary]
+def _texts_of(block: pl.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of the String columns, and of the Binary ones."""
+    types = block.schema.items()
+    strings, binaries = (tuple(name for name, dtype in types if dtype == wanted) for wanted in (pl.String, pl.Binary))
+    return strings, binaries
+
+
+@lru_cache(maxsize=256)
+def _sums_of_texts(strings: tuple[str, ...], binaries: tuple[str, ...]) -> list[pl.Expr]:
+    # Kept, since to make them takes longer than to sum up a small block.
+    return [size.sum() for size in _text_bytes(strings, binaries)]
+
+
+def _text_bytes(strings: tuple[str, ...], binaries: tuple[str, ...]) -> list[pl.Expr]:
+    sizes = [pl.col(name).str.len_bytes() for name in strings] + [pl.col(name).bin.size() for name in binaries]
     return [size.cast(pl.Int64) for size in sizes]
 
 

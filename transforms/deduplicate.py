@@ -43,6 +43,7 @@ from transforms.stage import Gathering
 from transforms.windows import FOLD, MICROS, end_of, micros_of, number_of
 
 KEY = "_key"  # hash of (source, event_id), computed once and carried to where it is compared
+SEED = 7  # of KEY in a run on this machine, which outlives nothing
 WINDOW = "_window"  # number of the dedup window, also computed once
 _AT = "_at"
 _SAME = [WINDOW, "source", "event_id"]
@@ -77,17 +78,18 @@ def split(events: pl.DataFrame, window: timedelta, shards: int, fold: int = 0, a
     """Split a block by window and shard, in the order of both.
 
     alike whether events with alike content have the same KEY, so that they can be counted
-    fold  windows whose numbers differ by it are one partition, named by the remainder
+    fold  windows whose numbers differ by it are one partition, named by the remainder; a run with one is on this
+          machine alone, so KEY is Polars' hash, which costs a tenth
     """
     has_long = alike and events.select(_LONG.any()).item()
     id = base_of() if has_long else pl.col("event_id")
-    made = events.select(
-        pl.concat_str("source", id, separator=SEPARATOR).cast(pl.Binary).alias(KEY),
-        number_of(dedup_time(), window).alias(WINDOW),
-        dedup_time().alias(_AT),
-    )
+    if fold:
+        keyed = id.hash(SEED) ^ pl.col("source").hash(SEED + 1)
+    else:
+        keyed = pl.concat_str("source", id, separator=SEPARATOR).cast(pl.Binary)
+    made = events.select(keyed.alias(KEY), number_of(dedup_time(), window).alias(WINDOW), dedup_time().alias(_AT))
     key, window_numbers, times = made.get_columns()
-    marked = events.with_columns(hash64(key), window_numbers)
+    marked = events.with_columns(key if fold else hash64(key), window_numbers)
     windows = window_numbers.to_numpy()
     if shards == 1 and len(windows) and windows.min() == windows.max():
         window_number = int(windows[0]) % fold if fold else int(windows[0])
@@ -235,7 +237,10 @@ class _KeepSmallest(Gathering):
         for group in range(groups):
             # The shard uses the low bits of the hash: the high bits are still evenly distributed.
             mine = pl.col(KEY) // pl.lit(2**32, pl.UInt64) % groups == group
-            yield from _outcomes(keep_smallest(pl.concat(partition.load().filter(mine) for partition in partitions)))
+            loaded = (partition.load() for partition in partitions)
+            # Not even a filter that every row passes: it would copy all of them.
+            events = pl.concat(part if groups == 1 else part.filter(mine) for part in loaded)
+            yield from _outcomes(keep_smallest(events))
 
 
 def _outcomes(kept: Kept):

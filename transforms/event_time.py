@@ -18,7 +18,7 @@ from datetime import timedelta
 import polars as pl
 
 from transforms.block import REJECTED_SCHEMA, TIME, empty
-from transforms.records.payloads import errors_json
+from transforms.json_objects import errors_json
 from transforms.records.times import FIRST, YEARS
 from transforms.stage import rejections
 

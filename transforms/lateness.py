@@ -16,7 +16,7 @@ import polars as pl
 
 from transforms.block import REJECTED_SCHEMA, empty
 from transforms.days import Days
-from transforms.records.payloads import errors_json
+from transforms.json_objects import errors_json
 from transforms.stage import rejections
 
 MARGIN = timedelta(hours=1)  # how long an event may wait inside the graph before its first window
@@ -60,6 +60,11 @@ class Lateness:
     def clean(self) -> pl.Expr:
         """Whether all events of a block are in time: one Boolean."""
         return ~pl.any_horizontal(pl.lit(False), *(late.any() for late, _, _ in self._rules()))
+
+    @property
+    def late(self) -> pl.Expr:
+        """Which events of a block are late; null of one without a time."""
+        return pl.any_horizontal(pl.lit(False), *(late for late, _, _ in self._rules()))
 
     def _rules(self) -> Iterator[tuple[pl.Expr, str, str]]:
         """Yield (whether an event is late, code, errors)."""

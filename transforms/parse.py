@@ -11,7 +11,7 @@ from typing import NamedTuple
 import polars as pl
 
 from transforms.mapping import Mapping, map_block
-from transforms.records.native import parse_native
+from transforms.records.native import parse_native, parse_unordered
 from transforms.records.payloads import set_aside_long
 
 
@@ -24,15 +24,24 @@ class Parsed(NamedTuple):
 
 def parse(records: pl.DataFrame, mapping: Mapping | None, source: str) -> Parsed:
     """Return a RECORD_SCHEMA block of one source as events, by its mapping or in the native format."""
-    parts = list(parse_in_parts(records, mapping, source))
+    parts = list(parse_in_parts(records, mapping, source, ordered=True))
     return parts[0] if len(parts) == 1 else Parsed(*(pl.concat(column) for column in zip(*parts, strict=True)))
 
 
-def parse_in_parts(records: pl.DataFrame, mapping: Mapping | None, source: str) -> Iterator[Parsed]:
-    """Yield the same in parts, at least one: a mapping may make the records many times as large."""
+def parse_in_parts(
+    records: pl.DataFrame, mapping: Mapping | None, source: str, ordered: bool = False
+) -> Iterator[Parsed]:
+    """Yield the same in parts, at least one: a mapping may make the records many times as large.
+
+    ordered  native records stay in their order, which costs a copy of all of them
+    """
     name, format = (source, "native") if mapping is None else (mapping.source, f"mapped:{mapping.source}")
     read, too_long = set_aside_long(records, format)
-    for parsed, rejected in [parse_native(read, source)] if mapping is None else map_block(read, mapping):
+    if mapping is not None:
+        parts = map_block(read, mapping)
+    else:
+        parts = iter([parse_native(read, source)]) if ordered else parse_unordered(read, source)
+    for parsed, rejected in parts:
         if not too_long.is_empty():
             rejected = pl.concat([too_long.with_columns(source=pl.lit(name)), rejected])
             too_long = too_long.clear()

@@ -7,14 +7,19 @@
     <folder>/revision                           the highest revision given to a row before the stream starts
 
 `window` is the number of the step's window: n is [n, n + 1) times its width since 1970. The files are written before
-the graph starts, read by its steps when they first see a window and shard, and do not change while it runs.
+the graph starts, read by its steps when they first see a window and shard, and do not change while it runs. A job on a
+cluster reads them from a bucket (gs://...), to which its launch has copied the folder.
 """
 
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
+from apache_beam.io.filesystems import FileSystems
+
+REVISION = "revision"
 
 
 class Place(NamedTuple):
@@ -64,13 +69,21 @@ def read_published(folder: str | None, name: str, place: Place) -> pl.DataFrame 
 
 def write_revision(folder: str, revision: int) -> None:
     """Write the revision above which the stream's own revisions begin."""
-    (Path(folder) / "revision").write_text(str(revision))
+    (Path(folder) / REVISION).write_text(str(revision))
 
 
 def read_revision(folder: str | None) -> int:
     """Return that revision, or 0."""
-    path = Path(folder) / "revision" if folder else None
-    return int(path.read_text()) if path and path.exists() else 0
+    return int(_content(folder, REVISION) or 0) if folder else 0
+
+
+def copy_to_bucket(folder: str, to: str) -> str:
+    """Copy the restored state to a new folder of a bucket, and return its path; the revision is copied last."""
+    paths = sorted((path for path in Path(folder).rglob("*") if path.is_file()), key=lambda path: path.name == REVISION)
+    for path in paths:
+        with FileSystems.create(f"{to}/{path.relative_to(folder).as_posix()}") as copy:
+            copy.write(path.read_bytes())
+    return to
 
 
 def _append(folder: str, step: str, place: Place, entries: bytes) -> None:
@@ -81,9 +94,30 @@ def _append(folder: str, step: str, place: Place, entries: bytes) -> None:
 
 
 def _read(folder: str | None, step: str, place: Place) -> bytes:
-    if folder is None:
-        return b""
+    return _content(folder, f"{step}/{place.window}-{place.shard}") if folder else b""
+
+
+def _content(folder: str, name: str) -> bytes:
+    """Return the content of a file of the folder; empty if there is no such file."""
+    if "://" in folder:
+        if name not in _names(folder):
+            return b""
+        with FileSystems.open(f"{folder}/{name}") as file:
+            return file.read()
     try:
-        return (Path(folder) / step / f"{place.window}-{place.shard}").read_bytes()
+        return (Path(folder) / name).read_bytes()
     except FileNotFoundError:
         return b""
+
+
+@functools.lru_cache(maxsize=16)
+def _names(folder: str) -> frozenset[str]:
+    """Return the files of a folder in a bucket. Errors: FileNotFoundError if the folder was removed."""
+    found = FileSystems.match([f"{folder}/**"])[0].metadata_list
+    names = frozenset(each.path.removeprefix(f"{folder}/") for each in found)
+    if REVISION not in names:
+        raise FileNotFoundError(
+            f"{folder} has no restored state: a stream needs it until each window that was open at its launch has "
+            "ended; keep temporary files of the bucket longer"
+        )
+    return names

@@ -32,7 +32,8 @@ from transforms.quality import Entry, entries_of, pack
 from transforms.records.bots import flag_bots
 from transforms.validate import Validator
 
-FEW_ROWS = 5_000  # of native records, which are within MOST_BYTES: readers bound the bytes of a block
+FEW_ROWS = 5_000  # of native records of quarantine; those of other readers are within MOST_BYTES, as their blocks are
+MANY_ROWS = 2_000  # of which those that break a rule are judged apart
 MOST_BYTES = 64 << 20  # of a block of events: each event of an exploded record holds all bytes of the record
 _VALID, _IN_TIME = "_valid", "_in_time"  # of a whole block
 
@@ -79,13 +80,14 @@ class _Settle(beam.DoFn):
         source, queue = books[0][1], all(minute is not None for minute, *_ in books)
         mapping = self.mappings.get(source)
         marks = self.rules.bounded and mapping is not None and mapping.derived_id == "occurrence"
-        for parsed, refused in parse_in_parts(records, mapping, source):
+        # A stream keeps the first of several events with one id.
+        for parsed, refused in parse_in_parts(records, mapping, source, ordered=not self.rules.bounded):
             for part in (parsed, refused):
                 books += moved(part, source, queue, whole=mapping is None)
             refused = compacted(refused, of=records.height)
             yield from (TaggedOutput("rejected", block) for block in split_to_size(refused, MOST_BYTES))
             # A mapping may make records many times as large.
-            small = mapping is None and parsed.height <= FEW_ROWS
+            small = mapping is None and (self.rules.input is not None or parsed.height <= FEW_ROWS)
             for block in [parsed] if small else split_to_size(parsed, MOST_BYTES):
                 settled = judge(block, self.rules, marks)
                 yield from (TaggedOutput("rejected", compacted(each, of=block.height)) for each in settled.rejected)
@@ -110,6 +112,8 @@ def judge(parsed: pl.DataFrame, rules: Rules, marks: bool = False) -> Judged:
     """Apply the rules to a PARSED_SCHEMA block of parse; `marks` adds the position to derived ids."""
     if rules.input is None or marks or parsed.is_empty():
         return _judge_each(parsed, rules, marks)
+    if rules.bounded and len(parsed) >= MANY_ROWS:
+        return _judge_apart(parsed, rules)
     dated = flag_bots(parsed, rules.validate.bots).with_columns(DATES)
     checks = (DATED & rules.validate.clean).alias(_VALID), rules.lateness.clean().alias(_IN_TIME)
     events = dated.select(*_FLOW, *checks)
@@ -128,6 +132,22 @@ _FLOW = [
     )
     for name in FLOW_SCHEMA
 ]
+
+
+def _judge_apart(parsed: pl.DataFrame, rules: Rules) -> Judged:
+    """The same for a large block of a batch run: first the events that pass as they are, then what the rules make of
+    the others. A stream would keep another of two events in another order."""
+    dated = flag_bots(parsed, rules.validate.bots).with_columns(DATES)
+    is_unsure = dated.select(
+        pl.col("received_time").is_null() | rules.validate.unsure | rules.lateness.late.fill_null(False)
+    ).to_series()
+    if 2 * int(is_unsure.sum() or 0) > len(parsed):
+        return _judge_each(parsed, rules)
+    events = dated.select(_FLOW)
+    if not is_unsure.any():
+        return Judged(events, [], None)
+    others = _judge_each(parsed.filter(is_unsure), rules)
+    return others._replace(events=pl.concat([events.filter(~is_unsure), others.events]))
 
 
 def _judge_each(parsed: pl.DataFrame, rules: Rules, marks: bool = False) -> Judged:

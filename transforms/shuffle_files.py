@@ -1,7 +1,7 @@
 """Spill: pass blocks through a local shuffle by reference.
 
 The in-process runner keeps shuffled data in memory. In a batch run on one machine, a block is therefore written to an
-Arrow file in the run's own folder, and only its path is shuffled: with four times the events, a run uses 1.2 times the
+Arrow file in the run's own folder, and only its path is shuffled: with four times the events, a run uses 1.4 times the
 memory (benchmarks/RESULTS.md), and worker processes exchange paths instead of bytes. On a cluster nothing is spilled:
 workers share no disk, and its shuffle has storage of its own.
 

@@ -30,6 +30,7 @@ _WORDS |= {"object": "keys with values", "array": "a list", "null": "null"}
 
 MOST_CHARACTERS = 2_000_000  # of a document
 MOST_VALUES = 100_000  # of a document, its aliases written out
+_LIMIT = re.compile(r" [<>]=? [-\d.]+$")
 MOST_BITS = 4_096  # of an integer: Python refuses to write one of many more
 DEEPEST = 100  # levels
 
@@ -124,17 +125,21 @@ def _explain(problem: str, document: Any, type_: Any) -> str:
         return f"{path}{inner['path']}: {inner['text']}"
     name = text.partition("`")[2].rstrip("`")
     if text.startswith("Object contains unknown field"):
-        return f"{path}.{name}: got the unknown key {name!r}, allowed {', '.join(_choices(type_, path)[1])}"
+        return f"{path}.{name}: got the unknown key {name!r}, allowed {', '.join(_keys(type_, path, document))}"
     if text.startswith("Object missing required field"):
         return f"{path}.{name}: missing, but required; state it"
     if text.startswith("Invalid enum value"):
         texts, keys = _choices(type_, path)
         maps = f", or a map of one of {', '.join(keys)}" if keys else ""
         return f"{path}: got {_shown(document, path)}, allowed {', '.join(texts)}{maps}"
+    if text.startswith("Invalid value"):  # of the key that tells the kinds of a Struct apart
+        tags = [str(at.tag) for at in _types_at(type_, path.rpartition(".")[0]) if isinstance(at, inspect.StructType)]
+        return f"{path}: got {_shown(document, path)}, allowed {', '.join(tags)}"
     if text.startswith("Expected"):
         kinds = re.findall(r"`([^`]*)`", text)
         allowed = [_WORDS.get(kind, kind) for kind in kinds[0].split(" | ")] if kinds else []
-        return f"{path}: got {_shown(document, path)}, allowed {' or '.join(allowed)}"
+        limit = _LIMIT.search(text)
+        return f"{path}: got {_shown(document, path)}, allowed {' or '.join(allowed)}{limit[0] if limit else ''}"
     return f"{path}: {text}"
 
 
@@ -190,15 +195,29 @@ def _shown(document: Any, path: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _choices(type_: Any, path: str) -> tuple[list[str], list[str]]:
-    """The texts of the Literal, and the keys of the Struct, that the type has at the path."""
+def _types_at(type_: Any, path: str) -> list[inspect.Type]:
+    """What the type may have at the path."""
     candidates = [inspect.type_info(type_)]
     for key, _, _ in _STEP.findall(path):
         flat = [inner for at in candidates for inner in _flat(at)]
         candidates = [inner for at in flat for inner in _below(at, key)]
-    found = [inner for candidate in candidates for inner in _flat(candidate)]
+    return [inner for candidate in candidates for inner in _flat(candidate)]
+
+
+def _choices(type_: Any, path: str) -> tuple[list[str], list[str]]:
+    """The texts of the Literal, and the keys of the Struct, that the type has at the path."""
+    found = _types_at(type_, path)
     keys = [field.encode_name for at in found if isinstance(at, inspect.StructType) for field in at.fields]
     return [str(value) for at in found if isinstance(at, inspect.LiteralType) for value in at.values], keys
+
+
+def _keys(type_: Any, path: str, document: Any) -> list[str]:
+    """The keys that the Struct at the path has, of several the one of the kind that the document states."""
+    stated, found = _at_path(document, path), []
+    for at in _types_at(type_, path):
+        if isinstance(at, inspect.StructType) and (at.tag_field is None or stated.get(at.tag_field) == at.tag):
+            found += [*([] if at.tag_field is None else [at.tag_field]), *(each.encode_name for each in at.fields)]
+    return found
 
 
 def _flat(at: inspect.Type) -> list[inspect.Type]:

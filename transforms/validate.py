@@ -13,12 +13,23 @@ from typing import NamedTuple
 import polars as pl
 
 from transforms.block import REJECTED_SCHEMA, empty
+from transforms.contract import (
+    CHANNELS,
+    ID_ALLOWED,
+    ID_CHARACTERS,
+    LONGEST,
+    PATTERNS,
+    TEXT_ALLOWED,
+    TEXT_BYTES,
+    UNPRINTABLE,
+    allowed_channels,
+    longest_allowed,
+)
+from transforms.json_objects import errors_json
 from transforms.records.bots import flag_bots
 from transforms.records.match import Match
-from transforms.records.payloads import errors_json
 from transforms.stage import rejections
 
-CHANNELS = ("web", "mobile", "social", "iot", "email", "pos", "server", "other")
 NULL_IDS = (
     "",
     "null",
@@ -28,20 +39,7 @@ NULL_IDS = (
     "[object object]",
     "00000000-0000-0000-0000-000000000000",
 )
-TEXT_BYTES = 8192
-_LONGEST = {
-    **dict.fromkeys(("user_id", "anonymous_id", "session_id", "content_id", "content_type", "category"), 256),
-    **dict.fromkeys(("campaign", "country", "device"), 256),
-    "referrer": 2048,
-}
-
-
 _PERSON = ("user_id", "anonymous_id")
-_PATTERNS = {
-    "event_type": (r"^[a-z][a-z0-9_]{0,63}$", "like page_view: ^[a-z][a-z0-9_]{0,63}$"),
-    "source": (r"^[a-z0-9][a-z0-9_.-]{0,63}$", "like web-shop: ^[a-z0-9][a-z0-9_.-]{0,63}$"),
-    "currency": ("^[A-Z]{3}$", "three capital letters, ISO 4217"),
-}
 
 
 class Rule(NamedTuple):
@@ -57,12 +55,12 @@ _REQUIRED = (
     Rule(
         "event_id",
         "invalid_event_id",
-        "1 to 128 printable characters",
-        ~pl.col("event_id").str.len_chars().is_between(1, 128) | pl.col("event_id").str.contains(r"\p{C}"),
+        ID_ALLOWED,
+        ~pl.col("event_id").str.len_chars().is_between(1, ID_CHARACTERS) | pl.col("event_id").str.contains(UNPRINTABLE),
     ),
     Rule("event_type", "missing_event_type", "required", pl.col("event_type").is_null()),
 )
-_TEXT = Rule("text", "too_long", f"at most {TEXT_BYTES} bytes of UTF-8", pl.col("text").str.len_bytes() > TEXT_BYTES)
+_TEXT = Rule("text", "too_long", TEXT_ALLOWED, pl.col("text").str.len_bytes() > TEXT_BYTES)
 
 
 class Validator:
@@ -81,15 +79,33 @@ class Validator:
         """Whether a block with flagged bots passes as it is, without a warning: one Boolean. False may be wrong."""
         return _clean(self.null_ids)
 
+    @property
+    def unsure(self) -> pl.Expr:
+        """Which rows of a block with flagged bots may not pass as they are. True may be wrong."""
+        return _unsure(self.null_ids)
+
 
 @lru_cache(maxsize=16)
 def _clean(null_ids: tuple[str, ...]) -> pl.Expr:
     false = [_is_false(name, null_ids).any() for name in _PERSON]
-    few = [_few(name).str.contains(pattern).all() for name, (pattern, _) in _PATTERNS.items()]
-    long = [(pl.col(name).str.len_bytes() > longest).any() for name, longest in _LONGEST.items()]
+    few = [_few(name).str.contains(pattern).all() for name, (pattern, _) in PATTERNS.items()]
+    long = [(pl.col(name).str.len_bytes() > longest).any() for name, longest in LONGEST.items()]
     known = _few("channel").is_in(CHANNELS).all()
     broken = [*false, *(rule.breaks.any() for rule in (*_REQUIRED, _TEXT)), *long]
     return pl.all_horizontal(known, *few, *(~each for each in broken))
+
+
+@lru_cache(maxsize=16)
+def _unsure(null_ids: tuple[str, ...]) -> pl.Expr:
+    few = {name: _few(name, in_order=True) for name in (*PATTERNS, "channel")}
+    allows = {name: few[name].str.contains(pattern) for name, (pattern, _) in PATTERNS.items()}
+    allows["channel"] = few["channel"].is_in(CHANNELS)
+    odd = [pl.col(name).is_in(few[name].filter(~allows[name]).implode()) for name in few]
+    long = [pl.col(name).str.len_bytes() > longest for name, longest in LONGEST.items()]
+    broken = [*odd, *(rule.breaks for rule in (*_REQUIRED, _TEXT)), *long]
+    return pl.any_horizontal(
+        *(_is_false(name, null_ids) for name in _PERSON), *(each.fill_null(False) for each in broken)
+    )
 
 
 def null_false_ids(block: pl.DataFrame, null_ids: tuple[str, ...]) -> pl.DataFrame:
@@ -132,18 +148,19 @@ def _broken_rules(block: pl.DataFrame) -> Iterable[Rule]:
     yield from _kept(block, *_REQUIRED)
     for name in ("event_type", "source"):
         yield from _pattern(block, name)
-    for name, longest in _LONGEST.items():
+    for name, longest in LONGEST.items():
         if block.select((pl.col(name).str.len_bytes() > longest).any()).item():
-            message = f"at most {longest} characters"
-            yield from _kept(block, Rule(name, "too_long", message, pl.col(name).str.len_chars() > longest))
-    yield from _among(block, "channel", lambda values: values.is_in(CHANNELS), f"one of {', '.join(CHANNELS)}")
+            yield from _kept(
+                block, Rule(name, "too_long", longest_allowed(name), pl.col(name).str.len_chars() > longest)
+            )
+    yield from _among(block, "channel", lambda values: values.is_in(CHANNELS), allowed_channels())
     yield from _pattern(block, "currency")
     yield from _kept(block, _TEXT)
 
 
-def _few(name: str) -> pl.Expr:
-    """The distinct values of a column that has few."""
-    return pl.col(name).drop_nulls().unique()
+def _few(name: str, in_order: bool = False) -> pl.Expr:
+    """The distinct values of a column that has few; in order, they are the same each time they are asked for."""
+    return pl.col(name).drop_nulls().unique(maintain_order=in_order)
 
 
 def _kept(block: pl.DataFrame, *rules: Rule) -> Iterable[Rule]:
@@ -152,7 +169,7 @@ def _kept(block: pl.DataFrame, *rules: Rule) -> Iterable[Rule]:
 
 
 def _pattern(block: pl.DataFrame, name: str) -> Iterable[Rule]:
-    pattern, message = _PATTERNS[name]
+    pattern, message = PATTERNS[name]
     return _among(block, name, lambda values: values.str.contains(pattern), message)
 
 

@@ -6,17 +6,11 @@ from decimal import Decimal
 import msgspec
 import polars as pl
 
-from transforms.block import FIELDS, ORIGIN, PARSED_SCHEMA, REJECTED_SCHEMA, VALUE_DIGITS
-from transforms.records.native import KNOWN, NativeEvent, OpenEvent, derived_id
-from transforms.records.numbers import to_nine_places
-from transforms.records.payloads import (
-    UNREADABLE,
-    check_depth,
-    decode_object,
-    encode_json,
-    error_of,
-    errors_json,
-)
+from transforms.block import FIELDS, ORIGIN, PARSED_SCHEMA, REJECTED_SCHEMA
+from transforms.contract import KNOWN, NativeEvent, OpenEvent
+from transforms.json_objects import UNREADABLE, check_depth, decode_object, encode_json, error_of, errors_json
+from transforms.numbers import VALUE_DIGITS, to_nine_places
+from transforms.records.native import derived_id
 from transforms.records.times import read_times
 
 TEXTS = [name for name, dtype in FIELDS.items() if dtype == pl.String and name not in ("properties", "extra")]

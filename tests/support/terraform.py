@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import hcl2
 import pytest
 
+from tests.servers.needed import LIMIT
+
 FOLDER = Path(__file__).parents[2] / "templates/terraform"
 FILES = sorted(FOLDER.glob("*.tf"))
 OFFLINE = ("variables.tf", "locals.tf", "tables.json", "dashboard.json.tftpl")  # they name no provider
@@ -65,7 +67,7 @@ def terraform(*words: str, folder: Path, stdin: str = "") -> subprocess.Complete
         pytest.skip("no terraform on the PATH: that the files are formatted and what they evaluate to is NOT checked")
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"}
     return subprocess.run(
-        [binary, *words], cwd=folder, env=environment, input=stdin, capture_output=True, text=True, timeout=60
+        [binary, *words], cwd=folder, env=environment, input=stdin, capture_output=True, text=True, timeout=LIMIT
     )
 
 

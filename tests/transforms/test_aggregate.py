@@ -12,7 +12,7 @@ from apache_beam.transforms.window import TimestampedValue
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms import aggregate, quality
+from transforms import aggregate, quality, shuffle_files
 from transforms.aggregate import Aggregate
 from transforms.block import EVENT_SCHEMA, TIME, BlockCoder
 from transforms.metrics.aggregations import BooksAggregation, MetricAggregation
@@ -209,9 +209,9 @@ def test_a_day_of_a_time_zone_is_open_to_its_last_event_as_long_as_any_day():
     stream.publishes(metric("Europe/Berlin", **DAYS), (1, "on_time", "web", 1), (2, "late", "web", 2))
 
 
-def bounded(blocks: list[pl.DataFrame], what, *expected: tuple, fold: int = 0) -> None:
+def bounded(blocks: list[pl.DataFrame], what, *expected: tuple, spill_folder: str | None = None) -> None:
     with beam.Pipeline("FnApiRunner") as pipeline:
-        aggregate = Aggregate([what], LAUNCH, Firing(clock=lambda: 5.0), fold)
+        aggregate = Aggregate([what], LAUNCH, Firing(clock=lambda: 5.0), spill_folder)
         made = pipeline | beam.Create(blocks, reshuffle=False) | aggregate
         assert_that(made[what.name] | beam.FlatMap(told), equal_to(list(expected)))
 
@@ -224,13 +224,15 @@ def test_a_bounded_run_publishes_each_row_once(shards):
     bounded(blocks, what, *((5_000_000, "on_time", channel, n) for channel, n in rows))
 
 
-def test_days_that_share_a_key_of_a_bounded_run_stay_apart():
+def test_days_that_share_a_key_of_a_bounded_run_stay_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(shuffle_files, "INLINE_ROWS", 1)
     days = [NOON + number * DAY for number in (0, 1, FOLD, 3 * FOLD)]
     partial = metric().partial(pl.concat(events("web", at=day) for day in days))
     pieces = scatter(partial, HOUR, DAY, 1, ("channel",), FOLD)
     assert [piece.height for _, piece in pieces] == [3, 1]
     blocks = [events("web", at=day) for day in (*days, NOON)]
-    bounded(blocks, metric(), *((5_000_000, "on_time", "web", n) for n in (2, 1, 1, 1)), fold=FOLD)
+    bounded(blocks, metric(), *((5_000_000, "on_time", "web", n) for n in (2, 1, 1, 1)), spill_folder=str(tmp_path))
+    assert len(list(tmp_path.iterdir())) == len(blocks)
 
 
 def test_the_books_of_no_known_minute_are_published_too():

@@ -88,12 +88,12 @@ def test_two_ids_of_one_hash_both_stay():
 rows = st.lists(st.tuples(st.sampled_from("abcde"), st.integers(0, 3), st.sampled_from("xy")), max_size=30)
 
 
-@given(rows, st.randoms(use_true_random=False), st.integers(1, 7))
-def test_neither_order_nor_cuts_nor_shards_matter(drawn, random, shards):
+@given(rows, st.randoms(use_true_random=False), st.integers(1, 7), st.sampled_from([0, FOLD]))
+def test_neither_order_nor_cuts_nor_shards_matter(drawn, random, shards, fold):
     whole = keep_smallest(keyed(events(*drawn)))
     shuffled = list(drawn)
     random.shuffle(shuffled)
-    pieces = [keep_smallest(piece.events) for piece in split(events(*shuffled), DAY, shards)]
+    pieces = [keep_smallest(piece.events) for piece in split(events(*shuffled), DAY, shards, fold)]
     again = pl.concat([kept.events for kept in pieces] or [whole.events.clear()])
     key = ["event_id", "received_time", "content_id"]
     assert again.sort(key).equals(whole.events.sort(key))

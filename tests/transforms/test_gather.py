@@ -4,7 +4,6 @@ from datetime import timedelta
 
 import apache_beam as beam
 import polars as pl
-import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.test_stream import TestStream
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
@@ -17,8 +16,6 @@ from transforms import gather
 from transforms.block import LARGE_ROWS, RAW_SCHEMA, BlockCoder
 from transforms.gather import MOST_BYTES, MOST_SHARDS, GatherBlocks
 
-# A Prism that ends takes the connections of Beam's worker with it, whose threads say so.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 START = NOON.timestamp()
 DELAY = timedelta(seconds=2)
 

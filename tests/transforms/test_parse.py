@@ -10,13 +10,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from transforms.block import PARSED_SCHEMA, RECORD_SCHEMA, REJECTED_SCHEMA
+from transforms.contract import KNOWN
 from transforms.event_time import settle_event_time
+from transforms.json_objects import DEEPEST
 from transforms.lateness import Lateness
 from transforms.mapping import load_mapping
 from transforms.parse import parse
 from transforms.quality import frame_of, merge
-from transforms.records.native import KNOWN, SLICE_ROWS, numerics, parse_native
-from transforms.records.payloads import DEEPEST
+from transforms.records.native import SLICE_ROWS, numerics, parse_native
 from transforms.settle import moved
 from transforms.validate import Validator
 

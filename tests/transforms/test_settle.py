@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from benchmarks.capacity import START, raw_block
 from pipelines.apps.simulator.faults import PRESETS
@@ -38,6 +39,25 @@ def test_a_block_judged_at_once_is_as_judged_rule_by_rule(monkeypatch, faults, b
     assert not slow if faults == "none" else 0 < len(slow) < 12  # both ways were taken
     assert (flagged > 100) == bool(bots)
     assert (late > 0) == (lateness == "a minute")
+
+
+@pytest.mark.parametrize("faults", ["none", "usual", "many"])
+@pytest.mark.parametrize("bots", [(), BOTS], ids=["no bots", "bots"])
+@pytest.mark.parametrize("lateness", LATENESS)
+def test_what_is_judged_apart_in_a_large_block_is_as_judged_rule_by_rule(faults, bots, lateness):
+    rules = Rules((), "f", Validator(bots=bots), LATENESS[lateness], bounded=True)
+    lines = Live(3_000, 3, PRESETS[faults]).lines(0, 3_000, START)
+    parsed = parse(tag_input(raw_block(lines, START), "f"), None, "events").passed
+    assert len(parsed) >= settle.MANY_ROWS
+    apart, expected = judge(parsed, rules), settle._judge_each(parsed, rules)
+    assert_frame_equal(apart.events, expected.events, check_row_order=False)
+    for one, other in zip(*(rejected_of(judged) for judged in (apart, expected)), strict=True):
+        assert one == other
+
+
+def rejected_of(judged: settle.Judged) -> list[dict]:
+    rows = [row for block in judged.rejected for row in block.to_dicts()]
+    return sorted(rows, key=lambda row: row["position"])
 
 
 def test_rejected_records_and_few_events_hold_no_texts_of_a_large_block():

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from transforms import strict_yaml
@@ -49,3 +50,33 @@ def test_a_long_document_is_refused_before_it_is_read():
 def test_aliases_of_honest_size_stand_for_what_they_repeat():
     assert load("a: &a {x: 1}\nb: [*a, *a]", dict[str, Any], "m.yaml") == {"a": {"x": 1}, "b": [{"x": 1}] * 2}
     assert load(aliases(3), dict[str, Any], "m.yaml")["a2"][9][9] == ["x"] * 10
+
+
+class Cat(msgspec.Struct, forbid_unknown_fields=True, tag_field="kind", tag="cat"):
+    lives: int = 9
+
+
+class Dog(msgspec.Struct, forbid_unknown_fields=True, tag_field="kind", tag="dog"):
+    tricks: int = 0
+
+
+class Home(msgspec.Struct, forbid_unknown_fields=True):
+    pets: list[Cat | Dog] = []
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("pets: [{kind: cow}]", "$.pets[0].kind: got 'cow', allowed cat, dog"),
+        (
+            "pets: [{kind: dog}, {kind: dog, lives: 3}]",
+            "$.pets[1].lives: got the unknown key 'lives', allowed kind, tricks",
+        ),
+        ("cats: []", "$.cats: got the unknown key 'cats', allowed pets"),
+        ("pets: [{}]", "$.pets[0].kind: missing, but required; state it"),
+    ],
+)
+def test_what_has_kinds_says_which_and_the_keys_of_the_stated_one(text, problem):
+    with pytest.raises(ConfigError) as told:
+        load(text, Home, "a.yaml")
+    assert str(told.value) == f"a.yaml: {problem}"

@@ -6,9 +6,8 @@ from functools import reduce
 
 import polars as pl
 
-from transforms.block import VALUE_DIGITS
 from transforms.mapping.functions import Column, Failure, decimal_of, texts_of
-from transforms.records.numbers import to_nine_places
+from transforms.numbers import VALUE_DIGITS, to_nine_places
 
 _EXACT = Context(prec=120, rounding=ROUND_05UP)  # a later rounding to nine places comes out as if it were the only one
 _PLACES = {  # ISO 4217: currencies by the decimal places of their minor unit; all others have two

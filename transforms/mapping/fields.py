@@ -10,6 +10,7 @@ import polars as pl
 from msgspec import UNSET, UnsetType
 
 from transforms.block import FIELDS
+from transforms.contract import CHANNELS
 from transforms.mapping.calls import Call, Function
 from transforms.mapping.functions import Column, cast
 from transforms.records.match import Match, Scalar, check_match, paths_in, text_of
@@ -17,7 +18,6 @@ from transforms.records.paths import Path, parse_path
 from transforms.records.patterns import check_pattern, pattern_of
 from transforms.records.times import EPOCH_UNITS, RFC3339
 from transforms.records.zones import zone_of
-from transforms.validate import CHANNELS
 
 OnError = Literal["quarantine", "null"] | None
 

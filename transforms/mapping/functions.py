@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import polars as pl
 import xxhash
 
-from transforms.block import NUMERIC, SEPARATOR, TIME, VALUE_DIGITS
+from transforms.block import NUMERIC, SEPARATOR, TIME
+from transforms.json_objects import encode_json
+from transforms.numbers import VALUE_DIGITS, floor_to_nine_places, to_nine_places
 from transforms.records.iso_times import read_iso_times
-from transforms.records.numbers import floor_to_nine_places, to_nine_places
 from transforms.records.patterns import read_formatted
-from transforms.records.payloads import encode_json
 from transforms.records.times import EPOCH_UNITS, RFC3339, keep_in_range, read_epochs
 from transforms.records.zones import localize
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import polars as pl
 
 from transforms.block import hash128
+from transforms.json_objects import encode_json
 from transforms.mapping.fields import TIMES
 from transforms.mapping.functions import column_of, concatenate, constant
 from transforms.mapping.spec import Event, Mapping, read_beside
@@ -18,7 +19,6 @@ from transforms.mapping.values import Columns, Record, evaluate
 from transforms.records.beside import ATTRIBUTES, CARRIED
 from transforms.records.columns import Keys
 from transforms.records.paths import Path, Table, parse_path, prune, read, remove_at
-from transforms.records.payloads import encode_json
 
 Slices = Iterable[tuple[Sequence[Record], list[int]]]  # records, and the rows of the raw block that they are
 

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from transforms.block import PARSED_SCHEMA, REJECTED_SCHEMA, empty
+from transforms.json_objects import encode_json, errors_json
 from transforms.mapping.functions import column_of
 from transforms.mapping.gather import Gathered, Plan, Slices, gather, join, places_of, plans_of
 from transforms.mapping.settle import Mapped, settle
@@ -24,7 +25,6 @@ from transforms.mapping.spec import MOST_ELEMENTS, Mapping
 from transforms.mapping.values import Columns
 from transforms.records.match import Match, holds, paths_in
 from transforms.records.paths import Path, Record, parse_path, read, replace_at
-from transforms.records.payloads import encode_json, errors_json
 from transforms.stage import rejections
 
 MOST_REPEATED = 16 << 20  # bytes of the enclosing record that the elements of one record may repeat in all

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from transforms.block import ORIGIN, PARSED_SCHEMA
+from transforms.json_objects import errors_json
 from transforms.mapping.fields import TIMES, Field
 from transforms.mapping.finer import finer_than_micros
 from transforms.mapping.functions import Failure, constant, to_time, to_times
@@ -13,7 +14,7 @@ from transforms.mapping.position import sequence_of
 from transforms.mapping.spec import Event, Mapping
 from transforms.mapping.traces import Trace, keep_traces, kept_elsewhere, open_paths
 from transforms.mapping.values import Columns, evaluate, value_of, zones_of
-from transforms.records.payloads import NOTHING, errors_json
+from transforms.records.payloads import NOTHING
 from transforms.records.times import RFC3339
 from transforms.stage import rejections
 

@@ -8,9 +8,9 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus
 import msgspec
 import polars as pl
 
+from transforms.json_objects import UNREADABLE, check_depth
 from transforms.mapping.functions import Column, Failure, column_of, texts_of, trim
 from transforms.records.paths import parse_path, read
-from transforms.records.payloads import UNREADABLE, check_depth
 
 # What programs write for no value, in lower case.
 NULL_LIKE = ("", "-", "null", "(null)", "none", "(none)", "nil", "undefined", "(not set)", "n/a", "nan")

@@ -18,11 +18,11 @@ from typing import Any
 import msgspec
 import polars as pl
 
+from transforms.json_objects import encode_json
 from transforms.mapping.fields import Field, Part, ZoneField
 from transforms.mapping.functions import texts_of
 from transforms.mapping.values import Columns
 from transforms.records.paths import Path, parse_path, prune
-from transforms.records.payloads import encode_json
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 Trace = tuple[Sequence[str], pl.Series]  # paths, and the rows (Boolean) whose values were not kept

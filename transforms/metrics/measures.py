@@ -21,10 +21,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
-from transforms.block import NUMERIC, TIME, VALUE_DIGITS, day_of, empty, hash64
+from transforms.block import NUMERIC, TIME, day_of, empty, hash64
 from transforms.metrics import distinct, quantile
 from transforms.metrics.columns import COLUMNS, PERSON
 from transforms.metrics.spec import Measure, MetricSpec
+from transforms.numbers import VALUE_DIGITS
 
 ROW = "#row"  # no column of an event or a metric can have this name
 _MERGED = {
@@ -127,17 +128,22 @@ def _named(spec: MetricSpec) -> set[str]:
 
 def _needed(events: pl.DataFrame, spec: MetricSpec, time_zone: str) -> pl.DataFrame:
     """bucket_start and the columns that the metric reads, of the events that have all of `where_set`."""
-    read = _named(spec)
-    person = [pl.coalesce("user_id", "anonymous_id").alias(PERSON)] if PERSON in read | {*spec.where_set} else []
-    rows = events.with_columns(person) if person else events
+    read, start = _named(spec), "event_time"
+    names = sorted({*read, *spec.where_set, start})
+    rows = events.select(
+        pl.coalesce("user_id", "anonymous_id").alias(PERSON) if name == PERSON else name for name in names
+    )
     if spec.where_set:
         rows = rows.filter(pl.col(name).is_not_null() for name in spec.where_set)
-    start = bucket_starts(rows["event_time"], spec, time_zone)
-    return rows.select(start.alias("bucket_start"), *sorted(read))
+    starts = bucket_starts(rows[start], spec, time_zone)
+    return rows.select(starts.alias("bucket_start"), *sorted(read))
 
 
 def _grouped(rows: pl.DataFrame, spec: MetricSpec, plain: list[pl.Expr]) -> tuple[pl.DataFrame, np.ndarray]:
-    """The rows per key with their plain measures, and the number of each input row's group (int64)."""
+    """The rows per key with their plain measures, and the number of each input row's group (int64), which is left out
+    where all measures are plain."""
+    if len(plain) == len(spec.measures):
+        return rows.group_by(spec.keys).agg(*plain), np.empty(0, np.int64)
     grouped = rows.with_row_index(ROW).group_by(spec.keys).agg(*plain, pl.col(ROW))
     return grouped.drop(ROW), _group_of(grouped[ROW], rows.height)
 
@@ -193,9 +199,10 @@ def _codes(rows: pl.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
 
     Each different value is hashed once; a null row's place means nothing.
     """
-    members = rows.select(column).with_row_index(ROW).group_by(column).agg(ROW)
-    hashes, place = np.unique(hash64(members[column]).to_numpy(), return_inverse=True)
-    return place[_group_of(members[ROW], rows.height)], hashes
+    encoded = rows[column].to_arrow().dictionary_encode()
+    hashes, place = np.unique(hash64(pl.Series(encoded.dictionary, dtype=pl.String)).to_numpy(), return_inverse=True)
+    codes = encoded.indices.fill_null(0).to_numpy()
+    return place[codes] if len(place) else np.zeros(len(codes), np.int64), hashes
 
 
 def bucket_starts(times: pl.Series, spec: MetricSpec, time_zone: str) -> pl.Series:

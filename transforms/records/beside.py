@@ -1,7 +1,11 @@
 """Beside: what a message says beside its payload, read as if the record itself had it.
 
-    $attributes     the message's attributes (Pub/Sub), each a text
-    $ordering_key   its ordering key
+    $attributes     the message's attributes (Pub/Sub) or headers (Kafka), each a text
+    $ordering_key   its ordering key (Pub/Sub)
+    $key            its key (Kafka)
+    $topic          the topic that it is from (Kafka)
+    $partition      the number of its partition (Kafka)
+    $timestamp      its timestamp, in milliseconds since 1970 (Kafka)
 
 A mapping that reads one of these keys gets it in each record of a queue: before a payload is decoded, the keys are
 written into it, so what reads a record knows nothing of messages. The message always wins over a key of that name in
@@ -15,7 +19,16 @@ import msgspec
 import polars as pl
 
 ATTRIBUTES, ORDERING_KEY = "$attributes", "$ordering_key"
-ROOTS = frozenset({ATTRIBUTES, ORDERING_KEY})
+# key -> its name in the attributes of a record
+_NAMES = {
+    ATTRIBUTES: "message",
+    ORDERING_KEY: "ordering_key",
+    "$key": "key",
+    "$topic": "topic",
+    "$partition": "partition",
+    "$timestamp": "timestamp",
+}
+ROOTS = frozenset(_NAMES)
 # Attributes that clients and the service itself add on the way: no part of a derived id, since a message that is
 # published or forwarded again has others.
 CARRIED = tuple(
@@ -37,7 +50,7 @@ CARRIED = tuple(
     )
 )
 # A key of ours in the payload, also one whose `$` or letters are escaped, as no encoder does.
-_STATED = re.compile(rb'"\$(?:attributes|ordering_key)"|\\u00(?:24|[5-7][0-9a-fA-F])')
+_STATED = re.compile(rb'"\$(?:attributes|ordering_key|key|topic|partition|timestamp)"|\\u00(?:24|[5-7][0-9a-fA-F])')
 _NONE, _BLANKS = b"null", b" \t\r\n"  # what JSON takes for blanks
 
 
@@ -47,6 +60,11 @@ class _Message(msgspec.Struct):
     received_time: str | None = None
     ordering_key: msgspec.Raw = msgspec.Raw(b"")
     message: msgspec.Raw = msgspec.Raw(b"")
+    key: msgspec.Raw = msgspec.Raw(b"")
+    topic: msgspec.Raw = msgspec.Raw(b"")
+    partition: msgspec.Raw = msgspec.Raw(b"")
+    timestamp: msgspec.Raw = msgspec.Raw(b"")
+    tombstone: bool = False  # a message that deletes a key, and has no payload (Kafka)
 
 
 _decode = msgspec.json.Decoder(_Message).decode
@@ -67,10 +85,10 @@ def with_message(raw: pl.DataFrame, roots: Collection[str]) -> pl.DataFrame:
 
 def _with_keys(payload: bytes, told: str, roots: Collection[str]) -> bytes:
     message = _decode(told)
-    if message.received_time is None:
+    if message.received_time is None or message.tombstone:
         return payload
     stated = _STATED.search(payload) is not None
-    values = ((ATTRIBUTES, message.message), (ORDERING_KEY, message.ordering_key))
+    values = ((root, getattr(message, name)) for root, name in _NAMES.items())
     keys = [
         b'"%s":%s' % (name.encode(), bytes(value) or _NONE)
         for name, value in values

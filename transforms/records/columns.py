@@ -16,21 +16,9 @@ import polars as pl
 from msgspec import UNSET
 from msgspec.structs import astuple
 
+from transforms.json_objects import DEEPEST, UNREADABLE, check_depth, decode_object, error_of
 from transforms.records.paths import Record, Table
-from transforms.records.payloads import (
-    CELL_BYTES,
-    DEEPEST,
-    UNREADABLE,
-    Refused,
-    check_depth,
-    csv_form,
-    decode_each,
-    decode_object,
-    error_of,
-    read_csv,
-    read_json,
-    slices_of,
-)
+from transforms.records.payloads import CELL_BYTES, Refused, csv_form, decode_each, read_csv, read_json, slices_of
 
 CHUNK_ROWS = 512  # decoded to tuples at a time: fewer than what starts Python's collector of garbage
 OFTEN, MOST_OTHERS = 64, 32  # a key that is not read is decoded like one that is if one record in so many has it

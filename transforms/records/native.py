@@ -7,78 +7,31 @@ a field that is not in the contract, which goes to `extra`, or be no event at al
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from functools import lru_cache, partial
 from itertools import compress
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 from msgspec.structs import astuple
 
-from transforms.block import FIELDS, NUMERIC, ORIGIN, PARSED_SCHEMA, VALUE_DIGITS, hash128
-from transforms.records.numbers import to_nine_places
-from transforms.records.payloads import (
-    DEEPEST,
-    UNREADABLE,
-    check_depth,
-    decode_each,
-    decode_object,
-    encode_json,
-    error_of,
-    errors_json,
-    refuse,
-)
+from transforms.block import FIELDS, NUMERIC, ORIGIN, PARSED_SCHEMA, hash128
+from transforms.contract import NO_NUMBER, NUMBERS, TRANSPORT, VALUE_ALLOWED, NativeEvent, decode_native
+from transforms.json_objects import DEEPEST, UNREADABLE, check_depth, decode_object, encode_json, error_of, errors_json
+from transforms.numbers import to_nine_places
+from transforms.records.payloads import NOTHING, decode_each, refuse
+from transforms.records.plain import Plain, read_plain
 from transforms.records.times import read_stated
 from transforms.stage import rejections
 
-TRANSPORT = ("received_time", "sent_time")  # about how a record travelled: not part of a derived id
+PLAIN_ROWS = 2_000  # of a block in which plain records are read by themselves: NumPy's calls cost more below
 SLICE_ROWS = 2_048  # made into columns at a time: while their strings are in the processor's cache
 CHUNK_ROWS = 512  # made into tuples at a time: fewer than what starts Python's collector of garbage
-INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-
-
-class NativeEvent(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """The native format: one JSON object. Times may have any type here: an unreadable time is not an error."""
-
-    event_id: str | None = None
-    event_type: str | None = None
-    event_time: Any = None
-    sent_time: Any = None
-    received_time: Any = None
-    source: str | None = None
-    user_id: str | None = None
-    anonymous_id: str | None = None
-    session_id: str | None = None
-    sequence: INT64 | None = None
-    content_id: str | None = None
-    content_type: str | None = None
-    category: str | None = None
-    channel: str | None = None
-    campaign: str | None = None
-    referrer: str | None = None
-    country: str | None = None
-    device: str | None = None
-    value: Any = None  # as Decimal it could also be a text, even "NaN"
-    currency: str | None = None
-    quantity: INT64 | None = None
-    is_bot: bool | None = None
-    text: str | None = None
-    rating: float | None = None
-    properties: msgspec.Raw = msgspec.Raw(b"")
-
-
-class OpenEvent(NativeEvent, gc=False, forbid_unknown_fields=False):
-    """The same with custom fields: slower, since the record is decoded twice."""
-
-
-KNOWN = frozenset(NativeEvent.__struct_fields__)
 _decode = msgspec.json.Decoder(NativeEvent, float_hook=Decimal).decode
-_decode_open = msgspec.json.Decoder(OpenEvent, float_hook=Decimal).decode
-_NUMBERS = {type(None), int, Decimal}
 _INEXACT = re.compile(r"[eEnN]|\.[0-9]{10}|[0-9]{19}")  # no number as Polars reads it exactly, or one that is too large
-_NO_NUMBER = "Expected `number | null` - at `$.value`"
 
 
 # An event as a tuple: where each field is, and which of them become columns as they are.
@@ -91,12 +44,61 @@ _NO_EVENT = astuple(NativeEvent())
 _NO_PROPERTIES = _NO_EVENT[_PROPERTIES]
 _TIMES = ("client_time", "sent_time", "received_time")
 _CLIENT, _NULL = "client", {None}
+Parsed = tuple[pl.DataFrame, pl.DataFrame]  # a PARSED_SCHEMA block, a REJECTED_SCHEMA block
 Columns = list[list[Any]]  # what records state, in the order of NativeEvent
 
 
-def parse_native(raw: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+def parse_native(raw: pl.DataFrame, source: str) -> Parsed:
     """Decode native events to (PARSED_SCHEMA block, rejected). `source` is for records that do not state one."""
-    reader, queued = _Reader(raw["payload"], source), not raw["received_time"].null_count()
+    rows, parts = [], []
+    for parsed, at in _parse_parts(raw, source):
+        parts.append(parsed)
+        rows.append(at)
+    if len(parts) == 1:
+        return parts[0]
+    blocks, rejected = zip(*parts, strict=True)
+    return pl.concat(blocks, rechunk=True)[np.argsort(np.concatenate(rows))], pl.concat(rejected)
+
+
+def parse_unordered(raw: pl.DataFrame, source: str) -> Iterator[Parsed]:
+    """Yield the same in parts, at least one, which need no copy in the order of the records."""
+    return (parsed for parsed, _ in _parse_parts(raw, source))
+
+
+def _parse_parts(raw: pl.DataFrame, source: str) -> Iterator[tuple[Parsed, np.ndarray]]:
+    """Yield (PARSED_SCHEMA block, rejected), and the rows of the block: of plain records, and of the others."""
+    queued = not raw["received_time"].null_count()
+    plain = read_plain(raw["payload"]) if len(raw) >= PLAIN_ROWS else None
+    others = raw
+    if plain is not None:
+        is_plain = pl.Series(plain.rows)
+        some = raw if is_plain.all() else raw.filter(is_plain)
+        yield (_settle(_series_of_plain(plain, source), some, queued), NOTHING.clone()), np.flatnonzero(plain.rows)
+        if len(some) == len(raw):
+            return
+        others = raw.filter(~is_plain)
+    block, rejected, kept = _parse_each(others, source, queued)
+    yield (block, rejected), np.array(kept) if plain is None else np.flatnonzero(~plain.rows)[kept]
+
+
+def _series_of_plain(plain: Plain, source: str) -> dict[str, pl.Series]:
+    """What plain records state, as `_series_of` returns it."""
+    height, columns = int(plain.rows.sum()), dict(plain.columns)
+    own, client = columns.get("source"), columns.get("client_time")
+    columns["source"] = _column_of("source", source, height) if own is None else own.fill_null(source)
+    columns["id_source"] = _column_of("id_source", _CLIENT, height)
+    columns["client_time_given"] = (
+        _column_of("client_time_given", False, height) if client is None else client.is_not_null()
+    )
+    return {
+        name: columns[name].alias(name) if name in columns else _column_of(name, None, height)
+        for name in (*FIELDS, *_TIMES, "source", "id_source", "client_time_given")
+    }
+
+
+def _parse_each(raw: pl.DataFrame, source: str, queued: bool) -> tuple[pl.DataFrame, pl.DataFrame, list[int]]:
+    """(PARSED_SCHEMA block, rejected, the rows of the block) of records that are decoded by msgspec."""
+    reader = _Reader(raw["payload"], source)
     slices: list[dict[str, pl.Series]] = []
     kept: list[int] = []
     unfit: list[int] = []
@@ -110,7 +112,10 @@ def parse_native(raw: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataF
     block = _settle(stated, raw[kept] if reader.refused else raw, queued)
     refused = [(row, *reader.refused[row]) for row in sorted(reader.refused)]
     rejected = refuse(raw, refused, "native", source)
-    return _set_aside(block, unfit, rejected) if unfit else (block, rejected)
+    if unfit:
+        block, rejected = _set_aside(block, unfit, rejected)
+        kept = [row for at, row in enumerate(kept) if at not in {*unfit}]
+    return block, rejected, kept
 
 
 class _Reader:
@@ -129,10 +134,10 @@ class _Reader:
         payloads = some.to_list()
         columns, kept = self._decode(payloads, _without_doubtful(some, payloads), rows.start)
         before = len(self.refused)
-        if not _NUMBERS.issuperset(map(type, columns[_VALUE])):
+        if not NUMBERS.issuperset(map(type, columns[_VALUE])):
             for row, value in zip(kept, columns[_VALUE], strict=True):
-                if type(value) not in _NUMBERS:
-                    self._refuse(row, msgspec.ValidationError(_NO_NUMBER))
+                if type(value) not in NUMBERS:
+                    self._refuse(row, msgspec.ValidationError(NO_NUMBER))
         if not all(columns[_ID]):
             self._identify(columns, kept, lambda row: payloads[row - rows.start])
         if len(self.refused) == before:
@@ -158,7 +163,7 @@ class _Reader:
 
     def _judge(self, payloads: list[bytes], first: int, at: int) -> tuple:
         try:
-            event, unknown = _decode_native(payloads[at])
+            event, unknown = decode_native(payloads[at])
         except UNREADABLE as problem:
             self._refuse(first + at, problem)
             return _NO_EVENT
@@ -280,31 +285,9 @@ def _settle(stated: dict[str, pl.Series], origin: pl.DataFrame, queued: bool) ->
 def _set_aside(block: pl.DataFrame, unfit: list[int], rejected: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Move rows of a block to the rejected: their value is more than NUMERIC holds."""
     is_unfit = pl.int_range(pl.len()).is_in(unfit)
-    message = errors_json("$.value", "invalid_value", f"at most {VALUE_DIGITS} digits before the point")
+    message = errors_json("$.value", "invalid_value", VALUE_ALLOWED)
     too_large = rejections(block.filter(is_unfit), "validate", "invalid_value", message)
     return block.filter(~is_unfit), pl.concat([rejected, too_large])
-
-
-def _decode_native(payload: bytes) -> tuple[NativeEvent, str | None]:
-    """(event, its unknown fields as JSON). Errors: UNREADABLE."""
-    extra = None
-    check_depth(payload)
-    try:
-        event = _decode(payload)
-    except UNREADABLE:
-        event, extra = _decode_with_extra(payload)
-    if type(event.value) not in _NUMBERS:
-        raise msgspec.ValidationError(_NO_NUMBER)
-    if not payload.isascii():
-        payload.decode()  # msgspec does not look into what stays raw
-    return event, extra
-
-
-def _decode_with_extra(payload: bytes) -> tuple[OpenEvent, str | None]:
-    event = _decode_open(payload)
-    record = decode_object(payload)
-    unknown = {name: value for name, value in record.items() if name not in KNOWN}
-    return event, encode_json(unknown).decode() if unknown else None
 
 
 def _numeric(values: Sequence[int | Decimal | None]) -> tuple[pl.Series, list[int]]:

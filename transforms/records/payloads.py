@@ -5,10 +5,8 @@ payload again (a CSV header) is in `attributes`, so a quarantined row can be rep
 """
 
 import csv
-import re
 from collections.abc import Callable, Container, Iterator, Sequence
-from decimal import Decimal, InvalidOperation
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from transforms.block import REJECTED_SCHEMA, TIME, empty
+from transforms.json_objects import UNREADABLE, check_depth, decode_object, encode_json, error_of, errors_json
 from transforms.records.csv_rows import rows_of, without_trailing
 from transforms.records.paths import Table
 
@@ -23,50 +22,11 @@ from transforms.records.paths import Table
 RECORD_LIMIT = 10 << 20  # bytes of a record, from wherever: as long as a message of Pub/Sub may be
 csv.field_size_limit(RECORD_LIMIT)  # Python's own limit is 128 KiB
 
-# Errors that a decoder may raise on hostile bytes; anything else is a bug of ours and stops the run.
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidOperation)
-FEW_KEYS = 100
-SORTED_BYTES = 8 << 10  # of JSON, above which keys are put in order before it is written
 KEPT_BYTES = 64 << 10  # of a record that is too long
 TOO_LONG = "too_long"  # the attribute of what is left of it, by which it is never taken for a whole one
 CELL_BYTES = 64  # of a CSV's field as an object of Python
 SLICE_BYTES = 4 << 20  # of records that are decoded at a time: their objects take many times as much
 SLICE_ROWS = 2_048  # decoded and made into columns at a time: while they are in the processor's cache
-DEEPEST = 256  # levels; what the decoder itself can bear depends on how deep the runner's own calls are
-_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)  # or a text, in which a bracket is none
-_CONTAINERS = {dict, list}
-_AT = re.compile(r" - at `(\$[^`]*)`$")
-
-decode_object = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
-_encode_sorted = msgspec.json.Encoder(order="deterministic", decimal_format="number").encode
-_encode_as_it_is = msgspec.json.Encoder(decimal_format="number").encode
-
-
-def encode_json(value: Any) -> bytes:
-    """Return JSON in UTF-8, with the keys of each object sorted."""
-    # msgspec's sort takes quadratic time for keys that are nearly in order, but not for keys that are: ten megabytes of
-    # them would take minutes. So what is large is put in order first.
-    flat = type(value) is dict and len(value) < FEW_KEYS and _CONTAINERS.isdisjoint(map(type, value.values()))
-    large = not flat and len(_encode_as_it_is(value)) > SORTED_BYTES
-    return _encode_sorted(_in_order(value) if large else value)
-
-
-def _in_order(value: Any) -> Any:
-    if type(value) is dict:
-        return {key: _in_order(value[key]) for key in sorted(value)}
-    return [_in_order(each) for each in value] if type(value) is list else value
-
-
-def check_depth(payload: bytes) -> None:
-    """Errors: msgspec.DecodeError if objects and arrays are nested deeper than DEEPEST."""
-    if len(payload) < 2 * DEEPEST or payload.count(b"[") + payload.count(b"{") <= DEEPEST:
-        return
-    depth = 0
-    for found in _BRACKET.finditer(payload):
-        first = payload[found.start()]
-        depth += 1 if first in b"[{" else -1 if first in b"]}" else 0
-        if depth > DEEPEST:
-            raise msgspec.DecodeError(f"nested deeper than {DEEPEST} levels")
 
 
 def decode_each(decoded: Iterator[Any], otherwise: Callable[[int], Any]) -> list[Any]:
@@ -81,25 +41,6 @@ def decode_each(decoded: Iterator[Any], otherwise: Callable[[int], Any]) -> list
             return made
         except UNREADABLE:  # what came before is in the list
             made.append(otherwise(len(made)))
-
-
-def error_of(problem: Exception) -> tuple[str, str]:
-    """The (code, errors JSON) of a payload that the decoder refused; names the path, never the value."""
-    return _told(str(problem), isinstance(problem, InvalidOperation), isinstance(problem, msgspec.ValidationError))
-
-
-@lru_cache(maxsize=1024)  # there may be millions of parse errors, mostly with the same message
-def _told(text: str, out_of_range: bool, invalid: bool) -> tuple[str, str]:
-    text = "a number out of range" if out_of_range else text
-    at = _AT.search(text)
-    if invalid and at and at[1] not in ("$", "$[...]"):
-        return "wrong_type", errors_json(at[1], "wrong_type", _AT.sub("", text))
-    return "invalid_json", errors_json("$", "invalid_json", f"not a JSON object in UTF-8: {_AT.sub('', text)}")
-
-
-def errors_json(path: str, code: str, message: str) -> str:
-    """One error as the JSON array that the column `errors` holds."""
-    return encode_json([{"path": path, "code": code, "message": message}]).decode()
 
 
 NOTHING = empty(REJECTED_SCHEMA)

@@ -46,6 +46,12 @@ def read_times(texts: pl.Series) -> pl.Series:
     return _read(texts.to_arrow())[0].alias(texts.name)
 
 
+def read_alike(texts: pa.Array) -> pl.Series:
+    """Read large strings of which each is null, or a time from 1970 to 2200 in one of the forms that programs write:
+    RFC 3339 to the second, milli- or microsecond, and Z."""
+    return pl.Series(pc.cast(texts, _STAMPS))
+
+
 def read_stated(columns: Sequence[Sequence[Any]]) -> list[Stated]:
     """Read columns of one height as `read_times` does; a value that is no text is null.
 

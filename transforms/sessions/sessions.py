@@ -21,15 +21,16 @@ import polars as pl
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
-from transforms.block import TIME, compacted, day_of
+from transforms.block import TIME, compacted, day_of, empty
 from transforms.publication import BOUNDED, Firing, Launch, stamp_rows
 from transforms.sessions import summaries
 from transforms.sessions.streaming import PACKED, PublishSessions, Visits, pack
 from transforms.sessions.summaries import GAP
-from transforms.shuffle_files import GATHER_ROWS, GROUP_ROWS, Part, parts, spill
+from transforms.shuffle_files import GATHER_ROWS, Part, parts, spill
 from transforms.stage import Gathering
 from transforms.windows import micros_of, to_micros
 
+VISITS_ROWS = 250_000  # that become sessions at a time; more of a shard are split by bits of the visitor's hash
 STEPS = ("page_view", "add_to_cart", "purchase")
 # Stored sessions with an event in a day that is not written, and in or near a day that is written.
 SPANNING_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -165,16 +166,19 @@ class _PublishOnce(beam.DoFn):
         crossed = list(gathered[1])
         pieces = parts(part for reaches, part in crossed if not reaches)
         reach = [part.load() for part in parts(part for reaches, part in crossed if reaches)]
-        groups = max(1, math.ceil(sum(piece.rows for piece in pieces) / GROUP_ROWS))
+        groups = max(1, math.ceil(sum(piece.rows for piece in pieces) / VISITS_ROWS))
         for group in range(groups):
-            mine = pl.col("key") // pl.lit(2**32, pl.UInt64) % groups == group
+            mine = pl.col("key") // pl.lit(2**32, pl.UInt64) % groups == group if groups > 1 else pl.lit(True)
             found = self._sessions(pieces, reach, mine)
             if not found.is_empty():
                 now = self.clock()
                 yield stamp_rows(found, "on_time", to_micros(now), now, self.launch)
 
     def _sessions(self, pieces: list[Part], reach: list[pl.DataFrame], mine: pl.Expr) -> pl.DataFrame:
-        merged = summaries.merge([summaries.summarize(piece.load().filter(mine), self.steps) for piece in pieces])
+        visits = pl.concat([empty(summaries.VISIT_SCHEMA), *(piece.load().filter(mine) for piece in pieces)])
+        # In their order before they are summaries, which have three times the columns.
+        ordered = visits.sort("key", "event_time")
+        merged = summaries.merge([summaries.summarize(ordered, self.steps)], ordered=True)
         standing = pl.concat([pl.DataFrame(schema=SPANNING_SCHEMA), *reach]).filter(mine)
         return pl.concat(_correct(merged, standing, self.target_days))
 

@@ -26,6 +26,7 @@ from apache_beam.utils.timestamp import Timestamp
 
 from transforms import restored_state as seeds
 from transforms.block import BlockCoder, empty
+from transforms.counters import NAMESPACE
 from transforms.publication import LATE_EVERY, Firing, Launch, set_firing, stamp_rows
 from transforms.sessions import cold as cold_sessions
 from transforms.sessions import summaries
@@ -85,7 +86,7 @@ class PublishSessions(beam.DoFn):
         self.now, self.restored = firing.clock, firing.restored
         # An event that comes in time may wait COLD_EVERY for the lookup that finds its session.
         self.kept_for = to_micros(GAP + firing.lateness) + _COLD_EVERY
-        self.held = Metrics.distribution("audience", "sessions-held")
+        self.held = Metrics.distribution(NAMESPACE, "sessions-held")
 
     def process(
         self,

@@ -144,15 +144,15 @@ def summarize(visits: pl.DataFrame, steps: Sequence[str]) -> pl.DataFrame:
     ).select(SUMMARY_SCHEMA.keys())
 
 
-def merge(frames: list[pl.DataFrame]) -> pl.DataFrame:
+def merge(frames: list[pl.DataFrame], ordered: bool = False) -> pl.DataFrame:
     """Merge summaries until none touch, sorted by key and start, independent of the order and grouping of `frames`.
 
-    The column `members` counts the rows merged into each.
+    The column `members` counts the rows merged into each. What is `ordered` is one frame, sorted already.
     """
     frames = [frame.select(SUMMARY_SCHEMA.keys()) for frame in frames if not frame.is_empty()]
     if not frames:
         return empty({**SUMMARY_SCHEMA, "members": pl.UInt32})
-    parts = pl.concat(frames).sort("key", "start")
+    parts = pl.concat(frames) if ordered else pl.concat(frames).sort("key", "start")
     session = _numbered(parts)
     first = runs(session)
     if len(first) == len(parts):

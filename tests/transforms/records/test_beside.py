@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.sources.pubsub.messages import Poll, block_of, encode_attributes
+from pipelines.sources.messages import Poll, block_of, encode_attributes
 from pipelines.sources.quarantined import records_of
 from transforms.block import RECORD_SCHEMA, tag_input
+from transforms.json_objects import UNREADABLE, decode_object
 from transforms.mapping import load_mapping, required_columns
 from transforms.parse import parse
 from transforms.quarantine import identify
 from transforms.records.beside import CARRIED, ROOTS, with_message
-from transforms.records.payloads import UNREADABLE, decode_object
 
 NOON = 1_772_366_400_000_000  # 2026-03-01T12:00:00Z in microseconds
 BINARY_MODE = """

@@ -6,22 +6,26 @@ from datetime import UTC, datetime
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from pipelines.apps.simulator.simulate import faults, simulate_lines
 from tests.fuzz.test_records import block_of, mutated
 from tests.support.row_by_row import parse_row_by_row
 from transforms.block import empty
+from transforms.contract import KNOWN
 from transforms.mapping import load_mapping, map_block, map_records
 from transforms.mapping.gather import plans_of
 from transforms.records import columns as by_columns
-from transforms.records import times
-from transforms.records.native import CHUNK_ROWS, SLICE_ROWS, parse_native
+from transforms.records import plain, times
+from transforms.records.native import CHUNK_ROWS, PLAIN_ROWS, SLICE_ROWS, parse_native
 from transforms.records.payloads import decode_each, read_records
 from transforms.records.times import read_stated, read_times
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LINES = [line for _, line in simulate_lines(events=2_000, seed=5, faults=faults("many"))]
+SIMULATED = [line for _, line in simulate_lines(events=2_000, seed=5, faults=faults("none"))]
 # What looks plain by itself, and is not; most of it only beside what comes before or after it.
 DOUBTFUL = (
     *(b'"event_id":"z"', b'"event_id":null', b'"event_id":""', b'"\\u0065vent_id":"q"', b'"text":"\\ud800"'),
@@ -84,13 +88,90 @@ def assert_same(got, expected) -> None:
 
 @pytest.mark.parametrize(
     ("rows", "share", "every"),
-    [(1, 1, 0), (40, 1, 1), (300, 0, 0), (300, 0.01, 3), (CHUNK_ROWS + 1, 0.3, 0), (SLICE_ROWS + 300, 0.5, 2)],
+    [
+        (1, 1, 0),
+        (40, 1, 1),
+        (300, 0, 0),
+        (300, 0.01, 3),
+        (CHUNK_ROWS + 1, 0.3, 0),
+        (SLICE_ROWS + 300, 0.5, 2),
+        (4_500, 0.02, 0),
+        (PLAIN_ROWS, 0, 5),
+        (PLAIN_ROWS, 0.2, 1),
+    ],
 )
 def test_native_records_are_read_as_each_would_be_by_itself(rows, share, every):
     draw = random.Random(f"{rows} {share}")
     for _ in range(max(1, 300 // rows)):
         block = received(block_of(payloads(rows, share, draw), None), every)
         assert_same(parse_native(block, "events"), parse_row_by_row(block, "events"))
+
+
+def test_plain_records_have_the_fields_of_the_contract():
+    assert sorted(plain.NAMES) == sorted(KNOWN)
+
+
+def test_most_records_of_programs_are_plain_whatever_their_blanks():
+    spaced = [json.dumps(json.loads(line)).encode() for line in SIMULATED]
+    for lines in (SIMULATED, spaced):
+        found = plain.read_plain(pl.Series(lines, dtype=pl.Binary))
+        assert found.rows.mean() > 0.9
+
+
+# What a regular expression could take for plain, though msgspec reads it otherwise or refuses it.
+NEARLY_PLAIN = (
+    b'{"event_id":"a","event_id":"b"}',
+    b'{"event_id":"a","channel":null,"channel":"web"}',
+    b'{"event_id":"a","channel":"web","channel":null}',
+    b'{"event_id":null,"channel":"web"}',
+    b'{"channel":"web"}',
+    b'{"event_id":":","text":":)"}',
+    b'{"event_id":"a","properties":{"properties":1,"event_id":"b"},"text":"c"}',
+    b'{"event_id":"a","properties":{"x":"}"},"text":"c"}',
+    b'{"event_id":"a","properties":{"x":{"y":1}},"text":"c"}',
+    b'{"event_id":"a","properties":{},"value":1.50,"quantity":2}',
+    b'{"event_id":"a","properties":null,"value":null,"is_bot":null}',
+    b'{"event_id":"a", "is_bot":true, "rating":4.5, "value":-0.000000001}',
+    b'{"event_id":"a","is_bot":false,"rating":-0.0,"value":-0}',
+    b'{"event_id":"a","value":999999999999999,"quantity":-999999999999999,"sequence":0}',
+    b'{"event_id":"a","value":1234567890123456,"quantity":01}',
+    b'{"event_id":"a","event_time":"2026-02-29T10:00:00Z"}',
+    b'{"event_id":"a","event_time":"2024-02-29T10:00:00.5Z","sent_time":"2024-02-29T23:59:59.999999Z"}',
+    b'{"event_id":"a","event_time":"2026-03-01T24:00:00Z","received_time":"2026-03-01T10:00:60Z"}',
+    b'{"event_id":"a","text":"\\u0041"}',
+    b'{"event_id":"a","text":"\x7f\xc2\x85\xe2\x80\xa8"}',
+    b'{"event_id":"a","text":"\xed\xa0\x80"}',
+    b'{"event_id":"a","text":"{\\"event_id\\":1}"}',
+    b'{"event_id":"a","text":"{}","category":"[{"}',
+    b'{"event_id":"a","text":5}',
+    b'{"event_id":"a","text":"b"} ',
+    b'{"event_id":"a","text":"b",}',
+    b'{"event_id":"a"}{"event_id":"b"}',
+    b'{"event_id":"a","unknown":"b"}',
+    b'{"event_id":"a" ,"text" : "b"}',
+    b"{}",
+    b"",
+)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3])
+def test_what_is_nearly_plain_is_read_as_by_itself(share):
+    draw = random.Random(f"nearly {share}")
+    lines = [draw.choice(NEARLY_PLAIN) if draw.random() < share else draw.choice(SIMULATED) for _ in range(PLAIN_ROWS)]
+    block = block_of([*NEARLY_PLAIN, *lines, *NEARLY_PLAIN], None)
+    assert_same(parse_native(block, "events"), parse_row_by_row(block, "events"))
+
+
+@given(st.integers(0, 2**32), st.integers(0, plain.CHUNK_ROWS + 500))
+@settings(max_examples=5, deadline=None)
+def test_where_a_block_of_plain_records_is_cut_does_not_matter(seed, cut):
+    draw = random.Random(seed)
+    block = block_of(payloads(plain.CHUNK_ROWS + 500, 0.01, draw), None)
+    parts = [parse_native(part, "events") for part in (block[:cut], block[cut:])]
+    parsed, rejected = (pl.concat(column) for column in zip(*parts, strict=True))
+    whole_parsed, whole_rejected = parse_native(block, "events")
+    assert_frame_equal(whole_parsed, parsed, check_exact=True)
+    assert_frame_equal(whole_rejected, rejected, check_row_order=False)
 
 
 PAIRS = [

@@ -10,19 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.sources.quarantined import records_of
+from transforms import json_objects
 from transforms.block import RAW_SCHEMA, RECORD_SCHEMA, REJECTED_SCHEMA, tag_input
+from transforms.json_objects import SORTED_BYTES, check_depth, encode_json
 from transforms.mapping import load_mapping
 from transforms.parse import parse
 from transforms.records import payloads as records
-from transforms.records.payloads import (
-    KEPT_BYTES,
-    RECORD_LIMIT,
-    SORTED_BYTES,
-    check_depth,
-    encode_json,
-    read_records,
-    slices_of,
-)
+from transforms.records.payloads import KEPT_BYTES, RECORD_LIMIT, read_records, slices_of
 
 COMMA = {"format": "csv", "header": ["id", "name", "price"], "delimiter": ",", "quote": '"'}
 
@@ -217,7 +211,7 @@ def test_large_objects_are_put_in_order_before_they_are_written():
     inner = {f"k{n:05d}": n for n in range(1_000)}
     nearly = {**inner, "a": [{"z": 1, "b": Decimal("1.50")}, {**inner, "a": None}]}
     assert len(msgspec.json.encode(nearly)) > SORTED_BYTES
-    with patch.object(records, "_encode_sorted", wraps=records._encode_sorted) as encoder:
+    with patch.object(json_objects, "_encode_sorted", wraps=json_objects._encode_sorted) as encoder:
         encoded = encode_json(nearly)
     handed = encoder.call_args.args[0]
     assert list(handed) == sorted(nearly)

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from transforms.block import EVENT_SCHEMA, TIME, BlockCoder
 from transforms.publication import Firing, Launch
 from transforms.sessions import cold as cold_sessions
+from transforms.sessions import sessions
 from transforms.sessions import streaming as sessions_stream
-from transforms.sessions.sessions import SPANNING_SCHEMA, STEPS, Sessions, TargetDays, _ByVisitor
+from transforms.sessions.sessions import SPANNING_SCHEMA, STEPS, Sessions, TargetDays, _ByVisitor, _PublishOnce
 from transforms.sessions.streaming import PublishSessions, pack, unpack
 from transforms.sessions.summaries import (
     REVENUE,
@@ -31,6 +32,7 @@ from transforms.sessions.summaries import (
     table_rows,
     tombstones,
 )
+from transforms.shuffle_files import spill
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -239,6 +241,17 @@ def test_summaries_in_any_order_and_grouping_are_the_sessions_of_a_loop_over_the
         rand.shuffle(parts)
         parts = [merge(parts[:2]), *parts[2:]]
     assert as_by_hand(table_rows(parts[0])) == by_hand(given)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(EVENT, min_size=1, max_size=40), st.integers(1, 7), st.integers(1, 40))
+def test_a_batch_run_makes_the_sessions_of_a_loop_over_the_events_in_any_parts(given, cut, most):
+    visits = [select_visits(events(*given[at : at + cut])) for at in range(0, len(given), cut)]
+    gathered = [(False, spill(each, None)) for each in visits]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sessions, "VISITS_ROWS", most)
+        made = list(_PublishOnce(Sessions(LAUNCH)).process((0, gathered)))
+    assert as_by_hand(pl.concat(made)) == by_hand(given)
 
 
 def test_no_event_makes_no_session():

@@ -2,7 +2,7 @@
 
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, InvalidOperation
 
-from transforms.block import VALUE_DIGITS
+VALUE_DIGITS = 18  # before the point: NUMERIC holds 29, so sums of a hundred billion values still fit
 
 _NINE_PLACES = Decimal("1E-9")
 _HALF_AWAY, _DOWN = Context(prec=60, rounding=ROUND_HALF_UP), Context(prec=60, rounding=ROUND_FLOOR)

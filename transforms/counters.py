@@ -1,0 +1,3 @@
+"""Where the metrics that a job reports to its runner are found."""
+
+NAMESPACE = "audience"
