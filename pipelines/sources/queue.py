@@ -16,7 +16,7 @@ The module that defines a queue imports only the standard library when it is loa
 nothing else is installed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
@@ -38,13 +38,41 @@ class Backlog(NamedTuple):
 class Snapshot(NamedTuple):
     """What the readers of this process did: messages received since it started, what is not acknowledged, the watermark
     in seconds since 1970, None without a reader, and when the runner last asked one of them for records, by the
-    monotonic clock, None where that is not known; how many messages state a received time that cannot be read."""
+    monotonic clock, None where that is not known; how many messages state a received time that cannot be read; what
+    waits in the queue and is not received yet: how many messages, and how many seconds it is behind, None where the
+    queue does not say."""
 
     messages: int
     backlog: Backlog
     watermark: float | None
     asked: float | None = None
     unreadable_stamps: int = 0
+    lag_messages: int | None = None
+    lag_seconds: float | None = None
+
+
+def join(parts: Sequence[Snapshot]) -> Snapshot:
+    """One snapshot of those of several readers; the watermark is known once each of them knows its own."""
+    marks = [each.watermark for each in parts]
+
+    def most(values: Iterable[Any]) -> Any:
+        return max((value for value in values if value is not None), default=None)
+
+    backlog = Backlog(
+        sum(each.backlog.messages for each in parts),
+        sum(each.backlog.bytes for each in parts),
+        min((each.backlog.oldest for each in parts if each.backlog.oldest is not None), default=None),
+    )
+    lags = [each.lag_messages for each in parts if each.lag_messages is not None]
+    return Snapshot(
+        sum(each.messages for each in parts),
+        backlog,
+        None if None in marks else min(mark for mark in marks if mark is not None),
+        most(each.asked for each in parts),
+        sum(each.unreadable_stamps for each in parts),
+        sum(lags) if lags else None,
+        most(each.lag_seconds for each in parts),
+    )
 
 
 class Queue(Protocol):
@@ -91,7 +119,8 @@ class Queue(Protocol):
         landing     where each block is written first, which adds the column `input` (LANDED_SCHEMA); None: the state of
                     the runner is durable
         again       landed files that are read before the queue
-        drain_file  a path: once the file exists, the readers return what they hold and end, with every window
+        drain_file  a path: once the file exists, the readers return what they hold and end, with every window. Its
+                    folder belongs to the run: a queue that does not itself keep how far it was read keeps it there
         """
 
     def read_by_runner(self, *, source: str, on_dataflow: bool = False) -> "beam.PTransform":

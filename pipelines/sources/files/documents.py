@@ -21,7 +21,8 @@ import msgspec
 import numpy as np
 
 from pipelines.sources.files.split import Batch
-from transforms.records.payloads import DEEPEST, RECORD_LIMIT
+from transforms.json_objects import DEEPEST
+from transforms.records.payloads import RECORD_LIMIT
 
 SEEN_LINES = 100  # by which a file is taken to be of lines
 NEAR = 64 << 10

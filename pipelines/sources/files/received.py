@@ -1,8 +1,9 @@
-"""How many records were read of each file: a line for each part, in a folder that all processes of a run share."""
+"""How many records were read of each file: a line a part, in a folder that all threads and processes of a run share."""
 
 import json
 import os
 import secrets
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -18,7 +19,9 @@ class Received:
     def __call__(self, name: str, records: int) -> None:
         """Note that so many records of a file, or of a part of it, were read."""
         if self.folder is not None:
-            with open(os.path.join(self.folder, f"{_PROCESS}-{os.getpid()}"), "a", encoding="utf-8") as file:
+            with open(
+                os.path.join(self.folder, f"{_PROCESS}-{os.getpid()}-{threading.get_ident()}"), "a", encoding="utf-8"
+            ) as file:
                 file.write(json.dumps([name, records]) + "\n")
 
     def forget(self) -> None:

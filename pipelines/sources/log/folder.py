@@ -75,7 +75,7 @@ def write_position(folder: Path, position: Position) -> None:
         write_atomically(folder / POSITION, msgspec.json.encode(position))
 
 
-def hold(folder: Path, name: str, doing: str) -> TextIO:
+def hold(folder: Path, name: str, doing: str, advice: str = "end that one, or use another folder") -> TextIO:
     """The open lock file, held until it is closed or the process ends. Errors: LogError if another process holds it."""
     try:
         lock = open(os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600), "r+")  # noqa: SIM115 - the caller closes it
@@ -86,7 +86,7 @@ def hold(folder: Path, name: str, doing: str) -> TextIO:
     except BlockingIOError as error:
         holder = lock.read().strip() or "unknown"
         lock.close()
-        raise LogError(f"{folder} is {doing} by process {holder}; end that one, or use another folder") from error
+        raise LogError(f"{folder} is {doing} by process {holder}; {advice}") from error
     lock.truncate(0)
     lock.write(str(os.getpid()))
     lock.flush()

@@ -39,9 +39,12 @@ class Follower:
         while True:
             following = self._following()  # before the read: once there is one, this segment grows no more
             found = self._read_segment(most_entries, most_bytes)
-            if found.entries:
-                self.begin = self.position
-                self.position = self.position._replace(offset=self.position.offset + found.ends[-1])
+            if found.ends:
+                begin = self.position
+                self.position = begin._replace(offset=begin.offset + found.ends[-1])
+                if not found.entries:  # erased ones alone
+                    continue
+                self.begin = begin
                 return found.entries
             if found.problem is not None and self._pass_over(found, following):
                 continue
@@ -80,7 +83,7 @@ class Follower:
             return _NOTHING
         held = self._bytes(min(left, AT_ONCE))
         found = read_frames(held, 0, most_entries, most_bytes)
-        if not found.entries and found.is_short and len(held) < left:  # a large entry
+        if not found.ends and found.is_short and len(held) < left:  # a large entry
             found = read_frames(self._bytes(min(left, HEADER.size + MOST_BODY)), 0, 1)
         return found
 

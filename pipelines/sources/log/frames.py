@@ -4,6 +4,7 @@ A segment is a sequence of frames: the length of the body (u32, little endian), 
 the msgpack array of an entry. Frames are only appended, so a crash can leave a torn one at the end alone.
 
     frame_of     an entry as a frame
+    erased       a frame in place of one whose entry was erased, as long as that one: no place in the log moves
     read_frames  the entries of bytes that begin at a frame, and why it stopped
     find_frame   where the frames go on behind a wrong one
 """
@@ -18,6 +19,7 @@ MOST_BODY = 32 << 20  # bytes of an entry; a frame that states more is wrong
 _AT_ONCE = 4 << 20  # bytes whose entries are in memory at a time
 HEADER = struct.Struct("<II")
 _FIRST = b"\x95"  # of each body: an array of five
+_ERASED = b"\xc1"  # of a body without an entry: a byte that msgpack does not use
 
 
 class Entry(NamedTuple):
@@ -38,7 +40,8 @@ class Entry(NamedTuple):
 
 
 class Frames(NamedTuple):
-    """What `read_frames` found: the entries, where each frame ends, and why it ended before the end of the bytes.
+    """What `read_frames` found: the entries, where each frame ends, erased ones too, and why it ended before the end of
+    the bytes.
 
     problem   None at the end of the bytes
     is_short  whether more bytes may complete the frame at which it stopped
@@ -59,6 +62,12 @@ def frame_of(entry: Entry) -> bytes:
     body = _encode(entry)
     if len(body) > MOST_BODY:
         raise ValueError(f"an entry has {len(body):,} bytes; allowed: up to {MOST_BODY:,}")
+    return HEADER.pack(len(body), crc32(body)) + body
+
+
+def erased(frame: bytes | memoryview) -> bytes:
+    """A frame of the same length that holds nothing."""
+    body = _ERASED + bytes(len(frame) - HEADER.size - 1)
     return HEADER.pack(len(body), crc32(body)) + body
 
 
@@ -87,7 +96,8 @@ def read_frames(
         if crc32(body) != checksum:
             return Frames(entries, ends, "the checksum of a frame is wrong", False)
         try:
-            entries.append(_decode(body))
+            if body[0] != _ERASED[0]:
+                entries.append(_decode(body))
         except msgspec.MsgspecError as error:
             return Frames(entries, ends, f"a frame holds no entry: {error}", False)
         at = begin + length
@@ -120,4 +130,4 @@ def find_frame(held: bytes, at: int) -> int | None:
 
 
 def _is_frame(held: bytes, at: int) -> bool:
-    return bool(read_frames(held, at, most_entries=1).entries)
+    return bool(read_frames(held, at, most_entries=1).ends)

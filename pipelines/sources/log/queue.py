@@ -106,23 +106,23 @@ class LogQueue:
 
     def snapshot(self) -> Snapshot:
         """What the reader of this process has read, and holds now."""
-        from pipelines.sources.log.reader import known_reader
+        from pipelines.sources.log.reader import READERS
 
-        reader = known_reader(self.input)
+        reader = READERS.find(self.input)
         return reader.snapshot() if reader is not None else Snapshot(0, Backlog(0, 0, None), None)
 
     def flush(self) -> bool:
         """Store what is finalized; False if that failed."""
-        from pipelines.sources.log.reader import known_reader
+        from pipelines.sources.log.reader import READERS
 
-        reader = known_reader(self.input)
+        reader = READERS.find(self.input)
         return reader is None or reader.store()
 
     def close(self) -> None:
         """End the reader of this process; the next one reads what is not finalized again."""
-        from pipelines.sources.log.reader import close_reader
+        from pipelines.sources.log.reader import READERS
 
-        close_reader(self.input)
+        READERS.close(self.input)
 
 
 def _is_path(text: str) -> bool:

@@ -32,8 +32,9 @@ from pipelines.sources.log.folder import (
 )
 from pipelines.sources.log.follow import Follower
 from pipelines.sources.log.frames import Entry
-from pipelines.sources.pubsub.messages import Poll, block_of, encode_attributes
+from pipelines.sources.messages import Poll, block_of, encode_attributes
 from pipelines.sources.queue import Backlog, Snapshot
+from pipelines.sources.readers import Readers
 from pipelines.sources.watermark import NOT_KNOWN, SteadyClock, Watermark
 from transforms.errors import SourceError
 
@@ -103,7 +104,8 @@ class LogReader:
         self.stored = read_position(self.folder)
         self.follower = Follower(self.folder, self.stored)
         self.lander = Lander(at.folder, at.input, at.run, 0, reading.monotonic) if at else None
-        self.watermark = Watermark(reading.expected_delay, SteadyClock(reading.wall, reading.monotonic))
+        self.clock = SteadyClock(reading.wall, reading.monotonic)
+        self.watermark = Watermark(reading.expected_delay, self.clock)
         self.counts, self.reported = Counts(), Counts()
         self.asked: float | None = None
         self._lock = threading.RLock()
@@ -305,26 +307,4 @@ def poll_of(entries: Sequence[Entry]) -> Poll:
     return Poll([], payloads, ids, received, attributes, sum(map(len, payloads)))
 
 
-_readers: dict[str, LogReader] = {}  # of this process, by folder
-_readers_lock = threading.Lock()
-
-
-def reader_of(reading: Reading) -> LogReader:
-    """The reader of a log in this process. Errors: SourceError for a position that cannot be read."""
-    with _readers_lock:
-        if reading.folder not in _readers:
-            _readers[reading.folder] = LogReader(reading)
-        return _readers[reading.folder]
-
-
-def known_reader(folder: str) -> LogReader | None:
-    """The reader of a log in this process, if it has one."""
-    return _readers.get(folder)
-
-
-def close_reader(folder: str) -> None:
-    """End the reader of a log in this process."""
-    with _readers_lock:
-        reader = _readers.pop(folder, None)
-    if reader is not None:
-        reader.close()
+READERS: Readers[LogReader] = Readers()  # of this process, by folder

@@ -185,6 +185,7 @@ class LogWriter:
                 )
 
     def _begin_segment(self) -> None:
+        before = self._number
         self._number += 1  # also where this fails: a number is never used again
         path = self.directory / segment_name(self._number)
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
@@ -194,6 +195,17 @@ class LogWriter:
         except OSError:
             self._give_up()
             raise
+        self._remove_empty(before)
+
+    def _remove_empty(self, number: int) -> None:
+        """Remove the segment before this one where a full disk has left nothing in it: each try makes one. Only now, as
+        the later one keeps its number from being used again."""
+        path = self.directory / segment_name(number)
+        if self._sizes.get(number) == 0 and self._to_cut is None:
+            with suppress(OSError):
+                if not path.stat().st_size:
+                    path.unlink()
+                    del self._sizes[number]
 
     def _write(self, frames: bytes) -> None:
         assert self._file is not None

@@ -18,15 +18,9 @@ from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
-from pipelines.sources.pubsub.messages import (
-    NAMESPACE,
-    STAMPS_UNREADABLE,
-    Poll,
-    Stamped,
-    block_of,
-    encode_attributes,
-    received_times,
-)
+from pipelines.sources.messages import Poll, block_of, encode_attributes
+from pipelines.sources.pubsub.messages import STAMPS_UNREADABLE, Stamped, received_times
+from transforms.counters import NAMESPACE
 from transforms.stage import Gathering
 
 BLOCK_ROWS, BLOCK_BYTES = 10_000, 16 << 20

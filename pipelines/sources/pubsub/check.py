@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import grpc
 from google.protobuf import duration_pb2
 
-from pipelines.sources.pubsub.client import EMULATOR, PubSub, describe_error
+from pipelines.sources.pubsub.client import EMULATOR, PubSub, describe_error, is_refusal
 from transforms.errors import OptionError, SourceError
 
 _PROJECT = r"projects/([a-z][a-z0-9.:-]{4,61}[a-z0-9])"  # Beam takes no shorter one
@@ -24,6 +24,10 @@ NAME_IN_WORDS = "PROJECT with 6 to 63 characters, NAME with 3 to 255, not beginn
 _DELETED = "_deleted-topic_"
 _EXPIRES_SECONDS = 86_400  # the shortest that Pub/Sub accepts: of a subscription whose run was killed
 _log = logging.getLogger(__name__)
+
+
+class NotReached(SourceError):
+    """Nobody answers, or not now: what is asked for may well be there."""
 
 
 class About(NamedTuple):
@@ -113,7 +117,7 @@ def _ask(ask: Callable[[PubSub], Any], what: str, make: str, allow: str) -> Any:
         if status in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED):
             raise SourceError(f"{what}: no permission ({describe_error(error)}); give it with `{allow}`") from error
         where = f"the emulator at {pubsub.emulator}" if pubsub.emulator else "Pub/Sub"
-        raise SourceError(
+        raise (SourceError if is_refusal(error) else NotReached)(
             f"{what}: {where} answers {describe_error(error)}; try again, or check the name and the network"
         ) from error
     finally:
@@ -125,7 +129,7 @@ def _reach(pubsub: PubSub) -> None:
     try:
         grpc.channel_ready_future(pubsub.channel).result(timeout=5)
     except grpc.FutureTimeoutError:
-        raise SourceError(
+        raise NotReached(
             f"no Pub/Sub emulator answers at {pubsub.emulator} ({EMULATOR}); start it with"
             f" `gcloud beta emulators pubsub start --host-port={pubsub.emulator}`, or unset {EMULATOR} for Google's own"
         ) from None

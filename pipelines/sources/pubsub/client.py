@@ -7,7 +7,6 @@ bytes), and with one pull in flight at a time the flow is bounded and the keys s
 """
 
 import os
-import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,8 +20,8 @@ EMULATOR = "PUBSUB_EMULATOR_HOST"
 GOOGLE = "pubsub.googleapis.com:443"
 PULL_SECONDS = 90.0  # longer than a server waits for a message
 CALL_SECONDS = 20.0
+REQUEST_MESSAGES, REQUEST_BYTES = 1_000, 9_500_000  # that are published together: Pub/Sub takes 1,000 and 10 MB
 MOST_ACK_IDS = 1_000  # of a request, which may have 512 KB; an id has some 200 bytes
-FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between two tries
 _CHANNEL = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -126,6 +125,21 @@ class PubSub:
         return self._stubs[method]
 
 
+def requests_of(messages: Sequence[Any]) -> Iterator[list[Any]]:
+    """PubsubMessages in their order, in lists that Pub/Sub takes as one request; one that is too large stands alone."""
+    request: list[Any] = []
+    size = 0
+    for message in messages:
+        length = message.ByteSize() + 16  # with what frames it in a request
+        if request and (len(request) == REQUEST_MESSAGES or size + length > REQUEST_BYTES):
+            yield request
+            request, size = [], 0
+        request.append(message)
+        size += length
+    if request:
+        yield request
+
+
 def _serialize(message: Any) -> bytes:
     return message.SerializeToString()
 
@@ -156,11 +170,3 @@ def describe_error(error: grpc.RpcError) -> str:
     """The failure in a few words on one line."""
     details = " ".join((error.details() or "").split())
     return f"{error.code().name} ({details})" if details else error.code().name
-
-
-def waits() -> Iterator[float]:
-    """Seconds to wait before each retry: they grow, each at random between a half and the whole."""
-    wait = FIRST_WAIT
-    while True:
-        yield wait * random.uniform(0.5, 1.0)
-        wait = min(wait * 2, LONGEST_WAIT)

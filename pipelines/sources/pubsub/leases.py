@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 import grpc
 
-from pipelines.sources.pubsub.client import MOST_ACK_IDS, PubSub, describe_error, is_refusal, waits
-from pipelines.sources.pubsub.messages import Poll
+from pipelines.sources.messages import Poll
+from pipelines.sources.pubsub.client import MOST_ACK_IDS, PubSub, describe_error, is_refusal
+from pipelines.sources.retries import waits
 
 EXTENSION_SECONDS = 30  # so long after a process died its messages are redelivered
 MARGIN_SECONDS = 10.0  # before a lease ends it is extended; less where the subscription's deadline is short

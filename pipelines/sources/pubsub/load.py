@@ -2,8 +2,9 @@
 
 A block, a pull and a bundle each have a price whatever they hold. At a low load the first reader alone pulls, with a
 pause between two pulls, and a block gathers for longer; the other readers rest. The load is high for BUSY_SECONDS after
-a reader handed on a block of MANY_ROWS, had a block for which the steps were not ready, or pulled a message that had
-waited for FRESH_SECONDS, which is more than a pause explains: then every reader pulls, one pull after the other.
+a reader handed on a block of MANY_ROWS, had a block for which the steps were not ready, or pulled messages that had
+waited for FRESH_SECONDS twice in a row, which is more than a pause explains: then every reader pulls, one pull after
+the other.
 
     load_of(name)   the load of a subscription, for the readers of this process
 """
@@ -13,10 +14,10 @@ import weakref
 from typing import Protocol
 
 MANY_ROWS = 1_000  # of a block
-BUSY_SECONDS = 10.0
+BUSY_SECONDS = 5.0
 ASKED_SECONDS = 5.0  # a reader that was not asked for so long may have been left behind by its runner
-FRESH_SECONDS = 0.3
-PAUSE_SECONDS = 0.1  # between two pulls
+FRESH_SECONDS = 0.5
+PAUSE_SECONDS = 0.25  # between two pulls
 PATIENCE = 2  # times as long a block of fewer rows gathers
 
 

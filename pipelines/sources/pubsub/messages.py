@@ -1,41 +1,24 @@
-"""Pub/Sub messages as raw blocks.
+"""Pub/Sub messages as what ../messages.py makes blocks of.
 
 received_time   the value of `timestamp_attribute` (RFC 3339, or s, ms, us or ns since 1970, whichever is between 2000
                 and 2100), where it is given and readable; otherwise the publish time. Those that are given and cannot
                 be read are counted
-position        the message's id
-payload         the data, without a byte order mark, as of a file
-attributes      {"received_time", "ordering_key", "message": the message's own attributes}: what is needed to read the
-                payload again. The publisher's names are kept apart from ours, which decide how a payload is read.
 """
 
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
 import polars as pl
 
-from transforms.block import RAW_SCHEMA, TIME
+from pipelines.sources.messages import Poll, encode_attributes
+from transforms.block import TIME
 from transforms.mapping.functions import to_time
 from transforms.records.times import EPOCH_UNITS, read_times
 
-NAMESPACE, STAMPS_UNREADABLE = "audience", "stamps-unreadable"  # of Beam's metrics
-_PLAIN = ""  # of a message without attributes and without a key
+STAMPS_UNREADABLE = "stamps-unreadable"  # of Beam's metrics
 _EPOCH = r"^[0-9]{9,19}(?:\.[0-9]*)?$"
 _FIRST, _END = 946_684_800, 4_102_444_800  # seconds of 2000 and 2100: the ranges of the units do not overlap
-
-
-class Poll(NamedTuple):
-    """What one pull returned, by column; `received` in microseconds since 1970."""
-
-    ack_ids: list[str]
-    payloads: list[bytes]
-    ids: list[str]
-    received: list[int]
-    attributes: list[str]  # the JSON behind received_time: `,"message":{...}`, or nothing
-    bytes: int
-    unreadable: int = 0  # messages whose stamp is given and cannot be read
 
 
 class Stamped(NamedTuple):
@@ -64,16 +47,6 @@ def poll_of(received: Iterable[Any], timestamp_attribute: str | None) -> Poll:
     return Poll(ack_ids, payloads, ids, stamped.times, attributes, size, stamped.unreadable)
 
 
-def encode_attributes(attributes: Mapping[str, str], ordering_key: str) -> str:
-    """What a message has besides its payload, as the JSON that follows the received time; empty if it has nothing."""
-    key = f',"ordering_key":{_json(ordering_key)}' if ordering_key else _PLAIN
-    return f'{key},"message":{_json(dict(attributes))}' if attributes else key
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
 def received_times(stamps: Sequence[str | None], published: Sequence[int]) -> Stamped:
     """The times as stamped, or the publish time, in microseconds since 1970, where a stamp is absent or unreadable."""
     texts = pl.Series(stamps, dtype=pl.String)
@@ -94,33 +67,3 @@ def _read_numbers(texts: pl.Series) -> pl.Series:
         if fits.any():
             times = times.fill_null(to_time(texts.set(~fits, None), unit))
     return times
-
-
-def drop_payloads(poll: Poll) -> None:
-    """Drop what a block holds by now: a poll stays in flight until it is acknowledged, its payloads need not."""
-    for column in (poll.payloads, poll.ids, poll.attributes):
-        column.clear()
-
-
-def block_of(polls: Sequence[Poll], source: str) -> pl.DataFrame:
-    """The polls as one RAW_SCHEMA block, in order. `source` is for records that state none."""
-
-    def column(number: int, dtype: Any) -> pl.Series:
-        return pl.Series([value for poll in polls for value in poll[number]], dtype=dtype)  # type: ignore[union-attr]
-
-    block = pl.DataFrame(
-        {
-            "payload": column(1, pl.Binary),
-            "position": column(2, pl.String),
-            "received_time": column(3, pl.Int64).cast(TIME),
-            "encoded": column(4, pl.String),
-        }
-    )
-    received = pl.col("received_time").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
-    return block.select(
-        "payload",
-        "received_time",
-        pl.lit(source).alias("source"),
-        "position",
-        pl.concat_str(pl.lit('{"received_time":"'), received, pl.lit('"'), "encoded", pl.lit("}")).alias("attributes"),
-    ).select(list(RAW_SCHEMA))

@@ -24,11 +24,13 @@ import polars as pl
 
 from pipelines.sources.in_flight import STEPS
 from pipelines.sources.landing import Again, LandAt, Lander, read_landed
+from pipelines.sources.messages import Poll, block_of, drop_payloads
 from pipelines.sources.pubsub import leases as pubsub_leases
-from pipelines.sources.pubsub.client import PubSub, describe_error, is_refusal, waits
+from pipelines.sources.pubsub.client import PubSub, describe_error, is_refusal
 from pipelines.sources.pubsub.leases import Leases
 from pipelines.sources.pubsub.load import FRESH_SECONDS, MANY_ROWS, PATIENCE, PAUSE_SECONDS, load_of
-from pipelines.sources.pubsub.messages import Poll, block_of, drop_payloads, poll_of
+from pipelines.sources.pubsub.messages import poll_of
+from pipelines.sources.retries import waits
 from pipelines.sources.watermark import NOT_KNOWN, SteadyClock, Watermark
 from transforms.errors import OptionError, SourceError
 
@@ -39,7 +41,9 @@ IDLE_SECONDS = 1.0  # a queue that has not answered for so long is empty
 THROUGH_SECONDS = 60.0  # steps that are not through for so long do not hold the next block up any more
 LOOK_SECONDS = 0.15  # so long a bundle waits for steps that are not through; the next one waits on
 REST_SECONDS = 0.2  # so soon a reader that rests looks whether it is to pull
-LOOK_OFTEN, LOOK_SELDOM = 0.2, 1.0  # seconds between two questions of the runner for a block
+# Seconds between two questions of the runner for a block. Of an empty buffer none is due before a pause and the time
+# that a small block gathers.
+LOOK_OFTEN, LOOK_SELDOM = 0.2, 1.25
 STOP_SECONDS = 0.5  # for the pull in flight: what a cancelled one was given is redelivered late
 _log = logging.getLogger(__name__)
 
@@ -127,6 +131,7 @@ class Engine:
         self._message_bytes = 0.0
         self._handed_on = 0.0  # when the last block was
         self._resting = False
+        self._pulled_old = False  # the last pull, messages that had waited
         self._call: grpc.Future | None = None
         self._stopping = threading.Event()
         self._stop_by = 0.0
@@ -163,8 +168,11 @@ class Engine:
         leader = self.load.leader(now)
         if self.load.is_busy(now) or not isinstance(leader, Engine):
             return LOOK_OFTEN
-        due = [at for at in (self._due_at(), leader._due_at()) if at is not None]
-        return min(max(min(due, default=now + LOOK_SELDOM) - now, LOOK_OFTEN), LOOK_SELDOM)
+        mine, due = self._due_at(), leader._due_at()
+        if leader is not self and mine is None:  # it has nothing to hand on when the leader has
+            return LOOK_SELDOM if due is None or due - now < LOOK_OFTEN else min(due - now, LOOK_SELDOM)
+        soonest = min(at for at in (mine, due, now + LOOK_SELDOM) if at is not None)
+        return max(soonest - now, LOOK_OFTEN)
 
     def watermark(self) -> float:
         """The watermark, in seconds since 1970; not known while landed files are read again."""
@@ -349,10 +357,11 @@ class Engine:
 
     def _pause(self, had_room: bool, published: Any) -> None:
         """Wait before the next pull, so that it brings more, unless the queue has messages that wait already."""
-        now = self.reading.monotonic()
-        if self.clock() - published.seconds >= FRESH_SECONDS + published.nanos / 1e9:
+        now, pulled_old = self.reading.monotonic(), self._pulled_old
+        self._pulled_old = self.clock() - published.seconds >= FRESH_SECONDS + published.nanos / 1e9
+        if pulled_old and self._pulled_old:  # a process that stood still for a moment finds old messages once
             self.load.note_busy(now)
-        if had_room and not self.load.is_busy(now):
+        if had_room and not self._pulled_old and not self.load.is_busy(now):
             self._stopping.wait(PAUSE_SECONDS)
 
     def _room(self) -> int:

@@ -27,9 +27,10 @@ from pipelines.sources.ask_again import ReadWhenDue, ask_again_in
 from pipelines.sources.in_flight import STEPS
 from pipelines.sources.landing import LandAt
 from pipelines.sources.pubsub import leases as pubsub_leases
-from pipelines.sources.pubsub.messages import NAMESPACE, STAMPS_UNREADABLE
+from pipelines.sources.pubsub.messages import STAMPS_UNREADABLE
 from pipelines.sources.pubsub.reader import Engine, Reading, close_all
 from pipelines.sources.watermark import NOT_KNOWN
+from transforms.counters import NAMESPACE
 
 __all__ = ["LandAt", "PubSubSource", "ReadPubSub", "Reading", "close_all"]
 

@@ -23,7 +23,7 @@ from pipelines.sources.landing import LANDED_SCHEMA, LandAt, Landing, read_lande
 from pipelines.sources.queue import Queue
 from pipelines.streaming.status_line import Liveness
 from pipelines.warehouse.write_stats import Figures
-from tests.servers.needed import wait_until
+from tests.servers.needed import LIMIT, wait_until
 from transforms.block import RAW_SCHEMA, BlockCoder
 from transforms.errors import OptionError, SourceError
 
@@ -63,9 +63,9 @@ class ByHand:
         self.begun: set[int] = set()
         self.blocks: list[pl.DataFrame] = []
 
-    def step(self) -> None:
+    def step(self, seconds: float = 0.2) -> None:
         """Ask each reader once for a block; a fifth of a second passes."""
-        self.clock.now += 0.2
+        self.clock.now += seconds
         for number, reader in enumerate(self.readers):
             found = reader.advance() if number in self.begun else reader.start()
             self.begun.add(number)
@@ -262,8 +262,7 @@ class QueueContract:
     def test_a_drain_returns_what_was_not_handed_on_and_ends_time(self, broker, opened, by_hand, tmp_path):
         broker.publish(*numbered(40))
         hand = by_hand()
-        hand.step()
-        wait_until(lambda: opened.snapshot().backlog.messages == 40, what="all is received, and nothing handed on")
+        wait_until(lambda: hand.step(0.0) or opened.snapshot().backlog.messages == 40, what="all is received")
         (tmp_path / "drain").touch()
         wait_until(lambda: hand.step() or hand.watermarks() == [MAX_TIMESTAMP] * len(hand.readers))
         hand.finalize()
@@ -285,7 +284,7 @@ class QueueContract:
             graph.start()
             wait_until(lambda: len(READ.get(name, ())) >= 300, 60)
             (tmp_path / "drain").touch()
-            graph.join(60)
+            graph.join(LIMIT)
             assert not graph.is_alive(), "it did not end"
             assert queue.flush()
             assert (sorted(READ[name]), broker.left()) == (numbered(300), [])

@@ -7,6 +7,7 @@ import pytest
 
 from pipelines.sources import in_flight
 from pipelines.sources.in_flight import QUIET_SECONDS, STEPS, Steps, watch_steps
+from tests.servers.needed import LIMIT
 
 
 class Clock:
@@ -103,10 +104,10 @@ def test_who_waits_is_woken_when_the_last_bundle_ends():
     steps = Steps()
     with steps.watched():
         work, answers = Bundle(steps), []
-        waiting = threading.Thread(target=lambda: answers.append(steps.are_through(30.0)))
+        waiting = threading.Thread(target=lambda: answers.append(steps.are_through(LIMIT)))
         waiting.start()
         work.end()
-        waiting.join(20.0)
+        waiting.join(LIMIT)
         assert answers == [True]
 
 

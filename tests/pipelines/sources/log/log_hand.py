@@ -6,6 +6,7 @@ from pathlib import Path
 from pipelines.sources.log.folder import segments
 from pipelines.sources.log.frames import Entry, read_frames
 from pipelines.sources.log.writer import LogWriter
+from tests.servers.needed import LIMIT
 
 MIB = 1 << 20
 NUMBERS = itertools.count()
@@ -35,5 +36,5 @@ def fill(folder: Path, *lists: list[Entry], **settings) -> None:
     """Append each list, and wait until it is durable."""
     writer = writer_of(folder, **settings)
     for each in lists:
-        writer.append(each).result(30)
+        writer.append(each).result(LIMIT)
     writer.close()

@@ -19,7 +19,7 @@ from pipelines.sources.log.source import LogSource
 from pipelines.sources.log.writer import LogFull
 from tests.pipelines.sources.log.log_hand import RECEIVED, entries, entry, fill, writer_of
 from tests.pipelines.sources.queue_contract import Clock, QueueContract
-from tests.servers.needed import wait_until
+from tests.servers.needed import LIMIT, wait_until
 from transforms.errors import OptionError, SourceError
 
 
@@ -150,7 +150,7 @@ class TestLogQueue(QueueContract):
         clock.now += 3_700
         hand.read(6)
         late.finalize_checkpoint()
-        assert hand.readers[0].log.counts.acked == 0
+        assert hand.readers[0].reader.counts.acked == 0
         assert read_position(broker.folder) == Position(1, 0)
         hand.finalize()
         assert broker.left() == []
@@ -163,7 +163,7 @@ class TestLogQueue(QueueContract):
         path.write_bytes(damaged)
         hand = by_hand()
         assert hand.read(2)["position"].to_list() == [sent[0].message_id, sent[2].message_id]
-        assert hand.readers[0].log.counts.passed_over == len(damaged) // 3
+        assert hand.readers[0].reader.counts.passed_over == len(damaged) // 3
 
     def test_a_full_log_takes_more_once_it_is_read_and_finalized(self, broker, opened, by_hand):
         writer = writer_of(broker.folder, most_bytes=10_000)
@@ -173,7 +173,7 @@ class TestLogQueue(QueueContract):
                 appended += 1
             hand.read(appended)
             with pytest.raises(LogFull):
-                writer.append(entries(1, size=700)).result(30)
+                writer.append(entries(1, size=700)).result(LIMIT)
             hand.finalize()
             hand.step()  # sees the segment that the full log began
             hand.finalize()

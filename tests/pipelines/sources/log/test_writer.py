@@ -14,7 +14,7 @@ from pipelines.sources.log.folder import LogError, Position, segments, write_pos
 from pipelines.sources.log.frames import frame_of
 from pipelines.sources.log.writer import LogFull, LogWriter
 from tests.pipelines.sources.log.log_hand import MIB, entries, entry, fill, stored, writer_of
-from tests.servers.needed import wait_until
+from tests.servers.needed import LIMIT, wait_until
 
 
 class Disk:
@@ -39,7 +39,7 @@ class Held:
 
     def __call__(self, number: int) -> None:
         self.begun.release()
-        assert self.go.wait(30)
+        assert self.go.wait(LIMIT)
         self.syncs += 1
 
 
@@ -52,7 +52,7 @@ def test_what_is_acknowledged_is_in_the_log_in_its_order(folder):
     sent = [entries(3), entries(1), [], entries(200, size=1_000)]
     writer = writer_of(folder)
     for future in [writer.append(each) for each in sent]:
-        assert future.result(30) is None
+        assert future.result(LIMIT) is None
     assert stored(folder) == [one for each in sent for one in each]
     assert writer.size() == sum(len(frame_of(one)) for each in sent for one in each)
     writer.close()
@@ -72,12 +72,12 @@ def test_appends_that_wait_share_a_sync(folder):
     held = Held()
     writer = writer_of(folder, sync=held)
     futures = [writer.append([entry()])]
-    assert held.begun.acquire(timeout=30)
+    assert held.begun.acquire(timeout=LIMIT)
     futures += [writer.append([entry()]) for _ in range(50)]
     assert not any(future.done() for future in futures)
     held.go.set()
     for future in futures:
-        future.result(30)
+        future.result(LIMIT)
     assert held.syncs == 2
     writer.close()
 
@@ -86,11 +86,11 @@ def test_a_group_is_bounded_and_a_large_append_is_whole(folder):
     held = Held()
     writer = writer_of(folder, sync=held)
     first = writer.append([entry()])
-    assert held.begun.acquire(timeout=30)
+    assert held.begun.acquire(timeout=LIMIT)
     futures = [writer.append(entries(1, size=600_000)) for _ in range(4)] + [writer.append(entries(3, size=MIB))]
     held.go.set()
     for future in [first, *futures]:
-        future.result(30)
+        future.result(LIMIT)
     assert held.syncs == 6
     writer.close()
 
@@ -100,12 +100,12 @@ def test_what_waits_in_memory_is_bounded(folder, monkeypatch):
     held = Held()
     writer = writer_of(folder, sync=held)
     first = writer.append([entry()])
-    assert held.begun.acquire(timeout=30)
+    assert held.begun.acquire(timeout=LIMIT)
     large = writer.append(entries(1, size=2_000))
     with pytest.raises(LogFull, match="bytes wait for the disk; retry later"):
-        writer.append([entry()]).result(30)
+        writer.append([entry()]).result(LIMIT)
     held.go.set()
-    assert (first.result(30), large.result(30)) == (None, None)
+    assert (first.result(LIMIT), large.result(LIMIT)) == (None, None)
     assert len(stored(folder)) == 2
     writer.close()
 
@@ -169,19 +169,19 @@ def test_a_full_log_refuses_until_it_was_read_on(folder):
     assert 15 <= len(sent) < 20
     assert stored(folder) == sent
     next(iter(segments(folder).values())).unlink()  # as the reader does
-    writer.append([entry(b"x" * 1_000)]).result(30)
+    writer.append([entry(b"x" * 1_000)]).result(LIMIT)
     writer.close()
 
 
 def test_a_full_log_whose_last_segment_is_large_goes_on_once_that_is_read(folder):
     writer = writer_of(folder, most_bytes=10_000)
-    writer.append([entry(b"x" * 6_000)]).result(30)
+    writer.append([entry(b"x" * 6_000)]).result(LIMIT)
     for _ in range(2):
         with pytest.raises(LogFull):
-            writer.append([entry(b"x" * 6_000)]).result(30)
+            writer.append([entry(b"x" * 6_000)]).result(LIMIT)
     assert list(segments(folder)) == [1, 2], "a reader deletes what is behind the last segment"
     segments(folder)[1].unlink()
-    writer.append([entry(b"x" * 6_000)]).result(30)
+    writer.append([entry(b"x" * 6_000)]).result(LIMIT)
     with pytest.raises(ValueError, match=r"an append has 11,0.. bytes; allowed: up to 10,000, of the whole log"):
         writer.append([entry(b"x" * 11_000)])
     writer.close()
@@ -191,7 +191,7 @@ def test_a_full_log_counts_what_an_earlier_writer_left(folder):
     fill(folder, entries(10, size=1_000))
     writer = writer_of(folder, most_bytes=11_000)
     with pytest.raises(LogFull):
-        writer.append(entries(2, size=1_000)).result(30)
+        writer.append(entries(2, size=1_000)).result(LIMIT)
     writer.close()
 
 
@@ -206,14 +206,14 @@ def test_a_full_log_counts_what_an_earlier_writer_left(folder):
 def test_what_a_failed_sync_had_is_not_in_the_log_and_a_new_segment_begins(folder, number, kind, said):
     disk = Disk()
     writer = writer_of(folder, sync=disk)
-    writer.append(good := entries(2)).result(30)
+    writer.append(good := entries(2)).result(LIMIT)
     disk.error = number
     with pytest.raises(kind, match=said) as raised:
-        writer.append(entries(2)).result(30)
+        writer.append(entries(2)).result(LIMIT)
     assert type(raised.value) is kind
     assert stored(folder) == good
     disk.error = None
-    writer.append(more := entries(2)).result(30)
+    writer.append(more := entries(2)).result(LIMIT)
     writer.close()
     assert stored(folder) == good + more
     assert list(segments(folder)) == [1, 2]
@@ -222,7 +222,7 @@ def test_what_a_failed_sync_had_is_not_in_the_log_and_a_new_segment_begins(folde
 def test_nothing_is_written_before_what_failed_is_cut_away(folder, monkeypatch):
     disk, cut = Disk(), os.ftruncate
     writer = writer_of(folder, sync=disk)
-    writer.append(good := entries(1)).result(30)
+    writer.append(good := entries(1)).result(LIMIT)
 
     def refuse(number, size):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -231,11 +231,11 @@ def test_nothing_is_written_before_what_failed_is_cut_away(folder, monkeypatch):
     disk.error = errno.EIO
     for _ in range(2):
         with pytest.raises(LogError):
-            writer.append(entries(1)).result(30)
+            writer.append(entries(1)).result(LIMIT)
         disk.error = None
     assert list(segments(folder)) == [1]
     monkeypatch.setattr(os, "ftruncate", cut)
-    writer.append(more := entries(1)).result(30)
+    writer.append(more := entries(1)).result(LIMIT)
     writer.close()
     assert stored(folder) == good + more
 
@@ -249,19 +249,19 @@ def test_a_segment_whose_name_is_not_durable_holds_nothing(folder, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("pipelines.sources.log.writer.sync_folder", refuse)
         with pytest.raises(LogError):
-            writer.append(entries(1)).result(30)
-    writer.append(sent := entries(1)).result(30)
+            writer.append(entries(1)).result(LIMIT)
+    writer.append(sent := entries(1)).result(LIMIT)
     writer.close()
     assert stored(folder) == sent
 
 
 def test_a_segment_that_somebody_deletes_is_no_place_for_more(folder):
     writer = writer_of(folder)
-    writer.append(entries(1)).result(30)
+    writer.append(entries(1)).result(LIMIT)
     segments(folder)[1].unlink()
     with pytest.raises(LogError, match="its segment was deleted while it was written"):
-        writer.append(entries(1)).result(30)
-    writer.append(sent := entries(1)).result(30)
+        writer.append(entries(1)).result(LIMIT)
+    writer.append(sent := entries(1)).result(LIMIT)
     writer.close()
     assert stored(folder) == sent
 
@@ -270,8 +270,8 @@ def test_a_defect_fails_the_append_and_the_writer_goes_on(folder):
     wrong = [RuntimeError("as a defect may")]
     writer = writer_of(folder, sync=lambda number: (_ for _ in ()).throw(wrong.pop()) if wrong else os.fsync(number))
     with pytest.raises(LogError, match="as a defect may"):
-        writer.append(entries(1)).result(30)
-    writer.append(sent := entries(1)).result(30)
+        writer.append(entries(1)).result(LIMIT)
+    writer.append(sent := entries(1)).result(LIMIT)
     writer.close()
     assert stored(folder) == sent
 
@@ -295,11 +295,11 @@ def test_a_full_disk_is_a_full_log_and_a_segment_that_is_read_makes_room(small_d
         (sent if future.exception(30) is None else refused).append(one)
     assert 25 <= len(sent) <= 34
     with pytest.raises(LogFull, match="cannot be written: No space left on device; free space on its disk"):
-        writer.append(entries(1, size=30_000)).result(30)
+        writer.append(entries(1, size=30_000)).result(LIMIT)
     assert stored(small_disk / "log") == sent
     segments(small_disk / "log")[1].unlink()
     for one in refused[:3]:
-        writer.append([one]).result(30)
+        writer.append([one]).result(LIMIT)
     writer.close()
     assert stored(small_disk / "log")[-3:] == refused[:3]
 
@@ -313,7 +313,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 writer = LogWriter(Path(sys.argv[1]), most_bytes=1 << 20)
 for one in entries(50, size=1_000):
     try:
-        writer.append([one]).result(30)
+        writer.append([one]).result()
     except LogFull as error:
         print(f"{one.message_id} {error}")
     else:
@@ -322,9 +322,27 @@ writer.close()
 """
 
 
+def test_a_disk_that_stays_full_leaves_no_empty_segments_behind_and_gives_no_number_twice(folder):
+    disk = Disk()
+    writer = writer_of(folder, sync=disk)
+    writer.append(entries(1)).result(LIMIT)
+    disk.error, seen = errno.ENOSPC, set(segments(folder))
+    for _ in range(30):
+        with pytest.raises(LogFull):
+            writer.append(entries(2)).result(LIMIT)
+        assert len(segments(folder)) <= 2
+        assert max(segments(folder)) >= max(seen)
+        seen |= set(segments(folder))
+    writer.close()
+    again = writer_of(folder)
+    again.append(entries(3)).result(LIMIT)
+    assert max(segments(folder)) > max(seen) and len(stored(folder)) == 4
+    again.close()
+
+
 def test_a_file_that_may_not_grow_is_a_full_log_and_a_new_segment_goes_on(folder):
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
-    run = subprocess.run([sys.executable, "-c", LIMITED, folder], capture_output=True, text=True, timeout=60)
+    run = subprocess.run([sys.executable, "-c", LIMITED, folder], capture_output=True, text=True, timeout=LIMIT)
     said = run.stdout.splitlines()
     refused = [line for line in said if " " in line]
     assert (run.returncode, len(said), len(refused)) == (0, 50, 2)

@@ -81,11 +81,17 @@ def test_at_a_low_load_one_reader_pulls_and_the_other_follows_its_watermark(queu
     assert second.watermark() <= first.watermark()
     wait_until(lambda: two.readers[1].get_watermark() > MIN_TIMESTAMP, what="it does not hold the watermark")
     assert {first.next_look(), second.next_look()} <= {LOOK_SELDOM}, "the runner asks seldom"
+    queue.publish(b"{}")
+    wait_until(lambda: first._buffer and first._due_at() - time.monotonic() < LOOK_OFTEN, what="a block is nearly due")
+    assert (first.next_look(), second.next_look()) == (LOOK_OFTEN, LOOK_SELDOM), "one bundle has it, not two"
 
 
 def test_messages_that_have_waited_wake_the_other_reader(queue, two):
     wait_until(lambda: step_both(two) or (len(engines(two)) == 2 and engines(two)[1]._resting))
     two.ahead[0] = FRESH_SECONDS + 0.1
+    queue.publish(b"{}")
+    wait_until(lambda: step_both(two) or engines(two)[0]._pulled_old, what="the first reader has pulled it")
+    assert not engines(two)[0].load.is_busy(time.monotonic()), "one pull may have stood still for a moment"
     queue.publish(b"{}")
     wait_until(lambda: step_both(two) or not engines(two)[1]._resting, what="the second reader pulls")
     assert engines(two)[0].load.is_busy(time.monotonic())

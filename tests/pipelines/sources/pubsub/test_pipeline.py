@@ -21,7 +21,7 @@ from pipelines.sources.landing import Landing, read_landed
 from pipelines.sources.pubsub import leases as pubsub_leases
 from pipelines.sources.pubsub.beam_reader import ReadPubSubThroughBeam
 from pipelines.sources.pubsub.source import LandAt, Reading, ReadPubSub, close_all
-from tests.servers.needed import wait_until
+from tests.servers.needed import LIMIT, wait_until
 from transforms.block import BlockCoder
 
 SEEN: dict[str, list] = {}  # of pipelines whose worker is this process
@@ -61,7 +61,7 @@ class Running:
         if self.result is not None:
             assert self.result.wait_until_finish(60_000) == "DONE"
             return
-        self.thread.join(60)
+        self.thread.join(LIMIT)
         assert not self.thread.is_alive(), "it did not end"
         assert self.error is None
 
@@ -111,7 +111,7 @@ def test_a_stream_is_read_acknowledged_and_drained(queue, runner, tmp_path, requ
     wait_until(lambda: len(rows(name)) >= 2_100, 30, "the stream goes on")
     drain.touch()
     running.wait()
-    assert pubsub_leases.flush(20)
+    assert pubsub_leases.flush(LIMIT)
     assert rows(name) == list(range(2_100))
     assert queue.left() == []
     assert sum(value for (_, value), _, _ in SEEN[name + " sums"]) == 2_100, "every window closed"
@@ -133,7 +133,7 @@ def test_what_a_cancelled_pipeline_held_comes_again_at_once(queue, on_prism):
     running.result.cancel()
     close_all()
     Hang.GO_ON.set()
-    assert pubsub_leases.flush(20)
+    assert pubsub_leases.flush(LIMIT)
     assert len(queue.wait_for(1_000, 20)) == 1_000
 
 
@@ -144,7 +144,7 @@ class Hang(See):
 
     def process(self, element, timestamp=beam.DoFn.TimestampParam):
         yield from super().process(element, timestamp)
-        Hang.GO_ON.wait(60)
+        Hang.GO_ON.wait(LIMIT)
 
 
 class Fail(beam.DoFn):
@@ -159,10 +159,10 @@ def test_a_bundle_that_fails_is_not_acknowledged_and_comes_again(queue):
     _ = pipeline | "Read" >> ReadPubSub(Reading(queue.subscription, readers=1)) | "Fail" >> beam.ParDo(Fail())
     queue.publish(*[b"%d" % number for number in range(100)])
     running = Running(pipeline)
-    running.thread.join(60)
+    running.thread.join(LIMIT)
     assert "as a step may" in str(running.error)
     close_all()  # the traceback holds the reader open
-    assert pubsub_leases.flush(20)
+    assert pubsub_leases.flush(LIMIT)
     assert pubsub_leases.snapshot().acked == before
     assert len(queue.wait_for(100, 5)) == 100
 

@@ -24,14 +24,15 @@ from pipelines.sources.landing import Landing, read_landed
 from pipelines.sources.pubsub import leases as pubsub_leases
 from pipelines.sources.pubsub import reader as pubsub_reader
 from pipelines.sources.pubsub.client import EMULATOR
-from pipelines.sources.pubsub.messages import NAMESPACE, STAMPS_UNREADABLE, poll_of
+from pipelines.sources.pubsub.messages import STAMPS_UNREADABLE, poll_of
 from pipelines.sources.pubsub.queue import PubSubQueue
 from pipelines.sources.pubsub.reader import THROUGH_SECONDS
 from pipelines.sources.pubsub.source import LandAt, PubSubSource, Reading, close_all
-from tests.servers.needed import wait_until
+from tests.servers.needed import LIMIT, wait_until
 from tests.servers.pubsub import Queue, make_emulator
 from tests.support.pubsub_hand import Hand
 from transforms.block import RAW_SCHEMA
+from transforms.counters import NAMESPACE
 from transforms.errors import OptionError, SourceError
 
 
@@ -81,7 +82,7 @@ def test_messages_are_acknowledged_when_the_bundle_is_finalized_and_not_before(q
     assert (acked() - before, pubsub_leases.snapshot().in_flight) == (0, 50)
     for mark in marks * 2:  # a runner may call twice
         mark.finalize_checkpoint()
-    assert pubsub_leases.flush(20)
+    assert pubsub_leases.flush(LIMIT)
     assert (acked() - before, pubsub_leases.snapshot().in_flight) == (50, 0)
     hand.close()
     assert queue.left() == []
@@ -114,7 +115,7 @@ def test_a_lease_is_extended_beyond_the_deadline_of_the_subscription(queue, by_h
     assert acked() == before
     for mark in marks:
         mark.finalize_checkpoint()
-    assert pubsub_leases.flush(20)
+    assert pubsub_leases.flush(LIMIT)
     assert pubsub_leases.snapshot().in_flight == 0
 
 
