@@ -2,32 +2,69 @@
 
 from typing import Any
 
-from pipelines.settings.options import Option
+from pipelines.settings.forms import Option
+from pipelines.settings.refresh_options import AS_OF
 from pipelines.settings.values import NAMED
 
-TO_DATASET = ("write_method", "landing")  # only for a stream into a dataset
+TO_DATASET = ("write_method", "landing", "held")  # only for a stream into a dataset
+TO_FOLDER = ("refresh_every",)  # only for a stream into a local warehouse
+# The options of some queues alone, by the options that name these.
+OF_QUEUES = {
+    "kafka_servers": ("--input_kafka",),
+    "kafka_group": ("--input_kafka",),
+    "kafka_properties": ("--input_kafka",),
+    "kafka_registry": ("--input_kafka",),
+    "kafka_reader": ("--input_kafka",),
+    "kafka_expansion_service": ("--input_kafka",),
+}
+OF_OUTPUT = ("kafka_servers", "kafka_properties")  # also with --output_kafka
+OF_KAFKA = frozenset(
+    {"kafka_servers", "kafka_properties", "kafka_registry", "start_at", "stop_at", "timestamp_attribute"}
+)  # of a backfill
 # The options that each command does not have.
 _FILES = {"input", "format", "replace", "add"}
 _QUEUE = {
     "input_subscription",
     "input_topic",
     "input_log",
+    "input_kinesis",
+    "input_kafka",
+    *OF_QUEUES,
+    "start_at",
+    "stop_at",
     "timestamp_attribute",
     "id_label",
     "expected_delay",
     "early_firing",
     "batch_delay",
     "readers",
+    "output_topic",
+    "output_kafka",
+    "output_tables",
     *TO_DATASET,
+    *TO_FOLDER,
 }
 WITHOUT = {
-    "backfill": frozenset(_QUEUE),
+    "backfill": frozenset(_QUEUE - OF_KAFKA - {"input_kafka"} | {"due"}),
     "recompute": frozenset(_FILES | _QUEUE | {"max_days", "max_lateness", "accept_late", "allow_quarantine", "group"}),
-    "replay": frozenset(_FILES | _QUEUE | {"start", "end", "allow_quarantine", "group"}),
+    "replay": frozenset(_FILES | _QUEUE | {"start", "end", "due", "allow_quarantine", "group"}),
     "run": frozenset(
-        _FILES | {"start", "end", "max_days", "accept_late", "allow_quarantine", "workers", "no_active_stream"}
+        _FILES
+        | {
+            "stop_at",
+            "start",
+            "end",
+            "due",
+            "max_days",
+            "accept_late",
+            "allow_quarantine",
+            "workers",
+            "no_active_stream",
+        }
     ),
 }
+
+OF_REFRESH = ("warehouse", "dataset", "config", AS_OF.name)
 
 
 def add_all(parser, names: tuple[str, ...] = tuple(NAMED)) -> None:
@@ -39,7 +76,9 @@ def add_all(parser, names: tuple[str, ...] = tuple(NAMED)) -> None:
 
 
 def options_of(command: str) -> tuple[str, ...]:
-    """Return the names of the options of a command that runs the graph."""
+    """Return the names of the options of a command that runs the graph, or of a refresh."""
+    if command == "refresh":
+        return OF_REFRESH
     return tuple(name for name in NAMED if name not in WITHOUT[command])
 
 

@@ -6,6 +6,10 @@ metrics:                 # see templates/default.yaml for the catalogue and the 
   shares_1h: {bucket: 1h, dimensions: [category], measures: {shares: {count: all, where: {event_type: share}}}}
   activity_1m: null      # leave a shipped metric out
 funnel: {steps: [page_view, signup], window: 7d}   # see transforms/sessions/funnel.py
+attribution: {look_back_days: 7}   # see attribution.py
+insight: {trends: {rising: 5}}   # see transforms/insight/settings.py
+alerts: {rules: [{name: quiet, kind: no_new_data}]}   # see alerts.py
+sync: {targets: {lake: {kind: file, folder: exports}}}   # see sync.py
 quality:
   null_ids: ["", "null", "undefined"]   # values, in lower case, treated as a missing identifier
   bots: [{device: {pattern: "(?i)bot"}}]   # events of any source to flag as is_bot; see transforms/records/match.py
@@ -18,8 +22,12 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from pipelines.settings.alerts import Alerts
+from pipelines.settings.attribution import Attribution
 from pipelines.settings.file import ConfigFile, parse_document, read_document, read_text
 from pipelines.settings.mapping_tests import check_tests
+from pipelines.settings.sync import Sync
+from transforms.insight.settings import Insight
 from transforms.mapping import Mapping, load_mapping
 from transforms.metrics.spec import MetricSpec, read_metrics
 from transforms.records.bots import check_column
@@ -61,6 +69,10 @@ class Config(ConfigFile, frozen=True, forbid_unknown_fields=True):
 
     quality: Quality | None = None
     funnel: Funnel | None = None
+    attribution: Attribution | None = None
+    insight: Insight | None = None
+    alerts: Alerts | None = None
+    sync: Sync | None = None
 
 
 class Stated(NamedTuple):
@@ -75,6 +87,14 @@ class Stated(NamedTuple):
     own_metrics: frozenset[str]
     own_quality: frozenset[str]
     own_funnel: frozenset[str]
+    insight: Insight = Insight()
+    own_insight: frozenset[tuple[str, str]] = frozenset()  # (trends, rising)
+    alerts: Alerts = Alerts()
+    own_alerts: frozenset[str] = frozenset()
+    attribution: Attribution = Attribution()
+    own_attribution: frozenset[str] = frozenset()
+    sync: Sync = Sync()
+    own_sync: frozenset[str] = frozenset()
 
 
 class Configuration(NamedTuple):
@@ -83,13 +103,25 @@ class Configuration(NamedTuple):
     metrics: tuple[MetricSpec, ...]
     quality: Quality
     funnel: Funnel
+    insight: Insight = Insight()
+    alerts: Alerts = Alerts()
+    attribution: Attribution = Attribution()
+    sync: Sync = Sync()
 
 
 def read_config(path: str | None) -> Configuration:
     """Return the effective configuration: the shipped one, as changed by the file at `path`. Errors: ConfigError."""
     stated = read_stated(path)
     metrics = {name: form for name, form in stated.metrics.items() if form is not None}
-    return Configuration(read_metrics(metrics, path or DEFAULT.name), stated.quality, stated.funnel)
+    return Configuration(
+        read_metrics(metrics, path or DEFAULT.name),
+        stated.quality,
+        stated.funnel,
+        stated.insight,
+        stated.alerts,
+        stated.attribution,
+        stated.sync,
+    )
 
 
 def read_stated(path: str | None) -> Stated:
@@ -107,6 +139,14 @@ def read_stated(path: str | None) -> Stated:
         frozenset(own.metrics),
         frozenset(keys.quality or {}),
         frozenset(keys.funnel or {}),
+        insight=own.insight or Insight(),
+        own_insight=frozenset((part, key) for part, section in (keys.insight or {}).items() for key in section or {}),
+        alerts=own.alerts or Alerts(),
+        own_alerts=frozenset(keys.alerts or {}),
+        attribution=own.attribution or Attribution(),
+        own_attribution=frozenset(keys.attribution or {}),
+        sync=own.sync or Sync(),
+        own_sync=frozenset(keys.sync or {}),
     )
 
 

@@ -1,7 +1,7 @@
 """Read the options of the configuration file as written. Nothing here imports Beam.
 
-A key is an option that a file may set, or `metrics`, `quality` or `funnel`, which config.py reads.
-A null key is treated as absent.
+A key is an option that a file may set, or `metrics`, `quality`, `funnel`, `attribution`, `insight`, `alerts` or `sync`,
+which config.py reads. A null key is treated as absent.
 """
 
 from pathlib import Path
@@ -25,6 +25,10 @@ class ConfigFile(Options, frozen=True, forbid_unknown_fields=True):
     metrics: dict[str, Any] = {}
     quality: Any = None
     funnel: Any = None
+    attribution: Any = None
+    insight: Any = None
+    alerts: Any = None
+    sync: Any = None
 
 
 T = TypeVar("T", bound=ConfigFile)

@@ -9,9 +9,13 @@ from typing import Any
 
 import msgspec
 
+from pipelines.settings.alerts import Alerts
+from pipelines.settings.attribution import Attribution
 from pipelines.settings.config import Quality
-from pipelines.settings.options import Option
+from pipelines.settings.forms import Option
+from pipelines.settings.sync import Sync
 from pipelines.settings.values import FILE_OPTIONS
+from transforms.insight.settings import Insight
 from transforms.mapping.spec import Mapping
 from transforms.metrics.spec import NAME, MetricSpec
 from transforms.sessions.funnel import Funnel
@@ -21,7 +25,8 @@ DIALECT = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
 
 def configuration_schema() -> dict[str, Any]:
     """Return the schema of a configuration file."""
-    _, kinds = msgspec.json.schema_components((MetricSpec, Quality, Funnel), ref_template="#/$defs/{name}")
+    structs = (MetricSpec, Quality, Funnel, Attribution, Insight, Alerts, Sync)
+    _, kinds = msgspec.json.schema_components(structs, ref_template="#/$defs/{name}")
     kinds["MetricSpec"] = _without_name(kinds["MetricSpec"])
     metrics = {
         "type": "object",
@@ -31,11 +36,19 @@ def configuration_schema() -> dict[str, Any]:
     }
     quality = {"anyOf": [{"$ref": "#/$defs/Quality"}, {"type": "null"}], "description": "Data quality rules"}
     funnel = {"anyOf": [{"$ref": "#/$defs/Funnel"}, {"type": "null"}], "description": "The funnel"}
+    attribution = {"anyOf": [{"$ref": "#/$defs/Attribution"}, {"type": "null"}], "description": "The look-back"}
+    insight = {
+        "anyOf": [{"$ref": "#/$defs/Insight"}, {"type": "null"}],
+        "description": "Trends, anomalies, feedback, profiles and recommendations",
+    }
+    alerts = {"anyOf": [{"$ref": "#/$defs/Alerts"}, {"type": "null"}], "description": "Alerts"}
+    sync = {"anyOf": [{"$ref": "#/$defs/Sync"}, {"type": "null"}], "description": "Segments of persons, sent elsewhere"}
     return DIALECT | {
         "title": "Configuration of audience",
         "type": ["object", "null"],
         "properties": {option.name: _property(option) for option in FILE_OPTIONS}
-        | {"metrics": metrics, "quality": quality, "funnel": funnel},
+        | {"metrics": metrics, "quality": quality, "funnel": funnel, "attribution": attribution}
+        | {"insight": insight, "alerts": alerts, "sync": sync},
         "additionalProperties": False,
         "$defs": kinds,
     }

@@ -10,13 +10,13 @@ import polars as pl
 from transforms.block import EVENT_SCHEMA, RAW_SCHEMA, TIME, tag_input
 from transforms.errors import ConfigError
 from transforms.event_time import settle_event_time
+from transforms.json_objects import decode_object, encode_json
 from transforms.mapping import Mapping
 from transforms.mapping.spec import Case
 from transforms.parse import parse
 from transforms.records.csv_format import BLANKS, CsvFormat
 from transforms.records.csv_rows import form_of
 from transforms.records.match import text_of
-from transforms.records.payloads import decode_object, encode_json
 from transforms.records.times import read_times
 from transforms.validate import Validator
 

@@ -1,97 +1,30 @@
-"""The options of `audience`, each declared once; `options.py` reads them. Nothing here imports Beam."""
+"""The options of `audience`, each declared once; `resolve.py` reads them. Nothing here imports Beam."""
 
-import re
-from collections.abc import Callable
-from datetime import date, timedelta
-from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from pipelines.settings.forms import (
+    DATASET,
+    DATASET_IN_WORDS,
+    DATE,
+    DATE_IN_WORDS,
+    DURATION,
+    DURATION_IN_WORDS,
+    DURATION_UNIT,
+    ZONE_IN_WORDS,
+    Option,
+    read_day,
+    read_duration,
+    read_part_of_a_day,
+    read_refreshes,
+    read_short_duration,
+    read_zone,
+    whole,
+)
+from pipelines.settings.queue_options import QUEUE_OPTIONS
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-DURATION = r"\d{1,6}[smhd]"
-DURATION_IN_WORDS = "a number above 0 and one of s, m, h, d, such as 36h"
-DURATION_UNIT = "a number with a suffix: s, m, h or d"
-DATE = r"\d{4}-\d{2}-\d{2}"
-DATE_IN_WORDS = "a calendar date, such as 2026-03-01"
-DATASET = r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]*[a-z0-9]\.[A-Za-z0-9_]{1,1024}"
-DATASET_IN_WORDS = "project.dataset, e.g. my-project.audience"
 METHODS = STORAGE_WRITE, EXACTLY_ONCE, INSERTS = (  # how a stream writes to BigQuery
     "STORAGE_WRITE_API",
     "STORAGE_WRITE_API_EXACTLY_ONCE",
     "STREAMING_INSERTS",
 )
-ZONE_IN_WORDS = "an IANA time zone name, e.g. Europe/London"
-
-
-def _duration(text: str) -> timedelta:
-    if not re.fullmatch(DURATION, text) or not int(text[:-1]):
-        raise ValueError(DURATION_IN_WORDS)
-    return timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
-
-
-def _short_duration(text: str) -> timedelta:
-    number, unit = (text[:-2], "milliseconds") if text.endswith("ms") else (text[:-1], "seconds")
-    return timedelta(**{unit: int(number)})
-
-
-def _part_of_a_day(text: str) -> timedelta:
-    width = _duration(text)
-    if timedelta(days=1) % width:
-        raise ValueError("a width that divides a day, such as 1d, 6h or 15m")
-    return width
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise ValueError(DATE_IN_WORDS) from None
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(ZONE_IN_WORDS) from None
-    return name
-
-
-class Option(NamedTuple):
-    """One option.
-
-    regex    pattern that a value must match; `allowed` describes it in words; `limits` bound a whole number
-    read     parses a text that matches; its ValueError states what is allowed
-    repeat   the option may be given several times; `flag` takes no value
-    group    heading under which --help lists it
-    in_file  whether the configuration file may set it
-    unit     unit of the value; `unless` describes the behavior when there is neither a value nor a default
-    names_queue  whether its value is a queue to read (sources/queues.py)
-    """
-
-    name: str
-    help: str
-    default: str | None = None
-    regex: str = ".+"
-    allowed: str = "a text"
-    example: str = ""
-    choices: tuple[str, ...] = ()
-    repeat: bool = False
-    flag: bool = False
-    read: Callable[[str], Any] = str
-    limits: tuple[int, int] | None = None
-    group: str = "input"
-    in_file: bool = False
-    unit: str = ""
-    unless: str = ""
-    names_queue: bool = False
-
-
-def _whole(least: int, digits: int) -> dict[str, Any]:
-    """The rules of a whole number from `least` (0 or 1) up to that many nines."""
-    most = 10**digits - 1
-    regex = rf"[1-9]\d{{0,{digits - 1}}}" if least else rf"\d{{1,{digits}}}"
-    return {"regex": regex, "allowed": f"a whole number from {least} to {most}", "limits": (least, most), "read": int}
-
-
 SHARDS = 4  # of the deduplication and the sessions where --shards is 0
 
 OPTIONS = (
@@ -107,33 +40,7 @@ OPTIONS = (
         "auto",
         choices=("auto", "jsonl", "csv", "parquet"),
     ),
-    Option(
-        "input_subscription",
-        "Pub/Sub subscription to read",
-        None,
-        r"projects/[^/\s]{6,}/subscriptions/[^/\s]{3,255}",
-        "projects/PROJECT/subscriptions/NAME (a project of at least 6 characters, a name of at least 3)",
-        example="projects/my-project/subscriptions/events",
-        names_queue=True,
-    ),
-    Option(
-        "input_topic",
-        "Pub/Sub topic to read through a temporary subscription, which is deleted when the run ends",
-        None,
-        r"projects/[^/\s]{6,}/topics/[^/\s]{3,255}",
-        "projects/PROJECT/topics/NAME (a project of at least 6 characters, a name of at least 3)",
-        example="projects/my-project/topics/events",
-        names_queue=True,
-    ),
-    Option(
-        "input_log",
-        "Folder of a write-ahead log to read, as `audience collect` writes it",
-        None,
-        r"[^@]+",
-        "the path of a folder, without @",
-        example="/var/lib/audience/log",
-        names_queue=True,
-    ),
+    *QUEUE_OPTIONS,
     Option(
         "timestamp_attribute",
         "Message attribute that holds the time of receipt, for trusted publishers (default: the publish time)",
@@ -163,7 +70,7 @@ OPTIONS = (
         DATE,
         DATE_IN_WORDS,
         example="2026-03-01",
-        read=_day,
+        read=read_day,
         group="days",
     ),
     Option(
@@ -173,7 +80,13 @@ OPTIONS = (
         DATE,
         DATE_IN_WORDS,
         example="2026-03-08",
-        read=_day,
+        read=read_day,
+        group="days",
+    ),
+    Option(
+        "due",
+        "Rebuild the days that a drained job left due, as far as BigQuery allows it by now; for an hourly schedule",
+        flag=True,
         group="days",
     ),
     Option(
@@ -196,7 +109,7 @@ OPTIONS = (
         group="days",
         in_file=True,
         unit="days, 1 to 9999",
-        **_whole(1, 4),
+        **whole(1, 4),
     ),
     Option(
         "config",
@@ -233,7 +146,7 @@ OPTIONS = (
         DURATION,
         DURATION_IN_WORDS,
         example="400d",
-        read=_duration,
+        read=read_duration,
         group="warehouse",
         in_file=True,
         unit=DURATION_UNIT,
@@ -250,7 +163,7 @@ OPTIONS = (
         "Time zone that defines days; fixed when the warehouse is created (UTC if omitted)",
         allowed=ZONE_IN_WORDS,
         example="Europe/London",
-        read=_zone,
+        read=read_zone,
         group="warehouse",
         in_file=True,
         unit="an IANA time zone name",
@@ -272,7 +185,7 @@ OPTIONS = (
         DURATION,
         DURATION_IN_WORDS,
         example="36h",
-        read=_duration,
+        read=read_duration,
         group="rules",
         in_file=True,
         unit=DURATION_UNIT,
@@ -296,7 +209,7 @@ OPTIONS = (
         DURATION,
         DURATION_IN_WORDS,
         example="6h",
-        read=_part_of_a_day,
+        read=read_part_of_a_day,
         group="rules",
         in_file=True,
         unit=DURATION_UNIT,
@@ -312,13 +225,20 @@ OPTIONS = (
         group="rules",
     ),
     Option(
+        "held",
+        "Hide the metric rows of this stream from all `_current` views until `audience deploy release`: for a stream "
+        "that replaces another one while both run",
+        flag=True,
+        group="streaming",
+    ),
+    Option(
         "expected_delay",
         "Expected delay of messages; the watermark trails the clock by this much",
         "10s",
         DURATION,
         DURATION_IN_WORDS,
         example="30s",
-        read=_duration,
+        read=read_duration,
         group="streaming",
         unit=DURATION_UNIT,
     ),
@@ -330,9 +250,20 @@ OPTIONS = (
         DURATION,
         DURATION_IN_WORDS,
         example="10s",
-        read=_duration,
+        read=read_duration,
         group="streaming",
         unit=DURATION_UNIT,
+    ),
+    Option(
+        "refresh_every",
+        "How often a stream into a local warehouse runs `audience refresh` in a process of its own; off: never",
+        "5m",
+        rf"off|{DURATION}",
+        "off, or a number above 0 and one of s, m, h, d, such as 15m",
+        example="15m",
+        read=read_refreshes,
+        group="streaming",
+        unit=f"off, or {DURATION_UNIT}",
     ),
     Option(
         "batch_delay",
@@ -341,7 +272,7 @@ OPTIONS = (
         r"[1-9]\d{0,5}(ms|s)",
         "a number above 0 and ms or s, such as 500ms",
         example="500ms",
-        read=_short_duration,
+        read=read_short_duration,
         group="streaming",
         unit="a number with a suffix: ms or s",
     ),
@@ -352,7 +283,7 @@ OPTIONS = (
         example="4",
         group="streaming",
         unit="readers, 1 to 99",
-        **_whole(1, 2),
+        **whole(1, 2),
     ),
     Option(
         "write_method",
@@ -360,6 +291,42 @@ OPTIONS = (
         STORAGE_WRITE,
         choices=METHODS,
         group="streaming",
+    ),
+    Option(
+        "output_topic",
+        "Pub/Sub topic to which a stream publishes the rows that it has written, a message each",
+        None,
+        r"projects/[^/\s]{6,}/topics/[^/\s]{3,255}",
+        "projects/PROJECT/topics/NAME (a project of at least 6 characters, a name of at least 3)",
+        example="projects/my-project/topics/metrics",
+        group="streaming",
+        in_file=True,
+        unit="projects/PROJECT/topics/NAME",
+        unless="none: rows go to the warehouse alone",
+    ),
+    Option(
+        "output_kafka",
+        "Kafka topic to which a stream on this machine publishes them, with --kafka_servers or --kafka_properties",
+        None,
+        r"[a-zA-Z0-9._-]{1,249}",
+        "the name of a topic: letters, digits, dots, underscores and hyphens",
+        example="metrics",
+        group="streaming",
+        in_file=True,
+        unit="the name of a topic",
+        unless="none: rows go to the warehouse alone",
+    ),
+    Option(
+        "output_tables",
+        "Tables whose rows go to the topic: metrics (all of them), sessions, quarantine, events, quality_1m, or "
+        "names of metrics",
+        "metrics,sessions,quarantine",
+        r"[a-z0-9_]+(,[a-z0-9_]+)*",
+        "names of tables, separated by commas",
+        example="activity_1m,quarantine",
+        group="streaming",
+        in_file=True,
+        unit="names, separated by commas",
     ),
     Option(
         "landing",
@@ -377,16 +344,16 @@ OPTIONS = (
         group="machine",
         in_file=True,
         unit="shards, 0 to 9999",
-        **_whole(0, 4),
+        **whole(0, 4),
     ),
     Option(
         "workers",
-        "Number of worker processes; 0 means one per core, at most four",
+        "Number of worker processes; 0 means this process, with a thread per core, at most four",
         "0",
         example="2",
         group="machine",
         in_file=True,
         unit="processes, 0 to 99",
-        **_whole(0, 2),
+        **whole(0, 2),
     ),
 )

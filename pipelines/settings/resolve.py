@@ -7,7 +7,7 @@ Dataflow template come from one list (options.py). Nothing here imports Beam: a 
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
-from pipelines.settings.arguments import TO_DATASET
+from pipelines.settings.arguments import OF_KAFKA, OF_OUTPUT, OF_QUEUES, TO_DATASET, TO_FOLDER
 from pipelines.settings.options import OPTIONS
 from pipelines.settings.values import NAMED, Given, value_of
 from transforms.errors import OptionError
@@ -23,6 +23,16 @@ class Settings(NamedTuple):
     input_subscription: str | None
     input_topic: str | None
     input_log: str | None
+    input_kinesis: str | None
+    input_kafka: str | None
+    kafka_servers: str | None
+    kafka_group: str | None
+    kafka_properties: str | None
+    kafka_registry: str | None
+    kafka_reader: str | None
+    kafka_expansion_service: str | None
+    start_at: str | float | None
+    stop_at: str | float | None
     timestamp_attribute: str | None
     id_label: str | None
     mapping: tuple[str, ...]
@@ -35,6 +45,7 @@ class Settings(NamedTuple):
     group: str | None
     start: date | None
     end: date | None
+    due: bool
     replace: bool
     add: bool
     max_days: int
@@ -44,13 +55,18 @@ class Settings(NamedTuple):
     dedup_window: timedelta
     expected_delay: timedelta
     early_firing: timedelta | None
+    refresh_every: timedelta | None
     batch_delay: timedelta
     readers: int
     write_method: str
+    output_topic: str | None
+    output_kafka: str | None
+    output_tables: str
     landing: str
     shards: int
     workers: int
     generation: int | None
+    held: bool
 
 
 def effective(values: dict[str, Any]) -> dict[str, Given]:
@@ -93,9 +109,9 @@ def resolve(values: dict[str, Any], command: str = "backfill") -> Settings:
             "access to a dataset is granted in BigQuery"
         )
     if command == "backfill":
-        _check_files(settings)
+        _check_files(settings, values)
     if command == "run":
-        _check_queue(settings)
+        _check_queue(settings, values)
         _check_dataset(settings, values)
     return settings
 
@@ -129,9 +145,15 @@ def landing_of(values: dict[str, Any]) -> str:
     return value_of(NAMED["landing"], effective({"landing": values.get("landing")})["landing"])
 
 
-def _check_files(settings: Settings) -> None:
-    if not settings.input:
+def _check_files(settings: Settings, values: dict[str, Any]) -> None:
+    if settings.input and settings.input_kafka:
+        raise OptionError("--input and --input_kafka exclude each other: run one backfill for each")
+    if not settings.input and not settings.input_kafka:
         raise OptionError("no source given: name the files to read with --input, e.g. --input 'events/*.jsonl.gz'")
+    wrong, of = (("format",), "--input") if settings.input_kafka else (sorted(OF_KAFKA), "--input_kafka")
+    for name in wrong:
+        if values.get(name) is not None:
+            raise OptionError(f"--{name}: got {values[name]!r}; allowed: only with {of}; leave it out")
     if len(settings.mapping) > 1:
         raise OptionError(f"--mapping: got {len(settings.mapping)}; allowed: one; run one backfill for each source")
     if settings.replace and settings.add:
@@ -140,7 +162,7 @@ def _check_files(settings: Settings) -> None:
         raise OptionError("--replace needs --start and --end: name the days for which the input is complete")
 
 
-def _check_queue(settings: Settings) -> None:
+def _check_queue(settings: Settings, values: dict[str, Any]) -> None:
     queues = [option for option in NAMED.values() if option.names_queue]
     named = [f"--{option.name}" for option in queues if getattr(settings, option.name) is not None]
     if not named:
@@ -150,14 +172,33 @@ def _check_queue(settings: Settings) -> None:
         )
     if len(named) > 1:
         raise OptionError(f"{' and '.join(named)} exclude each other: name one")
+    if settings.output_topic and settings.output_kafka:
+        raise OptionError("--output_topic and --output_kafka exclude each other: name one")
+    for name, of in OF_QUEUES.items():
+        if settings.output_kafka and name in OF_OUTPUT:
+            continue
+        if values.get(name) is not None and named[0] not in of:
+            allowed = f"only with {' or '.join(of)}"
+            raise OptionError(f"--{name}: got {values[name]!r} with {named[0]}; allowed: {allowed}; leave it out")
 
 
 def _check_dataset(settings: Settings, values: dict[str, Any]) -> None:
+    if settings.held and (output := settings.output_topic or settings.output_kafka):
+        raise OptionError(
+            f"--held and an output ({output}) exclude each other: rows that no view shows yet would be published; "
+            "update the job without --parallel, or publish after the release"
+        )
     for name in TO_DATASET:
         if settings.dataset is None and values.get(name) is not None:
             raise OptionError(
                 f"--{name}: got {values[name]!r} for --warehouse {settings.warehouse}; allowed: only with --dataset; "
                 "leave it out"
+            )
+    for name in TO_FOLDER:
+        if settings.dataset is not None and values.get(name) is not None:
+            raise OptionError(
+                f"--{name}: got {values[name]!r} for --dataset {settings.dataset}; allowed: only with --warehouse; "
+                "leave it out, and schedule audience refresh"
             )
     if settings.dataset and settings.max_lateness > MOST_LATENESS:
         raise OptionError(
@@ -167,6 +208,10 @@ def _check_dataset(settings: Settings, values: dict[str, Any]) -> None:
 
 
 def _check_together(settings: Settings) -> None:
+    if settings.due and settings.start is not None:
+        raise OptionError("--due and --start exclude each other: the dataset names the days that are due")
+    if settings.due and settings.dataset is None:
+        raise OptionError("--due needs --dataset: the dataset names the days that are due")
     if (settings.start is None) != (settings.end is None):
         missing = "--start" if settings.start is None else "--end"
         raise OptionError(f"{missing} is missing: a range of days needs both --start and --end (the end is exclusive)")

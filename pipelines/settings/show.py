@@ -37,6 +37,17 @@ def config_lines(values: dict[str, Any]) -> Iterator[str]:
     yield from _keys(stated.quality, stated.own_quality, path)
     yield from ("", "# The funnel that the view funnel_by_day counts", "funnel:")
     yield from _keys(stated.funnel, stated.own_funnel, path)
+    yield from ("", "# The visits that the view attribution_by_day attributes conversions to", "attribution:")
+    yield from _keys(stated.attribution, stated.own_attribution, path)
+    yield from ("", "# Trends, anomalies, feedback, profiles and recommendations", "insight:")
+    for part in stated.insight.__struct_fields__:
+        own = frozenset(key for of, key in stated.own_insight if of == part)
+        yield f"  {part}:"
+        yield from (f"  {line}" for line in _keys(getattr(stated.insight, part), own, path))
+    yield from ("", "# When to raise an alert, and where to send it", "alerts:")
+    yield from _keys(stated.alerts, stated.own_alerts, path)
+    yield from ("", "# Segments of persons, and where their members go", "sync:")
+    yield from _keys(stated.sync, stated.own_sync, path)
 
 
 def _metrics(stated: Stated, path: str | None) -> Iterator[str]:

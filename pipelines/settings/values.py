@@ -6,7 +6,8 @@ Nothing here imports Beam: a wrong option is reported at once.
 import re
 from typing import Any, NamedTuple
 
-from pipelines.settings.options import OPTIONS, Option
+from pipelines.settings.forms import Option
+from pipelines.settings.options import OPTIONS
 from transforms.errors import AudienceError, ConfigError, OptionError
 
 NAMED = {option.name: option for option in OPTIONS}

@@ -22,27 +22,27 @@ def configured(tmp_path):
 
 
 def test_without_a_file_the_catalogue_is_in_force():
-    metrics, quality, _ = read_config(None)
+    metrics, quality, *_ = read_config(None)
     assert [metric.name for metric in metrics] == CATALOGUE
     assert quality.null_ids == NULL_IDS
 
 
 def test_a_file_adds_a_metric_changes_one_and_leaves_one_out(configured):
     changed = "activity_1m: {bucket: 5m, dimensions: [channel], measures: {events: {count: all}}}"
-    metrics, quality, _ = configured(f"metrics:\n  {SHARES}\n  {changed}\n  campaign_1h: null\n")
+    metrics, quality, *_ = configured(f"metrics:\n  {SHARES}\n  {changed}\n  campaign_1h: null\n")
     assert [metric.name for metric in metrics] == ["activity_1m", "content_1h", "user_days", "shares_1h"]
     assert (metrics[0].bucket, metrics[0].dimensions) == ("5m", ("channel",))
     assert quality.null_ids == NULL_IDS
 
 
 def test_the_null_ids_can_be_others(configured):
-    metrics, quality, _ = configured('quality: {null_ids: ["", guest]}')
+    metrics, quality, *_ = configured('quality: {null_ids: ["", guest]}')
     assert quality.null_ids == ("", "guest")
     assert [metric.name for metric in metrics] == CATALOGUE
 
 
 def test_rules_for_bots_are_read(configured):
-    _, quality, _ = configured("quality: {bots: [{user_id: crawler}, [{device: [tv]}, {referrer: {pattern: bot}}]]}")
+    _, quality, *_ = configured("quality: {bots: [{user_id: crawler}, [{device: [tv]}, {referrer: {pattern: bot}}]]}")
     assert quality.bots[0] == {"user_id": "crawler"}
     assert [list(way) for way in quality.bots[1]] == [["device"], ["referrer"]]
 

@@ -80,6 +80,10 @@ def test_the_two_readers_know_the_same_keys():
         "metrics",
         "quality",
         "funnel",
+        "attribution",
+        "insight",
+        "alerts",
+        "sync",
     }
 
 

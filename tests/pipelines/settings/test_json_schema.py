@@ -21,6 +21,9 @@ RIGHT = [
     ("configuration", "# nothing"),
     ("configuration", "metrics: {activity_1m: null}\nquality: null\nshards: null"),
     ("configuration", "funnel: {steps: [a, b], window: 90m}"),
+    ("configuration", "attribution: {look_back_days: 7}"),
+    ("configuration", "insight: {trends: {rising: 5, half_life: 2.5}, anomalies: {point: 8}}"),
+    ("configuration", "insight: null"),
     *(("mapping", path.read_text()) for path in MAPPINGS),
 ]
 METRIC = "metrics: {a_1h: {bucket: 1h, measures: {n: {count: all}}}}"
@@ -36,6 +39,10 @@ WRONG = [
     ("configuration", "quality: {nul_ids: []}"),
     ("configuration", "quality: {null_ids: guest}"),
     ("configuration", "funnel: {steps: [a]}"),
+    ("configuration", "attribution: {look_back_days: 91}"),
+    ("configuration", "insight: {trends: {risng: 5}}"),
+    ("configuration", "insight: {trends: {rising: 0}}"),
+    ("configuration", "insight: {anomalies: {silence: many}}"),
     ("configuration", "funnel: {window: 1d}"),
     ("configuration", "funnel: {steps: [a, b], window: 1w}"),
     ("configuration", METRIC.replace("a_1h", "A-1")),

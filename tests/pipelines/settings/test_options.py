@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from pipelines.settings.arguments import add_to, options_of
+from pipelines.settings.arguments import OF_KAFKA, add_to, options_of
 from pipelines.settings.resolve import OPTIONS, resolve
 from transforms.errors import OptionError
 
@@ -115,8 +115,9 @@ def test_an_option_states_what_it_is_and_its_default_and_example_are_allowed(opt
     monkeypatch.chdir(tmp_path)
     (tmp_path / "audience.yaml").touch()
     assert option.help[0].isupper()
+    source = {"input_kafka": "events"} if option.name in {*OF_KAFKA, "input_kafka"} else {"input": ["a"]}
     for value in filter(None, (option.default, option.example)):
-        given = {"input": ["a"], "end": "2027-01-01", "start": "2026-01-01", option.name: value}
+        given = {**source, "end": "2027-01-01", "start": "2026-01-01", option.name: value}
         resolve(given if not option.repeat else {"input": [value]})
 
 

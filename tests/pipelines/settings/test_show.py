@@ -16,6 +16,10 @@ FILES = {
     "      bots: {count: all, where: {is_bot: true, country: 'NO'}}\n",
     "quality": 'quality: {null_ids: ["", "no", "null", "a: b", "é"]}\n',
     "funnel": "funnel: {steps: [search, signup]}\n",
+    "attribution": "attribution: {look_back_days: 7}\n",
+    "insight": "insight: {trends: {rising: 5, min_count: 20}, anomalies: {silence: 50}, "
+    "profiles: {half_life: 7, attributes: {seen: {of: last, column: device, days: 90}}}, "
+    "recommendations: {again: true, hidden_categories: [films, 'no']}}\n",
     "no metric": "metrics: {activity_1m: null, content_1h: null, campaign_1h: null, user_days: null}\n",
 }
 
@@ -35,6 +39,7 @@ def test_what_is_shown_is_a_file_that_says_the_same(name, tmp_path, capsys):
     assert read_config(str(second)) == read_config(str(first))
     assert read_stated(str(second)).metrics == read_stated(str(first)).metrics
     assert read_config(str(second)).funnel == read_config(str(first)).funnel
+    assert read_config(str(second)).insight == read_config(str(first)).insight
     own = resolve({"input": ["a"], "config": str(first)})
     assert resolve({"input": ["a"], "config": str(second)})._replace(config=None) == own._replace(config=None)
     again = shown(capsys, "--config", str(second))
