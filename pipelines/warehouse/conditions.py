@@ -53,10 +53,38 @@ class WithoutInDays(Without):
         return f"{super().sql()} AND NOT IFNULL({in_days(self.partition, self.days, self.zone)}, FALSE)"
 
 
+@dataclass(frozen=True)
+class WithoutSpan(Without):
+    """Rows whose time in the one column is not within [start, end]; both in UTC."""
+
+    start: datetime
+    end: datetime
+
+    def polars(self) -> pl.Expr:
+        """True for these rows."""
+        return ~pl.col(self.columns[0]).is_between(pl.lit(self.start, TIME), pl.lit(self.end, TIME)).fill_null(False)
+
+    def sql(self) -> str:
+        """The same in BigQuery's SQL."""
+        within = f"`{self.columns[0]}` BETWEEN {moment(self.start)} AND {moment(self.end)}"
+        return f"NOT IFNULL({within}, FALSE)"
+
+
+def moment(time: datetime) -> str:
+    """A time in UTC as BigQuery's SQL and DuckDB's write it."""
+    return f"TIMESTAMP '{time:%Y-%m-%d %H:%M:%S.%f+00:00}'"
+
+
 def literal(text: str) -> str:
     """A text as BigQuery's SQL writes it, and DuckDB's once it is translated."""
     written = text.replace("\\", "\\\\").replace("'", "\\'")
     return "'" + "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in written) + "'"
+
+
+def one_of(column: str, values: Iterable[str]) -> str:
+    """Whether a column is one of some texts, as `literal` writes them; FALSE of none."""
+    listed = ", ".join(literal(value) for value in sorted(values))
+    return f"{column} IN ({listed})" if listed else "FALSE"
 
 
 def runs_of(days: Iterable[date | None]) -> Iterator[tuple[date, date]]:
@@ -93,7 +121,7 @@ def midnight(day: date, zone: str) -> datetime:
 
 def begin(day: date, zone: str) -> str:
     """The same as BigQuery's SQL writes it."""
-    return f"TIMESTAMP '{midnight(day, zone):%Y-%m-%d %H:%M:%S+00:00}'"
+    return moment(midnight(day, zone))
 
 
 def of_input(input: str) -> pl.Expr:

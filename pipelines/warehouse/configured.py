@@ -1,13 +1,15 @@
-"""A warehouse as a question with a configuration file sees it: with its funnel, and under its metrics and time zone.
+"""A warehouse as a question with a configuration file sees it: with its funnel and look-back, and under its metrics
+and time zone.
 
 What a run computed stays as it was: a file whose metrics or time zone are others than the warehouse's is refused, and
-the funnel, which is computed when it is asked, is the file's.
+funnel and look-back, which are computed when they are asked, are the file's.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pipelines.settings.attribution import Attribution
 from pipelines.settings.file import ConfigFile, read_document
 from pipelines.settings.resolve import effective, place_of
 from pipelines.settings.values import NAMED, value_of
@@ -23,6 +25,7 @@ class _Asked(ConfigFile, frozen=True, forbid_unknown_fields=True):
     """The file as written; its metrics are read where it states any."""
 
     funnel: Funnel | None = None
+    attribution: Attribution | None = None
 
 
 @contextmanager
@@ -43,6 +46,8 @@ def open_asked(values: dict[str, Any]) -> Iterator[Warehouse]:
             _check_metrics(path, stated, warehouse)
         if stated.funnel is not None:
             warehouse.use_funnel(stated.funnel)
+        if stated.attribution is not None:
+            warehouse.use_attribution(stated.attribution)
         yield warehouse
 
 

@@ -16,11 +16,12 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
 from pipelines.warehouse.day_files import FileEntry
-from pipelines.warehouse.sink import NAMESPACE, by_day, shaped
+from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.staged import write_file
 from pipelines.warehouse.tables import EVENTS, Table
 from pipelines.warehouse.write_stats import points
 from transforms.block import held_bytes
+from transforms.counters import NAMESPACE
 from transforms.quality import entries_of, pack
 from transforms.stage import Gathering
 

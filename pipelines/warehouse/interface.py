@@ -18,8 +18,11 @@ from typing import ClassVar, NamedTuple, Protocol
 
 import polars as pl
 
+from pipelines.settings.attribution import Attribution
+from pipelines.warehouse.bounds import NONE, Bounds
 from pipelines.warehouse.conditions import Without
 from pipelines.warehouse.day_files import FileEntry
+from pipelines.warehouse.recent import Recent, Since
 from pipelines.warehouse.tables import Table
 from transforms.sessions.funnel import Funnel
 
@@ -102,9 +105,15 @@ class Reader(Protocol):
     def ask(self, sql: str) -> Iterator[pl.DataFrame]:
         """The answer to a question in BigQuery's SQL, in parts of which the first may be empty."""
 
-    def answer(self, sql: str, dialect: str = "duckdb", unsafe: bool = False) -> Result:
+    def columns(self, names: Collection[str]) -> dict[str, dict[str, str]]:
+        """The columns of these tables and views, each with its type as BigQuery names it; of other types OTHER.
+
+        Raises WarehouseError if there is no such table or view.
+        """
+
+    def answer(self, sql: str, dialect: str = "duckdb", unsafe: bool = False, bounds: Bounds = NONE) -> Result:
         """The answer to one question of a person's, which may only read, in the warehouse's time zone; `unsafe` of
-        a local warehouse: any statements.
+        a local warehouse: any statements. `bounds` hold for a question that is not unsafe.
 
         Raises, now or while rows are read, QueryError with the database's words and near names.
         """
@@ -121,14 +130,32 @@ class Warehouse(Reader, Protocol):
     def asking(self) -> AbstractContextManager[Callable[[str], pl.DataFrame]]:
         """Answers to several questions of one state, in SQL that BigQuery and DuckDB share, in a session in UTC."""
 
+    def asking_recent(self, since: Since, most_bytes: int | None = None) -> AbstractContextManager[Recent]:
+        """Answers over the tables of `since`, each from its time on, that cost as little as the history is long;
+        `most_bytes`: what BigQuery may bill for one question."""
+
+    def view_texts(self) -> dict[str, str]:
+        """The views by name, in the order of creation, in BigQuery's SQL that names tables and views alone."""
+
+    def version(self, with_answers: bool = False) -> object | None:
+        """What changes with each commit, also of answers if so asked; None where nobody can say so without asking."""
+
     def use_funnel(self, funnel: Funnel) -> None:
         """Ask this funnel in place of that of the last run. Raises WarehouseError if it can ask no other."""
+
+    def use_attribution(self, attribution: Attribution) -> None:
+        """Ask this look-back in place of that of the last run. Raises WarehouseError if it can ask no other."""
 
     def explain_errors(self) -> AbstractContextManager[None]:
         """While it lasts, what a damaged file makes fail is a WarehouseError that names the file."""
 
-    def writer(self, token: CommitToken | None = None) -> "AbstractContextManager[WarehouseRun]":
-        """The run that writes; with a token the one that gave it out, continued here."""
+    def writer(
+        self, token: CommitToken | None = None, of_answers: bool = False
+    ) -> "AbstractContextManager[WarehouseRun]":
+        """The run that writes; with a token the one that gave it out, continued here.
+
+        of_answers  it writes answers of a refresh alone: it need not wait for other runs, nor they for it
+        """
 
     @property
     def local_path(self) -> Path | None:
@@ -186,8 +213,10 @@ class WarehouseRun(Protocol):
     def warehouse(self) -> Reader:
         """What it writes."""
 
-    def declare(self, tables: Iterable[Table], funnel: Funnel | None = None) -> None:
-        """Announce the tables this run writes and the effective funnel; None leaves the one that is."""
+    def declare(
+        self, tables: Iterable[Table], funnel: Funnel | None = None, attribution: Attribution | None = None
+    ) -> None:
+        """Announce the tables this run writes, the effective funnel and attribution; None leaves what is."""
 
     def may_write(self, days: Days) -> None:
         """Raises WarehouseError for days that a stream may still write."""

@@ -52,20 +52,20 @@ def _csv(result: Result) -> Iterator[str]:
 def _json(result: Result) -> Iterator[str]:
     encoder = msgspec.json.Encoder(decimal_format="number")
     for row in _rows(result):
-        values = zip(result.columns, map(_plain, row), strict=True)
+        values = zip(result.columns, map(plain, row), strict=True)
         yield shown(encoder.encode(dict(values)).decode())
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value as JSON has it; whole numbers beyond 64 bits go as exact decimals."""
     if isinstance(value, Decimal):
         return Decimal(_digits(value))
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
         return Decimal(value)
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: plain(each) for name, each in value.items()}
     return value if isinstance(value, str | int | float | bool | None) else _text(value)
 
 
@@ -86,7 +86,7 @@ def _text(value: Any) -> str:
     if isinstance(value, date | time):
         return value.isoformat()
     if isinstance(value, list | dict):
-        return msgspec.json.Encoder(decimal_format="number").encode(_plain(value)).decode()
+        return msgspec.json.Encoder(decimal_format="number").encode(plain(value)).decode()
     return str(value)
 
 

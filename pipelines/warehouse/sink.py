@@ -15,7 +15,8 @@ import polars as pl
 from pipelines.warehouse.tables import Table, polars_schema
 from transforms.block import day_of
 
-NAMESPACE = "audience"  # of Beam's metrics
+MANY_ROWS = 5_000  # of which a filter for each day costs less than a partition, if there are
+FEW_DAYS = 4
 
 
 class Sink(Protocol):
@@ -47,5 +48,9 @@ def by_day(rows: pl.DataFrame, partition: str, zone: str):
     first, last, unknown = rows.select(day.min().alias("first"), day.max().alias("last"), day.null_count()).row(0)
     if first == last and unknown in (0, rows.height):
         return [(first, rows)]
+    if rows.height >= MANY_ROWS:
+        days = rows.select(day).to_series()
+        if len(found := days.unique()) <= FEW_DAYS:
+            return [(each, rows.filter(days.eq_missing(each))) for each in found.to_list()]
     marked = rows.with_columns(_day=day)
     return [(key[0], part) for key, part in marked.partition_by("_day", as_dict=True, include_key=False).items()]

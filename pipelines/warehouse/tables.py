@@ -20,6 +20,9 @@ TYPES: dict[str, tuple[pl.DataType | type[pl.DataType], str]] = {
     "JSON": (pl.String, "VARCHAR"),
 }
 KEYWORDS = ("value",)  # DuckDB's, of the names that fields of ours have
+FILE_DAY = "_day"  # in the macros of a local warehouse: the day of the file that a row is in
+DAYS_LATER = "_days_later_"  # what the name of the macro begins with that takes FILE_DAY to a day so much later
+MACRO = "_"  # what the name of a macro begins with: the rows of a table with FILE_DAY, for views
 CLUSTER_LIMIT = 4  # BigQuery clusters by at most four columns, and by none that is FLOAT64
 
 

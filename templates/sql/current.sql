@@ -2,4 +2,4 @@
 SELECT *
 FROM {{table}}
 WHERE TRUE
-QUALIFY ROW_NUMBER() OVER (PARTITION BY {{key}} ORDER BY generation DESC, revision DESC) = 1
+QUALIFY ROW_NUMBER() OVER (PARTITION BY {{day}}, {{key}} ORDER BY generation DESC, revision DESC) = 1

@@ -2,29 +2,36 @@
 -- A person begins with the first {{first_step}} of a day; each further step is the first event of its kind that is not
 -- before the previous step. At one time, events are in the order of the steps. time_N of a row is when step N is reached
 -- by whoever stands at that row.
+-- Each day has the events that its steps may be reached with, and those that they may repeat: {{reach}}.
 WITH steps AS (
-  SELECT COALESCE(user_id, anonymous_id) AS person, event_type, event_time
-  FROM events
-  WHERE event_type IN ({{steps}}) AND is_bot IS NOT TRUE AND COALESCE(user_id, anonymous_id) IS NOT NULL
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY source, event_id ORDER BY received_time, event_time, input) = 1
+{{branches}}
+),
+unique_steps AS (
+  SELECT day, reach, person, event_type, event_time
+  FROM steps
+  WHERE TRUE
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY {{by_day}}source, event_id ORDER BY received_time, event_time, input) = 1
+    AND (reach = 0 OR (reach BETWEEN 1 AND {{days_ahead}} AND event_type <> {{first_step}}))
 ),
 placed AS (
   SELECT
+    day,
+    reach,
     person,
     event_type,
     event_time,
     ROW_NUMBER() OVER (
-      PARTITION BY person
+      PARTITION BY {{by_day}}person
       ORDER BY event_time, CASE event_type {{step_of_kind}} END
     ) AS place
-  FROM steps
+  FROM unique_steps
 ),
 {{times}}
 begun AS (
-  SELECT DATE(event_time, '{{time_zone}}') AS day, event_time AS time_1, {{later_times}}
+  SELECT day, event_time AS time_1, {{later_times}}
   FROM times_2
-  WHERE event_type = {{first_step}}
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY person, DATE(event_time, '{{time_zone}}') ORDER BY place) = 1
+  WHERE event_type = {{first_step}} AND reach = 0
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY day, person ORDER BY place) = 1
 ),
 asked AS (
   SELECT

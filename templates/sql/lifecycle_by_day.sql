@@ -20,7 +20,7 @@ calendar AS (
   SELECT day
   FROM (
     SELECT MIN(DATE(bucket_start, '{{time_zone}}')) AS first_day, MAX(DATE(bucket_start, '{{time_zone}}')) AS last_day
-    FROM user_days_current
+    FROM user_days
   ) CROSS JOIN UNNEST(GENERATE_DATE_ARRAY(first_day, last_day)) AS day
 )
 SELECT

@@ -5,4 +5,4 @@ SELECT
   firing = 'early' AS in_flight
 FROM quality_1m
 WHERE TRUE
-QUALIFY ROW_NUMBER() OVER (PARTITION BY {{key}} ORDER BY generation DESC, revision DESC) = 1
+QUALIFY ROW_NUMBER() OVER (PARTITION BY {{day}}, {{key}} ORDER BY generation DESC, revision DESC) = 1

@@ -20,7 +20,7 @@ counted AS (
 ),
 known AS (
   SELECT MAX(DATE(bucket_start, '{{time_zone}}')) AS last_day
-  FROM user_days_current
+  FROM user_days
 ),
 cells AS (
   SELECT

@@ -1,16 +1,63 @@
 -- What was bought and refunded on each day, by channel, country and currency, without programs.
-WITH payments AS (
+-- An event is compared with those of its day and of the days before and after, as in events_unique.
+WITH copies AS (
   SELECT
     DATE(event_time, '{{time_zone}}') AS day,
+    TRUE AS is_own,
     channel,
     country,
     currency,
     COALESCE(user_id, anonymous_id) AS person,
     event_type = 'purchase' AS is_order,
-    COALESCE(value, 0) AS value
+    COALESCE(value, 0) AS value,
+    source,
+    event_id,
+    received_time,
+    event_time,
+    input
   FROM events
   WHERE event_type IN ('purchase', 'refund') AND is_bot IS NOT TRUE
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY source, event_id ORDER BY received_time, event_time, input) = 1
+  UNION ALL
+  SELECT
+    CAST(DATE_ADD(DATE(event_time, '{{time_zone}}'), INTERVAL 1 DAY) AS DATE) AS day,
+    FALSE AS is_own,
+    channel,
+    country,
+    currency,
+    COALESCE(user_id, anonymous_id) AS person,
+    event_type = 'purchase' AS is_order,
+    COALESCE(value, 0) AS value,
+    source,
+    event_id,
+    received_time,
+    event_time,
+    input
+  FROM events
+  WHERE event_type IN ('purchase', 'refund') AND is_bot IS NOT TRUE
+  UNION ALL
+  SELECT
+    CAST(DATE_SUB(DATE(event_time, '{{time_zone}}'), INTERVAL 1 DAY) AS DATE) AS day,
+    FALSE AS is_own,
+    channel,
+    country,
+    currency,
+    COALESCE(user_id, anonymous_id) AS person,
+    event_type = 'purchase' AS is_order,
+    COALESCE(value, 0) AS value,
+    source,
+    event_id,
+    received_time,
+    event_time,
+    input
+  FROM events
+  WHERE event_type IN ('purchase', 'refund') AND is_bot IS NOT TRUE
+),
+payments AS (
+  SELECT day, channel, country, currency, person, is_order, value
+  FROM copies
+  WHERE TRUE
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY day, source, event_id ORDER BY received_time, event_time, input) = 1
+    AND is_own
 ),
 days AS (
   SELECT

@@ -18,6 +18,7 @@ from transforms.errors import WarehouseError
 
 PREFIX = "staging_claim_"  # of the names of its tables
 VALID = timedelta(days=14)  # longer than Dataflow lets a job of this kind run
+VALID_ANSWERS = timedelta(days=2)  # of a refresh, which takes minutes and leaves a table each time
 
 
 def table_of(token: CommitToken) -> str:
@@ -25,16 +26,16 @@ def table_of(token: CommitToken) -> str:
     return f"{PREFIX}{token.id.replace('-', '_')}"
 
 
-def create(warehouse: Dataset, token: CommitToken) -> None:
+def create(warehouse: Dataset, token: CommitToken, valid: timedelta = VALID) -> None:
     """Create the table of a token, with its row."""
     resource = bigquery.Table(warehouse.dataset.table(table_of(token)), [bigquery.SchemaField("run", "STRING")])
-    resource.expires = datetime.now(UTC) + VALID
+    resource.expires = datetime.now(UTC) + valid
     with describe_error(warehouse.name, "make its tables"):
         warehouse.client.create_table(resource)
         warehouse.query(f"INSERT INTO {_path(warehouse, token)} (run) VALUES ('{token.id}')")
 
 
-def is_used(warehouse: Dataset, token: CommitToken) -> bool:
+def is_used(warehouse: Dataset, token: CommitToken, valid: timedelta = VALID) -> bool:
     """Whether the run has committed. Raises WarehouseError if the token has expired."""
     try:
         with describe_error(warehouse.name, "read its tables"):
@@ -42,7 +43,7 @@ def is_used(warehouse: Dataset, token: CommitToken) -> bool:
     except WarehouseError as error:
         if isinstance(error.__cause__, exceptions.NotFound):
             raise WarehouseError(
-                f"{warehouse.name}: the run {token.id} was launched more than {VALID.days} days ago, and nobody can "
+                f"{warehouse.name}: the run {token.id} was launched more than {valid.days} days ago, and nobody can "
                 "tell any more whether it has committed; see what the days hold, and launch it again"
             ) from error
         raise

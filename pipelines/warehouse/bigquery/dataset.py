@@ -3,6 +3,7 @@
     labels of the dataset        audience_format, audience_time_zone: fixed when the warehouse is made
     description of a table       ends in a line `Key: a, b.`: the columns that identify a row
     table `last_commit`          one row: the run that committed last, so that of two runs at once the second is refused
+    table `last_answers`         the same of runs that write answers alone, which are in no other run's way
     tables `staging_...`         what a commit has loaded and not yet swapped in; they expire by themselves
 
 A dataset that exists already, say in another region, becomes a warehouse as well: `bq mk --location=EU p:d`.
@@ -12,7 +13,7 @@ import contextlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date, timedelta
 from itertools import chain
 from pathlib import Path
@@ -29,23 +30,22 @@ from google.cloud.bigquery import DEFAULT_RETRY
 
 from pipelines.warehouse.bigquery import clients as bigquery_clients
 from pipelines.warehouse.bigquery.clients import Lease
+from pipelines.warehouse.bigquery.declared import column_of, declaration, types_of
 from pipelines.warehouse.bigquery.errors import describe_error, message_of
+from pipelines.warehouse.bounds import NONE, Bounds, too_slow
 from pipelines.warehouse.conditions import in_days, literal
-from pipelines.warehouse.dialect import check_read_only, relations_of
+from pipelines.warehouse.dialect import check_read_only, reach_of, relations_of
 from pipelines.warehouse.interface import Result
 from pipelines.warehouse.refusal import Known, point, refuse
-from pipelines.warehouse.tables import Column, Table, polars_schema, polars_type
+from pipelines.warehouse.tables import Table, polars_schema, polars_type
 from transforms.errors import QueryError, WarehouseError
 
 FORMAT = 1
 FORMAT_LABEL, ZONE_LABEL = "audience_format", "audience_time_zone"
-LAST_COMMIT = "last_commit"
+LAST_COMMIT, LAST_ANSWERS = "last_commit", "last_answers"
+STAGING = "staging_"  # how the names of staging tables begin
 NOBODY = "nobody"  # has committed to a new warehouse
 PATIENCE: Retry = DEFAULT_RETRY.with_timeout(120)  # seconds of errors that a retry may resolve
-# As the API calls what SQL calls otherwise.
-_SQL_NAMES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "STRUCT": "RECORD"}
-_OTHERS = {"DATETIME", "TIME", "GEOGRAPHY", "INTERVAL", "BIGNUMERIC", "RANGE"}  # shown as text
-_KEY = re.compile(r"\s*Key: ([^\n]+)\.$")
 _AT = re.compile(r" at \[(\d+):(\d+)\]")  # where BigQuery found it: line and column
 _UTC_TIMES = cs.by_dtype(pl.Datetime("us", "UTC"))
 FILE_ROWS = 100_000  # of a downloaded file, and so of a block
@@ -150,6 +150,7 @@ class Dataset:
         with describe_error(self.name, "list its tables"):
             listed = self.client.list_tables(self.dataset, retry=PATIENCE)
             names = [item.table_id for item in listed if item.table_type == "TABLE"]
+            names = [name for name in names if not name.startswith(STAGING)]  # a scheduled refresh leaves one a run
             found = [declaration(self.client.get_table(self.dataset.table(name), retry=PATIENCE)) for name in names]
         return {table.name: table for table in found if table is not None}
 
@@ -193,17 +194,26 @@ class Dataset:
         files = self._downloaded(declared, days, columns)
         return pl.scan_parquet(files, schema=schema, glob=False) if files else pl.LazyFrame(schema=schema)
 
-    def ask(self, sql: str, time_zone: str = "UTC") -> Iterator[pl.DataFrame]:
+    def columns(self, names: Collection[str]) -> dict[str, dict[str, str]]:
+        """The columns of these tables and views, each with its type as BigQuery names it; of other types OTHER."""
+        with describe_error(self.name, "read its tables"):
+            try:
+                found = {each: self.client.get_table(self.dataset.table(each), retry=PATIENCE) for each in names}
+            except exceptions.NotFound as error:
+                raise WarehouseError(f"there is no such table or view of {self.name}: {message_of(error)}") from None
+        return {name: types_of(table) for name, table in found.items()}
+
+    def ask(self, sql: str, time_zone: str = "UTC", bounds: Bounds = NONE) -> Iterator[pl.DataFrame]:
         """The answer to a question in BigQuery's SQL, in parts of which the first may be empty; `time_zone` is that of
         functions of times that name none.
 
         Raises QueryError, now or while parts are read, with BigQuery's words and near names.
         """
         try:
-            answer = self.query(sql, time_zone)
+            answer = self.query(sql, time_zone, bounds)
         except (exceptions.BadRequest, exceptions.NotFound) as error:
             raise self._refused(message_of(error), sql) from error
-        return _parts(answer)
+        return frames_of(answer)
 
     def _refused(self, said: str, sql: str) -> QueryError:
         kinds = {item.table_id: item.table_type for item in self.client.list_tables(self.dataset, retry=PATIENCE)}
@@ -217,23 +227,32 @@ class Dataset:
             said += point(sql, int(at[1]), int(at[2]))
         return refuse(said, sql, Known(tables, kinds.keys() - tables, columns))
 
-    def answer(self, sql: str, dialect: str = "bigquery", unsafe: bool = False) -> Result:
+    def answer(self, sql: str, dialect: str = "bigquery", unsafe: bool = False, bounds: Bounds = NONE) -> Result:
         """The answer to one question of a person's, which is always in BigQuery's SQL and may only read."""
         check_read_only(sql)
+        if bounds.relations is not None:
+            bounds.check(reach_of(sql, self.dataset.project, self.dataset.dataset_id, self.names()))
         local = _UTC_TIMES.dt.convert_time_zone(self.time_zone)
-        parts = (part.with_columns(local) for part in self.ask(sql, self.time_zone))
+        parts = (part.with_columns(local) for part in self.ask(sql, self.time_zone, bounds))
         first = next(parts)
         return Result(first.columns, chain([first], parts), self.time_zone)
 
-    def query(self, sql: str, time_zone: str = "UTC"):
+    def query(self, sql: str, time_zone: str = "UTC", bounds: Bounds = NONE):
         """Run a statement or a script to its end; its rows. Raises what Google's client raises, but for one that says
         that BigQuery may not be asked or does not answer: that is a WarehouseError."""
         config = bigquery.QueryJobConfig(default_dataset=self.dataset)
         if time_zone != "UTC":  # BigQuery's own default
             config.connection_properties = [bigquery.ConnectionProperty("time_zone", time_zone)]
+        if bounds.parameters:
+            config.query_parameters = [bigquery.ScalarQueryParameter(None, *each) for each in bounds.parameters]
+        if bounds.billed_bytes is not None:
+            config.maximum_bytes_billed = bounds.billed_bytes
         try:
             job = self.client.query(sql, config, location=self.location, retry=PATIENCE)
-            return job.result(retry=PATIENCE)
+            return job.result(retry=PATIENCE, timeout=bounds.seconds)
+        except TimeoutError:
+            job.cancel(retry=None)
+            raise too_slow(bounds.seconds) from None
         except (exceptions.BadRequest, exceptions.NotFound, exceptions.Conflict):
             raise
         except Exception:
@@ -260,30 +279,6 @@ class Dataset:
         return spool(parts, table, folder, f"{table.name}-{len(self._spooled)}")
 
 
-def column_of(field: bigquery.SchemaField) -> Column:
-    """A field of BigQuery's as a column; a type that no table of ours has is text."""
-    kind = _SQL_NAMES.get(field.field_type, field.field_type)
-    kind = "STRING" if kind in _OTHERS else kind
-    return Column(field.name, kind, field.mode, field.description or "", tuple(map(column_of, field.fields)))
-
-
-def declaration(table: bigquery.Table) -> Table | None:
-    """What a table declares; None for a table that no run of ours made: its description names no key."""
-    key = _KEY.search(table.description or "")
-    partition = table.time_partitioning.field if table.time_partitioning else None
-    columns = tuple(map(column_of, table.schema))
-    if not key or partition not in {column.name for column in columns}:
-        return None
-    return Table(
-        table.table_id,
-        _KEY.sub("", table.description),
-        columns,
-        partition,
-        tuple(table.clustering_fields or ()),
-        tuple(key[1].split(", ")),
-    )
-
-
 def spool(parts: Iterable[pl.DataFrame], table: Table, folder: Path, stem: str) -> list[Path]:
     """Write rows of a table, in columns of it that all parts have, to Parquet files of about FILE_ROWS."""
     schema = polars_schema(table)
@@ -306,13 +301,14 @@ def streaming_buffer(table: bigquery.Table) -> bigquery.table.StreamingBuffer | 
     return buffer if buffer is not None and buffer.estimated_rows else None
 
 
-def _parts(answer) -> Iterator[pl.DataFrame]:
-    parts = 0
+def frames_of(answer) -> Iterator[pl.DataFrame]:
+    """The rows of a job's answer; the first part may be empty."""
+    count = 0
     for batch in answer.to_arrow_iterable(bqstorage_client=None):
-        parts += 1
+        count += 1
         # By name and type alone: what marks a column as JSON would make it one that Polars cannot cast.
         yield pl.DataFrame(pa.RecordBatch.from_arrays(batch.columns, names=batch.schema.names))
-    if not parts:
+    if not count:
         yield pl.DataFrame(schema={field.name: polars_type(column_of(field)) for field in answer.schema})
 
 
@@ -352,9 +348,9 @@ def _closed(client: bigquery.Client, made: bigquery.Dataset) -> bigquery.Dataset
     return client.update_dataset(made, ["access_entries"], retry=PATIENCE)
 
 
-def first_commit(dataset: str) -> tuple[str, str]:
+def first_commit(dataset: str, marker: str = LAST_COMMIT) -> tuple[str, str]:
     """The statements that make the table of the last commit, where nobody has committed; again they do nothing."""
-    state = f"`{dataset}.{LAST_COMMIT}`"
+    state = f"`{dataset}.{marker}`"
     first = f"SELECT '{NOBODY}', CURRENT_TIMESTAMP() FROM (SELECT COUNT(*) AS n FROM {state}) WHERE n = 0"
     return (
         f"CREATE TABLE IF NOT EXISTS {state} (run STRING, committed_time TIMESTAMP)",

@@ -16,7 +16,7 @@ import polars as pl
 
 from pipelines.warehouse.bigquery.dataset import Dataset, spool
 from pipelines.warehouse.bigquery.run import BigQueryRun
-from pipelines.warehouse.conditions import days_from, in_days, literal
+from pipelines.warehouse.conditions import days_from, in_days, literal, moment
 from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, Table, polars_schema
 from transforms.block import TIME
@@ -32,7 +32,7 @@ def received(warehouse: Dataset, inputs: Collection[str], since: datetime) -> pl
     """
     sql = (
         f"SELECT `input`, `bucket_start`, SUM(`received`) AS `received` FROM `{QUALITY_1M.name}_current` "
-        f"WHERE `bucket_start` >= {_time(since)} AND ({' OR '.join(map(of_input, sorted(inputs)))}) "
+        f"WHERE `bucket_start` >= {moment(since)} AND ({' OR '.join(map(of_input, sorted(inputs)))}) "
         "GROUP BY `input`, `bucket_start` HAVING SUM(`balance`) = 0"
     )
     schema = {"input": pl.String, "bucket_start": TIME, "received": pl.Int64}
@@ -55,10 +55,6 @@ def in_minutes(minutes: pl.DataFrame, column: str) -> str:
         listed = ", ".join(map(str, part["number"].sort()))
         parts.append(f"(`input` = {literal(input)} AND DIV(UNIX_MICROS(`{column}`), 60000000) IN ({listed}))")
     return f"IFNULL({' OR '.join(parts)}, FALSE)" if parts else "FALSE"
-
-
-def _time(moment: datetime) -> str:
-    return f"TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S+00:00}'"
 
 
 class Remains:

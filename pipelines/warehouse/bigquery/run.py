@@ -20,11 +20,21 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from google.api_core import exceptions
 from google.cloud import bigquery
 
+from pipelines.settings.attribution import Attribution
 from pipelines.warehouse.bigquery import commit_token as bigquery_claim
 from pipelines.warehouse.bigquery import schema as bigquery_schema
-from pipelines.warehouse.bigquery.dataset import LAST_COMMIT, PATIENCE, Dataset, streaming_buffer
+from pipelines.warehouse.bigquery.dataset import (
+    LAST_ANSWERS,
+    LAST_COMMIT,
+    PATIENCE,
+    STAGING,
+    Dataset,
+    first_commit,
+    streaming_buffer,
+)
 from pipelines.warehouse.bigquery.errors import REFUSED, describe_error
 from pipelines.warehouse.bigquery.load import load, staging_fields
 from pipelines.warehouse.conditions import DAY, Without, in_days, literal, midnight
@@ -35,7 +45,6 @@ from pipelines.warehouse.tables import EVENTS, Table, polars_schema
 from transforms.errors import OvertakenError, WarehouseError
 from transforms.sessions.funnel import Funnel
 
-STAGING = "staging_"  # how the names of staging tables begin
 STAGED_FOR = timedelta(days=1)  # then a staging table that nobody removed is gone
 STATEMENT_PARTITIONS = 4_000
 MOST_TABLES, MOST_PARTITIONS = 100, 100_000  # of a transaction
@@ -60,18 +69,22 @@ class BigQueryRun:
     staging  local folder, removed at the end
     folder   where `write_file` puts what is to be committed: `staging`, or the folder of the token
 
-    With a `token` it is the run that made it, going on elsewhere: it commits once.
+    With a `token` it is the run that made it, going on elsewhere: it commits once. A run `of_answers` takes turns with
+    others of its kind alone: it is refused where one of these has committed since, and refuses no other run.
     """
 
-    def __init__(self, warehouse: Dataset, token: CommitToken | None = None):
-        self.warehouse, self.token = warehouse, token
+    def __init__(self, warehouse: Dataset, token: CommitToken | None = None, of_answers: bool = False):
+        self.warehouse, self.token, self.of_answers = warehouse, token, of_answers
+        self._marker, self._valid = (
+            (LAST_ANSWERS, bigquery_claim.VALID_ANSWERS) if of_answers else (LAST_COMMIT, bigquery_claim.VALID)
+        )
         self.id = token.id if token else f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         self._commits = 0
         self._declared: dict[str, Table] = dict(token.tables) if token else {}
 
     def __enter__(self) -> "BigQueryRun":
         known = self.token.before if self.token else None
-        self._before = known or self._last_commit()
+        self._before = known or self._first_read()
         self.staging = Path(tempfile.mkdtemp(prefix="audience-staging-"))
         self.folder = self.token.folder if self.token else str(self.staging)
         return self
@@ -79,14 +92,16 @@ class BigQueryRun:
     def __exit__(self, *_) -> None:
         shutil.rmtree(self.staging, ignore_errors=True)
 
-    def declare(self, tables: Iterable[Table], funnel: Funnel | None = None) -> None:
+    def declare(
+        self, tables: Iterable[Table], funnel: Funnel | None = None, attribution: Attribution | None = None
+    ) -> None:
         """Make or widen the tables this run writes, and their views.
 
         Raises WarehouseError, and then nothing was changed, if a table has another schema that takes more than new
         columns, or a view its name.
         """
         with describe_error(self.warehouse.name, "make its tables"):
-            self._declared |= bigquery_schema.declare(self.warehouse, tables, funnel)
+            self._declared |= bigquery_schema.declare(self.warehouse, tables, funnel, attribution)
 
     def hand_over(self, folder: str, rows_were_read: bool) -> CommitToken:
         """Let another process commit what it writes to `folder`, once; this one does not any more.
@@ -94,12 +109,12 @@ class BigQueryRun:
         rows_were_read  rows of the warehouse are part of what it writes, so that no other run may commit before it
         """
         token = CommitToken(self.id, folder, self._before if rows_were_read else None, self._declared)
-        bigquery_claim.create(self.warehouse, token)
+        bigquery_claim.create(self.warehouse, token, self._valid)
         return token
 
     def has_committed(self) -> bool:
         """Whether a run that was handed over has committed, here or elsewhere."""
-        return self.token is not None and bigquery_claim.is_used(self.warehouse, self.token)
+        return self.token is not None and bigquery_claim.is_used(self.warehouse, self.token, self._valid)
 
     def may_write(self, days: Iterable[Day]) -> None:
         """Raises WarehouseError if a stream writes the dataset and may still write events of one of these days: its
@@ -224,7 +239,7 @@ class BigQueryRun:
 
     def _opening(self, staged: list[_Staged], commit: str) -> Iterator[str]:
         """What has to be so, or the transaction ends: all that was staged is there, and nobody else has committed."""
-        state = f"`{self.warehouse.name}.{LAST_COMMIT}`"
+        state = f"`{self.warehouse.name}.{self._marker}`"
         yield "BEGIN TRANSACTION;"
         if self.token is not None:
             yield from bigquery_claim.take_statements(self.warehouse, self.token)
@@ -265,9 +280,21 @@ class BigQueryRun:
     def _path(self, table: bigquery.TableReference) -> str:
         return f"{table.project}.{table.dataset_id}.{table.table_id}"
 
+    def _first_read(self) -> str:
+        """The last commit; of answers, whose table no dataset has before their first run, also where there is none."""
+        try:
+            return self._last_commit()
+        except WarehouseError as error:
+            if not self.of_answers or not isinstance(error.__cause__, exceptions.NotFound):
+                raise
+        with describe_error(self.warehouse.name, "make its tables"):
+            for statement in first_commit(self.warehouse.name, self._marker):
+                self.warehouse.query(statement)
+        return self._last_commit()
+
     def _last_commit(self) -> str:
         with describe_error(self.warehouse.name, "read its tables"):
-            rows = self.warehouse.query(f"SELECT MAX(run) AS run FROM `{self.warehouse.name}.{LAST_COMMIT}`")
+            rows = self.warehouse.query(f"SELECT MAX(run) AS run FROM `{self.warehouse.name}.{self._marker}`")
             return next(iter(rows))["run"]
 
 

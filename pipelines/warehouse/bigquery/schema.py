@@ -7,7 +7,7 @@ Widened is a table by new NULLABLE columns and by REQUIRED ones that become NULL
 is there are left as somebody may have changed them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -16,13 +16,19 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 from sqlglot import exp
 
-from pipelines.warehouse.bigquery.dataset import Dataset, column_of, declaration
+from pipelines.settings.attribution import Attribution
+from pipelines.warehouse.bigquery.dataset import Dataset
+from pipelines.warehouse.bigquery.declared import column_of, declaration
 from pipelines.warehouse.bigquery.errors import describe_error
 from pipelines.warehouse.conditions import literal
 from pipelines.warehouse.tables import ERASURES, EVENTS, QUARANTINE, Column, Table, bigquery_field
 from pipelines.warehouse.views import bigquery_views
 from transforms.errors import WarehouseError
 from transforms.sessions.funnel import Funnel
+
+HELD_LABEL = "audience_held"
+FUNNEL_VIEW = "funnel_by_day"
+ATTRIBUTION_VIEW = "attribution_by_day"
 
 
 def table_resource(name: bigquery.TableReference, table: Table, expiry: timedelta | None) -> bigquery.Table:
@@ -114,10 +120,15 @@ def _refused(found: bigquery.Table, table: Table, why: str) -> WarehouseError:
     return WarehouseError(f"table {dataset}.{found.table_id}: {why}; nothing was changed; {advice}")
 
 
-def declare(warehouse: Dataset, tables: Iterable[Table], funnel: Funnel | None = None) -> dict[str, Table]:
+def declare(
+    warehouse: Dataset,
+    tables: Iterable[Table],
+    funnel: Funnel | None = None,
+    attribution: Attribution | None = None,
+) -> dict[str, Table]:
     """Check all tables, then make or widen them and bring the views up to date; the tables as they are then.
 
-    Without a funnel its view stays what it is.
+    Without a funnel or attribution its view stays what it is.
     """
     client = warehouse.client
     there = {item.table_id for item in client.list_tables(warehouse.dataset)}
@@ -134,15 +145,21 @@ def declare(warehouse: Dataset, tables: Iterable[Table], funnel: Funnel | None =
         declared[table.name], fields = plan(found, table)
         if names := _changes(found, fields, warehouse.partition_expiration):
             changed.append((found, names))
-    views = bigquery_views(declared.values(), warehouse.time_zone, funnel)
+    held = held_in(client.get_dataset(warehouse.dataset).labels)
+    views = bigquery_views(declared.values(), warehouse.time_zone, funnel, held, attribution)
     if taken := sorted({name for name, _ in views} & set(declared)):
         raise WarehouseError(f"table {taken[0]}: a view has this name; give the metric another name")
     for resource in new:
         client.create_table(resource, exists_ok=True)
     for resource, names in changed:
         client.update_table(resource, names)
-    _bring_views_up_to_date(warehouse, views, all=bool(changed))
+    bring_views_up_to_date(warehouse, views, all=bool(changed))
     return declared
+
+
+def held_in(labels: Mapping[str, str]) -> list[int]:
+    """Return the generations that the labels of a dataset hold, see held.py."""
+    return sorted(int(word) for word in labels.get(HELD_LABEL, "").split("_") if word.isdecimal())
 
 
 def _changes(table: bigquery.Table, fields: list[bigquery.SchemaField] | None, expiry: timedelta | None) -> list[str]:
@@ -158,7 +175,7 @@ def _changes(table: bigquery.Table, fields: list[bigquery.SchemaField] | None, e
     return names
 
 
-def _bring_views_up_to_date(warehouse: Dataset, views: list[tuple[str, str]], all: bool) -> None:
+def bring_views_up_to_date(warehouse: Dataset, views: list[tuple[str, str]], all: bool) -> None:
     """Create or replace the views whose SQL differs from the dataset's; `all` if columns have changed, since
     BigQuery notes the columns of a `SELECT *` when the view is made."""
     dataset = warehouse.name
@@ -173,13 +190,23 @@ def _bring_views_up_to_date(warehouse: Dataset, views: list[tuple[str, str]], al
 
 def check_funnel(warehouse: Dataset, funnel: Funnel) -> None:
     """Raise WarehouseError unless the dataset's view of the funnel is that of this one."""
-    name = "funnel_by_day"
-    wanted = dict(bigquery_views(warehouse.tables().values(), warehouse.time_zone, funnel)).get(name)
+    made = bigquery_views(warehouse.tables().values(), warehouse.time_zone, funnel)
+    _check_view(warehouse, made, FUNNEL_VIEW, f"another funnel than {' > '.join(funnel.steps)} within {funnel.window}")
+
+
+def check_attribution(warehouse: Dataset, attribution: Attribution) -> None:
+    """Raise WarehouseError unless the dataset's view of attribution has this look-back."""
+    made = bigquery_views(warehouse.tables().values(), warehouse.time_zone, attribution=attribution)
+    _check_view(warehouse, made, ATTRIBUTION_VIEW, f"other visits than those of {attribution.look_back_days} days")
+
+
+def _check_view(warehouse: Dataset, made: list[tuple[str, str]], name: str, other: str) -> None:
+    wanted = dict(made).get(name)
     asked = f"SELECT view_definition FROM `{warehouse.name}`.INFORMATION_SCHEMA.VIEWS WHERE table_name = '{name}'"
     there = [row["view_definition"].strip() for row in warehouse.query(asked)]
     if wanted and there != [qualify(wanted, warehouse.name)]:
         raise WarehouseError(
-            f"{warehouse.name}: {name} counts another funnel than {' > '.join(funnel.steps)} within {funnel.window}; "
+            f"{warehouse.name}: {name} counts {other}; "
             "its view follows the last run: recompute a day with this --config, or leave --config out"
         )
 
@@ -193,6 +220,15 @@ def qualify(sql: str, dataset: str) -> str:
         if not table.args.get("db") and table.name not in own:
             table.set("db", exp.to_identifier(name, quoted=True))
             table.set("catalog", exp.to_identifier(project, quoted=True))
+    return tree.sql(dialect="bigquery", pretty=True, comments=False)
+
+
+def unqualify(sql: str) -> str:
+    """A view's SQL with its tables by their names alone: what `qualify` undoes."""
+    tree = sqlglot.parse_one(sql, read="bigquery")
+    for table in tree.find_all(exp.Table):
+        table.set("db", None)
+        table.set("catalog", None)
     return tree.sql(dialect="bigquery", pretty=True, comments=False)
 
 

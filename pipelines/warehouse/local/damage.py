@@ -20,7 +20,9 @@ from typing import NamedTuple, Protocol
 
 import polars as pl
 
+from pipelines.warehouse.answers import is_answer
 from pipelines.warehouse.day_files import day_from, day_name, digest
+from pipelines.warehouse.local import answers
 from pipelines.warehouse.local.manifest import LiveFile, Manifest
 from pipelines.warehouse.tables import ERASURES, EVENTS, QUALITY_1M, QUARANTINE, Table, polars_schema
 from transforms.errors import DamagedError, WarehouseError, first_line
@@ -146,6 +148,8 @@ def describe(warehouse: Files, fault: Fault) -> str:
 def remedy(warehouse: Files, fault: Fault) -> str:
     """What puts the file right."""
     table, first = fault.live.table, day_from(fault.live.day)
+    if is_answer(warehouse.manifest().tables[table]):
+        return answers.remedy(fault.live.path.parents[3].parent)
     if table == ERASURES.name or first is None:
         return "restore it from a backup"
     return _command(warehouse.name, table, *_span(warehouse, table, first))

@@ -16,6 +16,7 @@ Errors: WarehouseError for a damaged file of a relation; duckdb.Error, OptionErr
 import re
 import shutil
 import tempfile
+import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -27,13 +28,18 @@ import duckdb
 import polars as pl
 
 from pipelines.warehouse import views
+from pipelines.warehouse.bounds import NONE, Bounds, too_slow
+from pipelines.warehouse.day_files import day_from
 from pipelines.warehouse.interface import Result
 from pipelines.warehouse.local import damage
+from pipelines.warehouse.local.asked_days import narrowed
+from pipelines.warehouse.local.kept_views import kept_paths
 from pipelines.warehouse.local.manifest import Manifest
 from pipelines.warehouse.local.question import Question, read
 from pipelines.warehouse.refusal import Known, point, refuse
-from pipelines.warehouse.tables import Table, duckdb_type
-from transforms.errors import OptionError, QueryError, first_line
+from pipelines.warehouse.tables import FILE_DAY, TYPES, Table, duckdb_type
+from pipelines.warehouse.views import Reach
+from transforms.errors import OptionError, QueryError, WarehouseError, first_line
 
 MEMORY = "60%"
 INTERRUPT_SECONDS = 0.1
@@ -52,6 +58,11 @@ _CLOSED = {
 }
 
 
+# A type of DuckDB, without its digits -> BigQuery's; the first of two of BigQuery's that are one here.
+_TYPES = {kind.partition("(")[0]: name for name, (_, kind) in reversed(TYPES.items())}
+_TYPES |= {"HUGEINT": "INT64", "INTEGER": "INT64"}
+
+
 class Relations(damage.Files, Protocol):
     """What is asked: the tables of a folder, and the views over them."""
 
@@ -66,14 +77,20 @@ class Relations(damage.Files, Protocol):
     def views(self, manifest: Manifest) -> list[tuple[str, str]]:
         """(name, BigQuery SQL) of every view, in the order of creation."""
 
+    def reaches(self, manifest: Manifest, name: str) -> dict[str, Reach | None]:
+        """How far from a day that is asked of a table or view the rows lie that it reads of each table."""
+
 
 class Connection:
-    """A DuckDB connection in memory, its session in `time_zone`, with the temporary folder that it spills to.
+    """A DuckDB connection in memory, its session in `time_zone`, with the temporary folder that it spills to; what is
+    asked of it is stopped `seconds` after it was opened.
 
     What it lacks is DuckDB's own: `sql`, `execute`, ...
     """
 
-    def __init__(self, config: dict[str, str] | None = None, time_zone: str = "UTC"):
+    def __init__(self, config: dict[str, str] | None = None, time_zone: str = "UTC", seconds: float | None = None):
+        self._seconds = seconds
+        self._until = time.monotonic() + seconds if seconds is not None else float("inf")
         self.spill = tempfile.mkdtemp(prefix="audience-query-")
         self.duckdb = duckdb.connect(":memory:", config={**(config or {}), "temp_directory": self.spill})
         self._end = weakref.finalize(self, shutil.rmtree, self.spill, ignore_errors=True)
@@ -84,12 +101,17 @@ class Connection:
         return getattr(self.duckdb, name)
 
     def run(self, work: Callable[[], T]) -> T:
-        """What `work` returns, which asks DuckDB. Ctrl-C ends it: DuckDB itself does not look for signals."""
+        """What `work` returns, which asks DuckDB. Ctrl-C ends it: DuckDB itself does not look for signals.
+
+        Errors: QueryError when its time is over.
+        """
         asked = self._asking.submit(work)
         try:
             while not asked.done():  # a wait without an end is not always woken by a signal: a thread may have got it
+                if time.monotonic() > self._until:
+                    raise too_slow(self._seconds)
                 wait([asked], INTERRUPT_SECONDS)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, QueryError):
             while not asked.done():
                 self.duckdb.interrupt()
                 wait([asked], INTERRUPT_SECONDS)
@@ -112,14 +134,17 @@ def connect(warehouse: Relations, locked: bool = True, time_zone: str = "UTC") -
 
 
 @contextmanager
-def asking(warehouse: Relations) -> Iterator[Callable[[str], pl.DataFrame]]:
-    """Answers to several questions of one state, each whole: the files are listed and the views made once."""
-    manifest = warehouse.manifest()
+def asking(warehouse: Relations, bounded: Manifest | None = None) -> Iterator[Callable[[str], pl.DataFrame]]:
+    """Answers to several questions of one state, each whole: the files are listed and the views made once.
+
+    bounded  a manifest with some of the live files, of whose tables alone is asked: no view is made
+    """
+    manifest = bounded or warehouse.manifest()
     size = sum(file.bytes for days in manifest.files.values() for files in days.values() for file in files)
     few = {"threads": "1"} if size < SMALL_BYTES else {}
     connection = Connection(_CLOSED | few)
     try:
-        made = [*manifest.tables, *(name for name, _ in warehouse.views(manifest))]
+        made = [*manifest.tables, *(() if bounded else (name for name, _ in warehouse.views(manifest)))]
         files = _create(connection, warehouse, manifest, made, (), True)
 
         def ask_one(sql: str) -> pl.DataFrame:
@@ -140,17 +165,21 @@ class Answer(NamedTuple):
     files: list[damage.Live]
 
 
-def ask(warehouse: Relations, sql: str, time_zone: str = "UTC") -> Answer:
+def ask(warehouse: Relations, sql: str, time_zone: str = "UTC", bounds: Bounds = NONE) -> Answer:
     """The answer to one question."""
-    connection = Connection(_CLOSED, time_zone)
-    question, manifest = read(connection.duckdb, sql), warehouse.manifest()
+    connection = Connection(_CLOSED, time_zone, bounds.seconds)
+    values = [each.value for each in bounds.parameters]
+    question, manifest = read(connection.duckdb, sql, values), warehouse.manifest()
+    if bounds.relations is not None:
+        bounds.check(question.reach({name.lower() for name in warehouse.names()}))
     real, empty = _chosen(warehouse, manifest, question)
-    files = _create(connection, warehouse, manifest, real, empty, True)
+    files = _create(connection, warehouse, manifest, real, empty, True, question)
     with damage.explain_errors(warehouse, files):
         try:
-            return Answer(connection, connection.run(lambda: connection.duckdb.sql(question.sql)), files)
+            rows = connection.run(lambda: connection.duckdb.sql(question.sql, params=values or None))
+            return Answer(connection, rows, files)
         except (duckdb.CatalogException, duckdb.BinderException):
-            connection.duckdb.execute(question.sql)  # which says the same, and where; a relation does not
+            connection.duckdb.execute(question.sql, values)  # which says the same, and where; a relation does not
             raise
 
 
@@ -169,8 +198,9 @@ def _chosen(warehouse: Relations, manifest: Manifest, question: Question) -> tup
         return order, []
     named = {known[name] for name in question.names if name in known}
     lists = question.lists or not question.names <= known.keys()
-    if named & made.keys():
-        named |= views.read_by(named & made.keys(), made, manifest.tables, warehouse.time_zone)
+    if computed := named & made.keys():
+        computed -= kept_paths(warehouse.folder, manifest, made, warehouse.time_zone, named).keys()
+        named |= views.read_by(computed, made, manifest.tables, warehouse.time_zone)
     return [name for name in order if name in named], [name for name in order if lists and name not in named]
 
 
@@ -181,52 +211,97 @@ def _create(
     real: Collection[str],
     empty: Collection[str],
     locked: bool,
+    question: Question | None = None,
 ) -> list[damage.Live]:
-    """Make the relations; those of `empty` have their columns, and open no file. Returns the files of the others."""
-    files = damage.live(warehouse.folder, manifest, [name for name in manifest.tables if name in real])
+    """Make the relations; those of `empty` have their columns, and open no file. Returns the files of the others: of
+    the days that the `question` can be about."""
+    made, zone = dict(warehouse.views(manifest)), warehouse.time_zone
+    kept = kept_paths(warehouse.folder, manifest, made, zone, real)
+    shown = manifest
+    if question and question.names is not None:
+        named = [name for name in real if name.lower() in question.names and name not in kept]
+        shown = narrowed(manifest, question.spans, {name: warehouse.reaches(manifest, name) for name in named})
+    files = damage.live(warehouse.folder, shown, [name for name in manifest.tables if name in real])
     damage.check_sizes(warehouse, files)
     if locked:
-        connection.execute(f"SET allowed_paths = [{_listed(each.path for each in files)}]")
+        allowed = [*(each.path for each in files), *kept.values()]
+        connection.execute(f"SET allowed_paths = [{_listed(allowed)}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
-    made, zone = dict(warehouse.views(manifest)), warehouse.time_zone
     wanted = {*real, *empty}
     with damage.explain_errors(warehouse, files):
         for table in manifest.tables.values():
             if table.name in wanted:
                 paths = [each.path for each in files if each.table == table.name]
-                uniform = table.name in manifest.uniform
-                shown = views.with_computed(table.name, _relation(table, paths, uniform), zone)
-                connection.execute(f"CREATE VIEW {views.quote(table.name)} AS {shown}")
-        for name in made:
-            if name in wanted:
-                connection.execute(f"CREATE VIEW {views.quote(name)} AS {views.in_duckdb(made[name], zone)}")
+                rows = _relation(table, paths, table.name in manifest.uniform)
+                _make(connection, views.duckdb_relation(table.name, rows))
+        statements = [
+            statement
+            for name in made
+            if name in wanted
+            for statement in views.duckdb_statements(name, made[name], zone, kept.get(name))
+        ]
+        days = {day for each in files if (day := day_from(each.day))}
+        _make(connection, [*views.days_later_macros(days, statements), *statements])
     return files
 
 
+def _make(connection: Connection, statements: Iterable[str]) -> None:
+    for statement in statements:
+        connection.execute(statement)
+
+
 def _relation(table: Table, paths: Collection[Path], uniform: bool) -> str:
-    """A SELECT over the files, typed by the declaration also where there are no files or older ones; `uniform`: all
-    files have the same columns, so that DuckDB need not open each before it begins."""
+    """A SELECT over the files with FILE_DAY, typed by the declaration also where there are no files or older ones;
+    `uniform`: all files have the same columns, so that DuckDB need not open each before it begins."""
     columns = ", ".join(views.quote(column.name) for column in table.columns)
     typed = ", ".join(f"CAST(NULL AS {duckdb_type(column)}) AS {views.quote(column.name)}" for column in table.columns)
-    empty = f"SELECT {typed} WHERE false"
+    empty = f"SELECT {typed}, CAST(NULL AS VARCHAR) AS filename WHERE false"
+    # Of the folder's name: a condition on the day of a file decides which files are opened at all.
+    day = f"TRY_CAST(split_part(filename, '/', -2) AS DATE) AS {FILE_DAY}"
     if not paths:
-        return empty
+        return f"SELECT {columns}, {day} FROM ({empty})"
     # The parser of file lists expands * ? [ in names, so a folder may not hold them; see Folder.open.
     by_name = "" if uniform else "union_by_name = true, "
-    files = f"SELECT * FROM read_parquet([{_listed(paths)}], {by_name}hive_partitioning = false)"
-    return f"SELECT {columns} FROM ({empty} UNION ALL BY NAME {files})"
+    files = f"SELECT * FROM read_parquet([{_listed(paths)}], {by_name}hive_partitioning = false, filename = true)"
+    return f"SELECT {columns}, {day} FROM ({empty} UNION ALL BY NAME {files})"
 
 
 def _listed(paths: Iterable[Path]) -> str:
     return ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
 
 
-def answer(warehouse: Relations, sql: str, dialect: str, unsafe: bool, time_zone: str) -> Result:
+def columns(warehouse: Relations, names: Collection[str]) -> dict[str, dict[str, str]]:
+    """The columns of tables and views, each with its type as BigQuery names it; of other types OTHER.
+
+    Errors: WarehouseError if there is none of a name.
+    """
+    connection, manifest = Connection(_CLOSED), warehouse.manifest()
+    made = dict(warehouse.views(manifest))
+    order = [*manifest.tables, *made]
+    if strange := sorted({*names} - {*order}):
+        raise WarehouseError(f"{strange[0]!r} is no table or view of this warehouse")
+    read_too = views.read_by({*names} & made.keys(), made, manifest.tables, warehouse.time_zone)
+    try:
+        _create(connection, warehouse, manifest, (), [each for each in order if each in {*names, *read_too}], True)
+        found = {name: connection.execute(f"DESCRIBE {views.quote(name)}").fetchall() for name in names}
+    finally:
+        connection.close()
+    return {name: {row[0]: _bigquery_type(row[1]) for row in rows} for name, rows in found.items()}
+
+
+def _bigquery_type(kind: str) -> str:
+    return "OTHER" if kind.endswith("]") else _TYPES.get(kind.partition("(")[0], "OTHER")
+
+
+def answer(warehouse: Relations, sql: str, dialect: str, unsafe: bool, time_zone: str, bounds: Bounds = NONE) -> Result:
     """The answer to a question in DuckDB's or BigQuery's SQL, in a session of this time zone; see Folder.answer."""
     translated = _translated(sql, warehouse) if dialect == "bigquery" else sql
     try:
-        found = (ask_unlocked if unsafe else ask)(warehouse, translated, time_zone)
+        if unsafe:
+            found = ask_unlocked(warehouse, translated, time_zone)
+        else:
+            found = ask(warehouse, translated, time_zone, bounds)
         relation = found.rows
         if relation is None:  # a statement without rows, as SET
             return Result([], iter(()))
@@ -236,7 +311,8 @@ def answer(warehouse: Relations, sql: str, dialect: str, unsafe: bool, time_zone
             f"{f'CAST(#{n} AS VARCHAR)' if NOT_IN_ARROW.search(kind) else f'#{n}'} AS {views.quote(name)}"
             for n, (name, kind) in enumerate(zip(names, kinds, strict=True), 1)
         )
-        rows = relation.project(", ".join(chosen))
+        is_plain = names == relation.columns and not any(map(NOT_IN_ARROW.search, kinds))
+        rows = relation if is_plain else relation.project(", ".join(chosen))  # which looks at every file list again
         return Result(names, _batches(found._replace(rows=rows), warehouse, sql, translated), time_zone)
     except duckdb.Error as error:
         raise _refused(error, warehouse, sql, translated) from error

@@ -10,7 +10,7 @@ Any number of processes read while one writes.
 """
 
 import fcntl
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
@@ -20,15 +20,18 @@ from zoneinfo import ZoneInfo
 import msgspec
 import polars as pl
 
+from pipelines.settings.attribution import Attribution
 from pipelines.system import private
 from pipelines.system.disk import LOCK, cannot_write, lock_holder, write_atomically
 from pipelines.system.terminal import option
 from pipelines.warehouse import views
+from pipelines.warehouse.bounds import NONE, Bounds
 from pipelines.warehouse.day_files import day_from
 from pipelines.warehouse.interface import Result, UnlistedFile
-from pipelines.warehouse.local import damage
+from pipelines.warehouse.local import answers, damage
 from pipelines.warehouse.local.manifest import ABOUT, DATA, FORMAT, STAGING, Manifest, load
 from pipelines.warehouse.tables import Table, polars_schema
+from pipelines.warehouse.views import Reach
 from transforms.errors import WarehouseError, first_line
 from transforms.sessions.funnel import Funnel
 
@@ -51,6 +54,7 @@ class Folder:
         self.time_zone = time_zone
         self._name = name
         self._funnel: Funnel | None = None  # that of whoever asks; None: of the last run
+        self._attribution: Attribution | None = None  # the same
         self.discarded = frozenset[str]()  # damaged files that the run of this process replaces
         self._sound: set[str] = set()  # live files that were looked at
 
@@ -108,10 +112,10 @@ class Folder:
         return option("warehouse", self.name)
 
     def manifest(self) -> Manifest:
-        """The live files and declared tables at this moment, without what is discarded."""
+        """The live files and declared tables at this moment, without what is discarded; with those of answers.py."""
         manifest = load(self.folder)
         manifest.forget(self.discarded)
-        return manifest
+        return answers.joined(self.folder, manifest)
 
     @property
     def local_path(self) -> Path:
@@ -126,11 +130,11 @@ class Folder:
     def unlisted_files(self) -> Iterator[UnlistedFile]:
         """Files that hold rows and belong to no table now: replaced ones, and those that a run has staged."""
         manifest = self.manifest()
-        live, tables = manifest.paths(), manifest.tables
-        for path in sorted((self.folder / DATA).glob("*/*/*")):
+        live, tables, places = manifest.paths(), manifest.tables, answers.places(self.folder)
+        for path in (path for place in places for path in sorted((place / DATA).glob("*/*/*"))):
             if str(path.relative_to(self.folder)) not in live:
                 yield UnlistedFile(path, path.parts[-3], staged=False)
-        for path in sorted((self.folder / STAGING).rglob("*")):
+        for path in (path for place in places for path in sorted((place / STAGING).rglob("*"))):
             if path.suffix in (".parquet", ".arrow", ".tmp"):
                 table = path.parts[-3] if path.parts[-3] in tables else path.parent.name
                 yield UnlistedFile(path, table, staged=True)
@@ -146,11 +150,25 @@ class Folder:
 
     def views(self, manifest: Manifest) -> list[tuple[str, str]]:
         """(name, BigQuery SQL) of every view, in the order of creation."""
-        return views.bigquery_views(manifest.tables.values(), self.time_zone, self._funnel or manifest.funnel)
+        return views.bigquery_views(
+            manifest.tables.values(),
+            self.time_zone,
+            self._funnel or manifest.funnel,
+            attribution=self._attribution or manifest.attribution,
+        )
+
+    def reaches(self, manifest: Manifest, name: str) -> dict[str, Reach | None]:
+        """How far from a day that is asked of a table or view the rows lie that it reads of each table."""
+        funnel, attribution = self._funnel or manifest.funnel, self._attribution or manifest.attribution
+        return views.reaches(name, dict(self.views(manifest)), manifest.tables, self.time_zone, funnel, attribution)
 
     def use_funnel(self, funnel: Funnel) -> None:
         """Ask this funnel in place of that of the last run."""
         self._funnel = funnel
+
+    def use_attribution(self, attribution: Attribution) -> None:
+        """Ask this look-back in place of that of the last run."""
+        self._attribution = attribution
 
     def tables(self) -> dict[str, Table]:
         """The declared tables."""
@@ -203,7 +221,13 @@ class Folder:
 
         return answer(self, sql, "bigquery", False, "UTC").batches
 
-    def answer(self, sql: str, dialect: str = "duckdb", unsafe: bool = False) -> Result:
+    def columns(self, names: Collection[str]) -> dict[str, dict[str, str]]:
+        """The columns of these tables and views, each with its type as BigQuery names it; of other types OTHER."""
+        from pipelines.warehouse.local.duckdb_connection import columns  # a worker process only writes
+
+        return columns(self, names)
+
+    def answer(self, sql: str, dialect: str = "duckdb", unsafe: bool = False, bounds: Bounds = NONE) -> Result:
         """The answer to one question of a person's, asked in the warehouse's time zone; `unsafe` allows any statements,
         with all that DuckDB can reach.
 
@@ -212,7 +236,7 @@ class Folder:
         """
         from pipelines.warehouse.local.duckdb_connection import answer  # a worker process only writes
 
-        return answer(self, sql, dialect, unsafe, self.time_zone)
+        return answer(self, sql, dialect, unsafe, self.time_zone, bounds)
 
     def asking(self) -> AbstractContextManager[Callable[[str], pl.DataFrame]]:
         """Answers to several questions of the folder as of now, in SQL that BigQuery and DuckDB share."""

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 
+from pipelines.settings.attribution import Attribution
 from pipelines.system.disk import write_atomically
 from pipelines.warehouse.day_files import day_from, day_name
 from pipelines.warehouse.tables import TABLES, TYPES, Column, Table
@@ -50,7 +51,8 @@ class Manifest(msgspec.Struct):
 
     tables  the tables that runs declared, by name: what a query may name even before it has rows
     files   table -> day (ISO date or `unknown`) -> its live files
-    funnel  that of the last run, which its view asks; None where no run has declared one
+    funnel, attribution
+            those of the last run, which their views ask; None where no run has declared one
     uniform tables whose files all have the same columns -> what stands for these (declarations.py): the first file says
             what the others have; a table that is not listed may have files of different columns
     """
@@ -61,6 +63,7 @@ class Manifest(msgspec.Struct):
     files: dict[str, dict[str, list[LiveFile]]]
     funnel: Funnel | None = None
     uniform: dict[str, str] = {}
+    attribution: Attribution | None = None
 
     def paths(self) -> set[str]:
         """Every live path, relative to the folder."""

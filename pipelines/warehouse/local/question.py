@@ -9,12 +9,13 @@ Errors: OptionError for what is no question; duckdb.Error for what does not pars
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import duckdb
 import msgspec
 
+from pipelines.warehouse.local.asked_days import Spans, spans_of
 from transforms.errors import OptionError
 
 ALLOWED = "one SELECT, WITH, FROM, VALUES, PIVOT, SHOW, DESCRIBE, SUMMARIZE or EXPLAIN"
@@ -31,15 +32,29 @@ class Question(NamedTuple):
     sql     the statement
     names   the relations that it names, in lower case; None: it may name any
     lists   whether it may ask which relations there are, so that those that it does not name have to be seen as well
+    own     the names of its CTEs, in lower case
+    others  functions that it reads like tables, without those that know no table
+    spans   the days that it asks of each relation
     """
 
     sql: str
     names: frozenset[str] | None
     lists: bool
+    own: frozenset[str] = frozenset()
+    others: frozenset[str] = frozenset()
+    spans: Spans = {}
+
+    def reach(self, relations: Collection[str]) -> set[str]:
+        """The relations, files and functions of tables that it names; a CTE that is called like one of `relations`
+        counts as that one, since it may hide it in one part of the statement and not in another."""
+        hidden = {name for name in self.own if name.isidentifier()} - {*relations}  # others may be names of files
+        named = frozenset({"query()"}) if self.names is None else self.names - hidden - {""}
+        return {*named, *(f"{each}()" for each in self.others)}
 
 
-def read(connection: duckdb.DuckDBPyConnection, sql: str) -> Question:
-    """Look at a question; `connection` only parses, nothing is opened and nothing runs."""
+def read(connection: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any] = ()) -> Question:
+    """Look at a question with these values of its parameters; `connection` only parses, nothing is opened and nothing
+    runs."""
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
         raise _refused(f"got {len(statements)} statements")
@@ -57,17 +72,19 @@ def read(connection: duckdb.DuckDBPyConnection, sql: str) -> Question:
         raise _refused("got a PIVOT without its values; name them: PIVOT t ON column IN ('a', 'b') USING sum(n)")
     elif kind != duckdb.StatementType.SELECT:
         raise _refused(f"got {kind.name}")
-    return _looked_at(connection, sql, asked)
+    return _looked_at(connection, sql, asked, values)
 
 
-def _looked_at(connection: duckdb.DuckDBPyConnection, sql: str, asked: str) -> Question:
+def _looked_at(connection: duckdb.DuckDBPyConnection, sql: str, asked: str, values: Sequence[Any]) -> Question:
     row = connection.execute("SELECT json_serialize_sql($1)", [asked]).fetchone()
     tree = msgspec.json.decode(row[0])
     if tree["error"] or len(tree["statements"]) != 1:
         raise _refused("got a statement that does not read")
-    names, functions, lists = set[str](), set[str](), False
-    for node in _nodes(tree):
+    names, functions, own, lists = set[str](), set[str](), set[str](), False
+    nodes = list(_nodes(tree))
+    for node in nodes:
         kind = str(node.get("type"))
+        own |= {each["key"].lower() for each in (node.get("cte_map") or {}).get("map", ())}
         if kind.endswith("_NODE") and kind not in _READS:
             raise _refused(f"got {kind.removesuffix('_QUERY_NODE').removesuffix('_NODE')} within it")
         if kind == "BASE_TABLE":
@@ -82,7 +99,8 @@ def _looked_at(connection: duckdb.DuckDBPyConnection, sql: str, asked: str) -> Q
         raise _refused(f"got {min(functions & _REFUSED)}() within it")
     if functions & _BY_TEXT:
         return Question(sql, None, True)
-    return Question(sql, frozenset(names), lists or bool(functions - _ROWS_OF_THEIR_OWN))
+    others = frozenset(functions - _ROWS_OF_THEIR_OWN)
+    return Question(sql, frozenset(names), lists or bool(others), frozenset(own), others, spans_of(nodes, values))
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:

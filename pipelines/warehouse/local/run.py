@@ -24,12 +24,13 @@ from typing import NamedTuple, TextIO
 
 import polars as pl
 
+from pipelines.settings.attribution import Attribution
 from pipelines.system.disk import WRITE_ERRORS, cannot_write, lock_folder, sync_all
 from pipelines.system.private import mask_of
 from pipelines.warehouse.conditions import Without
 from pipelines.warehouse.day_files import FileEntry, day_from, day_name, digest, write_parquet
 from pipelines.warehouse.interface import CommitToken, Discarded, LostFile
-from pipelines.warehouse.local import damage, notes
+from pipelines.warehouse.local import damage, kept_views, notes
 from pipelines.warehouse.local.declarations import join_declarations, shape, uniform_tables
 from pipelines.warehouse.local.folder import Folder
 from pipelines.warehouse.local.manifest import DATA, NAME, STAGING, LiveFile, Manifest, begin, load, save
@@ -72,6 +73,7 @@ class Run:
         self.staging = warehouse.folder / STAGING / self.id
         self._declared: dict[str, Table] = {}
         self._funnel: Funnel | None = None
+        self._attribution: Attribution | None = None
         self._lock: TextIO | None = None
         self._umask: int | None = None  # of before
         self._placed: set[str] = set()  # moved into `data`, and not yet published
@@ -115,21 +117,24 @@ class Run:
         """Where `write_file` puts what is to be committed."""
         return str(self.staging)
 
-    def declare(self, tables: Iterable[Table], funnel: Funnel | None = None) -> None:
-        """Announce the tables of this run and the effective funnel, to be queried even if empty; stored by `commit`.
+    def declare(
+        self, tables: Iterable[Table], funnel: Funnel | None = None, attribution: Attribution | None = None
+    ) -> None:
+        """Announce the tables of this run, to be queried even if empty, the effective funnel and attribution; stored by
+        `commit`.
 
         A table may gain columns; those it loses stay, null in new rows. Raises WarehouseError if a column has
         another type than in the warehouse, the table another key, or a view its name.
         """
         manifest = load(self.warehouse.folder)
         known, self._funnel = manifest.tables, funnel or manifest.funnel
+        self._attribution = attribution or manifest.attribution
         for table in tables:
             declared = join_declarations(known.get(table.name, table), table, self.warehouse.folder)
             known[table.name] = self._declared[table.name] = declared
-        taken = {name for name, _ in bigquery_views(known.values(), self.warehouse.time_zone, self._funnel)} & set(
-            known
-        )
-        if taken:
+        zone = self.warehouse.time_zone
+        made = bigquery_views(known.values(), zone, self._funnel, attribution=self._attribution)
+        if taken := {name for name, _ in made} & set(known):
             raise WarehouseError(f"table {min(taken)}: a view has this name; give the metric another name")
 
     def may_write(self, days: Iterable[date | None]) -> None:
@@ -174,6 +179,7 @@ class Run:
         filled = {table for table, days in manifest.files.items() if any(days.values())}
         manifest.tables = {**manifest.tables, **self._declared}
         manifest.funnel = self._funnel or manifest.funnel
+        manifest.attribution = self._attribution or manifest.attribution
         entries = list(entries)
         shapes = self._check(manifest, entries)
         try:
@@ -230,7 +236,7 @@ class Run:
 
     def compact_all(self, above: int = COMPACT_ABOVE) -> int:
         """`compact` every day of every table, a swap each; how many days it merged."""
-        files = self.warehouse.manifest().files
+        files = load(self.warehouse.folder).files
         days = [(table, day_from(day)) for table, by_day in files.items() for day in by_day]
         return sum(self.compact(table, day, above) for table, day in days)
 
@@ -364,7 +370,9 @@ class Run:
         for left in (folder / STAGING).glob("*"):
             if left != self.staging:
                 _remove(left)
-        live, until = load(folder).paths(), time.time() - seconds
+        manifest, until = load(folder), time.time() - seconds
+        live = manifest.paths()
+        kept_views.sweep(folder, manifest, dict(self.warehouse.views(manifest)), self.warehouse.time_zone, seconds)
         for path in (folder / DATA).glob("*/*/*"):
             if str(path.relative_to(folder)) not in live and path.lstat().st_mtime <= until:
                 _remove(path)

@@ -20,10 +20,11 @@ from pipelines.system.disk import cannot_write, is_full
 from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.local import notes
 from pipelines.warehouse.local.compaction import due, rows_of
-from pipelines.warehouse.local.manifest import LiveFile
+from pipelines.warehouse.local.manifest import LiveFile, load
 from pipelines.warehouse.local.notes import Note
 from pipelines.warehouse.local.run import Merge, Merged, Run
-from pipelines.warehouse.tables import QUALITY_1M
+from pipelines.warehouse.outputs import Outputs
+from pipelines.warehouse.tables import QUALITY_1M, Table
 from pipelines.warehouse.write_stats import Figures, Tally
 from transforms.errors import DamagedError, first_line
 
@@ -37,6 +38,7 @@ class Appender:
 
     books   called with the rows of quality_1m (the table's columns) that a commit made live, after it
     merges  runs the merges; a thread of its own unless given
+    outputs get the rows that a commit made live, after it
     """
 
     def __init__(
@@ -46,7 +48,12 @@ class Appender:
         clock: Callable[[], float] = time.time,
         merges: Executor | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        outputs: Outputs | None = None,
     ):
+        self.outputs = outputs
+        # Of its own, so that a topic that takes nothing delays no commit.
+        self._publishing = ThreadPoolExecutor(1, thread_name_prefix="publish")
+        self._published: list[Future[None]] = []
         self.run, self.books, self.tally, self.monotonic = run, books, Tally(clock), monotonic
         self.problem: str | None = None
         self._full: float | None = None  # since when the disk has no room
@@ -72,6 +79,8 @@ class Appender:
             self._thread.join()
         self._merges.shutdown(cancel_futures=True)
         self.step(merge=False)
+        self._publishing.shutdown()
+        self.check()
 
     def step(self, merge: bool = True) -> int:
         """Commit all notes that are there and not yet committed, and the merges that are ready; how many notes it
@@ -80,6 +89,7 @@ class Appender:
         merged = self._ready()
         entries = [entry for note in noted.values() for entry in note.files]
         counts = self._audit_counts(entries)
+        outputs = self._rows_to_publish(entries)
         if noted or merged:
             self.run.commit(entries, merged=merged)
             self._count(noted.values(), entries)
@@ -91,10 +101,16 @@ class Appender:
             self._taken.remove(path)
         if merge:
             self._merge()
+        if self.outputs:
+            self._published += [self._publishing.submit(self.outputs.publish, *each) for each in outputs]
         return len(noted)
 
     def check(self) -> None:
-        """Raise WarehouseError once commits have failed for FULL_SECONDS because the disk is full."""
+        """Raise WarehouseError once commits have failed for FULL_SECONDS because the disk is full, or if the topic of
+        the outputs has refused rows."""
+        for each in [each for each in self._published if each.done()]:
+            each.result()
+            self._published.remove(each)
         since = self._full
         if since is not None and self.monotonic() - since >= FULL_SECONDS:
             raise cannot_write(self.run.warehouse.folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
@@ -130,6 +146,16 @@ class Appender:
             return None
         return self.run.warehouse.scan_files(QUALITY_1M.name, paths).collect()
 
+    def _rows_to_publish(self, entries: list[FileEntry]) -> list[tuple[Table, pl.DataFrame]]:
+        """The rows of outputs among what is noted, read before their files are moved."""
+        found = []
+        for name in sorted({entry.table for entry in entries} & (self.outputs.tables if self.outputs else set())):
+            table = self.run.warehouse.table(name)
+            columns = [column.name for column in table.columns]
+            paths = [self.run.place(entry) for entry in entries if entry.table == name]
+            found.append((table, self.run.warehouse.scan_files(name, paths).select(columns).collect()))
+        return found
+
     def _ready(self) -> list[Merged]:
         if not self._merging or not self._merging.done():
             return []
@@ -138,7 +164,7 @@ class Appender:
 
     def _merge(self) -> None:
         """Hand on the merges that are due, as many small ones as take about as long as a large one."""
-        files = self.run.warehouse.manifest().files
+        files = load(self.run.warehouse.folder).files
         self._files = sum(len(live) for days in files.values() for live in days.values())
         if self._merging:
             return

@@ -11,6 +11,7 @@ from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.local.manifest import load, save
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.open import open_warehouse
+from pipelines.warehouse.sink import by_day
 from pipelines.warehouse.tables import EVENTS, polars_schema
 from transforms.sessions.funnel import Funnel
 
@@ -52,7 +53,8 @@ def holding(rows: pl.DataFrame, funnel: Funnel, folder) -> LocalWarehouse:
     warehouse = LocalWarehouse.open(folder, create=True)
     with warehouse.writer() as run:
         run.declare([EVENTS], funnel)
-        run.commit([write_file(run.staging, "events", None, pl.concat([empty, rows], how="diagonal_relaxed"))])
+        days = by_day(pl.concat([empty, rows], how="diagonal_relaxed"), EVENTS.partition, warehouse.time_zone)
+        run.commit([write_file(run.staging, "events", day, part) for day, part in days])
     return warehouse
 
 

@@ -13,43 +13,21 @@ import pytest
 
 from pipelines.apps.report.queries import DAY_QUESTIONS, QUESTIONS, numbers_of
 from pipelines.settings.config import read_config
-from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.open import open_warehouse
-from pipelines.warehouse.sink import by_day, shaped
-from pipelines.warehouse.tables import EVENTS, SESSIONS, TABLES
+from pipelines.warehouse.tables import EVENTS, SESSIONS
 from pipelines.warehouse.views import VIEWS
+from tests.support.rows import frame_of as frame_of
+from tests.support.rows import write
 
 ZONE = ZoneInfo("Europe/Berlin")
 METRICS = {spec.name: table_of(spec) for spec in read_config(None).metrics}
 CURRENT = {"generation": 1, "revision": 1, "firing": "on_time"}
-EMPTY = {"INT64": 0, "STRING": "", "BOOL": False, "FLOAT64": 0.0}
 
 
 def at(day: int, hour: int = 12, minute: int = 0, second: int = 0) -> datetime:
     """A time in Berlin in March 2026, in UTC."""
     return datetime(2026, 3, day, hour, minute, second, tzinfo=ZONE).astimezone(UTC)
-
-
-def frame_of(table, rows: list[dict]) -> pl.DataFrame:
-    """Rows of a table; what is not stated is null, or 0 or empty in a column that has to be there."""
-    columns = {column.name: column for column in table.columns}
-    empty = {name: EMPTY.get(each.type) if each.mode == "REQUIRED" else None for name, each in columns.items()}
-    empty |= {name: [] for name, each in columns.items() if each.mode == "REPEATED"}
-    for row in rows:
-        assert set(row) <= set(columns), set(row) - set(columns)
-    full = [empty | row for row in rows]
-    return shaped(pl.DataFrame({name: [row[name] for row in full] for name in columns}, strict=False), table)
-
-
-def write(warehouse, *tables) -> None:
-    with warehouse.writer() as run:
-        run.declare([*TABLES, *METRICS.values()], read_config(None).funnel)
-        entries = []
-        for table, rows in tables:
-            for day, part in by_day(frame_of(table, rows), table.partition, warehouse.time_zone):
-                entries.append(write_file(run.staging, table.name, day, part))
-        run.commit(entries)
 
 
 def new_warehouse(kind: str, tmp_path):

@@ -7,12 +7,14 @@ import polars as pl
 import pytest
 import sqlglot
 
+from pipelines.settings.attribution import Attribution
 from pipelines.settings.config import read_config
 from pipelines.warehouse.bigquery.schema import view_description
 from pipelines.warehouse.day_files import write_file
-from pipelines.warehouse.dialect import relations_of, to_duckdb
+from pipelines.warehouse.dialect import relations_of, to_duckdb, view_to_duckdb
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.metric_tables import table_of
+from pipelines.warehouse.sink import by_day
 from pipelines.warehouse.tables import (
     EVENTS,
     QUALITY_1M,
@@ -23,7 +25,7 @@ from pipelines.warehouse.tables import (
     polars_schema,
 )
 from pipelines.warehouse.tables import TABLES as SHIPPED_TABLES
-from pipelines.warehouse.views import VIEWS, _shipped, bigquery_views, duckdb_views
+from pipelines.warehouse.views import VIEWS, _shipped, bigquery_views, in_duckdb
 from transforms import quality
 from transforms.sessions.funnel import Funnel
 
@@ -51,7 +53,11 @@ def ask(tmp_path):
         with warehouse.writer() as run:
             run.declare(TABLES)
             frames = [(table, pl.DataFrame(rows, schema=polars_schema(table))) for table, rows in tables]
-            run.commit([write_file(run.staging, table.name, None, frame) for table, frame in frames])
+            run.commit(
+                write_file(run.staging, table.name, day, part)
+                for table, frame in frames
+                for day, part in by_day(frame, table.partition, warehouse.time_zone)
+            )
         return warehouse.connect().sql(sql).fetchall()
 
     return answer
@@ -114,7 +120,13 @@ def test_rates_of_a_channel_come_from_its_event_types(ask):
 
 def test_an_event_is_unique_by_its_earliest_receipt(ask):
     rows = [
-        {"source": source, "event_id": "1", "received_time": NOON + timedelta(hours=hours), "quantity": n}
+        {
+            "source": source,
+            "event_id": "1",
+            "event_time": NOON,
+            "received_time": NOON + timedelta(hours=hours),
+            "quantity": n,
+        }
         for source, hours, n in [("a", 30, 1), ("a", 2, 2), ("b", 40, 3)]
     ]
     assert ask("SELECT quantity FROM events_unique ORDER BY 1", (EVENTS, rows)) == [(2,), (3,)]
@@ -168,7 +180,7 @@ def test_open_quarantine_is_the_last_attempt_of_what_never_passed(ask):
 
 def test_a_view_without_its_table_or_columns_is_left_out():
     without_likes = metric_table("content_1h", "", ["content_id", "category"], CONTENT.columns[4:7])
-    names = [name for name, _ in duckdb_views([EVENTS, without_likes], "UTC")]
+    names = [name for name, _ in bigquery_views([EVENTS, without_likes], "UTC")]
     assert names == [
         "content_1h_current",
         "events_unique",
@@ -179,13 +191,15 @@ def test_a_view_without_its_table_or_columns_is_left_out():
     ]
 
 
-def test_without_a_funnel_its_view_is_left_out():
-    assert "funnel_by_day" not in dict(duckdb_views([EVENTS], "UTC"))
-    assert "funnel_by_day" in dict(duckdb_views([EVENTS], "UTC", FUNNEL))
+def test_without_a_funnel_or_attribution_its_view_is_left_out():
+    assert "attribution_by_day" not in dict(bigquery_views([EVENTS, SESSIONS], "UTC"))
+    assert "funnel_by_day" not in dict(bigquery_views([EVENTS], "UTC"))
+    assert "funnel_by_day" in dict(bigquery_views([EVENTS], "UTC", FUNNEL))
 
 
 def test_a_view_comes_after_the_views_it_reads_and_parses_as_bigquery():
-    views = bigquery_views((EVENTS, QUARANTINE, QUALITY_1M, SESSIONS, USER_DAYS, *TABLES), "UTC", FUNNEL)
+    tables = (EVENTS, QUARANTINE, QUALITY_1M, SESSIONS, USER_DAYS, *TABLES)
+    views = bigquery_views(tables, "UTC", FUNNEL, attribution=Attribution())
     names = [name for name, _ in views]
     for position, (name, sql) in enumerate(views):
         tree = sqlglot.parse_one(sql, read="bigquery")
@@ -198,25 +212,31 @@ def test_a_view_comes_after_the_views_it_reads_and_parses_as_bigquery():
     assert len(names) == len(set(names))
 
 
+def translated(name: str, sql: str) -> str:
+    return view_to_duckdb(sql, frozenset(view.name for view in VIEWS), name.endswith("_current"))
+
+
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
 def test_a_shipped_translation_is_what_the_parser_makes_of_the_view_in_any_time_zone(zone):
     configuration = read_config(None)
     tables = [*SHIPPED_TABLES, *map(table_of, configuration.metrics)]
-    made = bigquery_views(tables, zone, configuration.funnel)
+    made = bigquery_views(tables, zone, configuration.funnel, attribution=configuration.attribution)
     shipped = {name: _shipped(sql, zone) for name, sql in made}
     assert None not in shipped.values()
-    assert duckdb_views(tables, zone, configuration.funnel) == [(name, to_duckdb(sql)) for name, sql in made]
+    asked = [(name, in_duckdb(name, sql, zone)) for name, sql in made]
+    assert asked == [(name, translated(name, sql)) for name, sql in made]
     assert {name: set(each.reads) for name, each in shipped.items()} == {name: relations_of(sql) for name, sql in made}
 
 
 def test_a_view_of_another_funnel_is_translated_when_it_is_asked():
     (sql,) = [sql for name, sql in bigquery_views([EVENTS], "UTC", FUNNEL) if name == "funnel_by_day"]
     assert _shipped(sql, "UTC") is None
-    assert dict(duckdb_views([EVENTS], "UTC", FUNNEL))["funnel_by_day"] == to_duckdb(sql)
+    assert in_duckdb("funnel_by_day", sql, "UTC") == translated("funnel_by_day", sql)
 
 
 def test_a_view_says_in_its_first_line_what_it_is():
-    for name, sql in bigquery_views((EVENTS, QUARANTINE, QUALITY_1M, SESSIONS, USER_DAYS, *TABLES), "UTC", FUNNEL):
+    tables = (EVENTS, QUARANTINE, QUALITY_1M, SESSIONS, USER_DAYS, *TABLES)
+    for name, sql in bigquery_views(tables, "UTC", FUNNEL, attribution=Attribution()):
         assert view_description(sql).endswith("."), name
 
 

@@ -19,6 +19,7 @@ from pipelines.warehouse.bigquery import clients as bigquery_clients
 from pipelines.warehouse.bigquery.retry import ABSENT, Limits, Silence, call_with_retries, transient
 from pipelines.warehouse.bigquery.storage_write import RowError, default_stream
 from pipelines.warehouse.bigquery.stream import rows as bigquery_rows
+from pipelines.warehouse.row_json import insert_ids, json_rows
 from pipelines.warehouse.tables import Table
 from transforms.errors import WarehouseError
 
@@ -102,8 +103,8 @@ class InsertWriter:
         self._name = f"{dataset}.{table.name}"
 
     def write(self, rows: pl.DataFrame) -> list[Refusal]:
-        written = bigquery_rows.json_rows(rows, self._table)
-        ids = bigquery_rows.insert_ids(rows, self._table)
+        written = json_rows(rows, self._table)
+        ids = insert_ids(rows, self._table)
         most, refusals = bigquery_rows.REQUEST_BYTES, []
         for first, end, size in bigquery_rows.by_request(written, most):
             if size > most:

@@ -13,16 +13,17 @@ from pipelines.warehouse.bigquery.retry import Limits
 from pipelines.warehouse.bigquery.stream.at_least_once import Refusal
 from pipelines.warehouse.bigquery.stream.refused import refused_events
 from pipelines.warehouse.bigquery.stream.rows import with_payloads_cut
+from pipelines.warehouse.outputs import Outputs
 from pipelines.warehouse.sink import shaped
 from pipelines.warehouse.tables import EVENTS, QUARANTINE, Table
 from pipelines.warehouse.write_stats import Tally
+from transforms.counters import NAMESPACE
 from transforms.errors import WarehouseError
 from transforms.quality import entries_of, pack
 from transforms.stage import Gathering
 
 MOST_ROWS = 20_000  # that a bundle gathers before it writes them
 MOST_BYTES = 8_000_000  # the same, as Polars holds them: about one request
-NAMESPACE = "audience"
 
 
 tally = Tally()  # of all that this process writes
@@ -37,6 +38,7 @@ class To(NamedTuple):
     limits: Limits = Limits()
     shards: int = 1
     clock: Callable[[], float] = time.time
+    outputs: Outputs | None = None
 
     @property
     def project(self) -> str:
@@ -100,6 +102,8 @@ def emit_outcomes(rows: pl.DataFrame, refusals: Sequence[Refusal], to: To, measu
     if len(written):
         measured.rows.inc(len(written))
         tally.add_written(table.name, written)
+        if to.outputs:
+            to.outputs.publish(table, written.select([column.name for column in table.columns]))
         if to.outcome:
             yield TaggedOutput("books", pack(entries_of(written, to.outcome)))
         yield msgspec.json.encode(Confirmed(table.name, len(written)))

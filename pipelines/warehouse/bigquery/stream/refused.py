@@ -12,9 +12,9 @@ import msgspec
 import polars as pl
 
 from pipelines.warehouse.bigquery.stream.at_least_once import Refusal
-from pipelines.warehouse.bigquery.stream.rows import TIME_FORMAT
+from pipelines.warehouse.row_json import TIME_FORMAT
 from transforms.block import FIELDS, REJECTED_SCHEMA
-from transforms.records.payloads import errors_json
+from transforms.json_objects import errors_json
 
 CODE = "refused_by_bigquery"
 _BAD_VALUE = re.compile(r"\s*\(bad value\).*", re.DOTALL)

@@ -24,6 +24,7 @@ from pipelines.warehouse.bigquery.retry import Limits
 from pipelines.warehouse.bigquery.stream.at_least_once import InsertWriter, StorageWriter, Writer
 from pipelines.warehouse.bigquery.stream.bundle import GatherRows, To, emit_outcomes
 from pipelines.warehouse.bigquery.stream.exactly_once import WriteExactly
+from pipelines.warehouse.outputs import Outputs
 from pipelines.warehouse.tables import Table
 
 AT_LEAST_ONCE: dict[str, type[StorageWriter] | type[InsertWriter]] = {
@@ -41,6 +42,7 @@ class BigQueryStreamSink(NamedTuple):
     limits: Limits = Limits()
     shards: int = 1  # streams a table that are written to at a time, exactly once
     clock: Callable[[], float] = time.time  # seconds; decides when such a stream is old
+    outputs: Outputs | None = None
 
     @property
     def refuses(self) -> bool:
@@ -52,7 +54,7 @@ class BigQueryStreamSink(NamedTuple):
 
     def write(self, table: Table, outcome: str | None = None) -> beam.PTransform:
         """Write rows."""
-        to = To(self.dataset, table, outcome, self.limits, self.shards, self.clock)
+        to = To(self.dataset, table, outcome, self.limits, self.shards, self.clock, self.outputs)
         return WriteExactly(to) if self.method == EXACTLY_ONCE else WriteRows(to, AT_LEAST_ONCE[self.method])
 
     def confirm(self) -> beam.PTransform:

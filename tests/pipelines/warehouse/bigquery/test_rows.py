@@ -13,9 +13,8 @@ from pipelines.warehouse.bigquery.stream.rows import (
     arrow_schema,
     by_request,
     cut_to_size,
-    insert_ids,
-    json_rows,
 )
+from pipelines.warehouse.row_json import insert_ids, json_rows
 from pipelines.warehouse.tables import EVENTS, QUARANTINE, polars_schema
 from transforms.block import EVENT_SCHEMA
 

@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -164,6 +165,23 @@ def test_of_two_runs_at_once_the_second_to_commit_is_refused(writer, warehouse):
         with pytest.raises(WarehouseError, match=r"another run has committed since this one began; .* run it again"):
             slow.commit([entry])
     assert writer.counts() == [2]
+
+
+def test_a_run_of_answers_and_another_run_do_not_refuse_each_other_but_two_of_answers_do(writer, warehouse):
+    with ExitStack() as open_runs:
+        backfill, first, late = (
+            open_runs.enter_context(warehouse.writer(of_answers=each)) for each in (False, True, True)
+        )
+        entries = {}
+        for run, table in ((first, OTHER), (backfill, VISITS), (late, OTHER)):
+            run.declare([table])
+            entries[run] = [write_file(run.staging, table.name, FIRST, rows(1, table=table))]
+        for run in (first, backfill, first):
+            run.commit(entries[run])
+        with pytest.raises(WarehouseError, match="another run has committed since this one began"):
+            late.commit(entries[late])
+    assert writer.counts() == [1]
+    assert len(warehouse.scan("other_1d").collect()) == 2
 
 
 def test_a_purge_removes_what_other_runs_have_staged_and_leaves_the_right_to_commit(writer, warehouse, monkeypatch):

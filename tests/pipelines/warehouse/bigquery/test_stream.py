@@ -3,7 +3,6 @@
 import json
 import tempfile
 import threading
-import time
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +31,7 @@ from pipelines.warehouse.bigquery.stream import sink as bigquery_stream
 from pipelines.warehouse.bigquery.stream.sink import BigQueryStreamSink
 from pipelines.warehouse.tables import EVENTS, QUARANTINE, SESSIONS, Column, histogram_column, metric_table
 from tests.servers.faulty import faulty_grpc, faulty_http
+from tests.servers.needed import LIMIT, wait_until
 from tests.servers.tables import fetched, made
 from transforms.block import EVENT_SCHEMA
 from transforms.errors import WarehouseError
@@ -87,7 +87,7 @@ def client(bigquery):
     assert bigquery_clients._shared == {}, "a client was left open"
     for thread in threading.enumerate():
         if thread.name.startswith("appends to "):
-            thread.join(10)
+            thread.join(LIMIT)
             assert not thread.is_alive(), "a connection was left open"
 
 
@@ -297,7 +297,7 @@ def test_a_bundle_that_is_tried_again_shows_each_event_once(client, dataset, met
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_rows_are_cut_into_requests_that_bigquery_takes(client, dataset, faulty, method, monkeypatch):
+def test_rows_are_cut_into_requests_that_bigquery_takes(client, dataset, faulty, method):
     long = events(30).with_columns(text=pl.lit("x" * 1_000_000))
     run(
         dataset,
@@ -346,9 +346,7 @@ def test_a_connection_that_nobody_uses_any_more_is_ended(client, dataset, monkey
     writer, before = bigquery_stream.StorageWriter(dataset, EVENTS, FAST, lambda: None), listeners()
     for _ in range(3):
         writer.write(events(1))
-    end = time.monotonic() + 20
-    while listeners() > before + 1:
-        assert time.monotonic() < end
+    wait_until(lambda: listeners() <= before + 1, what="the other connections end")
     writer.close()
 
 

@@ -168,7 +168,7 @@ def test_a_number_of_few_people_in_a_large_group_is_null():
     assert found == [(9, 3, 30, 0.5, 3), (9, 3, 30, None, None), (9, None, None, None, 3)]
 
 
-def test_a_column_that_the_product_adds_stays_beside_what_terraform_made(written, client, tmp_path, capsys):
+def test_a_column_that_the_product_adds_stays_beside_what_terraform_made(written, client, tmp_path):
     config = tmp_path / "audience.yaml"
     config.write_text(
         "metrics: {campaign_1h: {description: d, bucket: 1h, dimensions: [campaign, channel, currency], where_set: "
@@ -180,7 +180,7 @@ def test_a_column_that_the_product_adds_stays_beside_what_terraform_made(written
     assert names == [*(field["name"] for field in declared["schema"]), "likes"]
 
 
-def test_the_questions_that_alerts_ask_are_answered(written, capsys):
+def test_the_questions_that_alerts_ask_are_answered(written):
     alerts = blocks("resource", "google_monitoring_alert_policy")
     text = "\n".join(alert.body["documentation"][0]["content"] for alert in alerts)
     questions = re.findall(r'audience query --dataset \$\{var\.project\}\.\$\{var\.dataset\} \\?"(.+?)\\?"\n', text)

@@ -19,6 +19,7 @@ from pipelines.warehouse.local.duckdb_connection import Connection
 from pipelines.warehouse.local.question import read
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.tables import EVENTS, Column, metric_table, polars_schema
+from tests.servers.needed import LIMIT
 from transforms.errors import OptionError
 
 DAY = date(2026, 3, 1)
@@ -309,7 +310,7 @@ def test_an_endless_question_is_ended_by_an_interrupt(warehouse):
         try:
             assert asking.stdout.readline() == "asked\n"
             asking.send_signal(signal.SIGINT)
-            _, err = asking.communicate(timeout=60)
+            _, err = asking.communicate(timeout=LIMIT)
         finally:
             asking.kill()
     assert (asking.returncode, err) == (130, "error: interrupted\n")

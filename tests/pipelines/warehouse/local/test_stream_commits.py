@@ -4,7 +4,6 @@ import contextlib
 import errno
 import subprocess
 import sys
-import time
 from concurrent.futures import Future
 from datetime import UTC, date, datetime
 
@@ -20,6 +19,7 @@ from pipelines.warehouse.local.stream_commits import Appender
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, polars_schema
 from pipelines.warehouse.write_stats import points
+from tests.servers.needed import wait_until
 from transforms.errors import WarehouseError
 
 DAY, NEXT = date(2026, 3, 1), date(2026, 3, 2)
@@ -148,9 +148,7 @@ def test_a_thread_commits_until_it_is_stopped(warehouse):
         appender = Appender(run)
         appender.start()
         noted(run, EVENTS, [1])
-        until = time.monotonic() + 20
-        while sources(warehouse) != ["1"]:
-            assert time.monotonic() < until
+        wait_until(lambda: sources(warehouse) == ["1"])
         noted(run, EVENTS, [2])
         appender.stop()
         assert sources(warehouse) == ["1", "2"]
@@ -169,13 +167,10 @@ def test_a_commit_that_fails_is_told_and_tried_again(problem, warehouse, monkeyp
         monkeypatch.setattr(run, "commit", full)
         noted(run, EVENTS, [1])
         appender.start()
-        until = time.monotonic() + 20
-        while not appender.figures().problem:
-            assert time.monotonic() < until
+        wait_until(lambda: appender.figures().problem)
         assert appender.figures().problem == "the disk is full"
         monkeypatch.setattr(run, "commit", real)
-        while appender.figures().problem:
-            assert time.monotonic() < until
+        wait_until(lambda: not appender.figures().problem)
         appender.stop()
     assert sources(warehouse) == ["1"]
 
@@ -231,9 +226,7 @@ def test_a_panic_of_a_merge_leaves_the_thread_that_commits_alive(warehouse, monk
         monkeypatch.setattr(run, "commit", panic)
         noted(run, EVENTS, [1])
         appender.start()
-        until = time.monotonic() + 20
-        while sources(warehouse) != ["1"]:
-            assert time.monotonic() < until
+        wait_until(lambda: sources(warehouse) == ["1"])
         appender.stop()
 
 

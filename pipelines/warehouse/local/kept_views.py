@@ -1,0 +1,108 @@
+"""Answers of views that need all of history, kept beside the tables until what they were computed from changes.
+
+    views/<view>-<state>.parquet    the rows of a view; the state stands for its SQL and for every file that it reads
+
+A question takes the kept rows where the state is that of the warehouse now, and computes the view otherwise: so no late
+event, recompute, replay or erasure has to remember them. What is out of date goes with the next run that writes, and at
+once when a person is erased: some views have rows about people.
+"""
+
+import os
+import time
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import xxhash
+
+from pipelines.system.disk import WRITE_ERRORS, cannot_write, write_atomically
+from pipelines.system.private import mask_of, umask
+from pipelines.warehouse import views
+from pipelines.warehouse.local.manifest import Manifest
+
+if TYPE_CHECKING:
+    from pipelines.warehouse.local.folder import Folder
+
+FOLDER = "views"
+KEPT = (
+    "activity_by_day",
+    "lifecycle_by_day",
+    "retention_by_day",
+    "retention_by_week",
+    "content_leaderboard",
+    "rfm_segments",
+    "identities",
+)
+
+
+class Refreshed(NamedTuple):
+    """A view whose answer is kept: how many rows, and whether they were written now."""
+
+    view: str
+    rows: int
+    is_new: bool
+
+
+def kept_paths(
+    folder: Path, manifest: Manifest, made: Mapping[str, str], time_zone: str, names: Collection[str]
+) -> dict[str, Path]:
+    """The files of those of the views whose kept rows are those of the warehouse now; `made`: name -> BigQuery SQL."""
+    paths = {name: _path(folder, manifest, made, time_zone, name) for name in KEPT if name in made and name in names}
+    return {name: path for name, path in paths.items() if path.is_file()}
+
+
+def refresh(warehouse: "Folder") -> list[Refreshed]:
+    """Compute and keep the views whose answers are not kept; nothing is written for the others.
+
+    Raises WarehouseError for a damaged file of a table, or a folder that cannot be written.
+    """
+    import polars as pl
+
+    manifest = warehouse.manifest()
+    made = dict(warehouse.views(manifest))
+    done = []
+    for name in KEPT:
+        if name not in made:
+            continue
+        path = _path(warehouse.folder, manifest, made, warehouse.time_zone, name)
+        if path.is_file():
+            done.append(Refreshed(name, pl.scan_parquet(path, glob=False).select(pl.len()).collect().item(), False))
+            continue
+        rows = warehouse.answer(f"SELECT * FROM {name}").frame()
+        # A commit since then: the rows may be those of either state, and the next refresh keeps them.
+        now = _path(warehouse.folder, warehouse.manifest(), made, warehouse.time_zone, name)
+        if now == path:
+            _write(warehouse.folder, path, rows)
+            done.append(Refreshed(name, rows.height, True))
+    return done
+
+
+def sweep(folder: Path, manifest: Manifest, made: Mapping[str, str], time_zone: str, seconds: float) -> None:
+    """Remove what no question takes any more, once it is so many seconds old: a reader may be at it. Raises OSError."""
+    live = kept_paths(folder, manifest, made, time_zone, KEPT).values()
+    for path in (folder / FOLDER).glob("*"):
+        with suppress(FileNotFoundError):
+            if path not in live and path.stat().st_mtime <= time.time() - seconds:
+                path.unlink()
+
+
+def _write(folder: Path, path: Path, rows) -> None:
+    content = BytesIO()
+    rows.write_parquet(content)
+    try:
+        with umask(mask_of(folder)):
+            os.makedirs(path.parent, exist_ok=True)
+            write_atomically(path, content.getvalue())
+    except WRITE_ERRORS as error:
+        raise cannot_write(folder, error) from error
+
+
+def _path(folder: Path, manifest: Manifest, made: Mapping[str, str], time_zone: str, name: str) -> Path:
+    read = views.read_by([name], made, manifest.tables, time_zone)
+    state = [made[each] for each in sorted({name, *read} & made.keys())]
+    for table in sorted(read & manifest.files.keys()):
+        state += sorted(f"{file.path} {file.xxh3}" for files in manifest.files[table].values() for file in files)
+    digest = xxhash.xxh3_128_hexdigest("\n".join(state).encode())
+    return folder / FOLDER / f"{name}-{digest}.parquet"
