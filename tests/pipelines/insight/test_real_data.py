@@ -1,0 +1,119 @@
+"""Series, forecasts and trends of real data, each number by SQL over the files as they were published."""
+
+from datetime import UTC, datetime, timedelta
+
+import duckdb
+import polars as pl
+import pytest
+
+from pipelines.insight.forecasts import known_between, rows
+from pipelines.insight.series import read_series
+from pipelines.insight.shape import Inputs
+from pipelines.insight.trends import compute
+from pipelines.settings.config import read_config
+from pipelines.warehouse.day_files import write_file
+from pipelines.warehouse.local.warehouse import LocalWarehouse
+from pipelines.warehouse.sink import by_day, shaped
+from pipelines.warehouse.tables import EVENTS, TABLES
+from tests.support.real_data import real_set
+from transforms.insight.forecast.plans import DAYS
+
+ORDERS_UNTIL = datetime(2011, 2, 28, 12, tzinfo=UTC)
+# Of each set: its files, the SQL of its events (time, kind, person, channel, category, value), and until when.
+SETS = {
+    "retail-orders": (
+        "*.parquet",
+        "SELECT timezone('UTC', strptime(InvoiceDate, '%m/%d/%y %H:%M')) AS event_time, 'purchase' AS event_type, "
+        "CustomerID::VARCHAR AS user_id, Country AS channel, NULL AS category, Quantity * UnitPrice AS value "
+        f"FROM read_parquet('{{}}') WHERE timezone('UTC', strptime(InvoiceDate, '%m/%d/%y %H:%M')) < '{ORDERS_UNTIL}'",
+        ORDERS_UNTIL,
+    ),
+    "wikipedia-edits": (
+        "*.gz",
+        'SELECT "time"::TIMESTAMPTZ AS event_time, \'edit\' AS event_type, "user" AS user_id, channel, '
+        "namespace AS category, delta AS value FROM read_json_auto('{}') WHERE \"time\" < '2015-09-12 12:00'",
+        datetime(2015, 9, 12, 12, tzinfo=UTC),
+    ),
+    "github-events": (
+        "2015-02-22-2[12]*.gz",
+        "SELECT dt::TIMESTAMPTZ AS event_time, type AS event_type, actor AS user_id, 'git' AS channel, "
+        "type AS category, 1 AS value FROM read_json_auto('{}')",
+        datetime(2015, 2, 22, 23, tzinfo=UTC),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """name -> (a warehouse of the events of the set, a connection with them as `raw`)."""
+
+    def load(name: str) -> tuple[LocalWarehouse, duckdb.DuckDBPyConnection]:
+        files, sql, _ = SETS[name]
+        raw = duckdb.connect()
+        raw.execute("SET TimeZone = 'UTC'")
+        raw.execute(f"CREATE TABLE raw AS {sql.format(real_set(name) / files)}")
+        found = raw.sql("SELECT *, event_time AS received_time FROM raw").pl()
+        found = found.with_row_index("at").with_columns(
+            event_id=pl.col("at").cast(pl.String), source=pl.lit(name), input=pl.lit("file:1"), currency=pl.lit("GBP")
+        )
+        blank = [pl.lit(None).alias(each.name) for each in EVENTS.columns if each.name not in found.columns]
+        events = shaped(found.with_columns(blank), EVENTS)
+        made = LocalWarehouse.open(tmp_path_factory.mktemp(name) / "w", time_zone="UTC", create=True)
+        with made.writer() as run:
+            run.declare(TABLES)
+            parts = by_day(events, EVENTS.partition, "UTC")
+            run.commit(write_file(run.folder, "events", day, part) for day, part in parts)
+        return made, raw
+
+    return load
+
+
+def test_series_and_naive_forecasts_of_orders_are_those_of_sql(real):
+    warehouse, raw = real("retail-orders")
+    with warehouse.asking() as ask:
+        inputs = Inputs(ask, ORDERS_UNTIL, "UTC", warehouse.names() - {"activity_1m_current"}, read_config(None))
+        series = read_series(inputs, "1d", *known_between(inputs, "1d"))
+        told = rows(inputs, DAYS)
+    expected = raw.sql(
+        "SELECT channel, date_trunc('day', event_time) AS day, COUNT(*), SUM(value) FROM raw "
+        "WHERE event_time < '2011-02-28' GROUP BY GROUPING SETS ((channel, day), (day))"
+    ).fetchall()
+    for metric, column in (("purchases", 2), ("revenue:GBP", 3)):
+        theirs = {(row[0], row[1].date()): row[column] for row in expected}
+        days = pl.col("bucket_start").dt.date()
+        ours = {
+            (channel, day): value
+            for channel, day, value in series.filter(metric=metric).select("channel", days, "value").iter_rows()
+        }
+        assert ours.keys() == theirs.keys() and len(ours) > 150
+        assert ours == pytest.approx(theirs, abs=1e-6)
+        whole = told.filter(pl.col("channel").is_null(), metric=metric)
+        starts = [day.date() for day in whole["bucket_start"].to_list()]
+        week = [theirs.get((None, day - timedelta(days=7 * (1 + at // 7))), 0) for at, day in enumerate(starts)]
+        assert len(starts) == 28 and starts[0] == ORDERS_UNTIL.date()
+        assert whole["seasonal_naive"].to_list() == pytest.approx(week, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["wikipedia-edits", "github-events"])
+def test_trends_of_edits_and_of_commits_are_those_of_sql(real, name):
+    warehouse, raw = real(name)
+    until = SETS[name][2]
+    with warehouse.asking() as ask:
+        inputs = Inputs(ask, until, "UTC", warehouse.names() - {"activity_1m_current"}, read_config(None))
+        found = compute(inputs)["trends_10m"]
+    least = inputs.configuration.insight.trends.min_count
+    for dimension, column in (("whole", "NULL"), ("channel", "channel"), ("category", "category")):
+        expected = raw.sql(
+            f"SELECT {column}, time_bucket(INTERVAL 10 MINUTE, event_time), COUNT(*), COUNT(DISTINCT user_id) FROM raw "
+            f"WHERE ({column} IS NOT NULL OR '{dimension}' = 'whole') GROUP BY ALL HAVING COUNT(*) >= {least}"
+        ).fetchall()
+        theirs = {(key, start.astimezone(UTC)): (count, people) for key, start, count, people in expected}
+        own = found.filter(pl.col("dimension") == dimension, pl.col("folded_keys") == 0)
+        large = own.filter(pl.col("count") >= least)
+        ours = {
+            (key, start): (count, people)
+            for key, start, count, people in large.select("key", "bucket_start", "count", "persons").iter_rows()
+        }
+        assert ours == theirs and len(ours) > 5, dimension
+    z = 2 * ((pl.col("count") + 0.375).sqrt() - (pl.col("expected") + 0.375).sqrt())
+    assert found.filter(pl.col("z").is_not_null()).select((pl.col("z") - z).abs().max()).item() < 1e-4
