@@ -5,8 +5,12 @@ import re
 from argparse import ArgumentParser
 
 import pytest
+from google.cloud.dataflow_v1beta3 import LaunchFlexTemplateRequest
+from google.protobuf import json_format
 
 from pipelines.cli import COMMANDS as COMMANDS_OF
+from pipelines.dataflow.template import parameters
+from pipelines.launcher import command_of
 from pipelines.reference.terraform import tables_text
 from pipelines.settings.resolve import OPTIONS
 from pipelines.warehouse.bigquery.dataset import label_of
@@ -122,7 +126,7 @@ def test_nobody_outside_is_let_in_and_no_role_is_a_primitive_one():
 
 def test_on_the_project_are_only_roles_that_google_gives_nowhere_else():
     on_project = [block.name for block in blocks("resource", "google_project_iam")]
-    assert on_project == ["on_project"]
+    assert on_project == ["on_project", "scheduler"]
     (given,) = [each["on_project"] for each in parsed()["iam.tf"]["locals"] if "on_project" in each]
     assert {each["role"] for each in given.values()} == OF_THE_PROJECT
 
@@ -197,6 +201,58 @@ def test_a_member_is_the_entry_of_its_kind(folder):
         "domain:b.c": {"user": None, "group": None, "domain": "b.c"},
     }
     assert evaluated(folder, "local.warehouse_readers") == {}
+
+
+def test_nothing_is_scheduled_where_nobody_asks_for_it(folder):
+    scheduled = parsed()["refresh.tf"]["resource"]
+    assert {name for each in scheduled for name in each} >= {"google_cloud_scheduler_job", "google_service_account"}
+    bodies = [body for each in scheduled for named in each.values() for body in named.values()]
+    assert {body["for_each"] for body in bodies} == {"${local.refreshes}"}
+    refreshes, apis = evaluated(folder, "[local.refreshes, local.apis]")
+    assert refreshes == {} and "cloudscheduler.googleapis.com" not in apis
+
+
+def test_a_scheduled_refresh_is_a_launch_that_the_service_and_the_launcher_read(folder):
+    given = {"schedule": "*/30 * * * *", "build": f"abc@sha256:{'ab' * 32}", "config": "gs://b/c.yaml"}
+    given |= {"subnetwork": "regions/europe-west1/subnetworks/private"}
+    asked = "[local.refreshes, local.refresh_launch, local.refresh_environment, local.apis]"
+    refreshes, launch, environment, apis = evaluated(folder, asked, refresh=given)
+    assert refreshes["scheduled"]["schedule"] == "*/30 * * * *" and "cloudscheduler.googleapis.com" in apis
+    of_resources = {"tempLocation": "gs://t", "stagingLocation": "gs://s", "serviceAccountEmail": "a@b"}
+    body = {"launchParameter": launch | {"environment": environment | of_resources}}
+    read = json_format.Parse(json.dumps(body), LaunchFlexTemplateRequest.pb()())  # refuses a field that it lacks
+    assert (read.launch_parameter.job_name, read.launch_parameter.environment.max_workers) == ("audience-refresh", 2)
+    assert launch["containerSpecGcsPath"] == "gs://my-project-audience-templates/templates/abc.json"
+    sent = launch["parameters"]
+    image = "europe-west1-docker.pkg.dev/my-project/audience/audience"
+    assert sent.pop("sdk_container_image") == f"{image}@sha256:{'ab' * 32}"
+    assert sent.keys() <= {option.name for option in parameters()}
+    typed = command_of([f"--{name}={value}" for name, value in sent.items()])
+    assert (typed[0], {*typed[1:]}) == ("refresh", {"--config=gs://b/c.yaml", "--dataset=my-project.audience"})
+    (target,) = one("resource", "google_cloud_scheduler_job", "refresh")["http_target"]
+    assert target["uri"].endswith("/locations/${var.region}/flexTemplates:launch")
+    assert {"launchParameter", "environment", *of_resources} <= {*re.findall(r"\w+", target["body"])}
+
+
+def test_who_launches_a_refresh_may_start_it_and_reaches_no_data():
+    granted = [block for block in blocks("resource") if "_iam_" in block.type and block.name == "scheduler"]
+    assert {(block.type, block.body["role"]) for block in granted} == {
+        ("google_project_iam_member", "roles/dataflow.developer"),
+        ("google_storage_bucket_iam_member", "roles/storage.objectViewer"),
+        ("google_service_account_iam_member", "roles/iam.serviceAccountUser"),
+    }
+    assert "templates" in one("resource", "google_storage_bucket_iam_member", "scheduler")["bucket"]
+    assert "scheduler" not in json.dumps(access("warehouse") + access("readers"))
+
+
+def test_a_schedule_that_cannot_be_is_refused(folder):
+    for wrong, said in (
+        ({"build": "latest"}, "build: the tag of a build"),
+        ({"config": "audience.yaml"}, "config: a file in a bucket"),
+        ({"max_workers": 0}, "max_workers: a whole number"),
+    ):
+        with pytest.raises(AssertionError, match=said):
+            evaluated(folder, "local.refreshes", refresh={"schedule": "0 * * * *", "build": "abc"} | wrong)
 
 
 def test_a_key_of_ones_own_is_of_all_that_holds_data(folder):
@@ -314,6 +370,7 @@ def test_the_sql_names_the_tables_and_the_zone(folder):
         ("publishers", ["allAuthenticatedUsers"]),
         ("launchers", ["domain:example.com"]),
         ("job_name", "Stream"),
+        ("refresh", {"schedule": "every hour", "build": "abc"}),
         ("message_retention_days", 32),
         ("dead_letter_retention_days", 32),
         ("max_delivery_attempts", 4),

@@ -17,7 +17,7 @@ from pipelines.audience import Job
 from pipelines.batch.backfill import check_days, ending_of, inspect_files, job_of, range_of
 from pipelines.batch.days import days_with_events, neighbor_days, spanning_sql
 from pipelines.dataflow.commit_once import CommitOnce
-from pipelines.dataflow.job import Launched, job_options, submit
+from pipelines.dataflow.job import Launched, folder_of, job_options, submit
 from pipelines.settings.resolve import Settings, check_on_cluster
 from pipelines.sources.files.discover import FileInput
 from pipelines.sources.files.standard_input import NAME
@@ -28,8 +28,6 @@ from pipelines.warehouse.metric_tables import tables_of
 from pipelines.warehouse.staged import in_bucket
 from transforms.errors import OptionError
 from transforms.sessions.sessions import TargetDays
-
-FOLDER = "audience"  # below --temp_location: a folder for the files of each run
 
 
 def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
@@ -51,7 +49,7 @@ def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
         _check_range(settings, into)
         added = _days_to_merge(settings, into)
         into.run.may_write(added)
-        return submit(build_cluster_job(job, settings, into, added, folder_of(options, into)), options)
+        return submit(build_cluster_job(job, settings, into, added, folder_of(options, into.run)), options)
 
 
 def build_cluster_job(job: Job, settings: Settings, into: Opened, added: list[date], folder: str) -> Job:
@@ -70,11 +68,6 @@ def build_cluster_job(job: Job, settings: Settings, into: Opened, added: list[da
         spanning_sessions=ReadReachAsked(dataset, spanning_sql(days, zone)) if around and days else None,
         spill_folder=None,
     )
-
-
-def folder_of(options: PipelineOptions, into: Opened) -> str:
-    """Return the folder for the files of this run."""
-    return f"{options.view_as(GoogleCloudOptions).temp_location.rstrip('/')}/{FOLDER}/{into.run.id}"
 
 
 def _check_reach(files: Sequence[FileInput], options: PipelineOptions) -> None:

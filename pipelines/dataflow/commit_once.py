@@ -7,19 +7,36 @@ once; one attempt commits (warehouse/bigquery/commit_token.py), and the others d
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from typing import TypeVar
 
 from pipelines.assemble import open_configured
 from pipelines.batch.backfill import Ending, commit
 from pipelines.batch.days import neighbor_days
 from pipelines.batch.summary import Summary, audit_lines
 from pipelines.warehouse.day_files import FileEntry
-from pipelines.warehouse.interface import CommitToken, Warehouse
+from pipelines.warehouse.interface import CommitToken, Warehouse, WarehouseRun
 from pipelines.warehouse.tables import EVENTS
 from transforms.errors import OvertakenError, WarehouseError
 
+Done = TypeVar("Done")
 TRIES = 10  # in case other runs commit between our read of the audit counts and our own commit
+
+
+def once(run: WarehouseRun, act: Callable[[], Done]) -> Done | None:
+    """What `act` returns, which commits; None if another attempt of the step has committed, before or meanwhile."""
+    if run.has_committed():
+        return None
+    try:
+        return act()
+    except Exception:
+        if run.has_committed():  # the other attempt removed the files as well
+            return None
+        raise
 
 
 @dataclass(frozen=True)
@@ -41,20 +58,23 @@ class CommitOnce:
     def _committed(self, warehouse: Warehouse, entries: list[FileEntry]) -> list[str]:
         for left in reversed(range(TRIES)):
             with warehouse.writer(self.token) as run:
-                if run.has_committed():
-                    break
                 try:
-                    self._check_neighbors(warehouse, entries)
-                    counts, written = commit(run, entries, self.ending)
-                except Exception as error:
-                    if run.has_committed():  # another attempt of this step did, and removed the files as well
-                        break
+                    done = once(run, partial(self._commit, warehouse, run, entries))
+                except OvertakenError:
                     # Reads made before this step are stale now; those made by this step can be repeated.
-                    if not isinstance(error, OvertakenError) or self.token.before is not None or not left:
+                    if self.token.before is not None or not left:
                         raise
-                else:
-                    return audit_lines(Summary(self.ending.input, counts, written, time.time() - self.launched))
+                    continue
+                if done is not None:
+                    return audit_lines(Summary(self.ending.input, *done, time.time() - self.launched))
+                break
         return [f"{self.ending.input}: already committed by another attempt of this step"]
+
+    def _commit(
+        self, warehouse: Warehouse, run: WarehouseRun, entries: list[FileEntry]
+    ) -> tuple[dict[str, int], list[date]]:
+        self._check_neighbors(warehouse, entries)
+        return commit(run, entries, self.ending)
 
     def _check_neighbors(self, warehouse: Warehouse, entries: list[FileEntry]) -> None:
         """Refuse if neighbor days appeared after the launch found none: sessions span midnight."""

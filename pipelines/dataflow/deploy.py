@@ -3,7 +3,9 @@
     build    builds the image and the template file, with cloudbuild.yaml
     stream   starts a streaming job from the template
     backfill starts a job from the template that reads files and ends
+    refresh  starts a job from the template that computes answers as of a time and ends
     update   replaces the running job of that name with a new one, which continues with its state
+    release  shows the metric rows of a stream that was started with --held
     status   lists the jobs of that name
     drain    stops the job once it has processed all that it read; every open bucket is closed early
     cancel   stops the job at once; records that it read but did not write are lost, and open buckets are not published
@@ -20,7 +22,7 @@ from typing import NamedTuple
 
 from transforms.errors import OptionError, RunnerError
 
-ACTIONS = ("build", "stream", "backfill", "update", "status", "drain", "cancel")
+ACTIONS = ("build", "stream", "backfill", "refresh", "update", "release", "status", "drain", "cancel")
 LOSES = {
     "drain": (
         "drain: the job stops reading, and publishes and closes every open bucket. New messages wait in the "
@@ -34,8 +36,9 @@ LOSES = {
     ),
 }
 JOB_NAME = "audience-stream"
-BACKFILL_NAME = "audience-backfill"
-RENAMED: dict[str, str] = {}  # steps renamed since the last release: old name -> new name
+JOB_NAMES = {"backfill": "audience-backfill", "refresh": "audience-refresh"}  # of the jobs that end by themselves
+# Steps renamed since the last release: old name -> new name.
+RENAMED = {"Join audit counts": "Count audit/Join"}
 _IMAGE = re.compile(r"(?P<name>[^@\s,]+):(?P<tag>[\w.-]{1,128})(?P<digest>@sha256:[0-9a-f]{64})?")
 _DELIMITERS = ";|~!#%&"
 Runs = Callable[[Sequence[str]], str]
@@ -129,6 +132,22 @@ def start(
         if renamed:
             words.append("--transform-name-mappings=" + ",".join(f"{old}={new}" for old, new in renamed.items()))
     return words
+
+
+def service_options(given: Sequence[str]) -> list[str]:
+    """Return the flag by which gcloud passes options of the service to a job. Errors: OptionError for one that sets
+    at-least-once mode (docs/why/exactly-once.md)."""
+    for word in given:
+        if "at_least_once" in word.lower().replace("-", "_"):
+            raise OptionError(
+                f"--dataflow_service_options: got {word!r}; allowed: exactly-once mode (the default): at-least-once "
+                "mode counts repeats twice in metrics and audit counts; leave it out"
+            )
+    if not given:
+        return []
+    named = [f"dataflow_service_options={word}" for word in given]
+    delimiter = _delimiter(named)
+    return [f"--additional-pipeline-options=^{delimiter}^{delimiter.join(named)}"]
 
 
 def _delimiter(values: Sequence[str]) -> str:

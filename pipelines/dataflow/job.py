@@ -1,5 +1,5 @@
-"""Run the graph of a stream as a Dataflow job, which continues after this process ends; backfill.py shares
-parts of it.
+"""Run the graph of a stream as a Dataflow job, which continues after this process ends; backfill.py and refresh.py
+share parts of it.
 
 Dataflow stores state and shuffle durably and acknowledges a message once it has stored it, so nothing lands here first:
 Beam's own reader reads, and the workers write to BigQuery. An update (`--update`) continues with the state of the job
@@ -9,7 +9,7 @@ bundles hold few messages, so their blocks are gathered first (docs/why/gathered
 In the launcher of a flex template (`--template_location`), the job is written as JSON and the service starts it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -29,15 +29,18 @@ from google.cloud import dataflow_v1beta3
 
 from pipelines.assemble import mappings_of, new_job, open_run
 from pipelines.audience import Job, build
+from pipelines.dataflow.restored import restore_to_bucket
 from pipelines.settings.config import read_config
 from pipelines.settings.resolve import Settings
 from pipelines.sources.queue import Queue
 from pipelines.sources.queues import choose_queue
 from pipelines.warehouse.bigquery.stream.sink import BigQueryStreamSink
+from pipelines.warehouse.interface import WarehouseRun
 from pipelines.warehouse.metric_tables import tables_of
 from transforms.errors import OptionError, RunnerError, first_line
 from transforms.gather import GatherBlocks
 
+FOLDER = "audience"  # below --temp_location: a folder for the files of each run
 NEEDED = ("project", "region", "temp_location")
 RUNNING = (dataflow_v1beta3.JobState.JOB_STATE_RUNNING, dataflow_v1beta3.JobState.JOB_STATE_DRAINING)
 
@@ -65,9 +68,22 @@ def launch(settings: Settings, beam_options: Sequence[str]) -> Launched:
     queue = choose_queue(settings._asdict())
     queue.check()
     if options.view_as(GoogleCloudOptions).update:
+        if settings.held:
+            raise OptionError(
+                "--held and --update exclude each other: an update takes over the state of a job that ends"
+            )
         running_job(options)
     with open_run(settings, create=True, streaming=True) as into:
-        return submit(_job(into.job, settings, queue), options)
+        job = _job(into.job, settings, queue)
+        if settings.held:  # it replaces a stream that goes on, so that it cannot take over its state
+            folder = f"{folder_of(options, into.run)}/restored"
+            job = replace(job, seeds=restore_to_bucket(into, queue.input, folder))
+        return submit(job, options)
+
+
+def folder_of(options: PipelineOptions, run: WarehouseRun) -> str:
+    """Return the folder for the files of this run."""
+    return f"{options.view_as(GoogleCloudOptions).temp_location.rstrip('/')}/{FOLDER}/{run.id}"
 
 
 def job_options(beam_options: Sequence[str], streaming: bool = True) -> PipelineOptions:
@@ -164,8 +180,13 @@ def _job(job: Job, settings: Settings, queue: Queue) -> Job:
 
 def submit(job: Job, options: PipelineOptions) -> Launched:
     """Submit the job to the service, or write it where the launcher of a template expects it. Errors: RunnerError."""
+    return submit_built(lambda pipeline: build(pipeline, job), options)
+
+
+def submit_built(build_steps: Callable[[beam.Pipeline], None], options: PipelineOptions) -> Launched:
+    """Submit what `build_steps` adds to a pipeline, as `submit` does. Errors: RunnerError."""
     pipeline = beam.Pipeline(options=options)
-    build(pipeline, job)
+    build_steps(pipeline)
     try:
         result: Any = pipeline.run()
     except Exception as problem:

@@ -3,26 +3,41 @@
 python -m pipelines.dataflow.template IMAGE:TAG     prints the template file for an image; needs Python alone
 
 The metadata is what the service checks before it starts a launcher, and what its console shows: a parameter for each
-option that applies on Dataflow. One template serves both kinds of job: a queue starts a stream, files start a
-backfill (launcher.py). The service's own schema is `google.cloud.dataflow_v1beta3.TemplateMetadata`; its regular
-expressions are POSIX extended (egrep).
+option that applies on Dataflow. One template serves all kinds of job: a queue starts a stream, files start a backfill,
+`refresh=true` starts a refresh (launcher.py). The service's own schema is
+`google.cloud.dataflow_v1beta3.TemplateMetadata`; its regular expressions are POSIX extended (egrep).
 """
 
 import json
 import sys
 from typing import Any
 
-from pipelines.settings.arguments import options_of
-from pipelines.settings.options import OPTIONS, Option
+from pipelines.settings.arguments import OF_QUEUES, options_of
+from pipelines.settings.forms import Option
+from pipelines.settings.options import OPTIONS
+from pipelines.settings.refresh_options import REFRESH, REFRESH_OPTIONS
 from pipelines.sources import queues
 
 METADATA = "flex/metadata.json"
 # Options that apply on this machine only: folders, worker processes, and those of our own queue reader.
-LOCAL = {"warehouse", "group", "landing", "readers", "expected_delay", "workers", "allow_quarantine"} | (
-    set(queues.OPTIONS) - set(queues.LAUNCH_OPTIONS)
-)
+LOCAL = {
+    "warehouse",
+    "group",
+    "landing",
+    "readers",
+    "start_at",
+    "stop_at",
+    "expected_delay",
+    "workers",
+    "allow_quarantine",
+    "output_kafka",
+    "refresh_every",
+} | ((set(queues.OPTIONS) | set(OF_QUEUES)) - set(queues.LAUNCH_OPTIONS))
+# Of these, those of a job that reads Kafka with Beam's reader; `audience run` starts it, the template does not.
+OF_BEAMS_KAFKA = {"input_kafka", "start_at", *(name for name in OF_QUEUES if name.startswith("kafka_"))}
 REQUIRED = {"dataset"}
-READS = {"run": queues.LAUNCH_OPTIONS, "backfill": ("input",)}  # each kind of job requires one of them
+# Each kind of job requires one of them.
+READS = {"run": queues.LAUNCH_OPTIONS, "backfill": ("input",), "refresh": (REFRESH.name,)}
 TYPES = dict.fromkeys(("input", "mapping", "config"), "GCS_READ_FILE") | {
     queue.launch_option: queue.parameter_type for queue in queues.QUEUES if queue.launch_option
 }
@@ -30,8 +45,8 @@ TYPES = dict.fromkeys(("input", "mapping", "config"), "GCS_READ_FILE") | {
 
 def parameters() -> list[Option]:
     """Return the options that are parameters of the template."""
-    names = {name for command in READS for name in options_of(command)} - LOCAL
-    return [option for option in OPTIONS if option.name in names]
+    names = {name for command in READS for name in options_of(command)} - LOCAL | {REFRESH.name}
+    return [option for option in (*OPTIONS, *REFRESH_OPTIONS) if option.name in names]
 
 
 def metadata() -> str:
@@ -47,10 +62,10 @@ def container_spec(image: str) -> str:
 
 def _metadata() -> dict[str, Any]:
     return {
-        "name": "Audience insights: a stream or a backfill",
-        "description": "Stream events from a Pub/Sub subscription into live audience metrics in BigQuery, or load "
-        "files of events into its days.",
-        # The template may stream. A backfill is a batch job, to which the modes below do not apply.
+        "name": "Audience insights: a stream, a backfill or a refresh",
+        "description": "Stream events from a Pub/Sub subscription into live audience metrics in BigQuery, load files "
+        "of events into its days, or compute answers as of a time from what is stored.",
+        # The template may stream. The other kinds are batch jobs, to which the modes below do not apply.
         "streaming": True,
         # A default mode is valid only if both modes are supported. docs/why/exactly-once.md
         "supportsAtLeastOnce": False,

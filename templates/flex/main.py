@@ -1,4 +1,4 @@
-"""The entry point of the flex template's launcher: it starts a stream or a backfill as a job."""
+"""The entry point of the flex template's launcher: it starts a stream, a backfill or a refresh as a job."""
 
 import sys
 

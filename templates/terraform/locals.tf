@@ -1,6 +1,9 @@
 # Values derived from the variables and from tables.json without a request to Google: `terraform console` shows them offline.
 
 locals {
+  dataset = "${var.project}.${var.dataset}"
+  image   = "${var.region}-docker.pkg.dev/${var.project}/${var.name}/audience"
+
   # Made by python -m pipelines.reference from what the product declares; see docs/why/terraform.md.
   declared = jsondecode(file("${path.module}/tables.json"))
   tables   = { for table in local.declared.tables : table.name => table }
@@ -38,7 +41,29 @@ locals {
   readers           = { for member in var.readers : member => local.entries[member] }
   warehouse_readers = { for member in var.warehouse_readers : member => local.entries[member] }
 
-  apis = toset([
+  # One refresh or none, and what its launch states that needs no resource.
+  refreshes     = { for refresh in var.refresh[*] : "scheduled" => refresh }
+  refresh_tag   = try(split("@", var.refresh.build)[0], "")
+  refresh_image = try("${local.image}@${split("@", var.refresh.build)[1]}", "${local.image}:${local.refresh_tag}")
+  refresh_launch = {
+    jobName              = "${var.name}-refresh"
+    containerSpecGcsPath = "gs://${var.project}-${var.name}-templates/templates/${local.refresh_tag}.json"
+    parameters = { for name, value in {
+      refresh             = "true"
+      dataset             = local.dataset
+      config              = try(var.refresh.config, null)
+      sdk_container_image = local.refresh_image
+    } : name => value if value != null }
+  }
+  refresh_environment = { for name, value in {
+    maxWorkers      = try(var.refresh.max_workers, null)
+    machineType     = try(var.refresh.machine_type, null)
+    subnetwork      = try(var.refresh.subnetwork, null)
+    ipConfiguration = try(var.refresh.subnetwork, null) == null ? null : "WORKER_IP_PRIVATE"
+    kmsKeyName      = var.kms_key
+  } : name => value if value != null }
+
+  apis = toset(concat(var.refresh == null ? [] : ["cloudscheduler.googleapis.com"], [
     "artifactregistry.googleapis.com",
     "bigquery.googleapis.com",
     "bigquerystorage.googleapis.com",
@@ -50,7 +75,7 @@ locals {
     "monitoring.googleapis.com",
     "pubsub.googleapis.com",
     "storage.googleapis.com",
-  ])
+  ]))
 
   # Rows that the stream wrote in ten minutes, from the counter of the writing steps. The counter is a gauge of a
   # job's total, so `delta` computes the increase.

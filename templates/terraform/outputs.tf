@@ -1,10 +1,5 @@
 # Named after the options of `audience run` and gcloud that accept them.
 
-locals {
-  dataset = "${var.project}.${var.dataset}"
-  image   = "${var.region}-docker.pkg.dev/${var.project}/${var.name}/audience"
-}
-
 output "project" {
   description = "Project"
   value       = var.project

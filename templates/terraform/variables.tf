@@ -82,6 +82,7 @@ variable "reader_views" {
     "activity_1m_current",
     "activity_by_day",
     "campaign_1h_current",
+    "attribution_by_day",
     "content_1h_current",
     "content_leaderboard",
     "conversion_by_campaign",
@@ -185,6 +186,35 @@ variable "job_name" {
   validation {
     condition     = can(regex("^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$", var.job_name))
     error_message = "Lower case letters, digits and hyphens, such as audience-stream."
+  }
+}
+
+variable "refresh" {
+  description = "Scheduled refresh on Dataflow; null: none. `schedule` is a crontab line in time_zone, `build` the TAG or TAG@sha256:... of audience deploy build, `config` a file in gs:// that the workers' account may read; a `subnetwork` means private addresses"
+  type = object({
+    schedule     = string
+    build        = string
+    config       = optional(string)
+    max_workers  = optional(number, 2)
+    machine_type = optional(string)
+    subnetwork   = optional(string)
+  })
+  default = null
+  validation {
+    condition     = var.refresh == null ? true : can(regex("^[0-9*,/-]+( [0-9A-Za-z*,/-]+){4}$", var.refresh.schedule))
+    error_message = "schedule: five fields of a crontab, such as \"*/30 * * * *\"."
+  }
+  validation {
+    condition     = var.refresh == null ? true : can(regex("^[A-Za-z0-9_.-]{1,128}(@sha256:[0-9a-f]{64})?$", var.refresh.build)) && split("@", var.refresh.build)[0] != "latest"
+    error_message = "build: the tag of a build (not latest), preferably with its digest: TAG@sha256:..."
+  }
+  validation {
+    condition     = try(var.refresh.config, null) == null ? true : can(regex("^gs://[^/]+/.+$", var.refresh.config))
+    error_message = "config: a file in a bucket, such as gs://my-bucket/audience.yaml."
+  }
+  validation {
+    condition     = try(var.refresh.max_workers, null) == null ? true : floor(var.refresh.max_workers) == var.refresh.max_workers && var.refresh.max_workers >= 1 && var.refresh.max_workers <= 100
+    error_message = "max_workers: a whole number from 1 to 100."
   }
 }
 

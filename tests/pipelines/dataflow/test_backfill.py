@@ -35,6 +35,7 @@ from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from tests.integration.same import METRICS, assert_alike
 from tests.servers.dataflow import Dataflow, dataflow_service
+from tests.servers.needed import LIMIT
 from tests.servers.storage import Storage
 from tests.support.dataflow_worker import read_by_a_worker
 from transforms.errors import OptionError, OvertakenError, WarehouseError
@@ -356,7 +357,7 @@ def kept(jobs, tmp_path) -> Kept:
     return Kept(jobs, tmp_path / "entries.json")
 
 
-def test_a_commit_that_is_tried_again_after_it_was_made_does_nothing(kept, jobs, storage, caplog):
+def test_a_commit_that_is_tried_again_after_it_was_made_does_nothing(kept, jobs, storage):
     storage.put("one.jsonl", event("a"))
     jobs("one.jsonl")
     kept()
@@ -405,7 +406,7 @@ def test_of_two_tries_at_once_one_commits_and_both_end_well(kept, jobs, storage,
     both, swap, failed = threading.Barrier(2), bigquery_run.BigQueryRun._swap, []
 
     def together(run, *given):
-        both.wait(30)
+        both.wait(LIMIT)
         swap(run, *given)
 
     def tried():

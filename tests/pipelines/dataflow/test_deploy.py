@@ -79,6 +79,22 @@ def test_a_backfill_is_a_job_of_the_same_template_that_reads_files(capsys):
     assert not {"--update", "--enable-streaming-engine"} & {*words}
 
 
+def test_a_refresh_is_a_job_of_the_same_template_with_nothing_of_the_other_kinds(capsys):
+    asked = ["--dataset", "my-project.audience", "--as_of", "2026-03-01T10:00:00Z", "--config", "gs://my-bucket/c.yaml"]
+    (words,) = printed(capsys, "refresh", *OF_A_JOB, *asked)
+    assert words[:5] == ["gcloud", "dataflow", "flex-template", "run", "audience-refresh"]
+    assert "--template-file-gcs-location=gs://my-bucket/templates/abc123.json" in words
+    told = next(word for word in words if word.startswith("--parameters="))
+    assert set(told.removeprefix("--parameters=^;^").split(";")) == {
+        "dataset=my-project.audience",
+        "refresh=true",
+        "as_of=2026-03-01T10:00:00Z",
+        "config=gs://my-bucket/c.yaml",
+        f"sdk_container_image={IMAGE}",
+    }
+    assert not {"--update", "--enable-streaming-engine"} & {*words}
+
+
 def test_the_folders_of_three_buckets_are_taken_as_terraform_tells_them(capsys):
     folders = {name: f"gs://my-project-{name}/{name}" for name in ("temp", "staging", "templates")}
     given = [word for name, folder in folders.items() for word in (f"--{name}_location", folder)]
@@ -105,7 +121,8 @@ def test_an_update_says_which_job_it_asks_and_maps_what_was_renamed(capsys):
         ["gcloud", "dataflow", "jobs", "list"],
         ["gcloud", "dataflow", "jobs", "describe"],
     ]
-    assert words[-2:] == ["--update", "--transform-name-mappings=Old/A=Validate"]
+    renamed = ",".join(f"{old}={new}" for old, new in (RENAMED | {"Old/A": "Validate"}).items())
+    assert words[-2:] == ["--update", f"--transform-name-mappings={renamed}"]
 
 
 def test_no_value_of_a_parameter_adds_another_one(capsys):
@@ -126,15 +143,22 @@ def test_what_an_end_loses_is_said_before_it(action, said, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["start"], "deploy: got 'start'; allowed: build, stream, backfill, update, status, drain, cancel"),
+        (
+            ["start"],
+            "deploy: got 'start'; allowed: build, stream, backfill, refresh, update, release, status, drain,",
+        ),
         (["backfill", *OF_A_JOB, *STREAM], "--input: missing; required by a job"),
         (["backfill", *OF_A_JOB, *FILES, *STREAM[2:]], "--input_subscription is not an option of"),
         (["stream", *OF_A_JOB, *STREAM, "--replace"], "--replace is not an option of"),
+        (["refresh", *OF_A_JOB, *STREAM], "--input_subscription is not an option of `audience deploy refresh`"),
+        (["refresh", *OF_A_JOB], "--dataset: missing; required by a job"),
+        (["refresh", *OF_A_JOB, *STREAM[:2], "--as_of", "today"], "--as_of: got 'today'; allowed: a time with its"),
+        (["backfill", *OF_A_JOB, *FILES, "--as_of", "2026-03-01T10:00:00Z"], "--as_of is not an option of"),
         (["backfill", *OF_A_JOB, *FILES, "--add"], "--add needs --start and --end on Dataflow"),
         (["backfill", *OF_A_JOB, *FILES, "--input", "gs://b/c"], "--input: got 2; allowed: one, since a"),
         (
             ["stream", *OF_A_JOB, *STREAM, "--dataflow_service_options=streaming_mode_at_least_once"],
-            "unknown option '--dataflow_service_options=streaming_mode_at_least_once' of deploy",
+            "--dataflow_service_options: got 'streaming_mode_at_least_once'; allowed: exactly-once mode",
         ),
         (["stream", *OF_A_JOB, *STREAM, "--config", ";|~!#%&"], "parameters: got values with each of ;|~!#%&"),
         (["stream"], "--image, --bucket: missing; required by `audience deploy stream`"),
@@ -205,7 +229,8 @@ def service(monkeypatch, tmp_path) -> Iterator[Dataflow]:
 
 
 def test_gcloud_launches_the_template_and_then_updates_and_drains_the_job(service, capsys):
-    assert main(["deploy", "stream", *PLACE, *OF_A_JOB, *STREAM, "--max_workers", "5"]) == 0, capsys.readouterr().err
+    more = ["--max_workers", "5", "--dataflow_service_options", "min_num_workers=2"]
+    assert main(["deploy", "stream", *PLACE, *OF_A_JOB, *STREAM, *more]) == 0, capsys.readouterr().err
     launched = service.launched()
     assert launched["jobName"] == "audience-stream"
     assert launched["containerSpecGcsPath"] == "gs://my-bucket/templates/abc123.json"
@@ -215,12 +240,13 @@ def test_gcloud_launches_the_template_and_then_updates_and_drains_the_job(servic
         "sdk_container_image": IMAGE,
     }
     assert launched["environment"]["maxWorkers"] == 5
+    assert launched["environment"]["additionalPipelineOptions"] == ["dataflow_service_options=min_num_workers=2"]
     assert not launched.get("update")
     service.asked.clear()
     assert main(["deploy", "update", *PLACE, *OF_A_JOB, *STREAM, "--transform_name_mapping", "Old=Validate"]) == 0
     updated = service.launched()
     assert updated["update"] is True
-    assert updated["transformNameMappings"] == {"Old": "Validate"}
+    assert updated["transformNameMappings"] == RENAMED | {"Old": "Validate"}
     assert main(["deploy", "drain", *PLACE]) == 0
     drained = [asked.body for asked in service.asked if asked.method == "PUT"]
     assert [body["requestedState"] for body in drained if body] == ["JOB_STATE_DRAINED"]

@@ -106,15 +106,15 @@ def test_every_parameter_says_what_the_service_does_not_look_for():
 
 def test_every_parameter_is_an_option_of_a_job_and_the_others_are_of_one_machine():
     names = {told["name"] for told in TOLD["parameters"]}
-    assert names | LOCAL == {*options_of("run"), *options_of("backfill")}
+    assert names | LOCAL == {"refresh", *(name for kind in READS for name in options_of(kind))}
     assert names.isdisjoint(LOCAL)
 
 
 def test_a_flag_is_a_parameter_that_is_true_or_false():
     flags = {told["name"] for told in TOLD["parameters"] if told["paramType"] == "BOOLEAN"}
-    assert flags == {"replace", "add", "accept_late", "no_active_stream"}
+    assert flags == {"refresh", "held", "replace", "add", "accept_late", "no_active_stream"}
     days = {"input": ["f"], "start": "2026-03-01", "end": "2026-03-02"}
-    for name in flags:
+    for name in flags - {"refresh"}:
         assert getattr(resolve(days | {name: "true"}), name) is True
         assert getattr(resolve(days | {name: "false"}), name) is False
         with pytest.raises(OptionError, match=f"--{name}: got 'yes'; allowed: true or false"):
@@ -128,7 +128,7 @@ UNTOUCHED = [f"--{told['name']}={told['defaultValue']}" for told in TOLD["parame
 PLACE = ["--runner=DataflowRunner", "--project=my-project", "--dataset=my-project.audience"]
 
 
-def test_a_subscription_starts_a_stream_and_files_a_backfill_whatever_the_console_sends_beside_them():
+def test_a_subscription_starts_a_stream_files_a_backfill_and_a_flag_a_refresh_whatever_the_console_sends_beside_them():
     queue, files = "--input_subscription=projects/my-project/subscriptions/events", "--input=gs://b/*.jsonl"
     stream = command_of([*UNTOUCHED, "--input=", queue, *PLACE])
     assert stream[0] == "run" and {queue, *PLACE, "--write_method=STORAGE_WRITE_API"} <= {*stream}
@@ -136,17 +136,33 @@ def test_a_subscription_starts_a_stream_and_files_a_backfill_whatever_the_consol
     backfill = command_of([*UNTOUCHED, files, "--replace=true", *PLACE])
     assert backfill[0] == "backfill" and {files, "--replace=true", *PLACE, "--format=auto"} <= {*backfill}
     assert "--write_method=STORAGE_WRITE_API" not in backfill
-    for words in (stream, backfill):
+    refresh = command_of([*UNTOUCHED, "--refresh=true", "--as_of=2026-03-01T10:00:00Z", "--config=gs://b/c", *PLACE])
+    assert refresh == ["refresh", "--as_of=2026-03-01T10:00:00Z", "--config=gs://b/c", *PLACE]
+    for words in (stream, backfill, refresh):
         assert COMMANDS[words[0]].takes_beam_options
 
 
-def test_parameters_of_both_kinds_of_job_are_one_line(capsys):
+def test_parameters_of_two_kinds_of_job_are_one_line(capsys):
     queue = "--input_subscription=projects/my-project/subscriptions/events"
     assert launched([queue, "--input=gs://b/*.jsonl", *PLACE]) == 2
     said = "--input is only for a backfill, but with --input_subscription a job is a stream; remove one of them"
     assert capsys.readouterr().err == f"error: {said}\n"
     assert launched(["--input=gs://b/*.jsonl", "--early_firing=1m", *PLACE]) == 2
     assert "--early_firing is only for a stream, but without --input_subscription a job is" in capsys.readouterr().err
+    for words, said in (
+        (["--refresh=true", queue], "--input_subscription is only for a stream, but with --refresh a job is a refresh"),
+        (["--refresh", "--shards=2"], "--shards is only for a stream or a backfill, but with --refresh a job is a"),
+        (["--as_of=2026-03-01T10:00:00Z", queue], "--as_of is only for a refresh, but with --input_subscription a job"),
+        (
+            ["--as_of=2026-03-01T10:00:00Z", "--input=f"],
+            "--as_of is only for a refresh, but without --refresh a job",
+        ),
+        (["--refresh=yes"], "--refresh: got 'yes'; allowed: true or false"),
+        (["--refresh=true", "--as_of=today"], "--as_of: got 'today'; allowed: a time with its zone, such as"),
+    ):
+        assert launched([*words, *PLACE]) == 2
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1
     assert launched(PLACE) == 2
     assert "no source given: name the files to read with --input" in capsys.readouterr().err
 
@@ -175,7 +191,7 @@ def test_the_defaults_are_what_the_command_takes():
     required = {told["name"]: EXAMPLES[told["name"]] for told in TOLD["parameters"] if not told["isOptional"]}
     assert set(required) == {"dataset"}
     for command, read in READS.items():
-        for name in read:
+        for name in set(read) & set(EXAMPLES):  # a refresh has no default
             stated = {"dataset": "my-project.audience", name: EXAMPLES[name]}
             assert resolve(given | stated, command) == resolve(stated, command)
 
