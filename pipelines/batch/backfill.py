@@ -10,7 +10,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import apache_beam as beam
 
 from pipelines.assemble import NATIVE_SOURCE, Opened, make_folder, open_run
 from pipelines.audience import Job, build
@@ -26,6 +28,8 @@ from pipelines.sources.files.identity import State, check_unchanged, content_dig
 from pipelines.sources.files.read import CsvFormat, FileInput, ReadFiles, check_inputs
 from pipelines.sources.files.received import Received
 from pipelines.sources.files.standard_input import NAME, spool
+from pipelines.sources.kafka.queue import KafkaQueue
+from pipelines.sources.queues import find_queue
 from pipelines.system.progress import Notes, Watch
 from pipelines.warehouse import books
 from pipelines.warehouse.day_files import FileEntry
@@ -38,15 +42,25 @@ from transforms.errors import WarehouseError
 from transforms.mapping import Mapping, required_columns, states_zone
 from transforms.publication import Launch
 
+if TYPE_CHECKING:
+    from pipelines.sources.kafka.bounded import Between
+
 
 class Input(NamedTuple):
-    """What is read: the files, their format and mapping; `states` is the state of the files when they were checked."""
+    """What is read: the files, their format and mapping; `states` is the state of the files when they were checked.
+    `topics` is what is read in place of files."""
 
     mapping: Mapping | None
     files: list[FileInput]
     form: str
     csv: CsvFormat
     states: dict[str, State]
+    topics: "Between | None" = None
+
+    @property
+    def bytes(self) -> int:
+        """The size of all, as stored."""
+        return sum(file.size for file in self.files) if self.topics is None else self.topics.bytes
 
 
 class Ending(NamedTuple):
@@ -73,7 +87,7 @@ def backfill(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         check_days(settings, into)
         if NAME in settings.input:
             read = inspect_files(settings, spool(into.run.staging))
-        size = sum(file.size for file in read.files)
+        size = read.bytes
         tables = (EVENTS.name, QUARANTINE.name, QUALITY_1M.name, *into.derived)
         discarded = into.run.discard(tables, _replaced_days(settings, []) if settings.replace else ())
         watch = Watch(into.run.staging, size)
@@ -109,6 +123,8 @@ def inspect_files(settings: Settings, spooled: str | None = None) -> Input:
     Errors: ConfigError, SourceError.
     """
     mapping = read_mapping(settings.mapping[0]) if settings.mapping else None
+    if settings.input_kafka is not None:
+        return Input(mapping, [], "", CsvFormat(), {}, _topics_of(settings))
     form, csv = settings.format, CsvFormat()
     if mapping is not None:
         form = mapping.format if form == "auto" and mapping.format else form
@@ -120,6 +136,12 @@ def inspect_files(settings: Settings, spooled: str | None = None) -> Input:
     local_times = mapping is not None and states_zone(mapping)
     files = check_inputs(patterns, form, csv, needed, encoding, records, local_times)
     return Input(mapping, files, form, csv, states_of([file.path for file in files]))
+
+
+def _topics_of(settings: Settings) -> "Between":
+    queue = find_queue(settings._asdict())
+    assert isinstance(queue, KafkaQueue)
+    return queue.between(settings.stop_at)
 
 
 def check_days(settings: Settings, into: Opened) -> None:
@@ -143,10 +165,18 @@ def job_of(
     """Return the job that reads exactly these files."""
     days = range_of(settings, into.warehouse)
     name = read.mapping.source if read.mapping else NATIVE_SOURCE
+    source: beam.PTransform
+    if read.topics is not None:
+        from pipelines.sources.kafka.bounded import ReadBetween
+
+        source, input = ReadBetween(read.topics, name, notes, received), _within(read.topics.input, days)
+    else:
+        source = ReadFiles(settings.input, name, read.form, read.csv, notes=notes, files=read.files, received=received)
+        input = input_name(read.files, days)
     return replace(
         into.job,
-        source=ReadFiles(settings.input, name, read.form, read.csv, notes=notes, files=read.files, received=received),
-        input=input_name(read.files, days),
+        source=source,
+        input=input,
         mappings=(read.mapping,) if read.mapping else (),
         days=days,
     )
@@ -184,8 +214,11 @@ def input_name(files: Sequence[FileInput], days: Days | None) -> str:
     paths = list(dict.fromkeys(file.path for file in files))  # the files in a zip file have one
     names = [path.rsplit("/", 1)[-1] for path in paths]
     shown = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-    span = f" [{days.start}, {days.end})" if days else ""
-    return f"{shown} #{content_digest(paths)}{span}"
+    return _within(f"{shown} #{content_digest(paths)}", days)
+
+
+def _within(name: str, days: Days | None) -> str:
+    return f"{name} [{days.start}, {days.end})" if days else name
 
 
 def _refuse(settings: Settings, warehouse: Reader, days: Days | None, written: list[date] | None) -> None:

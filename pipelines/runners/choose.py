@@ -3,6 +3,7 @@
     PrismRunner                Beam's local runner for streams, built by `make prism`. It keeps state in memory, so the
                                source lands what it reads (sources/landing.py) and a restart resumes from there.
     BundleBasedDirectRunner    Beam's legacy local runner, with Beam's own reader: only where there is no Prism
+    FlinkRunner                Apache Flink, by a job server whose jar you have (flink.py); it keeps its state durably
     DataflowRunner             Google's: the job is submitted and runs without this process (dataflow/job.py)
 
 `DirectRunner`, which Beam itself would resolve by a download, means the first of the two that is available here.
@@ -26,7 +27,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from pipelines.runners.private_sockets import private_sockets
+from pipelines.runners.flink import NAME as FLINK
+from pipelines.runners.flink import (
+    Flink,
+    configuration,
+    job_options,
+    job_server,
+    newest_checkpoint,
+    note_drain,
+    note_start,
+    server_command,
+)
+from pipelines.runners.private_sockets import loopback_servers, private_sockets
 from pipelines.system.listening import listeners, tree
 from transforms.errors import OptionError, RunnerError
 
@@ -60,10 +72,12 @@ if os.getppid() == int(sys.argv[1]):
 
 
 class Started(NamedTuple):
-    """A runner that accepts jobs: Beam's options for it, and its process where it has one of its own."""
+    """A runner that accepts jobs: Beam's options for it, its process where it has one of its own, and what to call
+    when a job was drained."""
 
     options: list[str]
     process: subprocess.Popen | None = None
+    drained: Callable[[], None] = lambda: None
 
     def exit_status(self, seconds: float = 0.0) -> str:
         """How its process ended, within so many seconds; empty while it runs."""
@@ -83,6 +97,7 @@ class Runner:
     state_is_durable  a restart resumes with the state of the steps; otherwise the stream rebuilds it
     reads_itself      the runner reads the queue with a reader of its own; otherwise the queue's reader does
     can_drain         `audience stop --drain` closes its windows
+    ends_drained      a job ends once its windows are closed; otherwise the stream sees from its rows that they are
     launch            starts it on this machine, with its program and a folder for its log; None: it runs elsewhere, and
                       the job is submitted
     limits            what a person should know before using it
@@ -96,6 +111,7 @@ class Runner:
     launch: "Callable[[str, Path], AbstractContextManager[Started]] | None" = None
     limits: str = ""
     program: str = ""
+    ends_drained: bool = True
 
     @property
     def runs_here(self) -> bool:
@@ -152,11 +168,36 @@ RUNNERS = {
 }
 
 
-def choose(asked: str | None, prism_location: str | None = None) -> Runner:
-    """The runner for a stream. Errors: OptionError for one that is not available, with what to do."""
+def flink_runner(asked: Flink) -> Runner:
+    """Flink as the runner of a stream."""
+
+    @contextmanager
+    def launch(program: str, folder: Path) -> Iterator[Started]:
+        resumed, port = newest_checkpoint(asked.checkpoints), free_port()
+        asked.checkpoints.mkdir(parents=True, exist_ok=True)
+        name, text = configuration(asked, resumed)
+        (folder / name).write_text(text)
+        with loopback_servers(), job_server(server_command(asked, port, folder), folder / "flink.log", port) as process:
+            note_start(asked)
+            yield Started(job_options(asked, f"127.0.0.1:{port}", resumed), process, lambda: note_drain(asked))
+
+    resumed = newest_checkpoint(asked.checkpoints)
+    said = f"resumes from {resumed}" if resumed else "starts without state"
+    return Runner(
+        FLINK, True, False, True, launch, f"Flink {asked.version[0]}.{asked.version[1]}, {said}", asked.jar, False
+    )
+
+
+def choose(asked: str | None, prism_location: str | None = None, flink: Callable[[], Flink] | None = None) -> Runner:
+    """The runner for a stream. Errors: OptionError for one that is not available, with what to do.
+
+    flink   returns the Flink that the options name, for `FlinkRunner`
+    """
     name = asked or ANY
+    if name == FLINK and flink:
+        return flink_runner(flink())
     if name not in (ANY, *RUNNERS):
-        allowed = ", ".join([PRISM, ANY, *(each for each in RUNNERS if each != PRISM)])
+        allowed = ", ".join([PRISM, ANY, *(each for each in RUNNERS if each != PRISM), FLINK])
         raise OptionError(f"--runner: got {name!r}; allowed for a stream: {allowed}")
     if name not in (ANY, PRISM):
         return RUNNERS[name]

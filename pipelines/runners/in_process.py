@@ -26,13 +26,15 @@ from pipelines.runners import beam_import
 from pipelines.runners.introspection import remember_introspection
 from pipelines.runners.private_sockets import private_sockets
 from pipelines.settings.resolve import OPTIONS
+from pipelines.system.cores import core_count
 from pipelines.system.memory import share_one_arena
 from transforms import errors
 from transforms.errors import AudienceError, OptionError, RunnerError, WarehouseError
 
 RUNNER = "FnApiRunner"
-MOST_WORKERS = 4
-SMALL = 48 << 20  # bytes of input below which a second process costs more than it saves
+THREADS = 0  # in place of a number of worker processes: the threads of this process
+SMALL = 48 << 20  # bytes of input below which a second thread costs more than it saves
+SWITCH_SECONDS = 0.0005  # after which a thread that comes back from Polars gets the interpreter's lock, if it can
 _WORKER_THREAD = "run_worker"  # of Beam's, which waits for the process
 _RAISED = re.compile(r"transforms\.errors\.(\w+): (.*?)(?= \[while running|\\n|\n|$)")
 _NO_SPACE = "|".join(map(str, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
@@ -40,10 +42,10 @@ _FULL = re.compile(rf"(?:\[Errno |\(os error )({_NO_SPACE})[\])]")  # as Python 
 
 
 def worker_count(asked: int, input_bytes: int) -> int:
-    """Worker processes for an input of this size; 0 asks for as many as there are cores, up to MOST_WORKERS."""
+    """Worker processes for an input of this size; 0 asks for none: one thread if it is small, else THREADS."""
     if asked:
         return asked
-    return 1 if input_bytes < SMALL else min(os.cpu_count() or 1, MOST_WORKERS)
+    return 1 if input_bytes < SMALL or core_count() == 1 else THREADS
 
 
 def run_bounded(
@@ -52,20 +54,39 @@ def run_bounded(
     beam_options: Sequence[str] = (),
     watch: AbstractContextManager = nullcontext(),  # noqa: B008 (it can be entered any number of times)
 ) -> None:
-    """Build and run a pipeline to its end, inside `watch`; an AudienceError of a worker is raised as it was."""
+    """Build and run a pipeline to its end, inside `watch`; an AudienceError of a worker is raised as it was.
+
+    workers  how many processes; 1: this one, by one thread; THREADS: this one, by several
+    """
+    threads = core_count() if workers == THREADS else workers
     share_one_arena()
     remember_introspection()
     # Beam logs the traceback of what it raises anyway, once a layer.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     pipeline = beam.Pipeline(
-        _runner(workers), options=PipelineOptions([*beam_options, f"--direct_num_workers={workers}"])
+        _runner(workers), options=PipelineOptions([*beam_options, f"--direct_num_workers={threads}"])
     )
     build(pipeline)
     try:
-        with private_sockets(), watch, report_lost_workers():
+        with private_sockets(), watch, report_lost_workers(), sharing_threads(workers):
             pipeline.run().wait_until_finish()
     except Exception as problem:
         raise cause(problem) from problem
+
+
+@contextmanager
+def sharing_threads(workers: int) -> Iterator[None]:
+    """While `with` lasts, let threads take turns quickly, if they are what works.
+
+    Most of their time is Polars' and NumPy's, which release the interpreter's lock; each waits for it afterwards.
+    """
+    before = sys.getswitchinterval()
+    if workers == THREADS:
+        sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 @contextmanager
@@ -115,7 +136,7 @@ def worker_processes() -> list[int]:
 
 
 def _runner(workers: int) -> FnApiRunner:
-    if workers == 1:
+    if workers in (1, THREADS):
         return FnApiRunner()
     command = f"exec {shlex.quote(sys.executable)} -m pipelines.runners.worker"
     command += f" {beam_import.LOCAL}" if beam_import.is_local() else ""

@@ -5,8 +5,10 @@ of some hundred functions (found 15,000 times), to parsers of options (560) and 
 The answers depend on the code alone.
 """
 
+import atexit
 import functools
 import gc
+import sys
 import types
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +30,13 @@ def remember_introspection() -> None:
     PipelineOptions.view_as = by_class_of_view(PipelineOptions.view_as)
     gc.collect()
     gc.freeze()
+    atexit.register(_thaw)
+
+
+def _thaw() -> None:
+    """Let what was left out be collected after all: DuckDB's binding lists on the terminal what is not, at the end."""
+    if "duckdb" in sys.modules:
+        gc.unfreeze()
 
 
 def by_function(find: Callable[[Any], Any]) -> Callable[[Any], Any]:

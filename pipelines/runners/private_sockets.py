@@ -116,6 +116,24 @@ def _servers_in(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def loopback_servers() -> Iterator[None]:
+    """Let servers that gRPC creates within the context listen on this machine alone: for a runner in Java, which opens
+    no Unix socket. Any user of this machine may reach them."""
+    import grpc
+
+    make = grpc.server
+
+    def make_local(*given, **options) -> grpc.Server:
+        server = make(*given, **options)
+        bind = server.add_insecure_port
+        server.add_insecure_port = lambda address: bind(re.sub(r"^\[::\]:", "127.0.0.1:", address))
+        return server
+
+    with _replace(grpc, "server", make_local):
+        yield
+
+
 def reach_privately() -> None:
     """Let the channels that Beam opens in this process connect to the servers of `private_sockets`."""
     from apache_beam.runners.worker.channel_factory import GRPCChannelFactory

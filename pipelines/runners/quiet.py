@@ -48,6 +48,12 @@ class WithoutWorkers:
         return getattr(self.stream, name)
 
 
+def _tells_of_a_lost_peer(raised: threading.ExceptHookArgs) -> bool:
+    """Whether an exception that ended a thread says that a connection is gone: an error of a call, or gRPC's own thread
+    that watches a channel, which another closes."""
+    return issubclass(raised.exc_type, grpc.RpcError) or "Channel closed" in str(raised.exc_value)
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[WithoutWorkers]:
     """Within the context, drop what the runner logs, and know the first failure of a bundle. The worker's threads stay
@@ -55,7 +61,7 @@ def quiet() -> Iterator[WithoutWorkers]:
     before = threading.excepthook
 
     def report(raised: threading.ExceptHookArgs) -> None:
-        if not issubclass(raised.exc_type, grpc.RpcError):
+        if not _tells_of_a_lost_peer(raised):
             before(raised)
 
     def is_ours(record: logging.LogRecord) -> bool:

@@ -3,6 +3,7 @@ once when writes fail or succeed again.
 
 in        messages received a second, and out: events a second that can be queried, over the last ten seconds
 in flight messages received and not acknowledged, and how long the oldest of them waits
+lag       what waits in the queue and is not received yet, where the queue says it: messages, and seconds behind its tip
 watermark how far it is behind the clock
 row       seconds from a message's received time to its event in the warehouse, median and 99th percentile of a minute
 quarantine  share of the rows of the last minute
@@ -74,6 +75,8 @@ class Liveness:
             "messages_per_second": round((last.messages - first.messages) / seconds, 1),
             "events_per_second": round((last.events - first.events) / seconds, 1),
             "in_flight": read.backlog.messages,
+            "lag_messages": read.lag_messages,
+            "lag_seconds": _round(read.lag_seconds),
             "oldest_seconds": _ago(now, read.backlog.oldest),
             "watermark_lag_seconds": _ago(now, read.watermark),
             "row_seconds_p50": _round(written.latency_p50),
@@ -108,6 +111,7 @@ def line(figures: dict[str, Any]) -> str:
         f"in {figures['messages_per_second']:,.0f}/s",
         f"out {figures['events_per_second']:,.0f}/s",
         f"in flight {figures['in_flight']:,}" + _format(" {:.1f} s", figures["oldest_seconds"]),
+        _lag(figures["lag_messages"], figures["lag_seconds"]),
         _format("watermark -{:.0f} s", figures["watermark_lag_seconds"]),
         _format("row {:.1f} s", figures["row_seconds_p50"]) + _format(" (99 %: {:.1f} s)", figures["row_seconds_p99"]),
         _format("quarantine {:.2%}", figures["quarantine_share"]),
@@ -116,6 +120,11 @@ def line(figures: dict[str, Any]) -> str:
     ]
     problem = [f"CANNOT WRITE: {figures['problem']}"] if figures["problem"] else []
     return "  ".join(part for part in [*problem, *parts] if part)
+
+
+def _lag(messages: int | None, seconds: float | None) -> str:
+    parts = [_format(" {:,}", messages), _format(" {:.0f} s", seconds)]
+    return f"lag{''.join(parts)}" if any(parts) else ""
 
 
 def _format(form: str, figure: float | None) -> str:

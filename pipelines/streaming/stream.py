@@ -37,7 +37,10 @@ from pipelines.sources.in_flight import watch_steps
 from pipelines.sources.landing import Again, LandAt, Landing
 from pipelines.sources.queue import Queue
 from pipelines.sources.queues import choose_queue
+from pipelines.streaming.drained import Completeness
 from pipelines.streaming.recovery.local import LocalRecovery
+from pipelines.streaming.refreshing import Refreshing
+from pipelines.streaming.republish import publish_again
 from pipelines.streaming.status_line import Liveness
 from pipelines.streaming.stop import ABOUT, DRAIN, About
 from pipelines.streaming.watch import Watched, cancel, watch
@@ -70,6 +73,8 @@ def stream(settings: Settings, runner: Runner, beam_options: Sequence[str], say:
         recovery = recovery_of(into, settings, queue.input, runner)
         _refuse_landed(recovery.landing, runner)
         stack.enter_context(recovery.open())
+        if into.outputs:
+            publish_again(into.warehouse, into.outputs)
         ending = stack.enter_context(Ending(recovery.folder / DRAIN))
         about = About(os.getpid(), queue.input, settings.config, runner.can_drain, into.warehouse.time_zone)
         write_atomically(recovery.folder / ABOUT, msgspec.json.encode(about))
@@ -82,9 +87,12 @@ def stream(settings: Settings, runner: Runner, beam_options: Sequence[str], say:
             say(recovered)
         recovery.start()
         try:
-            with Liveness(recovery.figures, queue.snapshot):
-                watched = Watched(result, started, queue, workers, time.monotonic())
+            with Liveness(recovery.figures, queue.snapshot), Refreshing(settings, say):
+                is_drained = None if runner.ends_drained else Completeness(queue, into.warehouse)
+                watched = Watched(result, started, queue, workers, time.monotonic(), is_drained)
                 watch(watched, ending, lambda: recovery.retire(into.run.id))
+                if ending.draining:
+                    started.drained()
         finally:
             cancel(result)
             queue.close()

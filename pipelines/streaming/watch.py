@@ -47,6 +47,7 @@ class Watched(NamedTuple):
     queue: Queue
     workers: WithoutWorkers
     begun: float
+    is_drained: Callable[[], bool] | None = None  # of a runner whose job does not end when its windows are closed
 
 
 def watch(run: Watched, ending: Ending, retire: Callable[[], None]) -> None:
@@ -56,6 +57,8 @@ def watch(run: Watched, ending: Ending, retire: Callable[[], None]) -> None:
             raise RunnerError(f"the runner exited ({status}); {RESTART}")
         state = _ask_state(run)
         if state == PipelineState.DONE and ending.draining:
+            return
+        if ending.draining and run.is_drained is not None and run.is_drained():
             return
         if PipelineState.is_terminal(state):
             raise _find_cause(run.result, state)

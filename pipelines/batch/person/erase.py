@@ -5,13 +5,14 @@
 
 It deletes the person's own rows (an event by its user_id or anonymous_id, a row of another table by those or by
 `person`), and every quarantined record whose bytes name the person in any encoding, since a replay would bring it back.
+Entries of logs that name the person go first (logs.py): a stream that reads them later would bring the person back.
 It redacts the identifier where other people's rows mention it (redaction.py), in events and in what is derived
 from them. It keeps, and lists in the proof, names of sources, files and words of the contract, and longer words that
 only contain the identifier (person_places.NAMES, person_search.INSIDE).
 
 The metrics and sketches of the affected days are recomputed from the remaining events, since a distinct count cannot
-forget a single member. Not erased are therefore sketches of metrics that are not active, and copies outside the
-warehouse.
+forget a single member. Answers of refreshes are removed, all of them; the next refresh computes them again. Not erased
+are therefore sketches of metrics that are not active, and copies outside the warehouse.
 
 State    after a kill, either nothing or everything has changed. Replaced files stay on disk until `purge` at the end of
          the run; if the run was killed before that, until the next erasure, or the next writer after RETIRED_SECONDS.
@@ -19,6 +20,7 @@ Errors   WarehouseError, with nothing changed: landed records, more rows of othe
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date, datetime
 from typing import NamedTuple
@@ -28,6 +30,8 @@ import polars as pl
 from pipelines.assemble import Opened, make_folder, open_run
 from pipelines.audience import build
 from pipelines.batch.days import with_neighbors
+from pipelines.batch.person.logs import count_deleted, erase_logs, logs_of
+from pipelines.batch.person.outcome import KEEP, MANY, REDACT, Outcome, too_many
 from pipelines.batch.person.places import (
     NAMES,
     OWN,
@@ -45,11 +49,13 @@ from pipelines.batch.person.places import (
 from pipelines.batch.person.proof import make_key, proofs, rows
 from pipelines.batch.person.redaction import Redaction
 from pipelines.batch.person.search import INSIDE, NAMING, Search
+from pipelines.insight.place import forget_answers
 from pipelines.runners.in_process import run_bounded, worker_count
 from pipelines.settings.resolve import Settings
 from pipelines.sources.landing import LANDING, Landing
 from pipelines.sources.stored import ReadStored
 from pipelines.warehouse import books
+from pipelines.warehouse.answers import is_answer
 from pipelines.warehouse.conditions import Without, WithoutInDays
 from pipelines.warehouse.day_files import FileEntry
 from pipelines.warehouse.file_sinks import read_confirmed
@@ -61,20 +67,7 @@ from transforms import quality
 from transforms.block import day_of
 from transforms.errors import WarehouseError
 
-MANY = 1_000  # if more rows of others, or quarantined records, name the person, the identifier may be a common word
-REDACT, KEEP = "redact", "keep"  # what to do with mentions in rows of others
 _ORIGIN = ["source", "input", "received_time"]
-
-
-class Outcome(NamedTuple):
-    """The outcome for rows in which a column names the person: deleted, redacted or kept, with the reason."""
-
-    table: str
-    column: str
-    kind: str
-    outcome: str
-    rows: int
-    reason: str = ""
 
 
 class Erased(NamedTuple):
@@ -143,13 +136,15 @@ def erase(
     proof_key: str | None = None,
     mentions: str | None = None,
     beam_options: Sequence[str] = (),
+    logs: Sequence[str] = (),
 ) -> Erased:
     """Erase people.
 
     proof_key  file with the key of the proof; None: that of the local warehouse
     mentions   REDACT or KEEP; None: redact, unless there are more than MANY
+    logs       folders of write-ahead logs, beside those of this machine that the warehouse was fed from
     """
-    with open_run(settings) as into:
+    with open_run(settings) as into, ExitStack() as at_rest:
         warehouse, run = into.warehouse, into.run
         if count := count_landed(warehouse):
             raise WarehouseError(
@@ -158,11 +153,15 @@ def erase(
             )
         key = make_key(warehouse, proof_key)
         plan = _make_plan(warehouse, Search(ids), mentions)
-        outcomes = _outcomes(warehouse, plan)
-        done = Erased(_count_deleted(warehouse, plan), _days(warehouse, plan), _kept_sketches(into), outcomes)
+        # Before the tables: a stream that reads them later would bring the person back.
+        in_logs = erase_logs(logs_of(warehouse, logs), plan.search, mentions, at_rest)
+        outcomes = _outcomes(warehouse, plan) + in_logs
+        deleted = _count_deleted(warehouse, plan) | count_deleted(in_logs)
+        done = Erased(deleted, _days(warehouse, plan), _kept_sketches(into), outcomes)
         earlier = proofs(warehouse, ids, key).of_ids
         if {id for id, _, _ in earlier} == set(ids) and not _changes(outcomes):
             run.purge()  # files left behind by a killed run
+            forget_answers(warehouse)
             return done._replace(before=max(time for _, time, _ in earlier))
         redaction = Redaction(plan.search)
         renamed = _find_renamed(warehouse, plan)
@@ -176,21 +175,20 @@ def erase(
         derived, launch = into.derived, into.job.launch
         books.commit(run, entries + rewritten + proof, done.days, derived, launch, None, moved, rest)
         run.purge()
+        forget_answers(warehouse)
         if left := _count_deleted(warehouse, _make_plan(warehouse, plan.search, REDACT)):  # a stream is writing, too
             raise WarehouseError(f"rows written meanwhile name the person: {left}; run it again")
         return done
 
 
 def _make_plan(warehouse: Warehouse, search: Search, mentions: str | None) -> _Plan:
-    plan = _Plan(search, list(search_tables(warehouse, search)), named_records(warehouse, search), mentions != KEEP)
+    answers = {name for name, table in warehouse.tables().items() if is_answer(table)}  # which are forgotten as a whole
+    hits = [each for each in search_tables(warehouse, search) if each.table not in answers]
+    plan = _Plan(search, hits, named_records(warehouse, search), mentions != KEEP)
     others = [each.of_kind(*NAMING)["rows"].sum() for name in warehouse.tables() for each in plan.redacted(name)]
     many = max([*others, len(plan.named)])
     if mentions is None and many > MANY:
-        raise WarehouseError(
-            f"{many:,} rows of other people mention the person: the identifier may be a common word; check with "
-            f"`audience person --find`, then give --mentions {REDACT} or --mentions {KEEP} (quarantined records that "
-            "name the person are deleted in either case)"
-        )
+        raise too_many(int(many), "rows of other people")
     return plan
 
 
@@ -298,7 +296,7 @@ def _other_rows(
     rest = _without_records(into.warehouse, plan.named)
     entries = []
     for table in into.warehouse.tables().values():
-        if table.name in (EVENTS.name, QUARANTINE.name, QUALITY_1M.name, ERASURES.name):
+        if table.name in (EVENTS.name, QUARANTINE.name, QUALITY_1M.name, ERASURES.name) or is_answer(table):
             continue
         rebuilt = frozenset(days if table.name in into.derived else ())
         touched = _touched_days(into.warehouse, table, plan) - rebuilt

@@ -77,7 +77,7 @@ def key_of(warehouse: Warehouse, given: str | None) -> Key | None:
 
 
 def make_key(warehouse: Warehouse, given: str | None) -> Key:
-    """Return the existing key, or create one in a file that only its owner may read."""
+    """Return the existing key, or create one in a file that only its owner may read. The caller holds the lock."""
     if (key := key_of(warehouse, given)) is not None:
         return key
     path = _path(warehouse, given)
@@ -89,6 +89,8 @@ def make_key(warehouse: Warehouse, given: str | None) -> Key:
     secret = secrets.token_hex(32).encode()
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
+        for left in path.parent.glob(f"{path.name}.*.tmp") if given is None else ():
+            left.unlink()  # of a killed run: the lock of the warehouse is held
         with open(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
             file.write(secret + b"\n")
             file.flush()

@@ -34,7 +34,7 @@ class LocalRecovery:
     def __init__(self, into: Opened, settings: Settings, input: str, rebuilds: bool = True):
         # The kind of the warehouse chose this class.
         self.warehouse, self.run = cast(LocalWarehouse, into.warehouse), cast(Run, into.run)
-        self.job, self.input, self.rebuilds = into.job, input, rebuilds
+        self.job, self.input, self.rebuilds, self.outputs = into.job, input, rebuilds, into.outputs
         self.folder = self.warehouse.folder
         self.landing = Landing(self.folder / LANDING)
         self.seeds: str | None = None
@@ -50,7 +50,7 @@ class LocalRecovery:
             done = resume(self.run, stream_of(self.input, self.job), self._undone)
             self.seeds, self.events = done.seeds, done.events
         self.settled = self._audit_counts()  # without the rows that were deleted
-        self.appender = Appender(self.run, self.settled.add)
+        self.appender = Appender(self.run, self.settled.add, outputs=self.outputs)
         yield self
 
     def _audit_counts(self) -> SettledMinutes:

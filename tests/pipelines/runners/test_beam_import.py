@@ -110,3 +110,13 @@ def test_beam_asks_a_class_once_and_a_wrapped_function_each_time():
     assert first is second
     wrapped = [userstate.get_dofn_specs(beam.Map(abs).dofn) for _ in range(2)]
     assert wrapped[0] is not wrapped[1]
+
+
+def test_a_run_beside_duckdb_leaves_nothing_on_the_terminal_at_its_end():
+    code = (
+        "import duckdb, apache_beam as beam\n"
+        "from pipelines.runners.in_process import run_bounded\n"
+        "run_bounded(lambda pipeline: pipeline | beam.Create([1]), 1)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

@@ -2,11 +2,20 @@
 
 import errno
 import os
+import sys
 
 import apache_beam as beam
 import pytest
 
-from pipelines.runners.in_process import MOST_WORKERS, SMALL, beam_options, cause, run_bounded, worker_count
+from pipelines.runners.in_process import (
+    SMALL,
+    THREADS,
+    beam_options,
+    cause,
+    run_bounded,
+    sharing_threads,
+    worker_count,
+)
 from transforms.errors import OptionError, SourceError, WarehouseError
 
 LINE = "a b.gz: cannot be read: the gzip data ends too early; fix the file"
@@ -45,15 +54,25 @@ def test_any_other_error_stays_what_it_is(text):
     assert cause(problem) is problem
 
 
-def test_an_error_of_the_graph_that_is_no_mistake_is_raised_as_it_is():
+@pytest.mark.parametrize("workers", [1, THREADS])
+def test_an_error_of_the_graph_that_is_no_mistake_is_raised_as_it_is(workers):
     with pytest.raises(ZeroDivisionError):
-        run_bounded(lambda pipeline: pipeline | beam.Create([0]) | beam.Map(lambda n: 1 / n), workers=1)
+        run_bounded(lambda pipeline: pipeline | beam.Create([0]) | beam.Map(lambda n: 1 / n), workers=workers)
 
 
-def test_a_small_input_runs_in_one_process_unless_several_are_asked_for():
+def test_a_large_input_gets_threads_unless_processes_are_asked_for():
     assert worker_count(0, SMALL - 1) == 1
-    assert worker_count(0, SMALL) == min(os.cpu_count(), MOST_WORKERS)
+    assert worker_count(0, SMALL) == (THREADS if os.cpu_count() > 1 else 1)
     assert worker_count(3, 0) == 3
+
+
+@pytest.mark.parametrize("workers", [1, THREADS])
+def test_threads_take_turns_quickly_only_while_they_are_what_runs(workers):
+    before, seen = sys.getswitchinterval(), []
+    with sharing_threads(workers):
+        seen.append(sys.getswitchinterval())
+    assert (seen[0] < before) == (workers == THREADS)
+    assert sys.getswitchinterval() == before
 
 
 WRONG = {

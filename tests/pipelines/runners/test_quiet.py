@@ -58,6 +58,7 @@ def test_a_thread_that_loses_its_runner_ends_quietly_and_another_error_is_told(m
     monkeypatch.setattr(threading, "excepthook", lambda raised: told.append(raised.exc_value))
     with quiet():
         in_thread(fail, grpc.RpcError("gone"))
+        in_thread(fail, ValueError("Cannot monitor channel state: Channel closed!"))
         in_thread(fail, error := ValueError("a mistake"))
     assert told == [error]
 

@@ -20,8 +20,6 @@ from pipelines.runners import choose as runners
 from tests.servers.needed import wait_until
 from transforms.errors import OptionError, RunnerError
 
-# A Prism that ends takes the connections of Beam's worker with it, whose threads say so.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 HOUR = 3_600
 ROOT = Path(__file__).parents[3]
 _at_work: dict[int, int] = {}

@@ -27,7 +27,7 @@ from pipelines.runners import choose as runners
 from pipelines.runners import private_sockets as sockets
 from pipelines.runners.private_sockets import PREFIX, private_folder, private_sockets
 from pipelines.system.listening import listeners, tree
-from tests.servers.needed import wait_until
+from tests.servers.needed import LIMIT, wait_until
 from tests.servers.sockets import assert_private, closed, stranger_reaches
 from transforms.errors import RunnerError
 
@@ -101,7 +101,7 @@ def test_a_path_that_is_too_long_for_a_socket_or_no_uri_is_not_taken(tmp_path, m
     with private_sockets() as folder:
         assert folder.parent == Path("/tmp")
         address, pool = Pool.start()
-        grpc.channel_ready_future(grpc.insecure_channel(address)).result(timeout=20)
+        grpc.channel_ready_future(grpc.insecure_channel(address)).result(timeout=LIMIT)
         pool.stop(None)
     assert list(root.iterdir()) == []
 
@@ -139,12 +139,12 @@ def test_a_folder_of_a_process_that_was_killed_is_removed_by_the_next_one_and_no
     assert foreign.is_dir() and young.is_dir()
 
 
-def test_beams_servers_are_private_within_and_as_they_were_after(tmp_path):
+def test_beams_servers_are_private_within_and_as_they_were_after():
     start, make = vars(Pool)["start"], grpc.server
     with private_sockets() as folder:
         address, pool = Pool.start()
         assert address == f"unix:{folder}/1"
-        grpc.channel_ready_future(grpc.insecure_channel(address)).result(timeout=20)
+        grpc.channel_ready_future(grpc.insecure_channel(address)).result(timeout=LIMIT)
         here = grpc.server(None).add_insecure_port("127.0.0.1:0")
         assert isinstance(here, int) and here > 1  # as asked
         assert {each.kind for each in assert_private(os.getpid()) if str(folder) in each.address} == {"unix"}
@@ -156,7 +156,7 @@ def test_beams_servers_are_private_within_and_as_they_were_after(tmp_path):
 
 def test_a_stranger_finds_no_port_of_prism_and_no_way_to_its_socket(prism, tmp_path):
     with runners.prism_at(prism, tmp_path / "prism.log") as (endpoint, process):
-        grpc.channel_ready_future(grpc.insecure_channel(endpoint)).result(timeout=20)  # we do
+        grpc.channel_ready_future(grpc.insecure_channel(endpoint)).result(timeout=LIMIT)  # we do
         path = Path(endpoint.removeprefix("unix:"))
         # A look may miss a process while others end; none shows another socket.
         wait_until(lambda: [each[:2] for each in assert_private(process.pid)] == [("Prism", "unix")], what="its socket")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from pipelines.cli import main
+from pipelines.runners import in_process
 from pipelines.runners.private_sockets import PREFIX
 from pipelines.system.private import umask
 from pipelines.warehouse.local.warehouse import LocalWarehouse
@@ -60,6 +61,18 @@ def test_several_worker_processes_write_the_same_rows(ran, tmp_path):
     one, two = rows(tmp_path / "w"), rows(ran.warehouse)
     assert (len(one[0]), len(one[1])) == (1_000, 1)
     assert two == one
+
+
+def test_the_threads_of_one_process_write_the_same_rows(ran, tmp_path, monkeypatch):
+    monkeypatch.setattr(in_process, "SMALL", 0)
+    monkeypatch.setattr(in_process, "core_count", lambda: 3)
+    inputs, lines = [], ran.input.read_text().splitlines(keepends=True)
+    for first in range(0, len(lines), 300):
+        (path := tmp_path / f"{first}.jsonl").write_text("".join(lines[first : first + 300]))
+        inputs += ["--input", str(path)]
+    assert main(["backfill", *inputs, "--warehouse", str(tmp_path / "w")]) == 0
+    assert main(["backfill", *inputs, "--warehouse", str(tmp_path / "one"), "--workers", "1"]) == 0
+    assert rows(tmp_path / "w") == rows(tmp_path / "one")
 
 
 def test_what_worker_processes_write_is_for_its_owner(ran):

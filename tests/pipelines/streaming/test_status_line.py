@@ -77,6 +77,8 @@ def test_times_are_told_as_how_long_ago_and_nothing_where_there_is_nothing():
         "messages_per_second": 0.0,
         "events_per_second": 0.0,
         "in_flight": 2,
+        "lag_messages": None,
+        "lag_seconds": None,
         "oldest_seconds": 1.25,
         "watermark_lag_seconds": 15.0,
         "row_seconds_p50": 1.235,
@@ -88,6 +90,8 @@ def test_times_are_told_as_how_long_ago_and_nothing_where_there_is_nothing():
     }
     quiet = Liveness(lambda: NOTHING, lambda: UNREAD, lambda: 1_000.0).figures()
     assert {name for name, figure in quiet.items() if figure is None} == {
+        "lag_messages",
+        "lag_seconds",
         "oldest_seconds",
         "watermark_lag_seconds",
         "row_seconds_p50",
@@ -110,6 +114,9 @@ def test_the_line_has_what_is_wrong_first():
     assert line(told) == usual
     assert usual in (ROOT / "docs/streaming.md").read_text()
     assert line(told | {"unreadable_stamps": 1_234}) == f"{usual}  1,234 unreadable stamps"
+    lagging = usual.replace("  watermark", "  lag 1,234 12 s  watermark")
+    assert line(told | {"lag_messages": 1_234, "lag_seconds": 12.4}) == lagging
+    assert line(told | {"lag_messages": 0}) == lagging.replace("1,234 12 s", "0")
     assert line(told | {"problem": "no space"}) == f"CANNOT WRITE: no space  {usual}"
 
 

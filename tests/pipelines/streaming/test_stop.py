@@ -15,6 +15,7 @@ from pipelines.settings.config import read_config
 from pipelines.streaming.stop import ABOUT, DRAIN, About, closed_early, is_written, running, stop
 from pipelines.system.disk import LOCK
 from pipelines.warehouse.local.warehouse import LocalWarehouse
+from tests.servers.needed import LIMIT
 from transforms.errors import WarehouseError
 
 INPUT = "projects/demo-project/subscriptions/events"
@@ -91,8 +92,8 @@ def test_a_backfill_that_writes_is_no_stream(warehouse):
 def test_a_stop_asks_the_process_and_waits_until_it_has_ended(warehouse):
     said: list[str] = []
     with a_stream(warehouse) as process:
-        stop(str(warehouse), False, 30.0, said.append)
-        assert process.wait(10) == -15
+        stop(str(warehouse), False, LIMIT, said.append)
+        assert process.wait(LIMIT) == -15
     assert said == [f"stopped: {INPUT}"]
     assert not (warehouse / DRAIN).exists()
 
@@ -106,8 +107,8 @@ def test_a_drain_says_what_it_closes_before_it_asks(warehouse):
             assert not (warehouse / DRAIN).exists()
 
     with a_stream(warehouse) as process:
-        stop(str(warehouse), True, 30.0, say, datetime(2026, 3, 1, 10, 0, tzinfo=UTC))
-        assert process.wait(10) == 0
+        stop(str(warehouse), True, LIMIT, say, datetime(2026, 3, 1, 10, 0, tzinfo=UTC))
+        assert process.wait(LIMIT) == 0
     assert said[0].startswith("draining: every bucket that is open is published as it stands\n  activity_1m")
     assert said[1:] == [f"drained: {INPUT}"]
 

@@ -170,8 +170,6 @@ class Killed:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-# Beam's own threads lose their peer, at any moment until the run has ended.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's children")
 def test_a_worker_process_that_is_killed_ends_the_run_with_one_line(tmp_path, monkeypatch, capfd):
     limited = backfill.limit_job

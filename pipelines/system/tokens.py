@@ -1,0 +1,116 @@
+"""Files of tokens: JSON of mode 0600 that holds only the hash of each token, and is read again when it changes.
+
+    token, hashed = new_token(prefix), hash_token(token)
+    content = read_private(path, option, kind, advice)   the bytes of such a file
+    write_json(path, value)                              at once, or not at all
+    Watched(path, read, refused).current()               what it holds now
+
+The write keys of a collector and the links of a live page are such files. No error quotes what a file holds.
+"""
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from pipelines.system.private import write_whole
+from pipelines.system.terminal import shown
+from transforms.errors import OptionError
+
+MOST_BYTES = 1 << 20  # of a file
+MOST_TOKENS = 1_000  # of a file: what is sent is compared with each of them
+LONGEST = 512  # characters of what a client sends
+CHECK_SECONDS = 1.0  # between two looks at a file
+NAME = r"[a-z0-9][a-z0-9_.-]{0,63}"
+
+T = TypeVar("T")
+
+
+def new_token(prefix: str) -> str:
+    """A token of 192 random bits; the prefix shows what it is where it is found."""
+    return prefix + secrets.token_urlsafe(24)
+
+
+def hash_token(token: str) -> str:
+    """The hash that a file holds. A plain one is enough: no list of words finds 192 random bits."""
+    return hashlib.sha256(token[:LONGEST].encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def is_same(hashed: str, stored: str) -> bool:
+    """Whether two hashes are equal, in the same time for any two."""
+    return hmac.compare_digest(hashed, stored)
+
+
+def names_in_words(example: str) -> str:
+    """What NAME allows, for a person."""
+    return f"up to 64 lower-case letters, digits, _ . and -, such as {example}"
+
+
+def check_name(option: str, text: str, example: str) -> str:
+    """The name, if it is one. Errors: OptionError."""
+    if not re.fullmatch(NAME, text):
+        raise OptionError(f"--{option}: got {shown(text)!r}; allowed: {names_in_words(example)}")
+    return text
+
+
+def read_private(path: str | Path, option: str, kind: str, advice: str) -> bytes:
+    """The bytes of a file of `kind`, such as keys. Errors: OptionError if it cannot be read, or by others too, or if it
+    is too large."""
+    try:
+        with open(path, "rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise OptionError(f"--{option}: {path}: {error.strerror}; {advice}") from None
+    if mode & 0o077:
+        raise OptionError(f"--{option}: {path} has mode {mode:04o}; allowed: 0600; run: chmod 600 FILE")
+    if len(content) > MOST_BYTES:
+        raise OptionError(f"--{option}: {path} is no file of {kind}: too large; allowed: {MOST_BYTES:,} bytes")
+    return content
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a value as JSON, with mode 0600, in place of what was there. Raises OSError."""
+    made: bytes = msgspec.json.format(msgspec.json.encode(value), indent=2)
+    write_whole(path, made + b"\n")
+
+
+class Watched(Generic[T]):
+    """What a file holds; a change is seen within CHECK_SECONDS.
+
+    read     returns the content of the path. Raises OptionError
+    refused  what holds from a changed file on that cannot be read, of the error and what held before
+    """
+
+    def __init__(self, path: str | Path, read: Callable[[Path], T], refused: Callable[[OptionError, T], T]):
+        self.path, self._read, self._refused = Path(path), read, refused
+        self._held, self._seen, self._checked = read(self.path), _state(self.path), time.monotonic()
+
+    def current(self) -> T:
+        """What holds now."""
+        now = time.monotonic()
+        if now - self._checked >= CHECK_SECONDS:
+            self._checked = now
+            if (state := _state(self.path)) != self._seen:
+                self._seen = state
+                try:
+                    self._held = self._read(self.path)
+                except OptionError as error:
+                    self._held = self._refused(error, self._held)
+        return self._held
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
