@@ -1,7 +1,7 @@
 """Mutated records through every rule up to deduplication: no exception, and each ends in exactly one place.
 
 The lines are simulated, and real ones of the sets that mappings are shipped for; the mutations are those that transport
-and broken writers make. A minute in CI, some seconds elsewhere; `FUZZ_INPUTS=1000000` runs until as many were tried.
+and broken writers make. 20 seconds in CI, some elsewhere; `FUZZ_INPUTS=1000000` runs until as many were tried.
 """
 
 import gzip
@@ -9,22 +9,21 @@ import os
 import random
 import time
 from datetime import timedelta
-from pathlib import Path
 
 import polars as pl
 import pytest
 
 from pipelines.apps.simulator.simulate import faults, simulate_lines
 from pipelines.settings.config import TEMPLATES, read_mapping
+from tests.support.real_data import real_set
 from transforms.block import RAW_SCHEMA, REJECTED_SCHEMA, tag_input
 from transforms.event_time import settle_event_time
 from transforms.lateness import Lateness
 from transforms.parse import parse
 from transforms.validate import Validator
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
 FORMS = ("native", "github-events", "wikipedia-edits", "otto-sessions", "ad-impressions")
-SECONDS = 60 / len(FORMS) if os.environ.get("CI") else 1.5  # for each form
+SECONDS = 20 / len(FORMS) if os.environ.get("CI") else 1.5  # for each form
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "0")) // len(FORMS)
 BLOCK = 1_000
 TOKENS = (
@@ -54,11 +53,9 @@ def seeds(form: str) -> tuple[list[bytes], str | None]:
         lines = gzip.decompress((TEMPLATES / "samples/ad-impressions/men.csv.gz").read_bytes()).splitlines()
         header = '","'.join(lines[0].decode().split(","))
         return lines[1:2_000], f'{{"format":"csv","header":["{header}"],"delimiter":",","quote":"\\""}}'
-    files = sorted((SHARED / form).glob("*.json*"))
-    if not files:
-        pytest.skip(f"NO REAL DATA: {form} is not beside this checkout")
-    data = files[0].read_bytes()
-    return (gzip.decompress(data) if files[0].suffix == ".gz" else data).splitlines()[:2_000], None
+    file = min(real_set(form).glob("*.json*"))
+    data = file.read_bytes()
+    return (gzip.decompress(data) if file.suffix == ".gz" else data).splitlines()[:2_000], None
 
 
 def mutated(line: bytes, others: list[bytes], draw: random.Random) -> bytes:

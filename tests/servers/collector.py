@@ -14,14 +14,25 @@ from typing import Any, NamedTuple
 
 from pipelines.sources.log.folder import segments
 from pipelines.sources.log.frames import Entry, read_frames
-from tests.servers.needed import wait_until
+from tests.servers.needed import LIMIT, wait_until
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 20
+START_SECONDS = (
+    180  # to its first answer, where the clients of Pub/Sub are imported too, on a machine that others share
+)
 START = """
-import sys
-for name in sys.argv.pop(1).split(","):
-    sys.modules[name] = None
+import importlib, json, sys, time
+changed = json.loads(sys.argv.pop(1))
+if changed["without"]:
+    sys.modules[changed["without"]] = None
+if seconds := changed["clock"]:
+    real, real_ns = time.time, time.time_ns
+    time.time = lambda: real() + seconds
+    time.time_ns = lambda: real_ns() + int(seconds * 1e9)
+for name, value in changed["limits"].items():
+    module, _, constant = name.rpartition(".")
+    assert hasattr(importlib.import_module(module), constant)
+    setattr(importlib.import_module(module), constant, value)
 from pipelines.cli import main
 sys.exit(main())
 """
@@ -47,7 +58,7 @@ class Collecting:
     @contextmanager
     def connect(self) -> Iterator[http.client.HTTPConnection]:
         """A connection of its own."""
-        with closing(http.client.HTTPConnection(self.host, self.port, timeout=SECONDS)) as connection:
+        with closing(http.client.HTTPConnection(self.host, self.port, timeout=LIMIT)) as connection:
             yield connection
 
     def ask(self, path: str = "/v1/events", body: bytes | None = None, method: str = "", **headers: str) -> Reply:
@@ -63,7 +74,7 @@ class Collecting:
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal, and wait for the end: its exit status."""
         self.process.send_signal(number)
-        return self.process.wait(SECONDS)
+        return self.process.wait(LIMIT)
 
     def metrics(self) -> dict[str, float]:
         """The samples of /metrics."""
@@ -97,18 +108,31 @@ def free_port() -> int:
 
 @contextmanager
 def collecting(
-    folder: Path, *options: str, without: str = "", host: str = "127.0.0.1", port: int = 0
+    folder: Path,
+    *options: str,
+    without: str = "",
+    host: str = "127.0.0.1",
+    port: int = 0,
+    clock: float = 0.0,
+    limits: Mapping[str, float] = {},
+    environment: Mapping[str, str] = {},
 ) -> Iterator[Collecting]:
-    """Run a collector into `folder`/log, ready to be asked; `without` names a module that it cannot import."""
+    """Run a collector into `folder`/log, ready to be asked.
+
+    without   a module that it cannot import
+    clock     seconds by which its clock differs from the machine's
+    limits    constants of its modules by their full names, e.g. a time that a test does not wait for
+    """
     port, said, log = port or free_port(), folder / "said.txt", folder / "log"
-    command = [sys.executable, "-c", START, without or "none", "collect", "--log", str(log)]
+    changed = json.dumps({"without": without, "clock": clock, "limits": dict(limits)})
+    command = [sys.executable, "-c", START, changed, "collect", "--log", str(log)]
     with open(said, "ab") as out:
         process = subprocess.Popen(
             [*command, "--port", str(port), *options],
             stdout=out,
             stderr=out,
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | dict(environment),
         )
     made = Collecting(process, host, port, log, said)
 
@@ -120,7 +144,7 @@ def collecting(
             return False
 
     try:
-        wait_until(answers, SECONDS, "the collector answers")
+        wait_until(answers, START_SECONDS, "the collector answers")
         yield made
     finally:
         if process.poll() is None:

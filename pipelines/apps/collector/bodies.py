@@ -73,11 +73,12 @@ class Share:
         self._held.bytes += size
 
 
-async def read_body(receive: Receive, length: str | None, share: Share, seconds: float = BODY_SECONDS) -> bytes:
-    """Return the body of an ASGI request; `length` is its Content-Length. Errors: TooLarge, TooSlow, Gone, Busy."""
+async def read_body(receive: Receive, length: str | None, share: Share, seconds: float | None = None) -> bytes:
+    """Return the body of an ASGI request that is complete within `seconds` (BODY_SECONDS); `length` is its
+    Content-Length. Errors: TooLarge, TooSlow, Gone, Busy."""
     stated = int(length) if length is not None and length.isascii() and length.isdigit() else 0
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(BODY_SECONDS if seconds is None else seconds):
             return await _gather(receive, share, stated > MOST_BYTES)
     except TimeoutError:
         raise TooSlow from None

@@ -3,7 +3,6 @@
 Raises Refused for a request that is not kept, or kept as a body that nobody could read (400).
 """
 
-import asyncio
 import itertools
 import secrets
 import time
@@ -14,6 +13,7 @@ from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from pipelines.apps.collector.bodies import Busy, NotInflated, Share, TooLarge, inflate_body
+from pipelines.apps.collector.consent import ANONYMOUS, DROP, Consent
 from pipelines.apps.collector.dialect import (
     ACCEPTED,
     DUPLICATE,
@@ -26,6 +26,7 @@ from pipelines.apps.collector.dialect import (
     Request,
 )
 from pipelines.apps.collector.dialects.native import Native, with_source
+from pipelines.apps.collector.durable import Durable
 from pipelines.apps.collector.keys import KeyFile, Rates, Sender
 from pipelines.apps.collector.metrics import Metrics, Reports
 from pipelines.apps.collector.privacy import Privacy, client_address
@@ -33,6 +34,7 @@ from pipelines.apps.collector.recent import Recent
 from pipelines.sources.log.folder import LogError
 from pipelines.sources.log.frames import Entry
 from pipelines.sources.log.writer import LogFull
+from transforms.contract import broken_rule
 
 ROOM = 0.9  # of the most bytes of a log: below it events are taken again
 RETRY_SECONDS = 5.0  # after which a client may find room in the log
@@ -69,6 +71,7 @@ class Rules(NamedTuple):
     keys: KeyFile | None = None
     origins: frozenset[str] = frozenset()
     privacy: Privacy = Privacy()
+    consent: Consent = Consent()
     is_proxy: Callable[[str], bool] = lambda address: False
 
     def allows(self, origin: str | None) -> bool:
@@ -88,7 +91,7 @@ class Intake:
 
     def __init__(self, log: Log, rules: Rules, metrics: Metrics, say: Callable[[str], None]):
         self._log, self._rules, self._metrics, self._say = log, rules, metrics, say
-        self._report = Reports(say)
+        self._report, self._durable = Reports(say), Durable()
         self._rates, self._recent = Rates(), Recent()
         self._ids = (f"{start}-{number:x}" for start in (secrets.token_hex(8),) for number in itertools.count())
         self.is_ready = True  # whether the log took what came last
@@ -156,28 +159,37 @@ class Intake:
         self, dialect: Dialect, request: Request, sender: Sender, events: Sequence[Event], peer: str
     ) -> list[str]:
         """Make the events durable and return a verdict for each."""
-        signal = self._rules.privacy.signal(request.headers)
-        if signal == "drop":
-            self._metrics.events[dialect.name, "dropped"] += len(events)
-            return [ACCEPTED] * len(events)
+        signals = self._signals(dialect, request, events)
         known = self._recent.duplicates(sender.source, [event.id for event in events])
-        attributes = self._attributes(dialect, request, sender, peer, signal)
+        attributes = {each: self._attributes(dialect, request, sender, peer, each) for each in {*signals} - {DROP}}
         received, clean = time.time_ns() // 1000, self._rules.privacy.payload
-        entries = [
-            Entry(
-                next(self._ids),
-                received,
-                sender.source,
-                clean(self._named(dialect, sender, event), signal),
-                attributes if event.error is None else attributes | {"error": event.error},
-            )
-            for event in events
-        ]
+        entries, judged = list[Entry](), list[Event]()
+        for event, signal in zip(events, signals, strict=True):
+            if signal == DROP:
+                judged.append(event._replace(id=None))
+                continue
+            payload = clean(self._named(dialect, sender, event), signal)
+            of_entry = attributes[signal] if event.error is None else attributes[signal] | {"error": event.error}
+            entries.append(Entry(next(self._ids), received, sender.source, payload, of_entry))
+            judged.append(_judged(dialect, sender, event, payload))
         if entries:
             await self._append(entries)
-        self._recent.add(sender.source, [event.id for event in events if event.error is None])
+        self._recent.add(sender.source, [event.id for event in judged if event.error is None])
         self._metrics.bytes_logged += sum(len(entry.payload) for entry in entries)
-        return self._verdicts(dialect, events, known)
+        return self._verdicts(dialect, judged, known, signals)
+
+    def _signals(self, dialect: Dialect, request: Request, events: Sequence[Event]) -> list[str | None]:
+        """What becomes of each event by the signal of the request and its consent: `drop`, `anonymous`, or None.
+
+        Webhooks are asked for no consent: a server sends them.
+        """
+        signal, rule = self._rules.privacy.signal(request.headers), self._rules.consent
+        if signal == DROP or dialect.signed or not rule.needed:
+            return [signal] * len(events)
+        found = [rule.of(event.payload) for event in events]
+        for each in found:
+            self._metrics.consent[dialect.name, {ANONYMOUS: "anonymous", DROP: "dropped"}.get(each or "", "given")] += 1
+        return [each or signal for each in found]
 
     def _named(self, dialect: Dialect, sender: Sender, event: Event) -> bytes:
         """The payload of an event; a native one says its source, since no mapping does."""
@@ -186,7 +198,7 @@ class Intake:
 
     async def _append(self, entries: Sequence[Entry]) -> None:
         try:
-            await asyncio.wrap_future(self._log.append(entries))
+            await self._durable.wait(self._log.append(entries))
         except ValueError:
             raise Refused(413, "too_large", "an event is too large") from None
         except LogError as error:
@@ -199,9 +211,15 @@ class Intake:
             self.is_ready = True
             self._say("events are taken again")
 
-    def _verdicts(self, dialect: Dialect, events: Sequence[Event], known: Sequence[bool]) -> list[str]:
+    def _verdicts(
+        self, dialect: Dialect, events: Sequence[Event], known: Sequence[bool], signals: Sequence[str | None]
+    ) -> list[str]:
         verdicts = []
-        for event, is_known in zip(events, known, strict=True):
+        for event, is_known, signal in zip(events, known, signals, strict=True):
+            if signal == DROP:  # the client need not send it again
+                self._metrics.events[dialect.name, "dropped"] += 1
+                verdicts.append(ACCEPTED)
+                continue
             verdict = ACCEPTED if event.error is None else "rejected"
             verdict = DUPLICATE if is_known and event.error is None else verdict
             self._metrics.events[dialect.name, verdict] += 1
@@ -224,6 +242,15 @@ class Intake:
             "privacy": signal,
         }
         return {name: value for name, value in found.items() if value}
+
+
+def _judged(dialect: Dialect, sender: Sender, event: Event, payload: bytes) -> Event:
+    """A native event with the rule of the contract that it breaks as it is stored, for which the graph will put it into
+    quarantine; of other dialects only a mapping can say."""
+    if dialect.name != Native.name or event.error is not None:
+        return event
+    broken = broken_rule(payload, sender.source)
+    return event if broken is None else event._replace(error=f"{broken.path}: {broken.message} ({broken.code})")
 
 
 def _inflated(request: Request, sent: bytes, share: Share) -> tuple[Request, str | None]:

@@ -13,30 +13,32 @@ A name may have several keys: while one replaces another, both are valid until t
 webhook is stored as it is, since a signature can be checked with nothing less.
 """
 
-import hashlib
-import hmac
-import os
 import re
-import secrets
-import stat
-import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
-from pipelines.system.private import write_whole
+from pipelines.system.tokens import (
+    LONGEST,
+    MOST_TOKENS,
+    NAME,
+    Watched,
+    check_name,
+    hash_token,
+    is_same,
+    names_in_words,
+    new_token,
+    read_private,
+    write_json,
+)
 from transforms.errors import OptionError
 
-MOST_KEYS = 1_000  # a request is compared with each of them
-MOST_BYTES = 1 << 20  # of the file
-CHECK_SECONDS = 1.0  # between two looks at the file
-NAME = r"[a-z0-9][a-z0-9_.-]{0,63}"
-NAME_IN_WORDS = "up to 64 lower-case letters, digits, _ . and -, such as web-shop"
-PREFIX = "ak_"  # shows what it is where it is found
-LONGEST_KEY = 512  # characters of what a client sends
+EXAMPLE = "web-shop"
+PREFIX = "ak_"
+LONGEST_KEY = LONGEST  # characters of a secret
 
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -78,37 +80,29 @@ class Sender(NamedTuple):
 
 
 class KeyFile:
-    """The keys of a file. A change is seen within CHECK_SECONDS; a file that is no longer valid changes nothing, and
+    """The keys of a file. A change is seen within a second; a file that is no longer valid changes nothing, and
     `on_error` gets the reason in one line."""
 
     def __init__(self, path: str | Path, on_error: Callable[[str], None] = lambda line: None):
-        self.path, self._on_error = Path(path), on_error
-        self._stored, self._seen, self._checked = _read(self.path), _state(self.path), time.monotonic()
+        self._on_error = on_error
+        self._file = Watched(path, _read, self._keep)
 
     def sender(self, key: str) -> Sender | None:
         """Return who has this key; None for a key that is unknown or expired. Takes as long for every key."""
-        sent, now, found = _hash(key), datetime.now(UTC), None
-        for stored in self._current().keys:
-            is_equal = hmac.compare_digest(sent, stored.sha256)
+        sent, now, found = hash_token(key), datetime.now(UTC), None
+        for stored in self._file.current().keys:
+            is_equal = is_same(sent, stored.sha256)
             if is_equal and (stored.until is None or now < stored.until):
                 found = Sender(stored.name, stored.source, stored.rate)
         return found
 
     def webhooks(self) -> dict[str, Webhook]:
         """Return the webhooks by name."""
-        return self._current().webhooks
+        return self._file.current().webhooks
 
-    def _current(self) -> Stored:
-        now = time.monotonic()
-        if now - self._checked >= CHECK_SECONDS:
-            self._checked = now
-            if (state := _state(self.path)) != self._seen:
-                self._seen = state
-                try:
-                    self._stored = _read(self.path)
-                except OptionError as error:
-                    self._on_error(f"{error}; the keys read before stay valid")
-        return self._stored
+    def _keep(self, error: OptionError, before: Stored) -> Stored:
+        self._on_error(f"{error}; the keys read before stay valid")
+        return before
 
 
 class Secrets(Mapping[str, str]):
@@ -135,13 +129,13 @@ def add_key(
 ) -> str:
     """Add a key and return it; the other keys of the name expire after `overlap`. Errors: OptionError."""
     stored, now = _read_or_new(path), datetime.now(UTC)
-    key = PREFIX + secrets.token_urlsafe(24)
+    key = new_token(PREFIX)
     kept = [each for each in stored.keys if each.until is None or now < each.until]
     for each in kept:
         if each.name == name:
             each.until = min(each.until or now + overlap, now + overlap)
     new = StoredKey(
-        _named("add_key", name), _named("source", source), _hash(key), now.replace(microsecond=0), rate=rate
+        _named("add_key", name), _named("source", source), hash_token(key), now.replace(microsecond=0), rate=rate
     )
     _write(path, Stored([*kept, new], stored.webhooks))
     return key
@@ -171,22 +165,7 @@ def add_webhook(path: str | Path, name: str, source: str, secret: str) -> None:
 
 
 def _named(option: str, text: str) -> str:
-    if not re.fullmatch(NAME, text):
-        raise OptionError(f"--{option}: got {text!r}; allowed: {NAME_IN_WORDS}")
-    return text
-
-
-def _hash(key: str) -> str:
-    # A plain hash is enough: a key has 192 random bits, which no list of words finds.
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _state(path: Path) -> tuple[int, ...]:
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return check_name(option, text, EXAMPLE)
 
 
 def _read_or_new(path: str | Path) -> Stored:
@@ -195,25 +174,20 @@ def _read_or_new(path: str | Path) -> Stored:
 
 def _read(path: Path) -> Stored:
     """Return what the file holds. Errors: OptionError, which quotes nothing of the file."""
-    try:
-        with open(path, "rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise OptionError(f"--keys: {path}: {error.strerror}; make one with --add_key NAME --source SOURCE") from None
-    if mode & 0o077:
-        raise OptionError(f"--keys: {path} has mode {mode:04o}; allowed: 0600; run: chmod 600 FILE")
+    content = read_private(path, "keys", "keys", "make one with --add_key NAME --source SOURCE")
     try:
         stored = msgspec.json.decode(content, type=Stored)
     except (msgspec.DecodeError, UnicodeError) as error:
         what = str(error) if isinstance(error, msgspec.ValidationError) else "not JSON"
         raise OptionError(f"--keys: {path} is no file of keys: {_safe(what)}; fix it, or use a new file") from None
-    if len(content) > MOST_BYTES or len(stored.keys) > MOST_KEYS:
-        raise OptionError(f"--keys: {path} has too much; allowed: {MOST_KEYS:,} keys and {MOST_BYTES:,} bytes")
+    if len(stored.keys) > MOST_TOKENS:
+        raise OptionError(f"--keys: {path} has too much; allowed: {MOST_TOKENS:,} keys")
     names = [(each.name, each.source) for each in stored.keys]
     names += [(name, webhook.source) for name, webhook in stored.webhooks.items()]
     if any(not re.fullmatch(NAME, text) for pair in names for text in pair):
-        raise OptionError(f"--keys: {path} has a name or a source that is not allowed; allowed: {NAME_IN_WORDS}")
+        raise OptionError(
+            f"--keys: {path} has a name or a source that is not allowed; allowed: {names_in_words(EXAMPLE)}"
+        )
     return stored
 
 
@@ -223,10 +197,11 @@ def _safe(text: str) -> str:
 
 
 def _write(path: str | Path, stored: Stored) -> None:
-    if len(stored.keys) > MOST_KEYS:
-        raise OptionError(f"--add_key: {path} has {MOST_KEYS:,} keys, which is the most; remove some with --remove_key")
-    made: Any = msgspec.json.format(msgspec.json.encode(stored), indent=2)
-    write_whole(path, made + b"\n")
+    if len(stored.keys) > MOST_TOKENS:
+        raise OptionError(
+            f"--add_key: {path} has {MOST_TOKENS:,} keys, which is the most; remove some with --remove_key"
+        )
+    write_json(path, stored)
 
 
 class Rates:

@@ -31,12 +31,14 @@ class Metrics:
 
     requests  by (dialect, status)
     events    by (dialect, verdict): accepted, duplicate, rejected, dropped
+    consent   by (dialect, outcome): given, anonymous, dropped; of a collector that asks for consent
     errors    by kind, of the collector itself
     """
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, int]] = Counter()
         self.events: Counter[tuple[str, str]] = Counter()
+        self.consent: Counter[tuple[str, str]] = Counter()
         self.errors: Counter[str] = Counter()
         self.bytes_sent = 0  # of bodies, as sent
         self.bytes_logged = 0  # of payloads
@@ -59,6 +61,9 @@ class Metrics:
         yield from _head("events_total", "counter", "Events by dialect and verdict.")
         for (dialect, verdict), count in sorted(self.events.items()):
             yield f'{PREFIX}_events_total{{dialect="{dialect}",verdict="{verdict}"}} {count}'
+        yield from _head("consent_total", "counter", "Events by dialect and what their consent made of them.")
+        for (dialect, outcome), count in sorted(self.consent.items()):
+            yield f'{PREFIX}_consent_total{{dialect="{dialect}",outcome="{outcome}"}} {count}'
         yield from _head("errors_total", "counter", "Errors of the collector itself by kind.")
         for kind, count in sorted(self.errors.items()):
             yield f'{PREFIX}_errors_total{{kind="{kind}"}} {count}'

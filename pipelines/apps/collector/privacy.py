@@ -14,12 +14,15 @@ import ipaddress
 import json
 import re
 import secrets
+import socket
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import msgspec
+
+from transforms.json_objects import UNREADABLE
 
 ADDRESSES = ("cut", "hash", "drop", "keep")
 SIGNALS = ("anonymous", "drop", "ignore")
@@ -35,6 +38,8 @@ _ADDRESS = re.compile(
     rb'("(?:%s)"\s*:\s*)"([0-9A-Fa-f:.%%, ]{2,200})"' % b"|".join(re.escape(key).encode() for key in ADDRESS_KEYS),
     re.IGNORECASE,
 )
+# One of these is in each of the keys: most payloads have none, and need no search by the expression.
+ADDRESS_HINTS = (b"ip", b"addr", b"forwarded")
 
 # Keys that hold a person, a device, or what says who it is; compared in lower case, without `$`, `_` and `-`.
 _PERSON = """
@@ -49,6 +54,8 @@ PERSON_KEYS = frozenset(_PERSON.split())
 _DOLLAR_KEYS = frozenset(("$set", "$set_once", "$unset", "$group_set", "$groups"))  # PostHog's
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode  # numbers keep their digits
 _encode = msgspec.json.Encoder(decimal_format="number").encode
+_UNREADABLE = (*UNREADABLE, msgspec.MsgspecError, ValueError)
+_MAPPED = bytes(10) + b"\xff\xff"  # the start of the 16 bytes of an IPv4 address within IPv6
 _PUNCTUATION = re.compile(r"[$_\-]")
 
 
@@ -68,16 +75,14 @@ class Privacy:
         """Return what is stored of an address; None for one that is dropped or not readable."""
         if self.addresses == "drop":
             return None
-        try:
-            address = ipaddress.ip_address(text.strip().partition("%")[0])
-        except ValueError:
+        if (packed := _packed(text.strip().partition("%")[0])) is None:
             return None
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
+        if self.addresses == "hash":
+            return self._hash(packed)
         if self.addresses == "cut":
-            bits = IPV4_BITS if address.version == 4 else IPV6_BITS
-            return str(ipaddress.ip_network((address, bits), strict=False).network_address)
-        return self._hash(address.packed) if self.addresses == "hash" else str(address)
+            left = (IPV4_BITS if len(packed) == 4 else IPV6_BITS) // 8
+            packed = packed[:left] + bytes(len(packed) - left)
+        return str(ipaddress.ip_address(packed)) if len(packed) > 4 else socket.inet_ntoa(packed)
 
     def _hash(self, packed: bytes) -> str:
         # A new secret each day, which is stored nowhere: afterwards nobody can find the address by trying all of them.
@@ -91,6 +96,9 @@ class Privacy:
             payload = without_person(payload)
         if self.addresses == "keep":
             return payload
+        folded = payload.lower()
+        if not any(hint in folded for hint in ADDRESS_HINTS):
+            return payload
         return _ADDRESS.sub(self._replaced, payload)
 
     def _replaced(self, found: re.Match[bytes]) -> bytes:
@@ -102,19 +110,42 @@ class Privacy:
         return found[1] + (b"null" if stored is None else json.dumps(stored).encode())
 
 
+def _packed(text: str) -> bytes | None:
+    """The 4 or 16 bytes of an address, None for what is none; an IPv4 address within IPv6 is IPv4."""
+    try:
+        packed = socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+    except (OSError, ValueError):
+        return None
+    return packed[12:] if packed.startswith(_MAPPED) else packed
+
+
 def without_person(payload: bytes) -> bytes:
-    """Return JSON without the keys of PERSON_KEYS, at any depth. What is not JSON becomes empty: nobody knows what it
-    holds."""
+    """Return JSON without the keys of PERSON_KEYS, at any depth, also in texts that are JSON. What is not JSON becomes
+    empty: nobody knows what it holds."""
     try:
         return _encode(_pruned(_decode(payload)))
-    except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
+    except _UNREADABLE:
         return b"{}"
 
 
 def _pruned(value: Any) -> Any:
+    if isinstance(value, str):
+        return _pruned_text(value)
     if isinstance(value, dict):
         return {key: _pruned(inner) for key, inner in value.items() if not _is_person(key)}
     return [_pruned(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _pruned_text(text: str) -> str:
+    """A text that is JSON, as Snowplow's contexts are, without the person; any other text as it is."""
+    if not text.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        value = _decode(text)
+        pruned = _pruned(value)
+        return text if pruned == value else _encode(pruned).decode()
+    except _UNREADABLE:
+        return text
 
 
 def _is_person(key: str) -> bool:

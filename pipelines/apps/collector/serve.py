@@ -6,11 +6,12 @@ Both run in this process, write no access log, and finish what is in flight befo
 import asyncio
 import errno
 import os
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,12 +20,14 @@ from transforms.errors import OptionError
 
 SERVERS = ("granian", "uvicorn")
 HEADER_BYTES = 64 << 10  # of one request
-HEADER_SECONDS = 20  # until its headers are complete; Granian alone has this limit
-IDLE_SECONDS = 65  # of a connection without a request: longer than a load balancer keeps it
+IDLE_SECONDS = 65  # of a connection without a whole request: longer than a load balancer keeps one that it may use
 GRACE_SECONDS = 10  # for what is in flight at the end
 LINGER_SECONDS = 0.5  # for the last answers to leave, where connections without a request keep the server
 BACKLOG = 1_024
 MOST_REQUESTS = 1_000  # at the same time
+MOST_CONNECTIONS = 1 << 20  # the limit of open files is lower: a connection without a request costs little
+BUSY = b'{"code":"busy","message":"too many requests at once; send again later"}'
+BUSY_HEADERS = (b"content-type", b"application/json"), (b"retry-after", b"1"), (b"content-length", b"%d" % len(BUSY))
 
 
 def installed() -> str:
@@ -36,10 +39,21 @@ def installed() -> str:
     raise OptionError("packages of the collector are not installed; run: pip install 'audience-insights[collect]'")
 
 
-def serve(app: Any, address: str, port: int, on_ready: Callable[[], None], server: str) -> None:
-    """Serve an ASGI application on a numeric address until a signal; `server` is one of SERVERS."""
+def serve(
+    app: Any,
+    address: str,
+    port: int,
+    on_ready: Callable[[], None],
+    server: str,
+    on_stop: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve an ASGI application on a numeric address until a signal; `server` is one of SERVERS.
+
+    on_stop  called at the signal, in the event loop: answers without an end are to end
+    """
+    allow_connections()
     run = {"granian": _granian, "uvicorn": _uvicorn}[server]
-    asyncio.run(run(_Application(app, on_ready), address, port))
+    asyncio.run(run(_Application(app, on_ready), address, port, on_stop))
 
 
 def leave() -> None:
@@ -47,12 +61,13 @@ def leave() -> None:
 
     Threads of Granian may still run: one that asks for the interpreter while Python shuts down aborts the process.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # a full disk is no reason for another status
+            stream.flush()
     os._exit(0)
 
 
-def address_of(host: str, port: int) -> str:
+def address_of(host: str, port: int, option: str = "port") -> str:
     """Return the numeric address of a host. Errors: OptionError for one on which nothing can listen."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -61,8 +76,10 @@ def address_of(host: str, port: int) -> str:
             probe.bind(found[4])
             probe.listen(1)
     except OSError as error:
-        what = "another --port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "an address of this machine"
-        raise OptionError(f"--host {host} --port {port}: {error.strerror}; choose {what}") from None
+        what = (
+            f"another --{option}" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "an address of this machine"
+        )
+        raise OptionError(f"--host {host} --{option} {port}: {error.strerror}; choose {what}") from None
     return str(found[4][0])
 
 
@@ -73,11 +90,12 @@ def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """
     error = context.get("exception")
     if error is not None and not isinstance(error, OSError):
-        say(f"unforeseen: {type(error).__name__} behind a request; the collector goes on")
+        say(f"unforeseen: {type(error).__name__} behind a request; the server goes on")
 
 
 class _Application:
-    """An ASGI application that calls `on_ready` when its server starts it; `active` requests are being answered."""
+    """An ASGI application that calls `on_ready` when its server starts it; `active` requests are being answered, up to
+    MOST_REQUESTS. Servers would count connections, and many that wait would shut out those that send."""
 
     def __init__(self, app: Any, on_ready: Callable[[], None]):
         self._app, self._on_ready, self.active = app, on_ready, 0
@@ -85,6 +103,10 @@ class _Application:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
+            return
+        if self.active >= MOST_REQUESTS:
+            await send({"type": "http.response.start", "status": 503, "headers": [*BUSY_HEADERS]})
+            await send({"type": "http.response.body", "body": BUSY})
             return
         self.active += 1
         try:
@@ -101,7 +123,7 @@ class _Application:
             await send({"type": f"{kind}.complete"})
 
 
-async def _granian(app: _Application, host: str, port: int) -> None:
+async def _granian(app: _Application, host: str, port: int, on_stop: Callable[[], None]) -> None:
     from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
     from granian.server.embed import Server
@@ -112,16 +134,17 @@ async def _granian(app: _Application, host: str, port: int) -> None:
         port=port,
         interface=Interfaces.ASGI,
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000, max_buffer_size=HEADER_BYTES),
+        http1_settings=HTTP1Settings(header_read_timeout=int(IDLE_SECONDS * 1000), max_buffer_size=HEADER_BYTES),
         websockets=False,
         backlog=BACKLOG,
-        backpressure=MOST_REQUESTS,
+        backpressure=MOST_CONNECTIONS,  # Granian counts connections, also those that wait
         log_enabled=False,
         log_access=False,
     )
     stopped = asyncio.Event()
 
     def stop() -> None:
+        on_stop()
         server.stop()
         stopped.set()
 
@@ -144,13 +167,14 @@ async def _finish(serving: "asyncio.Task[None]", app: _Application) -> None:
     await asyncio.wait({serving}, timeout=LINGER_SECONDS)
 
 
-async def _uvicorn(app: _Application, host: str, port: int) -> None:
+async def _uvicorn(app: _Application, host: str, port: int, on_stop: Callable[[], None]) -> None:
     import uvicorn
 
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
+        http=_timed(),
         log_config=None,
         log_level="critical",
         access_log=False,
@@ -158,7 +182,6 @@ async def _uvicorn(app: _Application, host: str, port: int) -> None:
         proxy_headers=False,
         ws="none",
         backlog=BACKLOG,
-        limit_concurrency=MOST_REQUESTS,
         h11_max_incomplete_event_size=HEADER_BYTES,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
@@ -172,10 +195,57 @@ async def _uvicorn(app: _Application, host: str, port: int) -> None:
     server = Server(config)
 
     def stop() -> None:
+        on_stop()
         server.should_exit = True
 
     with _stopping(stop):
         await server.serve()
+
+
+def _timed() -> Any:
+    """uvicorn's protocol, with a limit of the time until the headers of a request are complete."""
+    from uvicorn.protocols.http import auto
+
+    protocol: Any = auto.AutoHTTPProtocol  # of httptools where it is installed, else of h11
+
+    class Timed(protocol):
+        _late: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._watch()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._watch()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            self._unwatch()
+
+        def _watch(self) -> None:
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._unwatch()
+            elif self._late is None:  # bytes that come slowly do not put it off
+                self._late = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end)
+
+        def _unwatch(self) -> None:
+            if self._late is not None:
+                self._late.cancel()
+                self._late = None
+
+        def _end(self) -> None:
+            self._late = None
+            self.transport.close()
+
+    return Timed
+
+
+def allow_connections() -> None:
+    """Raise this process's limit of open files, and so of connections, as far as it may."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @contextmanager

@@ -3,9 +3,10 @@
     Collector(log, dialects, rules)   counts, limits and keys of a process
     application(collector)            its routes: those of the dialects, /a.js, /healthz, /readyz and /metrics
 
-Order of a request: origin (403), size (413), time (408), inflating, key (401), rate (429), the dialect, privacy, the
-log (503), the dialect's answer. An event is acknowledged only when it is durable. A body that is not of its dialect is
-answered with 400 and is in the log all the same. No answer and no line on the terminal quotes what a client sent.
+Order of a request: origin (403), size (413), a whole body in time (408), inflating, key (401), rate (429), the dialect,
+privacy, the log (503), the dialect's answer. An event is acknowledged only when it is durable. A body that is not of
+its dialect is answered with 400 and is in the log all the same. No line on the terminal quotes what a client sent, and
+of the answers one: that of PostHog's protocol v1 names events by their ids.
 """
 
 import math
@@ -42,8 +43,8 @@ class Collector:
         self.intake = Intake(log, rules, self.metrics, say)
         self.further: Callable[[], dict[str, float]] = dict  # gauges of what runs beside it
 
-    async def answer(self, dialect: Dialect, scope: Scope, receive: Call, headers: Mapping[str, str]) -> Answer | None:
-        """Return the answer to a request, None if the client has gone."""
+    async def answer(self, dialect: Dialect, scope: Scope, receive: Call, headers: Mapping[str, str]) -> Answer:
+        """Return the answer to a request, also to one that was cut off: granian answers 500 where nothing is sent."""
         request = Request(scope["method"], scope["path"], _query(scope), headers, b"")
         try:
             with self.held.share() as share:
@@ -55,7 +56,8 @@ class Collector:
                 answer = await self.intake.take(dialect, request, sent, share, peer, scope.get("path_params", {}))
         except Gone:
             self.metrics.errors["client_gone"] += 1
-            return None
+            cut_off = Refused(408, "cut_off", "the connection ended before the body was complete; send it again")
+            answer = _refused(dialect, request, cut_off)
         except Refused as refused:
             answer = _refused(dialect, request, refused)
         except Exception as error:  # a traceback shows values of records, and a server logs it
@@ -135,7 +137,8 @@ class _Endpoint:
         elif (dialect := self._dialects.get(method)) is None:
             allowed = ", ".join([*sorted(self._dialects), "OPTIONS"])
             await _respond(send, Answer(405, b"", (("Allow", allowed),)))
-        elif (answer := await self._collector.answer(dialect, scope, receive, headers)) is not None:
+        else:
+            answer = await self._collector.answer(dialect, scope, receive, headers)
             await _respond(send, answer._replace(headers=(*answer.headers, *cors)))
 
     def _cors(self, origin: str | None) -> tuple[Header, ...]:
@@ -176,7 +179,19 @@ async def _respond(send: Call, answer: Answer, head: bool = False) -> None:
     await send({"type": "http.response.body", "body": b"" if head else answer.body})
 
 
-def application(collector: Collector) -> Starlette:
+class _Routes:
+    """The application: paths without a parameter are found at once, the others by Starlette, which tries one route
+    after the other."""
+
+    def __init__(self, fixed: Mapping[str, Call], rest: Call):
+        self._fixed, self._rest = fixed, rest
+
+    async def __call__(self, scope: Scope, receive: Call, send: Call) -> None:
+        endpoint = self._fixed.get(scope["path"]) if scope["type"] == "http" else None
+        await (endpoint or self._rest)(scope, receive, send)
+
+
+def application(collector: Collector) -> Call:
     """Return the ASGI application of a collector."""
     paths: dict[str, dict[str, Dialect]] = {}
     for dialect in collector.dialects:
@@ -195,8 +210,8 @@ def application(collector: Collector) -> Starlette:
         return Answer(200, collector.metrics.text(collector.gauges()).encode(), (("Content-Type", CONTENT_TYPE),))
 
     pages = {"/healthz": healthy, "/readyz": ready, "/metrics": metrics}
-    routes = [Route(path, _Endpoint(collector, dialects)) for path, dialects in paths.items()]
-    routes += [Route(path, _Page(answer)) for path, answer in pages.items()]
-    app = Starlette(routes=[*routes, Route("/a.js", Script())])
+    endpoints: dict[str, Call] = {path: _Endpoint(collector, dialects) for path, dialects in paths.items()}
+    endpoints |= {path: _Page(answer) for path, answer in pages.items()} | {"/a.js": Script()}
+    app = Starlette(routes=[Route(path, endpoint) for path, endpoint in endpoints.items()])
     app.router.redirect_slashes = False  # a client that posts does not follow, and its event is lost
-    return app
+    return _Routes({path: endpoint for path, endpoint in endpoints.items() if "{" not in path}, app)

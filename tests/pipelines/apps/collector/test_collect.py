@@ -16,7 +16,7 @@ import pytest
 from pipelines.apps.collector.keys import add_key
 from pipelines.cli import main
 from tests.servers.collector import ask, collecting, entries_of, free_port
-from tests.servers.needed import wait_until
+from tests.servers.needed import LIMIT, wait_until
 from tests.servers.sockets import listening
 
 SERVERS = {"granian": "", "uvicorn": "granian"}  # name -> what cannot be imported
@@ -60,7 +60,7 @@ def test_a_body_that_states_too_much_is_413_and_one_that_is_not_of_the_form_is_4
 
 
 def test_headers_have_a_bound(plain):
-    with socket.create_connection(("127.0.0.1", plain.port), timeout=20) as one:
+    with socket.create_connection(("127.0.0.1", plain.port), timeout=LIMIT) as one:
         one.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
         sent = 0
         try:
@@ -82,7 +82,7 @@ NO_HTTP = {
 
 @pytest.mark.parametrize("sent", NO_HTTP.values(), ids=NO_HTTP)
 def test_what_is_no_http_ends_one_connection_and_not_the_server(plain, sent):
-    with socket.create_connection(("127.0.0.1", plain.port), timeout=20) as one:
+    with socket.create_connection(("127.0.0.1", plain.port), timeout=LIMIT) as one:
         one.sendall(sent)
         one.shutdown(socket.SHUT_WR)
         assert b"500" not in one.recv(100)
@@ -145,7 +145,7 @@ def test_a_stop_answers_what_is_in_flight(tmp_path, server):
     head = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
     with (
         collecting(tmp_path, without=SERVERS[server]) as made,
-        socket.create_connection(("127.0.0.1", made.port), timeout=20) as one,
+        socket.create_connection(("127.0.0.1", made.port), timeout=LIMIT) as one,
     ):
         one.sendall(head + body[:5])
         wait_until(lambda: made.metrics()["audience_collector_held_bytes"] == 5, what="the body begins")
@@ -154,7 +154,7 @@ def test_a_stop_answers_what_is_in_flight(tmp_path, server):
         one.sendall(body[5:])
         assert b" 202 " in one.recv(4_000).partition(b"\r\n")[0]
         one.close()
-        assert made.process.wait(20) == 0
+        assert made.process.wait(LIMIT) == 0
         assert made.said().rstrip().endswith("stopped: what was answered is in the log")
     assert [entry.payload for entry in entries_of(made.log)] == [body]
 
@@ -165,7 +165,7 @@ def test_no_client_holds_up_a_stop(tmp_path, server):
     with collecting(tmp_path, without=SERVERS[server]) as made, made.connect() as kept, ExitStack() as opened:
         assert ask(kept, "/v1/events", b"{}").status == 202
         for sent in (b"", head, head + b"\r\n{"):
-            one = opened.enter_context(socket.create_connection(("127.0.0.1", made.port), timeout=20))
+            one = opened.enter_context(socket.create_connection(("127.0.0.1", made.port), timeout=LIMIT))
             one.sendall(sent)
         wait_until(lambda: made.metrics()["audience_collector_held_bytes"] == 1, what="the body begins")
         assert made.end() == 0
@@ -173,7 +173,7 @@ def test_no_client_holds_up_a_stop(tmp_path, server):
 
 
 def test_a_client_that_waits_for_100_continue_is_answered(plain):
-    with socket.create_connection(("127.0.0.1", plain.port), timeout=20) as one:
+    with socket.create_connection(("127.0.0.1", plain.port), timeout=LIMIT) as one:
         one.sendall(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
         assert one.recv(100).startswith(b"HTTP/1.1 100 ")
         one.sendall(b"{}")
@@ -198,7 +198,7 @@ class Sender(threading.Thread):
     def run(self) -> None:
         with (
             suppress(OSError, http.client.HTTPException),  # it was killed
-            closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)) as connection,
+            closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=LIMIT)) as connection,
         ):
             for number in itertools.count(step=7):
                 ids = [f"{self._prefix}-{number + at}" for at in range(7)]
@@ -220,7 +220,7 @@ def test_what_was_answered_survives_a_kill_at_any_moment(tmp_path, server):
             wait_until(lambda goal=goal: len(answered) >= goal, what="answers")
             made.process.kill()
             for sender in senders:
-                sender.join(20)
+                sender.join(LIMIT)
                 assert not sender.is_alive()
     kept = [json.loads(entry.payload)["event_id"] for entry in entries_of(tmp_path / "log")]
     assert set(answered) - set(kept) == set() and len(answered) > 4

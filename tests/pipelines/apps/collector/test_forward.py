@@ -3,34 +3,21 @@
 import threading
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from pipelines.apps.collector.forward import REQUEST_BYTES, forwarding, message_of, requests_of
+from pipelines.apps.collector.forward import forwarding
+from pipelines.apps.collector.forward_pubsub import PubSubTarget, message_of
 from pipelines.cli import main
 from pipelines.sources.log.folder import READER_LOCK, Position, hold, read_position, segments
 from pipelines.sources.log.frames import Entry
 from pipelines.sources.log.writer import LogWriter
 from pipelines.sources.pubsub.client import EMULATOR, PubSub
-from tests.servers.collector import collecting
-from tests.servers.needed import wait_until
+from tests.servers.collector import collecting, free_port
+from tests.servers.needed import LIMIT, wait_until
 from tests.servers.pubsub import make_emulator
 
 
 def entry(number: int, payload: bytes | None = None, **attributes: str) -> Entry:
     return Entry(f"m-{number}", 1_795_954_217_918_000 + number, "shop", payload or b'{"n":%d}' % number, attributes)
-
-
-@settings(max_examples=25)
-@given(st.lists(st.integers(1, 360), max_size=20))
-def test_requests_hold_all_entries_in_order_within_the_bound(sizes):
-    entries = [entry(at, b"x" * size * 25_000) for at, size in enumerate(sizes)]
-    requests = list(requests_of(entries))
-    assert [message.attributes["message_id"] for request in requests for message in request] == [
-        each.message_id for each in entries
-    ]
-    for request in requests:
-        assert len(request) == 1 or sum(message.ByteSize() for message in request) <= REQUEST_BYTES
 
 
 def test_a_message_has_the_payload_and_what_is_known_of_it():
@@ -48,9 +35,9 @@ def test_a_message_has_the_payload_and_what_is_known_of_it():
 def test_a_log_is_published_while_it_grows_and_its_segments_are_deleted(queue, tmp_path):
     writer = LogWriter(tmp_path, most_bytes=1 << 30, segment_bytes=2_000)
     said: list[str] = []
-    writer.append([entry(at) for at in range(300)]).result(20)
-    with forwarding(tmp_path, queue.topic, said.append) as forwarder:
-        writer.append([entry(at) for at in range(300, 305)]).result(20)
+    writer.append([entry(at) for at in range(300)]).result(LIMIT)
+    with forwarding(tmp_path, lambda: PubSubTarget(queue.topic), said.append) as forwarder:
+        writer.append([entry(at) for at in range(300, 305)]).result(LIMIT)
         wait_until(lambda: forwarder.published == 305, what="all is published")
         wait_until(lambda: len(segments(tmp_path)) == 1, what="the segments are deleted")
         assert forwarder.gauges() == {"forwarded_events": 305, "forward_failures": 0}
@@ -61,8 +48,8 @@ def test_a_log_is_published_while_it_grows_and_its_segments_are_deleted(queue, t
 def test_the_next_one_goes_on_where_the_last_one_ended(queue, tmp_path):
     writer = LogWriter(tmp_path, most_bytes=1 << 30)
     for life in range(3):
-        writer.append([entry(life * 10 + at) for at in range(10)]).result(20)
-        with forwarding(tmp_path, queue.topic, print) as forwarder:
+        writer.append([entry(life * 10 + at) for at in range(10)]).result(LIMIT)
+        with forwarding(tmp_path, lambda: PubSubTarget(queue.topic), print) as forwarder:
             wait_until(lambda forwarder=forwarder: forwarder.published == 10, what="ten more")
     writer.close()
     assert len(queue.wait_for(30)) == 30
@@ -84,11 +71,21 @@ def test_a_topic_that_is_none_is_one_line_and_no_log_is_made(queue, tmp_path, ca
     assert said in told and told.count("\n") == 1 and not (tmp_path / "log").exists()
 
 
+def test_a_collector_starts_while_its_topic_cannot_be_reached(queue, tmp_path):
+    nobody = {EMULATOR: f"127.0.0.1:{free_port()}"}
+    with collecting(tmp_path, "--topic", queue.topic, environment=nobody) as made:
+        assert made.ask(body=b'{"event_id":"kept"}').status == 202
+        assert "no Pub/Sub emulator answers" in made.said() and "until then the log keeps what comes" in made.said()
+        assert made.end() == 0
+    with collecting(tmp_path, "--topic", queue.topic):
+        assert queue.wait_for(1) == [b'{"event_id":"kept"}']
+
+
 def test_an_emulator_that_comes_late_is_waited_for_and_that_is_said(tmp_path, monkeypatch):
     emulator = make_emulator(tmp_path / "emulator.log")
     monkeypatch.setenv(EMULATOR, emulator.host)
     writer = LogWriter(tmp_path / "log", most_bytes=1 << 30)
-    writer.append([entry(1)]).result(20)
+    writer.append([entry(1)]).result(LIMIT)
     said: list[str] = []
     failed = threading.Event()
 
@@ -97,8 +94,8 @@ def test_an_emulator_that_comes_late_is_waited_for_and_that_is_said(tmp_path, mo
         failed.set()
 
     topic = "projects/demo-project/topics/late"
-    with forwarding(tmp_path / "log", topic, say) as forwarder:
-        assert failed.wait(40) and "it is retried, and the log keeps what comes" in said[0]
+    with forwarding(tmp_path / "log", lambda: PubSubTarget(topic), say) as forwarder:
+        assert failed.wait(LIMIT) and "it is retried, and the log keeps what comes" in said[0]
         assert read_position(tmp_path / "log") == Position(), "it is behind what nobody has"
         emulator.start()
         try:

@@ -61,6 +61,8 @@ class Served:
 
 
 NATIVE, RULES = (Native(),), Rules()
+A, B, CANARY = (b'{"event_id":"%s","event_type":"page_view"}' % id for id in (b"a", b"b", b"canary"))
+ANY = b'{"event_type":"page_view"}'
 
 
 @contextmanager
@@ -107,8 +109,8 @@ def test_each_entry_has_an_id_of_its_own_and_the_time_of_the_request(plain):
 
 
 def test_a_duplicate_is_said_in_one_request_and_in_the_next_and_is_in_the_log_all_the_same(plain):
-    assert plain.ask(b'[{"event_id":"a"},{"event_id":"a"},{"event_id":"b"},{}]').json()["duplicates"] == 1
-    assert plain.ask(b'[{"event_id":"b"},{}]').json() == {"accepted": 1, "rejected": [], "duplicates": 1}
+    assert plain.ask(b"[%s]" % b",".join([A, A, B, ANY])).json()["duplicates"] == 1
+    assert plain.ask(b"[%s,%s]" % (B, ANY)).json() == {"accepted": 1, "rejected": [], "duplicates": 1}
     assert len(plain.payloads) == 6
 
 
@@ -117,18 +119,15 @@ def test_the_window_of_ids_is_of_one_source_and_bounded(tmp_path):
     one, other = add_key(keys, "one", "shop"), add_key(keys, "other", "blog")
     with served(tmp_path, Rules(KeyFile(keys))) as made:
         made.collector.intake._recent._most = 2
-        send = [
-            made.ask(b'{"event_id":"a"}', authorization=f"Bearer {key}").json()["duplicates"]
-            for key in (one, other, one)
-        ]
+        send = [made.ask(A, authorization=f"Bearer {key}").json()["duplicates"] for key in (one, other, one)]
         assert send == [0, 0, 1]
-        for each in (b'{"event_id":"b"}', b'{"event_id":"c"}'):
+        for each in (B, CANARY):
             made.ask(each, authorization=f"Bearer {one}")
-        assert made.ask(b'{"event_id":"a"}', authorization=f"Bearer {one}").json()["duplicates"] == 0
+        assert made.ask(A, authorization=f"Bearer {one}").json()["duplicates"] == 0
 
 
 def test_a_rejected_event_is_in_the_log_with_the_reason_and_the_others_count(plain):
-    reply = plain.ask(b'[{"event_id":"a"},7]')
+    reply = plain.ask(b"[%s,7]" % A)
     assert reply.status == 202 and reply.json()["accepted"] == 1 and reply.json()["rejected"][0]["index"] == 1
     first, second = entries_of(plain.folder)
     assert "error" not in first.attributes and second.payload == b"7" and "number" in second.attributes["error"]
@@ -153,11 +152,11 @@ def test_an_empty_list_is_answered_and_nothing_is_written(plain):
 
 
 def test_a_signal_leaves_the_person_out_or_drops_the_event(tmp_path):
-    body = b'{"event_id":"e","user_id":"canary","x":1}'
+    body = b'{"event_id":"e","event_type":"a","user_id":"canary","x":1}'
     with served(tmp_path / "a") as made:
         assert made.ask(body, dnt="1", user_agent="canary").json()["accepted"] == 1
         (entry,) = entries_of(made.folder)
-        assert entry.payload == b'{"event_id":"e","x":1}'
+        assert entry.payload == b'{"event_id":"e","event_type":"a","x":1}'
         assert entry.attributes == {"dialect": "native", "privacy": "anonymous"}
     with served(tmp_path / "b", Rules(privacy=Privacy("cut", "drop"))) as made:
         assert made.ask(body, sec_gpc="1").json()["accepted"] == 1 and made.payloads == []
@@ -305,13 +304,13 @@ def test_what_is_not_durable_is_not_answered_and_may_be_sent_again(tmp_path, num
     disk = Disk()
     with served(tmp_path, sync=disk) as made:
         disk.error = OSError(number, os.strerror(number))
-        refused = made.ask(b'{"event_id":"a"}')
+        refused = made.ask(A)
         assert (refused.status, refused.json()["code"], refused.headers["retry-after"]) == (503, "log_full", "5")
         assert made.payloads == [] and made.ask(path="/readyz", method="GET").status == 503
-        made.ask(b'{"event_id":"a"}')
+        made.ask(A)
         disk.error = None
         assert made.ask(path="/readyz", method="GET").status == 200
-        assert made.ask(b'{"event_id":"a"}').json() == {"accepted": 1, "rejected": [], "duplicates": 0}
+        assert made.ask(A).json() == {"accepted": 1, "rejected": [], "duplicates": 0}
         assert len(made.payloads) == 1 and [line.partition(":")[0] for line in made.said] == [
             "events are refused",
             "events are taken again",
@@ -395,7 +394,7 @@ def test_no_body_and_no_header_gives_an_error_of_the_server_or_is_lost(tmp_path_
 
 
 def test_metrics_count_and_hold_nothing_that_a_client_sent(plain):
-    plain.ask(b'[{"event_id":"canary"},{"event_id":"canary"},1]', user_agent="canary", authorization="Bearer canary")
+    plain.ask(b"[%s,%s,1]" % (CANARY, CANARY), user_agent="canary", authorization="Bearer canary")
     plain.ask(b"canary")
     page = plain.ask(path="/metrics", method="GET")
     text = page.body.decode()
@@ -408,7 +407,7 @@ def test_metrics_count_and_hold_nothing_that_a_client_sent(plain):
         'events_total{dialect="native",verdict="rejected"} 2',
         'ack_seconds_bucket{le="+Inf"} 2',
         "ack_seconds_count 2",
-        "received_bytes_total 53",
+        f"received_bytes_total {2 * len(CANARY) + 5 + 6}",
         "ready 1",
     ):
         assert f"audience_collector_{line}\n" in text

@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.apps.collector import keys
 from pipelines.apps.collector.keys import KeyFile, Rates, Secrets, Sender, add_key, add_webhook, remove_key
+from pipelines.system import tokens
 from transforms.errors import OptionError
 
 
@@ -51,7 +52,7 @@ def test_a_later_overlap_never_extends_an_earlier_one(path):
 
 
 def test_a_change_of_the_file_is_seen_and_a_broken_one_is_reported_once(path, monkeypatch):
-    monkeypatch.setattr(keys, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(tokens, "CHECK_SECONDS", 0.0)
     said: list[str] = []
     key = add_key(path, "web", "shop")
     known = KeyFile(path, said.append)
@@ -70,7 +71,7 @@ def test_a_webhook_has_its_secret_and_replaces_itself(path):
     known = KeyFile(path)
     assert known.webhooks()["stripe"].source == "payments"
     assert dict(Secrets(known)) == {"stripe": "whsec_12345678"} and len(Secrets(None)) == 0
-    assert "whsec_12345678" not in f"{known.webhooks()}{known._stored}{Secrets(known)}"
+    assert "whsec_12345678" not in f"{known.webhooks()}{known._file.current()}{Secrets(known)}"
 
 
 def test_what_is_removed_is_refused_at_once(path):
@@ -140,7 +141,7 @@ def test_a_file_that_does_not_exist_says_how_to_make_one(path):
 
 
 def test_no_more_keys_than_are_compared_with(path, monkeypatch):
-    monkeypatch.setattr(keys, "MOST_KEYS", 2)
+    monkeypatch.setattr(keys, "MOST_TOKENS", 2)
     add_key(path, "a", "s")
     add_key(path, "b", "s")
     before = path.read_bytes()

@@ -19,10 +19,10 @@ from standardwebhooks import Webhook
 
 from pipelines.apps.collector.dialect import ACCEPTED, DUPLICATE, REJECTED, Request
 from pipelines.apps.collector.dialects.signatures import check_signature
+from tests.servers.needed import LIMIT
 from tests.support.dialect_server import Answers, dialect_server
 
 KEY = "invented-write-key"
-LONG = 60  # seconds, after which nothing more is awaited
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def send_snowplow(address: str, errors: list, method: str = "post") -> None:
     tracker = Tracker(namespace="web", emitters=emitter, app_id="shop")
     for at in range(3):
         tracker.track(StructuredEvent(category="shop", action="add", value=at))
-    assert done.wait(LONG), errors
+    assert done.wait(LIMIT), errors
 
 
 def send_snowplow_pixels(address: str, errors: list) -> None:
@@ -135,7 +135,7 @@ def test_snowplow_drops_what_is_refused(answers: Answers):
     host, port = answers.address.removeprefix("http://").split(":")
     emitter = Emitter(host, protocol="http", port=int(port), batch_size=1, on_failure=lambda *_: done.set())
     Tracker(namespace="web", emitters=emitter, app_id="shop").track(StructuredEvent(category="shop", action="add"))
-    assert done.wait(LONG)
+    assert done.wait(LIMIT)
     assert (answers.kept, len(answers.tried)) == ([], 1)
 
 

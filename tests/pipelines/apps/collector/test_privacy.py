@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.apps.collector.privacy import Privacy, client_address, proxies_of, without_person
+from pipelines.apps.collector.privacy import ADDRESS_KEYS, Privacy, client_address, proxies_of, without_person
 
 CUT = {
     "203.0.113.77": "203.0.113.0",
@@ -62,6 +62,21 @@ def test_an_address_in_a_payload_is_cut_where_it_stands(payload):
 )
 def test_what_is_no_address_of_a_key_stays_byte_for_byte(payload):
     assert Privacy().payload(payload) == payload
+
+
+@pytest.mark.parametrize("key", ADDRESS_KEYS)
+def test_each_key_of_an_address_is_found_in_any_case(key):
+    for named in (key, key.upper()):
+        payload = b'{"%s":"203.0.113.77"}' % named.encode()
+        assert Privacy().payload(payload) == payload.replace(b".77", b".0")
+
+
+@given(st.ip_addresses() | st.ip_addresses(network="::ffff:0:0/96"))
+def test_a_cut_address_is_the_one_of_its_network(address):
+    plain = getattr(address, "ipv4_mapped", None) or address
+    network = ipaddress.ip_network((plain, 24 if plain.version == 4 else 48), strict=False)
+    assert Privacy().address(str(address)) == str(network.network_address)
+    assert Privacy("keep").address(str(address)) == str(plain)
 
 
 values = st.recursive(
@@ -145,3 +160,8 @@ def test_only_a_proxy_says_for_whom_it_asks():
     assert client_address("", "1.2.3.4", is_proxy) == ""
     with pytest.raises(ValueError, match=r"10\.0\.0\.1/8"):
         proxies_of(["10.0.0.1/8"])
+
+
+@pytest.mark.parametrize("body", [b'{"a":1e99999999999999999999999}', b'{"a":"{\\"b\\":9e99999999999999999999999}"}'])
+def test_a_number_that_is_none_breaks_nothing(body):
+    assert without_person(body) in (b"{}", body)

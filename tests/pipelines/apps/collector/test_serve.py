@@ -6,6 +6,7 @@ import pytest
 
 from pipelines.apps.collector import serve
 from pipelines.apps.collector.serve import _Application, _finish, address_of
+from tests.servers.needed import LIMIT
 from transforms.errors import OptionError
 
 
@@ -27,7 +28,7 @@ def test_a_request_in_flight_is_waited_for_and_an_idle_server_is_not():
         done, _ = await asyncio.wait({finishing}, timeout=0.1)
         assert not done and app.active == 1
         answered.set()
-        await asyncio.wait_for(finishing, 20)
+        await asyncio.wait_for(finishing, LIMIT)
         assert request.done() and app.active == 0 and not serving.done()
         serving.cancel()
 
@@ -41,7 +42,7 @@ def test_a_request_that_never_ends_is_waited_for_no_longer_than_the_grace(monkey
         app = _Application(nothing, lambda: None)
         app.active = 1
         serving = asyncio.create_task(asyncio.Event().wait())
-        await asyncio.wait_for(_finish(serving, app), 20)
+        await asyncio.wait_for(_finish(serving, app), LIMIT)
         serving.cancel()
 
     asyncio.run(check())
@@ -69,7 +70,7 @@ def test_an_error_behind_a_request_is_said_by_its_type_and_a_broken_connection_i
             loop.call_exception_handler({"message": "canary"})
 
     asyncio.run(check())
-    assert capsys.readouterr().err == "unforeseen: KeyError behind a request; the collector goes on\n"
+    assert capsys.readouterr().err == "unforeseen: KeyError behind a request; the server goes on\n"
 
 
 def test_a_host_becomes_a_numeric_address_and_an_unknown_one_is_one_line():
