@@ -55,10 +55,12 @@ def find_jar() -> Path | None:
 class PubSubEmulator:
     """The process of the emulator; its data is lost when it ends.
 
-    memory  maximum heap, in the syntax of java: acknowledged messages stay there too
+    memory   maximum heap, in the syntax of java: acknowledged messages stay there too
+    options  more options of java
     """
 
     memory = "512m"
+    options: tuple[str, ...] = ()
 
     def __init__(self, jar: Path, log: Path):
         self.jar, self.log, self.port = jar, log, free_port()
@@ -78,7 +80,8 @@ class PubSubEmulator:
 
     def start(self) -> None:
         """Start it and wait until it answers. Errors: SourceError if it does not."""
-        command = ["java", f"-Xmx{self.memory}", "-jar", str(self.jar), "--host=127.0.0.1", f"--port={self.port}"]
+        java = ["java", f"-Xmx{self.memory}", *self.options]
+        command = [*java, "-jar", str(self.jar), "--host=127.0.0.1", f"--port={self.port}"]
         with self.log.open("ab") as log:
             # In its own session, so that Ctrl-C does not end it before the process that uses it.
             self.process = subprocess.Popen(

@@ -81,21 +81,26 @@ def checks(
     before: Callable[[], list[Check]] | None = None,
     landing: str | None = None,
     deep: bool = False,
+    config: str | None = None,
 ) -> list[Check]:
     """Return every row. `warehouse` is the folder of a local warehouse, if any; `dataset` is that of one in BigQuery;
     `landing` is the folder of streams into it; `before` checks what a launch needs, including the dataset; `deep` reads
-    each file of the folder."""
+    each file of the folder; the configuration of `config` names the channels of alerts."""
     required = required_checks()
     found = [*required, *machine_checks(warehouse or tempfile.gettempdir()), *optional_checks()]
     if faults(required):
         return found  # the missing package may be one that reading a warehouse needs
+    from pipelines.apps.doctor.answers import answer_checks
     from pipelines.apps.doctor.privacy import access_checks
     from pipelines.apps.doctor.warehouse import dataset_checks, warehouse_checks
+    from pipelines.settings.resolve import Place
 
     if not dataset:
         found += [*warehouse_checks(str(warehouse), deep), *access_checks(Path(str(warehouse)))]
     elif not before:
         found += dataset_checks(dataset)
+    if dataset is None or not before:
+        found += answer_checks(Place(dataset, warehouse), config)
     if dataset and landing:
         from pipelines.streaming.stop import folder_of
 

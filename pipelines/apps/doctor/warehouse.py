@@ -10,7 +10,7 @@ from pipelines.apps.doctor.check import FILE, FOUND, MISSING, WAREHOUSE, WRONG, 
 from pipelines.system.disk import lock_holder
 from pipelines.system.listening import listeners, tree
 from pipelines.system.terminal import option
-from pipelines.warehouse.local import damage
+from pipelines.warehouse.local import answers, damage
 from pipelines.warehouse.local.manifest import ABOUT, DATA, STAGING, LiveFile, Manifest
 from pipelines.warehouse.local.run import RETIRED_SECONDS
 from pipelines.warehouse.local.warehouse import LocalWarehouse
@@ -89,9 +89,12 @@ def _list_left_over(folder: Path, manifest: Manifest) -> list[Check]:
     Files of the last ten minutes share one row: most were replaced by a commit, and stay for readers.
     """
     live, recent = manifest.paths(), time.time() - RETIRED_SECONDS
-    stray = [path for path in sorted((folder / DATA).glob("*/*/*")) if str(path.relative_to(folder)) not in live]
+    places = answers.places(folder)
+    files = [path for place in places for path in sorted((place / DATA).glob("*/*/*"))]
+    stray = [path for path in files if str(path.relative_to(folder)) not in live]
     young = [path for path in stray if path.lstat().st_mtime > recent]
-    named = [(path, "staged by a run that ended early") for path in sorted((folder / STAGING).glob("*"))]
+    staged = [path for place in places for path in sorted((place / STAGING).glob("*"))]
+    named = [(path, "staged by a run that ended early") for path in staged]
     named += [(path, "belongs to no table") for path in stray if path not in young]
     goes = "the next run that writes removes it"
     rows = [Check(LEFT, str(path), FOUND, f"{why}: {goes}") for path, why in named[:NAMED]]

@@ -10,9 +10,9 @@ from typing import Any
 
 import polars as pl
 
+from transforms.json_objects import encode_json
 from transforms.mapping.functions import snake
 from transforms.records.paths import Path, Record, read
-from transforms.records.payloads import encode_json
 
 MOST_PATHS = 400
 DEEPEST = 5  # levels of nesting

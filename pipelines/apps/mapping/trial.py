@@ -8,8 +8,8 @@ import polars as pl
 
 from pipelines.apps.mapping.rehearsal import apply_mapping
 from transforms.block import RAW_SCHEMA
+from transforms.json_objects import encode_json
 from transforms.mapping import Mapping
-from transforms.records.payloads import encode_json
 from transforms.validate import NULL_IDS, Validator
 
 _FIXED = {"event_type": {"const": "event"}, "event_id": {"const": "1"}}

@@ -8,8 +8,10 @@ import msgspec
 from pipelines.apps.plan import coefficients as figures
 from pipelines.apps.plan.gather import NAME as GATHER
 from pipelines.apps.plan.metrics import aggregation
+from pipelines.apps.plan.queues import queue_advice
 from pipelines.apps.plan.result import Advice, Plan, StepPlan
 from pipelines.apps.plan.steps import DAY, How, Traffic
+from pipelines.settings.forms import write_duration
 from pipelines.settings.options import STORAGE_WRITE
 from transforms.metrics.spec import MetricSpec
 from transforms.sessions.streaming import NAME
@@ -21,8 +23,7 @@ EARLY_CHOICES = tuple(timedelta(seconds=seconds) for seconds in (30, 60, 300, 60
 def advice(plan: Plan, traffic: Traffic, how: How) -> tuple[Advice, ...]:
     """Return the recommended settings, the most important first."""
     listed = _shards_advice(plan)
-    if not how.on_dataflow:
-        listed.append(_readers_advice(traffic, how))
+    listed += queue_advice(traffic, how)
     listed.append(_block_advice(plan, traffic, how))
     listed += [each for spec in how.metrics if (each := _firing_advice(spec, plan, traffic, how))]
     return (*listed, _method_advice(plan))
@@ -63,13 +64,6 @@ def _why_shards(step: StepPlan, each: str) -> str:
     return f"{each} of {step.shards} keeps {keeps} and is busy {step.busy:.0%} of a core at the peak"
 
 
-def _readers_advice(traffic: Traffic, how: How) -> Advice:
-    needs = max(how.readers, math.ceil(traffic.per_second * traffic.peak / figures.READER_EVENTS))
-    return Advice(
-        "--readers", str(needs), f"one reader was measured at {figures.READER_EVENTS:,.0f} messages per second"
-    )
-
-
 def _block_advice(plan: Plan, traffic: Traffic, how: How) -> Advice:
     """Recommend blocks whose partitions hold PARTITION_EVENTS, within the bounds on latency and on block size."""
     shards = _needs_most_shards(plan).needs
@@ -79,19 +73,13 @@ def _block_advice(plan: Plan, traffic: Traffic, how: How) -> Advice:
     full = made_by * most / traffic.per_second
     delay = timedelta(seconds=math.floor(min(wanted, full, figures.MOST_BATCH_SECONDS)))
     if delay <= how.batch_delay:
-        return Advice("--batch_delay", _duration(how.batch_delay), "a longer delay does not help")
+        return Advice("--batch_delay", write_duration(how.batch_delay), "a longer delay does not help")
     partitions = plan.machine.partition_events
     return Advice(
-        "--batch_delay", _duration(delay), f"a partition holds {partitions:,.0f} events now, but costs as much as 2,000"
+        "--batch_delay",
+        write_duration(delay),
+        f"a partition holds {partitions:,.0f} events now, but costs as much as 2,000",
     )
-
-
-def _duration(delay: timedelta) -> str:
-    """Format a delay as --batch_delay and `early` accept it."""
-    milliseconds = round(delay.total_seconds() * 1000)
-    if milliseconds % 1000:
-        return f"{milliseconds}ms"
-    return f"{milliseconds // 1000}s" if milliseconds % 60_000 else f"{milliseconds // 60_000}m"
 
 
 def _firing_advice(spec: MetricSpec, plan: Plan, traffic: Traffic, how: How) -> Advice | None:
@@ -109,7 +97,7 @@ def _firing_advice(spec: MetricSpec, plan: Plan, traffic: Traffic, how: How) -> 
         return None
     shorter_than_a_bucket = (each for each in EARLY_CHOICES if each < spec.bucket_width)
     chosen = next((each for each in shorter_than_a_bucket if share(spec, each) <= enough), None)
-    value = _duration(chosen) if chosen else "never"
+    value = write_duration(chosen) if chosen else "never"
     after = share(spec, chosen) if chosen else least
     why = f"its rows take {now:.0%} of the bytes of the events now, and {after:.0%} with this setting"
     return Advice(f"early of {spec.name}", value, why)

@@ -59,6 +59,9 @@ LOOK_US = 0.35  # a cold session, when one of its shard is looked for
 # that machine did in 100 us what takes 127 here. Dataflow is assumed to have the same overhead: it was not measured
 # there.
 RUNNER_US = 32.0
+# Of a reader: a block and a message, received, made into a block and acknowledged (`python -m benchmarks.readers`),
+# scaled to the machine of the others. That of Pub/Sub is what RUNNER_US has of it.
+READ_US = {"pubsub": Cost(630, 13), "kafka": Cost(680, 3), "kinesis": Cost(2_260, 23)}
 # A backfill of the whole catalog with sessions in one process (benchmarks/RESULTS.md): wall-clock time, without a
 # runner, on a slower machine than the figures above.
 BACKFILL_US = 22.8
@@ -77,7 +80,7 @@ EVENT_WIRE_BYTES = 250.0  # a row of `events` as Arrow
 EVENT_LOGICAL_BYTES = 146.0  # a row of `events` by BigQuery's sizes of its types
 WIRE_COLUMN_BYTES = 10.0  # a column of a metric's row as Arrow
 LOGICAL_COLUMN_BYTES = 8.5  # the same by BigQuery's sizes
-BOOK_BYTES = 72.0  # an element of audit entries
+BOOK_BYTES = 57.0  # an element of audit entries
 BOOK_STATE_BYTES = 3_300.0  # a minute of them in state
 BOOK_ROW_BYTES = 150.0  # a row of quality_1m
 VISIT_BYTES = Cost(2_560, 28)  # events of visitors on their way to the sessions of a stream
@@ -113,6 +116,8 @@ BACKFILL_HOURS = 1.0
 
 # --- Assumed.
 BUNDLE_SECONDS, BUNDLE_ROWS = 0.1, 300.0  # a bundle of Dataflow's reader holds what comes meanwhile, up to so many rows
+SHARD_RECORDS, SHARD_BYTES = 1_000.0, 1e6  # of a shard of Kinesis, a second
+PUT_UNIT_BYTES = 25 * 1_024  # of Kinesis: a longer record is billed as several
 REGION = "us-central1"
 CHECK_BY = date(2027, 1, 31)
 WORKER_VCPUS = 2
@@ -129,6 +134,8 @@ class Price(NamedTuple):
 
 PRICES = {
     "pubsub_tib": Price(40.0, "per TiB published, and per TiB delivered"),
+    "kinesis_shard_hour": Price(0.015, "per shard-hour, in us-east-1"),
+    "kinesis_put_million": Price(0.014, "per million records of up to 25 KiB, in us-east-1"),
     "streaming_vcpu_hour": Price(0.069, "per vCPU-hour of a streaming worker"),
     "batch_vcpu_hour": Price(0.056, "per vCPU-hour of a batch worker"),
     "memory_gib_hour": Price(0.003557, "per GiB-hour of worker memory"),

@@ -17,6 +17,7 @@ from pipelines.apps.plan.advice import advice, without_early
 from pipelines.apps.plan.gather import NAME as GATHER
 from pipelines.apps.plan.gather import GatherFlow, gathering
 from pipelines.apps.plan.metrics import aggregation, scopes
+from pipelines.apps.plan.queues import queue_dollars, reading
 from pipelines.apps.plan.result import Machine, Plan, StepPlan, TablePlan, Writing
 from pipelines.apps.plan.sessions import SessionFlow, sessions
 from pipelines.apps.plan.steps import (
@@ -44,6 +45,7 @@ class _Steps(NamedTuple):
     """All steps at one message rate."""
 
     gathering: GatherFlow | None  # on Dataflow
+    reading: float
     settling: float
     deduplication: Flow
     metrics: tuple[StepFlow, ...]  # a scope each
@@ -65,12 +67,13 @@ class _Steps(NamedTuple):
         own = self.settling + self.deduplication.cpu + sum(each.flow.cpu for each in self.publishing)
         own += self.gathering.flow.cpu if self.gathering else 0.0
         writing = self.deduplication.elements * figures.WRITE_US.call + rate * traffic.accepted * figures.WRITE_US.row
-        return own + (writing + rate * figures.RUNNER_US) / 1e6
+        return own + (writing + rate * figures.RUNNER_US) / 1e6 + self.reading
 
 
 def _steps(traffic: Traffic, rate: float, how: How) -> _Steps:
     return _Steps(
         gathering(traffic, rate, how) if how.on_dataflow else None,
+        reading(rate, how),
         settling(traffic, rate, how),
         deduplication(traffic, rate, how),
         tuple(aggregation(specs, traffic, rate, how) for specs in scopes(how.metrics, how.early_firing)),
@@ -106,8 +109,10 @@ def plan_stream(traffic: Traffic, how: How, method: str, prices: Mapping[str, fl
         writing=writing,
         advice=(),
         dollars={},
+        queue=how.queue,
     )
-    return plan._replace(advice=advice(plan, traffic, how), dollars=_stream_dollars(plan, prices))
+    dollars = queue_dollars(traffic, how, prices) | _stream_dollars(plan, prices)
+    return plan._replace(advice=advice(plan, traffic, how), dollars=dollars)
 
 
 def _tables(traffic: Traffic, published: Iterable[TableFlow]) -> tuple[TablePlan, ...]:
@@ -191,7 +196,6 @@ def _stream_dollars(plan: Plan, prices: Mapping[str, float]) -> dict[str, float]
     if plan.writing.method == EXACTLY_ONCE:
         engine += plan.sent_bytes / GIB
     return {
-        "pubsub": 2 * plan.read_bytes / 2**40 * prices["pubsub_tib"],
         "workers": hours * vcpus * (prices["streaming_vcpu_hour"] + figures.GIB_A_VCPU * prices["memory_gib_hour"]),
         "streaming_engine": engine * prices["streaming_engine_gib"],
         "bigquery_writes": _write_dollars(plan, prices),

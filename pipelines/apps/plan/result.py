@@ -77,6 +77,7 @@ class Plan(NamedTuple):
     writing: Writing
     advice: tuple[Advice, ...]
     dollars: dict[str, float]
+    queue: str = "pubsub"  # of a stream
 
     @property
     def crossing_bytes(self) -> float:

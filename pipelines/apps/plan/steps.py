@@ -55,6 +55,7 @@ class How(NamedTuple):
     dedup_window: timedelta
     max_lateness: timedelta
     on_dataflow: bool = False  # whose own reader reads, instead of `readers`
+    queue: str = "pubsub"  # or kafka, kinesis
 
     @property
     def gather_shards(self) -> int:
@@ -176,10 +177,10 @@ def deduplication(traffic: Traffic, rate: float, how: How) -> Flow:
 
 def audit_counts(traffic: Traffic, rate: float, how: How) -> StepFlow:
     """Return the flow of `quality_1m` for one subscription: a row per minute and firing, an element per block, per
-    partition, and per shard of a block of which something is refused."""
+    partition, and two per shard of a block of which something is refused: what is first, and what is written."""
     blocks, partitions = blocks_a_second(rate, how), partitions_a_second(traffic, rate, how)
     refused = occupied(how.shards, rate / blocks * traffic.quarantined) if blocks else 0.0
-    entries = blocks * (1 + refused) + partitions
+    entries = blocks * (1 + 2 * refused) + partitions
     early, on_time = occupied(1, rate * 10) / 10, 1 / 60
     keyed = entries * figures.PEND_US + (early + on_time) * figures.BOOK_FIRE_US
     cpu = keyed + entries * figures.BOOK_US

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines.apps.plan import coefficients as figures
+from pipelines.apps.plan.queues import TITLES
 from pipelines.apps.plan.result import Plan
 from pipelines.apps.plan.steps import Traffic
 from pipelines.system.progress import size
 
 NAMES = {
     "pubsub": "Pub/Sub publish and delivery",
+    "kinesis": "Kinesis shards and records",
     "workers": "Dataflow workers, vCPU and memory",
     "streaming_engine": "Streaming Engine, data processed",
     "shuffle": "Dataflow Shuffle, data processed",
@@ -20,7 +22,8 @@ NAMES = {
 
 def plan_lines(plan: Plan, traffic: Traffic) -> Iterator[str]:
     """Yield the lines of text, without newlines."""
-    kind = "backfill" if plan.backfill else "stream"
+    usual = plan.backfill or plan.queue == "pubsub"
+    kind = ("backfill" if plan.backfill else "stream") + ("" if usual else f" from {TITLES[plan.queue]}")
     messages = f"{plan.messages:,.0f} messages of {traffic.event_bytes:,.0f} bytes"
     yield f"One day of a {kind}: {messages}, {plan.events:,.0f} events;"
     yield f"{traffic.per_second:,.0f} per second on average, {traffic.peak:g} times as many at the peak"

@@ -25,6 +25,13 @@ PEOPLE = {"1 day": "dau", "7 days": "wau", "28 days": "mau"}
 KINDS = 6  # series of a chart, of which the last may add up the others
 CURRENCIES = 3  # charts of revenue; the others are in the table
 CAMPAIGNS = 8
+ATTRIBUTED = 3  # campaigns, each with a bar for each model
+MODELS = {
+    "first_touch": "first touch",
+    "last_touch": "last touch",
+    "last_non_direct": "last non-direct",
+    "position_based": "position-based",
+}
 SMALL = 20  # people of a cohort, or sessions of a campaign, below which a rate is muted
 SHADES = 6
 NO_CAMPAIGN = "(no campaign)"
@@ -139,6 +146,27 @@ def conversion(numbers: Numbers) -> Drawing | None:
     text = "Share of sessions that converted, by campaign; the highest is "
     text += f"{best.name} with {best.label.partition(' ')[0]}."
     return Drawing(text, bars_html(bars), rows, _muted_note(bars, "campaigns", "sessions"))
+
+
+def attribution(numbers: Numbers) -> Drawing | None:
+    """A bar for each of the first campaigns and each model: the purchases that are attributed to it."""
+    rows = numbers["attribution"]
+    if not _has(rows, "purchases") or rows["campaign"].is_null().all():
+        return None
+    of_campaign = rows.filter(pl.col("campaign").is_not_null())
+    sizes = of_campaign.group_by("campaign").agg(pl.col("purchases").sum())
+    chosen = sizes.sort("purchases", "campaign", descending=[True, False]).head(ATTRIBUTED)["campaign"].to_list()
+    found = {(campaign, model): purchases for campaign, model, purchases in of_campaign.iter_rows()}
+    longest = max(found.values())
+    bars = [
+        Bar(f"{campaign}, {name}", (count := found.get((campaign, model), 0)) / longest, f"{count:,.1f}", color=color)
+        for campaign in chosen
+        for color, (model, name) in enumerate(MODELS.items(), 1)
+    ]
+    whole = rows.filter(pl.col("model") == "first_touch")["purchases"].sum()
+    text = f"Purchases by the campaign that they are attributed to, of {whole:,.0f}; the first is {chosen[0]}."
+    others = sizes.height - len(chosen)
+    return Drawing(text, bars_html(bars), rows, f"{others} more campaigns are in the numbers." if others > 0 else "")
 
 
 def funnel(numbers: Numbers) -> Drawing | None:

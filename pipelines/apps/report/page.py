@@ -8,7 +8,7 @@ from html import escape
 from importlib.resources import files
 from typing import NamedTuple
 
-from pipelines.apps.report import charts
+from pipelines.apps.report import charts, insight
 from pipelines.apps.report.definitions import definitions
 from pipelines.apps.report.html import (
     books_html,
@@ -48,16 +48,26 @@ class Figure(NamedTuple):
 
 
 REVENUE = "The value of the purchases of a day, in each currency; refunds are not taken off."
+ATTRIBUTION = (
+    "The campaigns that the purchases of the last 28 days are attributed to, each purchase once in each model."
+)
 FIGURES = (
+    Figure("alerts", "Open alerts", "alerts", insight.alerts, True),
     Figure("people", "Active people", "active-people", charts.people),
     Figure("lifecycle", "New and returning people", "lifecycle", charts.lifecycle),
     Figure("volume", "Events", "volume", charts.volume),
+    Figure("forecast", "Events, forecast", "forecasts", insight.forecast),
     Figure("engagement", "Sessions", "session-engagement", charts.engagement),
-    Figure("revenue", "Revenue", "rfm-segments", charts.revenue, sentence=REVENUE),
+    Figure("revenue", "Revenue", "revenue", charts.revenue, sentence=REVENUE),
     Figure("contents", "Top contents", "content-engagement", charts.contents),
     Figure("funnel", "Funnel", "funnel", charts.funnel),
     Figure("conversion", "Conversion by campaign", "conversion", charts.conversion),
+    Figure("attribution", "Attribution of purchases", "attribution", charts.attribution, sentence=ATTRIBUTION),
     Figure("segments", "Purchase segments", "rfm-segments", charts.segments),
+    Figure("trends", "Rising and falling", "trends", insight.trends),
+    Figure("anomalies", "Anomalies", "anomalies", insight.anomalies),
+    Figure("sentiment", "Sentiment of texts", "feedback", insight.sentiment),
+    Figure("scores", "Satisfaction", "satisfaction", insight.scores),
     Figure("retention", "Retention by week", "retention", charts.retention_by_week, True),
     Figure("retention-days", "Retention by day", "retention", charts.retention_by_day, True),
 )
@@ -65,7 +75,7 @@ FIGURES = (
 
 def report(warehouse: Warehouse, start: date | None = None, end: date | None = None) -> str:
     """The page over a warehouse: of the last year of it, or of the days from `start` to before `end`."""
-    return page(numbers_of(warehouse, start, end))
+    return page(numbers_of(warehouse, start, end, insight.INSIGHT))
 
 
 def page(numbers: Numbers) -> str:
@@ -98,14 +108,14 @@ def page(numbers: Numbers) -> str:
     return head + "".join(parts[name] + after for name, _, after in (part.partition("}}") for part in rest))
 
 
-def _sentence(metric: str) -> str:
+def _sentence(metric: str, own: str = "") -> str:
     known = definitions()[metric]
-    return f'<p>{escape(known.sentence)} See <a href="#{metric}">{escape(known.title)}</a>.</p>'
+    return f'<p>{escape(own or known.sentence)} See <a href="#{metric}">{escape(known.title)}</a>.</p>'
 
 
 def _figure(figure: Figure, drawing: charts.Drawing) -> str:
     wide = ' class="wide"' if figure.wide else ""
-    said = f"<p>{escape(figure.sentence)}</p>" if figure.sentence else _sentence(figure.metric)
+    said = _sentence(figure.metric, figure.sentence)
     note = f'<p class="note">{escape(drawing.note)}</p>' if drawing.note else ""
     return (
         f'<figure{wide} id="{figure.name}-figure" aria-labelledby="{figure.name}-title"><figcaption>'

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from types import MappingProxyType
 from typing import NamedTuple
 
 import polars as pl
@@ -10,7 +11,6 @@ import polars as pl
 from pipelines.apps.report.days import Received, Shown, choose_day
 from pipelines.apps.report.window import Window, choose_window
 from pipelines.system import terminal
-from pipelines.warehouse.conditions import midnight
 from pipelines.warehouse.interface import Warehouse
 from transforms.errors import OptionError
 
@@ -21,8 +21,9 @@ MEASURES = ("views", "impressions", "reactions", "clicks")  # by the first that 
 class Question(NamedTuple):
     """A query of a view or table, which a warehouse may lack.
 
-    {window}       whether `day` is drawn; {first} and {last} are its ends, {since} and {until} the same as times
-    {bucket_day}   the day of bucket_start, {event_day} that of event_time
+    {window}       whether `day` is drawn; {first} and {last} are its ends
+    {month}        the day 28 days before the last one
+    {bucket_day}   the day of bucket_start
     """
 
     view: str
@@ -84,6 +85,12 @@ QUESTIONS = {
         "SELECT day, COALESCE(currency, 'no currency') AS currency, SUM(revenue) AS revenue, SUM(orders) AS orders "
         "FROM revenue_by_day WHERE {window} GROUP BY day, currency ORDER BY day, currency",
     ),
+    "attribution": Question(
+        "attribution_by_day",
+        "SELECT campaign, model, SUM(conversions) AS purchases FROM attribution_by_day "
+        "WHERE day > DATE '{month}' AND day <= DATE '{last}' AND day >= DATE '{first}' AND event_type = 'purchase' "
+        "GROUP BY campaign, model ORDER BY campaign, model",
+    ),
     "contents": Question(
         "engagement_by_content",
         "SELECT content_id, SUM(views) AS views, SUM(impressions) AS impressions, "
@@ -110,14 +117,13 @@ INSTEAD = {
     "revenue": Question(
         "events_unique",
         "SELECT day, COALESCE(currency, 'no currency') AS currency, SUM(value) AS revenue, COUNT(*) AS orders "
-        "FROM (SELECT {event_day} AS day, currency, value FROM events_unique WHERE event_type = 'purchase' AND "
-        "is_bot IS NOT TRUE AND event_time >= {since} AND event_time < {until}) AS purchases "
+        "FROM events_unique WHERE event_type = 'purchase' AND is_bot IS NOT TRUE AND {window} "
         "GROUP BY day, currency ORDER BY day, currency",
     ),
     "contents": Question(
         "events_unique",
         "SELECT content_id, COUNT(*) AS events FROM events_unique WHERE content_id IS NOT NULL AND "
-        "event_time >= {since} AND event_time < {until} GROUP BY content_id ORDER BY events DESC, content_id "
+        "{window} GROUP BY content_id ORDER BY events DESC, content_id "
         f"LIMIT {CONTENTS}",
     ),
 }
@@ -143,14 +149,20 @@ class Numbers:
         return None if self.shown is None else self.shown.day
 
 
-def numbers_of(warehouse: Warehouse, start: date | None = None, end: date | None = None) -> Numbers:
-    """Choose the day and the window, and ask QUESTIONS of the views that the warehouse has.
+def numbers_of(
+    warehouse: Warehouse,
+    start: date | None = None,
+    end: date | None = None,
+    newest: Mapping[str, Question] = MappingProxyType({}),
+) -> Numbers:
+    """Choose the day and the window, and ask QUESTIONS of the views that the warehouse has; `newest` are others about
+    now, which are not asked with an `end`.
 
     Errors: OptionError where `start` and `end` leave no day with events.
     """
     views = warehouse.names()
     zone = warehouse.time_zone
-    parts = {f"{each}_day": _day_in(zone, column, warehouse) for each, column in _TIMES.items()}
+    parts = {"bucket_day": _day_in(zone, "bucket_start", warehouse)}
     with warehouse.asking() as ask:
 
         def answer(question: Question, filled: dict[str, str]) -> pl.DataFrame:
@@ -161,9 +173,10 @@ def numbers_of(warehouse: Warehouse, start: date | None = None, end: date | None
         if shown is None:  # nothing is drawn, but something may have been received
             return Numbers(terminal.shown(warehouse.name), zone, {"books": answer(QUESTIONS["books"], parts)})
         window = choose_window(shown, happened, start, end)
-        parts |= _window_parts(window, zone)
+        parts |= _window_parts(window)
         answers = {name: _inside(rows, window) for name, rows in days.items()}
         answers |= {name: answer(question, parts) for name, question in QUESTIONS.items() if name not in ASIDE}
+        answers |= {name: answer(question, parts) for name, question in newest.items() if end is None}
         if not _any(answers["channels"], "kind"):
             answers["types"] = answer(QUESTIONS["types"], parts)
         if "retention_by_week" in views and not _any(answers["weeks"], "n"):
@@ -175,9 +188,6 @@ def numbers_of(warehouse: Warehouse, start: date | None = None, end: date | None
     return Numbers(terminal.shown(warehouse.name), zone, answers, shown, window)
 
 
-_TIMES = {"bucket": "bucket_start", "event": "event_time"}
-
-
 def _day_in(zone: str, column: str, warehouse: Warehouse) -> str:
     """The day of a time: the one thing that the two dialects write differently."""
     if warehouse.local_path is None:
@@ -185,15 +195,13 @@ def _day_in(zone: str, column: str, warehouse: Warehouse) -> str:
     return f"CAST({column} AT TIME ZONE '{zone}' AS DATE)"
 
 
-def _window_parts(window: Window, zone: str) -> dict[str, str]:
-    since, until = midnight(window.first, zone), midnight(window.last + timedelta(days=1), zone)
+def _window_parts(window: Window) -> dict[str, str]:
     return {
         "window": f"day >= DATE '{window.first}' AND day <= DATE '{window.last}'",
         "first": f"{window.first}",
         "monday": f"{window.first - timedelta(days=window.first.weekday())}",
         "last": f"{window.last}",
-        "since": f"TIMESTAMP '{since:%Y-%m-%d %H:%M:%S+00:00}'",
-        "until": f"TIMESTAMP '{until:%Y-%m-%d %H:%M:%S+00:00}'",
+        "month": f"{window.last - timedelta(days=28)}",
     }
 
 

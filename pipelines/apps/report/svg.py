@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pipelines.apps.report.window import Window
 
 DAY, HEIGHT, TOP = 10, 180, 8
-LABELS, MONTHS = 6, 4  # of a scale of days, of months
+LABELS, MONTHS = 5, 4  # of a scale of days, of months
 FEW_DAYS = 3  # up to, bars are slim
 SLIM_DAYS = 62  # above, bars touch
 POINT_DAYS = 14  # up to, lines have points
@@ -41,22 +41,39 @@ class Scale(NamedTuple):
 def lines(window: Window, series: Sequence[Series], progress: Sequence[date], form: Callable[[float], str]) -> str:
     """A line for each series, broken where a day has no value."""
     scale = scale_of([value for each in series for value in each.values if value is not None])
-    marks = []
-    for number, each in enumerate(series, 1):
-        path, points = [], []
-        for n, value in enumerate(each.values):
-            if value is None:
-                continue
-            joined = n and each.values[n - 1] is not None
-            x, y = DAY * n + DAY // 2, scale.y(value)
-            path.append(f"{'L' if joined else 'M'}{x} {y:g}")
-            alone = not joined and (n + 1 == len(each.values) or each.values[n + 1] is None)
-            if alone or window.days <= POINT_DAYS:
-                points.append(f"M{x} {y:g}h0")  # a line of no length has round ends
-        marks.append(f'<path class="line s{number}" d="{"".join(path)}"/>')
-        if points:
-            marks.append(f'<path class="point s{number}" d="{"".join(points)}"/>')
+    marks = [_line(window, scale, number, each.values) for number, each in enumerate(series, 1)]
     return _framed(window, scale, "".join(marks), series, progress, form)
+
+
+def forecast(window: Window, series: Sequence[Series], form: Callable[[float], str]) -> str:
+    """Lines of what happened and of what is expected, and an area between the ends of the interval: the four series."""
+    happened, expected, low, high = series
+    scale = scale_of([value for each in series for value in each.values if value is not None])
+    ends = [
+        (DAY * n + DAY // 2, scale.y(least), scale.y(most))
+        for n, (least, most) in enumerate(zip(low.values, high.values, strict=True))
+        if least is not None and most is not None
+    ]
+    around = [*((x, top) for x, _, top in ends), *((x, bottom) for x, bottom, _ in reversed(ends))]
+    area = "L".join(f"{x} {y:g}" for x, y in around)
+    marks = [f'<path class="band" d="M{area}z"/>'] if around else []
+    marks += [_line(window, scale, number, each.values) for number, each in enumerate((happened, expected), 1)]
+    return _framed(window, scale, "".join(marks), series, (), form)
+
+
+def _line(window: Window, scale: Scale, number: int, values: Sequence[float | None]) -> str:
+    path, points = [], []
+    for n, value in enumerate(values):
+        if value is None:
+            continue
+        joined = n and values[n - 1] is not None
+        x, y = DAY * n + DAY // 2, scale.y(value)
+        path.append(f"{'L' if joined else 'M'}{x} {y:g}")
+        alone = not joined and (n + 1 == len(values) or values[n + 1] is None)
+        if alone or window.days <= POINT_DAYS:
+            points.append(f"M{x} {y:g}h0")  # a line of no length has round ends
+    pointed = f'<path class="point s{number}" d="{"".join(points)}"/>' if points else ""
+    return f'<path class="line s{number}" d="{"".join(path)}"/>{pointed}'
 
 
 def stacked(window: Window, series: Sequence[Series], progress: Sequence[date], form: Callable[[float], str]) -> str:

@@ -7,16 +7,23 @@ its publish time counts. A message published twice because a response was lost i
 import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import Any
 
 import grpc
 
 from pipelines.apps.simulator.output import paced
-from pipelines.sources.pubsub.client import PubSub, PubsubMessage, describe_error, is_refusal, waits
+from pipelines.sources.pubsub.client import (
+    REQUEST_MESSAGES,
+    PubSub,
+    PubsubMessage,
+    describe_error,
+    is_refusal,
+    requests_of,
+)
+from pipelines.sources.retries import waits
 from transforms.errors import SourceError
 
 ATTRIBUTE = "received_time"
-MOST_MESSAGES = 500  # of a request
-MOST_BYTES = 5_000_000  # of a request, whose limit is 10 MB
 TRIES_SECONDS = 30.0
 
 Line = tuple[int | None, bytes]  # received_us, line
@@ -34,29 +41,19 @@ def publish_lines(topic: str, lines: Iterable[Line], rate: float | None = None) 
 def publish_batches(pubsub: PubSub, topic: str, batches: Iterable[list[Line]]) -> None:
     """Publish each batch when it arrives. Errors as above."""
     for batch in batches:
-        for part in requests(batch):
-            _publish(pubsub, topic, part)
+        for request in requests_of([_message(*line) for line in batch]):
+            _publish(pubsub, topic, request)
 
 
 def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
     waiting = iter(lines)
-    while batch := list(islice(waiting, MOST_MESSAGES)):
+    while batch := list(islice(waiting, REQUEST_MESSAGES)):
         yield batch
 
 
-def requests(lines: Iterable[Line]) -> Iterator[list]:
-    """The lines as PubsubMessages, in lists that fit into a request."""
-    messages: list = []
-    size = 0
-    for received_us, line in lines:
-        if messages and (len(messages) == MOST_MESSAGES or size + len(line) > MOST_BYTES):
-            yield messages
-            messages, size = [], 0
-        attributes = {ATTRIBUTE: str(received_us // 1000)} if received_us is not None else {}
-        messages.append(PubsubMessage(data=line, attributes=attributes))
-        size += len(line)
-    if messages:
-        yield messages
+def _message(received_us: int | None, line: bytes) -> Any:
+    attributes = {ATTRIBUTE: str(received_us // 1000)} if received_us is not None else {}
+    return PubsubMessage(data=line, attributes=attributes)
 
 
 def _publish(pubsub: PubSub, topic: str, messages: list) -> None:

@@ -10,6 +10,7 @@ from pipelines.apps.doctor.check import FOUND, MADE, MISSING, WRONG
 from pipelines.apps.doctor.launch import Launch, _together, preflight
 from pipelines.cli import main
 from pipelines.sources.pubsub.queue import PubSubQueue
+from pipelines.sources.queues import find_queue
 from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
 from pipelines.warehouse.tables import EVENTS
 
@@ -30,6 +31,26 @@ def test_a_subscription_is_there_or_the_row_says_how_to_make_it(queue):
     (row,) = preflight(Launch(PubSubQueue(f"{queue.subscription}-none")))
     assert row.state == WRONG
     assert "gcloud pubsub subscriptions create" in row.detail
+
+
+@pytest.mark.filterwarnings("ignore")  # what earlier tests left to the garbage collector, as Beam's sockets
+def test_each_kind_of_queue_can_be_checked(data_stream, topic, tmp_path, capsys):
+    assert main(["doctor", "--input_kinesis", data_stream.name, "--json"]) == 0
+    rows = list(map(json.loads, capsys.readouterr().out.splitlines()))
+    told = {row["name"]: row for row in rows}[data_stream.name]
+    assert (told["state"], told["detail"]) == (FOUND, "1 open shard; records are kept for 24 hours")
+    log, none = tmp_path / "log", tmp_path / "none"
+    log.mkdir()
+    for values, said in (
+        ({"input_kinesis": "none"}, "does not exist; create it with `aws kinesis create-stream"),
+        ({"input_kafka": "none"}, "topic none does not exist; make it with `kafka-topics.sh"),
+        ({"input_log": str(none)}, f"{none} does not exist; create it with `mkdir -m 700 {none}`"),
+        ({"input_kafka": topic.name, "kafka_group": "new"}, "2 partitions of 1 topics with 0 offsets; at most 0"),
+        ({"input_log": str(log)}, "segments of 0 bytes wait in it"),
+    ):
+        (row,) = preflight(Launch(find_queue(values)))
+        assert said in row.detail
+        assert row.state == (WRONG if "does not exist" in said else FOUND)
 
 
 def test_a_data_set_that_is_not_there_is_made_by_the_launch(dataset):

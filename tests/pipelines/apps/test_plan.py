@@ -422,6 +422,20 @@ def test_a_price_changes_what_it_is_for_and_nothing_else():
     assert inserts.dollars["bigquery_writes"] > 2 * usual.dollars["bigquery_writes"]
 
 
+def test_of_a_queue_the_reader_differs_by_its_block_and_its_messages():
+    usual = how(readers=2, batch_delay=HALF_A_SECOND)
+    blocks, rate = blocks_a_second(QUIET.per_second, usual), QUIET.per_second
+    plans = {
+        queue: plan_stream(QUIET, usual._replace(queue=queue), "STORAGE_WRITE_API", PRICES) for queue in figures.READ_US
+    }
+    pubsub, kafka, kinesis = (figures.READ_US[queue] for queue in ("pubsub", "kafka", "kinesis"))
+    for queue, cost in (("kafka", kafka), ("kinesis", kinesis)):
+        apart = (blocks * (cost.call - pubsub.call) + rate * (cost.row - pubsub.row)) / rate
+        assert plans[queue].machine.cpu_us - plans["pubsub"].machine.cpu_us == pytest.approx(apart)
+        assert plans[queue].steps == plans["pubsub"].steps
+    assert kafka.row < pubsub.row < figures.RUNNER_US + 10  # RUNNER_US has the reader of Pub/Sub in it
+
+
 def test_a_backfill_keeps_no_state_and_shows_each_bucket_once():
     plan = plan_backfill(QUIET, how((VIEWS,)), PRICES)
     assert {table.table: table.rows for table in plan.tables}["views"] == pytest.approx(24 * 1_000)

@@ -27,6 +27,8 @@ from pipelines.cli import main
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.tables import EVENTS, SESSIONS
 from pipelines.warehouse.tables import QUALITY_1M as QUALITY
+from tests.pipelines.apps.live.answers import fill_answers
+from tests.pipelines.apps.live.rows import AT as ANSWERED
 from tests.pipelines.warehouse.test_metric_views import (
     CONTENTS,
     FUNNEL,
@@ -75,7 +77,7 @@ def stored_full(tmp_path_factory):
     folder = tmp_path_factory.mktemp("full") / ("w" * 150)
     warehouse = LocalWarehouse.open(folder, time_zone="Europe/Berlin", create=True)
     hostile = [content(10, HOSTILE, 50, 20, 30), content(10, LONG, 50, 20, 30)]
-    visits = [visit("h", at(2), HOSTILE, HOSTILE, "a", "u", 60), visit("l", at(2), "web", LONG, "b", "u", 60)]
+    visits = [visit("h", at(2), HOSTILE, HOSTILE, "a", "u", 60), visit("l", at(2), "web", LONG, "b", "q5", 60)]
     channels = [(channel, "page_view") for channel in ("web", "mobile", HOSTILE, None)]
     write(
         warehouse,
@@ -86,6 +88,7 @@ def stored_full(tmp_path_factory):
         (METRICS["activity_1m"], minutes((1, 2, 12, 13), *channels)),
         (QUALITY, [books("web", received=9, events=8, quarantined=1), books(HOSTILE, received=2, events=2), TODAY]),
     )
+    fill_answers(warehouse, ANSWERED)
     return warehouse
 
 
@@ -157,7 +160,9 @@ def test_every_chart_is_drawn_and_nothing_is_wider_than_the_screen(size, scheme,
     shown = opened(full, SIZES[size], scheme)
     drawn = shown.evaluate("[...document.querySelectorAll('.chart')].map(e => e.id)")
     assert drawn == [f"chart-{figure.name}" for figure in FIGURES if figure.name != "retention-days"]  # a week is over
-    sizes = "[...e.querySelectorAll('svg path, svg rect, .heat td')].map(m => m.getBoundingClientRect().height)"
+    sizes = (
+        "[...e.querySelectorAll('svg path, svg rect, .heat td, .listed td')].map(m => m.getBoundingClientRect().height)"
+    )
     assert min(shown.evaluate(f"[...document.querySelectorAll('.chart')].map(e => Math.max(...{sizes}))")) > 10
     shown.evaluate("document.querySelectorAll('details').forEach(e => { e.open = true })")
     wide = "[...document.querySelectorAll('body, .plot svg.marks, .bars svg, .name, .tile, figure, p')]"

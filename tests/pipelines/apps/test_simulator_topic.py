@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.apps.simulator.faults import faults
 from pipelines.apps.simulator.simulate import simulate, simulate_lines
-from pipelines.apps.simulator.topic import MOST_BYTES, MOST_MESSAGES, publish_lines, requests
+from pipelines.apps.simulator.topic import publish_lines
 from pipelines.cli import main
 from pipelines.sources.pubsub.client import EMULATOR
 from transforms.errors import SourceError
@@ -48,24 +48,14 @@ def test_the_attribute_is_the_received_time_that_the_line_tells(queue):
     assert sum(json.loads(line)["received_time"] is not None for received, line in lines if received is not None) > 50
 
 
-def test_a_request_holds_what_it_may():
-    lines = [(None, b"x")] * (MOST_MESSAGES + 1) + [(None, b"y" * (MOST_BYTES // 2))] * 3 + [(None, b"z" * MOST_BYTES)]
-    made = list(requests(lines))
-    assert [message.data for messages in made for message in messages] == [line for _, line in lines]
-    assert all(len(messages) <= MOST_MESSAGES for messages in made)
-    assert [sum(len(message.data) for message in messages) for messages in made] == [
-        MOST_MESSAGES,
-        MOST_BYTES // 2 + 1,
-        MOST_BYTES // 2 * 2,
-        MOST_BYTES,
-    ]
-
-
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ([], "error: give either a file with --output or a topic with --output_topic\n"),
-        (["--output", "e.jsonl", "--output_topic", "projects/demo-project/topics/t-1"], "error: give either a file"),
+        (
+            [],
+            "error: give one of a file with --output, a topic with --output_topic and a collector with --output_url\n",
+        ),
+        (["--output", "e.jsonl", "--output_topic", "projects/demo-project/topics/t-1"], "error: give one of a file"),
         (["--output_topic", "events"], "error: --output_topic: got 'events'; allowed: projects/PROJECT/topics/NAME"),
         (["--output_topic", "projects/demo-project/topics/none"], "make it with `gcloud pubsub topics create none"),
     ],

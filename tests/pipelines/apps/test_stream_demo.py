@@ -20,7 +20,7 @@ from pipelines.cli import main
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.open import open_warehouse
 from pipelines.warehouse.recount import differences
-from tests.servers.needed import wait_until
+from tests.servers.needed import LIMIT, wait_until
 from tests.servers.pubsub import make_emulator
 from tests.servers.sockets import assert_private
 
@@ -40,7 +40,7 @@ def streamed(tmp_path_factory, command) -> tuple[Path, subprocess.CompletedProce
     folder = tmp_path_factory.mktemp("demo") / "stream"
     folder.mkdir()
     return folder, subprocess.run(
-        [*command, "--folder", str(folder)], cwd=ROOT, capture_output=True, text=True, timeout=400, check=False
+        [*command, "--folder", str(folder)], cwd=ROOT, capture_output=True, text=True, timeout=3 * LIMIT, check=False
     )
 
 
@@ -91,7 +91,7 @@ def test_a_figure_that_is_not_met_is_named_and_is_status_1(streamed, capsys):
 def test_into_a_data_set_of_bigquery_the_same_and_only_into_a_new_one(command, bigquery, tmp_path, capsys):
     dataset = f"demo-project.demo_{uuid.uuid4().hex[:8]}"
     words = [*command, "--dataset", dataset, "--folder", str(tmp_path / "demo")]
-    ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
+    ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=3 * LIMIT, check=False)
     assert ran.returncode == 0, ran.stderr + ran.stdout
     met = re.search(r"met +(\d+) of (\d+) numbers", ran.stdout)
     assert met and met[1] == met[2] and int(met[1]) > 50
@@ -116,7 +116,7 @@ def test_interrupted_it_stops_what_it_started(command, tmp_path, number):
         listening = {(each.program, each.kind) for each in assert_private(demo.pid)}
         assert listening >= {("java", "tcp"), ("audience", "unix"), ("Prism", "unix")}
         demo.send_signal(number)
-        assert demo.wait(90) == 130
+        assert demo.wait(LIMIT) == 130
         assert said.read_text().rstrip().endswith("error: interrupted")
         assert "stopped after" in said.read_text()  # the stream by its own way
         assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
@@ -184,7 +184,7 @@ def test_an_option_that_will_not_do_is_refused_in_one_line(words, said, capsys):
     assert capsys.readouterr().err == f"error: {said}\n"
 
 
-def test_a_folder_that_no_demo_made_is_left_alone(tmp_path, monkeypatch, capsys, command):
+def test_a_folder_that_no_demo_made_is_left_alone(tmp_path, capsys, command):
     (tmp_path / "mine").write_text("x")
     assert main([*command[3:], "--folder", str(tmp_path)]) == 2
     assert "exists and was not made by a demo: name another with --folder" in capsys.readouterr().err

@@ -1,14 +1,12 @@
 """A proposal for each set of real events: it loads, it runs, and finds the time, the id, the user and the content."""
 
-from pathlib import Path
-
 import pytest
 
 from pipelines.apps.mapping.check import check_file
 from pipelines.apps.mapping.proposal import propose
+from tests.support.real_data import real_set
 from transforms.mapping import load_mapping
 
-SHARED = Path(__file__).parents[5] / "shared" / "data"
 ELEMENT = "events"
 SETS = {
     "github-events": (
@@ -48,10 +46,7 @@ CONSTANT = {"ad-impressions": "impression", "retail-orders": "purchase", "wikipe
 @pytest.fixture(scope="module", params=SETS)
 def proposed(request):
     """(name, the files, the proposal)."""
-    folder = SHARED / request.param
-    if not folder.exists():
-        pytest.skip(f"NO REAL DATA: {request.param} is not beside this checkout")
-    pattern = str(folder / SETS[request.param][0])
+    pattern = str(real_set(request.param) / SETS[request.param][0])
     return request.param, pattern, propose([pattern])
 
 
