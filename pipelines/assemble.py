@@ -5,12 +5,12 @@ open_configured(settings)       the warehouse alone
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import apache_beam as beam
 import polars as pl
@@ -25,17 +25,19 @@ from pipelines.warehouse.interface import Warehouse, WarehouseRun
 from pipelines.warehouse.local.notes import note_files
 from pipelines.warehouse.metric_tables import tables_of
 from pipelines.warehouse.open import open_warehouse
+from pipelines.warehouse.outputs import Outputs
 from pipelines.warehouse.sink import Sink
-from pipelines.warehouse.tables import (
-    ERASURES,
-    SESSIONS,
-    Table,
-)
+from pipelines.warehouse.tables import ERASURES, EVENTS, QUALITY_1M, QUARANTINE, SESSIONS, Table
+from transforms.errors import OptionError
 from transforms.lateness import allowed_lateness
-from transforms.mapping import Mapping
+from transforms.mapping import Mapping as RecordMapping
 from transforms.metrics.aggregations import MetricAggregation
 from transforms.metrics.spec import MetricSpec
 from transforms.publication import Launch
+
+if TYPE_CHECKING:
+    from pipelines.sources.kafka.publish import KafkaTopic
+    from pipelines.sources.pubsub.publish import PubSubTopic
 
 NATIVE_SOURCE = "events"  # the source of native records that do not state one
 
@@ -47,6 +49,7 @@ class Opened(NamedTuple):
     run: WarehouseRun
     metrics: tuple[MetricSpec, ...]
     job: Job  # without a source: each kind of run fills in its own
+    outputs: Outputs | None = None  # of a stream
 
     @property
     def derived(self) -> list[str]:
@@ -60,11 +63,14 @@ def open_run(settings: Settings, create: bool = False, streaming: bool = False) 
     configuration = read_config(settings.config)
     tables = tables_of(configuration.metrics)
     with open_configured(settings, create) as warehouse, warehouse.writer() as run:
-        run.declare([*tables.values(), ERASURES], configuration.funnel)
-        sink = _sink(settings, warehouse, run, tables, streaming)
+        run.declare([*tables.values(), ERASURES], configuration.funnel, configuration.attribution)
+        outputs = _outputs(settings, tables) if streaming else None
+        sink = _sink(settings, warehouse, run, tables, streaming, outputs)
         job = new_job(settings, configuration, sink, time_zone=warehouse.time_zone, streaming=streaming)
+        if streaming and settings.held:
+            _hold(warehouse, job.launch.generation)
         job = replace(job, spill_folder=None if streaming else str(make_folder(run.staging / "spill")))
-        yield Opened(warehouse, run, configuration.metrics, job)
+        yield Opened(warehouse, run, configuration.metrics, job, outputs)
 
 
 def new_job(settings: Settings, configuration: Configuration, sink: Sink, *, time_zone: str, streaming: bool) -> Job:
@@ -87,20 +93,62 @@ def new_job(settings: Settings, configuration: Configuration, sink: Sink, *, tim
     )
 
 
-def mappings_of(settings: Settings) -> tuple[tuple[Mapping, ...], str]:
+def mappings_of(settings: Settings) -> tuple[tuple[RecordMapping, ...], str]:
     """Return the mappings of a stream, and the source of records that do not state one."""
     mappings = tuple(map(read_mapping, settings.mapping))
     return mappings, mappings[0].source if mappings else NATIVE_SOURCE
 
 
 def _sink(
-    settings: Settings, warehouse: Warehouse, run: WarehouseRun, tables: dict[str, Table], streaming: bool
+    settings: Settings,
+    warehouse: Warehouse,
+    run: WarehouseRun,
+    tables: dict[str, Table],
+    streaming: bool,
+    outputs: Outputs | None,
 ) -> Sink:
     if streaming and settings.dataset:
         from pipelines.warehouse.bigquery.stream.sink import BigQueryStreamSink  # which imports Google's clients
 
-        return BigQueryStreamSink(warehouse.name, tables, settings.write_method)
+        return BigQueryStreamSink(warehouse.name, tables, settings.write_method, outputs=outputs)
     return FileSink(str(run.staging), tables, warehouse.time_zone, note=note_files if streaming else None)
+
+
+def _hold(warehouse: Warehouse, generation: int) -> None:
+    from pipelines.warehouse.bigquery.held import hold  # which imports Google's clients
+    from pipelines.warehouse.bigquery.warehouse import BigQueryWarehouse
+
+    hold(cast(BigQueryWarehouse, warehouse), generation)  # an option of a dataset alone
+
+
+def _outputs(settings: Settings, tables: Mapping[str, Table]) -> Outputs | None:
+    """Return where the rows of a stream go beside the warehouse. Errors: OptionError for an unknown table,
+    SourceError for a topic that cannot be used."""
+    topic = _topic(settings)
+    if topic is None:
+        return None
+    others = {EVENTS.name, QUARANTINE.name, QUALITY_1M.name, SESSIONS.name}
+    metrics = frozenset(tables) - others - {ERASURES.name}
+    named = frozenset(settings.output_tables.split(","))
+    if unknown := sorted(named - metrics - others - {"metrics"}):
+        raise OptionError(
+            f"--output_tables: got {unknown[0]!r}; allowed: metrics, {', '.join(sorted(others | metrics))}"
+        )
+    topic.check()
+    return Outputs(topic, named - {"metrics"} | (metrics if "metrics" in named else frozenset()))
+
+
+def _topic(settings: Settings) -> "PubSubTopic | KafkaTopic | None":
+    if settings.output_kafka is not None:
+        from pipelines.sources.kafka.client import Connection
+        from pipelines.sources.kafka.publish import KafkaTopic
+
+        return KafkaTopic(settings.output_kafka, Connection(settings.kafka_servers, settings.kafka_properties))
+    if settings.output_topic is not None:
+        from pipelines.sources.pubsub.publish import PubSubTopic  # which imports gRPC
+
+        return PubSubTopic(settings.output_topic)
+    return None
 
 
 def open_configured(settings: Settings, create: bool = False) -> AbstractContextManager[Warehouse]:

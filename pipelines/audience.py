@@ -33,7 +33,6 @@ from transforms.sessions.sessions import EVERYTHING, STEPS, Sessions, TargetDays
 from transforms.settle import Rules, Settle
 from transforms.shuffle_files import join
 from transforms.validate import NULL_IDS, Validator
-from transforms.windows import FOLD
 
 AUDIT = BooksAggregation()
 
@@ -140,10 +139,8 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
         else []
     )
 
-    fold = FOLD if job.spill_folder else 0
-    rows = kept | "Aggregate" >> Aggregate(job.metrics, job.launch, job.firing, fold)
-    counts = books | "Join audit counts" >> beam.Flatten()
-    counted = counts | "Count audit" >> Aggregate([AUDIT], job.launch, job.firing, fold)
+    rows = kept | "Aggregate" >> Aggregate(job.metrics, job.launch, job.firing, job.spill_folder)
+    counted = tuple(books) | "Count audit" >> Aggregate([AUDIT], job.launch, job.firing, job.spill_folder)
     published = [
         found[what.name] | f"Write {what.name}" >> job.sink.write(job.sink.table(what.name))
         for found, members in ((rows, job.metrics), (counted, [AUDIT]))

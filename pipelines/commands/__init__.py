@@ -9,7 +9,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from pipelines.settings.resolve import Settings
 from pipelines.system.terminal import say
 from transforms.errors import OptionError
 
@@ -38,6 +37,13 @@ def number(name: str, text: str, least: float, most: float) -> float:
     return value
 
 
+def port_of(text: str, name: str = "port") -> int:
+    """Return the port that an option names. Errors: OptionError."""
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:6]) <= 65_535):
+        raise OptionError(f"--{name}: got {text!r}; allowed: a whole number from 1 to 65,535")
+    return int(text)
+
+
 def add_form(parser) -> None:
     """Add the output formats, which are the same for every command that prints rows."""
     form = parser.add_mutually_exclusive_group()
@@ -53,11 +59,11 @@ def add_form(parser) -> None:
     form.add_argument("--json", dest="form", action="store_const", const="json", help="Print one JSON object per row")
 
 
-def launch_on_dataflow(values, settings: Settings, rest: list[str], kind: str, own: Collection[str], launch) -> None:
+def launch_on_dataflow(values, rest: list[str], kind: str, own: Collection[str], launch) -> None:
     """Start the job on Dataflow. Errors: OptionError for an option (`own`) that works on this machine only."""
     for name in sorted(own):
         if getattr(values, name, None) is not None:
             raise OptionError(f"--{name} is only for {kind} on this machine; leave it out for a job on Dataflow")
     from pipelines.runners.in_process import beam_options
 
-    say(launch(settings, beam_options(rest)).said)
+    say(launch(beam_options(rest)).said)

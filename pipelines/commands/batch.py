@@ -5,6 +5,7 @@ from functools import partial
 from pipelines.commands import Command, launch_on_dataflow
 from pipelines.settings.arguments import add_all, options_of
 from pipelines.settings.resolve import Settings, resolve
+from pipelines.system.cores import give_polars_threads
 from pipelines.system.terminal import say
 from transforms.errors import first_line
 
@@ -20,13 +21,15 @@ def add_options(name: str, parser) -> None:
 
 def run(name: str, values, rest) -> int | None:
     settings = resolve(vars(values), name)
+    if not settings.workers:
+        give_polars_threads()
     if runner := getattr(values, "runner", None):
         from pipelines.runners.choose import DATAFLOW
 
         if runner == DATAFLOW:
             from pipelines.dataflow.template import LOCAL
 
-            launch_on_dataflow(values, settings, rest, "a backfill", LOCAL, _launch)
+            launch_on_dataflow(values, rest, "a backfill", LOCAL, partial(_launch, settings))
             return None
         rest = [f"--runner={runner}", *rest]
     if rest:
@@ -42,7 +45,17 @@ def run(name: str, values, rest) -> int | None:
     from pipelines.batch.summary import audit_lines, summary_lines
     from pipelines.settings.config import read_config
 
+    if settings.due:
+        from pipelines.batch.due import due_settings, finish_due
+
+        found, said = due_settings(settings)
+        say(said)
+        if found is None:
+            return None
+        settings = found
     done = _run_of(name)(settings, rest)
+    if settings.due:
+        finish_due(settings)
     try:
         with open_configured(settings) as warehouse:
             lines = summary_lines(done, warehouse, read_config(settings.config).funnel.steps)

@@ -1,10 +1,10 @@
 """`audience doctor`: check what is installed, what a launch needs, and the state of a warehouse."""
 
 from pipelines.commands import Command, add_form
-from pipelines.settings.arguments import add_all, add_to
+from pipelines.settings.arguments import OF_QUEUES, add_all, add_to
 from pipelines.settings.resolve import Place, landing_of, place_of
 from pipelines.settings.values import NAMED
-from pipelines.sources.queues import LAUNCH_OPTIONS, find_queue
+from pipelines.sources.queues import LAUNCH_OPTIONS, OPTIONS, find_queue
 from pipelines.system.terminal import put, say
 from transforms.errors import AudienceError
 
@@ -24,6 +24,9 @@ def add_options(parser) -> None:
     group = parser.add_argument_group("launch", "Check what a stream on Google Cloud needs, before anything starts")
     for name in LAUNCH_OPTIONS:
         add_to(group, NAMED[name])
+    here = parser.add_argument_group("queue", "Check that a stream on this machine can read a queue")
+    for name in (*(each for each in OPTIONS if each not in LAUNCH_OPTIONS), *OF_QUEUES):
+        add_to(here, NAMED[name])
     group.add_argument("--bucket", metavar="gs://BUCKET", help="Staging bucket of the job")
     group.add_argument("--project", help="Project of the job: check enabled APIs and granted permissions")
     group.add_argument("--region", help="Region of the job, e.g. europe-west1")
@@ -40,7 +43,7 @@ def run(values, rest) -> int | None:
     is_asked = find_queue(vars(values)) or values.bucket or values.region or values.project
     before = (lambda: _before_launch(values, place)) if is_asked else None
     landing = landing_of(vars(values)) if place.dataset else None
-    found = checks(place.warehouse, place.dataset, before, landing, values.deep)
+    found = checks(place.warehouse, place.dataset, before, landing, values.deep, values.config)
     put(lines(found, values.form), values.form)
     if wrong := faults(found):
         damaged = [row for row in wrong if row.section in (WAREHOUSE, FILE)]

@@ -25,6 +25,13 @@ def add_options(parser) -> None:
         help="File with the key of the proof of erasure, created if it does not exist (default: erasure.key in the "
         "folder of the warehouse; required with --dataset)",
     )
+    parser.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="Write-ahead log that no stream has read into this warehouse yet; others on this machine are known",
+    )
     add_all(parser, _OPTIONS)
     add_form(parser)
 
@@ -38,12 +45,12 @@ def run(values, rest) -> None:
             raise OptionError(f"--find, --delete: got {id!r}; allowed: a user_id or an anonymous_id, in UTF-8")
     if values.mentions and values.find:
         raise OptionError("--mentions: got it with --find; allowed: only with --delete")
-    given = {name: value for name, value in vars(values).items() if name not in ("mentions", "proof_key")}
+    given = {name: value for name, value in vars(values).items() if name not in ("mentions", "proof_key", "log")}
     settings = resolve(given, "recompute")
     if values.find:
-        _find(settings, ids, values.form, values.proof_key)
+        _find(settings, ids, values.form, values.proof_key, values.log)
     else:
-        _delete(settings, ids, values.proof_key, values.mentions)
+        _delete(settings, ids, values.proof_key, values.mentions, values.log)
 
 
 def _is_text(id: str) -> bool:
@@ -54,12 +61,14 @@ def _is_text(id: str) -> bool:
     return True
 
 
-def _find(settings, ids: list[str], form: str, proof_key: str | None) -> None:
+def _find(settings, ids: list[str], form: str, proof_key: str | None, logs: list[str]) -> None:
     import polars as pl
 
     from pipelines.assemble import open_configured
     from pipelines.batch.person.erase import also_known_as
-    from pipelines.batch.person.places import LANDED, LIVE, Found, find, find_similar
+    from pipelines.batch.person.logs import TABLE as LOG
+    from pipelines.batch.person.logs import find
+    from pipelines.batch.person.places import LANDED, LIVE, Found, find_similar
     from pipelines.batch.person.proof import key_of, proofs
     from pipelines.batch.person.search import Search
     from pipelines.batch.summary import DEFAULT, program
@@ -67,7 +76,7 @@ def _find(settings, ids: list[str], form: str, proof_key: str | None) -> None:
     from pipelines.warehouse.render import render
 
     with open_configured(settings) as warehouse:
-        found, unread = find(warehouse, Search(ids))
+        found, unread = find(warehouse, Search(ids), logs)
         others, similar = also_known_as(warehouse, ids), find_similar(warehouse, ids)
         proved = proofs(warehouse, ids, key_of(warehouse, proof_key))
     rows = pl.DataFrame(found, schema=list(Found._fields), orient="row")
@@ -76,7 +85,7 @@ def _find(settings, ids: list[str], form: str, proof_key: str | None) -> None:
         say(f"{shown(id)} was erased on {time:%Y-%m-%d %H:%M:%S} UTC, by proof {proof}")
     if proved.by_other_keys:
         say(f"not compared: {proved.by_other_keys:,} proofs made with another key; pass it with --proof_key")
-    if any(each.place not in (LIVE, LANDED) for each in found):
+    if any(each.place not in (LIVE, LANDED) and each.table != LOG for each in found):
         say("files that are not live are removed by the next run that writes, or now by --delete of the same ids")
     if any(each.place == LANDED for each in found):
         say("landed records belong to a stream that is not drained: drain it before --delete")
@@ -91,14 +100,14 @@ def _find(settings, ids: list[str], form: str, proof_key: str | None) -> None:
         say(f"similar identifiers, treated as other people: {_join_ids(similar)}")
 
 
-def _delete(settings, ids: list[str], proof_key: str | None, mentions: str | None) -> None:
+def _delete(settings, ids: list[str], proof_key: str | None, mentions: str | None, logs: list[str]) -> None:
     from pipelines.assemble import open_configured
     from pipelines.batch.person.elsewhere import list_copies
     from pipelines.batch.person.erase import also_known_as, erase
 
     with open_configured(settings) as warehouse:
         others = also_known_as(warehouse, ids)
-    done = erase(settings, ids, proof_key, mentions)
+    done = erase(settings, ids, proof_key, mentions, logs=logs)
     with open_configured(settings) as warehouse:
         copies = list_copies(warehouse)
     for line in _summary(done):

@@ -10,6 +10,7 @@ from transforms.errors import OptionError
 
 DATAFLOW = "DataflowRunner"
 RUNNERS = ("PrismRunner", "DirectRunner", DATAFLOW)
+QUEUES = ("pubsub", "kafka", "kinesis")
 _OPTIONS = (
     "config",
     "early_firing",
@@ -50,6 +51,7 @@ def add_options(parser) -> None:
         "--runner",
         help="DataflowRunner: a job on Dataflow, whose own reader reads; else our own reader (default: our own)",
     )
+    group.add_argument("--queue", help="Queue of the stream: pubsub, kafka, kinesis (default: pubsub)")
     group.add_argument("--backfill", action="store_true", help="Read the day from files instead of a queue")
     add_all(parser, _OPTIONS)
     parser.add_argument("--json", action="store_true", help="Print one JSON object")
@@ -83,6 +85,7 @@ def _plan(values, numbers: dict[str, float], distinct: dict[str, float], prices:
     from pipelines.settings.resolve import resolve
 
     on_dataflow = _check_runner(values)
+    _check_queue(values)
     settings = resolve(vars(values), "recompute")
     import msgspec
 
@@ -106,12 +109,13 @@ def _plan(values, numbers: dict[str, float], distinct: dict[str, float], prices:
     how = How(
         metrics,
         settings.shards or SHARDS,
-        settings.readers,
+        1 if values.queue == "kinesis" else settings.readers,  # one for all shards
         settings.batch_delay,
         settings.early_firing,
         settings.dedup_window,
         settings.max_lateness,
         on_dataflow,
+        values.queue or QUEUES[0],
     )
     if values.backfill:
         plan = plan_backfill(traffic, how, prices)
@@ -130,6 +134,18 @@ def _check_runner(values) -> bool:
     if values.runner == DATAFLOW and values.readers is not None:
         raise OptionError("--readers is only for a stream on this machine; leave it out for a job on Dataflow")
     return values.runner == DATAFLOW
+
+
+def _check_queue(values) -> None:
+    """Errors: OptionError for a queue that cannot be planned with the other options."""
+    if values.queue not in (None, *QUEUES):
+        raise OptionError(f"--queue: got {values.queue!r}; allowed: {', '.join(QUEUES)}")
+    if values.queue is not None and values.backfill:
+        raise OptionError("--queue and --backfill exclude each other: a backfill is planned from files")
+    if values.queue not in (None, QUEUES[0]) and values.runner == DATAFLOW:
+        raise OptionError(f"--queue {values.queue}: no job on Dataflow is planned with it; leave --runner out")
+    if values.queue == "kinesis" and values.readers is not None:
+        raise OptionError("--readers is not for --queue kinesis, which has one reader for all shards; leave it out")
 
 
 def _override(option: str, words: list[str], known: Mapping[str, float], least: float) -> dict[str, float]:

@@ -6,6 +6,8 @@ from pipelines.commands import Command
 from pipelines.system.terminal import say, shown
 from transforms.errors import OptionError
 
+LIVE_RATE = 50.0  # lines a second to a collector
+
 
 def add_options(parser) -> None:
     parser.add_argument("--events", required=True, help="Number of events, e.g. 100000")
@@ -28,6 +30,15 @@ def add_options(parser) -> None:
         help="Pub/Sub topic instead of --output: one message per line, with received_time as an attribute",
     )
     parser.add_argument(
+        "--output_url",
+        metavar="URL",
+        help="Address of a collector instead of --output, e.g. http://127.0.0.1:8090: events that happen when they are "
+        f"sent, {LIVE_RATE:.0f} a second unless --rate says otherwise",
+    )
+    parser.add_argument(
+        "--key_file", metavar="FILE", help="With --output_url: file whose first line is the write key (default: none)"
+    )
+    parser.add_argument(
         "--ledger", help="JSON file for the ledger: counts of the events written and the faults injected"
     )
     parser.add_argument_group(
@@ -39,7 +50,7 @@ def run(values, rest) -> None:
     from pipelines.apps.simulator.faults import read_faults
     from pipelines.apps.simulator.output import STDOUT, check_output
     from pipelines.apps.simulator.simulate import simulate
-    from pipelines.settings.options import DATE_IN_WORDS
+    from pipelines.settings.forms import DATE_IN_WORDS
 
     events, seed, days = (_whole(name, getattr(values, name)) for name in ("events", "seed", "days"))
     try:
@@ -47,8 +58,14 @@ def run(values, rest) -> None:
     except ValueError:
         raise OptionError(f"--start: got {values.start!r}; allowed: {DATE_IN_WORDS}") from None
     faults, rate = read_faults(values.faults), _rate(values.rate)
-    if (values.output is None) == (values.output_topic is None):
-        raise OptionError("give either a file with --output or a topic with --output_topic")
+    if [values.output, values.output_topic, values.output_url].count(None) != 2:
+        raise OptionError(
+            "give one of a file with --output, a topic with --output_topic and a collector with --output_url"
+        )
+    if values.output_url is not None:
+        return _send(values, events, seed, faults, rate or LIVE_RATE)
+    if values.key_file is not None:
+        raise OptionError("--key_file: only with --output_url; leave it out")
     if values.output is not None:
         check_output("output", values.output)
     if values.ledger is not None:
@@ -72,6 +89,35 @@ def run(values, rest) -> None:
     )
     where = values.output_topic or ("stdout" if values.output == STDOUT else values.output)
     say(f"{ledger.lines:,} lines in {shown(where)}: {ledger.accepted:,} events to accept")
+
+
+def _send(values, events: int, seed: int, faults, rate: float) -> None:
+    from pipelines.apps.simulator.http import collector_at, send_live
+
+    url = collector_at("output_url", values.output_url)
+    if values.ledger is not None:
+        raise OptionError("--ledger: not with --output_url, where an event that is sent again is one more line")
+    key = _key(values.key_file)
+    say(f"sending {events:,} events, {rate:,.0f} lines a second, to {shown(values.output_url)}; Ctrl-C stops it")
+    lines = send_live(url, key, events, seed, faults, rate)
+    say(f"{lines:,} lines taken by {shown(values.output_url)}")
+
+
+def _key(path: str | None) -> str | None:
+    """The write key in a file; a key is no option, as other users see the options of a process."""
+    if path is None:
+        return None
+    from pipelines.apps.simulator.http import KEY
+
+    try:
+        with open(path, encoding="ascii") as file:
+            key = file.readline(1_000).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not ASCII"
+        raise OptionError(f"--key_file: {shown(path)}: {why}; give a file whose first line is the write key") from None
+    if not KEY.fullmatch(key):
+        raise OptionError(f"--key_file: the first line of {shown(path)} is no write key; allowed: ASCII without blanks")
+    return key
 
 
 def _whole(name: str, text: str) -> int:

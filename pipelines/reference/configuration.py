@@ -13,12 +13,16 @@ from pipelines.reference.mapping_page import PAGE as MAPPING_PAGE
 from pipelines.reference.mapping_page import mapping_page
 from pipelines.reference.terraform import tables_text
 from pipelines.reference.translations import TRANSLATIONS, translations_text
+from pipelines.settings.alerts import CHANNELS, RULES, Alerts, Rule
+from pipelines.settings.attribution import Attribution
 from pipelines.settings.config import TEMPLATES, Quality
+from pipelines.settings.forms import Option
 from pipelines.settings.json_schema import SCHEMAS, schema_text
 from pipelines.settings.keys import Key, keys_of
-from pipelines.settings.options import Option
+from pipelines.settings.sync import OWN_TARGETS, Segment, Sync
 from pipelines.settings.values import FILE_OPTIONS
 from pipelines.settings.yaml_line import flow
+from transforms.insight.settings import Anomalies, Attribute, Feedback, Profiles, Recommendations, Trends
 from transforms.metrics.spec import Measure, MetricSpec
 from transforms.sessions.funnel import Funnel
 
@@ -58,6 +62,15 @@ mapping` that of a mapping; both are shipped in [templates/schemas](../templates
 """
 
 
+INSIGHT: dict[str, tuple[type, str]] = {
+    "trends": (Trends, "[Trends and anomalies](why/anomalies.md) defines what is compared."),
+    "anomalies": (Anomalies, "[Trends and anomalies](why/anomalies.md) defines the kinds."),
+    "feedback": (Feedback, "[feedback.md](feedback.md) defines\nthe scores."),
+    "profiles": (Profiles, "[Profiles](profiles.md) defines what is counted."),
+    "recommendations": (Recommendations, "[Recommendations](recommendations.md) defines the score."),
+}
+
+
 def page() -> str:
     """Return the text of docs/configuration.md."""
     options = table((_option_row(option) for option in FILE_OPTIONS), "Key")
@@ -72,6 +85,18 @@ def page() -> str:
             table(map(_key_row, keys_of(Funnel)), "Key"),
         ),
         (
+            "`attribution`",
+            f"{_of(Attribution)} [Its page](metrics/attribution.md) defines the models.",
+            table(map(_key_row, keys_of(Attribution)), "Key"),
+        ),
+        *_alerts(),
+        *_sync(),
+        *(
+            (f"`insight.{name}`", f"{_of(part)} {more}", table(map(_key_row, keys_of(part)), "Key"))
+            for name, (part, more) in INSIGHT.items()
+        ),
+        ("An attribute", _of(Attribute), table(map(_key_row, keys_of(Attribute)), "Key")),
+        (
             "`metrics`",
             "Metrics by name, in addition to the shipped ones ([templates/default.yaml](../templates/default.yaml)): "
             "a new name\nadds a metric, a shipped name redefines one, and null disables it. The keys of a metric:",
@@ -80,6 +105,30 @@ def page() -> str:
         ("A measure", _of(Measure), table(map(_key_row, keys_of(Measure)), "Key")),
     )
     return INTRODUCTION + "".join(f"\n## {title}\n\n{text}\n\n{rows}" for title, text, rows in sections)
+
+
+def _alerts() -> Iterator[tuple[str, str, str]]:
+    """The sections of alerts: theirs, and one for each kind of rule and of channel."""
+    yield (
+        "`alerts`",
+        f"{_of(Alerts)} [alerts.md](alerts.md) explains them.",
+        table(map(_key_row, keys_of(Alerts)), "Key"),
+    )
+    common = keys_of(Rule)
+    yield "An alert's rule", "Keys that every rule has, beside `kind`:", table(map(_key_row, common), "Key")
+    names = {key.name for key in common}
+    for kind in (*RULES, *CHANNELS):
+        what = "A rule" if issubclass(kind, Rule) else "A channel"
+        keys = [key for key in keys_of(kind) if kind in CHANNELS or key.name not in names]
+        yield f"{what} of kind {_of(kind).partition(':')[0]}", _of(kind), table(map(_key_row, keys), "Key")
+
+
+def _sync() -> Iterator[tuple[str, str, str]]:
+    """The sections of syncs: theirs, that of a segment, and one for each kind of target of their own."""
+    yield "`sync`", f"{_of(Sync)} [sync.md](sync.md) explains them.", table(map(_key_row, keys_of(Sync)), "Key")
+    yield "A segment", _of(Segment), table(map(_key_row, keys_of(Segment)), "Key")
+    for kind in OWN_TARGETS:
+        yield f"A target of kind {_of(kind).partition(':')[0]}", _of(kind), table(map(_key_row, keys_of(kind)), "Key")
 
 
 def table(rows: Iterable[tuple[str, ...]], first: str) -> str:
@@ -94,7 +143,7 @@ def _option_row(option: Option) -> tuple[str, ...]:
 
 
 def _key_row(key: Key) -> tuple[str, ...]:
-    default = "required" if key.required else "none" if not key.default else f"`{flow(key.default)}`"
+    default = "required" if key.required else "none" if key.default in (None, "", (), {}) else f"`{flow(key.default)}`"
     return f"`{key.name}`", key.description, key.unit, default, f"`{key.name}: {flow(key.example)}`"
 
 

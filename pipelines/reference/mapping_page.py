@@ -23,8 +23,9 @@ events](your-own-events.md)). An unknown key is an error, and an error names the
 
 A path names a value of a record: `a.b` (keys), `c[0]` (an element of a list), `['a b.c']` (a key with any character),
 `event_params[key=page].value` (the element of a list whose `key` is `page`), `$attributes.NAME` and `$ordering_key`
-(what a message of a queue says beside its payload). What no field reads, and what a field reads and does not keep, is
-in the JSON column `extra` of the event, at its path. These leave a value there:
+(what a message of a queue says beside its payload; one of Kafka also `$key`, `$topic`, `$partition` and
+`$timestamp`). What no field reads, and what a field reads and does not keep, is in the JSON column `extra` of the
+event, at its path. These leave a value there:
 
 - a field with `else` or `default` in place of a value, or with `on_error: null`: the value that it does not keep;
 - `coalesce` and `cases`: each value of a part that is not the chosen one, also a text such as `N/A` that a coalesce
@@ -235,7 +236,7 @@ def _field_rows() -> Iterator[tuple[str, ...]]:
 
 
 def _type_rows() -> Iterator[tuple[str, ...]]:
-    metrics, _, funnel = read_config(None)
+    metrics, funnel = (config := read_config(None)).metrics, config.funnel
     counted: dict[str, list[str]] = {}
     for metric in metrics:
         for name, measure in metric.measures.items():
@@ -246,5 +247,7 @@ def _type_rows() -> Iterator[tuple[str, ...]]:
         counted.setdefault(kind, []).append("[funnel](metrics/funnel.md)")
     for kind in ("purchase", "refund"):
         counted.setdefault(kind, []).append("`revenue_by_day`")
+    for kind in ("purchase", "signup"):
+        counted.setdefault(kind, []).append("[attribution](metrics/attribution.md)")
     for kind in sorted(counted):
         yield f"`{kind}`", ", ".join(counted[kind])

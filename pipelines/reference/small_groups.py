@@ -54,6 +54,7 @@ GROUPS = {
     "conversion_by_channel": Group("visitors", _CONVERTERS),
     "conversion_by_country": Group("visitors", _CONVERTERS),
     "revenue_by_day": Group("buyers", {"refunded_buyers": ("refunds", "net_revenue")}),
+    "attribution_by_day": Group("converters"),
     "funnel_by_day": Group(
         "first_persons",
         {

@@ -54,7 +54,9 @@ def _table(table: Table) -> dict[str, Any]:
 
 def views(tables: list[Table]) -> list[dict[str, str]]:
     """Return every view over these tables."""
-    sql = dict(bigquery_views(tables, "{{time_zone}}", read_config(None).funnel))
+    configuration = read_config(None)
+    made = bigquery_views(tables, "{{time_zone}}", configuration.funnel, attribution=configuration.attribution)
+    sql = dict(made)
     return [
         {
             "name": name,

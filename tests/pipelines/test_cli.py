@@ -70,7 +70,7 @@ def filled(tmp_path_factory) -> str:
 WRONG_COMMANDS = {
     "no command": (
         [],
-        "no command given; allowed: run, stop, collect, backfill, recompute, replay, mapping, query, report, person,",
+        "no command given; allowed: run, stop, collect, backfill, recompute, replay, mapping, query, refresh, alert,",
     ),
     "an unknown command": (["backfil"], "invalid choice: 'backfil'"),
     "an unknown option before a command": (["--verbose", "query", "SELECT 1"], "unknown option '--verbose' of query"),
@@ -82,7 +82,7 @@ WRONG_COMMANDS = {
     "a query of a file": (["query", "SELECT 1", "--warehouse", "{here}/events.jsonl"], "is a file, not a folder"),
     "no number of events": (["simulate", "--events", "many", "--output", "{here}/s"], "--events: got 'many'; allowed"),
     "no event": (["simulate", "--events", "0", "--output", "{here}/s"], "--events: got '0'; allowed: a whole number"),
-    "no output": (["simulate", "--events", "1"], "give either a file with --output or a topic with --output_topic"),
+    "no output": (["simulate", "--events", "1"], "give one of a file with --output, a topic with --output_topic"),
     "an output in no folder": (
         ["simulate", "--events", "1", "--output", "{here}/no/s"],
         "no/s: cannot be written (No such file or directory); name a file in a writable folder",

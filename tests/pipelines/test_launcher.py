@@ -13,6 +13,8 @@ import pytest
 from google.cloud.dataflow_v1beta3 import Job, JobType
 
 from pipelines.dataflow.template import container_spec, metadata
+from pipelines.warehouse.open import open_warehouse
+from tests.pipelines.insight.test_refresh import fill
 from tests.servers.needed import missing
 
 ROOT = Path(__file__).parents[2]
@@ -65,14 +67,22 @@ def test_the_step_that_writes_the_file_needs_python_alone(tmp_path):
     assert (tmp_path / "where").read_text() == "gs://my-bucket/templates/abc.json\n"
 
 
-@pytest.mark.parametrize("kind", ["stream", "backfill"])
+@pytest.mark.parametrize("kind", ["stream", "backfill", "refresh"])
 def test_the_launcher_starts_what_the_image_names_with_what_a_console_sends(
     kind, storage, bigquery, queue, credentials, tmp_path
 ):
     (file,) = re.findall(r"^ENV FLEX_TEMPLATE_PYTHON_PY_FILE=/template/(\S+)$", (FLEX / "Dockerfile").read_text(), re.M)
     line = b'{"event_id": "a", "event_type": "click", "event_time": "2026-03-01T10:00:00Z"}\n'
-    read = {"input_subscription": queue.subscription} if kind == "stream" else {"input": storage.put("e.jsonl", line)}
-    sent = DEFAULTS | dict.fromkeys(FLAGS, "false") | read | {"dataset": f"demo-project.launched_by_{kind}"}
+    dataset = f"demo-project.launched_by_{kind}"
+    if kind == "refresh":
+        with open_warehouse(dataset, None, create=True) as warehouse:
+            fill(warehouse)
+    read = {
+        "stream": {"input_subscription": queue.subscription},
+        "backfill": {"input": storage.put("e.jsonl", line)},
+        "refresh": {"refresh": "true"},
+    }[kind]
+    sent = DEFAULTS | dict.fromkeys(FLAGS, "false") | read | {"dataset": dataset}
     # What the launcher adds of its own.
     sent |= {
         "runner": "DataflowRunner",
@@ -89,7 +99,7 @@ def test_the_launcher_starts_what_the_image_names_with_what_a_console_sends(
     assert done.returncode == 0, done.stderr
     assert f"wrote job audience-{kind} to {storage.url}/launches/1/job_object" in done.stderr
     job = Job.from_json(storage.get("launches/1/job_object"))
-    kinds = {"stream": JobType.JOB_TYPE_STREAMING, "backfill": JobType.JOB_TYPE_BATCH}
-    assert (job.name, job.type_) == (f"audience-{kind}", kinds[kind])
+    of_kind = JobType.JOB_TYPE_STREAMING if kind == "stream" else JobType.JOB_TYPE_BATCH
+    assert (job.name, job.type_) == (f"audience-{kind}", of_kind)
     (pool,) = job.environment.worker_pools
     assert pool.worker_harness_container_image == IMAGE

@@ -59,6 +59,41 @@ def test_a_runner_that_is_not_planned_is_one_line(words, said, capsys):
     assert said in error and error.count("\n") == 1
 
 
+def test_kafka_and_kinesis_are_read_and_billed_as_they_are(capsys):
+    usual, kafka, kinesis = told(capsys), told(capsys, "--queue=kafka"), told(capsys, "--queue=kinesis")
+    assert told(capsys, "--queue=pubsub") == usual
+    assert set(usual["dollars"]) - set(kafka["dollars"]) == {"pubsub"}
+    assert {name: kafka["dollars"][name] for name in kafka["dollars"] if name != "workers"} == pytest.approx(
+        {name: usual["dollars"][name] for name in kafka["dollars"] if name != "workers"}
+    )
+    # 3,000 messages a second at the peak: three shards for a day, and a unit for each message.
+    assert kinesis["dollars"]["kinesis"] == pytest.approx(3 * 24 * 0.015 + 86.4 * 0.014)
+    advised = {each["option"]: each for each in kinesis["advice"]}
+    assert (advised["shards of the stream"]["value"], "--readers" in advised) == ("3", False)
+    readers = {each["option"]: each["why"] for each in kafka["advice"]}["--readers"]
+    assert readers.endswith("; the topics need as many partitions")
+    assert main([*GIVEN, "--queue=kafka"]) == 0
+    assert capsys.readouterr().out.startswith("One day of a stream from Kafka: 86,400,000 messages")
+    large = told(capsys, "--queue=kinesis", "--event_bytes", "30000")
+    assert {each["option"]: each["value"] for each in large["advice"]}["shards of the stream"] == "90"
+    assert large["dollars"]["kinesis"] == pytest.approx(90 * 24 * 0.015 + 2 * 86.4 * 0.014)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--queue=rabbit"], "--queue: got 'rabbit'; allowed: pubsub, kafka, kinesis"),
+        (["--queue=kafka", "--backfill"], "--queue and --backfill exclude each other"),
+        (["--queue=kafka", "--runner=DataflowRunner"], "--queue kafka: no job on Dataflow is planned with it; leave"),
+        (["--queue=kinesis", "--readers=3"], "--readers is not for --queue kinesis, which has one reader for"),
+    ],
+)
+def test_a_queue_that_is_not_planned_is_one_line(words, said, capsys):
+    assert main([*GIVEN, *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
 def test_what_is_stated_counts(capsys):
     usual = told(capsys)
     more = told(capsys, "--distinct", "content_id=100000", "--price", "pubsub_tib=80", "--event_bytes", "540")

@@ -34,7 +34,7 @@ def test_every_option_that_may_stand_in_a_file_says_its_unit_its_default_and_an_
 def test_the_examples_of_the_page_are_right(tmp_path):
     own = tmp_path / "audience.yaml"
     own.write_text(EXAMPLE)
-    metrics, quality, _ = read_config(str(own))
+    metrics, quality, *_ = read_config(str(own))
     assert [metric.name for metric in metrics] == ["content_1h", "campaign_1h", "user_days", "searches_1h"]
     assert quality.null_ids == ("", "null", "guest")
     assert resolve({"input": ["a"], "config": str(own)}).time_zone == "Europe/London"
