@@ -43,6 +43,7 @@ from benchmarks.bomb_inputs import (
     zstd_window,
 )
 from pipelines.runners.in_process import worker_count
+from pipelines.system.cores import core_count
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "RESULTS-bombs.md"
@@ -128,7 +129,7 @@ def run(name: str, make: Make, most: int, seconds: float) -> Result:
             peak, killed = _watched(process, most, started + seconds)
             took = time.monotonic() - started
         said = _said(errors.read_text(errors="replace")).replace(f"{place}/", "")
-    bound = BOUND_MIB * MB * (1 + worker_count(0, size))
+    bound = BOUND_MIB * MB * (1 + (worker_count(0, size) or core_count()))
     return Result(name, size, took, peak, bound, killed or str(process.returncode), said)
 
 

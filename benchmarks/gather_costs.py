@@ -13,8 +13,8 @@ from apache_beam.io.gcp.pubsub import PubsubMessage
 from benchmarks.cells import Key, arguments
 from pipelines.apps.simulator.faults import PRESETS
 from pipelines.apps.simulator.live import Live
+from pipelines.sources.messages import block_of
 from pipelines.sources.pubsub.beam_reader import poll_of_messages
-from pipelines.sources.pubsub.messages import block_of
 from transforms import gather
 
 BUNDLES = (10, 30, 100, 300)  # messages

@@ -23,10 +23,10 @@ import pyarrow.json
 
 from pipelines.apps.simulator.simulate import faults, simulate_lines
 from transforms.block import RAW_SCHEMA, tag_input
+from transforms.contract import NativeEvent
+from transforms.json_objects import encode_json
 from transforms.mapping import load_mapping
 from transforms.parse import parse
-from transforms.records.native import NativeEvent
-from transforms.records.payloads import encode_json
 
 BLOCK_ROWS = (300, 3_000, 50_000)
 TEXTS = ("user_id", "anonymous_id", "session_id", "content_id", "content_type", "category", "channel", "campaign")

@@ -14,9 +14,10 @@ from pathlib import Path
 import duckdb
 
 from pipelines.settings.config import read_config
+from pipelines.warehouse.dialect import to_duckdb
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.metric_tables import tables_of
-from pipelines.warehouse.views import VIEWS, duckdb_views
+from pipelines.warehouse.views import VIEWS, bigquery_views
 
 # Records and their books, of which the rival keeps less.
 LEFT_OUT = ("events_unique", "quality_summary", "quarantine_open", "quarantine_by_code", "live_now")
@@ -35,11 +36,13 @@ def theirs(folder: Path) -> duckdb.DuckDBPyConnection:
     connection.execute(f"CREATE VIEW events AS SELECT * FROM read_parquet('{folder}/events/*/*.parquet')")
     connection.execute("CREATE VIEW events_unique AS SELECT * FROM events")
     for table in TABLES:
-        connection.execute(f"CREATE VIEW {table}_current AS SELECT * FROM read_parquet('{folder}/{table}.parquet')")
-    metrics = read_config(None).metrics
-    for name, sql in duckdb_views(tables_of(metrics).values(), "UTC", read_config(None).funnel):
+        for name in (table, f"{table}_current"):  # written once, so every row is current
+            connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{folder}/{table}.parquet')")
+    config = read_config(None)
+    tables = tables_of(config.metrics).values()
+    for name, sql in bigquery_views(tables, "UTC", config.funnel, attribution=config.attribution):
         if name in NUMBERS:
-            connection.execute(f"CREATE VIEW {name} AS {sql}")
+            connection.execute(f"CREATE VIEW {name} AS {to_duckdb(sql)}")
     return connection
 
 

@@ -1,0 +1,1 @@
+"""Forecasts, anomalies and sentiment beside the tables that others published."""
