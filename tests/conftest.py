@@ -16,6 +16,8 @@ hypothesis.settings.load_profile("untimed")
 pytest_plugins = [
     "tests.servers.browser",
     "tests.servers.credentials",
+    "tests.servers.kafka",
+    "tests.servers.kinesis",
     "tests.servers.left_out",
     "tests.servers.pubsub",
     "tests.servers.storage",

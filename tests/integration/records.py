@@ -5,11 +5,13 @@ therefore gathered: each stretch of 20 minutes becomes one minute, in the same o
 """
 
 import fcntl
+import gzip
 import json
 import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ import pytest
 from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.batch.backfill import backfill
 from pipelines.settings.resolve import resolve
+from tests.support.real_data import real_set
 
 GATHERED = 20  # minutes that become one
 # The day of this moment is over for 18 hours, and not too old for a stream whose clock is an hour ahead.
@@ -91,3 +94,12 @@ def event(name: str, moment: datetime, **properties: str) -> bytes:
     time = moment.isoformat()
     more = {"campaign": "spring", "properties": properties, "event_time": time, "received_time": time}
     return json.dumps(told | more).encode()
+
+
+def write_github(folder: Path, most: int | None = None) -> Path:
+    """`github.jsonl`: an hour of real GitHub events, as if it had been yesterday, or the first of them."""
+    day = (datetime.now(UTC) - timedelta(days=1)).date().isoformat().encode()
+    file = folder / "github.jsonl"
+    with gzip.open(real_set("github-events") / "2015-02-22-21.min.json.gz") as lines:
+        file.write_bytes(b"".join(line.replace(b"2015-02-22T", day + b"T") for line in islice(lines, most)))
+    return file

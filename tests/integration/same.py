@@ -1,11 +1,13 @@
 """Whether two warehouses hold the same, but for when and by which run it was written; what is lost or double if not."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
 
 from pipelines.warehouse.interface import Warehouse
+from pipelines.warehouse.local.duckdb_connection import ask
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 
 METRICS = ("activity_1m", "content_1h", "campaign_1h", "user_days", "sessions")
@@ -15,7 +17,10 @@ UNBALANCED = "SELECT count(*) FROM quality_1m_current WHERE balance <> 0"
 
 def rows(warehouse: Path, sql: str) -> pl.DataFrame:
     """The rows of a query in a certain order, without what tells the run."""
-    frame = LocalWarehouse.open(warehouse).connect().sql(sql).pl()
+    answer = ask(LocalWarehouse.open(warehouse), sql)
+    with closing(answer.connection):
+        assert answer.rows is not None, sql
+        frame = answer.rows.pl()
     kept = sorted(set(frame.columns) - STAMPS)
     return frame.select(kept).sort([name for name in kept if not frame.schema[name].is_nested()])
 

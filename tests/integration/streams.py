@@ -1,13 +1,19 @@
 """What tests of a stream into a local warehouse share: what they wait for, and what has to hold at its end."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+from pipelines.batch.backfill import backfill
+from pipelines.settings.resolve import resolve
 from pipelines.sources.landing import Landing
 from pipelines.warehouse.local.settled import SettledMinutes
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from tests.integration.records import Records
 from tests.integration.same import METRICS, UNBALANCED, assert_same, lost_and_double
+from tests.integration.test_against_oracle import METRICS as KEYS
+from tests.integration.test_against_oracle import _module, ordered
+from tests.servers.needed import LIMIT
 from tests.servers.stream import A_QUERY, Stream, ask, drain, publish, received_times
 from transforms.errors import SourceError
 
@@ -47,7 +53,7 @@ def is_settled(stream: Stream) -> bool:
 
 def drained(stream: Stream) -> None:
     drain("--warehouse", str(stream.warehouse))
-    assert stream.process.wait(LONG) == 0, stream.said()
+    assert stream.process.wait(LIMIT) == 0, stream.said()
 
 
 def assert_nothing_lost_or_double(warehouse: Path, batch: Path, *also: str) -> None:
@@ -68,3 +74,40 @@ def until_read(stream: Stream, lines: list[bytes]) -> None:
     """Wait until all that was sent before is in the audit counts, in balance."""
     stream.until_counted(RECEIVED, len(lines), LONG)
     until_balanced(stream)
+
+
+def assert_those_of_sql(warehouse: Path, file: Path, kind: str = "native", without: tuple[str, ...] = ()) -> None:
+    """The events and the metrics, but for those `without`, of SQL over the raw lines, which imports nothing of the
+    product."""
+    product, oracle = LocalWarehouse.open(warehouse).connect(), _module.oracle([str(file)], kind)
+    oracle.execute("SET TimeZone = 'UTC'")
+    columns = "event_type, event_time, time_source, source, user_id, anonymous_id, content_id, channel, campaign, value"
+    exact = ((name, listed) for name, listed in _exact(oracle) if name not in without)
+    for mine, truth in (
+        (f"SELECT {columns} FROM events", f"SELECT {columns} FROM o_events"),
+        *((f"SELECT {listed} FROM {name}_current", f"SELECT {listed} FROM o_{name}") for name, listed in exact),
+    ):
+        rows = ordered(product, mine)
+        assert rows.height > 0
+        assert rows.equals(ordered(oracle, truth)), mine
+
+
+def assert_those_of_github(warehouse: Path, file: Path, mapping: str) -> None:
+    """The rows of a backfill of GitHub's events, and of SQL over them."""
+    batch, without = file.parent / "batch", ("campaign_1h",)  # GitHub has none
+    backfill(resolve({"input": [str(file)], "mapping": [mapping], "warehouse": str(batch), "workers": "1"}))
+    for sql in (
+        "SELECT * EXCLUDE (received_time, sent_time) FROM events",
+        *(f"SELECT * FROM {metric}_current" for metric in METRICS if metric not in without),
+        "SELECT sum(received), sum(quarantined), sum(duplicates) FROM quality_1m_current",
+    ):
+        assert_same(warehouse, batch, sql)
+    assert_those_of_sql(warehouse, file, "github", without)
+
+
+def _exact(oracle) -> Iterator[tuple[str, str]]:
+    """(metric, its columns that are no sketches)."""
+    for name in KEYS:
+        columns = [row[0] for row in oracle.execute(f"DESCRIBE o_{name}").fetchall()]
+        listed = ", ".join(column for column in columns if column not in ("users", "purchasers", "revenue"))
+        yield name, listed

@@ -14,28 +14,22 @@ from pipelines.settings.config import TEMPLATES
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from tests.integration.real_sets import read_set
+from tests.support.real_data import real_set
 
 _spec = importlib.util.spec_from_file_location("oracle", Path(__file__).parents[1] / "oracle" / "oracle.py")
 _module = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_module)
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
 SAMPLES = TEMPLATES / "samples"
 HLL_ERROR = 3 * 1.04 / 64  # three standard errors of a sketch with 4,096 registers
+# kind -> (the set and its mapping, its files)
 SETS = {
-    "native": (None, None),
-    "github": (SHARED / "github-events", "*.gz"),
-    "wikipedia": (SHARED / "wikipedia-edits", "*.gz"),
-    "ads": (SAMPLES / "ad-impressions", "*.csv.gz"),
-    "otto": (SHARED / "otto-sessions", "*.jsonl"),
-    "retail": (SHARED / "retail-orders", "*.parquet"),
-}
-MAPPINGS = {
-    "github": "github-events",
-    "wikipedia": "wikipedia-edits",
-    "ads": "ad-impressions",
-    "otto": "otto-sessions",
-    "retail": "retail-orders",
+    "native": ("", "*.jsonl"),
+    "github": ("github-events", "*.gz"),
+    "wikipedia": ("wikipedia-edits", "*.gz"),
+    "ads": ("ad-impressions", "*.csv.gz"),
+    "otto": ("otto-sessions", "*.jsonl"),
+    "retail": ("retail-orders", "*.parquet"),
 }
 # An id has copies that differ and were received together: which is kept is up to a hash that only the product has.
 TIED = ("native", "retail")
@@ -83,17 +77,14 @@ DISTINCT = ("users", "purchasers")
 def both(request, tmp_path_factory):
     """(kind, a connection to the warehouse, a connection to the oracle, ids whose kept copy a hash decides)."""
     kind, folder = request.param, tmp_path_factory.mktemp(request.param)
-    root, pattern = SETS[kind]
+    name, pattern = SETS[kind]
     if kind == "native":
         simulate(events=30_000, seed=11, output=folder / "events.jsonl", days=3, start=date(2026, 3, 1))
-        root, pattern = folder, "*.jsonl"
-    if not root.exists():
-        pytest.skip(f"NO REAL DATA: {root.name} is not beside this checkout")
-    warehouse, files = folder / "warehouse", str(root / pattern)
-    if kind in MAPPINGS:
-        warehouse = read_set(tmp_path_factory, kind, files, MAPPINGS[kind])
-    else:
+        warehouse, files = folder / "warehouse", str(folder / pattern)
         backfill(resolve({"input": [files], "warehouse": str(warehouse)}))
+    else:
+        files = str((SAMPLES / name if kind == "ads" else real_set(name)) / pattern)
+        warehouse = read_set(tmp_path_factory, kind, files, name)
     oracle = _module.oracle(sorted(glob.glob(files)), kind)
     oracle.execute("SET TimeZone = 'UTC'")
     return kind, LocalWarehouse.open(warehouse).connect(), oracle

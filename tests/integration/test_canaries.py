@@ -26,7 +26,7 @@ from pipelines.batch.backfill import inspect_files, job_of
 from pipelines.cli import main
 from pipelines.settings.resolve import resolve
 from pipelines.system.progress import Notes
-from tests.servers.needed import wait_until
+from tests.servers.needed import LIMIT, wait_until
 from tests.servers.stream import drain, streaming
 
 TEXTS = (
@@ -239,7 +239,7 @@ def test_a_stream_leaves_each_value_where_it_belongs_and_nothing_in_its_landing_
     with streaming(queue, prism, house.folder, *options) as stream:
         wait_until(lambda: "reading" in stream.said() or stream.process.poll() is not None, 60, "it reads")
         drain("--warehouse", str(stream.warehouse))
-        assert stream.process.wait(60) == 0, stream.said()
+        assert stream.process.wait(LIMIT) == 0, stream.said()
     house.said.append(("said by run", log.read_bytes()))
     log.unlink()
     assert house.found() == []

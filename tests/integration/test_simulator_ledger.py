@@ -14,7 +14,7 @@ from pipelines.settings.resolve import resolve
 from pipelines.warehouse.dialect import to_duckdb
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 
-SEEDS = range(1, 11)
+SEEDS = range(1, 5)
 EVENTS = 4_000
 TRANSPORT = (
     "received_time",

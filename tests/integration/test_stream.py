@@ -1,9 +1,7 @@
 """A stream from the Pub/Sub emulator, on Prism, into a local warehouse: the rows of a backfill, whatever happens."""
 
-import gzip
 import json
 import random
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from pipelines.apps.doctor.warehouse import socket_checks
 from pipelines.batch.backfill import backfill
 from pipelines.batch.recompute import recompute
 from pipelines.settings.resolve import resolve
-from tests.integration.records import backfilled, event
+from tests.integration.records import backfilled, event, write_github
 from tests.integration.same import METRICS, UNBALANCED, assert_same
 from tests.integration.streams import (
     EVENTS,
@@ -24,11 +22,10 @@ from tests.integration.streams import (
     send,
     until_balanced,
 )
+from tests.servers.needed import LIMIT
 from tests.servers.sockets import assert_private
 from tests.servers.stream import ROOT, ask, drain, drain_as_a_person, publish, received_times, streaming
 from transforms.lateness import MARGIN, allowed_lateness
-
-SHARED = ROOT.parent / "shared" / "data"
 
 
 def test_a_shuffled_repeated_stream_gives_the_rows_of_a_backfill_and_a_backfill_over_it_changes_none(
@@ -46,7 +43,7 @@ def test_a_shuffled_repeated_stream_gives_the_rows_of_a_backfill_and_a_backfill_
         [looked] = socket_checks(stream.process.pid)
         assert (looked.state, looked.facts) == (FOUND, {"listening": []})
         drain_as_a_person(stream.warehouse)
-        assert stream.process.wait(60) == 0, stream.said()
+        assert stream.process.wait(LIMIT) == 0, stream.said()
     for sql in (
         "SELECT * EXCLUDE (received_time, sent_time) FROM events",
         "SELECT source, stage, code, errors, payload FROM quarantine",
@@ -59,24 +56,15 @@ def test_a_shuffled_repeated_stream_gives_the_rows_of_a_backfill_and_a_backfill_
     assert ask(stream.warehouse, UNBALANCED) == 0
 
 
-def yesterday(path: Path) -> Iterator[bytes]:
-    """The lines of a day of GitHub events, as if it had been yesterday."""
-    day = (datetime.now(UTC) - timedelta(days=1)).date().isoformat().encode()
-    with gzip.open(path) as file:
-        for line in file:
-            yield line.replace(b"2015-02-22T", day + b"T")
-
-
 def test_github_events_replayed_at_high_speed_by_their_own_times_give_the_rows_of_a_backfill(queue, prism, tmp_path):
-    file = tmp_path / "github.jsonl"
-    file.write_bytes(b"".join(yesterday(SHARED / "github-events/2015-02-22-21.min.json.gz")))
+    file = write_github(tmp_path)
     lines = file.read_bytes().splitlines()
     mapping = str(ROOT / "templates/mappings/github-events.yaml")
     with streaming(queue, prism, tmp_path, "--mapping", mapping, *TRUSTED) as stream:
         publish(queue, lines, [json.loads(line)["dt"] for line in lines])
         stream.until_counted(RECEIVED, len(lines))
         drain("--warehouse", str(stream.warehouse))
-        assert stream.process.wait(60) == 0, stream.said()
+        assert stream.process.wait(LIMIT) == 0, stream.said()
     batch = tmp_path / "batch"
     backfill(resolve({"input": [str(file)], "mapping": [mapping], "warehouse": str(batch), "workers": "1"}))
     for sql in (

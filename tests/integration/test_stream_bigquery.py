@@ -21,6 +21,7 @@ from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.recount import differences
 from tests.integration.same import METRICS, assert_alike
 from tests.servers.faulty import faulty_grpc, faulty_http
+from tests.servers.needed import LIMIT
 from tests.servers.stream import Stream, drain, publish, received_times, streaming
 from transforms.errors import AudienceError
 
@@ -61,7 +62,7 @@ def until_counted(stream: Stream, dataset: str, sql: str, count: int) -> None:
 
 def drained(stream: Stream, dataset: str, folder: Path) -> None:
     drain("--dataset", dataset, "--landing", str(folder / "landing"))
-    assert stream.process.wait(60) == 0, stream.said()
+    assert stream.process.wait(LIMIT) == 0, stream.said()
 
 
 def landed(folder: Path) -> set[Path]:

@@ -1,6 +1,6 @@
 """Faults of a stream on Prism: whatever is killed, stopped or delivered again, nothing is lost and nothing is double.
 
-STREAM_KILLS   how often the process is killed at a random moment (default 10 in CI, else 2); STREAM_SEED chooses the
+STREAM_KILLS   how often the process is killed at a random moment (default 6 in CI, else 2); STREAM_SEED chooses the
                moments
 """
 
@@ -35,11 +35,11 @@ from tests.integration.streams import (
     until_balanced,
     until_read,
 )
-from tests.servers.needed import wait_until
+from tests.servers.needed import LIMIT, wait_until
 from tests.servers.pubsub import Queue
 from tests.servers.stream import A_QUERY, Stream, ask, publish, streaming
 
-KILLS = int(os.environ.get("STREAM_KILLS", "10" if os.environ.get("CI") == "true" else "2"))
+KILLS = int(os.environ.get("STREAM_KILLS", "6" if os.environ.get("CI") == "true" else "2"))
 SEED = int(os.environ.get("STREAM_SEED", "7"))
 BOOKS = ("received", "events", "duplicates", "quarantined")
 
@@ -85,14 +85,14 @@ def test_killed_at_random_moments_its_runner_dies_a_person_stops_it_twice_and_al
         send(queue, records.part(number, parts))
         stream.until(lambda: landed_files(stream) - before, LONG)
         os.kill(prism_of(stream), signal.SIGKILL)
-        assert stream.process.wait(LONG) == 2
+        assert stream.process.wait(LIMIT) == 2
     assert "restart to resume: unprocessed records are read again" in only_error(stream)
     for part, ending in ((number + 1, signal.SIGTERM), (number + 2, signal.SIGINT)):
         before = landed_files(stream)
         send(queue, records.part(part, parts))
         with streaming(queue, prism, tmp_path, *TRUSTED) as stream:
             stream.until(lambda before=before, stream=stream: landed_files(stream) - before, LONG)
-            assert stream.end(ending, LONG) == 0, stream.said()
+            assert stream.end(ending) == 0, stream.said()
     waiting = re.findall(r"([\d,]+) landed records are not reconciled yet: the next", stream.said())
     with streaming(queue, prism, tmp_path, *TRUSTED) as stream:
         send(queue, records.part(number + 3, parts))

@@ -14,12 +14,12 @@ from pipelines.settings.config import TEMPLATES
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from tests.integration.real_sets import read_set
+from tests.support.real_data import real_set
 
 _spec = importlib.util.spec_from_file_location("oracle", Path(__file__).parents[1] / "oracle" / "oracle.py")
 _module = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_module)
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
 SETS = {
     "native": None,
     "github": ("github-events", "*.gz", "github-events"),
@@ -42,9 +42,7 @@ def both(request, tmp_path_factory):
         pattern = str(folder / "*.jsonl")
     else:
         name, files, mapping = SETS[kind]
-        if not (SHARED / name).exists():
-            pytest.skip(f"NO REAL DATA: {name} is not beside this checkout")
-        pattern = str(SHARED / name / files)
+        pattern = str(real_set(name) / files)
         given["mapping"] = str(TEMPLATES / "mappings" / f"{mapping}.yaml")
     if kind == "native" or kind in FUNNELS:
         steps, window, _ = FUNNELS.get(kind, SHIPPED)
@@ -195,6 +193,19 @@ def test_what_was_bought_and_refunded(both):
         for each, view in ((product, "revenue_by_day"), (oracle, "o_revenue"))
     )
     assert rows.equals(truth) and rows["orders"].sum() > 100, rows
+
+
+@pytest.mark.parametrize("both", ["native"], indirect=True)
+def test_what_conversions_are_attributed_to(both):
+    keys = "day, model, event_type, channel, campaign, currency, converters"
+    parts = "round(conversions::DOUBLE, 6) AS conversions, round(revenue::DOUBLE, 6) AS revenue"
+    rows = same(
+        both,
+        f"SELECT {keys}, {parts} FROM attribution_by_day",
+        f"SELECT {keys}, conversions, revenue FROM attribution(30)",
+    )
+    assert rows["model"].n_unique() == 4 and rows["campaign"].n_unique() > 3
+    assert (rows["conversions"] % 1 != 0).sum() > 100  # shares of the middle
 
 
 def test_where_people_came_from(both):

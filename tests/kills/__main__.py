@@ -82,7 +82,7 @@ class Killing:
         return self.place.run_again()
 
 
-def chosen(there: list[str], points: int | list[int] | None, seed: str, swap: str) -> list[int]:
+def chosen(there: list[str], points: int | list[int] | None, seed: str, swap: str | tuple[str, ...]) -> list[int]:
     """Which points are met: first a side of a swap, then the other, then others by chance; the same in each run."""
     if points is None:
         return list(range(len(there)))

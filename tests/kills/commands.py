@@ -33,7 +33,7 @@ PERSON, BROWSER = "killed-7391", "browser-7391"
 DAY, NEXT = "2026-03-01", "2026-03-02"
 # Two metrics, of which one names people: the others are written by the same steps.
 CONFIG = "metrics: {content_1h: null, campaign_1h: null}\n"
-STAMPS = {"generation", "revision", "emitted_time", "failed_time", "erased_time", "subject_hmac", "key_id"}
+STAMPS = {"generation", "revision", "emitted_time", "failed_time", "erased_time", "subject_hmac", "key_id", "state"}
 BATCHES = 12  # of a stream: more than the files that a tier keeps
 
 
@@ -100,6 +100,11 @@ def erase(folder: Path) -> int:
     return at(folder, *ERASE)
 
 
+def refresh(folder: Path) -> int:
+    os.chdir(folder.parent)
+    return main(["refresh", "--warehouse", str(folder), "--config", "audience.yaml"])
+
+
 def compact(folder: Path) -> None:
     with LocalWarehouse.open(folder).writer() as run:
         run.compact_all(above=1)
@@ -157,6 +162,7 @@ COMMANDS = {
     "recompute": ("one", lambda folder: at(folder, "recompute", "--generation", "8")),
     "replay": ("one", lambda folder: at(folder, "replay", "--accept_late", "--generation", "8")),
     "erasure": ("two", erase),
+    "refresh": ("one", refresh),
     "compaction": ("streamed", compact),
     "stream": ("one", stream),
     "adoption": ("noted", adopt),
@@ -199,7 +205,7 @@ def left(folder: Path, gone: bool) -> list[str]:
     """Files that nothing names, and with `gone` those in which the person still stands."""
     live = load(folder).paths()
     files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
-    staged = [name for name in files if name.startswith("staging") or name.endswith(".tmp")]
+    staged = [name for name in files if name.startswith(("staging", "insight/staging")) or name.endswith(".tmp")]
     if not gone:
         return staged
     named = [f"{name} names the person" for name, path in files.items() if _names_the_person(path)]

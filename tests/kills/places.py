@@ -40,7 +40,7 @@ class _Place:
 class Folder(_Place):
     """A folder, begun as a copy of the base that the command has."""
 
-    SWAP = "rename manifest.json.tmp"  # what makes a commit seen
+    SWAP = ("rename manifest.json.tmp", "rename insight/manifest.json.tmp")  # what makes a commit seen
     dear = False
 
     def __init__(self, folder: Path, command: str):

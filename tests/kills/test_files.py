@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.needed import LIMIT
 from tests.servers.process import ROOT
 
 ALL = os.environ.get("KILL_POINTS") == "all"
@@ -26,6 +27,7 @@ POINTS = {
     "add": 1,
     "recompute": 1,
     "replay": 1,
+    "refresh": 1,
     "compaction": 2,
     "stream": 2,
     "adoption": 2,
@@ -53,7 +55,7 @@ def asking(folder: Path, environment: Mapping[str, str] = {}) -> Iterator[Callab
             yield ask
         finally:
             process.stdin.close()
-            process.wait(30)
+            process.wait(LIMIT)
 
 
 @pytest.fixture(scope="module")

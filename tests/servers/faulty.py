@@ -4,6 +4,7 @@ A plan is a list of faults: each request to a watched path takes the next one, a
 
     pass            go through
     400 ... 599     this HTTP status; or, for gRPC, a status code by its name, e.g. UNAVAILABLE
+    ...Exception    the HTTP status 400 with this type of error, as AWS answers it
     reset           the connection ends before the server has the request
     lost            the server has the request and answers, but the connection ends before the answer
     silence         the request is swallowed and never answered
@@ -14,24 +15,28 @@ import http.client
 import socket
 import struct
 import threading
+import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 
-_DROPPED = {"connection", "content-length", "transfer-encoding", "host"}
+_DROPPED = {"connection", "content-length", "transfer-encoding", "host", "date"}
 
 
 class Plan:
-    """The faults still to come, and the requests that met one."""
+    """The faults still to come, and the requests that met one; `ahead`: seconds that the server's clock is;
+    `change` changes what it answers."""
 
     def __init__(self):
         self._lock = threading.Lock()
         self._left: list[str] = []
         self.met: list[str] = []
         self.requests = 0
+        self.ahead = 0.0
+        self.change: Callable[[bytes], bytes] = bytes
 
     def set(self, *faults: str) -> None:
         """Plan these, and forget those that are left."""
@@ -61,7 +66,8 @@ class _Server(ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def faulty_http(target: str, watched: str = "/insertAll") -> Iterator[tuple[str, Plan]]:
-    """(URL, plan) of a proxy in front of the URL `target`; the plan is for paths that hold `watched`."""
+    """(URL, plan) of a proxy in front of the URL `target`; the plan is for paths, or operations of AWS, that hold
+    `watched`."""
     plan, host = Plan(), urllib.parse.urlsplit(target).netloc
     ended = threading.Event()
 
@@ -70,9 +76,13 @@ def faulty_http(target: str, watched: str = "/insertAll") -> Iterator[tuple[str,
 
         def _answer(self):
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            fault = plan.next() if watched in self.path else "pass"
+            operation = self.headers.get("X-Amz-Target", "")
+            fault = plan.next() if watched in f"{self.path} {operation}" else "pass"
             if fault.isdigit():
                 self._send(int(fault), [("Content-Type", "application/json")], _error(int(fault)))
+            elif fault.endswith("Exception"):
+                told = b'{"__type":"%s","message":"by plan"}' % fault.encode()
+                self._send(400, [("Content-Type", "application/x-amz-json-1.1")], told)
             elif fault == "silence":
                 ended.wait()
             elif fault == "reset":
@@ -82,7 +92,8 @@ def faulty_http(target: str, watched: str = "/insertAll") -> Iterator[tuple[str,
                 if fault == "lost":
                     self._reset()
                 else:
-                    self._send(status, headers, answer)
+                    is_changed = status == 200 and watched in f"{self.path} {operation}"
+                    self._send(status, headers, plan.change(answer) if is_changed else answer)
 
         def _send(self, status, headers, body):
             self.send_response(status)
@@ -98,6 +109,9 @@ def faulty_http(target: str, watched: str = "/insertAll") -> Iterator[tuple[str,
             self.close_connection = True
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer
+
+        def date_time_string(self, timestamp=None):
+            return super().date_time_string((timestamp or time.time()) + plan.ahead)
 
         def log_message(self, *_):
             pass

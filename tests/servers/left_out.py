@@ -10,8 +10,11 @@ import pytest
 # fixture -> the program that it starts
 PROGRAMS = {
     "pubsub_emulator": "Java and the Pub/Sub emulator",
+    "kafka_broker": "Java and Apache Kafka (make tools)",
+    "kafka_cluster": "Java and Apache Kafka (make tools)",
     "prism": "Prism, which Go builds",
     "bigquery_server": "the BigQuery emulator (make tools)",
+    "kinesis_server": "the Kinesis emulator (make tools)",
     "storage_server": "fake-gcs-server (make tools)",
     "browser": "Chromium",
 }

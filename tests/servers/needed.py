@@ -7,6 +7,9 @@ from collections.abc import Callable
 import pytest
 
 PATIENCE = 4.0 if "PYTEST_XDIST_WORKER" in os.environ else 1.0  # where tests share the machine with other tests
+# Seconds until an answer, a thread or a process is given up, far more than any takes: a server that gets no processor
+# accepts nobody, and connections wait in the kernel.
+LIMIT = 180.0 * PATIENCE
 
 
 def missing(what: str) -> None:

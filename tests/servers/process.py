@@ -8,8 +8,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.servers.needed import LIMIT
+
 ROOT = Path(__file__).parents[2]
-DEADLINE = 30  # seconds for a server to answer, and to stop
 
 
 class ServerMissing(Exception):
@@ -17,7 +18,7 @@ class ServerMissing(Exception):
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str | Path], deadline: float = DEADLINE) -> Iterator[str]:
+def running(command: Sequence[str | Path], deadline: float = LIMIT) -> Iterator[str]:
     """Run a server; gives the first line that it prints of JSON, and stops this one process at the end.
 
     A server that ends before it is ready, or is not ready at the deadline, is a RuntimeError with what it logged.
@@ -48,7 +49,7 @@ def running(command: Sequence[str | Path], deadline: float = DEADLINE) -> Iterat
             late.cancel()
             process.terminate()
             try:
-                process.wait(DEADLINE)
+                process.wait(LIMIT)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

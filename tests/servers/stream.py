@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import closing, contextmanager, redirect_stderr
 from pathlib import Path
 
 import duckdb
@@ -14,8 +14,11 @@ import msgspec
 
 from pipelines.cli import main
 from pipelines.sources.pubsub.client import PubsubMessage
+from pipelines.warehouse.local.duckdb_connection import ask as ask_duckdb
 from pipelines.warehouse.local.warehouse import LocalWarehouse
-from tests.servers.needed import wait_until
+from tests.servers.kafka import Topic
+from tests.servers.kinesis import DataStream
+from tests.servers.needed import LIMIT, wait_until
 from tests.servers.pubsub import Queue
 
 ROOT = Path(__file__).parents[2]
@@ -46,10 +49,10 @@ class Stream:
 
         self.until(counted, seconds, f"{sql}: {count}", A_QUERY)
 
-    def end(self, number: int = signal.SIGTERM, seconds: float = 60) -> int:
+    def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal, and wait for the end: its exit status."""
         self.process.send_signal(number)
-        return self.process.wait(seconds)
+        return self.process.wait(LIMIT)
 
     def said(self) -> str:
         """What it has said so far."""
@@ -62,13 +65,12 @@ class Stream:
 
 @contextmanager
 def streaming(
-    queue: Queue | Path, prism: str, folder: Path, *options: str, dataset: str | None = None
+    queue: Queue | Topic | DataStream | Path, prism: str, folder: Path, *options: str, dataset: str | None = None
 ) -> Iterator[Stream]:
-    """A stream of a subscription, or of the folder of a log, into `folder`/warehouse, or into a dataset; whatever is
-    left of it at the end is killed."""
+    """A stream of a queue, or of the folder of a log, into `folder`/warehouse, or into a dataset; what is left of it at
+    the end is killed."""
     log = folder / "run.log"
-    reads = ["--input_log", str(queue)] if isinstance(queue, Path) else ["--input_subscription", queue.subscription]
-    command = [sys.executable, "-m", "pipelines.cli", "run", *reads]
+    command = [sys.executable, "-m", "pipelines.cli", "run", *_named(queue)]
     local = ["--warehouse", str(folder / "warehouse")]
     into = ["--dataset", dataset, "--landing", str(folder / "landing")] if dataset else local
     words = [*command, *into, "--prism_location", prism, *options]
@@ -82,6 +84,17 @@ def streaming(
         process.wait()
 
 
+def _named(queue: Queue | Topic | DataStream | Path) -> list[str]:
+    """The options that name a queue."""
+    if isinstance(queue, Path):
+        return ["--input_log", str(queue)]
+    if isinstance(queue, Topic):
+        return ["--input_kafka", queue.name, "--kafka_servers", queue.cluster.servers, "--kafka_group", queue.group]
+    if isinstance(queue, DataStream):
+        return ["--input_kinesis", queue.name]
+    return ["--input_subscription", queue.subscription]
+
+
 def committed(warehouse: Path) -> tuple[int, int] | None:
     """What tells one commit of a warehouse from the next; None before the first."""
     try:
@@ -92,20 +105,22 @@ def committed(warehouse: Path) -> tuple[int, int] | None:
 
 
 def ask(warehouse: Path, sql: str):
-    """The first value of a query; None where there is no warehouse yet."""
+    """The first value of a query; None where there is no warehouse yet. All views would cost four times as much."""
     if not (warehouse / "warehouse.json").exists():
         return None
     try:
-        row = LocalWarehouse.open(warehouse).connect().execute(sql).fetchone()
+        answer = ask_duckdb(LocalWarehouse.open(warehouse), sql)
+        with closing(answer.connection):
+            rows = answer.rows.limit(1).fetchall() if answer.rows is not None else []
     except duckdb.Error:
         return None
-    return row[0] if row else None
+    return rows[0][0] if rows else None
 
 
 def drain_as_a_person(warehouse: Path) -> None:
     """From another terminal."""
     command = [sys.executable, "-m", "pipelines.cli", "stop", "--drain", "--warehouse", str(warehouse)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
     assert done.returncode == 0, done.stderr
     assert "closes" in done.stderr
 

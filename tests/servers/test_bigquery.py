@@ -139,3 +139,20 @@ def test_a_table_keeps_its_partitioning_and_its_clustering(client, table):
     assert (found.time_partitioning.field, found.clustering_fields) == ("made", ["id"])
     assert [field.mode for field in found.schema][:2] == ["REQUIRED", "NULLABLE"]
     assert json.dumps(found.to_api_repr()["schema"])
+
+
+def test_equal_statements_of_two_datasets_answer_each_from_its_own_and_a_view_follows_those_it_reads(client):
+    found = []
+    for number in range(2):
+        own = client.create_dataset(f"d{uuid.uuid4().hex}").reference
+        name = f"{own.project}.{own.dataset_id}"
+        client.query_and_wait(f"CREATE TABLE `{name}.t` AS SELECT {number} AS n")
+        client.query_and_wait(f"CREATE VIEW `{name}.inner_view` AS SELECT n FROM `{name}.t`")
+        client.query_and_wait(f"CREATE VIEW `{name}.outer_view` AS SELECT n FROM `{name}.inner_view`")
+        asked = f"SELECT n, '{own.dataset_id}' AS own FROM `{name}.outer_view`"
+        found.append([tuple(row.values()) for row in client.query_and_wait(asked)] == [(number, own.dataset_id)])
+        with pytest.raises(BadRequest, match="nothing"):
+            client.query_and_wait(f"SELECT nothing FROM `{name}.outer_view`")
+        client.query_and_wait(f"CREATE OR REPLACE VIEW `{name}.inner_view` AS SELECT n + 5 AS n FROM `{name}.t`")
+        found.append([row.n for row in client.query_and_wait(f"SELECT n FROM `{name}.outer_view`")] == [number + 5])
+    assert found == [True] * 4

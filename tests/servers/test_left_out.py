@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from tests.servers.needed import LIMIT
 from tests.servers.process import ROOT
 
 TESTS = """
@@ -31,7 +32,7 @@ def run_pytest(folder, *words: str) -> str:
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = servers\n")
     command = [sys.executable, "-m", "pytest", "-p", "tests.servers.left_out", "-p", "no:cacheprovider", *words]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-    done = subprocess.run([*command, "."], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*command, "."], cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

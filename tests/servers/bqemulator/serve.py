@@ -16,6 +16,8 @@ What is changed of bqemulator 1.4.0:
 - AppendRows knows the fields of a RECORD.
 - A column that is added to a schema is added to what is stored.
 - A load job takes uploads of any media type, and matches the columns of a Parquet file by name.
+- Its SQL may be nested as deep as a UNION of a month of days, which its parser visits by recursion.
+- What it parses and translates it remembers, and views are put into a statement by their names: see remembered.py.
 """
 
 import asyncio
@@ -44,8 +46,10 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 
 sys.path.insert(0, str(Path(__file__).parent))
+import remembered
 import strict
 
+sys.setrecursionlimit(10_000)
 QUERIES = "/bigquery/v2/projects/{project_id}/queries"
 TABLE = "/bigquery/v2/projects/{project_id}/datasets/{dataset_id}/tables/{table_id}"
 INSERT_ALL = f"{TABLE}/insertAll"
@@ -197,6 +201,7 @@ write_servicer.BigQueryWriteHandler = Appends
 write_servicer._table_arrow_schema = arrow_schema
 grpc.aio.server = partial(grpc.aio.server, migration_thread_pool=ThreadPoolExecutor(200))
 follow_duckdb()
+remembered.remember()
 upload._PERMITTED_MEDIA_CONTENT_TYPES += ("*/*",)
 executor._LOAD_FORMAT_HANDLERS["PARQUET"] = load_parquet
 
