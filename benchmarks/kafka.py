@@ -28,6 +28,7 @@ from tests.servers.stream import ask, committed, streaming
 
 EVENTS = 400_000
 PARTITIONS = 4
+QUEUED = 50_000  # messages: the client holds 100,000 at most
 EVERY = 0.25  # seconds between two looks at the warehouse
 LONGEST = 1_800.0
 COUNT = "SELECT count(*) FROM events"
@@ -81,7 +82,8 @@ def of_kafka(lines: list[bytes], folder: Path) -> dict[str, float]:
     try:
         cluster.start()
         topic = Topic(cluster, PARTITIONS)
-        topic.publish(*lines)
+        for at in range(0, len(lines), QUEUED):
+            topic.publish(*lines[at : at + QUEUED])
         return {"kafka_poll_loop": rate_of_poll_loop(topic, len(lines)), "kafka": rate_of_stream(topic, len(lines))}
     finally:
         cluster.kill()
