@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping
 from email.message import EmailMessage
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -42,6 +42,7 @@ ANSWER_BYTES = 1 << 20  # of an answer that are read
 LIMIT_SECONDS = 20.0  # after which a channel that takes nothing is left to the next delivery
 AGAIN = {408, 409, 425, 429}  # besides 5xx: statuses after which a retry may succeed
 Send = Callable[[Message], None]
+T = TypeVar("T")
 
 
 def sender(channel: Channel, limit: float = LIMIT_SECONDS) -> Send:
@@ -53,18 +54,20 @@ def sender(channel: Channel, limit: float = LIMIT_SECONDS) -> Send:
         KafkaTopic: _kafka,
         Email: _email,
     }
-    return partial(_retried, partial(once[type(channel)], channel), limit)
+    return lambda message: retried(partial(once[type(channel)], channel, message), limit)
 
 
-def _retried(send: Send, limit: float, message: Message) -> None:
+def retried(send: Callable[[], T], limit: float) -> T:
+    """What a send returns, tried again while it raises NotNow and the limit in seconds allows."""
     until = time.monotonic() + limit
     for wait in waits():
         try:
-            return send(message)
+            return send()
         except NotNow:
             if time.monotonic() + wait >= until:
                 raise
         time.sleep(wait)
+    raise AssertionError("waits never end")
 
 
 def secret_of(secret: Secret) -> str:

@@ -127,17 +127,29 @@ def _synced(name: str, to: str, target: Target, now: pl.DataFrame, state: State,
 
 
 def _carry_out(name: str, target: Target, state: State, still: pl.Series, number: int, told: pl.DataFrame) -> Line:
-    """Send the batches of a plan that were not taken yet, and keep it. Who is no longer `still` there is not added."""
+    """Send the batches of a plan that were not taken yet, and keep it.
+
+    Who is no longer `still` there is not added, and removed instead of changed: by what the target had before. A batch
+    may have been taken without its mark, so what the plan says is kept all the same, and the next plan removes it.
+    """
     taken, plan = state.taken(number), f"{state.id}-{number:06}"
     send, size = sender(target), told.height if is_whole(target) else BATCH
     for batch, first in enumerate(range(0, told.height, size)):
         if batch in taken:
             continue
-        part = told.slice(first, size)
-        part = part.filter((pl.col("action") == REMOVE) | pl.col("person").is_in(still.implode()))
+        part = _without_who_left(told.slice(first, size), still)
         at = Batch(name, f"{plan}-{batch:06}", plan, state.began(number), first, part)
         state.take(number, batch, send(at) if part.height else [])
     return state.finish(number, told)
+
+
+def _without_who_left(part: pl.DataFrame, still: pl.Series) -> pl.DataFrame:
+    left = ~pl.col("person").is_in(still.implode())
+    removed = left & (pl.col("action") == CHANGE)
+    kept = part.filter(~(left & (pl.col("action") == ADD)))
+    return kept.with_columns(
+        action=pl.when(removed).then(pl.lit(REMOVE)).otherwise("action"), row=pl.when(~removed).then("row")
+    )
 
 
 def _counts(told: pl.DataFrame) -> tuple[int, int, int]:

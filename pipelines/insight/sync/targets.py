@@ -30,7 +30,6 @@ from pipelines.settings.alerts import KafkaTopic, PubSubTopic, Webhook
 from pipelines.settings.sync import FolderTarget, GoogleAds, Target
 from pipelines.sources.kafka.publish import KafkaTopic as Kafka
 from pipelines.sources.pubsub.publish import PubSubTopic as PubSub
-from pipelines.sources.retries import waits
 from pipelines.system.disk import WRITE_ERRORS
 from pipelines.system.private import write_whole
 from pipelines.warehouse.outputs import Message
@@ -92,19 +91,10 @@ def forms(batch: Batch) -> list[dict]:
 def _webhook(target: Webhook, limit: float, batch: Batch) -> list[str]:
     data = {"segment": batch.segment, "changes": forms(batch)}
     body = msgspec.json.encode({"type": "segment.changes", "timestamp": _at(batch.time), "data": data})
-    until = time.monotonic() + limit
-    for wait in waits():
-        try:
-            answer = channels.post_signed(target, batch.id, body)
-        except Refused:
-            return batch.changes["person"].to_list()
-        except NotNow:
-            if time.monotonic() + wait >= until:
-                raise
-            time.sleep(wait)
-        else:
-            return _refused(answer)
-    raise AssertionError("waits never end")
+    try:
+        return _refused(channels.retried(partial(channels.post_signed, target, batch.id, body), limit))
+    except Refused:
+        return batch.changes["person"].to_list()
 
 
 class _Answer(msgspec.Struct):

@@ -206,6 +206,18 @@ def test_google_ads_gets_hashes_alone_and_what_was_sent_is_removed_by_them(synce
     assert b"xample.org" not in kept, "no address is kept"
 
 
+def test_who_leaves_while_a_change_waits_is_removed_by_the_address_that_was_sent(synced, tmp_path):
+    there, nowhere = ({"kind": "google_ads", "folder": str(tmp_path / name)} for name in ("ads", "a_file/ads"))
+    (tmp_path / "a_file").touch()
+    assert synced(there, "SELECT 'u1' AS person, 'old@example.org' AS email") == 0
+    assert synced(nowhere, "SELECT 'u1' AS person, 'new@example.org' AS email") == 1
+    assert synced(there, "SELECT 'u2' AS person, 'other@example.org' AS email") == 0
+    removed = [path.read_text() for path in (tmp_path / "ads").glob("*-remove.csv")]
+    assert any(hashlib.sha256(b"old@example.org").hexdigest() in text for text in removed)
+    added = [path.read_text() for path in (tmp_path / "ads").glob("*-add.csv")]
+    assert not any(hashlib.sha256(b"new@example.org").hexdigest() in text for text in added)
+
+
 @pytest.mark.parametrize(
     ("given", "email", "phone"),
     [
