@@ -15,13 +15,20 @@ HOST, PORT = "127.0.0.1", 8091
 EVERY_LOCAL, EVERY_BIGQUERY = 0.5, 60.0  # seconds
 LEAST_LOCAL, LEAST_BIGQUERY, MOST_EVERY = 0.2, 10.0, 3_600.0
 BYTES_BILLED = 1_000_000_000
-LASTING = "7d"
+LASTING, KEY_LASTING = "7d", "90d"
 LOG, COLLECT_PORT = "collected", 8090
 SIMULATED = 10**12  # events: more than anybody waits for
 EARLY = "10s"
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_MANAGING = ("add_link", "remove_link")
+_MANAGING = ("add_link", "remove_link", "add_reader", "remove_reader")
+_FILES = {"link": "links", "reader": "people_keys"}  # what a mode changes, by its last word
 _OF_PARTS = ("collect_port", "keys", "mapping", "simulate", "prism_location", "refresh_every")
+_OF_MODES = {
+    "lasting": ("for", ("add_link", "add_reader")),
+    "url": ("url", ("add_link",)),
+    "reads": ("reads", ("add_reader",)),
+    "rate": ("rate", ("add_reader",)),
+}
 _SERVING = ("warehouse", "dataset", "config", "host", "port", "every", "maximum_bytes_billed", "collect", *_OF_PARTS)
 
 
@@ -62,8 +69,33 @@ def add_options(parser) -> None:
     which = links.add_mutually_exclusive_group()
     which.add_argument("--add_link", metavar="NAME", help="Make a read-only link and print it; the file holds a hash")
     which.add_argument("--remove_link", metavar="NAME", help="Remove the links of a name at once")
-    links.add_argument("--for", dest="lasting", metavar="TIME", help=f"How long the link lasts (default: {LASTING})")
+    links.add_argument(
+        "--for",
+        dest="lasting",
+        metavar="TIME",
+        help=f"How long the link or the key lasts (default: {LASTING}, {KEY_LASTING})",
+    )
     links.add_argument("--url", metavar="URL", help="Address of the page as its readers reach it, for the link")
+    _add_people(parser)
+
+
+def _add_people(parser) -> None:
+    people = parser.add_argument_group("people (each changes the file of --people_keys, which is read again)")
+    people.add_argument(
+        "--people_keys",
+        metavar="FILE",
+        help="File of read keys; with it, whoever has one asks /v1/profiles/PERSON, /v1/recommendations/PERSON and the "
+        "page /person (default: nobody does)",
+    )
+    which = people.add_mutually_exclusive_group()
+    which.add_argument(
+        "--add_reader", metavar="NAME", help="Make a read key and print it; the file holds only its hash"
+    )
+    which.add_argument("--remove_reader", metavar="NAME", help="Remove the keys of a name at once")
+    people.add_argument(
+        "--reads", choices=("profiles", "recommendations"), help="What the key may read (default: both)"
+    )
+    people.add_argument("--rate", metavar="N", help="Requests per second of the key (default: no limit)")
 
 
 def run(values, rest) -> None:
@@ -74,21 +106,29 @@ def run(values, rest) -> None:
     elif mode is None:
         _serve(values)
     else:
-        {"add_link": _add_link, "remove_link": _remove_link}[mode](values)
+        {
+            "add_link": _add_link,
+            "remove_link": _remove_link,
+            "add_reader": _add_reader,
+            "remove_reader": _remove_reader,
+        }[mode](values)
 
 
 def _check_together(values, mode: str | None) -> None:
     for name in _SERVING if mode else ():
         if getattr(values, name) is not None:
             raise OptionError(f"--{name}: only to serve the page; leave it out with --{mode}")
-    for name, word in (("lasting", "for"), ("url", "url")):
-        if getattr(values, name) is not None and mode != "add_link":
-            raise OptionError(f"--{word}: only with --add_link; leave it out")
+    for name, (word, modes) in _OF_MODES.items():
+        if getattr(values, name) is not None and mode not in modes:
+            raise OptionError(f"--{word}: only with {' or '.join(f'--{each}' for each in modes)}; leave it out")
+    for one, other in (("link", "people_keys"), ("reader", "links")):
+        if mode and mode.endswith(one) and getattr(values, other) is not None:
+            raise OptionError(f"--{other}: not with --{mode}; leave it out")
     for name in _OF_PARTS if values.collect is None else ():
         if getattr(values, name) is not None:
             raise OptionError(f"--{name}: only with --collect; leave it out")
-    if mode and values.links is None:
-        raise OptionError(f"--{mode} needs --links FILE, the file that it changes")
+    if mode and getattr(values, file := _FILES[mode.rpartition("_")[2]]) is None:
+        raise OptionError(f"--{mode} needs --{file} FILE, the file that it changes")
 
 
 def _add_link(values) -> None:
@@ -129,6 +169,26 @@ def _remove_link(values) -> None:
     say(f"removed: {remove_link(values.links, values.remove_link)}")
 
 
+def _add_reader(values) -> None:
+    from pipelines.apps.live.people.keys import ANSWERS, add_reader
+
+    lasting = _lasting(values.lasting or KEY_LASTING)
+    rate = None if values.rate is None else number("rate", values.rate, 0.1, 1_000_000)
+    reads = ANSWERS if values.reads is None else (values.reads,)
+    key, until = add_reader(values.people_keys, values.add_reader, lasting, reads, rate)
+    print(key)
+    say(
+        f"the key is shown only now; it ends on {until:%Y-%m-%d at %H:%M} UTC, or with --remove_reader "
+        f"{values.add_reader}; earlier keys of the name end in 7 days"
+    )
+
+
+def _remove_reader(values) -> None:
+    from pipelines.apps.live.people.keys import remove_reader
+
+    say(f"removed: {remove_reader(values.people_keys, values.remove_reader)}")
+
+
 def _run_together(values) -> None:
     port = port_of(values.port or str(PORT))
     to = port_of(values.collect_port or str(COLLECT_PORT), "collect_port")
@@ -159,7 +219,7 @@ def _run_together(values) -> None:
                         *_given(values, "config", "mapping", "prism_location", "refresh_every")],
              (warehouse / "warehouse.json").exists),
         Part("page", ["live", "--warehouse", place.warehouse, "--port", str(port),
-                      *_given(values, "config", "host", "every", "links")],
+                      *_given(values, "config", "host", "every", "links", "people_keys")],
              lambda: answers(port, "/healthz")),
     ]  # fmt: skip
     if rate is not None:
@@ -192,18 +252,24 @@ def _serve(values) -> None:
     is_local = place_of(vars(values)).dataset is None
     every = _every(values.every, is_local)
     most_bytes = _most_bytes(values.maximum_bytes_billed, is_local)
+    if values.people_keys is not None and not is_local:
+        raise OptionError(
+            "--people_keys: only of a folder; in a dataset ask the tables user_profiles and recommendations"
+        )
     from pipelines.apps.collector.serve import address_of, installed, leave, serve
     from pipelines.apps.live.links import Links
+    from pipelines.apps.live.people.keys import Readers
 
     server, address = installed(), address_of(host, port)
     if values.links is None and not ipaddress.ip_address(address).is_loopback:
         raise OptionError(f"--host: got {host!r}; without --links allowed: a loopback address, e.g. {HOST}")
     links = None if values.links is None else Links(values.links)
+    readers = None if values.people_keys is None else Readers(values.people_keys)
     from pipelines.apps.live.page import LivePage
     from pipelines.warehouse.configured import open_asked
 
     with open_asked(vars(values)) as warehouse:
-        page = LivePage(warehouse, every, most_bytes, links, say)
+        page = LivePage(warehouse, every, most_bytes, links, say, readers)
 
         def begin() -> None:
             page.start()
@@ -238,6 +304,8 @@ def _lines(values, warehouse: str, host: str, port: int) -> list[str]:
     lines = [f"live page of {shown(warehouse)} on http://{where}:{port}; Ctrl-C stops it"]
     if values.links is not None:
         lines.append(f"it opens by a link: audience live --links {shown(values.links)} --add_link NAME")
+    if values.people_keys is not None:
+        lines.append(f"people by a key: audience live --people_keys {shown(values.people_keys)} --add_reader NAME")
     return lines
 
 

@@ -15,9 +15,13 @@ FILES = {
     "/uplot/uPlot.css": ("uplot/uPlot.min.css", "text/css" + _TEXT),
     "/uplot/LICENSE": ("uplot/LICENSE", "text/plain" + _TEXT),
 }
+PERSON_FILES = {
+    "/person": ("person.html", "text/html" + _TEXT),
+    "/person.js": ("person.js", "text/javascript" + _TEXT),
+}
 
 
-class File(NamedTuple):
+class Content(NamedTuple):
     """A file as it is sent: plain, and by gzip; `tag` tells it from that of another version."""
 
     plain: bytes
@@ -27,8 +31,8 @@ class File(NamedTuple):
 
 
 @cache
-def file_at(path: str) -> File:
-    """The file of a path of FILES."""
-    name, kind = FILES[path]
+def file_at(path: str) -> Content:
+    """The file of a path of FILES or PERSON_FILES."""
+    name, kind = (FILES | PERSON_FILES)[path]
     plain = (files("templates") / "live" / name).read_bytes()
-    return File(plain, gzip.compress(plain, mtime=0), kind, f'"{sha256(plain).hexdigest()[:16]}"')
+    return Content(plain, gzip.compress(plain, mtime=0), kind, f'"{sha256(plain).hexdigest()[:16]}"')

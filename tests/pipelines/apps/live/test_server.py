@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.apps.live.files import FILES
 from pipelines.apps.live.links import add_link
-from pipelines.apps.live.server import is_loopback
+from pipelines.apps.live.replies import is_loopback
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.tables import EVENTS
 from tests.pipelines.apps.live.rows import AT, CANARIES, ZONE, events, fill
