@@ -2,14 +2,15 @@
 
     python -m benchmarks.collector_soak [--minutes 10] [--topic] [--seed N] [--write]
 
-Official clients send at once: Segment, RudderStack, PostHog of both protocols, Snowplow, CloudEvents and the form of
-Plausible from Python, Segment from Node (after `npm ci --ignore-scripts --prefix tests/soak/node`), and our script in
-Chromium. The collector is killed with SIGKILL every few seconds, its disk is full and its clock is set back in some of
-its lives, and the stream on Prism is killed too. A proxy between clients and collector writes down what was
-acknowledged, without any code of the product; at the end each of these events has to be in `events` once, every metric
-has to be the number of events, and the audit counts have to reconcile. With `--topic` the log is published to Google's
-emulator, which cannot be reached for a minute. Root gives the log a small disk of its own, which is filled; for others
-a limit of the process stands for a full disk. `--write` adds the figures to RESULTS-collector-soak.md.
+Official clients send at once: Segment, RudderStack, PostHog of both protocols, Snowplow and CloudEvents from Python,
+Segment from Node (after `npm ci --ignore-scripts --prefix tests/soak/node`), and Plausible's tracker and our script in
+Chromium. Without Chromium or the packages of Node, a sender of Plausible's form stands for its tracker. The collector
+is killed with SIGKILL every few seconds, its disk is full and its clock is set back in some of its lives, and the
+stream on Prism is killed too. A proxy between clients and collector writes down what was acknowledged, without any code
+of the product; at the end each of these events has to be in `events` once, every metric has to be the number of events,
+and the audit counts have to reconcile. With `--topic` the log is published to Google's emulator, which cannot be
+reached for a minute. Root gives the log a small disk of its own, which is filled; for others a limit of the process
+stands for a full disk. `--write` adds the figures to RESULTS-collector-soak.md.
 """
 
 import argparse
@@ -79,11 +80,17 @@ def main() -> None:
     asked = parser.parse_args()
     node = NODE if (NODE / "node_modules").exists() else None
     if node is None and not asked.topic:
-        print(f"without Segment's client for Node: npm ci --ignore-scripts --prefix {NODE}", file=sys.stderr)
+        print(
+            f"without Segment's client for Node and Plausible's tracker: npm ci --ignore-scripts --prefix {NODE}",
+            file=sys.stderr,
+        )
     browser = any(map(shutil.which, BROWSERS))
     if not browser:
-        print(f"without our script in a browser: none of {', '.join(BROWSERS)} is installed", file=sys.stderr)
-    plan = Plan(asked.minutes * 60, asked.seed, tuple(CLIENTS), browser=browser, node=node)
+        print(
+            f"without Plausible's tracker and our script: none of {', '.join(BROWSERS)} is installed", file=sys.stderr
+        )
+    senders = [name for name in CLIENTS if name != "plausible" or not browser or node is None]
+    plan = Plan(asked.minutes * 60, asked.seed, senders, browser=browser, node=node)
     with tempfile.TemporaryDirectory() as made:
         found = (over_topic if asked.topic else over_log)(Path(made), plan)
     command = f"python -m benchmarks.collector_soak --minutes {asked.minutes:g}{' --topic' if asked.topic else ''}"

@@ -32,13 +32,17 @@ def _native(body: Any) -> list[Key]:
     return [("events", each["event_id"]) for each in (body if isinstance(body, list) else [body])]
 
 
+def _plausible(body: Any) -> list[Key]:
+    return [("plausible", f"{urlsplit(body['u']).path.lstrip('/')} {body['n']}")]
+
+
 IDS: dict[str, Callable[[Any], list[Key]]] = {
     "/v1/batch": _segment,
     "/batch/": _posthog,
     "/i/v1/analytics/events": _posthog,
     "/com.snowplowanalytics.snowplow/tp2": lambda body: [("snowplow", each["eid"]) for each in body["data"]],
     "/v1/cloudevents": lambda body: [("cloudevents", body["id"])],
-    "/api/event": lambda body: [("plausible", urlsplit(body["u"]).path)],
+    "/api/event": _plausible,
     "/v1/events": _native,
 }
 

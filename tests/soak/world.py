@@ -30,13 +30,15 @@ from tests.soak.faults import Gate, full_disk
 from tests.soak.recorder import Key, Recorder, recording
 
 ROOT = Path(__file__).parents[2]
+TRACKER = "node_modules/@plausible-analytics/tracker/plausible.js"
 MAPPINGS = ("segment", "posthog", "snowplow", "cloudevents", "plausible")
 CLOCKS = (0.0, 0.0, -60.0, -3_600.0)  # seconds by which the collector's clock is set back, drawn for each of its lives
 SOURCES = {name: name for name in MAPPINGS} | {"rudderstack": "segment", "posthog-v1": "posthog", "native": "events"}
 DRAIN_SECONDS = 240.0 * PATIENCE
 PRESENT = """
 SELECT source, CASE source WHEN 'cloudevents' THEN json_extract_string(properties, '$.id')
-    WHEN 'plausible' THEN ltrim(content_id, '/') ELSE event_id END AS id, count(*) AS n
+    WHEN 'plausible' THEN ltrim(content_id, '/') || ' ' || json_extract_string(properties, '$.n')
+    ELSE event_id END AS id, count(*) AS n
 FROM events GROUP BY ALL
 """
 METRICS_DIFFER = """
@@ -146,7 +148,8 @@ class World:
         if self.plan.topic_down:  # it is to come
             return False
         enough = self.found.kills["collector"] >= 3 and self.found.kills["stream"] >= bool(self.plan.stream_every)
-        return enough and set(by_source(recorder.acknowledged)) >= {SOURCES[name] for name in self.plan.clients}
+        wanted = {SOURCES[name] for name in self.plan.clients} | ({"plausible"} if self._tracker() else set())
+        return enough and set(by_source(recorder.acknowledged)) >= wanted
 
     def _live(self) -> None:
         """One life of the collector, to the kill."""
@@ -190,7 +193,7 @@ class World:
         address = recorder.address
         commands = [[sys.executable, "-m", "tests.soak.clients", address, *self.plan.clients]]
         if self.plan.browser:
-            commands.append([sys.executable, "-m", "tests.soak.browser", address])
+            commands.append([sys.executable, "-m", "tests.soak.browser", address, *self._tracker()])
         if self.plan.node is not None:
             commands.append(["node", str(self.plan.node / "segment.js"), address, TOKEN, EMAIL])
         with open(self.folder / "clients.txt", "ab") as said:
@@ -203,6 +206,10 @@ class World:
             for process in running:
                 process.kill()
                 process.wait()
+
+    def _tracker(self) -> list[str]:
+        """The file of Plausible's tracker, which a browser opens."""
+        return [str(self.plan.node / TRACKER)] if self.plan.browser and self.plan.node is not None else []
 
     def _look_for_canaries(self, collector: Collecting) -> None:
         shown = collector.said() + collector.ask("/metrics").body.decode()
@@ -228,7 +235,7 @@ class World:
         found.counts = asked.sql(COUNTS).pl().row(0, named=True)
         found.missing = self._missing(recorder)
         found.twice = [key for key, n in present.items() if n > 1]
-        found.unknown = sorted(present.keys() - sent_of(recorder.sent))
+        found.unknown = sorted(present.keys() - recorder.sent.keys())
         found.unbalanced, found.metrics_differ = (
             ask(stream.warehouse, UNBALANCED),
             ask(stream.warehouse, METRICS_DIFFER),
@@ -240,12 +247,7 @@ class World:
     def _missing(self, recorder: Recorder) -> list[Key]:
         asked = LocalWarehouse.open(self.folder / "warehouse").connect()
         present = {(source, id) for source, id, _ in asked.execute(PRESENT).fetchall()}
-        return sorted(sent_of(recorder.acknowledged) - present)
-
-
-def sent_of(keys: Counter[Key]) -> set[Key]:
-    """The keys as the warehouse has them: the path of a page has no first slash there."""
-    return {(source, id.lstrip("/") if source == "plausible" else id) for source, id in keys}
+        return sorted(recorder.acknowledged.keys() - present)
 
 
 def by_source(keys: Counter[Key]) -> Counter[str]:
