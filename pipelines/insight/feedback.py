@@ -9,16 +9,19 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from pipelines.insight.days import DayQuestion, ask_days
 from pipelines.insight.feedback_tables import FEEDBACK_1H, FEEDBACK_LANGUAGES, SATISFACTION, SUPPORT_1H, THEMES
 from pipelines.insight.shape import Inputs, Pass
-from pipelines.insight.unique import unique_events
+from pipelines.insight.unique import BESIDE, unique_events
 from pipelines.warehouse.conditions import one_of
+from pipelines.warehouse.local.kept_days import DayRows
 
 if TYPE_CHECKING:
     import polars as pl
 
 SHORT, LONG, TICKETS = 7, 28, 90  # days before `as_of`
 DAY = timedelta(days=1)
+READ = ("event_type", "user_id", "anonymous_id", "channel", "content_id", "text", "rating", "properties")
 
 
 def compute(inputs: Inputs) -> "dict[str, pl.DataFrame]":
@@ -61,13 +64,18 @@ def _named(events: "pl.DataFrame", kinds: Mapping[str, Sequence[str]]) -> "pl.Da
 
 def _events(inputs: Inputs, end: datetime, days: int, where: str) -> "pl.DataFrame":
     """Events of people in the days before `end`, in a fixed order."""
-    import polars as pl
+    wanted = f"is_bot IS NOT TRUE AND {where}"
 
-    named = ("event_type", "user_id", "anonymous_id", "channel", "content_id", "text", "rating", "properties")
-    found = unique_events(inputs, named, end - days * DAY, end, f"is_bot IS NOT TRUE AND {where}")
-    texts = pl.col("user_id", "anonymous_id", "channel", "content_id", "text", "properties").cast(pl.String)
-    typed = found.with_columns(texts, pl.col("rating").cast(pl.Float64))
-    return typed.with_columns(person=pl.coalesce("user_id", "anonymous_id"))
+    def ask(inputs: Inputs, since: datetime, end: datetime) -> "pl.DataFrame":
+        import polars as pl
+
+        found = unique_events(inputs, READ, since, end, wanted)
+        texts = pl.col("user_id", "anonymous_id", "channel", "content_id", "text", "properties").cast(pl.String)
+        typed = found.with_columns(texts, pl.col("rating").cast(pl.Float64))
+        return typed.with_columns(person=pl.coalesce("user_id", "anonymous_id"))
+
+    rows = DayRows("feedback_events", ("events",), BESIDE, BESIDE, f"{READ} {wanted}")
+    return ask_days(inputs, DayQuestion(rows, ask, "event_time"), end - days * DAY, end)
 
 
 def _by_hour(texts: "pl.DataFrame", ratings: "pl.DataFrame") -> "pl.DataFrame":

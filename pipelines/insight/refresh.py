@@ -19,10 +19,11 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.pvalue import TaggedOutput
 
+from pipelines.insight.days import asking
 from pipelines.insight.moment import newest_closed, refuse_time
 from pipelines.insight.passes import PASSES, pass_named
 from pipelines.insight.place import answers_of
-from pipelines.insight.shape import Inputs, Pass
+from pipelines.insight.shape import Pass
 from pipelines.insight.stored import Content, contents, days_of, state_of, stored_contents
 from pipelines.runners.in_process import run_bounded
 from pipelines.settings.config import Configuration
@@ -150,8 +151,8 @@ class _Compute(beam.DoFn):
 
     def process(self, name):
         wanted = self.others.get(name) or pass_named(name)
-        with open_warehouse(*self.task.place) as warehouse, warehouse.asking() as ask:
-            inputs = Inputs(ask, self.task.as_of, warehouse.time_zone, warehouse.names(), self.task.configuration)
+        task = self.task
+        with open_warehouse(*task.place) as warehouse, asking(warehouse, task.as_of, task.configuration) as inputs:
             found = wanted.compute(inputs)
         for table in wanted.tables:
             rows = found.get(table.name)

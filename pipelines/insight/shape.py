@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from pipelines.settings.config import Configuration
+    from pipelines.warehouse.local.kept_days import KeptDays
 
 
 class Inputs(NamedTuple):
@@ -29,6 +30,7 @@ class Inputs(NamedTuple):
     time_zone      of the warehouse: it cuts days
     names          tables and views that may be asked: a warehouse may be without a metric
     configuration  what the options' configuration file says
+    kept           what a local warehouse keeps of each day, see days.py; None: everything is asked
     """
 
     ask: "Callable[[str], pl.DataFrame]"
@@ -36,6 +38,7 @@ class Inputs(NamedTuple):
     time_zone: str
     names: Collection[str]
     configuration: "Configuration"
+    kept: "KeptDays | None" = None
 
 
 class Pass(NamedTuple):

@@ -7,6 +7,9 @@ Counts come from `events`, so that a bucket counts what the metrics count; how b
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from pipelines.insight.clock import smallest_part
+from pipelines.insight.days import ask_days
+from pipelines.insight.series import MINUTES, events_by_type
 from pipelines.insight.shape import Inputs, Pass
 from pipelines.insight.tables import TRENDS_1H, TRENDS_10M
 from pipelines.warehouse.conditions import moment
@@ -28,7 +31,6 @@ DIMENSIONS = {
     "content": "content_id",
 }
 NO_KEY = "CAST(NULL AS STRING)"
-MINUTES = "activity_1m_current"
 SHOWN, READ, BUSY = timedelta(hours=24), timedelta(hours=72), timedelta(days=36)
 
 
@@ -113,13 +115,12 @@ def busy_hours(inputs: Inputs, since: datetime, end: datetime) -> Busy:
 
     if MINUTES not in inputs.names:
         return Busy(since, {None: np.ones(int(_hours(end) - _hours(since)))})
-    asked = inputs.ask(
-        f"SELECT channel, {HOUR.bucket('bucket_start')}, SUM(events) AS value "
-        f"FROM {MINUTES} WHERE bucket_start >= {moment(since)} AND bucket_end <= {moment(inputs.as_of)} "
-        "GROUP BY 1, 2, 3, 4"
-    )
-    counted = HOUR.typed(asked, channel=pl.String, value=pl.Float64).with_columns(metric=pl.lit("events"))
-    found = dense(with_whole(counted), "1h", since, end)
+    last = max(since, inputs.as_of.replace(minute=0, second=0, microsecond=0))
+    question = events_by_type(smallest_part(inputs.time_zone, since, inputs.as_of))
+    # The hours that are over are those of the series; the minutes since then are asked.
+    counted = pl.concat([ask_days(inputs, question, since, last), question.ask(inputs, last, inputs.as_of)])
+    hours = counted.with_columns(pl.col("bucket_start").dt.truncate("1h"), metric=pl.lit("events"))
+    found = dense(with_whole(hours), "1h", since, end)
     channels = found.keys["channel"].to_list()
     if None not in channels:
         return Busy(since, {None: np.ones(len(found.buckets))})

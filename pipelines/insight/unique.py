@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 MARGIN = timedelta(days=3)  # before and after the span: it has the local days beside its first and its last one
+BESIDE = 1  # days before and after its own where a copy of an event counts as one
 KEYS = ("source", "event_id", "event_time", "received_time", "input")
 
 

@@ -134,17 +134,19 @@ def connect(warehouse: Relations, locked: bool = True, time_zone: str = "UTC") -
 
 
 @contextmanager
-def asking(warehouse: Relations, bounded: Manifest | None = None) -> Iterator[Callable[[str], pl.DataFrame]]:
+def asking(
+    warehouse: Relations, manifest: Manifest | None = None, with_views: bool = True
+) -> Iterator[Callable[[str], pl.DataFrame]]:
     """Answers to several questions of one state, each whole: the files are listed and the views made once.
 
-    bounded  a manifest with some of the live files, of whose tables alone is asked: no view is made
+    manifest    that state; it may have some of the live files, of whose tables alone is asked, so without views
     """
-    manifest = bounded or warehouse.manifest()
+    manifest = manifest or warehouse.manifest()
     size = sum(file.bytes for days in manifest.files.values() for files in days.values() for file in files)
     few = {"threads": "1"} if size < SMALL_BYTES else {}
     connection = Connection(_CLOSED | few)
     try:
-        made = [*manifest.tables, *(() if bounded else (name for name, _ in warehouse.views(manifest)))]
+        made = [*manifest.tables, *(name for name, _ in (warehouse.views(manifest) if with_views else ()))]
         files = _create(connection, warehouse, manifest, made, (), True)
 
         def ask_one(sql: str) -> pl.DataFrame:

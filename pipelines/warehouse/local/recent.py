@@ -36,7 +36,7 @@ class RecentFiles:
         """
         bounded = self.bounded(self._warehouse.manifest(), since)
         files = [file for days in bounded.files.values() for live in days.values() for file in live]
-        with asking(self._warehouse, bounded) as ask:
+        with asking(self._warehouse, bounded, with_views=False) as ask:
             yield Recent(ask, len(files), sum(file.bytes for file in files))
 
     def bounded(self, manifest: Manifest, since: Since) -> Manifest:

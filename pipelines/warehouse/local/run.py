@@ -30,7 +30,7 @@ from pipelines.system.private import mask_of
 from pipelines.warehouse.conditions import Without
 from pipelines.warehouse.day_files import FileEntry, day_from, day_name, digest, write_parquet
 from pipelines.warehouse.interface import CommitToken, Discarded, LostFile
-from pipelines.warehouse.local import damage, kept_views, notes
+from pipelines.warehouse.local import damage, kept_days, kept_views, notes
 from pipelines.warehouse.local.declarations import join_declarations, shape, uniform_tables
 from pipelines.warehouse.local.folder import Folder
 from pipelines.warehouse.local.manifest import DATA, NAME, STAGING, LiveFile, Manifest, begin, load, save
@@ -372,6 +372,7 @@ class Run:
                 _remove(left)
         manifest, until = load(folder), time.time() - seconds
         live = manifest.paths()
+        kept_days.sweep(folder, manifest, seconds)
         kept_views.sweep(folder, manifest, dict(self.warehouse.views(manifest)), self.warehouse.time_zone, seconds)
         for path in (folder / DATA).glob("*/*/*"):
             if str(path.relative_to(folder)) not in live and path.lstat().st_mtime <= until:
