@@ -37,23 +37,23 @@ class Operations:
         if event == "open":
             path, _, flags = args
             if isinstance(path, str | bytes | os.PathLike) and flags & WRITES and (path := self._below(path)):
-                self._point(f"open {path}")
+                self.point(f"open {path}")
                 self.part_written.add(path)
         elif event == "os.truncate":
             path = f"/proc/self/fd/{args[0]}" if isinstance(args[0], int) else args[0]
             if path := self._below(os.path.realpath(path)):
-                self._point(f"truncate {path}")
+                self.point(f"truncate {path}")
         elif event in EVENTS and (path := self._below(args[0], args[EVENTS[event]])):
             if event == "os.rename":
                 self._torn(path)
-            self._point(f"{event.removeprefix('os.')} {path}")
+            self.point(f"{event.removeprefix('os.')} {path}")
 
     def _before_fsync(self, fsync: Callable[[int], None]) -> Callable[[int], None]:
         @functools.wraps(fsync)
         def counted(descriptor: int) -> None:
             if path := self._below(os.readlink(f"/proc/self/fd/{descriptor}")):
                 self._torn(path)
-                self._point(f"fsync {path}")
+                self.point(f"fsync {path}")
             fsync(descriptor)
 
         return counted
@@ -63,8 +63,8 @@ class Operations:
         if path in self.part_written:
             self.part_written.remove(path)
             size = os.path.getsize(os.path.join(self.folder, path))
-            self._point(f"write 0 of {path}", path, 0)
-            self._point(f"write half of {path}", path, size // 2)
+            self.point(f"write 0 of {path}", path, 0)
+            self.point(f"write half of {path}", path, size // 2)
 
     def _below(self, path, folder: int = -1) -> str | None:
         """The path relative to the folder; None for one that lies elsewhere."""
@@ -75,7 +75,8 @@ class Operations:
         inside = path == self.folder or path.startswith(self.folder + os.sep)
         return os.path.relpath(path, self.folder) if inside else None
 
-    def _point(self, told: str, path: str = "", left: int | None = None) -> None:
+    def point(self, told: str, path: str = "", left: int | None = None) -> None:
+        """One point, at which this process may be killed; the file of `path` is cut to `left` bytes before."""
         number = next(self.points)
         os.write(self.log, f"{told}\n".encode())
         if number == self.kill_at:

@@ -31,7 +31,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pipelines.insight.alerts.outbox import Message, NotNow, Refused
+from pipelines.insight.alerts.outbox import BodyRefused, Message, NotNow, Refused
 from pipelines.settings.alerts import Channel, Email, KafkaTopic, PubSubTopic, Secret, Slack, Webhook, refused_url
 from pipelines.sources.retries import waits
 from pipelines.version import VERSION
@@ -40,6 +40,7 @@ from transforms.errors import OptionError, SourceError, first_line
 SECONDS = 15.0  # for one try
 ANSWER_BYTES = 1 << 20  # of an answer that are read
 LIMIT_SECONDS = 20.0  # after which a channel that takes nothing is left to the next delivery
+OF_THE_BODY = {400, 413, 422}  # statuses by which what was sent is refused, and not its sender
 AGAIN = {408, 409, 425, 429}  # besides 5xx: statuses after which a retry may succeed
 Send = Callable[[Message], None]
 T = TypeVar("T")
@@ -155,7 +156,8 @@ def _post(url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
     if answer.status in AGAIN or answer.status >= 500:
         raise NotNow(f"{parts.hostname} answers {answer.status}")
     if not 200 <= answer.status < 300:
-        raise Refused(f"{parts.hostname} answers {answer.status}")
+        kind = BodyRefused if answer.status in OF_THE_BODY else Refused
+        raise kind(f"{parts.hostname} answers {answer.status}")
     return answered
 
 

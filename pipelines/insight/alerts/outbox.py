@@ -49,6 +49,10 @@ class Refused(Exception):
     """The receiver refuses a message, and would again."""
 
 
+class BodyRefused(Refused):
+    """The receiver refuses what the message holds: it may take another one."""
+
+
 class NotNow(Exception):
     """The receiver took no message; a retry may succeed."""
 

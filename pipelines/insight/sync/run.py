@@ -132,13 +132,13 @@ def _carry_out(name: str, target: Target, state: State, still: pl.Series, number
     Who is no longer `still` there is not added, and removed instead of changed: by what the target had before. A batch
     may have been taken without its mark, so what the plan says is kept all the same, and the next plan removes it.
     """
-    taken, plan = state.taken(number), f"{state.id}-{number:06}"
+    changes, taken, plan = told.with_row_index("at"), state.taken(number), f"{state.id}-{number:06}"
     send, size = sender(target), told.height if is_whole(target) else BATCH
     for batch, first in enumerate(range(0, told.height, size)):
         if batch in taken:
             continue
-        part = _without_who_left(told.slice(first, size), still)
-        at = Batch(name, f"{plan}-{batch:06}", plan, state.began(number), first, part)
+        part = _without_who_left(changes.slice(first, size), still)
+        at = Batch(name, f"{plan}-{batch:06}", plan, state.began(number), part)
         state.take(number, batch, send(at) if part.height else [])
     return state.finish(number, told)
 

@@ -24,7 +24,7 @@ import msgspec
 import polars as pl
 
 from pipelines.insight.alerts import channels
-from pipelines.insight.alerts.outbox import NotNow, Refused
+from pipelines.insight.alerts.outbox import BodyRefused, NotNow, Refused
 from pipelines.insight.sync.members import ADD, CHANGE, HASHED, PLAIN, REMOVE
 from pipelines.settings.alerts import KafkaTopic, PubSubTopic, Webhook
 from pipelines.settings.sync import FolderTarget, GoogleAds, Target
@@ -35,17 +35,17 @@ from pipelines.system.private import write_whole
 from pipelines.warehouse.outputs import Message
 from transforms.errors import AudienceError
 
+MOST_POSTS = 100  # of a batch that is sent in parts
 LIMIT_SECONDS = 60.0  # after which a target that takes nothing is left to the next sync
 
 
 class Batch(NamedTuple):
-    """What is sent at once. `id` is its own; `changes` as those of a plan, `first` the place of the first in it."""
+    """What is sent at once. `id` is its own; `changes` as those of a plan, `at` the place of each in it."""
 
     segment: str
     id: str
     plan: str
     time: float
-    first: int
     changes: pl.DataFrame
 
 
@@ -75,26 +75,48 @@ def is_whole(target: Target) -> bool:
 
 def forms(batch: Batch) -> list[dict]:
     """The changes of a batch as they are sent."""
-    told = batch.changes.select("action", "person", "row").rows()
+    told = batch.changes.select("at", "action", "person", "row").rows()
     return [
         {
-            "id": f"{batch.plan}-{batch.first + at}",
+            "id": f"{batch.plan}-{at}",
             "segment": batch.segment,
             "action": action,
             "person": person,
             "attributes": msgspec.Raw((row or "{}").encode()),
         }
-        for at, (action, person, row) in enumerate(told)
+        for at, action, person, row in told
     ]
 
 
 def _webhook(target: Webhook, limit: float, batch: Batch) -> list[str]:
+    """A batch that is refused for what it holds is sent again in halves, down to single changes, until MOST_POSTS."""
+    refused: list[str] = []
+    waiting, posts = [batch], 0
+    while waiting:
+        part, posts = waiting.pop(), posts + 1
+        try:
+            refused += _post(target, limit, part)
+        except BodyRefused:
+            if part.changes.height > 1 and posts < MOST_POSTS:
+                waiting += reversed(_halves(part))
+            else:
+                refused += part.changes["person"].to_list()
+        except Refused:
+            refused += part.changes["person"].to_list()
+    return refused
+
+
+def _halves(batch: Batch) -> list[Batch]:
+    """Both halves; the id of each is made of what it holds, so that it is the same when it is sent again."""
+    middle = batch.changes.height // 2
+    parts = (batch.changes.head(middle), batch.changes.tail(-middle))
+    return [batch._replace(id=f"{batch.plan}-{part['at'][0]}-{part['at'][-1]}", changes=part) for part in parts]
+
+
+def _post(target: Webhook, limit: float, batch: Batch) -> list[str]:
     data = {"segment": batch.segment, "changes": forms(batch)}
     body = msgspec.json.encode({"type": "segment.changes", "timestamp": _at(batch.time), "data": data})
-    try:
-        return _refused(channels.retried(partial(channels.post_signed, target, batch.id, body), limit))
-    except Refused:
-        return batch.changes["person"].to_list()
+    return _refused(channels.retried(partial(channels.post_signed, target, batch.id, body), limit))
 
 
 class _Answer(msgspec.Struct):

@@ -149,8 +149,10 @@ def test_who_left_before_a_plan_is_finished_is_not_added_any_more(synced, monkey
         assert synced(webhook(receiver.url), ALL) == 1
         receiver.statuses = []
         sent = len(receiver.got)
-        assert synced(webhook(receiver.url), f"SELECT * FROM ({ALL}) WHERE person <> 'u1100'") == 0
+        assert synced(webhook(receiver.url), f"SELECT * FROM ({ALL}) WHERE person NOT IN ('u0600', 'u1100')") == 0
         later = told([each.body for each in receiver.got[sent:]])
+        before = {person: id for id, _, person in told([each.body for each in receiver.got[:sent]])}
+    assert before["u0999"] == next(id for id, _, person in later if person == "u0999"), "the id that it was sent with"
     assert ("add", "u1100") not in {(action, person) for _, action, person in later}
     assert ("remove", "u1100") in {(action, person) for _, action, person in later}
 
@@ -165,6 +167,38 @@ def test_changes_that_the_target_refuses_are_sent_again_by_the_next_sync(synced,
         later = told([each.body for each in receiver.got[sent:]])
         assert [(action, person) for _, action, person in later] == [("add", "u0003"), ("add", "u0700")]
         assert not {id for id, _, _ in later} & {id for id, _, _ in told([each.body for each in receiver.got[:sent]])}
+
+
+def test_of_a_batch_that_is_refused_for_what_it_holds_only_the_refused_changes_stay(synced, capsys):
+    bad = {"u0003", "u0700"}
+    with receiving() as receiver:
+
+        def refuse(number: int) -> None:
+            persons = [person for _, _, person in told([receiver.got[-1].body])]
+            receiver.statuses = [413] if len(persons) > 300 else [400] if bad & set(persons) else [204]
+            if receiver.statuses == [204]:
+                taken.append(receiver.got[-1].body)
+
+        taken: list[bytes] = []
+        receiver.before_answer = refuse
+        assert synced(webhook(receiver.url), ALL) == 1
+        assert "2 changes were refused; the next sync tries again" in capsys.readouterr().err
+        assert {person for _, _, person in told(taken)} == {f"u{number:04}" for number in range(PERSONS)} - bad
+        assert len(told(taken)) == PERSONS - 2 and len(set(receiver.ids)) == len(receiver.got)
+        ids = {(person, id) for id, _, person in told([each.body for each in receiver.got])}
+        assert len(ids) == PERSONS, "a change has one id in all of its requests"
+        bad.clear()
+        taken.clear()
+        assert synced(webhook(receiver.url), ALL) == 0
+        assert [person for _, _, person in told(taken)] == ["u0003", "u0700"]
+
+
+@pytest.mark.parametrize(("status", "most"), [(401, 1), (400, targets.MOST_POSTS + 9)])
+def test_a_webhook_that_refuses_everything_is_asked_so_often_and_no_more(synced, capsys, status, most):
+    with receiving(*[status] * 2_000) as receiver:
+        assert synced(webhook(receiver.url), ALL) == 1
+        assert len(receiver.got) <= 3 * most
+    assert f"{PERSONS:,} changes were refused" in capsys.readouterr().err
 
 
 def test_who_withdraws_consent_is_removed_and_never_sent_without(synced):
