@@ -2,11 +2,13 @@
 
     python -m benchmarks.refreshes --folder /tmp/refreshes                     # keeps its warehouses there
     python -m benchmarks.refreshes --folder /tmp/refreshes --share 1 --write   # 90 days of a million events each
+    python -m benchmarks.refreshes --folder /tmp/refreshes --days 15 90 --events 300000    # and what that adds
 
 A day of a million events is simulated and backfilled once. The days before it are copies of its rows, each moved back
 by so many days, with ids of its own, of a share of the people; minutes stay whole. So people return each day, and
-nothing but the day differs. First the history is refreshed, then the new day is committed, whole, and refreshed: each
-by the command, with its processor time and largest memory.
+nothing but the day differs. First the history is refreshed, then the new day is committed, whole, and refreshed, then
+one late event of an old day: each by the command, with its processor time and largest memory. Of several histories the
+ratio of the last one's processor time to that of the first is printed, too.
 """
 
 import argparse
@@ -36,12 +38,12 @@ PEOPLE = {
 IDS = ("event_id", "session_id", "visit_id")
 
 
-def the_day(folder: Path) -> LocalWarehouse:
-    """The warehouse of the one day, made if it does not exist."""
-    place = folder / "day"
+def the_day(folder: Path, number: int) -> LocalWarehouse:
+    """The warehouse of the one day of so many events, made if it does not exist."""
+    place = folder / f"day-{number}"
     if not (place / "manifest.json").exists():
         events = folder / "day.jsonl.zst"
-        simulate = ["simulate", "--events", f"{EVENTS}", "--days", "1", "--start", f"{LAST}", "--output", f"{events}"]
+        simulate = ["simulate", "--events", f"{number}", "--days", "1", "--start", f"{LAST}", "--output", f"{events}"]
         backfill = ["backfill", "--input", f"{events}", "--warehouse", f"{place}", "--allow_quarantine"]
         for command in (simulate, backfill):
             subprocess.run([AUDIENCE, *command], check=True, stdout=subprocess.DEVNULL)
@@ -84,6 +86,32 @@ def add_the_day(one: LocalWarehouse, many: LocalWarehouse) -> None:
         run.commit(entries)
 
 
+def add_late(one: LocalWarehouse, many: LocalWarehouse, back: int) -> None:
+    """Commit one event of the day so many days before the one day, of a person and a content of its own."""
+    row = one.scan("events", [LAST]).head(1).collect()
+    late = _moved(row, back).with_columns(event_id=pl.lit("late"), user_id=pl.lit("late"), content_id=pl.lit("late"))
+    with many.writer() as run:
+        parts = by_day(late, one.table("events").partition, one.time_zone)
+        run.commit([write_file(run.folder, "events", day, rows) for day, rows in parts])
+
+
+def measured(one: LocalWarehouse, place: Path, days: int, share: float) -> dict[str, dict[str, float]]:
+    """What each refresh took: the first, after the new day, after a late event, after nothing."""
+    begun = time.monotonic()
+    many = history(one, place, days, share)
+    held = sum(many.rows_by_day("events").values())
+    print(f"{days} days, {held:,} events, {time.monotonic() - begun:.0f} s", flush=True)
+    figures: dict[str, dict[str, float]] = {"first": refreshed(place)}
+    add_the_day(one, many)
+    figures["day"] = refreshed(place)
+    add_late(one, many, days // 2)
+    figures["late_event"] = refreshed(place)
+    figures["unchanged"] = refreshed(place)
+    for name, each in figures.items():
+        print(f"{name:<10}", *(f"{key} {value:,}" for key, value in each.items()), flush=True)
+    return {"history": {"days": days, "events": held}} | figures
+
+
 def refreshed(place: Path) -> dict[str, float]:
     """Refresh a warehouse by the command: seconds of a clock and of processors, and megabytes of memory."""
     seconds, processor, peak = timed([AUDIENCE, "refresh", "--warehouse", str(place)])
@@ -91,31 +119,27 @@ def refreshed(place: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Refresh a history, add a day, refresh again, and print what each took."""
+    """Refresh a history, add a day and a late event, refresh again, and print what each took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--days", type=int, default=90, help="days of the history (default: 90)")
+    parser.add_argument("--days", type=int, nargs="+", default=[90], help="days of each history (default: 90)")
     parser.add_argument("--share", type=float, default=0.1, help="of the people on each of them (default: 0.1)")
-    parser.add_argument("--write", action="store_true", help="write the figures to results/insight.json")
+    parser.add_argument("--events", type=int, default=EVENTS, help=f"of the new day (default: {EVENTS:,})")
+    parser.add_argument("--write", action="store_true", help="write the last figures to results/insight.json")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    one = the_day(given.folder)
-    place = given.folder / f"{given.days}-days-{given.share}"
-    if place.exists():
-        parser.error(f"--folder: got {given.folder}, with {place.name}; allowed: one without; remove it")
-    begun = time.monotonic()
-    many = history(one, place, given.days, given.share)
-    held = sum(many.rows_by_day("events").values())
-    print(f"{given.days} days, {held:,} events, {time.monotonic() - begun:.0f} s")
-    figures = {"first": refreshed(place)}
-    add_the_day(one, many)
-    figures["day"] = refreshed(place)
-    figures["unchanged"] = refreshed(place)
-    for name, each in figures.items():
-        print(f"{name:<10}", *(f"{key} {value:,}" for key, value in each.items()))
+    one = the_day(given.folder, given.events)
+    places = {days: given.folder / f"{days}-days-{given.share}-{given.events}" for days in given.days}
+    if there := [place.name for place in places.values() if place.exists()]:
+        parser.error(f"--folder: got {given.folder}, with {there[0]}; allowed: one without; remove it")
+    found = [measured(one, place, days, given.share) for days, place in places.items()]
+    for name in list(found[0])[1:] if len(found) > 1 else ():
+        ratio = found[-1][name]["processor_seconds"] / found[0][name]["processor_seconds"]
+        print(f"{name:<10} processor time of {given.days[-1]} days / {given.days[0]} days: {ratio:.2f}")
     if given.write:
         before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        size = {"history_days": given.days, "history_events": held}
+        size = {"history_days": given.days[-1], "history_events": found[-1]["history"]["events"]}
+        figures = {name: each for name, each in found[-1].items() if name != "history"}
         RESULTS.write_text(json.dumps(before | {"refresh": size | figures}, indent=2) + "\n")
 
 

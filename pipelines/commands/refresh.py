@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 HELP = "Refresh again after each of these times until interrupted, beside a stream, such as 5m (default: once)"
 EVERY = Option("every", HELP, None, DURATION, DURATION_IN_WORDS, read=NAMED["partition_expiration"].read)
 LOCAL = ("every", "outbox", "warehouse")  # options of a refresh on this machine alone
+OPEN_DAYS = 2  # the newest, which each commit of a stream changes
 OUTBOX = "Folder of the messages that alerts send; keep it: it knows what was sent (default: alerts/ in the warehouse)"
 
 
@@ -130,11 +131,15 @@ def _keep_views(place: Place, follows: Follows | None) -> list:
     if place.warehouse is None:
         return []
     from pipelines.system.disk import lock_holder
+    from pipelines.warehouse.local.kept_views import keep_days
     from pipelines.warehouse.local.kept_views import refresh as refresh_views
     from pipelines.warehouse.local.warehouse import LocalWarehouse
 
     warehouse = LocalWarehouse.open(place.warehouse)
-    return [] if follows and lock_holder(warehouse.folder) else refresh_views(warehouse)
+    if follows and lock_holder(warehouse.folder):
+        keep_days(warehouse, OPEN_DAYS)
+        return []
+    return refresh_views(warehouse)
 
 
 def alert_lines(changed: dict[str, int], sent: list[str], problems: list[str]) -> list[str]:

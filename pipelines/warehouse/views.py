@@ -167,15 +167,21 @@ def days_later_macros(days: Iterable[date], statements: Iterable[str]) -> list[s
     return made
 
 
-def duckdb_statements(name: str, sql: str, time_zone: str, kept: Path | None = None) -> list[str]:
-    """DuckDB statements that make a view of its BigQuery SQL, or of the file with its rows."""
+def duckdb_statements(
+    name: str, sql: str, time_zone: str, kept: Collection[Path] = (), others: str | None = None
+) -> list[str]:
+    """DuckDB statements that make a view of its BigQuery SQL, or of the files with its rows; `others` is a condition on
+    `day` for the rows that these lack."""
+    parts = []
     if kept:
-        place = str(kept).replace("'", "''")
-        return [f"CREATE VIEW {quote(name)} AS SELECT * FROM read_parquet('{place}', hive_partitioning = false)"]
-    translated = in_duckdb(name, sql, time_zone)
-    if name.endswith(CURRENT):
-        return duckdb_relation(name, translated)
-    return [f"CREATE VIEW {quote(name)} AS {translated}"]
+        places = ", ".join("'" + str(path).replace("'", "''") + "'" for path in kept)
+        parts = [f"SELECT * FROM read_parquet([{places}], hive_partitioning = false)"]
+    if others or not kept:
+        translated = in_duckdb(name, sql, time_zone)
+        if name.endswith(CURRENT):
+            return duckdb_relation(name, translated)
+        parts.append(f"SELECT * FROM ({translated}) WHERE {others}" if kept else translated)
+    return [f"CREATE VIEW {quote(name)} AS {' UNION ALL BY NAME '.join(parts)}"]
 
 
 class _Translation(msgspec.Struct):

@@ -1,11 +1,7 @@
 -- How each content did in the 7 days up to the last one, its rates drawn to the overall rate as if 20 more events had it.
-WITH hours AS (
-  SELECT *, DATE(bucket_start, '{{time_zone}}') AS day
-  FROM content_1h_current
-),
-recent AS (
-  SELECT hours.*
-  FROM hours CROSS JOIN (SELECT MAX(day) AS last_day FROM hours)
+WITH recent AS (
+  SELECT engagement_by_content.*
+  FROM engagement_by_content CROSS JOIN (SELECT MAX(day) AS last_day FROM engagement_by_content)
   WHERE DATE_DIFF(last_day, day, DAY) < 7
 ),
 contents AS (

@@ -33,7 +33,7 @@ from pipelines.warehouse.day_files import day_from
 from pipelines.warehouse.interface import Result
 from pipelines.warehouse.local import damage
 from pipelines.warehouse.local.asked_days import narrowed
-from pipelines.warehouse.local.kept_views import kept_paths
+from pipelines.warehouse.local.kept_views import Parts, kept_days_of, kept_paths
 from pipelines.warehouse.local.manifest import Manifest
 from pipelines.warehouse.local.question import Question, read
 from pipelines.warehouse.refusal import Known, point, refuse
@@ -223,10 +223,12 @@ def _create(
     if question and question.names is not None:
         named = [name for name in real if name.lower() in question.names and name not in kept]
         shown = narrowed(manifest, question.spans, {name: warehouse.reaches(manifest, name) for name in named})
+    parts = kept_days_of(warehouse, manifest, shown, made, {*real} - kept.keys())
     files = damage.live(warehouse.folder, shown, [name for name in manifest.tables if name in real])
     damage.check_sizes(warehouse, files)
     if locked:
         allowed = [*(each.path for each in files), *kept.values()]
+        allowed += [path for each in parts.values() for path in each.paths]
         connection.execute(f"SET allowed_paths = [{_listed(allowed)}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
@@ -237,11 +239,11 @@ def _create(
                 paths = [each.path for each in files if each.table == table.name]
                 rows = _relation(table, paths, table.name in manifest.uniform)
                 _make(connection, views.duckdb_relation(table.name, rows))
+        chosen = {name: parts.get(name, Parts([kept[name]] if name in kept else [])) for name in made if name in wanted}
         statements = [
             statement
-            for name in made
-            if name in wanted
-            for statement in views.duckdb_statements(name, made[name], zone, kept.get(name))
+            for name, part in chosen.items()
+            for statement in views.duckdb_statements(name, made[name], zone, part.paths, part.others)
         ]
         days = {day for each in files if (day := day_from(each.day))}
         _make(connection, [*views.days_later_macros(days, statements), *statements])

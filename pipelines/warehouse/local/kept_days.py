@@ -15,7 +15,7 @@ from datetime import date, timedelta
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import xxhash
 
@@ -28,10 +28,19 @@ from pipelines.warehouse.local.manifest import Manifest
 if TYPE_CHECKING:
     import polars as pl
 
-    from pipelines.warehouse.local.folder import Folder
 
 FOLDER = "days"
 MOST_ROWS = 2_000_000  # of the tables' days that are computed at once: so much is in memory
+
+
+class Source(Protocol):
+    """A folder with its manifest of this moment."""
+
+    folder: Path
+    time_zone: str
+
+    def manifest(self) -> Manifest:
+        """The live files."""
 
 
 class DayRows(NamedTuple):
@@ -58,7 +67,7 @@ class DayRows(NamedTuple):
 class KeptDays:
     """The kept rows of a warehouse as a manifest has it."""
 
-    def __init__(self, warehouse: "Folder", manifest: Manifest):
+    def __init__(self, warehouse: Source, manifest: Manifest):
         self._warehouse, self._manifest = warehouse, manifest
         self._state = cache(lambda tables, before, after, day: state(manifest, tables, before, after, day))
 

@@ -2,6 +2,9 @@
 
     views/<view>-<state>.parquet    the rows of a view; the state stands for its SQL and for every file that it reads
 
+Views of a day that others read, or many questions, are kept by day (kept_days.py): BY_DAY. Of these a question computes
+the days alone that have changed since the last refresh.
+
 A question takes the kept rows where the state is that of the warehouse now, and computes the view otherwise: so no late
 event, recompute, replay or erasure has to remember them. What is out of date goes with the next run that writes, and at
 once when a person is erased: some views have rows about people.
@@ -20,6 +23,8 @@ import xxhash
 from pipelines.system.disk import WRITE_ERRORS, cannot_write, write_atomically
 from pipelines.system.private import mask_of, umask
 from pipelines.warehouse import views
+from pipelines.warehouse.day_files import UNKNOWN
+from pipelines.warehouse.local.kept_days import DayRows, KeptDays, Source
 from pipelines.warehouse.local.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -35,6 +40,16 @@ KEPT = (
     "rfm_segments",
     "identities",
 )
+
+
+BY_DAY = ("visits", "active_days", "engagement_by_content")
+
+
+class Parts(NamedTuple):
+    """Files with rows of a view, and a condition on `day` for the rows that they lack; None: they have all."""
+
+    paths: list[Path]
+    others: str | None = None
 
 
 class Refreshed(NamedTuple):
@@ -53,13 +68,55 @@ def kept_paths(
     return {name: path for name, path in paths.items() if path.is_file()}
 
 
+def kept_days_of(
+    warehouse: "Source", manifest: Manifest, shown: Manifest, made: Mapping[str, str], names: Collection[str]
+) -> dict[str, Parts]:
+    """Of those of the views that are kept by day what is kept of them.
+
+    shown  the manifest with the files of the days that are asked
+    made   name -> BigQuery SQL
+    """
+    kept, found = KeptDays(warehouse, manifest), {}
+    for name in BY_DAY:
+        if name in names and name in made:
+            rows = _day_rows(manifest, made, warehouse.time_zone, name)
+            days = {each: kept.path(rows, each) for each in KeptDays(warehouse, shown).days(rows)}
+            paths = {each: path for each, path in days.items() if path.is_file()}
+            missing = [f"DATE '{each}'" for each in days if each not in paths]
+            others = [f"day IN ({', '.join(missing)})"] if missing else []
+            others += ["day IS NULL"] if shown.files.get(rows.tables[0], {}).get(UNKNOWN) else []
+            if paths:
+                found[name] = Parts([*paths.values()], " OR ".join(others) or None)
+    return found
+
+
+def keep_days(warehouse: "Folder", but_newest: int = 0) -> None:
+    """Compute and keep the days of the views of BY_DAY that are not kept, without so many of the newest days.
+
+    Raises WarehouseError as `refresh`.
+    """
+    import polars as pl
+
+    manifest = warehouse.manifest()
+    made, kept = dict(warehouse.views(manifest)), KeptDays(warehouse, manifest)
+    for name in (each for each in BY_DAY if each in made):
+        rows = _day_rows(manifest, made, warehouse.time_zone, name)
+        days = kept.days(rows)
+        for run in kept.missing(rows, days[: len(days) - but_newest]):
+            asked = f"SELECT * FROM {name} WHERE day BETWEEN DATE '{run[0]}' AND DATE '{run[-1]}'"
+            found = warehouse.answer(asked).frame()
+            for day in run:
+                kept.keep(rows, day, found.filter(pl.col("day") == day))
+
+
 def refresh(warehouse: "Folder") -> list[Refreshed]:
-    """Compute and keep the views whose answers are not kept; nothing is written for the others.
+    """Compute and keep the views and the days whose answers are not kept; nothing is written for the others.
 
     Raises WarehouseError for a damaged file of a table, or a folder that cannot be written.
     """
     import polars as pl
 
+    keep_days(warehouse)
     manifest = warehouse.manifest()
     made = dict(warehouse.views(manifest))
     done = []
@@ -86,6 +143,16 @@ def sweep(folder: Path, manifest: Manifest, made: Mapping[str, str], time_zone: 
         with suppress(FileNotFoundError):
             if path not in live and path.stat().st_mtime <= time.time() - seconds:
                 path.unlink()
+
+
+def _day_rows(manifest: Manifest, made: Mapping[str, str], time_zone: str, name: str) -> DayRows:
+    read = views.read_by([name], made, manifest.tables, time_zone)
+    tables = tuple(sorted(read & manifest.tables.keys()))
+    reach = next(view.around for view in views.VIEWS if view.name == name)
+    assert reach is not None and len(tables) == 1, "a view of the days of one table"
+    texts = [made[each] for each in sorted({name, *read} & made.keys())]
+    columns = [f"{column.name} {column.type}" for column in manifest.tables[tables[0]].columns]
+    return DayRows(name, tables, reach.before, reach.after, "\n".join([*texts, *columns]))
 
 
 def _write(folder: Path, path: Path, rows) -> None:

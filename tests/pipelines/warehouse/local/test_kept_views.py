@@ -15,12 +15,13 @@ from pipelines.insight.passes import PASSES
 from pipelines.warehouse.answers import AS_OF
 from pipelines.warehouse.conditions import Without
 from pipelines.warehouse.day_files import write_file
-from pipelines.warehouse.local.kept_views import FOLDER, KEPT, refresh
+from pipelines.warehouse.local.kept_days import FOLDER as BY_DAY_FOLDER
+from pipelines.warehouse.local.kept_views import BY_DAY, FOLDER, KEPT, keep_days, kept_days_of, refresh
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.sink import by_day
 from pipelines.warehouse.tables import EVENTS
 from tests.pipelines.warehouse.test_day_questions import DAYS, at, event, rows_of_every_day, write
-from tests.pipelines.warehouse.test_metric_views import METRICS, frame_of
+from tests.pipelines.warehouse.test_metric_views import METRICS, SESSIONS, frame_of
 from tests.servers.needed import LIMIT
 
 TABLES = [table.name for each in PASSES for table in each.tables]  # of answers, which the command shows after the views
@@ -32,19 +33,21 @@ def warehouse(tmp_path) -> LocalWarehouse:
     return write(tmp_path / "w", *rows_of_every_day())
 
 
-def answers(warehouse: LocalWarehouse) -> dict:
-    found = {name: warehouse.answer(f"SELECT * FROM {name}").frame() for name in KEPT}
+def answers(warehouse: LocalWarehouse, names=KEPT) -> dict:
+    found = {name: warehouse.answer(f"SELECT * FROM {name}").frame() for name in names}
     return {name: (rows.schema, sorted(map(repr, rows.rows()))) for name, rows in found.items()}
 
 
-def computed(warehouse: LocalWarehouse) -> dict:
+def computed(warehouse: LocalWarehouse, names=KEPT) -> dict:
     """The answers without what is kept."""
-    aside = warehouse.folder / "aside"
-    (warehouse.folder / FOLDER).rename(aside)
+    for name in (FOLDER, BY_DAY_FOLDER):
+        (warehouse.folder / name).mkdir(exist_ok=True)
+        (warehouse.folder / name).rename(warehouse.folder / f"{name}-aside")
     try:
-        return answers(warehouse)
+        return answers(warehouse, names)
     finally:
-        aside.rename(warehouse.folder / FOLDER)
+        for name in (FOLDER, BY_DAY_FOLDER):
+            (warehouse.folder / f"{name}-aside").rename(warehouse.folder / name)
 
 
 def kept(warehouse: LocalWarehouse) -> set[str]:
@@ -108,6 +111,36 @@ def test_days_that_are_rewritten_change_the_answers_and_back_again(warehouse):
     with warehouse.writer() as run:
         run.commit([write_file(run.staging, "user_days", day, rows)])
     assert answers(warehouse) == before
+
+
+def lacking(warehouse: LocalWarehouse) -> dict[str, str | None]:
+    """The days of which there are no kept rows, by view."""
+    manifest = warehouse.manifest()
+    parts = kept_days_of(warehouse, manifest, manifest, warehouse.view_texts(), BY_DAY)
+    return {name: part.others for name, part in parts.items()}
+
+
+def test_kept_days_of_views_stand_beside_the_days_that_have_changed(warehouse):
+    keep_days(warehouse, 1)
+    assert lacking(warehouse) == dict.fromkeys(BY_DAY, f"day IN (DATE '{at(DAYS - 1).date()}')")
+    assert answers(warehouse, BY_DAY) == computed(warehouse, BY_DAY)
+    keep_days(warehouse)
+    assert lacking(warehouse) == dict.fromkeys(BY_DAY)
+    before = answers(warehouse, BY_DAY)
+    add(warehouse, USER_DAYS, [late_person(3)])
+    session = {"visit_id": "late", "session_start": at(4), "session_end": at(4, 13), "anonymous_id": "late"}
+    add(warehouse, SESSIONS, [session | {"generation": 2, "revision": 1, "firing": "late"}])
+    assert lacking(warehouse) == {
+        "visits": f"day IN (DATE '{at(4).date()}')",
+        "active_days": f"day IN (DATE '{at(3).date()}')",
+        "engagement_by_content": None,
+    }
+    after = answers(warehouse, BY_DAY)
+    assert after == computed(warehouse, BY_DAY) and after["active_days"] != before["active_days"]
+    for day in (3, 4):
+        asked = f"SELECT COUNT(*) AS n FROM active_days JOIN visits USING (day) WHERE day = DATE '{at(day).date()}'"
+        expected = [sum(repr(at(day).date()) in row for row in after[name][1]) for name in ("active_days", "visits")]
+        assert warehouse.answer(asked).frame()["n"][0] == expected[0] * expected[1] > 0
 
 
 def test_what_is_out_of_date_goes_when_rows_of_a_person_are_purged(warehouse):
