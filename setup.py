@@ -56,6 +56,7 @@ TEST = [
     "snowplow-tracker>=1.1,<2",
     "cloudevents>=2.2,<3",
     "standardwebhooks>=1.1,<2",
+    "skl2onnx>=1.20,<2",
 ]
 # `audience collect`: Granian is faster and bounds more, uvicorn is there where it has no wheel.
 COLLECT = ["starlette>=1.10,<2", "granian>=2.8,<3", "uvicorn>=0.54,<0.55"]
@@ -65,6 +66,9 @@ KAFKA = ["confluent-kafka>=2.16,<3", "fastavro>=1.13,<2"]
 KINESIS = ["boto3>=1.44,<2"]
 # `audience mcp`: the protocol's own package.
 MCP = ["mcp>=2.3,<3"]
+# `audience train`; ONNX Runtime and XGBoost score models that were fitted elsewhere. XGBoost's wheel without a GPU is
+# for Linux and Windows; elsewhere install `xgboost`.
+PREDICT = ["scikit-learn>=1.9,<2", "onnxruntime>=1.32,<2", "xgboost-cpu>=3.2,<4; sys_platform != 'darwin'"]
 # In the lock, so that it pins what builds google-apitools (an sdist below Python 3.13) and this package, and what
 # installs: a pip of before 25 asks for the newest version of what is wanted with an extra, whatever is pinned.
 BUILD = ["pip>=25,<27", "setuptools>=77,<85", "wheel>=0.48,<0.49"]
@@ -98,6 +102,7 @@ setup(
         "kafka": KAFKA,
         "kinesis": KINESIS,
         "mcp": MCP,
+        "predict": PREDICT,
         "test": TEST,
         "build": BUILD,
     },

@@ -30,6 +30,7 @@ from pipelines.commands import (
     simulate,
     stop,
     sync,
+    train,
 )
 from pipelines.commands import (
     batch as graph,
@@ -48,6 +49,7 @@ COMMANDS: dict[str, Command] = {
     "mapping": mapping.COMMAND,
     "query": query.COMMAND,
     "refresh": refresh.COMMAND,
+    "train": train.COMMAND,
     "alert": alert.COMMAND,
     "sync": sync.COMMAND,
     "report": report.COMMAND,

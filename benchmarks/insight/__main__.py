@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 RESULTS = Path(__file__).parents[1] / "results" / "insight.json"
-PARTS = ("anomalies", "forecasts", "lifetimes", "recommended", "sentiment")
+PARTS = ("anomalies", "forecasts", "lifetimes", "predictions", "recommended", "sentiment")
 
 
 def main(arguments: list[str] | None = None) -> None:

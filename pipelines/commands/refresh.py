@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 HELP = "Refresh again after each of these times until interrupted, beside a stream, such as 5m (default: once)"
 EVERY = Option("every", HELP, None, DURATION, DURATION_IN_WORDS, read=NAMED["partition_expiration"].read)
-LOCAL = ("every", "outbox", "warehouse")  # options of a refresh on this machine alone
+LOCAL = ("every", "force", "outbox", "warehouse")  # options of a refresh on this machine alone
 OPEN_DAYS = 2  # the newest, which each commit of a stream changes
 OUTBOX = "Folder of the messages that alerts send; keep it: it knows what was sent (default: alerts/ in the warehouse)"
+
+FORCE = "Score with models that were worse than a baseline or whose features have drifted, too"
 
 
 def add_options(parser) -> None:
@@ -31,6 +33,7 @@ def add_options(parser) -> None:
     parser.add_argument("--as_of", metavar="TIME", help=AS_OF.help)
     parser.add_argument("--every", metavar="DURATION", help=HELP)
     parser.add_argument("--outbox", metavar="DIR", help=OUTBOX)
+    parser.add_argument("--force", action="store_true", default=None, help=FORCE)
     parser.add_argument(
         "--runner", help="Beam runner: FnApiRunner on this machine, or DataflowRunner (default: FnApiRunner)"
     )
@@ -58,9 +61,10 @@ def run(values, rest) -> None:
 
         import_local_beam()
     outbox = None if values.outbox is None else Path(values.outbox)
+    asked = Asked(place, values.config, outbox, bool(values.force), rest)
     if pause is None:
-        return _refresh(place, values.config, as_of, outbox, beam_options=rest)
-    _follow(place, values.config, outbox, pause, rest)
+        return _refresh(asked, as_of)
+    _follow(asked, pause)
 
 
 def _launch(place: Place, config: str | None, as_of: datetime | None, beam_options: list[str]):
@@ -69,19 +73,27 @@ def _launch(place: Place, config: str | None, as_of: datetime | None, beam_optio
     return launch(place, config, as_of, beam_options)
 
 
-def _follow(
-    place: Place, config: str | None, outbox: Path | None, pause: timedelta, beam_options: Sequence[str]
-) -> None:
+class Asked(NamedTuple):
+    """What each refresh of a command is asked for."""
+
+    place: Place
+    config: str | None
+    outbox: Path | None
+    force: bool
+    beam_options: Sequence[str]
+
+
+def _follow(asked: Asked, pause: timedelta) -> None:
     """Refresh until interrupted. Errors: those of a warehouse or a configuration that cannot be read now."""
     from pipelines.settings.config import read_config
     from pipelines.warehouse.open import open_warehouse
 
-    with open_warehouse(*place):
-        _refuse_outbox(place, read_config(config), outbox)
+    with open_warehouse(*asked.place):
+        _refuse_outbox(asked.place, read_config(asked.config), asked.outbox)
     is_first = True
     while True:
         try:
-            _refresh(place, config, None, outbox, Follows(is_first), beam_options)
+            _refresh(asked, None, Follows(is_first))
         except Exception as problem:  # such as another refresh, or no closed bucket yet: the next one may do
             name = "" if isinstance(problem, AudienceError) else f"{type(problem).__name__}: "
             say(shown(f"not refreshed: {name}{first_line(problem)}"))
@@ -96,28 +108,51 @@ class Follows(NamedTuple):
     is_first: bool
 
 
-def _refresh(
-    place: Place,
-    config: str | None,
-    as_of: datetime | None,
-    outbox: Path | None,
-    follows: Follows | None = None,
-    beam_options: Sequence[str] = (),
-) -> None:
+def _refresh(asked: Asked, as_of: datetime | None, follows: Follows | None = None) -> None:
     from pipelines.insight.refresh import refresh
     from pipelines.settings.config import read_config
 
+    place = asked.place
     views = _keep_views(place, follows)
-    configuration = read_config(config)
-    _refuse_outbox(place, configuration, outbox)  # before anything is computed
-    done = refresh(place, configuration, as_of, beam_options=beam_options)
+    configuration = read_config(asked.config)
+    if asked.force:
+        configuration = _forced(configuration)
+    _refuse_outbox(place, configuration, asked.outbox)  # before anything is computed
+    done = refresh(place, configuration, as_of, beam_options=asked.beam_options)
     _say_refreshed(views, done, follows)
+    if follows is None or any(each.is_new for each in done.answers):
+        for line in model_lines(place):
+            say(shown(line))
     if configuration.alerts.rules:
         from pipelines.insight.alerts.run import alert
 
-        alerted = alert(place, configuration.alerts, done.as_of, done.stated, outbox)
+        alerted = alert(place, configuration.alerts, done.as_of, done.stated, asked.outbox)
         for line in alert_lines(alerted.changed, alerted.sent, alerted.problems):
             say(shown(line))
+
+
+def _forced(configuration: "Configuration") -> "Configuration":
+    from msgspec.structs import replace
+
+    insight = configuration.insight
+    return configuration._replace(insight=replace(insight, predictions=replace(insight.predictions, force=True)))
+
+
+def model_lines(place: Place) -> list[str]:
+    """What is wrong with the models of the newest refresh, a line each."""
+    import polars as pl
+
+    from pipelines.warehouse.open import open_warehouse
+
+    listed = "target, is_used, problem"
+    with open_warehouse(*place) as warehouse:
+        if "prediction_models" not in warehouse.tables():
+            return []
+        asked = f"SELECT {listed} FROM prediction_models_latest WHERE problem IS NOT NULL ORDER BY target"
+        found = pl.concat(warehouse.ask(asked))
+    ends = {True: "used all the same", False: "not used without --force"}
+    rows = zip(*(found[name].to_list() for name in ("target", "problem", "is_used")), strict=True)
+    return [f"{target}: {problem}; {ends[is_used]}" for target, problem, is_used in rows]
 
 
 def _refuse_outbox(place: Place, configuration: "Configuration", outbox: Path | None) -> None:

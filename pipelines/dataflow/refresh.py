@@ -22,6 +22,7 @@ from pipelines.dataflow.commit_once import once
 from pipelines.dataflow.job import Launched, folder_of, job_options, submit_built
 from pipelines.insight.alerts.run import alert
 from pipelines.insight.passes import PASSES
+from pipelines.insight.predict.folder import pinned
 from pipelines.insight.refresh import Answered, Computed, Task, build, choose_time, commit, declare
 from pipelines.insight.shape import Pass
 from pipelines.insight.stored import stored_contents
@@ -54,7 +55,7 @@ def launch(
     options = job_options(beam_options, streaming=False)
     if options.view_as(GoogleCloudOptions).update:
         raise OptionError("--update is only for a stream: a running refresh cannot be updated; leave it out")
-    configuration = read_config(config)
+    configuration = pinned(place, read_config(config))
     _refuse_messages(configuration.alerts)
     with open_warehouse(*place) as warehouse, warehouse.writer(of_answers=True) as run:
         task = Task(place, configuration, choose_time(warehouse, as_of, passes))

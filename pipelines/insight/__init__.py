@@ -7,6 +7,7 @@ tables.py    the tables that they write
 people.py    whose an event is, as of the time
 clock.py     the warehouse's clock in SQL
 refresh.py   run them as of a time, and commit once
+predict/     models of persons: their training, their files, their scores
 alerts/      rules evaluated after a refresh, kept in a table and sent once
 place.py     where their rows are: beside the tables of a local warehouse, among those of a dataset
 """

@@ -4,12 +4,22 @@ from pipelines.insight.anomalies import PASS as ANOMALIES
 from pipelines.insight.feedback import PASS as FEEDBACK
 from pipelines.insight.forecasts import PASS as FORECASTS
 from pipelines.insight.freshness import PASS as FRESHNESS
+from pipelines.insight.predictions import PASS as PREDICTIONS
 from pipelines.insight.profiles import PASS as PROFILES
 from pipelines.insight.recommendations import PASS as RECOMMENDATIONS
 from pipelines.insight.shape import Pass
 from pipelines.insight.trends import PASS as TRENDS
 
-PASSES: tuple[Pass, ...] = (FRESHNESS, FEEDBACK, FORECASTS, TRENDS, ANOMALIES, PROFILES, RECOMMENDATIONS)
+PASSES: tuple[Pass, ...] = (
+    FRESHNESS,
+    FEEDBACK,
+    FORECASTS,
+    TRENDS,
+    ANOMALIES,
+    PROFILES,
+    RECOMMENDATIONS,
+    PREDICTIONS,
+)
 
 
 def pass_named(name: str) -> Pass:

@@ -23,6 +23,7 @@ from pipelines.insight.days import asking
 from pipelines.insight.moment import newest_closed, refuse_time
 from pipelines.insight.passes import PASSES, pass_named
 from pipelines.insight.place import answers_of
+from pipelines.insight.predict.folder import pinned
 from pipelines.insight.shape import Pass
 from pipelines.insight.stored import Content, contents, days_of, state_of, stored_contents
 from pipelines.runners.in_process import run_bounded
@@ -70,9 +71,10 @@ def refresh(
 ) -> Refreshed:
     """Bring the answers of a warehouse up to date as of a time; None: the end of the newest closed bucket it knows.
 
-    Errors: OptionError for a time of the future or before the first event, WarehouseError while another refresh of it
-    runs, or if it cannot be read or written.
+    Errors: OptionError for a time of the future or before the first event, or a model that cannot be read;
+    WarehouseError while another refresh of it runs, or if it cannot be read or written.
     """
+    configuration = pinned(place, configuration)
     with open_warehouse(*place) as warehouse, answers_of(warehouse) as answers:
         found = choose_time(warehouse, as_of, passes)
         with answers.writer(of_answers=True) as run:
@@ -132,19 +134,28 @@ def declare(run: WarehouseRun, passes: Sequence[Pass] = PASSES) -> dict[str, Tab
 def build(pipeline: beam.Pipeline, task: Task, passes: Sequence[Pass], sink: FileSink) -> None:
     """Add to a pipeline what computes the passes and writes their rows to files; `sink` has their tables."""
     tables = sink.tables
+    steps = {name: step for each in passes for name, step in each.steps(task.configuration).items()}
     computing = beam.ParDo(_Compute(task, {each.name: each for each in passes if each not in PASSES}))
-    computing = computing.with_output_types(pl.DataFrame, **dict.fromkeys(tables, pl.DataFrame))
+    computing = computing.with_output_types(pl.DataFrame, **dict.fromkeys([*tables, *steps], pl.DataFrame))
     found = (
         pipeline
         | "Name the passes" >> beam.Create([each.name for each in passes])
-        | "Compute answers" >> computing.with_outputs(*tables)
+        | "Compute answers" >> computing.with_outputs(*tables, *steps)
     )
-    files = [found[name] | f"Write {name}" >> sink.write(table) for name, table in tables.items()]
+    rows = {name: [found[name]] for name in tables}
+    for name, step in steps.items():
+        whole = beam.Map(_whole, step.table, task.as_of).with_output_types(pl.DataFrame)
+        rows[step.table.name].append(found[name] | f"Run {name}" >> step.transform | f"State {name}" >> whole)
+    files = [_together(name, rows[name]) | f"Write {name}" >> sink.write(table) for name, table in tables.items()]
     [each.files for each in files] | "Gather files" >> beam.Flatten() | "Confirm" >> sink.confirm()
 
 
+def _together(name: str, rows: list[beam.PCollection]) -> beam.PCollection:
+    return rows[0] if len(rows) == 1 else rows | f"Gather {name}" >> beam.Flatten()
+
+
 class _Compute(beam.DoFn):
-    """The name of a pass -> its rows, to the output of each of its tables."""
+    """The name of a pass -> its rows, to the output of each of its tables, and of each of its steps."""
 
     def __init__(self, task: Task, others: dict[str, Pass]):
         self.task, self.others = task, others  # `others`: passes that are not among PASSES
@@ -158,6 +169,9 @@ class _Compute(beam.DoFn):
             rows = found.get(table.name)
             if rows is not None and not rows.is_empty():
                 yield TaggedOutput(table.name, _whole(rows, table, self.task.as_of))
+        for step_name, step in wanted.steps(self.task.configuration).items():
+            for part in found[step_name].iter_slices(step.rows) if step_name in found else ():
+                yield TaggedOutput(step_name, part)
 
 
 def _whole(rows: pl.DataFrame, table: Table, as_of: datetime) -> pl.DataFrame:

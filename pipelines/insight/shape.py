@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pipelines.warehouse.tables import Table
 
 if TYPE_CHECKING:
+    import apache_beam as beam
     import polars as pl
 
     from pipelines.settings.config import Configuration
@@ -41,6 +42,22 @@ class Inputs(NamedTuple):
     kept: "KeptDays | None" = None
 
 
+class Step(NamedTuple):
+    """What makes rows of a table of the rows that a pass computes: PCollection[frames] -> PCollection[frames].
+
+    rows  of a frame, at most
+    """
+
+    table: Table
+    transform: "beam.PTransform"
+    rows: int
+
+
+def no_steps(configuration: "Configuration") -> dict[str, Step]:
+    """None: what a pass computes is what it writes."""
+    return {}
+
+
 class Pass(NamedTuple):
     """A pass.
 
@@ -50,9 +67,11 @@ class Pass(NamedTuple):
                `pipeline_version`, may be left out. It runs on a worker, where its module may be imported for the first
                time
     keeps      which answers of an earlier time stay: of each other day the last ("day"), "all", or "none"
+    steps      by name, of which `compute` returns rows as of a table
     """
 
     name: str
     tables: tuple[Table, ...]
     compute: "Callable[[Inputs], dict[str, pl.DataFrame]]"
     keeps: Literal["day", "all", "none"] = "day"
+    steps: "Callable[[Configuration], dict[str, Step]]" = no_steps

@@ -22,6 +22,7 @@ from pipelines.settings.keys import Key, keys_of
 from pipelines.settings.sync import OWN_TARGETS, Segment, Sync
 from pipelines.settings.values import FILE_OPTIONS
 from pipelines.settings.yaml_line import flow
+from transforms.insight.predict.settings import OwnModel, Predictions
 from transforms.insight.settings import Anomalies, Attribute, Feedback, Profiles, Recommendations, Trends
 from transforms.metrics.spec import Measure, MetricSpec
 from transforms.sessions.funnel import Funnel
@@ -68,6 +69,7 @@ INSIGHT: dict[str, tuple[type, str]] = {
     "feedback": (Feedback, "[feedback.md](feedback.md) defines\nthe scores."),
     "profiles": (Profiles, "[Profiles](profiles.md) defines what is counted."),
     "recommendations": (Recommendations, "[Recommendations](recommendations.md) defines the score."),
+    "predictions": (Predictions, "[Predictions](predictions.md) defines the targets."),
 }
 
 
@@ -96,6 +98,7 @@ def page() -> str:
             for name, (part, more) in INSIGHT.items()
         ),
         ("An attribute", _of(Attribute), table(map(_key_row, keys_of(Attribute)), "Key")),
+        ("A model fitted elsewhere", _of(OwnModel), table(map(_key_row, keys_of(OwnModel)), "Key")),
         (
             "`metrics`",
             "Metrics by name, in addition to the shipped ones ([templates/default.yaml](../templates/default.yaml)): "

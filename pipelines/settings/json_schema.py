@@ -39,7 +39,7 @@ def configuration_schema() -> dict[str, Any]:
     attribution = {"anyOf": [{"$ref": "#/$defs/Attribution"}, {"type": "null"}], "description": "The look-back"}
     insight = {
         "anyOf": [{"$ref": "#/$defs/Insight"}, {"type": "null"}],
-        "description": "Trends, anomalies, feedback, profiles and recommendations",
+        "description": "Trends, anomalies, feedback, profiles, recommendations and predictions",
     }
     alerts = {"anyOf": [{"$ref": "#/$defs/Alerts"}, {"type": "null"}], "description": "Alerts"}
     sync = {"anyOf": [{"$ref": "#/$defs/Sync"}, {"type": "null"}], "description": "Segments of persons, sent elsewhere"}

@@ -39,7 +39,7 @@ def config_lines(values: dict[str, Any]) -> Iterator[str]:
     yield from _keys(stated.funnel, stated.own_funnel, path)
     yield from ("", "# The visits that the view attribution_by_day attributes conversions to", "attribution:")
     yield from _keys(stated.attribution, stated.own_attribution, path)
-    yield from ("", "# Trends, anomalies, feedback, profiles and recommendations", "insight:")
+    yield from ("", "# Trends, anomalies, feedback, profiles, recommendations and predictions", "insight:")
     for part in stated.insight.__struct_fields__:
         own = frozenset(key for of, key in stated.own_insight if of == part)
         yield f"  {part}:"

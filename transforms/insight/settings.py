@@ -1,9 +1,11 @@
-"""The section `insight` of the configuration: trends, anomalies, feedback, profiles and recommendations."""
+"""The section `insight` of the configuration; predict/settings.py has that of predictions."""
 
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+
+from transforms.insight.predict.settings import Predictions
 
 Positive = Annotated[float, Meta(gt=0, le=1000)]
 
@@ -347,10 +349,11 @@ class Recommendations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Insight(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Trends, anomalies, feedback, profiles and recommendations."""
+    """Trends, anomalies, feedback, profiles, recommendations and predictions."""
 
     trends: Trends = Trends()
     anomalies: Anomalies = Anomalies()
     feedback: Feedback = Feedback()
     profiles: Profiles = Profiles()
     recommendations: Recommendations = Recommendations()
+    predictions: Predictions = Predictions()

@@ -340,7 +340,8 @@ def test_no_answer_but_those_of_persons_holds_what_names_one_and_each_has_its_ti
     assert FRESHNESS in tables
     personal = {"user_id", "anonymous_id", "person", "session_id", "visit_id", "text", "payload", "properties", "extra"}
     named = {table.name for table in tables if personal & {column.name for column in table.columns}}
-    assert named == {"user_profiles", "user_interests", "user_values", "user_attributes", "recommendations"}
+    profiles = {"user_profiles", "user_interests", "user_values", "user_attributes"}
+    assert named == profiles | {"recommendations", "predictions"}
     assert {each.keeps for each in PASSES if named & {table.name for table in each.tables}} == {"none"}
     assert [table.name for table in (*tables, REFRESHES) if not is_answer(table)] == []
     assert [
