@@ -1,11 +1,13 @@
-"""Series, forecasts and trends of real data, each number by SQL over the files as they were published."""
+"""Series, forecasts, trends and anomalies of real data, each number by SQL over the files as they were published."""
 
 from datetime import UTC, datetime, timedelta
+from statistics import median
 
 import duckdb
 import polars as pl
 import pytest
 
+from pipelines.insight.anomalies import compute as anomalies
 from pipelines.insight.forecasts import known_between, rows
 from pipelines.insight.series import read_series
 from pipelines.insight.shape import Inputs
@@ -13,9 +15,11 @@ from pipelines.insight.trends import compute
 from pipelines.settings.config import read_config
 from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.local.warehouse import LocalWarehouse
+from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, TABLES
 from tests.support.real_data import real_set
+from tests.support.rows import write
 from transforms.insight.forecast.plans import DAYS
 
 ORDERS_UNTIL = datetime(2011, 2, 28, 12, tzinfo=UTC)
@@ -117,3 +121,94 @@ def test_trends_of_edits_and_of_commits_are_those_of_sql(real, name):
         assert ours == theirs and len(ours) > 5, dimension
     z = 2 * ((pl.col("count") + 0.375).sqrt() - (pl.col("expected") + 0.375).sqrt())
     assert found.filter(pl.col("z").is_not_null()).select((pl.col("z") - z).abs().max()).item() < 1e-4
+
+
+HOUR = timedelta(hours=1)
+DAY, WEEK = 24, 168  # hours
+SILENCE = read_config(None).insight.anomalies.silence  # events missed from which on it is an anomaly
+
+
+def expected_by_hand(values: list[float]) -> list[float]:
+    """What docs say was to be expected of each hour since the first one of the warehouse: the median of the same hour
+    of up to 4 weeks before (of up to 7 days, where 2 weeks are not known), times the level of the 3 days before."""
+    usual, found = list[float](), list[float]()
+    for hour in range(len(values)):
+        step, most = (WEEK, 4) if hour >= 2 * WEEK else (DAY, 7)
+        back = [values[hour - step * n] for n in range(1, most + 1) if hour - step * n >= 0]
+        usual.append(median(back) if back else 0.0)
+        before = range(max(hour - 3 * DAY, DAY), hour)
+        level = sum(min(max(values[at], usual[at] / 2), 2 * usual[at] + 3) for at in before)
+        whole = sum(usual[at] for at in before)
+        found.append(usual[hour] * (level / whole if whole > 0 else 1.0))
+    return found
+
+
+def silences_by_hand(values: list[float]) -> dict[int, tuple[float, float, int]]:
+    """hour -> (expected, events missed, first hour of those in a row) of the last 24 hours that are silent: a week
+    after the first event, no event for longer than ever before, SILENCE or more expected. 48 hours are considered."""
+    expected = expected_by_hand(values)
+    first = next((at for at, value in enumerate(values) if value), len(values))
+    silent: dict[int, tuple[float, float, int]] = {}
+    last, longest = first, 0
+    for hour in range(first, len(values)):
+        if values[hour]:
+            last, longest = hour, max(longest, hour - last - 1)
+            continue
+        missed = sum(expected[last + 1 : hour + 1])
+        if hour >= first + WEEK and hour - last > longest and missed >= SILENCE:
+            begun = silent[hour - 1][2] if hour - 1 in silent else max(hour, len(values) - 2 * DAY)
+            silent[hour] = (expected[hour], missed, begun)
+    return {hour: found for hour, found in silent.items() if hour >= len(values) - DAY}
+
+
+def add_minutes(warehouse: LocalWarehouse, raw: duckdb.DuckDBPyConnection) -> None:
+    """Add the metric activity_1m of the events, by SQL."""
+    counted = raw.sql(
+        "SELECT date_trunc('minute', event_time) AS bucket_start, bucket_start + INTERVAL 1 MINUTE AS bucket_end, "
+        "event_type, channel, COUNT(*) AS events, 'on_time' AS firing, 1 AS generation, 1 AS revision, "
+        "bucket_end AS emitted_time FROM raw GROUP BY ALL"
+    )
+    table = next(table_of(spec) for spec in read_config(None).metrics if spec.name == "activity_1m")
+    write(warehouse, (table, counted.pl().to_dicts()), declared=[*TABLES, table])
+
+
+@pytest.mark.parametrize(
+    ("name", "until", "metrics"),
+    [
+        # Three hours of February are followed by none until April.
+        ("github-events", datetime(2015, 3, 2, tzinfo=UTC), ("events", "events:PushEvent")),
+        ("retail-orders", datetime(2011, 1, 3, 12, tzinfo=UTC), ("purchases", "events")),  # closed since 23 December
+        ("wikipedia-edits", datetime(2015, 9, 12, 12, tzinfo=UTC), ("events",)),  # half a day: nothing can be judged
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_anomalies_of_real_series_are_those_of_sql_and_the_definition_by_hand(real, name, until, metrics):
+    warehouse, raw = real(name)
+    add_minutes(warehouse, raw)
+    with warehouse.asking() as ask:
+        told = anomalies(Inputs(ask, until, "UTC", warehouse.names(), read_config(None)))["anomalies_1h"]
+    [(begun,)] = raw.sql("SELECT date_trunc('hour', MIN(event_time)) FROM raw").fetchall()
+    hours = [begun.astimezone(UTC) + n * HOUR for n in range(int((until - begun) / HOUR))]
+    kept, seen = 0, told.filter(pl.col("metric").is_in(metrics))
+    assert set(seen["kind"].unique()) <= {"silence"}, "no series has events in half of its hours for a week"
+    for metric in metrics:
+        kind = metric.partition(":")[2]
+        counted = raw.sql(
+            "SELECT channel, date_trunc('hour', event_time) AS hour, COUNT(*) FROM raw WHERE event_time < $until "
+            f"AND ('{kind}' = '' OR event_type = '{kind}') GROUP BY GROUPING SETS ((channel, hour), (hour))",
+            params={"until": until},
+        ).fetchall()
+        for channel in {channel for channel, _, _ in counted}:
+            of_hour = {hour.astimezone(UTC): count for one, hour, count in counted if one == channel}
+            theirs = {
+                hours[at]: (0.0, expected, missed, hours[since])
+                for at, (expected, missed, since) in silences_by_hand([of_hour.get(hour, 0) for hour in hours]).items()
+            }
+            own = seen.filter(pl.col("metric") == metric, pl.col("channel").eq_missing(pl.lit(channel, pl.String)))
+            columns = ("bucket_start", "value", "expected", "surprise", "since")
+            ours = {row[0]: row[1:] for row in own.select(columns).iter_rows()}
+            assert ours.keys() == theirs.keys(), (metric, channel)
+            for hour, row in ours.items():
+                assert row[:3] == pytest.approx(theirs[hour][:3], abs=1e-5) and row[3] == theirs[hour][3]
+            kept += len(ours)
+    assert kept == seen.height and (kept > 5 or name == "wikipedia-edits")

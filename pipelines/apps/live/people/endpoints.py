@@ -32,6 +32,7 @@ from pipelines.insight.profile_tables import (
 )
 
 _LISTS = {"interests": USER_INTERESTS.name, "values": USER_VALUES.name, "attributes": USER_ATTRIBUTES.name}
+_OF_PROFILE = (USER_PROFILES.name, *_LISTS.values())
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -53,7 +54,7 @@ def profile(current: Current, person: str) -> dict[str, Any] | None:
     live               since (as_of), events, last_seen, last_event_type, last_content_id, recency_seconds: of events
                        from `as_of` on up to the last commit; None where `as_of` is too long ago
     """
-    rows = current.index.rows(person)
+    rows = current.index.rows(person, _OF_PROFILE)
     since = current.since
     done = None if since is None else since.of(person)
     if done is None and (rows is None or not rows.get(USER_PROFILES.name)):
@@ -85,7 +86,7 @@ def recommendations(current: Current, person: str) -> dict[str, Any] | None:
     of                 `person`, or `everybody` where the rows are those of whoever has none
     recommendations    place, content_id, reason, because, score
     """
-    rows = current.index.rows(person)
+    rows = current.index.rows(person, (RECOMMENDATIONS.name,))
     if rows is None and (current.since is None or current.since.of(person) is None):
         return None
     own = (rows or {}).get(RECOMMENDATIONS.name)

@@ -1,7 +1,7 @@
 """An index of the newest answers about persons, in memory: the rows of one person in microseconds.
 
-    read_index(warehouse)   the newest answers of a folder
-    index.rows(person)      table -> the rows of a person, as `<table>_latest` has them
+    read_index(warehouse)        the newest answers of a folder
+    index.rows(person, names)    table -> the rows of a person, as `<table>_latest` has them
 
 Persons are sorted once, and a person is found by halving. The rows of a table are in the order of persons, with the
 place of the first row of each in place of its name. Texts that repeat, such as names of contents, are numbers into a
@@ -9,7 +9,7 @@ list, and whole numbers are as short as they can be: benchmarks/RESULTS-serving.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -70,13 +70,19 @@ class Index:
         parts = self._rows.values()
         return self._persons.estimated_size() + sum(part.rows.estimated_size() + part.starts.nbytes for part in parts)
 
-    def rows(self, person: str) -> dict[str, list[Row]] | None:
-        """table -> the rows of a person, without the columns that are the same for all; None: it has none."""
+    def rows(self, person: str, names: Iterable[str]) -> dict[str, list[Row]] | None:
+        """table of `names` -> the rows of a person, without the columns that are the same for all, where it has any;
+        None for a person that no table has."""
         at = bisect_left(self._persons, person)
         if at == len(self._persons) or self._persons[at] != person:
             return None
-        bounds = {name: (int(part.starts[at]), int(part.starts[at + 1])) for name, part in self._rows.items()}
-        return {name: self._rows[name].rows[start:end].to_dicts() for name, (start, end) in bounds.items()}
+        found: dict[str, list[Row]] = {}
+        for name in self._rows.keys() & names:
+            part = self._rows[name]
+            start, end = int(part.starts[at]), int(part.starts[at + 1])
+            if start < end:
+                found[name] = part.rows.slice(start, end - start).to_dicts()
+        return found
 
 
 def _aligned(persons: pl.Series, rows: pl.DataFrame) -> _Rows:
