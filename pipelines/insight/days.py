@@ -14,6 +14,7 @@ from pipelines.insight.shape import Inputs
 from pipelines.warehouse.conditions import DAY, midnight
 from pipelines.warehouse.interface import Warehouse
 from pipelines.warehouse.local.kept_days import DayRows, KeptDays
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,14 +38,12 @@ class DayQuestion(NamedTuple):
 @contextmanager
 def asking(warehouse: Warehouse, as_of: datetime, configuration: "Configuration") -> Iterator[Inputs]:
     """The inputs of a pass, all of one state of a local warehouse, whose days are kept."""
-    if warehouse.local_path is None:
+    if not isinstance(warehouse, LocalWarehouse):
         with warehouse.asking() as ask:
             yield Inputs(ask, as_of, warehouse.time_zone, warehouse.names(), configuration)
         return
     from pipelines.warehouse.local.duckdb_connection import asking as asking_one_state
-    from pipelines.warehouse.local.warehouse import LocalWarehouse
 
-    assert isinstance(warehouse, LocalWarehouse), "it is in a folder"
     manifest = warehouse.manifest()
     with asking_one_state(warehouse, manifest) as ask:
         kept = KeptDays(warehouse, manifest)
@@ -64,9 +63,9 @@ def ask_days(inputs: Inputs, question: DayQuestion, since: datetime, end: dateti
     days, found = kept.days(rows, first, last), dict[date, "pl.DataFrame"]()
     for run in kept.missing(rows, days):
         asked, day = _of_days(inputs, question, run), day_of(pl.col(question.time), zone)
-        for each in run:
-            found[each] = asked.filter(day == each)
-            kept.keep(rows, each, found[each])
+        by_day = {each: asked.filter(day == each) for each in run}
+        kept.keep(rows, by_day)
+        found |= by_day
     for each in days:
         if each not in found:
             again = kept.read(rows, each)  # None: a run has removed it since

@@ -45,6 +45,10 @@ class Grain(NamedTuple):
         """Of a bucket."""
         return timedelta(hours=1) / self.an_hour
 
+    def end(self, as_of: datetime) -> datetime:
+        """Of the last bucket that is over as of then."""
+        return as_of - (as_of - EPOCH) % self.length
+
     def bucket(self, time: str) -> str:
         """SQL that BigQuery and DuckDB share, of the day, the hour and the part of the hour of a time."""
         part = f"CAST(FLOOR(EXTRACT(MINUTE FROM {time}) * {self.an_hour} / 60) AS INT64)"
@@ -73,11 +77,13 @@ def compute(inputs: Inputs) -> "dict[str, pl.DataFrame]":
     if first is None:
         return {}
     busy = busy_hours(inputs, max(first, end - BUSY), end + timedelta(hours=1))
-    found = {}
-    for name, grain in GRAINS.items():
-        parts = [rows(inputs, grain, dimension, first, busy) for dimension in DIMENSIONS]
-        found[name] = pl.concat(parts).sort("bucket_start", "dimension", "key", nulls_last=True)
-    return found
+    parts: dict[str, list[pl.DataFrame]] = {name: [] for name in GRAINS}
+    for dimension in DIMENSIONS:
+        counted = counts(inputs, dimension)
+        for name, grain in GRAINS.items():
+            parts[name].append(rows(inputs, grain, dimension, first, busy, counted))
+    order = ["bucket_start", "dimension", "key"]
+    return {name: pl.concat(found).sort(order, nulls_last=True) for name, found in parts.items()}
 
 
 def first_event(inputs: Inputs) -> datetime | None:
@@ -129,8 +135,10 @@ def busy_hours(inputs: Inputs, since: datetime, end: datetime) -> Busy:
     return Busy(since, dict(zip([*channels, None], shapes, strict=True)))
 
 
-def rows(inputs: Inputs, grain: Grain, dimension: str, first: datetime, busy: Busy) -> "pl.DataFrame":
-    """The rows of a dimension, in the columns of the table without as_of and version."""
+def rows(
+    inputs: Inputs, grain: Grain, dimension: str, first: datetime, busy: Busy, tens: "pl.DataFrame"
+) -> "pl.DataFrame":
+    """The rows of a dimension, in the columns of the table without as_of and version; `tens`: its `counts`."""
     import numpy as np
     import polars as pl
 
@@ -138,10 +146,11 @@ def rows(inputs: Inputs, grain: Grain, dimension: str, first: datetime, busy: Bu
     from transforms.insight.trends import trend
 
     settings = inputs.configuration.insight.trends
-    end = inputs.as_of - (inputs.as_of - EPOCH) % grain.length
+    end = grain.end(inputs.as_of)
     start = end - READ
-    counted = grain.typed(inputs.ask(counts_sql(grain, dimension, start, end)), channel=pl.String, value=pl.Float64)
-    counted = counted.with_columns(metric=pl.lit("events"))
+    within = tens.filter((pl.col("bucket_start") >= start) & (pl.col("bucket_start") < end))
+    bucket = pl.col("bucket_start").dt.truncate(grain.every)
+    counted = within.group_by("channel", bucket).agg(pl.col("value").sum()).with_columns(metric=pl.lit("events"))
     totals = counted.group_by("channel").agg(pl.col("value").sum()).sort("value", "channel", descending=[True, False])
     kept = counted.join(totals.head(settings.max_keys), on="channel", how="semi", nulls_equal=True)
     found = dense(kept, grain.every, start, end)
@@ -168,13 +177,16 @@ def rows(inputs: Inputs, grain: Grain, dimension: str, first: datetime, busy: Bu
     return both.select(column.name for column in columns)
 
 
-def counts_sql(grain: Grain, dimension: str, start: datetime, end: datetime) -> str:
-    """SQL that BigQuery and DuckDB share: channel (the key), day, hour, part, value."""
-    column = DIMENSIONS[dimension]
-    return (
-        f"SELECT {column or NO_KEY} AS channel, {grain.bucket('event_time')}, COUNT(*) AS value FROM events "
-        f"WHERE {_within(column, start, end)} GROUP BY 1, 2, 3, 4"
+def counts(inputs: Inputs, dimension: str) -> "pl.DataFrame":
+    """The events of every grain in buckets of 10 minutes: channel (the key), bucket_start, value."""
+    import polars as pl
+
+    column, ends = DIMENSIONS[dimension], [grain.end(inputs.as_of) for grain in GRAINS.values()]
+    asked = inputs.ask(
+        f"SELECT {column or NO_KEY} AS channel, {TEN_MINUTES.bucket('event_time')}, COUNT(*) AS value FROM events "
+        f"WHERE {_within(column, min(ends) - READ, max(ends))} GROUP BY 1, 2, 3, 4"
     )
+    return TEN_MINUTES.typed(asked, channel=pl.String, value=pl.Float64)
 
 
 def persons(inputs: Inputs, grain: Grain, dimension: str, end: datetime) -> "pl.DataFrame":

@@ -9,7 +9,7 @@ and what is out of date is known by its name alone.
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, timedelta
 from functools import cache
@@ -104,21 +104,23 @@ class KeptDays:
             return pl.read_parquet(self.path(kept, day), glob=False)
         return None
 
-    def keep(self, kept: DayRows, day: date, rows: "pl.DataFrame") -> None:
-        """Keep the rows of a day. Raises WarehouseError for a folder that cannot be written."""
-        folder, path = self._warehouse.folder, self.path(kept, day)
-        content = BytesIO()
-        rows.write_parquet(content)
+    def keep(self, kept: DayRows, found: "Mapping[date, pl.DataFrame]") -> None:
+        """Keep the rows of some days. Raises WarehouseError for a folder that cannot be written."""
+        folder, paths = self._warehouse.folder, {day: self.path(kept, day) for day in found}
         try:
             with umask(mask_of(folder)):
-                os.makedirs(path.parent, exist_ok=True)
-                write_atomically(path, content.getvalue())
+                for day, path in paths.items():
+                    os.makedirs(path.parent, exist_ok=True)
+                    content = BytesIO()
+                    found[day].write_parquet(content)
+                    write_atomically(path, content.getvalue())
         except WRITE_ERRORS as error:
             raise cannot_write(folder, error) from error
-        # A run may have removed what was out of date before this was there: nobody else would before the next run.
-        now = state(self._warehouse.manifest(), kept.tables, kept.before, kept.after, day)
-        if now != self._state(kept.tables, kept.before, kept.after, day):
-            path.unlink(missing_ok=True)
+        # A run may have removed what was out of date before these were there: nobody else would before the next run.
+        now = KeptDays(self._warehouse, self._warehouse.manifest())
+        for day, path in paths.items():
+            if now.path(kept, day) != path:
+                path.unlink(missing_ok=True)
 
 
 def state(manifest: Manifest, tables: Sequence[str], before: int, after: int, day: date) -> str:

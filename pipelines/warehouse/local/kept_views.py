@@ -105,8 +105,7 @@ def keep_days(warehouse: "Folder", but_newest: int = 0) -> None:
         for run in kept.missing(rows, days[: len(days) - but_newest]):
             asked = f"SELECT * FROM {name} WHERE day BETWEEN DATE '{run[0]}' AND DATE '{run[-1]}'"
             found = warehouse.answer(asked).frame()
-            for day in run:
-                kept.keep(rows, day, found.filter(pl.col("day") == day))
+            kept.keep(rows, {day: found.filter(pl.col("day") == day) for day in run})
 
 
 def refresh(warehouse: "Folder") -> list[Refreshed]:
