@@ -199,6 +199,7 @@ def test_a_key_reads_what_it_is_for_as_often_as_it_may(asked):
 def test_only_this_machine_asks_and_only_to_read(asked):
     assert asked.get("profiles", "u00", Host="evil.example").json()["code"] == "host_not_allowed"
     assert asked.get("profiles", "u00", Host="evil.example").status == 403
+    assert asked.server.ask("/person").headers["content-security-policy"].startswith("default-src 'none'")
     assert {asked.get("profiles", "u00", method=each).status for each in ("POST", "PUT", "DELETE", "OPTIONS")} == {405}
     assert "access-control-allow-origin" not in asked.get("profiles", "u00", Origin="https://evil.example").headers
 
@@ -304,3 +305,27 @@ def test_it_is_off_unless_it_is_switched_on(tmp_path, capsys):
     ):
         assert main(["live", *argv]) == 2
         assert line in capsys.readouterr().err
+
+
+def test_a_person_is_shown_on_its_page_to_who_has_the_key(asked, browser):
+    person, problems = HOSTILE[0], []
+    profile, liked = (asked.get(kind, person).json() for kind in ("profiles", "recommendations"))
+    page = browser.new_page()
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda said: problems.append(said.text) if "Content Security" in said.text else None)
+    page.goto(f"{asked.server.url}person")
+    page.fill("#key", "ar_wrong")
+    page.fill("#person", person)
+    page.click("button")
+    page.wait_for_function("document.querySelector('#said').textContent.includes('send a read key')")
+    assert page.locator("[data-key]").count() == 0
+    page.fill("#key", asked.key)
+    page.click("button")
+    page.wait_for_selector("[data-key=segment]")
+    assert page.inner_text("[data-key=segment]") == profile["profile"]["segment"]
+    texts = page.locator("td").all_inner_texts()
+    assert {each["key"] for each in profile["interests"]} <= set(texts)
+    assert {each["content_id"] for each in liked["recommendations"]} <= set(texts)
+    assert page.locator("meter").count() >= len(profile["interests"]) and problems == []
+    assert asked.key not in page.content() and page.evaluate("localStorage.length + sessionStorage.length") == 0
+    page.close()
