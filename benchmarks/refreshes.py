@@ -109,7 +109,8 @@ def measured(one: LocalWarehouse, place: Path, days: int, share: float) -> dict[
     figures["unchanged"] = refreshed(place)
     for name, each in figures.items():
         print(f"{name:<10}", *(f"{key} {value:,}" for key, value in each.items()), flush=True)
-    return {"history": {"days": days, "events": held}} | figures
+    size: dict[str, float] = {"days": days, "events": held}
+    return {"history": size} | figures
 
 
 def refreshed(place: Path) -> dict[str, float]:
