@@ -156,8 +156,8 @@ def _post(url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
     if answer.status in AGAIN or answer.status >= 500:
         raise NotNow(f"{parts.hostname} answers {answer.status}")
     if not 200 <= answer.status < 300:
-        kind = BodyRefused if answer.status in OF_THE_BODY else Refused
-        raise kind(f"{parts.hostname} answers {answer.status}")
+        refusal = BodyRefused if answer.status in OF_THE_BODY else Refused
+        raise refusal(f"{parts.hostname} answers {answer.status}")
     return answered
 
 

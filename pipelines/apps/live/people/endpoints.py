@@ -54,7 +54,7 @@ def profile(current: Current, person: str) -> dict[str, Any] | None:
     live               since (as_of), events, last_seen, last_event_type, last_content_id, recency_seconds: of events
                        from `as_of` on up to the last commit; None where `as_of` is too long ago
     """
-    rows = current.index.rows(person, _OF_PROFILE)
+    rows = current.persons.rows(person, _OF_PROFILE)
     since = current.since
     done = None if since is None else since.of(person)
     if done is None and (rows is None or not rows.get(USER_PROFILES.name)):
@@ -63,7 +63,7 @@ def profile(current: Current, person: str) -> dict[str, Any] | None:
     own = rows.get(USER_PROFILES.name)
     return {
         "person": person,
-        "as_of": current.index.as_of.get(USER_PROFILES.name),
+        "as_of": current.persons.as_of.get(USER_PROFILES.name),
         "profile": own[0] if own else None,
         **{name: rows.get(table, []) for name, table in _LISTS.items()},
         "live": None if since is None else {"since": since.time, **(done or _NOTHING), **_recency(done, own)},
@@ -86,15 +86,15 @@ def recommendations(current: Current, person: str) -> dict[str, Any] | None:
     of                 `person`, or `everybody` where the rows are those of whoever has none
     recommendations    place, content_id, reason, because, score
     """
-    rows = current.index.rows(person, (RECOMMENDATIONS.name,))
+    rows = current.persons.rows(person, (RECOMMENDATIONS.name,))
     if rows is None and (current.since is None or current.since.of(person) is None):
         return None
     own = (rows or {}).get(RECOMMENDATIONS.name)
     return {
         "person": person,
-        "as_of": current.index.as_of.get(RECOMMENDATIONS.name),
+        "as_of": current.persons.as_of.get(RECOMMENDATIONS.name),
         "of": "person" if own else "everybody",
-        "recommendations": own or current.index.others,
+        "recommendations": own or current.persons.others,
     }
 
 
@@ -110,7 +110,7 @@ class _Person(Reading):
         is_head = scope["method"] == "HEAD"
         if refusal := self._refusal(headers):
             status, why, more = refusal
-            await respond(send, status, refused(why), JSON | more, is_head)
+            await respond(send, status, refused(why), {**JSON, **more}, is_head)
             return
         current, person = self._held.current(), self._person(scope)
         if current is None:

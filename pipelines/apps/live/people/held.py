@@ -35,7 +35,7 @@ Version = tuple[int, ...]
 class Current(NamedTuple):
     """One state of what is known; `erasures` is how many there had been when it was read."""
 
-    index: Index
+    persons: Index
     since: Since | None
     erasures: int
 

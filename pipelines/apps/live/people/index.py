@@ -68,7 +68,8 @@ class Index:
     def bytes(self) -> int:
         """What its rows take in memory."""
         parts = self._rows.values()
-        return self._persons.estimated_size() + sum(part.rows.estimated_size() + part.starts.nbytes for part in parts)
+        sizes = (part.rows.estimated_size() + part.starts.nbytes for part in parts)
+        return int(self._persons.estimated_size() + sum(sizes))
 
     def rows(self, person: str, names: Iterable[str]) -> dict[str, list[Row]] | None:
         """table of `names` -> the rows of a person, without the columns that are the same for all, where it has any;

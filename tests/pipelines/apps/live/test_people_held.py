@@ -27,7 +27,7 @@ def test_answers_are_dropped_by_a_look_once_they_are_removed_or_somebody_was_era
     held = Held(warehouse, print)
     held.load()
     first = held.current()
-    assert first is not None and first.index.rows("u1", [USER_PROFILES.name])
+    assert first is not None and first.persons.rows("u1", [USER_PROFILES.name])
     refreshed(warehouse, T + timedelta(minutes=5))
     assert held.current() is first, "a refresh alone drops nothing before it is read"
     held.load()
@@ -36,7 +36,7 @@ def test_answers_are_dropped_by_a_look_once_they_are_removed_or_somebody_was_era
     assert held.current() is None, "who was erased may be among them"
     held.load()
     again = held.current()
-    assert again is not None and again.index.as_of == {USER_PROFILES.name: T + timedelta(minutes=10)}
+    assert again is not None and again.persons.as_of == {USER_PROFILES.name: T + timedelta(minutes=10)}
     forget_answers(warehouse)
     gone = held.current()
-    assert gone is not None and len(gone.index) == 0 and gone.since is None
+    assert gone is not None and len(gone.persons) == 0 and gone.since is None
