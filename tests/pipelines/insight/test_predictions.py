@@ -98,6 +98,7 @@ BEFORE = [
 ]
 AFTER = [
     event(timedelta(0), "purchase", user_id="at-the-time", value=1, currency="EUR"),
+    event(-HOUR, "purchase", anonymous_id="a2", value=1, currency="EUR"),
     event(-DAY, "login", anonymous_id="a3", user_id="u3"),
     event(-2 * DAY, "purchase", user_id="u3", value=9, currency="EUR"),
     event(-2 * DAY, "purchase", anonymous_id="a3", value=9, currency="EUR"),
@@ -135,10 +136,10 @@ def test_rows_by_hand(by_hand):
 
 
 def test_outcomes_by_hand(by_hand):
-    assert outcomes_of(by_hand, T, CONVERSION) == {"u1": False, "a2": False, "a3": True}, "a3 logged in meanwhile"
+    assert outcomes_of(by_hand, T, CONVERSION) == {"u1": False, "a2": True, "a3": True}, "a3 logged in meanwhile"
     assert outcomes_of(by_hand, T, CHURN) == {"u1": False, "a3": False}, "a2 had left before"
     assert outcomes_of(by_hand, T + MINUTE, CONVERSION)["u1"], "7 days and no longer"
-    assert outcomes_of(by_hand, T + 8 * DAY, CHURN) == {"at-the-time": True, "u1": True, "u3": True}
+    assert outcomes_of(by_hand, T + 8 * DAY, CHURN) == {"at-the-time": True, "a2": True, "u1": True, "u3": True}
 
 
 def test_no_feature_as_of_a_time_holds_what_came_later(by_hand, tmp_path):
