@@ -70,7 +70,7 @@ def filled(tmp_path_factory) -> str:
 WRONG_COMMANDS = {
     "no command": (
         [],
-        "no command given; allowed: run, stop, collect, backfill, recompute, replay, mapping, query, refresh, alert,",
+        "no command given; allowed: run, stop, collect, backfill, recompute, replay, mapping, query, refresh, train,",
     ),
     "an unknown command": (["backfil"], "invalid choice: 'backfil'"),
     "an unknown option before a command": (["--verbose", "query", "SELECT 1"], "unknown option '--verbose' of query"),
