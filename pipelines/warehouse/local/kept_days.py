@@ -97,12 +97,17 @@ class KeptDays:
             yield run
 
     def read(self, kept: DayRows, day: date) -> "pl.DataFrame | None":
-        """The kept rows of a day; None if they are not there."""
+        """The kept rows of a day; None if they are not there, or damaged: such a file is removed."""
         import polars as pl
 
-        with suppress(FileNotFoundError):
-            return pl.read_parquet(self.path(kept, day), glob=False)
-        return None
+        path = self.path(kept, day)
+        try:
+            return pl.read_parquet(path, glob=False)
+        except FileNotFoundError:
+            return None
+        except pl.exceptions.ComputeError:
+            path.unlink(missing_ok=True)
+            return None
 
     def keep(self, kept: DayRows, found: "Mapping[date, pl.DataFrame]") -> None:
         """Keep the rows of some days. Raises WarehouseError for a folder that cannot be written."""
