@@ -103,10 +103,17 @@ def test_no_module_imports_upward(folder, forbidden):
     assert {path: names for path, names in wrong.items() if names} == {}
 
 
-def modules() -> dict[str, ast.Module]:
-    """Every module of the product by its name, parsed; a package is the name of its `__init__`."""
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the product by its name; a package is the name of its `__init__`."""
     paths = {path.relative_to(ROOT).with_suffix(""): path for path in sources("pipelines", "transforms")}
-    return {".".join(path.parts).removesuffix(".__init__"): parsed(source) for path, source in paths.items()}
+    return {".".join(path.parts).removesuffix(".__init__"): source for path, source in paths.items()}
+
+
+@cache
+def product_arrows() -> set[tuple[str, str]]:
+    """The arrows of the product, found once."""
+    return arrows({name: parsed(path) for name, path in modules().items()})
 
 
 def arrows(trees: dict[str, ast.Module]) -> set[tuple[str, str]]:
@@ -156,29 +163,29 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
     return []
 
 
-TREES = modules()
-ARROWS = arrows(TREES)
-PACKAGES = sorted({name.rpartition(".")[0] for name in TREES})
+PACKAGES = sorted({name.rpartition(".")[0] for name in modules()})
 
 
 def test_every_module_imports_down_the_floors_only():
-    upward = {f"{name} imports {other}" for name, other in ARROWS if floor(other) < floor(name)}
+    upward = {f"{name} imports {other}" for name, other in product_arrows() if floor(other) < floor(name)}
     assert upward == set()
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_import_circle_at_any_level(package):
-    assert circle(within(package, ARROWS)) == []
+    assert circle(within(package, product_arrows())) == []
 
 
 def test_no_two_modules_import_each_other():
-    assert circle({name: {other for at, other in ARROWS if at == name} for name in TREES}) == []
+    assert circle({name: {other for at, other in product_arrows() if at == name} for name in modules()}) == []
 
 
 def test_one_warehouse_never_imports_the_other():
     local, bigquery = "pipelines.warehouse.local.", "pipelines.warehouse.bigquery."
     crossing = [
-        pair for pair in ARROWS if {name[: len(at)] for name in pair for at in (local, bigquery)} >= {local, bigquery}
+        pair
+        for pair in product_arrows()
+        if {name[: len(at)] for name in pair for at in (local, bigquery)} >= {local, bigquery}
     ]
     assert crossing == []
 
@@ -319,7 +326,7 @@ def rooms() -> dict[str, set[str]]:
     """The floors that each floor imports, without those that follow from others."""
     names = {room: room.rpartition(".")[2] for room in FLOORS}
     direct: dict[str, set[str]] = {name: set() for name in names.values()}
-    for pair in ARROWS:
+    for pair in product_arrows():
         above, below = (names[FLOORS[floor(module)]] for module in pair if module != "pipelines")
         if above != below:
             direct[above].add(below)
@@ -350,7 +357,7 @@ def test_every_file_that_the_architecture_names_exists():
 
 def test_an_import_starts_no_threads_of_polars():
     """What forks, as the tests that kill commands do, would have a pool without threads, and wait without end."""
-    names = sorted(name for name in TREES if not name.endswith("__main__") and name != "pipelines.runners.worker")
+    names = sorted(name for name in modules() if not name.endswith("__main__") and name != "pipelines.runners.worker")
     program = (
         "import importlib, pathlib\n"
         f"for name in {names!r}:\n"

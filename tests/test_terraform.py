@@ -14,12 +14,21 @@ from pipelines.launcher import command_of
 from pipelines.reference.terraform import tables_text
 from pipelines.settings.resolve import OPTIONS
 from pipelines.warehouse.bigquery.dataset import label_of
-from tests.support.terraform import FILES, FOLDER, GIVEN, blocks, code, evaluated, offline, parsed, terraform
+from tests.support.terraform import (
+    FILES,
+    FOLDER,
+    GIVEN,
+    blocks,
+    code,
+    evaluated,
+    offline,
+    parsed,
+    resources,
+    terraform,
+)
 
 ROOT = FOLDER.parents[1]
-DECLARED = json.loads(tables_text())
-BUCKETS = blocks("resource", "google_storage_bucket")
-ALERTS = blocks("resource", "google_monitoring_alert_policy")
+BUCKET, ALERT = "google_storage_bucket", "google_monitoring_alert_policy"
 COMMANDS = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 REPOSITORY = "google_artifact_registry_repository"
 OF_THE_PROJECT = {
@@ -43,7 +52,7 @@ def one(kind: str, type: str, name: str) -> dict:
 
 def commands(alert) -> list[str]:
     """The commands that an alert's documentation says to type."""
-    (documentation,) = alert.body["documentation"]
+    (documentation,) = alert["documentation"]
     (typed,) = COMMANDS.findall(documentation["content"])
     return [line.strip() for line in typed.splitlines() if line.strip()]
 
@@ -131,15 +140,14 @@ def test_on_the_project_are_only_roles_that_google_gives_nowhere_else():
     assert {each["role"] for each in given.values()} == OF_THE_PROJECT
 
 
-@pytest.mark.parametrize(
-    "bucket", [block for block in BUCKETS if block.type == "google_storage_bucket"], ids=lambda block: block.name
-)
-def test_a_bucket_is_not_public_and_forgets_what_nobody_needs(bucket):
-    assert bucket.body["uniform_bucket_level_access"] is True
-    assert bucket.body["public_access_prevention"] == "enforced"
-    assert bucket.body["lifecycle_rule"]
-    assert bucket.body["force_destroy"] in ("${!var.deletion_protection}", True)
-    assert bucket.body["force_destroy"] is not True or bucket.name == "temp"
+@pytest.mark.parametrize("name", resources(BUCKET))
+def test_a_bucket_is_not_public_and_forgets_what_nobody_needs(name):
+    bucket = one("resource", BUCKET, name)
+    assert bucket["uniform_bucket_level_access"] is True
+    assert bucket["public_access_prevention"] == "enforced"
+    assert bucket["lifecycle_rule"]
+    assert bucket["force_destroy"] in ("${!var.deletion_protection}", True)
+    assert bucket["force_destroy"] is not True or name == "temp"
 
 
 def test_what_is_staged_is_not_removed_by_age():
@@ -260,8 +268,8 @@ def test_a_key_of_ones_own_is_of_all_that_holds_data(folder):
         body = one("resource", "google_bigquery_dataset", name)
         (made,) = [each["default_encryption_configuration"] for each in body["dynamic"] if "access" not in each]
         assert made["for_each"] == "${var.warehouse_kms_key[*]}"
-    for bucket in (block for block in BUCKETS if block.type == "google_storage_bucket"):
-        (made,) = [each["encryption"] for each in bucket.body["dynamic"]]
+    for name in resources(BUCKET):
+        (made,) = [each["encryption"] for each in one("resource", BUCKET, name)["dynamic"]]
         assert made["for_each"] == "${var.kms_key[*]}"
     keyed = [block for block in blocks("resource") if block.type in ("google_pubsub_topic", REPOSITORY)]
     assert {block.body["kms_key_name"] for block in keyed} == {"${var.kms_key}"}
@@ -290,19 +298,20 @@ def test_no_message_is_dropped():
     assert one("resource", "google_pubsub_subscription_iam_member", "dead_letters")["role"] == "roles/pubsub.subscriber"
 
 
-@pytest.mark.parametrize("alert", ALERTS, ids=lambda block: block.name)
-def test_an_alert_says_what_it_means_and_the_first_three_commands(alert):
-    assert alert.body["notification_channels"] == "${local.channels}"
+@pytest.mark.parametrize("name", resources(ALERT))
+def test_an_alert_says_what_it_means_and_the_first_three_commands(name):
+    alert = one("resource", ALERT, name)
+    assert alert["notification_channels"] == "${local.channels}"
     typed = commands(alert)
     assert len(typed) == 3
     assert all(re.match(r"(gcloud|audience) |\$\{local\.errors\}$", line) for line in typed), typed
-    content = alert.body["documentation"][0]["content"]
+    content = alert["documentation"][0]["content"]
     before, after = COMMANDS.split(content)[::2]
     assert len(before.split()) > 10 and len(after.split()) > 5
 
 
 def test_there_is_an_alert_for_each_way_a_stream_fails():
-    assert {block.name for block in ALERTS} == {
+    assert set(resources(ALERT)) == {
         "backlog",
         "watermark",
         "quarantine",
@@ -332,7 +341,7 @@ def test_the_views_of_readers_are_those_without_a_person_or_a_record_in_a_row():
     default = one_of(blocks("variable"), "reader_views")["default"]
     private = {"events_unique", "quarantine_open", "user_days_current", "sessions_current"}
     private |= {"active_days", "first_touches", "visits", "visit_events", "identities", "rfm_segments"}
-    assert set(default) | private == {view["name"] for view in DECLARED["views"]}
+    assert set(default) | private == {view["name"] for view in json.loads(tables_text())["views"]}
     assert set(default) & private == set()
 
 

@@ -55,6 +55,11 @@ def blocks(kind: str, type: str = "") -> list[Block]:
     return [block for block in made if block.type.startswith(type)]
 
 
+def resources(type: str) -> list[str]:
+    """The names of the resources of a type, which need no parser: tests are named by them."""
+    return re.findall(rf'^resource "{type}" "(\w+)"', code(), re.MULTILINE)
+
+
 def code() -> str:
     """All files, without comments."""
     return re.sub(r"(?m)(^|\s)#.*$", "", "\n".join(path.read_text() for path in FILES))

@@ -12,9 +12,9 @@ from transforms.metrics.spec import Measure, MetricSpec
 from transforms.sessions.funnel import Funnel
 
 
-@pytest.mark.parametrize(("path", "text"), list(files()), ids=lambda value: getattr(value, "name", ""))
-def test_a_generated_file_is_as_the_declarations_say(path, text):
-    assert path.read_text(encoding="utf-8") == text, "generate it again: python -m pipelines.reference"
+def test_the_generated_files_are_as_the_declarations_say():
+    wrong = [path.name for path, text in files() if path.read_text(encoding="utf-8") != text]
+    assert wrong == [], "generate them again: python -m pipelines.reference"
 
 
 @pytest.mark.parametrize("struct", [Quality, Funnel, MetricSpec, Measure], ids=lambda struct: struct.__name__)
