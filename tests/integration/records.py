@@ -1,7 +1,8 @@
 """Simulated records that several tests stream, and the warehouse of their backfill: made once for a whole run.
 
 What a stream costs on Prism is the number of its windows far more than of its events. The times of the records are
-therefore gathered: each stretch of 20 minutes becomes one minute, in the same order.
+therefore gathered, in the same order: each stretch of 40 minutes of a day becomes one minute, and these minutes are 20
+apart, from noon on, so that sessions are of several.
 """
 
 import fcntl
@@ -22,7 +23,7 @@ from pipelines.batch.backfill import backfill
 from pipelines.settings.resolve import resolve
 from tests.support.real_data import real_set
 
-GATHERED = 20  # minutes that become one
+GATHERED, APART, NOON = 40, 20, 12 * 60  # minutes that become one, minutes between two such, the first of them
 # The day of this moment is over for 18 hours, and not too old for a stream whose clock is an hour ahead.
 OLDEST = timedelta(hours=42)
 TIME = re.compile(rb"T(\d\d):(\d\d):(\d\d)\.(\d{3})Z")
@@ -60,9 +61,10 @@ def gather(line: bytes) -> bytes:
 
 def _gather(found: re.Match) -> bytes:
     hour, minute, second, ms = map(int, found.groups())
-    whole, part = divmod(minute, GATHERED)
+    whole, part = divmod(hour * 60 + minute, GATHERED)
+    hour, minute = divmod(NOON + whole * APART, 60)
     left = (part * 60_000 + second * 1_000 + ms) // GATHERED
-    return b"T%02d:%02d:%02d.%03dZ" % (hour, whole * GATHERED, left // 1_000, left % 1_000)
+    return b"T%02d:%02d:%02d.%03dZ" % (hour, minute, left // 1_000, left % 1_000)
 
 
 def write_records(folder: Path, events: int, huge: int = 0, **rates: float) -> None:
