@@ -317,7 +317,7 @@ def test_a_person_is_shown_on_its_page_to_who_has_the_key(asked, browser):
     page.fill("#key", "ar_wrong")
     page.fill("#person", person)
     page.click("button")
-    page.wait_for_function("document.querySelector('#said').textContent.includes('send a read key')")
+    page.locator("#said", has_text="send a read key").wait_for()
     assert page.locator("[data-key]").count() == 0
     page.fill("#key", asked.key)
     page.click("button")
