@@ -91,6 +91,7 @@ def test_stream_and_runner_are_killed_offsets_expire_and_the_rows_are_those_of_a
         send(topic, parts[-1])
         send(topic, lines[:100])  # of a producer that did not hear an answer
         until_all_is_there(stream, records)
+        stream.until(lambda: not topic.left(), LONG, "all is committed", 0.5)  # a count has what was read twice
         stream.until_counted(RECEIVED, len(lines) + 100, LONG)
         until_balanced(stream)
         drained(stream)

@@ -148,15 +148,21 @@ def test_whoever_is_killed_and_however_shards_change_the_rows_are_those_of_a_bac
         write_atomically(clock, b"0")
         sent.send(few_records.part(KILLS + 3, parts))
         until_all_is_there(stream, few_records)
+        last = {record["ShardId"]: record["SequenceNumber"] for record in sent.stream.records()}
+        stream.until(lambda: marked(sent.stream, tmp_path / "warehouse") == last, LONG, "all is read", 0.5)
         drained(stream)
     assert "Traceback" not in stream.said()
     assert_nothing_lost_or_double(stream.warehouse, few_records.batch, BAD)
     assert_those_of_sql(stream.warehouse, few_records.file)
-    marks = read_marks(path_of(stream.warehouse, sent.stream.arn))
-    last = {record["ShardId"]: record["SequenceNumber"] for record in sent.stream.records()}
-    assert {name: mark.sequence for name, mark in marks.shards.items() if mark.sequence} == last
+    assert marked(sent.stream, stream.warehouse) == last
     kept = f"Kinesis ({sent.stream.arn}): records for the retention of the stream: 24 hours by default, "
     assert any(line.startswith(kept) for line in list_copies(LocalWarehouse.open(stream.warehouse)))
+
+
+def marked(stream: DataStream, warehouse: Path) -> dict[str, str]:
+    """Shard -> the last record that is behind its mark."""
+    marks = read_marks(path_of(warehouse, stream.arn))
+    return {name: mark.sequence for name, mark in marks.shards.items() if mark.sequence}
 
 
 def kill_a_stream(sent: Sent, lines: list[bytes], prism: str, folder: Path, beside: Beside) -> int:

@@ -27,6 +27,7 @@ from tests.integration.streams import (
     until_balanced,
 )
 from tests.integration.test_stream_faults import KILLS, SEED
+from tests.pipelines.sources.log.test_queue import Log
 from tests.servers.stream import ROOT, ask, received_times, streaming
 
 SEGMENT = 1 << 20
@@ -99,6 +100,7 @@ def test_writer_and_stream_are_killed_and_the_rows_are_those_of_a_backfill(recor
         writer.append(parts[-1]).result(60)
         writer.append(sent[:100]).result(60)  # of clients that did not hear an answer
         until_all_is_there(stream, records)
+        stream.until(lambda: not Log(log).left(), LONG, "all is read", 0.5)  # a count has what was read twice
         stream.until_counted(RECEIVED, len(lines) + 100, LONG)
         until_balanced(stream)
         drained(stream)

@@ -118,6 +118,7 @@ def test_a_collector_publishes_what_it_takes_and_after_a_kill_what_is_left(queue
             answered |= {body for body in sent if body[13:14] == b"%d" % life and made.ask(body=body).status == 202}
             if life:
                 assert set(queue.wait_for(40)) == sent
-                assert made.metrics()["audience_collector_forwarded_events"] >= 20
+                forwarded = "audience_collector_forwarded_events"
+                wait_until(lambda: made.metrics()[forwarded] >= 20, what="it counts them")  # noqa: B023
             made.process.kill()
     assert answered == sent

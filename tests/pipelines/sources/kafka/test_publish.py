@@ -2,7 +2,12 @@
 
 import json
 import pickle
+import time
 import uuid
+from collections.abc import Generator
+from contextlib import closing
+from itertools import islice
+from typing import Any
 
 import pytest
 
@@ -19,23 +24,32 @@ from tests.servers.collector import free_port
 from tests.servers.kafka import make_consumer
 from transforms.errors import OptionError, SourceError, WarehouseError
 
+LIMIT_SECONDS = 30.0  # without a message
 
-def read_all(topic, messages: int) -> list:
-    """So many messages of a topic."""
+
+def read_messages(topic) -> Generator[Any, None, None]:
+    """The messages of a topic as they come, until it is closed; repeats are among them where a publisher was killed."""
     from confluent_kafka import TopicPartition
 
-    consumer = make_consumer(topic.cluster, topic.group)
+    consumer, came = make_consumer(topic.cluster, topic.group), 0
     try:
         consumer.assign([TopicPartition(topic.name, number, 0) for number in range(topic.partitions)])
-        found: list = []
-        while len(found) < messages:
-            (one,) = consumer.consume(1, 30) or [None]
-            assert one is not None, f"{len(found)} of {messages}"
-            if one.error() is None:
-                found.append(one)
-        return found
+        end = time.monotonic() + LIMIT_SECONDS
+        while (left := end - time.monotonic()) > 0:
+            for one in consumer.consume(1, left):
+                if one.error() is None:
+                    came += 1
+                    yield one
+                    end = time.monotonic() + LIMIT_SECONDS
+        raise AssertionError(f"{came} messages came, and no further one within {LIMIT_SECONDS:.0f} s")
     finally:
         consumer.close()
+
+
+def read_all(topic, messages: int) -> list:
+    """So many messages of a topic, of one whose publisher repeats none: a repeat counts as well."""
+    with closing(read_messages(topic)) as coming:
+        return list(islice(coming, messages))
 
 
 def test_each_row_is_a_message_with_its_key_and_versions_are_in_one_partition(topic):
