@@ -28,10 +28,11 @@ from pipelines.system.tokens import (
     Watched,
     check_name,
     hash_token,
-    is_same,
     names_in_words,
     new_token,
     read_private,
+    unended,
+    valid,
     write_json,
 )
 from transforms.errors import OptionError
@@ -89,12 +90,8 @@ class KeyFile:
 
     def sender(self, key: str) -> Sender | None:
         """Return who has this key; None for a key that is unknown or expired. Takes as long for every key."""
-        sent, now, found = hash_token(key), datetime.now(UTC), None
-        for stored in self._file.current().keys:
-            is_equal = is_same(sent, stored.sha256)
-            if is_equal and (stored.until is None or now < stored.until):
-                found = Sender(stored.name, stored.source, stored.rate)
-        return found
+        found = valid(self._file.current().keys, key)
+        return None if found is None else Sender(found.name, found.source, found.rate)
 
     def webhooks(self) -> dict[str, Webhook]:
         """Return the webhooks by name."""
@@ -130,7 +127,7 @@ def add_key(
     """Add a key and return it; the other keys of the name expire after `overlap`. Errors: OptionError."""
     stored, now = _read_or_new(path), datetime.now(UTC)
     key = new_token(PREFIX)
-    kept = [each for each in stored.keys if each.until is None or now < each.until]
+    kept = unended(stored.keys, now)
     for each in kept:
         if each.name == name:
             each.until = min(each.until or now + overlap, now + overlap)

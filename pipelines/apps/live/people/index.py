@@ -64,18 +64,11 @@ class Index:
         """How many persons it has."""
         return len(self._persons)
 
-    @property
-    def bytes(self) -> int:
-        """What its rows take in memory."""
-        parts = self._rows.values()
-        sizes = (part.rows.estimated_size() + part.starts.nbytes for part in parts)
-        return int(self._persons.estimated_size() + sum(sizes))
-
     def rows(self, person: str, names: Iterable[str]) -> dict[str, list[Row]] | None:
         """table of `names` -> the rows of a person, without the columns that are the same for all, where it has any;
         None for a person that no table has."""
-        at = bisect_left(self._persons, person)
-        if at == len(self._persons) or self._persons[at] != person:
+        at = place_of(person, self._persons)
+        if at is None:
             return None
         found: dict[str, list[Row]] = {}
         for name in self._rows.keys() & names:
@@ -84,6 +77,12 @@ class Index:
             if start < end:
                 found[name] = part.rows.slice(start, end - start).to_dicts()
         return found
+
+
+def place_of(person: str, persons: pl.Series) -> int | None:
+    """Where a person is in a sorted column of persons; None: it is not there."""
+    at = bisect_left(persons, person)
+    return at if at < len(persons) and persons[at] == person else None
 
 
 def _aligned(persons: pl.Series, rows: pl.DataFrame) -> _Rows:

@@ -10,7 +10,6 @@ The file is JSON of mode 0600, as that of the collector's write keys, and neithe
       "reads": ["recommendations"], "rate": 500}]}
 """
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,26 +18,24 @@ from typing import Annotated, Literal, NamedTuple, get_args
 import msgspec
 
 from pipelines.apps.collector.keys import Rates, Sender
-from pipelines.system.terminal import shown
 from pipelines.system.tokens import (
-    MOST_TOKENS,
-    NAME,
     Watched,
     check_name,
+    check_room,
+    ending,
     hash_token,
-    is_same,
-    names_in_words,
     new_token,
-    read_private,
+    read_stored,
+    unended,
+    valid,
+    without,
     write_json,
 )
-from transforms.errors import OptionError
 
 EXAMPLE = "shop"
 PREFIX = "ar_"
 OPTION = "people_keys"
 OVERLAP = timedelta(days=7)  # for which earlier keys of a name stay valid
-LONGEST = timedelta(days=366)
 
 Answer = Literal["profiles", "recommendations"]
 ANSWERS: tuple[Answer, ...] = get_args(Answer)
@@ -79,11 +76,8 @@ class Readers:
 
     def reader(self, key: str) -> Reader | None:
         """Who has this key; None for one that is unknown or has expired. Takes as long for every key."""
-        sent, now, found = hash_token(key), datetime.now(UTC), None
-        for stored in self._file.current().readers:
-            if is_same(sent, stored.sha256) and now < stored.until:
-                found = Reader(stored.sha256, stored.reads, stored.rate)
-        return found
+        found = valid(self._file.current().readers, key)
+        return None if found is None else Reader(found.sha256, found.reads, found.rate)
 
     def wait(self, reader: Reader, now: float) -> float:
         """Seconds until the key may ask again; 0: it may, and this request is counted. `now` of a monotonic clock."""
@@ -102,16 +96,15 @@ def add_reader(
 ) -> tuple[str, datetime]:
     """Add a key, and return it and its end; the other keys of the name expire after OVERLAP. Errors: OptionError."""
     check_name("add_reader", name, EXAMPLE)
-    if lasting > LONGEST:
-        raise OptionError(f"--for: got {lasting.days} days; allowed: up to {LONGEST.days}")
-    stored, now = _read(Path(path)) if Path(path).exists() else Stored(), datetime.now(UTC).replace(microsecond=0)
-    kept = [each for each in stored.readers if now < each.until]
-    if len(kept) >= MOST_TOKENS:
-        raise OptionError(f"--add_reader: {path} has {MOST_TOKENS:,} keys, which is the most; remove some")
+    now = datetime.now(UTC).replace(microsecond=0)
+    until = ending(lasting, now)
+    stored = _read(Path(path)) if Path(path).exists() else Stored()
+    kept = unended(stored.readers, now)
+    check_room(kept, path, "add_reader", "keys")
     for each in kept:
         if each.name == name:
             each.until = min(each.until, now + OVERLAP)
-    key, until = new_token(PREFIX), now + lasting
+    key = new_token(PREFIX)
     write_json(path, Stored([*kept, StoredReader(name, hash_token(key), now, until, tuple(reads), rate)]))
     return key, until
 
@@ -119,21 +112,10 @@ def add_reader(
 def remove_reader(path: str | Path, name: str) -> int:
     """Remove the keys of a name at once, and return how many there were. Errors: OptionError."""
     stored = _read(Path(path))
-    kept = [each for each in stored.readers if each.name != name]
-    if len(kept) == len(stored.readers):
-        known = sorted({each.name for each in stored.readers}) or ["none, as the file has no key"]
-        raise OptionError(f"--remove_reader: got {shown(name)!r}; allowed: {', '.join(known)}")
+    kept = without(stored.readers, name, "remove_reader", "key")
     write_json(path, Stored(kept))
     return len(stored.readers) - len(kept)
 
 
 def _read(path: Path) -> Stored:
-    """Return what the file holds. Errors: OptionError, which quotes nothing of the file."""
-    content = read_private(path, OPTION, "read keys", "make one with --add_reader NAME")
-    try:
-        stored = msgspec.json.decode(content, type=Stored)
-    except (msgspec.DecodeError, UnicodeError):
-        raise OptionError(f"--{OPTION}: {path} is no file of read keys; fix it, or use a new file") from None
-    if any(not re.fullmatch(NAME, each.name) for each in stored.readers):
-        raise OptionError(f"--{OPTION}: {path} has a name that is not allowed; allowed: {names_in_words(EXAMPLE)}")
-    return stored
+    return read_stored(path, Stored, lambda stored: stored.readers, OPTION, "read keys", "add_reader", EXAMPLE)

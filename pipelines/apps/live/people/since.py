@@ -4,12 +4,12 @@ An event is counted for its user id, or for its anonymous id where it has no use
 known as of a refresh.
 """
 
-from bisect import bisect_left
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
 
+from pipelines.apps.live.people.index import place_of
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.tables import EVENTS
 
@@ -37,10 +37,8 @@ class Since:
 
     def of(self, person: str) -> dict[str, Any] | None:
         """The row of a person; None: it did nothing."""
-        at = bisect_left(self._persons, person)
-        if at == len(self._persons) or self._persons[at] != person:
-            return None
-        return self._rows.row(at, named=True)
+        at = place_of(person, self._persons)
+        return None if at is None else self._rows.row(at, named=True)
 
 
 def read_since(warehouse: LocalWarehouse, time: datetime) -> Since | None:
