@@ -142,13 +142,16 @@ def model_lines(place: Place) -> list[str]:
     """What is wrong with the models of the newest refresh, a line each."""
     import polars as pl
 
+    from pipelines.insight.prediction_tables import PREDICTION_MODELS
+    from pipelines.warehouse.answers import LATEST
     from pipelines.warehouse.open import open_warehouse
 
+    models = PREDICTION_MODELS.name
     listed = "target, is_used, problem"
     with open_warehouse(*place) as warehouse:
-        if "prediction_models" not in warehouse.tables():
+        if models not in warehouse.tables():
             return []
-        asked = f"SELECT {listed} FROM prediction_models_latest WHERE problem IS NOT NULL ORDER BY target"
+        asked = f"SELECT {listed} FROM {models}{LATEST} WHERE problem IS NOT NULL ORDER BY target"
         found = pl.concat(warehouse.ask(asked))
     ends = {True: "used all the same", False: "not used without --force"}
     rows = zip(*(found[name].to_list() for name in ("target", "problem", "is_used")), strict=True)

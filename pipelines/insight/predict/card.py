@@ -9,7 +9,7 @@ import msgspec
 
 from pipelines.insight.predict.forms import FILES
 from transforms.insight.predict.drift import Bins
-from transforms.insight.predict.features import FEATURES, target_named
+from transforms.insight.predict.features import FEATURES, NAMES, target_named
 from transforms.insight.predict.settings import Predicted
 
 
@@ -63,8 +63,10 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self):
         if self.file != FILES.get(self.form):
             raise ValueError(f".file: got {self.file!r} of the form {self.form!r}; allowed: {FILES}")
-        if len(self.bins) != len(self.features):
-            raise ValueError(f".bins: got {len(self.bins)}; allowed: one for each of {len(self.features)} features")
+        if self.features != NAMES:
+            raise ValueError(f".features: got {', '.join(self.features)}; allowed: {', '.join(NAMES)}")
+        if len(self.bins) != len(NAMES):
+            raise ValueError(f".bins: got {len(self.bins)}; allowed: one for each of {len(NAMES)} features")
 
     @property
     def medians(self) -> list[float]:

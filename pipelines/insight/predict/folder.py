@@ -80,10 +80,15 @@ def version_of(target: str, form: str, content: bytes) -> str:
     return hashlib.blake2b(f"{target} {form}\n".encode() + content, digest_size=8).hexdigest()
 
 
+def read_file(path: str) -> bytes:
+    """The content of a file, local or in a bucket. Errors: OptionError."""
+    return _read(path) or b""
+
+
 def card_of(folder: str, target: str, version: str) -> Card:
     """The card of a version. Errors: OptionError if it does not exist or is no card."""
     path = f"{folder}/{target}/{version}/{CARD}"
-    card = _decoded(_read(path) or b"", Card, path)
+    card = _decoded(read_file(path), Card, path)
     if (card.target, card.version) != (target, version):
         raise OptionError(f"{path}: got the card of {card.target} {card.version}; run: audience train")
     return card
@@ -95,7 +100,7 @@ def read_model(path: str) -> Model:
     base, _, target = folder.rpartition("/")
     card = card_of(base, target, version)
     file = f"{folder}/{version}/{card.file}"
-    content = _read(file) or b""
+    content = read_file(file)
     if version_of(card.target, card.form, content) != version:
         raise OptionError(f"{file}: its hash is not the version {version}: it was changed; run: audience train")
     return Model(card, load(card.form, content, file))
@@ -110,11 +115,6 @@ def write_model(folder: str, card: Card, content: bytes) -> str:
         _write(f"{at}/{name}", text)
     _write(f"{folder}/{card.target}/{CURRENT}", msgspec.json.encode(Current(card.version)) + b"\n")
     return at
-
-
-def read_file(path: str) -> bytes:
-    """The content of a file, local or in a bucket. Errors: OptionError."""
-    return _read(path) or b""
 
 
 def _decoded(content: bytes, kind: type, path: str):

@@ -1,4 +1,5 @@
-"""A model in Beam's RunInference: a block of rows is a batch, and `watch` is how a long run gets the next version.
+"""A model in Beam's RunInference: a block of rows is a batch, and `update_model_path` is how a long run gets the next
+version.
 
     features (person, FEATURES) -> rows of `predictions` without as_of
 
@@ -53,5 +54,5 @@ class PredictionHandler(ModelHandler[pl.DataFrame, pl.DataFrame, Model]):
 
 
 def card_path(folder: str, target: str, version: str) -> str:
-    """Where the card of a version is; with `*` as the version, what a stream watches."""
+    """Where the card of a version is."""
     return f"{folder}/{target}/{version}/{CARD}"

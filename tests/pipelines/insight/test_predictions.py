@@ -353,6 +353,10 @@ def test_a_model_that_was_changed_is_refused(world, tmp_path):
         pinned(world.place, configured(world, model_dir=str(tmp_path)))
     with pytest.raises(OptionError, match="does not exist"):
         pinned(world.place, configured(world, versions={"churn_14d": "1" * 16}))
+    turned = msgspec.to_builtins(card) | {"features": card.features[::-1]}
+    (at / "model.json").write_bytes(msgspec.json.encode(turned))
+    with pytest.raises(OptionError, match=r"features: got .*; allowed: recency_days, "):
+        read_model(str(at / "model.json"))
 
 
 def test_too_little_to_train_on_is_refused(world, by_hand, tmp_path, capsys):
