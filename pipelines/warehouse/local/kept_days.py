@@ -112,20 +112,25 @@ class KeptDays:
     def keep(self, kept: DayRows, found: "Mapping[date, pl.DataFrame]") -> None:
         """Keep the rows of some days. Raises WarehouseError for a folder that cannot be written."""
         folder, paths = self._warehouse.folder, {day: self.path(kept, day) for day in found}
-        try:
-            with umask(mask_of(folder)):
-                for day, path in paths.items():
-                    os.makedirs(path.parent, exist_ok=True)
-                    content = BytesIO()
-                    found[day].write_parquet(content)
-                    write_atomically(path, content.getvalue())
-        except WRITE_ERRORS as error:
-            raise cannot_write(folder, error) from error
+        for day, path in paths.items():
+            write_rows(folder, path, found[day])
         # A run may have removed what was out of date before these were there: nobody else would before the next run.
         now = KeptDays(self._warehouse, self._warehouse.manifest())
         for day, path in paths.items():
             if now.path(kept, day) != path:
                 path.unlink(missing_ok=True)
+
+
+def write_rows(folder: Path, path: Path, rows: "pl.DataFrame") -> None:
+    """Write rows to a file inside a warehouse's folder, at once. Raises WarehouseError if it cannot be written."""
+    content = BytesIO()
+    rows.write_parquet(content)
+    try:
+        with umask(mask_of(folder)):
+            os.makedirs(path.parent, exist_ok=True)
+            write_atomically(path, content.getvalue())
+    except WRITE_ERRORS as error:
+        raise cannot_write(folder, error) from error
 
 
 def state(manifest: Manifest, tables: Sequence[str], before: int, after: int, day: date) -> str:

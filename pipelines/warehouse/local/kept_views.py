@@ -10,21 +10,17 @@ event, recompute, replay or erasure has to remember them. What is out of date go
 once when a person is erased: some views have rows about people.
 """
 
-import os
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import xxhash
 
-from pipelines.system.disk import WRITE_ERRORS, cannot_write, write_atomically
-from pipelines.system.private import mask_of, umask
 from pipelines.warehouse import views
 from pipelines.warehouse.day_files import UNKNOWN
-from pipelines.warehouse.local.kept_days import DayRows, KeptDays, Source
+from pipelines.warehouse.local.kept_days import DayRows, KeptDays, Source, write_rows
 from pipelines.warehouse.local.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -40,7 +36,6 @@ KEPT = (
     "rfm_segments",
     "identities",
 )
-
 
 BY_DAY = ("visits", "active_days", "engagement_by_content")
 
@@ -130,7 +125,7 @@ def refresh(warehouse: "Folder") -> list[Refreshed]:
         # A commit since then: the rows may be those of either state, and the next refresh keeps them.
         now = _path(warehouse.folder, warehouse.manifest(), made, warehouse.time_zone, name)
         if now == path:
-            _write(warehouse.folder, path, rows)
+            write_rows(warehouse.folder, path, rows)
             done.append(Refreshed(name, rows.height, True))
     return done
 
@@ -152,17 +147,6 @@ def _day_rows(manifest: Manifest, made: Mapping[str, str], time_zone: str, name:
     texts = [made[each] for each in sorted({name, *read} & made.keys())]
     columns = [f"{column.name} {column.type}" for column in manifest.tables[tables[0]].columns]
     return DayRows(name, tables, reach.before, reach.after, "\n".join([*texts, *columns]))
-
-
-def _write(folder: Path, path: Path, rows) -> None:
-    content = BytesIO()
-    rows.write_parquet(content)
-    try:
-        with umask(mask_of(folder)):
-            os.makedirs(path.parent, exist_ok=True)
-            write_atomically(path, content.getvalue())
-    except WRITE_ERRORS as error:
-        raise cannot_write(folder, error) from error
 
 
 def _path(folder: Path, manifest: Manifest, made: Mapping[str, str], time_zone: str, name: str) -> Path:
