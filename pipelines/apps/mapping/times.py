@@ -46,7 +46,7 @@ PATTERNS = (
     *("%a, %d %b %Y %H:%M:%S %z", "%a, %d %b %Y %H:%M:%S GMT"),
 )
 # What a text of the pattern has beside the values: not spaces and fractions, which it may be without.
-_LITERALS = {pattern: frozenset(re.sub(r"%[.0-9]*[a-zA-Z]", "", pattern)) - set(" ,") for pattern in PATTERNS}
+LITERALS = {pattern: frozenset(re.sub(r"%[.0-9]*[a-zA-Z]", "", pattern)) - set(" ,") for pattern in PATTERNS}
 NUMBER = re.compile(r"\d{1,20}(\.\d*)?")
 _DIGITS_OF_A_DATE = (8, 12, 14)
 _DATED = re.compile(r".{0,12}\d.*\D.*\d.*")
@@ -92,7 +92,7 @@ def _epoch(seen: Seen, numbers: list[float]) -> TimeForm | None:
 def _formatted(seen: Seen, texts: list[str]) -> TimeForm | None:
     some = texts[:LOOKED_AT]
     letters = [set(text) for text in some]
-    possible = [p for p in PATTERNS if sum(map(_LITERALS[p].issubset, letters)) > 0.5 * len(some)]
+    possible = [p for p in PATTERNS if sum(map(LITERALS[p].issubset, letters)) > 0.5 * len(some)]
     likely = [pattern for pattern in possible if _share(some, pattern) > 0.5]
     if not likely:
         return None

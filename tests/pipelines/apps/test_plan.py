@@ -197,18 +197,19 @@ def test_the_books_take_an_entry_of_every_step_that_ends_a_record(run):
 
 
 GATHERING, EVERY = timedelta(seconds=1), 0.1  # how long blocks wait, and how often a bundle comes
+BUNDLES = 150
 
 
 @pytest.fixture(scope="module")
 def gathered() -> Driven:
     """A stream as on Dataflow: a bundle of 40 messages every tenth of a second, gathered."""
-    stream = driven(40, 150, (), faults("none"), seconds=EVERY, gather=GATHERING)
+    stream = driven(40, BUNDLES, (), faults("none"), seconds=EVERY, gather=GATHERING)
     stream.at(stream.now + 10)
     return stream
 
 
 def test_of_gathered_bundles_elements_bytes_state_and_blocks_are_as_counted(gathered):
-    seconds, counted = 150 * EVERY, gathered.figures
+    seconds, counted = BUNDLES * EVERY, gathered.figures
     rate = counted.messages / seconds
     as_run = how((), on_dataflow=True, batch_delay=GATHERING)
     traffic = QUIET._replace(per_second=rate)
@@ -222,7 +223,7 @@ def test_of_gathered_bundles_elements_bytes_state_and_blocks_are_as_counted(gath
 
 
 def test_a_stream_is_gathered_into_the_rows_that_it_has_without(gathered):
-    plain = driven(40, 150, (), faults("none"), seconds=EVERY)
+    plain = driven(40, BUNDLES, (), faults("none"), seconds=EVERY)
     rows = [pl.concat(each.figures.kept).drop("input").sort("event_id") for each in (plain, gathered)]
     assert_frame_equal(*rows)
 

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import polars as pl
@@ -15,9 +15,11 @@ from pipelines.apps.mapping.check import check
 from pipelines.apps.mapping.profile import lists_of_objects, profile, profile_elements
 from pipelines.apps.mapping.proposal import propose
 from pipelines.apps.mapping.sample import blocks, found_files
+from pipelines.apps.mapping.times import LITERALS, PATTERNS
 from pipelines.sources.files.read import CsvFormat
 from transforms.errors import AudienceError, SourceError
 from transforms.mapping import load_mapping
+from transforms.mapping.functions import to_time
 from transforms.mapping.spec import stated
 
 START = datetime(2026, 3, 1, 10, tzinfo=UTC)
@@ -155,6 +157,23 @@ def test_a_number_under_another_name_is_no_time(tmp_path):
     assert mapping_of(lines(tmp_path / "x.jsonl", records))[0].fields.event_time.path == "when"
     with pytest.raises(SourceError, match="no time was found in id"):
         propose(lines(tmp_path / "y.jsonl", [{"id": 1_700_000_000 + n} for n in range(30)]))
+
+
+def written_in(pattern: str) -> set[str]:
+    """Two times in a pattern, which have no digit in common; the one with a fraction of a second, the other without."""
+    first = datetime(2026, 3, 7, 8, 3, 26, 236_073, UTC)
+    second = datetime(1994, 11, 15, 11, 51, 49, tzinfo=timezone(timedelta(hours=11, minutes=45), "WET"))
+    return {first.strftime(pattern.replace("%.f", ".%f")), second.strftime(pattern.replace("%.f", ""))}
+
+
+def test_a_time_format_that_reads_a_text_is_never_left_untried():
+    written = {pattern: written_in(pattern) for pattern in PATTERNS}
+    every = set().union(*written.values())
+    texts = pl.Series(sorted(every | {text.replace(" ", "") for text in every}), dtype=pl.String)
+    for reader in PATTERNS:
+        read = texts.filter(to_time(texts, reader).is_not_null()).to_list()
+        assert written[reader] <= set(read)
+        assert [text for text in read if not LITERALS[reader] <= set(text)] == [], reader
 
 
 # Who, what, and the id.
