@@ -19,7 +19,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import psutil
 from stream_systems import METRIC, ROOT, System
@@ -77,24 +77,14 @@ class Held(NamedTuple):
 
 
 def hold(
-    name: str,
-    start: Start,
-    queue: Queue,
-    folder: Path,
-    rate: float,
-    seconds: float,
-    catch_up: float = CATCH_UP_SECONDS,
-    until: Callable[[], bool] | None = None,
+    name: str, start: Start, queue: Queue, folder: Path, rate: float, seconds: float, catch_up: float = CATCH_UP_SECONDS
 ) -> Held:
-    """Publish at a rate for so long, watch, and let it catch up if it holds the rate.
-
-    With `until` it catches up whatever it holds, to the last event, and until that is so.
-    """
+    """Publish at a rate for so long, watch, and let it catch up if it holds the rate."""
     folder.mkdir(parents=True)
     with start(queue, folder) as system:
         _warm_up(queue, system)
         before = system.counter.look()
-        published, samples, query_ms = _watch(queue, system, rate, seconds, catch_up, until)
+        published, samples, query_ms = _watch(queue, system, rate, seconds, catch_up)
     queue.pubsub.delete_subscription(queue.subscription)  # else the emulator keeps every message of it
     samples = [s._replace(events=s.events - before[0], counted=s.counted - before[1]) for s in samples]
     end = published[-1][0]
@@ -166,40 +156,28 @@ def _warm_up(queue: Queue, system: System) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def _watch(
-    queue: Queue,
-    system: System,
-    rate: float,
-    seconds: float,
-    catch_up: float,
-    until: Callable[[], bool] | None,
-):
+def _watch(queue: Queue, system: System, rate: float, seconds: float, catch_up: float):
     """([(when, published so far)], [Sample], [ms])"""
     samples: list[Sample] = []
     query_ms: list[float] = []
     with tempfile.TemporaryFile("w+b") as out:
         publisher = subprocess.Popen(_publisher(queue, rate, seconds), cwd=ROOT, stdout=out, env=_environ())
-        end, wanted = None, rate * seconds
+        end = None
         while True:
             events, counted, files = system.counter.look()
             samples.append(Sample(time.time(), events, counted, files, *_used(system)))
             if publisher.poll() is not None and end is None:
                 lost = rate * (seconds - BEHIND_SECONDS) > events - samples[0].events  # it grows: nothing to wait for
-                end = time.monotonic() + (0.0 if lost and not until else catch_up)
-                wanted = _published(out)[-1][1] if until else int(rate * seconds) * 0.999
-            done = min(events - samples[0].events, counted - samples[0].counted) >= wanted and (not until or until())
+                end = time.monotonic() + (0.0 if lost else catch_up)
+            done = min(events - samples[0].events, counted - samples[0].counted) >= int(rate * seconds) * 0.999
             if end is not None and (done or time.monotonic() > end):
                 break
             if samples[-1].at - samples[0].at >= ASK_SECONDS * len(query_ms):
                 query_ms.append(system.counter.ask())
             time.sleep(LOOK_SECONDS)
-        published = _published(out)
+        out.seek(0)
+        published = [(row["at"], row["published"]) for row in map(json.loads, out)]
     return published, samples, query_ms
-
-
-def _published(out: IO[bytes]) -> list[tuple[float, int]]:
-    out.seek(0)
-    return [(row["at"], row["published"]) for row in map(json.loads, out)]
 
 
 def _publisher(queue: Queue, rate: float, seconds: float) -> list[str]:
