@@ -18,27 +18,23 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 import duckdb
 import polars as pl
 
 from pipelines.warehouse import views
 from pipelines.warehouse.bounds import NONE, Bounds, too_slow
-from pipelines.warehouse.day_files import day_from
 from pipelines.warehouse.interface import Result
 from pipelines.warehouse.local import damage
-from pipelines.warehouse.local.asked_days import narrowed
-from pipelines.warehouse.local.kept_views import Parts, kept_days_of, kept_paths
 from pipelines.warehouse.local.manifest import Manifest
-from pipelines.warehouse.local.question import Question, read
+from pipelines.warehouse.local.question import read
+from pipelines.warehouse.local.relations import Relations, Shown, chosen, in_order
 from pipelines.warehouse.refusal import Known, point, refuse
-from pipelines.warehouse.tables import FILE_DAY, TYPES, Table, duckdb_type
-from pipelines.warehouse.views import Reach
+from pipelines.warehouse.tables import TYPES
 from transforms.errors import OptionError, QueryError, WarehouseError, first_line
 
 MEMORY = "60%"
@@ -61,24 +57,6 @@ _CLOSED = {
 # A type of DuckDB, without its digits -> BigQuery's; the first of two of BigQuery's that are one here.
 _TYPES = {kind.partition("(")[0]: name for name, (_, kind) in reversed(TYPES.items())}
 _TYPES |= {"HUGEINT": "INT64", "INTEGER": "INT64"}
-
-
-class Relations(damage.Files, Protocol):
-    """What is asked: the tables of a folder, and the views over them."""
-
-    time_zone: str
-
-    def names(self) -> set[str]:
-        """Every table and view that may be asked."""
-
-    def tables(self) -> dict[str, Table]:
-        """The declared tables."""
-
-    def views(self, manifest: Manifest) -> list[tuple[str, str]]:
-        """(name, BigQuery SQL) of every view, in the order of creation."""
-
-    def reaches(self, manifest: Manifest, name: str) -> dict[str, Reach | None]:
-        """How far from a day that is asked of a table or view the rows lie that it reads of each table."""
 
 
 class Connection:
@@ -128,8 +106,8 @@ class Connection:
 def connect(warehouse: Relations, locked: bool = True, time_zone: str = "UTC") -> Connection:
     """Every table and view as of now; `locked` False: with all that DuckDB can reach."""
     connection, manifest = Connection(_CLOSED if locked else None, time_zone), warehouse.manifest()
-    made = [*manifest.tables, *(name for name, _ in warehouse.views(manifest))]
-    _create(connection, warehouse, manifest, made, (), locked)
+    names = in_order(warehouse, manifest)
+    Shown(connection.execute, warehouse, manifest, names, locked).make(names)
     return connection
 
 
@@ -137,7 +115,8 @@ def connect(warehouse: Relations, locked: bool = True, time_zone: str = "UTC") -
 def asking(
     warehouse: Relations, manifest: Manifest | None = None, with_views: bool = True
 ) -> Iterator[Callable[[str], pl.DataFrame]]:
-    """Answers to several questions of one state, each whole: the files are listed and the views made once.
+    """Answers to several questions of one state, each whole: its files are listed once, a table or view is made when a
+    question first names it.
 
     manifest    that state; it may have some of the live files, of whose tables alone is asked, so without views
     """
@@ -146,11 +125,13 @@ def asking(
     few = {"threads": "1"} if size < SMALL_BYTES else {}
     connection = Connection(_CLOSED | few)
     try:
-        made = [*manifest.tables, *(name for name, _ in (warehouse.views(manifest) if with_views else ()))]
-        files = _create(connection, warehouse, manifest, made, (), True)
+        names = in_order(warehouse, manifest) if with_views else [*manifest.tables]
+        shown = Shown(connection.execute, warehouse, manifest, names)
 
         def ask_one(sql: str) -> pl.DataFrame:
-            with damage.explain_errors(warehouse, files):
+            real, empty = chosen(warehouse, manifest, read(connection.duckdb, sql))
+            shown.make({*real, *empty} & {*names})
+            with damage.explain_errors(warehouse, shown.files):
                 rows = connection.run(lambda: connection.duckdb.sql(sql))
                 return connection.run(lambda: pl.scan_arrow_c_stream(rows).collect())
 
@@ -174,12 +155,13 @@ def ask(warehouse: Relations, sql: str, time_zone: str = "UTC", bounds: Bounds =
     question, manifest = read(connection.duckdb, sql, values), warehouse.manifest()
     if bounds.relations is not None:
         bounds.check(question.reach({name.lower() for name in warehouse.names()}))
-    real, empty = _chosen(warehouse, manifest, question)
-    files = _create(connection, warehouse, manifest, real, empty, True, question)
-    with damage.explain_errors(warehouse, files):
+    real, empty = chosen(warehouse, manifest, question)
+    shown = Shown(connection.execute, warehouse, manifest, real, question=question)
+    shown.make([*real, *empty])
+    with damage.explain_errors(warehouse, shown.files):
         try:
             rows = connection.run(lambda: connection.duckdb.sql(question.sql, params=values or None))
-            return Answer(connection, rows, files)
+            return Answer(connection, rows, shown.files)
         except (duckdb.CatalogException, duckdb.BinderException):
             connection.duckdb.execute(question.sql, values)  # which says the same, and where; a relation does not
             raise
@@ -191,90 +173,6 @@ def ask_unlocked(warehouse: Relations, sql: str, time_zone: str = "UTC") -> Answ
     return Answer(connection, connection.run(lambda: connection.duckdb.sql(sql)), [])
 
 
-def _chosen(warehouse: Relations, manifest: Manifest, question: Question) -> tuple[list[str], list[str]]:
-    """(relations with their rows, relations that only have to be seen), each after those that it reads."""
-    made = dict(warehouse.views(manifest))
-    order = [*manifest.tables, *made]
-    known = {name.lower(): name for name in order}
-    if question.names is None:
-        return order, []
-    named = {known[name] for name in question.names if name in known}
-    lists = question.lists or not question.names <= known.keys()
-    if computed := named & made.keys():
-        computed -= kept_paths(warehouse.folder, manifest, made, warehouse.time_zone, named).keys()
-        named |= views.read_by(computed, made, manifest.tables, warehouse.time_zone)
-    return [name for name in order if name in named], [name for name in order if lists and name not in named]
-
-
-def _create(
-    connection: Connection,
-    warehouse: Relations,
-    manifest: Manifest,
-    real: Collection[str],
-    empty: Collection[str],
-    locked: bool,
-    question: Question | None = None,
-) -> list[damage.Live]:
-    """Make the relations; those of `empty` have their columns, and open no file. Returns the files of the others: of
-    the days that the `question` can be about."""
-    made, zone = dict(warehouse.views(manifest)), warehouse.time_zone
-    kept = kept_paths(warehouse.folder, manifest, made, zone, real)
-    shown = manifest
-    if question and question.names is not None:
-        named = [name for name in real if name.lower() in question.names and name not in kept]
-        shown = narrowed(manifest, question.spans, {name: warehouse.reaches(manifest, name) for name in named})
-    parts = kept_days_of(warehouse, manifest, shown, made, {*real} - kept.keys())
-    files = damage.live(warehouse.folder, shown, [name for name in manifest.tables if name in real])
-    damage.check_sizes(warehouse, files)
-    if locked:
-        allowed = [*(each.path for each in files), *kept.values()]
-        allowed += [path for each in parts.values() for path in each.paths]
-        connection.execute(f"SET allowed_paths = [{_listed(allowed)}]")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-    wanted = {*real, *empty}
-    with damage.explain_errors(warehouse, files):
-        for table in manifest.tables.values():
-            if table.name in wanted:
-                paths = [each.path for each in files if each.table == table.name]
-                rows = _relation(table, paths, table.name in manifest.uniform)
-                _make(connection, views.duckdb_relation(table.name, rows))
-        chosen = {name: parts.get(name, Parts([kept[name]] if name in kept else [])) for name in made if name in wanted}
-        statements = [
-            statement
-            for name, part in chosen.items()
-            for statement in views.duckdb_statements(name, made[name], zone, part.paths, part.others)
-        ]
-        days = {day for each in files if (day := day_from(each.day))}
-        _make(connection, [*views.days_later_macros(days, statements), *statements])
-    return files
-
-
-def _make(connection: Connection, statements: Iterable[str]) -> None:
-    for statement in statements:
-        connection.execute(statement)
-
-
-def _relation(table: Table, paths: Collection[Path], uniform: bool) -> str:
-    """A SELECT over the files with FILE_DAY, typed by the declaration also where there are no files or older ones;
-    `uniform`: all files have the same columns, so that DuckDB need not open each before it begins."""
-    columns = ", ".join(views.quote(column.name) for column in table.columns)
-    typed = ", ".join(f"CAST(NULL AS {duckdb_type(column)}) AS {views.quote(column.name)}" for column in table.columns)
-    empty = f"SELECT {typed}, CAST(NULL AS VARCHAR) AS filename WHERE false"
-    # Of the folder's name: a condition on the day of a file decides which files are opened at all.
-    day = f"TRY_CAST(split_part(filename, '/', -2) AS DATE) AS {FILE_DAY}"
-    if not paths:
-        return f"SELECT {columns}, {day} FROM ({empty})"
-    # The parser of file lists expands * ? [ in names, so a folder may not hold them; see Folder.open.
-    by_name = "" if uniform else "union_by_name = true, "
-    files = f"SELECT * FROM read_parquet([{_listed(paths)}], {by_name}hive_partitioning = false, filename = true)"
-    return f"SELECT {columns}, {day} FROM ({empty} UNION ALL BY NAME {files})"
-
-
-def _listed(paths: Iterable[Path]) -> str:
-    return ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
-
-
 def columns(warehouse: Relations, names: Collection[str]) -> dict[str, dict[str, str]]:
     """The columns of tables and views, each with its type as BigQuery names it; of other types OTHER.
 
@@ -282,12 +180,11 @@ def columns(warehouse: Relations, names: Collection[str]) -> dict[str, dict[str,
     """
     connection, manifest = Connection(_CLOSED), warehouse.manifest()
     made = dict(warehouse.views(manifest))
-    order = [*manifest.tables, *made]
-    if strange := sorted({*names} - {*order}):
+    if strange := sorted({*names} - {*in_order(warehouse, manifest)}):
         raise WarehouseError(f"{strange[0]!r} is no table or view of this warehouse")
     read_too = views.read_by({*names} & made.keys(), made, manifest.tables, warehouse.time_zone)
     try:
-        _create(connection, warehouse, manifest, (), [each for each in order if each in {*names, *read_too}], True)
+        Shown(connection.execute, warehouse, manifest, ()).make({*names, *read_too})
         found = {name: connection.execute(f"DESCRIBE {views.quote(name)}").fetchall() for name in names}
     finally:
         connection.close()
@@ -369,8 +266,8 @@ def _columns(warehouse: Relations, sql: str) -> dict[str, list[str]]:
     connection, manifest = Connection(_CLOSED), warehouse.manifest()
     try:
         question = read(connection.duckdb, sql)
-        real, _ = _chosen(warehouse, manifest, question)
-        _create(connection, warehouse, manifest, (), real, True)
+        real, _ = chosen(warehouse, manifest, question)
+        Shown(connection.execute, warehouse, manifest, ()).make(real)
         named = [name for name in real if name.lower() in (question.names or ())]
         return {name: connection.duckdb.table(views.quote(name)).columns for name in named}
     except (OptionError, duckdb.Error):  # of several statements, or of what made another fail

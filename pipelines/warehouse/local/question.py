@@ -76,8 +76,8 @@ def read(connection: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any] 
 
 
 def _looked_at(connection: duckdb.DuckDBPyConnection, sql: str, asked: str, values: Sequence[Any]) -> Question:
-    row = connection.execute("SELECT json_serialize_sql($1)", [asked]).fetchone()
-    tree = msgspec.json.decode(row[0])
+    [(serialized,)] = connection.execute("SELECT json_serialize_sql($1)", [asked]).fetchall()
+    tree = msgspec.json.decode(serialized)
     if tree["error"] or len(tree["statements"]) != 1:
         raise _refused("got a statement that does not read")
     names, functions, own, lists = set[str](), set[str](), set[str](), False

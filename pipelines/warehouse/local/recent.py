@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from pipelines.warehouse.local.duckdb_connection import Relations, asking
+from pipelines.warehouse.local.duckdb_connection import asking
 from pipelines.warehouse.local.manifest import NAME, LiveFile, Manifest
+from pipelines.warehouse.local.relations import Relations
 from pipelines.warehouse.recent import Recent, Since
 
 _Latest = dict[str, datetime | None]  # path -> latest time of the partition column; None: the footer does not say
