@@ -22,6 +22,7 @@ from pipelines.warehouse.local.stream_commits import Appender
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
+from tests.support.rows import asked
 from transforms.block import RAW_SCHEMA, BlockCoder
 from transforms.metrics.aggregations import MetricAggregation
 from transforms.publication import Launch
@@ -136,7 +137,7 @@ def streamed(folder: Path, lines: Sequence[bytes], seed: int, jump: float | None
 
 def rows(warehouse: LocalWarehouse, sql: str) -> pl.DataFrame:
     """A query's rows without the stamps of their publication, in one order."""
-    frame = warehouse.connect().sql(sql).pl()
+    frame = asked(warehouse, sql)
     frame = frame.select(name for name in frame.columns if name not in STAMPS)
     return frame.sort([name for name, dtype in frame.schema.items() if not dtype.is_nested() and dtype != pl.Binary])
 

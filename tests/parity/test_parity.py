@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipelines.apps.simulator.simulate import Faults, faults, simulate
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from tests.parity import runs
+from tests.support.rows import asked
 from transforms.settle import judge
 
 BUCKETED = ("activity_1m", "content_1h", "campaign_1h", "user_days")
@@ -49,11 +50,11 @@ def test_a_shuffled_late_repeated_stream_gives_the_rows_of_a_backfill(tmp_path, 
     )
     for warehouse in (batch, stream):
         totals = "SELECT sum(received), sum(events), sum(duplicates), sum(conflicts) FROM quality_1m_current"
-        assert warehouse.connect().execute(totals).fetchone() == (len(lines), accepted, ledger.repeats, 0)
+        assert asked(warehouse, totals).row(0) == (len(lines), accepted, ledger.repeats, 0)
         unbalanced = "SELECT count(*) FROM quality_1m_current WHERE balance <> 0"
-        assert warehouse.connect().execute(unbalanced).fetchone() == (0,)
+        assert asked(warehouse, unbalanced).row(0) == (0,)
     fired = "SELECT DISTINCT firing FROM activity_1m UNION SELECT DISTINCT firing FROM user_days"
-    firings = {firing for (firing,) in stream.connect().execute(fired).fetchall()}
+    firings = {firing for (firing,) in asked(stream, fired).rows()}
     assert firings == {"early", "on_time", "late"}
 
 
@@ -65,7 +66,7 @@ def test_of_a_conflicted_id_each_path_keeps_exactly_one_payload_and_the_rest_is_
     listed = ", ".join(f"'{id}'" for id in ledger.conflicted_ids)
     assert_same(batch, stream, f"SELECT * EXCLUDE (received_time) FROM events WHERE event_id NOT IN ({listed})")
     for warehouse in (batch, stream):
-        kept = warehouse.connect().execute(f"SELECT event_id FROM events WHERE event_id IN ({listed})").fetchall()
+        kept = asked(warehouse, f"SELECT event_id FROM events WHERE event_id IN ({listed})").rows()
         assert sorted(id for (id,) in kept) == sorted(ledger.conflicted_ids)
 
 
@@ -79,9 +80,9 @@ def test_a_watermark_four_days_ahead_drops_nothing_what_no_window_takes_is_in_qu
     assert_same(batch, stream, f"SELECT * EXCLUDE (received_time) FROM events WHERE {recent}")
     old = "SELECT count(*) FROM quarantine WHERE code = 'too_late_for_stream'"
     deliveries = "SELECT sum(events + duplicates) FROM quality_1m_current"
-    (expected,) = batch.connect().execute(deliveries).fetchone()
-    (kept,) = stream.connect().execute(deliveries).fetchone()
-    (aside,) = stream.connect().execute(old).fetchone()
+    (expected,) = asked(batch, deliveries).row(0)
+    (kept,) = asked(stream, deliveries).row(0)
+    (aside,) = asked(stream, old).row(0)
     assert 0 < aside == expected - kept
     for metric in BUCKETED:
         since = f"SELECT * FROM {metric}_current WHERE bucket_start >= TIMESTAMPTZ '{limit.isoformat()}'"

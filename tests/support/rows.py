@@ -1,12 +1,15 @@
-"""Rows that a test states, in the tables of a warehouse."""
+"""Rows that a test states, in the tables of a warehouse, and rows of an answer."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import polars as pl
 
 from pipelines.settings.config import read_config
 from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.interface import Warehouse
+from pipelines.warehouse.local.duckdb_connection import answer
+from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import TABLES, Table
@@ -38,3 +41,9 @@ def write(warehouse: Warehouse, *tables: tuple[Table, list[dict]], declared: Seq
             for table, rows in tables
             for day, part in by_day(frame_of(table, rows), table.partition, warehouse.time_zone)
         )
+
+
+def asked(warehouse: LocalWarehouse | Path, sql: str) -> pl.DataFrame:
+    """The answer to a question in DuckDB's SQL, in UTC. Only what it names is made: every view would take 0.2 s."""
+    opened = warehouse if isinstance(warehouse, LocalWarehouse) else LocalWarehouse.open(warehouse)
+    return answer(opened, sql, "duckdb", False, "UTC").frame()

@@ -15,6 +15,7 @@ from pipelines.batch.replay import replay
 from pipelines.settings.resolve import resolve
 from pipelines.sources.files.read import ReadFiles
 from pipelines.warehouse.local.warehouse import LocalWarehouse
+from tests.support.rows import asked
 from transforms.errors import WarehouseError
 
 DAY_ONE, DAY_TWO = "2026-03-01", "2026-03-02"
@@ -43,7 +44,7 @@ def run(tmp_path):
 
 
 def ask(tmp_path: Path, sql: str) -> list[tuple]:
-    return LocalWarehouse.open(tmp_path / "warehouse").connect().execute(sql).fetchall()
+    return asked(tmp_path / "warehouse", sql).rows()
 
 
 def ids(tmp_path: Path) -> list[str]:

@@ -36,6 +36,7 @@ from pipelines.warehouse.sink import shaped
 from pipelines.warehouse.tables import ERASURES, Column
 from tests.support.encodings import written
 from tests.support.once import copy_of
+from tests.support.rows import asked
 from transforms.block import RAW_SCHEMA
 from transforms.errors import OptionError, WarehouseError
 
@@ -80,12 +81,11 @@ def settings(warehouse: LocalWarehouse, **options):
 def metrics_and_events(warehouse: LocalWarehouse) -> list[list[tuple]]:
     """What the warehouse says, without the input and the stamps of publication."""
     stamps = "generation, revision, emitted_time, firing"
-    connection = warehouse.connect()
     tables = ("activity_1m", "content_1h", "campaign_1h", "user_days", "sessions")
     return [
-        connection.execute("SELECT * EXCLUDE (input) FROM events ORDER BY ALL").fetchall(),
-        connection.execute("SELECT payload, code FROM quarantine_open ORDER BY ALL").fetchall(),
-        *(connection.execute(f"SELECT * EXCLUDE ({stamps}) FROM {t}_current ORDER BY ALL").fetchall() for t in tables),
+        asked(warehouse, "SELECT * EXCLUDE (input) FROM events ORDER BY ALL").rows(),
+        asked(warehouse, "SELECT payload, code FROM quarantine_open ORDER BY ALL").rows(),
+        *(asked(warehouse, f"SELECT * EXCLUDE ({stamps}) FROM {t}_current ORDER BY ALL").rows() for t in tables),
     ]
 
 
@@ -119,14 +119,14 @@ def test_what_stays_is_as_if_they_had_never_been_sketches_too(warehouse, tmp_pat
     assert done.rows == {"events": 3, "user_days": 2, "sessions": 3, "quarantine": 2}
     assert [day.isoformat() for day in done.days] == [DAY]
     assert done.kept_sketches == []
-    [note] = warehouse.connect().execute("SELECT extra FROM events WHERE extra IS NOT NULL").fetchone()
+    [note] = asked(warehouse, "SELECT extra FROM events WHERE extra IS NOT NULL").row(0)
     assert re.fullmatch(r'{"extra_note":"wrote to erased-[0-9a-f]{16} about it"}', note)
     others = [line.replace("wrote to u1", "wrote to " + note.split()[2]) for line in OTHERS]
     assert metrics_and_events(warehouse) == metrics_and_events(backfilled(tmp_path / "others", others))
     assert found_in(warehouse, "u1", "v1") == {("quarantine", "payload", INSIDE): 1}
     assert differences(warehouse) == []
     counts = "sum(received), sum(events), sum(quarantined), sum(erased), sum(replaced), sum(balance)"
-    assert warehouse.connect().execute(f"SELECT {counts} FROM quality_1m_current").fetchone() == (10, 4, 1, 5, 0, 0)
+    assert asked(warehouse, f"SELECT {counts} FROM quality_1m_current").row(0) == (10, 4, 1, 5, 0, 0)
 
 
 def everything(folder: Path) -> str:
@@ -171,7 +171,7 @@ def test_in_whatever_form_a_name_was_sent_no_file_holds_it_afterwards(drawn):
 
 
 def proofs_in(warehouse: LocalWarehouse) -> list[tuple]:
-    return warehouse.connect().execute("SELECT * FROM erasures ORDER BY erased_time, subject_hmac").fetchall()
+    return asked(warehouse, "SELECT * FROM erasures ORDER BY erased_time, subject_hmac").rows()
 
 
 def test_the_proof_says_what_became_of_each_row_and_names_the_person_to_the_holder_of_the_key_alone(warehouse):
@@ -179,7 +179,7 @@ def test_the_proof_says_what_became_of_each_row_and_names_the_person_to_the_hold
     key_file = warehouse.folder / FILE
     assert key_file.stat().st_mode & 0o777 == 0o600
     key = key_of(warehouse, None)
-    proofs_ = warehouse.connect().execute("SELECT subject_hmac, key_id, rows, days, columns FROM erasures").fetchall()
+    proofs_ = asked(warehouse, "SELECT subject_hmac, key_id, rows, days, columns FROM erasures").rows()
     secret = key_file.read_bytes().strip()
     assert {proof[0] for proof in proofs_} == {hmac.new(secret, each, "sha256").hexdigest() for each in (b"u1", b"v1")}
     assert proofs_[0][1] == key.id and key.id.encode() not in secret
@@ -270,7 +270,7 @@ def test_a_mention_in_any_column_of_others_is_redacted_and_every_table_and_book_
     assert {column for table, column in redacted if table == "events"} == in_events | {"properties", "extra"}
     assert {("sessions", "entry_content_id"), ("content_1h", "content_id"), ("campaign_1h", "campaign")} <= redacted
     assert "zq77" not in everything(warehouse.folder) and differences(warehouse) == []
-    ids = warehouse.connect().execute("SELECT event_id FROM events ORDER BY 1").fetchall()
+    ids = asked(warehouse, "SELECT event_id FROM events ORDER BY 1").rows()
     assert re.fullmatch("order:erased-[0-9a-f]{16}", ids[0][0]) and ids[1:] == [("order:other",)]
 
 
@@ -284,9 +284,9 @@ def test_metric_rows_of_a_day_whose_events_are_gone_go_too_beside_days_that_are_
     assert found_in(warehouse, "u2") == {}
     days = "SELECT CAST(bucket_start AS DATE), person FROM user_days ORDER BY ALL"
     people = [(date(2026, 3, 1), "u10"), (date(2026, 3, 1), "u3"), (date(2026, 3, 2), "other")]
-    assert warehouse.connect().execute(days).fetchall() == people
+    assert asked(warehouse, days).rows() == people
     contents = "SELECT content_id FROM content_1h WHERE content_id IS NOT NULL"
-    assert re.fullmatch("profile/erased-[0-9a-f]{16}", warehouse.connect().execute(contents).fetchone()[0])
+    assert re.fullmatch("profile/erased-[0-9a-f]{16}", asked(warehouse, contents).row(0)[0])
 
 
 def test_mentions_are_kept_if_asked_and_a_word_that_many_rows_hold_is_no_name_without_being_asked(
@@ -309,7 +309,7 @@ def test_names_of_sources_files_and_words_of_the_contract_stay_and_the_proof_say
     kept = {(each.table, each.column): each.reason for each in done.outcomes if each.outcome == "kept"}
     assert kept[("events", "channel")] == "a word of the contract"
     assert done.rows == {"events": 1, "sessions": 1, "user_days": 1}
-    assert warehouse.connect().execute("SELECT user_id, channel FROM events").fetchall() == [("other", "web")]
+    assert asked(warehouse, "SELECT user_id, channel FROM events").rows() == [("other", "web")]
 
 
 def test_rows_of_a_metric_that_is_no_longer_in_force_go_too_and_its_sketches_are_told(tmp_path):
@@ -325,7 +325,7 @@ def test_rows_of_a_metric_that_is_no_longer_in_force_go_too_and_its_sketches_are
     warehouse = LocalWarehouse.open(folder / "w")
     done = erase(settings(warehouse), ["u1"])
     assert done.kept_sketches == ["old_1d"]
-    users = warehouse.connect().execute("SELECT user_id FROM old_1d ORDER BY 1 NULLS LAST").fetchall()
+    users = asked(warehouse, "SELECT user_id FROM old_1d ORDER BY 1 NULLS LAST").rows()
     assert users == [("u10",), ("u2",), ("u2",), ("u3",), (None,)]
 
 
@@ -344,9 +344,9 @@ def test_a_record_that_left_quarantine_is_no_longer_there_to_be_erased_from_its_
     replay(resolve({"warehouse": str(warehouse.folder), "workers": "1", "accept_late": True}, "replay"))
     erase(settings(warehouse), ["u1"])
     assert differences(warehouse) == []
-    assert warehouse.connect().execute("SELECT count(*) FROM quarantine").fetchone() == (0,)
+    assert asked(warehouse, "SELECT count(*) FROM quarantine").row(0) == (0,)
     counts = "sum(received), sum(events), sum(quarantined), sum(erased), sum(balance)"
-    assert warehouse.connect().execute(f"SELECT {counts} FROM quality_1m_current").fetchone() == (2, 1, 0, 1, 0)
+    assert asked(warehouse, f"SELECT {counts} FROM quality_1m_current").row(0) == (2, 1, 0, 1, 0)
 
 
 def test_the_command_shows_what_there_is_and_says_what_it_did(warehouse, capsys):

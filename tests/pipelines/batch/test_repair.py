@@ -14,6 +14,7 @@ from pipelines.settings.resolve import resolve
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.recount import differences
 from tests.support.once import copy_of
+from tests.support.rows import asked
 from transforms.errors import OptionError
 
 DAY = "2026-03-01"
@@ -65,7 +66,7 @@ class House:
         return replay(resolve(self.given | options, "replay"))
 
     def ask(self, sql: str) -> list[tuple]:
-        return LocalWarehouse.open(self.folder / "warehouse").connect().execute(sql).fetchall()
+        return asked(self.folder / "warehouse", sql).rows()
 
     def ids(self) -> list[str]:
         return [id for (id,) in self.ask("SELECT event_id FROM events ORDER BY 1")]

@@ -7,6 +7,7 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 
@@ -17,6 +18,7 @@ from pipelines.batch.recompute import recompute
 from pipelines.batch.replay import replay
 from pipelines.settings.resolve import resolve
 from pipelines.warehouse.local.warehouse import LocalWarehouse
+from tests.support.rows import asked
 from transforms.block import BlockCoder
 from transforms.sessions import streaming as sessions_stream
 from transforms.sessions.sessions import STEPS
@@ -67,24 +69,19 @@ class Home:
 
     def check(self) -> None:
         """Compare with the answer of SQL over the stored events."""
-        connection = LocalWarehouse.open(self.folder / "w").connect()
-        connection.execute(
-            "CREATE TEMP TABLE o_events AS SELECT * REPLACE (event_time::TIMESTAMP AS event_time), "
-            "coalesce(user_id, anonymous_id) AS person FROM events"
-        )
-        connection.execute(SQL.replace("CREATE TABLE", "CREATE TEMP TABLE"))
-        columns = [name for name, *_ in connection.execute("DESCRIBE o_sessions").fetchall()]
-        listed = ", ".join(columns)
-        mine = connection.sql(
-            f"SELECT {listed} FROM (SELECT * REPLACE (session_start::TIMESTAMP AS session_start, "
-            "session_end::TIMESTAMP AS session_end) FROM sessions_current)"
-        ).pl()
-        truth = connection.sql(f"SELECT {listed} FROM o_sessions").pl()
+        warehouse = self.folder / "w"
+        stored = "SELECT * REPLACE (event_time::TIMESTAMP AS event_time), coalesce(user_id, anonymous_id) AS owner"
+        with duckdb.connect() as oracle:
+            oracle.register("o_events", asked(warehouse, f"{stored} FROM events").with_columns(person=pl.col("owner")))
+            oracle.execute(SQL)
+            truth = oracle.sql("FROM o_sessions").pl()
+        times = "session_start::TIMESTAMP AS session_start, session_end::TIMESTAMP AS session_end"
+        mine = asked(warehouse, f"SELECT * REPLACE ({times}) FROM sessions_current").select(truth.columns)
         assert mine.sort(pl.all()).equals(truth.sort(pl.all()))
         assert truth.height > 0
 
     def ask(self, sql: str):
-        return LocalWarehouse.open(self.folder / "w").connect().execute(sql).fetchall()
+        return asked(self.folder / "w", sql).rows()
 
 
 def of_day(lines: list[dict], day: date) -> list[dict]:

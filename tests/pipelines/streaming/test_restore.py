@@ -31,6 +31,7 @@ from pipelines.warehouse.metric_tables import table_of
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import EVENTS, QUALITY_1M, QUARANTINE, SESSIONS
 from tests.parity import runs
+from tests.support.rows import asked
 from transforms.block import EVENT_SCHEMA, TIME, BlockCoder
 from transforms.lateness import allowed_lateness
 from transforms.metrics.aggregations import MetricAggregation
@@ -229,7 +230,7 @@ def test_windows_that_have_closed_have_no_seeds_and_their_rows_are_not_looked_at
     assert (done.written["activity_1m"], done.written["user_days"]) == (2, 2)
     days = "SELECT bucket_start, events FROM user_days_current ORDER BY 1"
     midnight = opened.replace(hour=0, minute=0, second=0)
-    [first, last] = warehouse.connect().execute(days).fetchall()
+    [first, last] = asked(warehouse, days).rows()
     assert first == (midnight, 2), "also the event that is a minute too old: its day is open"
     assert last == (now.replace(hour=0, minute=0, second=0), 1)
 

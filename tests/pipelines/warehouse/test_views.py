@@ -26,6 +26,7 @@ from pipelines.warehouse.tables import (
 )
 from pipelines.warehouse.tables import TABLES as SHIPPED_TABLES
 from pipelines.warehouse.views import VIEWS, _shipped, bigquery_views, in_duckdb
+from tests.support.rows import asked
 from transforms import quality
 from transforms.sessions.funnel import Funnel
 
@@ -58,7 +59,7 @@ def ask(tmp_path):
                 for table, frame in frames
                 for day, part in by_day(frame, table.partition, warehouse.time_zone)
             )
-        return warehouse.connect().sql(sql).fetchall()
+        return asked(warehouse, sql).rows()
 
     return answer
 

@@ -19,6 +19,7 @@ from pipelines.sources.files import standard_input
 from pipelines.sources.files.read import check_inputs
 from pipelines.sources.files.standard_input import known_as, spool
 from pipelines.warehouse.local.warehouse import LocalWarehouse
+from tests.support.rows import asked
 from transforms.errors import SourceError
 
 LINES = "".join(
@@ -50,7 +51,7 @@ def run(tmp_path, piped, capfd):
 
 
 def ask(tmp_path: Path, sql: str) -> list[tuple]:
-    return LocalWarehouse.open(tmp_path / "w").connect().execute(sql).fetchall()
+    return asked(tmp_path / "w", sql).rows()
 
 
 def test_what_is_piped_in_is_read_as_a_file_and_twice_is_once(run, tmp_path):
