@@ -127,10 +127,13 @@ def asking(
     try:
         names = in_order(warehouse, manifest) if with_views else [*manifest.tables]
         shown = Shown(connection.execute, warehouse, manifest, names)
+        if not with_views:  # to make the tables takes less than to look at each question
+            shown.make(names)
 
         def ask_one(sql: str) -> pl.DataFrame:
-            real, empty = chosen(warehouse, manifest, read(connection.duckdb, sql))
-            shown.make({*real, *empty} & {*names})
+            if with_views:
+                real, empty = chosen(warehouse, manifest, read(connection.duckdb, sql))
+                shown.make([*real, *empty])
             with damage.explain_errors(warehouse, shown.files):
                 rows = connection.run(lambda: connection.duckdb.sql(sql))
                 return connection.run(lambda: pl.scan_arrow_c_stream(rows).collect())

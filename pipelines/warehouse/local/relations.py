@@ -86,6 +86,7 @@ class Shown:
         self._parts = kept_days_of(warehouse, manifest, shown, self._views, {*real} - kept.keys())
         self._parts |= {name: Parts([path]) for name, path in kept.items()}
         self.files = damage.live(warehouse.folder, shown, [name for name in manifest.tables if name in real])
+        self._days = {day for each in self.files if (day := day_from(each.day))}
         damage.check_sizes(warehouse, self.files)
         if locked:
             paths = [each.path for each in self.files] + [path for part in self._parts.values() for path in part.paths]
@@ -99,31 +100,24 @@ class Shown:
         Errors: WarehouseError for a damaged file.
         """
         wanted = {*names} - self._made
-        self._made |= wanted
         with damage.explain_errors(self._warehouse, self.files):
-            for table in self._manifest.tables.values():
-                if table.name in wanted:
-                    paths = [each.path for each in self.files if each.table == table.name]
-                    self._run(views.duckdb_relation(table.name, _rows_of(table, paths, self._manifest)))
-            self._run(self._of_views([name for name in self._views if name in wanted]))
+            for table in (each for each in self._manifest.tables.values() if each.name in wanted):
+                paths = [each.path for each in self.files if each.table == table.name]
+                self._run(table.name, views.duckdb_relation(table.name, _rows_of(table, paths, self._manifest)))
+            for name in (each for each in self._views if each in wanted):
+                self._run(name, self._statements(name))
 
-    def _of_views(self, names: Iterable[str]) -> list[str]:
-        parts = {name: self._parts.get(name, Parts([])) for name in names}
-        statements = [
-            statement
-            for name, part in parts.items()
-            for statement in views.duckdb_statements(
-                name, self._views[name], self._warehouse.time_zone, part.paths, part.others
-            )
-        ]
-        days = {day for each in self.files if (day := day_from(each.day))}
-        macros = [each for each in views.days_later_macros(days, statements) if each not in self._made]
+    def _statements(self, name: str) -> list[str]:
+        part, zone = self._parts.get(name, Parts([])), self._warehouse.time_zone
+        statements = views.duckdb_statements(name, self._views[name], zone, part.paths, part.others)
+        macros = [each for each in views.days_later_macros(self._days, statements) if each not in self._made]
         self._made |= {*macros}
         return [*macros, *statements]
 
-    def _run(self, statements: Iterable[str]) -> None:
+    def _run(self, name: str, statements: Iterable[str]) -> None:
         for statement in statements:
             self._execute(statement)
+        self._made.add(name)
 
 
 def _rows_of(table: Table, paths: Collection[Path], manifest: Manifest) -> str:

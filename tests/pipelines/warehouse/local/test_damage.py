@@ -152,6 +152,15 @@ def test_each_damage_is_one_line_that_names_the_file_and_spares_the_rest(kind, h
     assert told("doctor", *deep, "--warehouse", str(made / "w"))[0] == 0
 
 
+def test_of_several_questions_each_opens_what_it_names_alone(house):
+    flipped_in_the_footer(file_of(house))
+    with LocalWarehouse.open(house).asking() as ask:
+        for _ in range(2):
+            assert ask(OTHER).height == 1
+            with pytest.raises(DamagedError, match="events"):
+                ask(EVENTS_ASKED)
+
+
 def totals(house: Path) -> dict[str, int]:
     sums = ", ".join(
         f"SUM({name}) AS {name}" for name in ("received", "events", "duplicates", "quarantined", "replaced")
