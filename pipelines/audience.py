@@ -47,6 +47,7 @@ class Job:
     launch: Launch
     metrics: tuple[MetricAggregation, ...]
     mappings: tuple[Mapping, ...] = ()
+    source_attribute: str | None = None  # of messages that name their source, which chooses their mapping
     streaming: bool = False
     days: Days | None = None
     limit: Callable[[pl.DataFrame], pl.DataFrame] | None = None  # passes blocks of events, or refuses their days
@@ -97,7 +98,7 @@ def settle(pipeline: beam.Pipeline, job: Job) -> Settled:
     """Read, parse, validate and date records: the rules that depend only on a record's own fields."""
     near = job.days.widened() if job.days else None
     validate = Validator(job.null_ids, job.bots)
-    rules = Rules(job.mappings, job.input, validate, _lateness(job), near, not job.streaming)
+    rules = Rules(job.mappings, job.input, validate, _lateness(job), near, not job.streaming, job.source_attribute)
     raw = pipeline | "Read" >> job.source
     if job.gather is not None:
         raw = raw | "Gather" >> job.gather

@@ -14,8 +14,8 @@ State   none
 Emits   at once; never an empty block
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import polars as pl
@@ -23,6 +23,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from transforms.alike import marked_id
 from transforms.block import FLOW_SCHEMA, compacted, split_to_size, tag_input
+from transforms.by_source import cut_by_source
 from transforms.days import Days, as_events
 from transforms.event_time import DATED, DATES, settle_event_time
 from transforms.lateness import Lateness
@@ -45,6 +46,7 @@ class Rules(NamedTuple):
     input     the input of the records; None: each has its own, as those of a replay
     near      events outside these days are left out and counted; None keeps all
     bounded   alike records of files are counted where they are deduplicated (alike.py)
+    source_attribute  the attribute of a message that names its source (by_source.py); None: a block has one source
     """
 
     mappings: Sequence[Mapping]
@@ -53,6 +55,7 @@ class Rules(NamedTuple):
     lateness: Lateness
     near: Days | None = None
     bounded: bool = False
+    source_attribute: str | None = None
 
 
 class Settle(beam.PTransform):
@@ -75,6 +78,15 @@ class _Settle(beam.DoFn):
         self.mappings = {mapping.source: mapping for mapping in rules.mappings}
 
     def process(self, raw):
+        named = self.rules.source_attribute
+        if named is None:
+            yield from self._settle(raw)
+            return
+        for block in cut_by_source(raw, named):
+            yield from self._settle(block, of=raw.height)
+
+    def _settle(self, raw: pl.DataFrame, of: int = 0) -> Iterator[Any]:
+        """Settle a block of one source; `of` rows is that from which it was cut, whose payloads it holds."""
         records = raw if self.rules.input is None else tag_input(raw, self.rules.input)
         books = entries_of(records, "received")
         source, queue = books[0][1], all(minute is not None for minute, *_ in books)
@@ -84,13 +96,13 @@ class _Settle(beam.DoFn):
         for parsed, refused in parse_in_parts(records, mapping, source, ordered=not self.rules.bounded):
             for part in (parsed, refused):
                 books += moved(part, source, queue, whole=mapping is None)
-            refused = compacted(refused, of=records.height)
+            refused = compacted(refused, of=max(records.height, of))
             yield from (TaggedOutput("rejected", block) for block in split_to_size(refused, MOST_BYTES))
             # A mapping may make records many times as large.
             small = mapping is None and (self.rules.input is not None or parsed.height <= FEW_ROWS)
             for block in [parsed] if small else split_to_size(parsed, MOST_BYTES):
-                settled = judge(block, self.rules, marks)
-                yield from (TaggedOutput("rejected", compacted(each, of=block.height)) for each in settled.rejected)
+                settled, rows = judge(block, self.rules, marks), max(block.height, of)
+                yield from (TaggedOutput("rejected", compacted(each, of=rows)) for each in settled.rejected)
                 if settled.replayed is not None:
                     yield TaggedOutput("replayed", settled.replayed)
                 events, outside = _near(settled.events, self.rules.near)

@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 
 class Input(NamedTuple):
     """What is read: the files, their format and mapping; `states` is the state of the files when they were checked.
-    `topics` is what is read in place of files."""
+    `topics` is what is read in place of files, which may have several mappings."""
 
-    mapping: Mapping | None
+    mappings: tuple[Mapping, ...]
     files: list[FileInput]
     form: str
     csv: CsvFormat
@@ -122,9 +122,10 @@ def inspect_files(settings: Settings, spooled: str | None = None) -> Input:
 
     Errors: ConfigError, SourceError.
     """
-    mapping = read_mapping(settings.mapping[0]) if settings.mapping else None
+    mappings = tuple(map(read_mapping, settings.mapping))
+    mapping = mappings[0] if mappings else None
     if settings.input_kafka is not None:
-        return Input(mapping, [], "", CsvFormat(), {}, _topics_of(settings))
+        return Input(mappings, [], "", CsvFormat(), {}, _topics_of(settings))
     form, csv = settings.format, CsvFormat()
     if mapping is not None:
         form = mapping.format if form == "auto" and mapping.format else form
@@ -135,7 +136,7 @@ def inspect_files(settings: Settings, spooled: str | None = None) -> Input:
     patterns = [pattern for pattern in named if pattern is not None]
     local_times = mapping is not None and states_zone(mapping)
     files = check_inputs(patterns, form, csv, needed, encoding, records, local_times)
-    return Input(mapping, files, form, csv, states_of([file.path for file in files]))
+    return Input(mappings, files, form, csv, states_of([file.path for file in files]))
 
 
 def _topics_of(settings: Settings) -> "Between":
@@ -164,7 +165,7 @@ def job_of(
 ) -> Job:
     """Return the job that reads exactly these files."""
     days = range_of(settings, into.warehouse)
-    name = read.mapping.source if read.mapping else NATIVE_SOURCE
+    name = read.mappings[0].source if read.mappings else NATIVE_SOURCE
     source: beam.PTransform
     if read.topics is not None:
         from pipelines.sources.kafka.bounded import ReadBetween
@@ -177,7 +178,8 @@ def job_of(
         into.job,
         source=source,
         input=input,
-        mappings=(read.mapping,) if read.mapping else (),
+        mappings=read.mappings,
+        source_attribute=settings.source_attribute,
         days=days,
     )
 

@@ -174,6 +174,7 @@ def _job(job: Job, settings: Settings, queue: Queue) -> Job:
         source=queue.read_by_runner(source=name, on_dataflow=True),
         input=queue.input,
         mappings=mappings,
+        source_attribute=settings.source_attribute,
         gather=GatherBlocks(shards=job.shards, delay=settings.batch_delay),
     )
 

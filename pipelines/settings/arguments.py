@@ -17,9 +17,19 @@ OF_QUEUES = {
     "kafka_reader": ("--input_kafka",),
     "kafka_expansion_service": ("--input_kafka",),
 }
+# The same of those whose messages have attributes; a job on Dataflow takes them too.
+OF_MESSAGES = {"source_attribute": ("--input_subscription", "--input_topic", "--input_kafka")}
 OF_OUTPUT = ("kafka_servers", "kafka_properties")  # also with --output_kafka
 OF_KAFKA = frozenset(
-    {"kafka_servers", "kafka_properties", "kafka_registry", "start_at", "stop_at", "timestamp_attribute"}
+    {
+        "kafka_servers",
+        "kafka_properties",
+        "kafka_registry",
+        "start_at",
+        "stop_at",
+        "timestamp_attribute",
+        "source_attribute",
+    }
 )  # of a backfill
 # The options that each command does not have.
 _FILES = {"input", "format", "replace", "add"}
@@ -30,6 +40,7 @@ _QUEUE = {
     "input_kinesis",
     "input_kafka",
     *OF_QUEUES,
+    *OF_MESSAGES,
     "start_at",
     "stop_at",
     "timestamp_attribute",

@@ -50,6 +50,15 @@ OPTIONS = (
         example="received_time",
     ),
     Option(
+        "source_attribute",
+        "Message attribute that names the source of a message, which chooses its mapping (default: none, all messages "
+        "are of the first mapping)",
+        None,
+        r"[^\s]{1,256}",
+        "the name of an attribute, without spaces",
+        example="source",
+    ),
+    Option(
         "id_label",
         "Message attribute that Dataflow uses to deduplicate messages; deduplication by event_id applies regardless",
         None,

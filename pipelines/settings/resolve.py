@@ -7,7 +7,7 @@ Dataflow template come from one list (options.py). Nothing here imports Beam: a 
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
-from pipelines.settings.arguments import OF_KAFKA, OF_OUTPUT, OF_QUEUES, TO_DATASET, TO_FOLDER
+from pipelines.settings.arguments import OF_KAFKA, OF_MESSAGES, OF_OUTPUT, OF_QUEUES, TO_DATASET, TO_FOLDER
 from pipelines.settings.options import OPTIONS
 from pipelines.settings.values import NAMED, Given, value_of
 from transforms.errors import OptionError
@@ -34,6 +34,7 @@ class Settings(NamedTuple):
     start_at: str | float | None
     stop_at: str | float | None
     timestamp_attribute: str | None
+    source_attribute: str | None
     id_label: str | None
     mapping: tuple[str, ...]
     config: str | None
@@ -154,8 +155,11 @@ def _check_files(settings: Settings, values: dict[str, Any]) -> None:
     for name in wrong:
         if values.get(name) is not None:
             raise OptionError(f"--{name}: got {values[name]!r}; allowed: only with {of}; leave it out")
-    if len(settings.mapping) > 1:
-        raise OptionError(f"--mapping: got {len(settings.mapping)}; allowed: one; run one backfill for each source")
+    if len(settings.mapping) > 1 and settings.source_attribute is None:
+        by_name = ", or name them with --source_attribute" if settings.input_kafka else ""
+        raise OptionError(
+            f"--mapping: got {len(settings.mapping)}; allowed: one; run one backfill for each source{by_name}"
+        )
     if settings.replace and settings.add:
         raise OptionError("--replace and --add exclude each other: overwrite the days, or merge into them")
     if settings.replace and settings.start is None:
@@ -174,7 +178,7 @@ def _check_queue(settings: Settings, values: dict[str, Any]) -> None:
         raise OptionError(f"{' and '.join(named)} exclude each other: name one")
     if settings.output_topic and settings.output_kafka:
         raise OptionError("--output_topic and --output_kafka exclude each other: name one")
-    for name, of in OF_QUEUES.items():
+    for name, of in (OF_QUEUES | OF_MESSAGES).items():
         if settings.output_kafka and name in OF_OUTPUT:
             continue
         if values.get(name) is not None and named[0] not in of:

@@ -198,6 +198,7 @@ def _job(into: Opened, settings: Settings, head: _Head) -> Job:
         source=_source(head, source_name, into.run.id),
         input=head.queue.input,
         mappings=mappings,
+        source_attribute=settings.source_attribute,
         seeds=head.recovery.seeds,
     )
 

@@ -13,6 +13,7 @@ from pipelines.assemble import new_job
 from pipelines.cli import main
 from pipelines.dataflow.deploy import RENAMED, check_names
 from pipelines.dataflow.job import _job, step_names
+from pipelines.launcher import command_of
 from pipelines.settings.config import read_config
 from pipelines.settings.resolve import resolve
 from pipelines.sources.queues import choose_queue
@@ -202,9 +203,20 @@ def test_blocks_are_gathered_by_the_shards_and_for_the_delay_of_the_options():
     given = {"dataset": "my-project.audience", "input_subscription": STREAM[-1], "shards": "3", "batch_delay": "2s"}
     settings = resolve(given, "run")
     opened = new_job(settings, read_config(None), FileSink("staging", {}, "UTC"), time_zone="UTC", streaming=True)
-    gather = _job(opened, settings, choose_queue(settings._asdict())).gather
-    assert isinstance(gather, GatherBlocks)
-    assert (gather.shards, gather.delay) == (3, timedelta(seconds=2))
+    job = _job(opened, settings, choose_queue(settings._asdict()))
+    assert isinstance(job.gather, GatherBlocks)
+    assert (job.gather.shards, job.gather.delay) == (3, timedelta(seconds=2))
+
+
+def test_the_attribute_that_names_sources_goes_from_the_command_through_the_template_to_the_job(capsys):
+    (typed,) = printed(capsys, "stream", *OF_A_JOB, *STREAM, "--source_attribute", "ce-source")
+    assert "source_attribute=ce-source" in next(word for word in typed if word.startswith("--parameters="))
+    words = command_of([f"--input_subscription={STREAM[-1]}", "--source_attribute=ce-source"])
+    assert words == ["run", f"--input_subscription={STREAM[-1]}", "--source_attribute=ce-source"]
+    given = {"dataset": "my-project.audience", "input_subscription": STREAM[-1], "source_attribute": "ce-source"}
+    settings = resolve(given, "run")
+    opened = new_job(settings, read_config(None), FileSink("staging", {}, "UTC"), time_zone="UTC", streaming=True)
+    assert _job(opened, settings, choose_queue(settings._asdict())).source_attribute == "ce-source"
 
 
 def test_a_step_that_would_lose_its_state_is_named_until_it_is_mapped():

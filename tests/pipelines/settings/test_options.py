@@ -56,6 +56,35 @@ OF_A_STREAM = {
 }
 
 
+@pytest.mark.parametrize(
+    ("queue", "command", "said"),
+    [
+        (
+            {"input_log": "log"},
+            "run",
+            " with --input_log; allowed: only with --input_subscription or --input_topic or ",
+        ),
+        ({"input_kinesis": "events"}, "run", " with --input_kinesis; allowed: only with --input_subscription or --inp"),
+        ({"input": ["a"]}, "backfill", "; allowed: only with --input_kafka; leave it out"),
+    ],
+    ids=["log", "kinesis", "files"],
+)
+def test_what_has_no_messages_has_no_attribute_that_names_their_source(queue, command, said):
+    with pytest.raises(OptionError) as refused:
+        resolve(queue | {"source_attribute": "source"}, command)
+    assert str(refused.value).startswith(f"--source_attribute: got 'source'{said}")
+    assert "\n" not in str(refused.value)
+
+
+def test_several_mappings_of_a_backfill_need_the_attribute_that_chooses_among_them():
+    topic = {"input_kafka": "events", "mapping": ["a.yaml", "b.yaml"]}
+    with pytest.raises(OptionError, match=r"--mapping: got 2; allowed: one; .*, or name them with --source_attribute"):
+        resolve(topic)
+    with pytest.raises(OptionError, match=r"--mapping: got 2; allowed: one; run one backfill for each source$"):
+        resolve({"input": ["a"], "mapping": ["a.yaml", "b.yaml"]})
+    assert resolve(topic | {"source_attribute": "ce-source"}).mapping == ("a.yaml", "b.yaml")
+
+
 def parsed(*argv: str) -> dict:
     parser = argparse.ArgumentParser()
     for option in OPTIONS:

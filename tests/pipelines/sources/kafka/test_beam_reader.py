@@ -22,6 +22,7 @@ from pipelines.cli import main
 from pipelines.sources.kafka import beam_reader
 from pipelines.sources.kafka.queue import KafkaQueue
 from transforms.block import RAW_SCHEMA
+from transforms.by_source import cut_by_source
 from transforms.errors import OptionError, RunnerError
 
 READ: list[pl.DataFrame] = []
@@ -51,7 +52,10 @@ class Record(NamedTuple):
 
 beam.coders.registry.register_coder(Record, RowCoder)
 RECORDS = [
-    Record("events", 1, 7, AT, 0, b"ann", b'\xef\xbb\xbf{"n": 1}', [Header("received_time", b"2026-03-01T10:00:00Z")]),
+    Record(
+        *("events", 1, 7, AT, 0, b"ann", b'\xef\xbb\xbf{"n": 1}'),
+        [Header("received_time", b"2026-03-01T10:00:00Z"), Header("source", b"web")],
+    ),
     Record("orders", 0, 3, AT + 5, 0, None, None, []),
 ]
 
@@ -110,9 +114,13 @@ def test_the_reader_is_expanded_as_it_is_asked_for_and_its_rows_become_blocks(se
     told = [json.loads(text) for text in block["attributes"]]
     assert (told[0]["key"], told[0]["message"], told[1]["tombstone"]) == (
         "ann",
-        {"received_time": "2026-03-01T10:00:00Z"},
+        {"received_time": "2026-03-01T10:00:00Z", "source": "web"},
         True,
     )
+    assert [each.select("position", "source").row(0) for each in cut_by_source(block, "source")] == [
+        ("events:1:7", "web"),
+        ("orders:0:3", "shop"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,24 @@ def test_a_time_to_start_and_a_time_to_stop_bound_what_is_read(topic, tmp_path):
     assert ids(tmp_path) == sorted(f"e{number}" for number in range(10, 30))
 
 
+def test_headers_name_the_sources_of_what_a_backfill_reads(topic, tmp_path):
+    for name, fields in (("web", ""), ("shop", "\n  event_type: {const: order}")):
+        text = f"source: {name}\nfields:\n  event_id: {{path: event_id}}\n  event_time: {{path: event_time}}"
+        (tmp_path / f"{name}.yaml").write_text(text + (fields or "\n  event_type: {const: page_view}"))
+    for number, headers in enumerate(({}, {"source": "web"}, {"source": "shop"}, {"source": "app"}, {"source": ""})):
+        told = [(name, value.encode()) for name, value in headers.items()]
+        topic.publish(event(number), headers=told, timestamp=NOON)
+    mappings = [str(tmp_path / f"{name}.yaml") for name in ("web", "shop")]
+    counts = run(topic, tmp_path, source_attribute="source", mapping=mappings)
+    assert (counts["received"], counts["events"]) == (5, 5)
+    told = "SELECT string_agg(source || ' ' || event_type, ', ' ORDER BY event_id) FROM events"
+    assert ask(tmp_path / "warehouse", told) == "web page_view, web page_view, shop order, app click, web page_view"
+    balance = (
+        "SELECT string_agg(source || ' ' || received || ' ' || balance, ', ' ORDER BY source) FROM quality_summary"
+    )
+    assert ask(tmp_path / "warehouse", balance) == "app 1 0, shop 1 0, web 3 0"
+
+
 def test_transactions_that_were_aborted_or_are_open_are_not_read_and_hold_nothing_up(topic, tmp_path):
     producer = make_producer(topic.cluster, **{"transactional.id": topic.name})
     producer.init_transactions(60)

@@ -23,6 +23,7 @@ from pipelines.sources.pubsub.beam_reader import ReadPubSubThroughBeam
 from pipelines.sources.pubsub.source import LandAt, Reading, ReadPubSub, close_all
 from tests.servers.needed import LIMIT, wait_until
 from transforms.block import BlockCoder
+from transforms.by_source import cut_by_source
 
 SEEN: dict[str, list] = {}  # of pipelines whose worker is this process
 ROOT = Path(__file__).parents[4]
@@ -178,6 +179,7 @@ def test_through_beams_own_reader_the_rows_are_the_same(queue, by_beam):
     found = pl.concat([block for block, _, _ in SEEN[name]]).sort("payload")
     assert found["payload"].to_list() == [b"", b"0", b"1"]
     assert found["source"].unique().to_list() == ["shop"]
+    assert [each["source"].to_list() for each in cut_by_source(found, "kind")] == [["empty"], ["a"], ["shop"]]
     assert '"message":{' in found["attributes"][1] and '"kind":"a"' in found["attributes"][1]
     assert str(found["received_time"][1]) == "2026-03-01 10:00:00+00:00"
     assert all(abs(found["received_time"][row].timestamp() - time.time()) < 60 for row in (0, 2))
