@@ -146,6 +146,17 @@ def test_events_of_plausible_have_the_time_of_the_collector_and_ids_by_their_pla
 
 
 @pytest.mark.parametrize(
+    ("name", "payload"),
+    [("plausible", b'{"n": "pageview"}'), ("ga4-measurement", b'{"name": "page_view", "client_id": "c.1"}')],
+)
+def test_an_event_that_has_no_id_and_that_a_collector_published_twice_is_one(name, payload):
+    """Its two messages have two places in the queue."""
+    for id in ("m-1", "m-2"):
+        events, codes = mapped(name, [payload] * 2, message_id=id)
+        assert ([event["event_id"] for event in events], codes) == ([id, id], [])
+
+
+@pytest.mark.parametrize(
     ("event", "type"),
     [
         ({"n": "engagement", "sd": 80, "e": 1200, "u": "https://shop.example/"}, "engagement"),
