@@ -9,8 +9,9 @@ is killed with SIGKILL every few seconds, its disk is full and its clock is set 
 stream on Prism is killed too. A proxy between clients and collector writes down what was acknowledged, without any code
 of the product; at the end each of these events has to be in `events` once, every metric has to be the number of events,
 and the audit counts have to reconcile. With `--topic` the log is published to Google's emulator, which cannot be
-reached for a minute. Root gives the log a small disk of its own, which is filled; for others a limit of the process
-stands for a full disk. `--write` adds the figures to RESULTS-collector-soak.md.
+reached for a minute, and the stream reads each message by the mapping of its source. Root gives the log a small disk
+of its own, which is filled; for others a limit of the process stands for a full disk. `--write` adds the figures to
+RESULTS-collector-soak.md.
 """
 
 import argparse
@@ -62,7 +63,7 @@ def over_topic(folder: Path, plan: Plan) -> Findings:
     emulator = make_emulator(folder / "emulator.log")
     emulator.start()
     os.environ[EMULATOR] = emulator.host
-    plan.topic_down, plan.clients, plan.node = 60.0, ("native",), None
+    plan.topic_down = 60.0
     try:
         with gate(emulator.port) as door:
             return World(folder, str(PRISM_HERE), plan, Queue(emulator.host), door).run()
@@ -79,7 +80,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     node = NODE if (NODE / "node_modules").exists() else None
-    if node is None and not asked.topic:
+    if node is None:
         print(
             f"without Segment's client for Node and Plausible's tracker: npm ci --ignore-scripts --prefix {NODE}",
             file=sys.stderr,

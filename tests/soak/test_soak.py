@@ -24,7 +24,8 @@ def test_a_topic_that_is_down_loses_nothing(pubsub_emulator, prism, tmp_path, mo
     queue = Queue(pubsub_emulator.host)
     monkeypatch.setenv(EMULATOR, pubsub_emulator.host)
     with gate(pubsub_emulator.port) as door:
-        plan = Plan(seconds=5.0, seed=SEED, clients=("native",), lives=(0.2, 3.0), stream_every=0, topic_down=4.0)
+        clients = ("native", "segment", "plausible")
+        plan = Plan(seconds=5.0, seed=SEED, clients=clients, lives=(0.2, 3.0), stream_every=0, topic_down=4.0)
         found = World(tmp_path, prism, plan, queue, door).run()
     print("\n".join(found.lines()))
     assert_nothing_lost(found)

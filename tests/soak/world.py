@@ -179,7 +179,8 @@ class World:
     def _streaming(self) -> Any:
         options = [word for name in MAPPINGS for word in ("--mapping", str(ROOT / f"templates/mappings/{name}.yaml"))]
         if self.queue is not None:
-            return streaming(self.queue, self.prism, self.folder, "--timestamp_attribute", "received_time")
+            told = ("--timestamp_attribute", "received_time", "--source_attribute", "source")
+            return streaming(self.queue, self.prism, self.folder, *told, *options)
         return streaming(self.log, self.prism, self.folder, *options)
 
     def _collecting(self, clock: float = 0.0) -> Any:
