@@ -41,7 +41,7 @@ def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
         run.may_write(day for day in near if days is None or days.start <= day < days.end)
         job = replace(
             into.job,
-            source=ReadSelected(late, NATIVE_SOURCE),
+            source=ReadSelected(late, NATIVE_SOURCE, [mapping.source for mapping in mappings]),
             mappings=needed_mappings(late, mappings),
             days=days,
             accept_late=True,

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from pipelines.warehouse.interface import Warehouse
 from transforms import quality
 from transforms.block import RECORD_SCHEMA
+from transforms.contract import PATTERNS
 from transforms.quality import COUNTS
 from transforms.records.payloads import TOO_LONG
 from transforms.records.times import read_times
@@ -57,12 +58,13 @@ def unbooked(selected: Selected) -> pl.DataFrame:
 class ReadSelected(beam.PTransform):
     """PBegin -> PCollection[RECORD_SCHEMA block], each block of one source and one form.
 
-    native  the source that stands for native records
+    native  the source of native records whose own is the name of none, or of one that is `mapped`
+    mapped  the sources whose blocks go through a mapping
     """
 
-    def __init__(self, selected: Selected, native: str):
+    def __init__(self, selected: Selected, native: str, mapped: Collection[str] = ()):
         super().__init__()
-        self.path, self.native = str(selected.path), native
+        self.path, self.native, self.mapped = str(selected.path), native, tuple(mapped)
         self.groups = pq.ParquetFile(selected.path).num_row_groups if selected.records else 0
 
     def expand(self, begin):
@@ -70,25 +72,32 @@ class ReadSelected(beam.PTransform):
             begin
             | "List row groups" >> beam.Create(range(self.groups))
             | "Spread row groups" >> beam.Reshuffle()
-            | "Read each row group" >> beam.FlatMap(_read, self.path, self.native).with_output_types(pl.DataFrame)
+            | "Read each row group"
+            >> beam.FlatMap(_read, self.path, self.native, self.mapped).with_output_types(pl.DataFrame)
         )
 
 
-def _read(group: int, path: str, native: str):
+def _read(group: int, path: str, native: str, mapped: Collection[str]):
     rows = pl.DataFrame(pq.ParquetFile(path).read_row_group(group, use_threads=False))
-    yield from records_of(rows, native)
+    yield from records_of(rows, native, mapped)
 
 
-def records_of(rows: pl.DataFrame, native: str) -> Collection[pl.DataFrame]:
-    """Rows of `quarantine` as RECORD_SCHEMA blocks.
+def records_of(rows: pl.DataFrame, native: str, mapped: Collection[str] = ()) -> Collection[pl.DataFrame]:
+    """Rows of `quarantine` as RECORD_SCHEMA blocks; `native` and `mapped` as of ReadSelected.
 
     The received time is left to the record, as at the first reading, but for a queue's, which its attributes tell.
+    A native record that states no source is again of that which its reader gave it.
     """
     attributes = {name: rows["attributes"].str.json_path_match(f"$.{name}") for name in (*_FORM, "received_time")}
-    mapped = pl.col("source_format").str.starts_with(MAPPED)
+    is_mapped = pl.col("source_format").str.starts_with(MAPPED)
+    keeps = pl.col("source").str.contains(PATTERNS["source"][0]) & ~pl.col("source").is_in(list(mapped))
     marked = rows.with_columns(
         **{f"_{name}": attributes[name] for name in _FORM},
-        source=pl.when(mapped).then(pl.col("source_format").str.strip_prefix(MAPPED)).otherwise(pl.lit(native)),
+        source=pl.when(is_mapped)
+        .then(pl.col("source_format").str.strip_prefix(MAPPED))
+        .when(keeps)
+        .then("source")
+        .otherwise(pl.lit(native)),
         received_time=read_times(attributes["received_time"]),
         attempt=pl.col("attempt") + 1,
         part=pl.lit(0, pl.Int64),

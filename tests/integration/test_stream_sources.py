@@ -77,8 +77,12 @@ def assert_there(stream: Stream, times: int) -> None:
 
 
 def replayed(warehouse: Path, *words: str) -> str:
+    """What is in quarantine for the second time after a replay."""
     assert main(["replay", "--warehouse", str(warehouse), *words]) == 0
-    return str(ask(warehouse, "SELECT string_agg(DISTINCT source_format, ', ') FROM quarantine WHERE attempt = 2"))
+    assert ask(warehouse, UNBALANCED) == 0
+    return str(
+        ask(warehouse, TOLD.format("SELECT DISTINCT source, source_format AS n FROM quarantine WHERE attempt = 2"))
+    )
 
 
 def test_messages_go_through_the_mapping_of_the_source_that_they_name_whoever_is_killed(queue, prism, tmp_path):
@@ -96,7 +100,8 @@ def test_messages_go_through_the_mapping_of_the_source_that_they_name_whoever_is
         drained(stream)
     assert "Traceback" not in stream.said()
     assert_there(stream, 3)
-    assert replayed(stream.warehouse, "--mapping", MAPPINGS[1]) == "mapped:plausible"
+    assert replayed(stream.warehouse) == "app native"
+    assert replayed(stream.warehouse, "--mapping", MAPPINGS[1]) == "app native, plausible mapped:plausible"
 
 
 def test_headers_of_kafka_name_sources_as_attributes_do(topic, prism, tmp_path):

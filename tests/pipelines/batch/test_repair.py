@@ -185,6 +185,17 @@ def test_a_recompute_of_late_records_needs_their_mapping(tmp_path, house):
     house.sound()
 
 
+def test_a_native_record_of_the_source_of_a_mapping_is_recomputed_as_a_native_one(tmp_path, house):
+    mapping = tmp_path / "m.yaml"
+    mapping.write_text(MAPPING % "")
+    late = [native(id, f"{DAY}T10:00:00Z", "2026-03-04T10:00:00Z", source=id) for id in ("shop", "app")]
+    house.backfill(write(tmp_path, "e.jsonl", *late))
+    house.recompute(mapping=str(mapping))
+    told = house.ask("SELECT event_id, source, source_format FROM events ORDER BY 1")
+    assert told == [("app", "app", "native"), ("shop", "shop", "native")]
+    house.sound()
+
+
 def test_a_mended_mapping_takes_in_what_it_now_reads_once(tmp_path, house):
     mapping = tmp_path / "m.yaml"
     mapping.write_text(MAPPING % "")

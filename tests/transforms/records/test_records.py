@@ -182,6 +182,18 @@ def test_what_is_left_of_a_long_record_is_not_read_in_one_block_with_whole_ones(
     assert [block.height for block in records_of(rejected, "s")] == [1, 1]
 
 
+def test_a_native_record_is_read_again_under_the_source_that_it_had_unless_that_is_of_a_mapping():
+    sources = ("app", "web", "No Source", None)
+    block = pl.concat(
+        parse(long_block(b"no JSON"), None, "s").rejected.with_columns(source=pl.lit(name, pl.String))
+        for name in sources
+    )
+    again = records_of(block, "events", ["web"])
+    assert [(each["source"][0], each.height) for each in again] == [("app", 1), ("events", 3)]
+    (mapped,) = records_of(block.with_columns(source_format=pl.lit("mapped:shop")), "events", ["shop"])
+    assert mapped["source"].to_list() == ["shop"] * 4
+
+
 def test_an_attribute_of_a_sender_is_no_sign_of_a_long_record():
     block = long_block(b'{"event_type":"a"}', attributes='{"received_time":"x","message":{"too_long":"true"}}')
     assert parse(block, None, "s").passed.height == 1
