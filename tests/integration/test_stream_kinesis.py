@@ -239,10 +239,11 @@ fields:
 def test_a_gap_ends_the_run_with_one_line_and_both_ways_out_and_loses_nothing_that_was_read(aws, prism, tmp_path):
     stream_of = DataStream(aws.url)
     stream_of.put([event(f"{number}", datetime.now(UTC)) for number in range(5)])
+    file = path_of(tmp_path / "warehouse", stream_of.arn)
     with streaming(stream_of, prism, tmp_path) as stream:
         stream.until_counted(EVENTS, 5, LONG)
+        stream.until(lambda: (marks := read_marks(file)) and marks.shards, LONG, "a mark")
         assert stream.end(signal.SIGKILL) == -signal.SIGKILL
-    file = path_of(stream.warehouse, stream_of.arn)
     (mark,) = read_marks(file).shards.values()
     since = msgspec.structs.replace(mark, known=mark.known - 90_000)
     old = msgspec.structs.replace(read_marks(file), shards={"shardId-000000000000": since})

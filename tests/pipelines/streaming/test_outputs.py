@@ -61,11 +61,17 @@ class KafkaOutlet(Outlet):
 
     def __init__(self, topic):
         self.topic, self.found, self.consumer = topic, {}, make_consumer(topic.cluster, topic.group)
-        self.consumer.assign([TopicPartition(topic.name, number, 0) for number in range(topic.partitions)])
+        self.read = {TopicPartition(topic.name, number): 0 for number in range(topic.partitions)}  # up to which offset
+        self.consumer.assign([TopicPartition(each.topic, each.partition, 0) for each in self.read])
 
     def pull(self) -> None:
+        ends = {each: self.consumer.get_watermark_offsets(each, timeout=LIMIT)[1] for each in self.read}
+        wait_until(lambda: self._take() or all(self.read[each] >= end for each, end in ends.items()), what="its end")
+
+    def _take(self) -> None:
         while received := self.consumer.consume(1_000, 0.2):
             for each in (one for one in received if one.error() is None):
+                self.read[TopicPartition(each.topic(), each.partition())] = each.offset() + 1
                 attributes = {name: value.decode() for name, value in each.headers()}
                 found = self.found.setdefault(attributes["table"], {}).setdefault(each.key().decode(), [])
                 found.append((attributes, json.loads(each.value())))
