@@ -2,12 +2,15 @@
 
     python -m benchmarks.serving                          100,000 persons: two minutes
     python -m benchmarks.serving --persons 1000000        a million: some ten minutes
-    python -m benchmarks.serving --persons 100000 1000000 --write    to RESULTS-serving.md
+    python -m benchmarks.serving --persons 100000 1000000 --behind --write    to RESULTS-serving.md
 
 `audience live --people_keys` runs over answers that this program writes: of each person a profile, 10 interests and 10
 recommendations, of every fifth a value. This program asks for persons by chance over connections that stay open, on the
 same machine: first in quiet, then while a hundred events are committed twice a second, then while a refresh replaces
 all answers. `bare` is /healthz. Memory is the resident set, less that of the same process over answers of nobody.
+
+With `--behind`, `audience live --collect` runs with a hundred simulated events a second (make prism), and events of one
+person after another are sent to its collector: each is behind by the time from its request to the answer that has it.
 """
 
 import argparse
@@ -36,6 +39,7 @@ from benchmarks.machine import describe, measure_speed
 from pipelines.apps.live.people.keys import add_reader
 from pipelines.insight.place import answers_of
 from pipelines.insight.profile_tables import RECOMMENDATIONS, USER_INTERESTS, USER_PROFILES, USER_VALUES
+from pipelines.runners.choose import PRISM_HERE
 from pipelines.warehouse.answers import AS_OF, REFRESHES
 from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.local.warehouse import LocalWarehouse
@@ -49,6 +53,7 @@ CONTENTS = 5_000
 REQUESTS = 2_000  # of a figure
 CONNECTIONS = 4
 GOAL_MS = 5.0
+EVENTS, WARM_EVENTS, BEHIND_GOAL, MOST_SECONDS = 200, 10, 3.0, 180.0
 TABLES = (USER_PROFILES, USER_INTERESTS, USER_VALUES, RECOMMENDATIONS)
 
 
@@ -121,9 +126,7 @@ def refresh(folder: Path, count: int, as_of: datetime) -> None:
 @contextmanager
 def served(folder: Path, keys: Path) -> Iterator[tuple[int, psutil.Process]]:
     """The port of the process that serves the persons of a folder, ready to be asked, and the process."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        port = free.getsockname()[1]
-    said = folder.parent / "said.txt"
+    port, said = _free_port(), folder.parent / "said.txt"
     command = ["live", "--warehouse", str(folder), "--port", str(port), "--people_keys", str(keys)]
     with running(command, said) as process:
         while process.poll() is None:
@@ -253,6 +256,64 @@ def _watch(process: psutil.Process, most: list[float], stop: threading.Event) ->
         most[0] = max(most[0], megabytes(process))
 
 
+def behind(scratch: Path, note: Any) -> None:
+    """Seconds from the request with an event of a person to the answer that has it."""
+    folder, keys, found = scratch / "streamed", scratch / "streamed.json", []
+    key, _ = add_reader(keys, "bench", timedelta(days=1))
+    refresh(folder, PERSONS // 100, datetime.now(UTC).replace(microsecond=0))
+    page, collector = _free_port(), _free_port()
+    command = ["live", "--collect", str(scratch / "log"), "--collect_port", str(collector), "--port", str(page)]
+    command += ["--warehouse", str(folder), "--people_keys", str(keys), "--simulate", "100", "--prism_location"]
+    with running([*command, str(PRISM_HERE)], scratch / "streamed.txt") as process:
+        for number in range(-WARM_EVENTS, EVENTS):
+            who, what = person(number % 500), f"probe-{number}"
+            begun = time.monotonic()
+            while _send(collector, who, what) != 202:
+                _wait(process, begun, scratch / "streamed.txt")
+            sent = time.monotonic()
+            while _last_content(page, key, who) != what:
+                _wait(process, sent, scratch / "streamed.txt")
+            found += [(time.monotonic() - sent)] if number >= 0 else []
+            time.sleep(number % 7 / 10)  # at any moment between two commits
+    parts = quantiles(found, n=100)
+    note(
+        f"an event is in the answer: 50 % within {parts[49]:.2f} s, 95 % within {parts[94]:.2f}, 99 % within "
+        f"{parts[98]:.2f}, all within {max(found):.2f} (goal {BEHIND_GOAL:g}); {len(found)} events, 100 others a second"
+    )
+
+
+def _wait(process: Any, since: float, said: Path) -> None:
+    if process.poll() is not None or time.monotonic() - since > MOST_SECONDS:
+        raise SystemExit(said.read_text())
+    time.sleep(0.02)
+
+
+def _send(port: int, who: str, what: str) -> int:
+    event = {"event_id": what, "event_type": "click", "event_time": datetime.now(UTC).isoformat(), "user_id": who}
+    return _asked(port, "POST", "/v1/events", {}, json.dumps(event | {"channel": "web", "content_id": what}))[0]
+
+
+def _last_content(port: int, key: str, who: str) -> str | None:
+    status, body = _asked(port, "GET", f"/v1/profiles/{who}", {"Authorization": f"Bearer {key}"})
+    return (json.loads(body)["live"] or {}).get("last_content_id") if status == 200 else None
+
+
+def _asked(port: int, method: str, path: str, headers: dict[str, str], body: str | None = None) -> tuple[int, bytes]:
+    """Status and body of an answer; status 0 while nobody listens."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except OSError:
+            return 0, b""
+
+
+def _free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        return int(free.getsockname()[1])
+
+
 def _connections(count: int) -> str:
     return "one connection" if count == 1 else f"{count} connections at once"
 
@@ -261,6 +322,7 @@ def main() -> None:
     """Measure, print, and with --write keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--persons", type=int, nargs="+", default=[PERSONS])
+    parser.add_argument("--behind", action="store_true")
     parser.add_argument("--write", action="store_true")
     values = parser.parse_args()
     lines: list[str] = []
@@ -274,6 +336,9 @@ def main() -> None:
     for count in values.persons:
         with tempfile.TemporaryDirectory() as name:
             measure(count, Path(name), note)
+    if values.behind:
+        with tempfile.TemporaryDirectory() as name:
+            behind(Path(name), note)
     if values.write:
         listed = "\n".join(f"- {line}" for line in lines)
         command = f"python -m benchmarks.serving {' '.join(sys.argv[1:])}"
