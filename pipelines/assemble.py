@@ -16,7 +16,8 @@ import apache_beam as beam
 import polars as pl
 
 from pipelines.audience import Job
-from pipelines.settings.config import Configuration, read_config, read_mapping
+from pipelines.settings.config import Configuration, read_config
+from pipelines.settings.mappings import read_mappings
 from pipelines.settings.options import SHARDS
 from pipelines.settings.resolve import Settings
 from pipelines.version import VERSION
@@ -95,7 +96,7 @@ def new_job(settings: Settings, configuration: Configuration, sink: Sink, *, tim
 
 def mappings_of(settings: Settings) -> tuple[tuple[RecordMapping, ...], str]:
     """Return the mappings of a stream, and the source of records that do not state one."""
-    mappings = tuple(map(read_mapping, settings.mapping))
+    mappings = read_mappings(settings)
     return mappings, mappings[0].source if mappings else NATIVE_SOURCE
 
 

@@ -22,7 +22,7 @@ from pipelines.batch.next_steps import written_lines
 from pipelines.batch.refused import find_refused
 from pipelines.batch.summary import Summary, late_of
 from pipelines.runners.in_process import run_bounded, worker_count
-from pipelines.settings.config import read_mapping
+from pipelines.settings.mappings import read_mappings
 from pipelines.settings.resolve import Settings
 from pipelines.sources.files.identity import State, check_unchanged, content_digest, states_of
 from pipelines.sources.files.read import CsvFormat, FileInput, ReadFiles, check_inputs
@@ -122,7 +122,7 @@ def inspect_files(settings: Settings, spooled: str | None = None) -> Input:
 
     Errors: ConfigError, SourceError.
     """
-    mappings = tuple(map(read_mapping, settings.mapping))
+    mappings = read_mappings(settings)
     mapping = mappings[0] if mappings else None
     if settings.input_kafka is not None:
         return Input(mappings, [], "", CsvFormat(), {}, _topics_of(settings))

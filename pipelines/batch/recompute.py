@@ -17,7 +17,7 @@ from pipelines.batch.next_steps import written_lines
 from pipelines.batch.replay import needed_mappings
 from pipelines.batch.summary import Summary
 from pipelines.runners.in_process import run_bounded, worker_count
-from pipelines.settings.config import read_mapping
+from pipelines.settings.mappings import read_mappings
 from pipelines.settings.resolve import Settings
 from pipelines.sources.quarantined import ReadSelected, Selected, select, unbooked
 from pipelines.system.progress import Watch
@@ -31,7 +31,7 @@ from transforms.days import Days
 def recompute(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
     """Run the graph over stored events and quarantined late events, and commit the days."""
     started = time.monotonic()
-    mappings = tuple(read_mapping(path) for path in settings.mapping)
+    mappings = read_mappings(settings)
     with open_run(settings) as into:
         warehouse, run = into.warehouse, into.run
         days = Days(settings.start, settings.end, warehouse.time_zone) if settings.start and settings.end else None

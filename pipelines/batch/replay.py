@@ -16,7 +16,7 @@ from pipelines.batch.days import days_found, days_with_events, with_neighbors, w
 from pipelines.batch.next_steps import written_lines
 from pipelines.batch.summary import Summary
 from pipelines.runners.in_process import run_bounded, worker_count
-from pipelines.settings.config import read_mapping
+from pipelines.settings.mappings import read_mappings
 from pipelines.settings.resolve import Settings
 from pipelines.sources.quarantined import MAPPED, ReadSelected, Selected, select, unbooked
 from pipelines.system.progress import Watch
@@ -31,7 +31,7 @@ from transforms.mapping import Mapping
 def replay(settings: Settings, beam_options: Sequence[str] = ()) -> Summary:
     """Run the graph over open quarantined records, and commit the days that they belong to."""
     started = time.monotonic()
-    mappings = tuple(read_mapping(path) for path in settings.mapping)
+    mappings = read_mappings(settings)
     formats = [MAPPED + mapping.source for mapping in mappings] or ["native"]
     with open_run(settings) as into:
         warehouse, run = into.warehouse, into.run

@@ -52,7 +52,7 @@ OPTIONS = (
     Option(
         "source_attribute",
         "Message attribute that names the source of a message, which chooses its mapping (default: none, all messages "
-        "are of the first mapping)",
+        "go through one mapping)",
         None,
         r"[^\s]{1,256}",
         "the name of an attribute, without spaces",
@@ -68,7 +68,8 @@ OPTIONS = (
     ),
     Option(
         "mapping",
-        "Mapping file (YAML) from records to events; without one, records must be in the native format",
+        "Mapping file (YAML) from records to events, or a pattern for several; without one, records must be in the "
+        "native format",
         repeat=True,
         example="mapping.yaml",
     ),

@@ -155,11 +155,7 @@ def _check_files(settings: Settings, values: dict[str, Any]) -> None:
     for name in wrong:
         if values.get(name) is not None:
             raise OptionError(f"--{name}: got {values[name]!r}; allowed: only with {of}; leave it out")
-    if len(settings.mapping) > 1 and settings.source_attribute is None:
-        by_name = ", or name them with --source_attribute" if settings.input_kafka else ""
-        raise OptionError(
-            f"--mapping: got {len(settings.mapping)}; allowed: one; run one backfill for each source{by_name}"
-        )
+    refuse_several(settings, len(settings.mapping))
     if settings.replace and settings.add:
         raise OptionError("--replace and --add exclude each other: overwrite the days, or merge into them")
     if settings.replace and settings.start is None:
@@ -184,6 +180,19 @@ def _check_queue(settings: Settings, values: dict[str, Any]) -> None:
         if values.get(name) is not None and named[0] not in of:
             allowed = f"only with {' or '.join(of)}"
             raise OptionError(f"--{name}: got {values[name]!r} with {named[0]}; allowed: {allowed}; leave it out")
+    refuse_several(settings, len(settings.mapping))
+
+
+def refuse_several(settings: Settings, mappings: int) -> None:
+    """Refuse several mappings where nothing says which records each of them reads: entries of a log, records in
+    quarantine, and with --source_attribute messages state their source. Errors: OptionError."""
+    queues = [option.name for option in NAMED.values() if option.names_queue and getattr(settings, option.name)]
+    if mappings < 2 or settings.source_attribute or "input_log" in queues or not (settings.input or queues):
+        return
+    have_attributes = queues and f"--{queues[0]}" in OF_MESSAGES["source_attribute"]
+    by_name = ", or name them with --source_attribute" if have_attributes else ""
+    kind = "backfill" if settings.input else "job"
+    raise OptionError(f"--mapping: got {mappings}; allowed: one; run one {kind} for each source{by_name}")
 
 
 def _check_dataset(settings: Settings, values: dict[str, Any]) -> None:

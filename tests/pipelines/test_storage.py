@@ -8,6 +8,7 @@ from pipelines.apps.simulator.simulate import faults, simulate
 from pipelines.batch.backfill import backfill
 from pipelines.cli import main
 from pipelines.settings.config import TEMPLATES, read_config, read_mapping
+from pipelines.settings.mappings import matching, read_mappings
 from pipelines.settings.resolve import resolve
 from tests.integration.same import METRICS, assert_same
 from transforms.errors import ConfigError
@@ -17,6 +18,10 @@ MAPPING = TEMPLATES / "mappings" / "github-events.yaml"
 
 def test_a_mapping_and_a_configuration_in_a_bucket_are_those_of_the_file(storage, tmp_path):
     assert read_mapping(storage.put("maps/m.yaml", MAPPING.read_bytes())) == read_mapping(str(MAPPING))
+    storage.put("maps/a.yaml", (MAPPING.parent / "segment.yaml").read_bytes())
+    storage.put("maps/notes.txt", b"no mapping")
+    asked = {"input_log": "log", "mapping": (f"{storage.url}/maps/*.yaml",)}
+    assert [each.source for each in read_mappings(resolve(asked, "run"))] == ["segment", "github-events"]
     text = b"metrics: {activity_1m: null}\ntime_zone: Europe/London\n"
     (tmp_path / "c.yaml").write_bytes(text)
     config = storage.put("c.yaml", text)
@@ -29,6 +34,9 @@ def test_one_that_is_not_there_is_one_line(path, storage):
     named = path.format(bucket=storage.url)
     with pytest.raises(ConfigError, match=f"{named}: cannot read the mapping: .*; check --mapping$") as raised:
         read_mapping(named)
+    assert "\n" not in str(raised.value)
+    with pytest.raises(ConfigError, match=r"(no file matches|cannot list the mappings).*check --mapping") as raised:
+        matching(f"{named}.*")
     assert "\n" not in str(raised.value)
 
 
