@@ -5,7 +5,7 @@ id was seen, as the view `identities` has it of the sessions that were over by t
 several users is a shared device: what has no user there is nobody's. Events of bots are left out.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 from pipelines.insight.shape import Inputs
@@ -19,10 +19,28 @@ WHOLE = 1_000_000  # the weight of what has no age: weights are whole numbers, s
 def people(inputs: Inputs, since: datetime, columns: Collection[str], where: str = "TRUE") -> str:
     """SQL: the events from `since` to before as_of that are somebody's: person, is_user and these columns of theirs."""
     listed = ", ".join(f"e.{name}" for name in columns)
-    return f"SELECT {_whose(inputs)}, {listed} {_from(inputs, 'events')} " + (
-        f"AND e.is_bot IS NOT TRUE AND e.event_time >= {moment(since)} AND e.event_time < {moment(inputs.as_of)} "
-        f"AND {where}"
+    return f"SELECT {_whose(inputs)}, {listed} {_from(inputs, 'events')} AND {_counts(inputs, since)} AND {where}"
+
+
+def totals(
+    inputs: Inputs, since: datetime, keys: Mapping[str, str], measures: Mapping[str, str], where: str = "TRUE"
+) -> str:
+    """SQL: aggregates of the events of `people`, by person and keys: person, is_user, keys and measures.
+
+    Keys and measures are name -> SQL over the columns of `events`. A person may have several rows of equal keys, whose
+    measures are still to be aggregated: events are grouped by their ids, and whose an id is, is asked of these rows.
+    """
+    made = ", ".join(f"{sql} AS {name}" for name, sql in {**keys, **measures}.items())
+    grouped = (
+        f"SELECT e.user_id, e.anonymous_id, {made} FROM events AS e WHERE {_counts(inputs, since)} AND {where} "
+        f"GROUP BY {', '.join(str(place + 1) for place in range(2 + len(keys)))}"
     )
+    listed = ", ".join(f"e.{name}" for name in (*keys, *measures))
+    return f"SELECT {_whose(inputs)}, {listed} {_from(inputs, f'({grouped})')}"
+
+
+def _counts(inputs: Inputs, since: datetime) -> str:
+    return f"e.is_bot IS NOT TRUE AND e.event_time >= {moment(since)} AND e.event_time < {moment(inputs.as_of)}"
 
 
 def sessions(inputs: Inputs, since: datetime, columns: Collection[str]) -> str:

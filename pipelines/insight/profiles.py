@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pipelines.insight.clock import local
-from pipelines.insight.people import VISITS, WHOLE, is_liked, oldest, people, sessions, weight
+from pipelines.insight.people import VISITS, WHOLE, is_liked, oldest, people, sessions, totals, weight
 from pipelines.insight.profile_tables import LIFETIME_FITS, USER_ATTRIBUTES, USER_INTERESTS, USER_PROFILES, USER_VALUES
 from pipelines.insight.shape import Inputs, Pass
 from pipelines.warehouse.conditions import DAY, moment, one_of
@@ -55,15 +55,17 @@ def counts(inputs: Inputs, since: datetime) -> "pl.DataFrame":
         return f"CASE WHEN event_time >= {moment(inputs.as_of - span)} THEN {what} END"
 
     day = f"CAST({local(inputs, 'event_time', inputs.as_of - LONG)} AS DATE)"
+    counted = {"events": "COUNT(*)", "events_1d": f"COUNT({within(DAY, '1')})"}
+    counted |= {"events_7d": f"COUNT({within(SHORT, '1')})", "events_28d": f"COUNT({within(LONG, '1')})"}
+    ends = {"first_seen": "MIN(event_time)", "last_seen": "MAX(event_time)"}
+    found = totals(inputs, since, {"active_day": within(LONG, day)}, ends | counted)
     asked = inputs.ask(
-        "SELECT person, MAX(CASE WHEN is_user THEN 1 ELSE 0 END) AS is_user, MIN(event_time) AS first_seen, "
-        f"MAX(event_time) AS last_seen, COUNT(*) AS events, COUNT({within(DAY, '1')}) AS events_1d, "
-        f"COUNT({within(SHORT, '1')}) AS events_7d, COUNT({within(LONG, '1')}) AS events_28d, "
-        f"COUNT(DISTINCT {within(LONG, day)}) AS active_days_28d "
-        f"FROM ({people(inputs, since, ['event_time'])}) AS found GROUP BY person"
+        "SELECT person, MAX(CASE WHEN is_user THEN 1 ELSE 0 END) AS is_user, MIN(first_seen) AS first_seen, "
+        f"MAX(last_seen) AS last_seen, {', '.join(f'SUM({name}) AS {name}' for name in counted)}, "
+        f"COUNT(DISTINCT active_day) AS active_days_28d FROM ({found}) AS found GROUP BY person"
     )
     times = pl.col("first_seen", "last_seen").cast(pl.Datetime("us", "UTC"))
-    return asked.with_columns(pl.col("is_user") == 1, times)
+    return asked.with_columns(pl.col("is_user") == 1, times, pl.col(*counted).cast(pl.Int64))
 
 
 def visits(inputs: Inputs) -> "pl.DataFrame":
@@ -94,10 +96,10 @@ def keys(
     """person, key, place, weight, share: of each person the keys with the largest weights; the smaller first."""
     import polars as pl
 
-    columns = ["event_time", *([key] if key.isidentifier() else [])]
+    summed = {"weight": f"SUM({weight(inputs, 'event_time', half_life)})"}
     weighted = (
-        f"SELECT person, {key} AS key, SUM({weight(inputs, 'event_time', half_life)}) AS weight "
-        f"FROM ({people(inputs, since, columns, where)}) AS found GROUP BY 1, 2"
+        "SELECT person, key, SUM(weight) AS weight "
+        f"FROM ({totals(inputs, since, {'key': key}, summed, where)}) AS found GROUP BY 1, 2"
     )
     asked = inputs.ask(
         f"SELECT *, ROW_NUMBER() OVER (PARTITION BY person ORDER BY weight DESC, key) AS place FROM ("

@@ -7,7 +7,7 @@ rest. Who is a person, and the weight of an event, are those of profiles.
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pipelines.insight.people import WHOLE, is_liked, oldest, people, weight
+from pipelines.insight.people import WHOLE, is_liked, oldest, totals, weight
 from pipelines.insight.profile_tables import RECOMMENDATIONS, SIMILAR_CONTENTS
 from pipelines.insight.shape import Inputs, Pass
 from pipelines.warehouse.conditions import DAY, moment, one_of
@@ -34,11 +34,9 @@ def saw(inputs: Inputs) -> "pl.DataFrame":
     settings = inputs.configuration.insight.recommendations
     most = max(MOST_SEEN, settings.of_person)
     half_life = timedelta(days=settings.half_life)
-    weighted = (
-        f"SELECT person, content_id, SUM({weight(inputs, 'event_time', half_life)}) AS weight FROM "
-        f"({people(inputs, oldest(inputs, half_life), ['event_time', 'content_id'], _liked(inputs))}) AS found "
-        "GROUP BY person, content_id"
-    )
+    summed = {"weight": f"SUM({weight(inputs, 'event_time', half_life)})"}
+    found = totals(inputs, oldest(inputs, half_life), {"content_id": "content_id"}, summed, _liked(inputs))
+    weighted = f"SELECT person, content_id, SUM(weight) AS weight FROM ({found}) AS found GROUP BY person, content_id"
     asked = inputs.ask(
         "SELECT person, content_id, weight, ROW_NUMBER() OVER (PARTITION BY person ORDER BY weight DESC, content_id) "
         f"AS place FROM ({weighted}) AS weighted WHERE weight > 0 QUALIFY place <= {most}"
@@ -55,10 +53,11 @@ def recent(inputs: Inputs) -> "pl.DataFrame":
     import polars as pl
 
     begin = moment(inputs.as_of - 7 * DAY)
-    found = people(inputs, inputs.as_of - 28 * DAY, ["event_time", "content_id"], _liked(inputs))
+    ends = {"first_seen": "MIN(event_time)", "last_seen": "MAX(event_time)"}
+    found = totals(inputs, inputs.as_of - 28 * DAY, {"content_id": "content_id"}, ends, _liked(inputs))
     asked = inputs.ask(
-        f"SELECT content_id, COUNT(DISTINCT CASE WHEN event_time >= {begin} THEN person END) AS persons_7d, "
-        f"COUNT(DISTINCT CASE WHEN event_time < {begin} THEN person END) AS persons_before "
+        f"SELECT content_id, COUNT(DISTINCT CASE WHEN last_seen >= {begin} THEN person END) AS persons_7d, "
+        f"COUNT(DISTINCT CASE WHEN first_seen < {begin} THEN person END) AS persons_before "
         f"FROM ({found}) AS found GROUP BY content_id"
     )
     return asked.with_columns(pl.col("content_id").cast(pl.String))
