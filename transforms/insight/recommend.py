@@ -74,9 +74,8 @@ def similar(saw: Saw, allowed: np.ndarray, neighbours: int, least: int) -> Simil
         cosine = together.reshape(-1, many) / np.where(scale > 0, scale, 1)
         value = np.where((both >= least) & allowed, cosine, 0.0)
         value[np.arange(stop - start), np.arange(start, stop)] = 0
-        nearest = _largest(value, width)
+        nearest, found.value[start:stop] = _largest(value, width)
         found.content[start:stop] = nearest
-        found.value[start:stop] = np.take_along_axis(value, nearest, 1)
         found.persons[start:stop] = np.take_along_axis(both, nearest, 1)
     return found
 
@@ -101,8 +100,7 @@ def best(saw: Saw, near: Similar, otherwise: np.ndarray, places: int, without: S
         score = np.bincount(cell.reshape(-1), adds.reshape(-1), (stop - start) * many).reshape(-1, many)
         value = np.where(score > 0, score + 1, otherwise)
         value[_of(without, start, stop), without.content[without.first[start] : without.first[stop]]] = 0
-        chosen = _largest(value, width)
-        told = np.take_along_axis(value, chosen, 1)
+        chosen, told = _largest(value, width)
         found.content[start:stop] = np.where(told > 0, chosen, NOBODY)
         found.score[start:stop] = np.where(told > 1, told - 1, np.nan)
         wanted = np.where(told > 1, chosen, NOBODY)
@@ -129,15 +127,22 @@ def _reasons(wanted: np.ndarray, cell: np.ndarray, adds: np.ndarray, content: np
     return found.reshape(wanted.shape)
 
 
-def _largest(values: np.ndarray, width: int) -> np.ndarray:
-    """(rows, width): the columns of the largest values of each row, the largest first; of equal ones the smaller."""
-    untied = values - np.arange(values.shape[1]) * 1e-13
-    if width < values.shape[1]:
-        chosen = np.argpartition(-untied, width - 1, axis=1)[:, :width]
-    else:
-        chosen = np.broadcast_to(np.arange(values.shape[1]), values.shape)
-    order = np.argsort(-np.take_along_axis(untied, chosen, 1), axis=1, kind="stable")
-    return np.take_along_axis(chosen, order, 1)
+def _largest(values: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """The columns of the largest values above 0 of each row, and the values, (rows, width) each: the largest first, of
+    equal ones the smaller column. Where a row has fewer, column and value are 0.
+
+    Most values are 0: those above it are moved together first, so that the others are not compared.
+    """
+    rows, columns = np.nonzero(values > 0)
+    counts = np.bincount(rows, minlength=len(values))
+    shape = len(values), max(int(counts.max(initial=0)), width)
+    place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    column, value, order = np.zeros(shape, np.int64), np.zeros(shape), np.ones(shape)
+    column[rows, place], value[rows, place] = columns, values[rows, columns]
+    order[rows, place] = columns * 1e-13 - values[rows, columns]
+    chosen = np.argpartition(order, width - 1, axis=1)[:, :width]
+    chosen = np.take_along_axis(chosen, np.argsort(np.take_along_axis(order, chosen, 1), axis=1, kind="stable"), 1)
+    return np.take_along_axis(column, chosen, 1), np.take_along_axis(value, chosen, 1)
 
 
 def _parts(entries: np.ndarray, sizes: np.ndarray) -> Iterator[np.ndarray]:
