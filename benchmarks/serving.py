@@ -2,6 +2,7 @@
 
     python -m benchmarks.serving                          100,000 persons: two minutes
     python -m benchmarks.serving --persons 1000000        a million: some ten minutes
+    python -m benchmarks.serving --persons --behind       only how far behind an event the answers are (make prism)
     python -m benchmarks.serving --persons 100000 1000000 --behind --write    to RESULTS-serving.md
 
 `audience live --people_keys` runs over answers that this program writes: of each person a profile, 10 interests and 10
@@ -53,7 +54,7 @@ CONTENTS = 5_000
 REQUESTS = 2_000  # of a figure
 CONNECTIONS = 4
 GOAL_MS = 5.0
-EVENTS, WARM_EVENTS, BEHIND_GOAL, MOST_SECONDS = 200, 10, 3.0, 180.0
+EVENTS, WARM_EVENTS, BEHIND_GOAL, MOST_SECONDS = 100, 10, 3.0, 180.0
 TABLES = (USER_PROFILES, USER_INTERESTS, USER_VALUES, RECOMMENDATIONS)
 
 
@@ -321,7 +322,7 @@ def _connections(count: int) -> str:
 def main() -> None:
     """Measure, print, and with --write keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--persons", type=int, nargs="+", default=[PERSONS])
+    parser.add_argument("--persons", type=int, nargs="*", default=[PERSONS])
     parser.add_argument("--behind", action="store_true")
     parser.add_argument("--write", action="store_true")
     values = parser.parse_args()
