@@ -20,7 +20,6 @@ import json
 import os
 import random
 import secrets
-import socket
 import sys
 import tempfile
 import threading
@@ -46,6 +45,7 @@ from pipelines.warehouse.day_files import write_file
 from pipelines.warehouse.local.warehouse import LocalWarehouse
 from pipelines.warehouse.sink import by_day, shaped
 from pipelines.warehouse.tables import Table
+from tests.servers.collector import free_port
 
 RESULTS = Path(__file__).parent / "RESULTS-serving.md"
 PERSONS = 100_000
@@ -127,7 +127,7 @@ def refresh(folder: Path, count: int, as_of: datetime) -> None:
 @contextmanager
 def served(folder: Path, keys: Path) -> Iterator[tuple[int, psutil.Process]]:
     """The port of the process that serves the persons of a folder, ready to be asked, and the process."""
-    port, said = _free_port(), folder.parent / "said.txt"
+    port, said = free_port(), folder.parent / "said.txt"
     command = ["live", "--warehouse", str(folder), "--port", str(port), "--people_keys", str(keys)]
     with running(command, said) as process:
         while process.poll() is None:
@@ -262,7 +262,7 @@ def behind(scratch: Path, note: Any) -> None:
     folder, keys, found = scratch / "streamed", scratch / "streamed.json", []
     key, _ = add_reader(keys, "bench", timedelta(days=1))
     refresh(folder, PERSONS // 100, datetime.now(UTC).replace(microsecond=0))
-    page, collector = _free_port(), _free_port()
+    page, collector = free_port(), free_port()
     command = ["live", "--collect", str(scratch / "log"), "--collect_port", str(collector), "--port", str(page)]
     command += ["--warehouse", str(folder), "--people_keys", str(keys), "--simulate", "100", "--prism_location"]
     with running([*command, str(PRISM_HERE)], scratch / "streamed.txt") as process:
@@ -274,7 +274,8 @@ def behind(scratch: Path, note: Any) -> None:
             sent = time.monotonic()
             while _last_content(page, key, who) != what:
                 _wait(process, sent, scratch / "streamed.txt")
-            found += [(time.monotonic() - sent)] if number >= 0 else []
+            if number >= 0:
+                found.append(time.monotonic() - sent)
             time.sleep(number % 7 / 10)  # at any moment between two commits
     parts = quantiles(found, n=100)
     note(
@@ -308,11 +309,6 @@ def _asked(port: int, method: str, path: str, headers: dict[str, str], body: str
             return answer.status, answer.read()
         except OSError:
             return 0, b""
-
-
-def _free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        return int(free.getsockname()[1])
 
 
 def _connections(count: int) -> str:
